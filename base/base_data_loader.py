@@ -1,0 +1,212 @@
+"""BaseDataLoader: a DataLoader whose batches are the same whatever the workers, and that can go on anywhere."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from utils.errors import UserError
+from utils.seed import mix
+
+from .sampler import EpochBatches, EpochSampler, Indices, SeededDataset, labels_of, split_indices
+
+
+class BaseDataLoader(DataLoader[Any]):
+    """The parent of all data loaders.
+
+    Args:
+        dataset: map-style or iterable.
+        batch_size: samples a batch.
+        shuffle: a new order for every epoch.
+        validation_split: what ``split_validation()`` gives: a count (int) or a fraction (float); 0 for none.
+        num_workers: processes that read data; 0 reads in the training process. Does not change the batches.
+        collate_fn: makes a batch of a list of samples.
+        eval_transform: the transform of the validation part, in place of the dataset's own (training) one.
+        split_seed: of the division; 0 gives pytorch-template's.
+        stratify: divide each class in the same proportion.
+        sampler: gives the indices, in place of ``shuffle``.
+        batch_sampler: gives lists of indices, in place of ``batch_size`` and ``shuffle``.
+        dataloader_kwargs: what else ``torch.utils.data.DataLoader`` takes (pin_memory, drop_last, …).
+
+    Attributes:
+        n_samples: samples an epoch (of the training part, when there is a split).
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None,
+        shuffle: bool = True,
+        validation_split: float | int = 0.0,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = default_collate,
+        *,
+        eval_transform: Any = None,
+        split_seed: int = 0,
+        stratify: bool = False,
+        sampler: Any = None,
+        batch_sampler: Any = None,
+        **dataloader_kwargs: Any,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size={batch_size} must be at least 1")
+        self.shuffle, self.validation_split, self.eval_transform = shuffle, validation_split, eval_transform
+        # The experiment's seed, without taking it from a config: whoever seeds torch decides the order.
+        self.seed = torch.initial_seed() % 2**63
+        self._passes, self._consumed, self._skip = 0, 0, 0
+        self._valid_indices: Any = None
+        options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
+        options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
+        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False, **options}
+        if isinstance(dataset, IterableDataset):
+            self._init_iterable(dataset, batch_size, options)
+            return
+        if len(dataset) == 0:
+            raise UserError(f"the dataset {type(dataset).__name__} is empty")
+        indices: Any = range(len(dataset))
+        if validation_split:
+            labels = labels_of(dataset) if stratify else None
+            indices, self._valid_indices = split_indices(len(dataset), validation_split, split_seed, labels)
+        if self._valid_indices is not None and (sampler is not None or batch_sampler is not None):
+            raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
+        if batch_size is None and batch_sampler is None:
+            raise UserError("batch_size: null needs a batch_sampler, or an iterable dataset that gives batches")
+        if sampler is None and batch_sampler is None:
+            sampler = EpochSampler(indices, shuffle, self.seed)
+        drop_last = options.pop("drop_last", False)
+        batches = EpochBatches(batch_sampler or sampler, None if batch_sampler else batch_size, drop_last, self.seed)
+        self.n_samples = len(sampler) if sampler is not None else len(dataset)
+        if len(batches) == 0:
+            raise UserError(f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples")
+        shape = {"batch_sampler": batch_sampler} if batch_sampler else {
+            "batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
+        super().__init__(dataset, **shape, **options)
+        self._batches: EpochBatches | None = batches
+        self._engine: DataLoader[Any] = DataLoader(
+            SeededDataset(dataset), batch_sampler=batches,  # type: ignore[arg-type]
+            **{"generator": torch.Generator(), **options},
+        )
+
+    def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
+        if self.validation_split:
+            raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
+        options = {"generator": torch.Generator(), **options}
+        super().__init__(dataset, batch_size=batch_size, **options)
+        self._batches = None
+        self._engine = DataLoader(dataset, batch_size=batch_size, **options)
+        self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """One pass over the data. Passes number themselves, unless ``set_epoch`` says which one is next."""
+        number, self._passes = self._passes, self._passes + 1
+        skip, self._skip = self._skip, 0
+        assert isinstance(self._engine.generator, torch.Generator)
+        self._engine.generator.manual_seed(mix(self.seed, number))
+        batches = iter(self._start(number, skip))
+        self._consumed = skip
+        for batch in batches:
+            self._consumed += 1
+            yield batch
+
+    def _start(self, number: int, skip: int) -> Any:
+        if self._batches is None:
+            batches = iter(self._engine)
+            for _ in range(skip):
+                next(batches, None)
+            return batches
+        self._batches.epoch, self._batches.start = number, skip
+        return self._engine
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says that the next pass is number ``epoch``, and starts with its first batch."""
+        self._passes, self._skip = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loop is: the seed, the passes begun, and the batches consumed of the last (not those prefetched)."""
+        return {"seed": self.seed, "passes": self._passes, "consumed": self._consumed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on where ``state_dict`` was taken: the next pass is the rest of that one."""
+        self.seed = state["seed"]
+        for part in (self.sampler, self._batches):
+            if isinstance(part, EpochSampler | EpochBatches):
+                part.seed = self.seed
+        if state["passes"]:
+            self._passes, self._skip = state["passes"] - 1, state["consumed"]
+
+    def split_validation(self) -> BaseDataLoader | None:
+        """A loader of the validation part, in a fixed order and under ``eval_transform``; None without a split."""
+        if self._valid_indices is None:
+            return None
+        dataset = self.init_kwargs["dataset"]
+        if self.eval_transform is not None:
+            dataset = with_transform(dataset, self.eval_transform)
+        options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
+        indices = EpochSampler(self._valid_indices, shuffle=False, seed=self.seed)
+        return BaseDataLoader(sampler=indices, **options)
+
+    @property
+    def valid_sampler(self) -> EpochSampler | None:
+        """The sampler of the validation part (pytorch-template's attribute)."""
+        return None if self._valid_indices is None else EpochSampler(self._valid_indices, False, self.seed)
+
+
+def with_transform(dataset: Any, transform: Any) -> Any:
+    """A copy of a torchvision-style ``dataset`` that reads the same samples under another ``transform``.
+
+    Raises:
+        UserError: the dataset has no ``transform`` attribute.
+    """
+    if not hasattr(dataset, "transform"):
+        raise UserError(f"eval_transform: {type(dataset).__name__} has no `transform` attribute to replace")
+    changed = copy.copy(dataset)
+    changed.transform = transform
+    if hasattr(changed, "transforms"):  # torchvision keeps a second, combined one
+        changed.transforms = type(changed.transforms)(transform, changed.target_transform)
+    return changed
+
+
+class DatasetLoader(BaseDataLoader):
+    """Loads any dataset that the config names.
+
+    Args:
+        dataset: e.g. ``{"type": "torchvision.datasets.CIFAR10", "args": {…}}``.
+        pin_memory: page-locked batches, which an accelerator copies without waiting.
+        prefetch_factor: batches that each worker reads ahead.
+        The others are BaseDataLoader's.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batch_size: int | None = 32,
+        shuffle: bool = True,
+        validation_split: float | int = 0.0,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = default_collate,
+        eval_transform: Callable[..., Any] | None = None,
+        split_seed: int = 0,
+        stratify: bool = False,
+        sampler: Any = None,
+        batch_sampler: Any = None,
+        drop_last: bool = False,
+        pin_memory: bool = False,
+        persistent_workers: bool = True,
+        prefetch_factor: int | None = None,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+    ) -> None:
+        super().__init__(
+            dataset, batch_size, shuffle and not isinstance(dataset, IterableDataset), validation_split, num_workers,
+            collate_fn, eval_transform=eval_transform, split_seed=split_seed, stratify=stratify, sampler=sampler,
+            batch_sampler=batch_sampler, drop_last=drop_last, pin_memory=pin_memory,
+            persistent_workers=persistent_workers, prefetch_factor=prefetch_factor, timeout=timeout,
+            worker_init_fn=worker_init_fn,
+        )
+
+
+__all__ = ["BaseDataLoader", "DatasetLoader", "Indices"]

@@ -1,0 +1,282 @@
+"""BaseTrainer: the epochs around a training loop, with monitoring, early stop, checkpoints and logs."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from logger.logger import setup_logging
+from logger.metrics_file import MetricsFile
+from logger.progress import epoch_line
+from logger.visualization import TensorboardWriter
+from utils.errors import UserError, nearest
+from utils.runs import BEST
+from utils.seed import random_state, set_random_state
+from utils.util import ensure_dir, prepare_device, write_json
+
+from .checkpoint import duplicate, load_newest, load_weights, prune, save
+from .options import TrainerOptions
+from .stopping import is_better, parse_monitor, worst
+from .update import Update
+
+FORMAT = 1  # of our checkpoints
+
+
+class BaseTrainer:
+    """The parent of all trainers: runs the epochs, and leaves to ``_train_epoch`` what an epoch is.
+
+    Its attributes are plain ones, which a subclass may read and set. Whatever it holds that has a state (an
+    optimizer, a scheduler, a module, an ``Update``) is saved and restored with it.
+
+    Args:
+        model: is moved to the device.
+        criterion: ``criterion(output, target) -> loss``.
+        metric_ftns: functions ``metric(output, target) -> number``, and torchmetrics objects.
+        optimizer: over the model's parameters.
+        config: a ConfigParser; its ``trainer`` section holds the TrainerOptions.
+    """
+
+    def __init__(self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any) -> None:
+        self.config = config
+        self.options = TrainerOptions.from_section(config["trainer"])
+        self.logger = config.get_logger("trainer", self.options.verbosity)
+        self.device, _ = prepare_device(config.get("n_gpu", 1))
+        self.model = model.to(self.device)
+        self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
+        self.metric_ftns = metric_ftns
+        self.optimizer = optimizer
+
+        self.epochs = self.options.epochs
+        self.save_period = self.options.save_period
+        self.monitor = self.options.monitor
+        self.mnt_mode, self.mnt_metric = parse_monitor(self.monitor)
+        self.mnt_best = worst(self.mnt_mode)
+        self.early_stop = self.options.early_stop or inf
+        self.not_improved_count = 0
+        self.start_epoch = 1
+        self.stopping = False  # this epoch is the last, whatever `epochs` says
+
+        self._resumed: dict[str, Any] | None = None
+        self.checkpoint_dir = Path(config.save_dir)
+        if config.resume is not None:
+            self._resume_checkpoint(config.resume)
+        ensure_dir(config.log_dir)
+        setup_logging(config.log_dir)  # where a project's own train.py made no RunFolder
+        if not (self.checkpoint_dir / "config.json").exists():
+            write_json(config.plain(), self.checkpoint_dir / "config.json")
+        self.writer = TensorboardWriter(config.log_dir, self.logger, self.options.tensorboard)
+        self.metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl")
+
+    @abstractmethod
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        """Trains one epoch, validates, and returns the epoch's numbers by name."""
+        raise NotImplementedError
+
+    def train(self) -> None:
+        """Runs the epochs that are left."""
+        self._restore_rest()
+        if self.start_epoch > self.epochs:
+            self.logger.info("All %d epochs are done; raise trainer.epochs to go on.", self.epochs)
+        for epoch in range(self.start_epoch, self.epochs + 1):
+            if self.not_improved_count > self.early_stop:
+                self.logger.info("The run had stopped early already; raise trainer.early_stop to go on.")
+                break
+            start = time.perf_counter()
+            self._begin_epoch(epoch)
+            log = {"epoch": epoch, **_numbers(self._train_epoch(epoch))}
+            best = self._is_best(log)
+            self.stopping = self.stopping or self.not_improved_count > self.early_stop
+            self.logger.info(epoch_line(log, self.epochs, time.perf_counter() - start, best))
+            self.metrics_file.write(log | {"step": self.step, "seconds": round(time.perf_counter() - start, 3)})
+            if best or self._is_due(epoch):
+                self._save_checkpoint(epoch, save_best=best)
+            if epoch == self.start_epoch:
+                self._check_first_epoch(log)
+            if self.stopping:
+                self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, self.not_improved_count)
+                break
+        self.writer.close()
+
+    # -- the parts of an epoch ----------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        """Optimizer updates done; 0 where the trainer has no ``update`` to count them."""
+        update = getattr(self, "update", None)
+        return update.steps if isinstance(update, Update) else 0
+
+    def _begin_epoch(self, epoch: int) -> None:
+        """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
+        for loader in (getattr(self, "data_loader", None), getattr(self, "valid_data_loader", None)):
+            if hasattr(loader, "set_epoch"):
+                loader.set_epoch(epoch)
+
+    def _is_best(self, log: dict[str, Any]) -> bool:
+        """Whether the monitored number improved; counts the epochs without."""
+        if self.mnt_mode == "off" or self.mnt_metric not in log:
+            return False
+        if is_better(self.mnt_mode, log[self.mnt_metric], self.mnt_best):
+            self.mnt_best, self.not_improved_count = log[self.mnt_metric], 0
+            return True
+        self.not_improved_count += 1
+        return False
+
+    def _is_due(self, epoch: int) -> bool:
+        return epoch % self.save_period == 0 or epoch >= self.epochs or self.stopping
+
+    def _check_first_epoch(self, log: dict[str, Any]) -> None:
+        """Faults that only a finished epoch shows; its checkpoint is written, so that nothing is lost."""
+        if self.mnt_mode != "off" and self.mnt_metric not in log:
+            raise UserError(
+                f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{nearest(self.mnt_metric, log)}; "
+                f"it gave {', '.join(log)}"
+            )
+        changed = [
+            name for name in ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps")
+            if getattr(self.options, name) != getattr(TrainerOptions, name)
+        ]
+        if changed and self.step == 0:
+            self.logger.warning(
+                "trainer.%s had no effect: %s trains by a loop of its own, without self.update",
+                ", ".join(changed), type(self).__name__,
+            )
+
+    # -- checkpoints --------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
+        """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best.
+
+        In an epoch that is not due by ``save_period``, only the best one is written.
+        """
+        state = self._state(epoch)
+        path, best = self.checkpoint_dir / f"checkpoint-epoch{epoch}.pt", self.checkpoint_dir / BEST
+        if self._is_due(epoch):
+            save(state, path)
+            if save_best:
+                duplicate(path, best)
+        elif save_best:
+            save(state, best)
+        prune(self.checkpoint_dir, self.options.keep_last)
+
+    def _state(self, epoch: int) -> dict[str, Any]:
+        """All that the next epoch depends on, as tensors and plain values."""
+        loader = self._loader()
+        return {
+            "format": FORMAT,
+            "arch": type(unwrap(self.model)).__name__,
+            "epoch": epoch,
+            "step": self.step,
+            "state_dict": unwrap(self.model).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "monitor_best": float(self.mnt_best),
+            "not_improved_count": self.not_improved_count,
+            "parts": {name: part.state_dict() for name, part in self._parts().items()},
+            "loader": loader.state_dict() if loader is not None else None,
+            "random": random_state(),
+            "config": self.config.plain(),
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        """What else has a state: schedulers, further optimizers and modules, ``update``; by attribute name."""
+        known = {id(module) for module in self.model.modules()} | {id(self.optimizer), id(self.criterion)}
+        kinds = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
+        return {
+            name: value for name, value in vars(self).items() if isinstance(value, kinds) and id(value) not in known
+        }
+
+    def _loader(self) -> Any:
+        """The training loader if its position can be saved; behind ``inf_loop`` too."""
+        loader = getattr(self, "data_loader", None)
+        loader = getattr(loader, "loader", loader)
+        return loader if hasattr(loader, "load_state_dict") else None
+
+    def _resume_checkpoint(self, resume_path: str | Path) -> None:
+        """Restores model, optimizer and counters; what a subclass has yet to make follows when training starts.
+
+        Raises:
+            UserError: the checkpoint is missing, damaged, or of another architecture.
+        """
+        state, path = load_newest(Path(resume_path), self.logger)
+        missing = [key for key in ("state_dict", "epoch", "optimizer", "config") if key not in state]
+        if missing:
+            raise UserError(f"{path}: is no checkpoint to resume from: it has no {', '.join(missing)}")
+        load_weights(unwrap(self.model), state["state_dict"], path)
+        self._restore_optimizer(state, path)
+        self.start_epoch = state["epoch"] + 1
+        if state["config"]["trainer"].get("monitor", "off") == self.monitor:
+            self.mnt_best = state.get("monitor_best", self.mnt_best)
+            self.not_improved_count = state.get("not_improved_count", 0)
+        self._resumed = state
+        self.logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
+
+    def _restore_optimizer(self, state: dict[str, Any], path: Path) -> None:
+        """Restores the optimizer if its type is the same; arguments that the config changed since then win."""
+        was, now = state["config"]["optimizer"], self.config["optimizer"]
+        if was["type"] != now["type"]:
+            self.logger.warning("The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"])
+            return
+        given = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
+        old, new = was.get("args") or {}, now.get("args") or {}
+        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        for group, values in zip(self.optimizer.param_groups, given, strict=True):
+            group.update({key: values[key] for key in changed if key in values})
+            if "lr" in changed:
+                group["initial_lr"] = group["lr"]
+        if changed:
+            self.logger.warning("Changed since the checkpoint, and in force now: optimizer %s.", ", ".join(changed))
+
+    def _restore_rest(self) -> None:
+        """Restores the parts, the data's order and, last, the random numbers."""
+        state, self._resumed = self._resumed, None
+        if state is None:
+            return
+        if "parts" not in state:
+            self.logger.warning("This checkpoint of pytorch-template holds no scheduler, patience or random state.")
+            return
+        parts = self._parts()
+        was, now = state["config"], self.config.plain()
+        if (was.get("lr_scheduler"), _lr(was)) != (now.get("lr_scheduler"), _lr(now)) and "lr_scheduler" in parts:
+            self.logger.warning("The schedule or its learning rate changed since the checkpoint: it starts anew.")
+            del parts["lr_scheduler"]
+        for name, part_state in state["parts"].items():
+            if name in parts:
+                parts[name].load_state_dict(part_state)
+        loader = self._loader()
+        if loader is not None and state["loader"] is not None:
+            loader.load_state_dict(state["loader"])
+        self.metrics_file.drop_after(state["epoch"])
+        self.writer.resume_at(self.step + 1)
+        set_random_state(state["random"])
+
+
+def _lr(config: dict[str, Any]) -> Any:
+    return (config["optimizer"].get("args") or {}).get("lr")
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DataParallel or DistributedDataParallel, or itself."""
+    wrapped = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    return model.module if isinstance(model, wrapped) else model
+
+
+def _numbers(log: dict[str, Any]) -> dict[str, float]:
+    """The epoch's values as plain floats. Raises UserError for one that is no single number."""
+    numbers = {}
+    for key, value in log.items():
+        try:
+            numbers[key] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise UserError(f"_train_epoch returned '{key}', which is no single number: {value!r:.80}") from None
+    return numbers

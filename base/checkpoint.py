@@ -1,0 +1,191 @@
+"""Checkpoints: written so that a crash leaves the old or the new one, read so that none can run code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.errors import UserError, one_line
+from utils.runs import checkpoints
+
+# Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
+_ZIP = b"PK\x03\x04"
+
+
+class OldConfig:
+    """Stands for the ``parse_config.ConfigParser`` inside pytorch-template's checkpoints; holds data only."""
+
+    def __getitem__(self, name: str) -> Any:
+        return vars(self)["_config"][name] if "_config" in vars(self) else vars(self)["config"][name]
+
+
+class OldPath(str):
+    """Stands for the paths inside pytorch-template's checkpoints: text, of which nothing is opened."""
+
+    def __new__(cls, *parts: str) -> OldPath:
+        return super().__new__(cls, os.path.join(*parts) if parts else "")
+
+
+# For every `torch.load` of the process: a project's own code calls `torch.load(config.resume)` too.
+torch.serialization.add_safe_globals(
+    [(OldConfig, "parse_config.ConfigParser")]
+    + [(OldPath, f"{module}.{name}")
+       for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "WindowsPath")]
+)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextlib.contextmanager
+def _written_whole(path: Path) -> Iterator[Any]:
+    """A file that stands under ``path`` only once it is complete and on the disk."""
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in ``folder`` last; where folders cannot be synced (Windows), does nothing."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Writes ``state`` (tensors and plain values) to ``path``, atomically and durably.
+
+    Raises:
+        UserError: the disk is full, the folder is gone or may not be written. An older ``path`` is intact.
+    """
+    try:
+        with _written_whole(path) as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "write" not in str(error):
+            raise
+        raise UserError(f"{path}: the checkpoint could not be written: {one_line(error)}") from error
+
+
+def duplicate(path: Path, other: Path) -> None:
+    """Makes ``other`` the same checkpoint as ``path``, at no cost where the disk has hard links."""
+    temporary = _temporary(other)
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+    try:
+        os.link(path, temporary)
+    except OSError:
+        with _written_whole(other) as file:
+            file.write(path.read_bytes())
+        return
+    temporary.replace(other)
+    sync_folder(other.parent)
+
+
+def verify(path: Path) -> None:
+    """Compares the CRC-32 of every record with its content; torch reads them unchecked. Raises UserError."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                if path.suffix == ".pth":
+                    return
+                raise UserError(f"{path}: not a checkpoint, or cut off at the start")
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
+    if damaged is not None:
+        raise UserError(f"{path}: damaged checkpoint: the checksum of {damaged} is wrong")
+
+
+def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Reads a checkpoint of ours or of pytorch-template: checked first, then without running any code in it.
+
+    Raises:
+        UserError: missing, damaged, or holding more than tensors and plain values.
+    """
+    verify(path)
+    try:
+        state = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = one_line(error).partition("WeightsUnpickler error: ")[2] or one_line(error)
+        raise UserError(f"{path}: not loaded: it holds more than tensors and plain values ({reason[:200]})") from None
+    except Exception as error:  # a legacy file that is cut off raises almost anything
+        raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
+    return state
+
+
+def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Path]:
+    """Loads ``path``; if it is damaged, the newest good one before it in the same folder, and says so."""
+    try:
+        return load(path), path
+    except UserError as error:
+        older = checkpoints(path.parent)
+        older = older[older.index(path) + 1 :] if path in older else []
+        for candidate in older:
+            try:
+                state = load(candidate)
+            except UserError:
+                continue
+            logger.warning("%s; going on from %s", error, candidate.name)
+            return state, candidate
+        raise
+
+
+def prune(folder: Path, keep_last: int | None) -> None:
+    """Deletes all but the newest ``keep_last`` checkpoints (None keeps all), and what a killed save left behind.
+
+    The best is another file, and stays.
+    """
+    for litter in folder.glob(".*.tmp"):
+        litter.unlink(missing_ok=True)
+    if keep_last is not None:
+        for path in checkpoints(folder)[keep_last:]:
+            path.unlink(missing_ok=True)
+
+
+def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: object) -> None:
+    """Loads ``state_dict`` strictly, with or without the ``module.`` that DataParallel puts before the names.
+
+    Raises:
+        UserError: it belongs to another architecture; names what is missing, unused or of another shape.
+    """
+    own = model.state_dict()
+    if state_dict and all(name.startswith("module.") for name in state_dict) and not set(state_dict) & set(own):
+        state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    missing, unused = sorted(set(own) - set(state_dict)), sorted(set(state_dict) - set(own))
+    shapes = [
+        f"{name} is {tuple(state_dict[name].shape)} there, {tuple(own[name].shape)} here"
+        for name in own
+        if isinstance(own[name], torch.Tensor) and name in state_dict and own[name].shape != state_dict[name].shape
+    ]
+    problems = [
+        f"{what} {len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in (("lacks", missing), ("has unknown", unused), ("has other shapes in", shapes)) if names
+    ]
+    if problems:
+        raise UserError(f"{source}: holds another architecture than {type(model).__name__}: {'; '.join(problems)}")
+    model.load_state_dict(state_dict)

@@ -1,0 +1,57 @@
+"""One pass over a split without training: used between epochs and by test.py."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from utils.batch import batch_len, call_model, split_target, to_device
+from utils.errors import UserError
+
+from .metrics import MetricSet
+
+Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
+
+
+def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    """Runs ``model`` on a batch of any of the shapes that ``split_target`` knows.
+
+    Returns:
+        ``(output, target)``, as losses and metrics take them.
+    """
+    inputs, target = split_target(batch)
+    return call_model(model, inputs), target
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Any],
+    criterion: Callable[[Any, Any], torch.Tensor],
+    metrics: MetricSet,
+    device: torch.device,
+    forward: Forward = forward,
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> dict[str, float]:
+    """The sample-weighted loss and metrics of ``model``, in eval mode, over ``batches``.
+
+    Raises:
+        UserError: there was not one batch.
+    """
+    model.eval()
+    metrics.reset()
+    seen = 0
+    for batch in batches:
+        batch = to_device(batch, device)
+        with autocast():
+            output, target = forward(model, batch)
+            loss = criterion(output, target)
+        metrics.measure(loss, output, target, batch_len(batch))
+        seen += 1
+    if seen == 0:
+        raise UserError("there was nothing to evaluate: the loader gave no batch")
+    return metrics.result()

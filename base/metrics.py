@@ -1,0 +1,77 @@
+"""The means and metrics of one pass over a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from utils.errors import UserError
+from utils.util import MetricTracker
+
+
+def name_of(metric: Any) -> str:
+    """The name a metric is logged under."""
+    return getattr(metric, "__name__", None) or type(metric).__name__
+
+
+def is_stateful(metric: Any) -> bool:
+    """Whether ``metric`` is a torchmetrics object, which gathers the whole epoch before it gives a number."""
+    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")
+
+
+class MetricSet(MetricTracker):
+    """The loss and the metrics of an epoch, each weighted by samples.
+
+    A metric is a function ``(output, target) -> number``, a mean over the batch, or a torchmetrics object, of which
+    every set has a copy of its own.
+
+    Args:
+        metrics: functions and torchmetrics objects.
+        writer: as in MetricTracker.
+        device: where the model's outputs are.
+    """
+
+    def __init__(self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None) -> None:
+        metrics = list(metrics)
+        self._functions = {name_of(metric): metric for metric in metrics if not is_stateful(metric)}
+        self._objects = {name_of(metric): metric.clone().to(device) for metric in metrics if is_stateful(metric)}
+        self._order = ["loss", *(name_of(metric) for metric in metrics)]
+        super().__init__("loss", *self._functions, writer=writer)
+
+    def reset(self) -> None:
+        super().reset()
+        for metric in self._objects.values():
+            metric.reset()
+
+    @torch.no_grad()
+    def measure(self, loss: torch.Tensor, output: Any, target: Any, n: int) -> None:
+        """Adds one batch of ``n`` samples. Nothing is fetched from the device.
+
+        Raises:
+            UserError: a metric gives more than one number.
+        """
+        self.add("loss", loss, n)
+        if isinstance(output, torch.Tensor):
+            output = output.detach()
+        for name, function in self._functions.items():
+            value = function(output, target)
+            if getattr(value, "size", 1) != 1 and getattr(value, "numel", lambda: 2)() != 1:
+                shape = tuple(getattr(value, "shape", ()))
+                raise UserError(f"the metric '{name}' must give one number a batch, not an array of shape {shape}")
+            self.add(name, value, n)
+        for metric in self._objects.values():
+            metric.update(output, target)
+
+    def result(self) -> dict[str, float]:
+        values = super().result()
+        for name, metric in self._objects.items():
+            value = metric.compute() if metric.update_called else torch.tensor(float("nan"))
+            if value.numel() != 1:
+                raise UserError(
+                    f"the metric '{name}' must give one number, not a tensor of shape {tuple(value.shape)}; "
+                    "choose an average, as in args: {average: macro}"
+                )
+            values[name] = float(value)
+        return {name: values[name] for name in [*self._order, *values] if name in values}

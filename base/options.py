@@ -1,0 +1,76 @@
+"""The options of every trainer: their names, types and defaults are the schema of the config's ``trainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from utils.errors import UserError
+
+from .stopping import parse_monitor
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """What ``trainer`` in a config may say, beside its ``type`` and that class's own constructor arguments.
+
+    Attributes:
+        epochs: how many to train.
+        save_dir: where run folders are made.
+        save_period: a checkpoint every so many epochs; the last epoch and the best are always saved.
+        keep_last: how many checkpoints to keep, the best aside; null keeps all.
+        verbosity: 0 warnings, 1 info, 2 debug.
+        monitor: ``"min METRIC"``, ``"max METRIC"`` or ``"off"``: what decides which epoch is the best.
+        early_stop: epochs without improvement that are tolerated; 0 never stops early.
+        tensorboard: write TensorBoard files.
+        precision: of the forward pass; bf16 and fp16 are mixed with fp32 by autocast.
+        accumulation_steps: batches whose gradients make one optimizer step.
+        grad_clip_norm: the gradient's largest L2 norm; null does not clip.
+        ema_decay: of an exponential moving average of the weights, kept and evaluated beside them; null for none.
+        compile: run the model through ``torch.compile``.
+        warmup_steps: optimizer steps over which the learning rate rises linearly from near zero.
+        lr_scheduler_interval: when the schedule moves: after each ``epoch`` or each optimizer ``step``; null
+            takes what suits the scheduler (``step`` for OneCycleLR and CyclicLR).
+        deterministic: ask cuDNN for reproducible algorithms.
+    """
+
+    epochs: int
+    save_dir: str = "saved/"
+    save_period: int = 1
+    keep_last: int | None = None
+    verbosity: Literal[0, 1, 2] = 2
+    monitor: str = "off"
+    early_stop: int | float | None = 0
+    tensorboard: bool = True
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    accumulation_steps: int = 1
+    grad_clip_norm: float | None = None
+    ema_decay: float | None = None
+    compile: bool = False
+    warmup_steps: int = 0
+    lr_scheduler_interval: Literal["epoch", "step"] | None = None
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "save_period", "accumulation_steps"):
+            self._at_least(name, 1)
+        for name in ("warmup_steps", "early_stop"):
+            self._at_least(name, 0)
+        if self.keep_last is not None:
+            self._at_least("keep_last", 1)
+        if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
+            raise UserError(f"grad_clip_norm: {self.grad_clip_norm} must be above 0, or null")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
+        parse_monitor(self.monitor)
+
+    def _at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is not None and not value >= least:
+            raise UserError(f"{name}: {value!r} must be at least {least}")
+
+    @classmethod
+    def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
+        """The options in a config's ``trainer`` section; keys of the trainer's own are left to it."""
+        return cls(**{field.name: section[field.name] for field in fields(cls) if field.name in section})

@@ -1,0 +1,178 @@
+"""Which samples make which batch: a function of (seed, epoch, place), so that a run can go on anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, Sampler
+
+from utils.errors import UserError
+from utils.seed import host_random_state, mix, seed_host, set_host_random_state
+
+ORDER, FETCH = 0, 1  # streams of random numbers: for the order of the samples, and for augmenting them
+
+
+class Indices(list[int]):
+    """The indices of one batch, and the seed of the random numbers that its augmentation draws."""
+
+    seed: int = 0
+
+    def __reduce__(self) -> Any:
+        return _indices, (list(self), self.seed)
+
+
+def _indices(values: Iterable[int], seed: int) -> Indices:
+    indices = Indices(values)
+    indices.seed = seed
+    return indices
+
+
+class EpochSampler(Sampler[int]):
+    """The samples of one split, in order or shuffled; the order depends on (seed, epoch) alone.
+
+    Args:
+        indices: the samples; a range stands for all of a dataset.
+        shuffle: a new order for every epoch.
+        seed: of the order.
+    """
+
+    def __init__(self, indices: range | np.ndarray[Any, Any], shuffle: bool, seed: int) -> None:
+        self.indices, self.shuffle, self.seed, self.epoch = indices, shuffle, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        indices = np.asarray(self.indices)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(mix(self.seed, self.epoch, ORDER))
+            indices = indices[torch.randperm(len(indices), generator=generator).numpy()]
+        return iter(indices.tolist())
+
+
+class EpochBatches(Sampler[Indices]):
+    """The batches of an epoch, from any given place on. Skipping costs no reading of data.
+
+    A sampler that is not ours (``WeightedRandomSampler``, a project's own) is run under random numbers that
+    depend on (seed, epoch) too, and the global ones are left as they were.
+
+    Args:
+        sampler: gives indices, or with ``batch_size`` None whole batches of them.
+    """
+
+    def __init__(self, sampler: Any, batch_size: int | None, drop_last: bool, seed: int) -> None:
+        self.sampler, self.batch_size, self.drop_last, self.seed = sampler, batch_size, drop_last, seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        if self.batch_size is None:
+            return len(self.sampler)
+        return len(BatchSampler(self.sampler, self.batch_size, self.drop_last))
+
+    def __iter__(self) -> Iterator[Indices]:
+        epoch, place = self.epoch, self.start
+        if self.batch_size is None:
+            for place, batch in enumerate(self._ordered(epoch)[place:], start=place):
+                yield _indices(batch, mix(self.seed, epoch, FETCH, place))
+            return
+        order, size = self._ordered(epoch), self.batch_size
+        end = len(order) - len(order) % size if self.drop_last else len(order)
+        for first in range(place * size, end, size):
+            yield _indices(order[first : min(first + size, end)], mix(self.seed, epoch, FETCH, first // size))
+
+    def _ordered(self, epoch: int) -> list[Any]:
+        if isinstance(self.sampler, EpochSampler):
+            self.sampler.epoch = epoch
+            return list(self.sampler)
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
+        before = host_random_state()
+        try:
+            seed_host(mix(self.seed, epoch, ORDER))
+            generator = getattr(self.sampler, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(mix(self.seed, epoch, ORDER))
+            return list(self.sampler)
+        finally:
+            set_host_random_state(before)
+
+
+class SeededDataset:
+    """A dataset that fetches a whole batch under the batch's own random numbers.
+
+    Augmentation is thus the same in any worker, in any number of them, and after any resume.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.fetch = getattr(dataset, "__getitems__", None)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: Indices) -> Any:
+        before = host_random_state()
+        try:
+            seed_host(indices.seed)
+            return self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
+        finally:
+            set_host_random_state(before)
+
+
+def split_indices(
+    n_samples: int, split: float | int, seed: int = 0, labels: Any = None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Divides ``range(n_samples)`` into a training and a validation part.
+
+    With seed 0 and no labels these are pytorch-template's very indices: those of ``np.random.seed(0)`` and
+    ``np.random.shuffle``, the first of them for validation; the global generator is not touched.
+
+    Args:
+        split: the size of the validation part: a count (int) or a fraction of all (float).
+        labels: class of every sample, shape ``(n_samples,)``; each class is then divided in the same proportion.
+
+    Returns:
+        Training and validation indices.
+
+    Raises:
+        UserError: a part would be empty.
+    """
+    size = split if isinstance(split, int) else int(n_samples * split)
+    if not 0 < size < n_samples or isinstance(split, bool):
+        raise UserError(
+            f"validation_split={split} of {n_samples} samples leaves a part empty: "
+            f"give a count from 1 to {n_samples - 1} or a fraction between 0 and 1"
+        )
+    order = np.arange(n_samples)
+    np.random.RandomState(seed).shuffle(order)
+    if labels is None:
+        return order[size:], order[:size]
+    labels = np.asarray(labels)[order]
+    # Every class spread evenly over [0, 1): the first `size` of that line hold each class in proportion.
+    spread = np.empty(n_samples)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        spread[members] = (np.arange(len(members)) + 0.5) / len(members)
+    order = order[np.argsort(spread, kind="stable")]
+    return np.sort(order[size:]), np.sort(order[:size])
+
+
+def labels_of(dataset: Any) -> Any:
+    """The class of every sample, where a dataset tells it without reading the samples.
+
+    Raises:
+        UserError: it does not.
+    """
+    for name in ("targets", "labels", "_labels", "y"):
+        labels = getattr(dataset, name, None)
+        if isinstance(labels, Sized) and len(labels) == len(dataset):
+            return labels
+    if hasattr(dataset, "tensors"):
+        return dataset.tensors[-1]
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+        return np.asarray(labels_of(dataset.dataset))[dataset.indices]
+    raise UserError(f"stratify: {type(dataset).__name__} has no `targets` or `labels` to divide by")

@@ -1,0 +1,27 @@
+"""Deciding whether an epoch was the best so far."""
+
+from __future__ import annotations
+
+from math import inf
+
+from utils.errors import UserError
+
+
+def parse_monitor(monitor: str) -> tuple[str, str]:
+    """Splits ``"min val_loss"`` into mode and metric; ``"off"`` gives ``("off", "")``. Raises UserError."""
+    if monitor == "off":
+        return "off", ""
+    mode, _, metric = monitor.partition(" ")
+    if mode not in ("min", "max") or not metric.strip():
+        raise UserError(f"monitor: {monitor!r} must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'")
+    return mode, metric.strip()
+
+
+def worst(mode: str) -> float:
+    """The value that any other is better than."""
+    return {"min": inf, "max": -inf}.get(mode, 0.0)
+
+
+def is_better(mode: str, value: float, best: float) -> bool:
+    """Whether ``value`` improves on ``best``. A NaN never does, nor does an equal value."""
+    return value < best if mode == "min" else value > best

@@ -1,0 +1,185 @@
+"""One optimizer update: autocast, accumulation, scaling, clipping, schedule, moving average."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from .options import TrainerOptions
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PER_STEP = ("OneCycleLR", "CyclicLR")
+
+
+class Update:
+    """Turns losses into optimizer steps; what is switched off costs nothing and changes nothing.
+
+    Args:
+        model: whose parameters are clipped and averaged.
+        optimizer: moves them.
+        options: precision, accumulation_steps, grad_clip_norm, ema_decay, warmup_steps, lr_scheduler_interval.
+        device: where the model is.
+        lr_scheduler: any of torch's, or None.
+
+    Attributes:
+        steps: optimizer updates done.
+        loss_scale: of fp16 (a GradScaler; disabled otherwise).
+        ema: the averaged model, or None.
+        grad_norm: the gradient's L2 norm before clipping at the last step, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        options: TrainerOptions,
+        device: torch.device,
+        lr_scheduler: Any = None,
+    ) -> None:
+        self.model, self.optimizer, self.options, self.device = model, optimizer, options, device
+        self.schedule = Schedule(lr_scheduler, optimizer, options.warmup_steps, options.lr_scheduler_interval)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+        self.ema = averaged(model, options.ema_decay) if options.ema_decay is not None else None
+        self.steps = 0
+        self.grad_norm: torch.Tensor | None = None
+        self._pending = 0
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The forward pass's precision."""
+        dtype = _DTYPES.get(self.options.precision)
+        return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def backward(self, loss: torch.Tensor, batches_left: int | None = None) -> None:
+        """Adds the gradient of ``loss``.
+
+        Args:
+            loss: one number, shape ``()``.
+            batches_left: in this epoch, with this one; the last window is as long as there are batches for it.
+
+        Raises:
+            UserError: the loss is no single number, or on the CPU, where looking is free, not a finite one.
+        """
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise UserError(f"the loss must be one number, not {shape}; take its mean() or sum()")
+        if loss.device.type == "cpu":
+            check_finite(loss.item(), self.steps)
+        if self._pending == 0:
+            window = self.options.accumulation_steps
+            self._window = window if batches_left is None else min(window, batches_left)
+        self._pending += 1
+        loss = loss if self._window == 1 else loss / self._window
+        self.scaler.scale(loss).backward()
+
+    def step(self) -> bool:
+        """Moves the weights if the window is full. Returns whether it did."""
+        if self._pending < self._window:
+            return False
+        if self.options.grad_clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm)
+        scale = self.scaler.get_scale()
+        with self.schedule.warm_up(self.steps):
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self._pending = 0
+        self.steps += 1
+        if self.scaler.get_scale() >= scale:  # otherwise the gradient overflowed, and the weights did not move
+            self.schedule.after_step()
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        return True
+
+    def flush(self) -> bool:
+        """At the end of an epoch of unknown length: steps with the part of a window that is there."""
+        if self._pending == 0:
+            return False
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(self._window / self._pending)
+        self._window = self._pending
+        return self.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        ema = None if self.ema is None else self.ema.state_dict()
+        return {"steps": self.steps, "scaler": self.scaler.state_dict(), "ema": ema}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None and state["ema"] is not None:
+            self.ema.load_state_dict(state["ema"])
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Raises UserError for a loss that is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is {loss} after {step} optimizer steps; the weights were not moved. "
+            "Lower optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
+        )
+
+
+def averaged(model: nn.Module, decay: float) -> Any:
+    """A moving average of the weights: ``average = decay * average + (1 - decay) * weight`` after every step."""
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+class Schedule:
+    """When a learning-rate scheduler moves, and the warm-up in front of it.
+
+    Warm-up scales the learning rate of single steps by ``(step + 1) / warmup_steps`` and gives it back, so that any
+    scheduler goes on under it undisturbed. Source: Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
+    """
+
+    def __init__(
+        self, lr_scheduler: Any, optimizer: torch.optim.Optimizer, warmup_steps: int, interval: str | None
+    ) -> None:
+        self.lr_scheduler, self.optimizer, self.warmup_steps = lr_scheduler, optimizer, warmup_steps
+        name = type(lr_scheduler).__name__
+        self.on_plateau = name == "ReduceLROnPlateau"
+        self.interval = interval or ("step" if name in _PER_STEP else "epoch")
+        if self.on_plateau and self.interval == "step":
+            raise UserError("trainer.lr_scheduler_interval: ReduceLROnPlateau moves after an epoch, not a step")
+
+    @contextlib.contextmanager
+    def warm_up(self, step: int) -> Iterator[None]:
+        if step >= self.warmup_steps:
+            yield
+            return
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"] * ((step + 1) / self.warmup_steps)
+        yield
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def after_step(self) -> None:
+        if self.lr_scheduler is not None and self.interval == "step":
+            self.lr_scheduler.step()
+
+    def after_epoch(self, log: dict[str, float], metric: str) -> None:
+        """Moves an epoch-wise schedule; one on a plateau looks at ``log[metric]``. Raises UserError."""
+        if self.lr_scheduler is None or self.interval != "epoch":
+            return
+        if not self.on_plateau:
+            self.lr_scheduler.step()
+        elif metric in log:
+            self.lr_scheduler.step(log[metric])
+        else:
+            raise UserError(
+                "lr_scheduler: ReduceLROnPlateau follows trainer.monitor, "
+                + (f"but '{metric}' is not among {', '.join(log)}" if metric else "which is 'off'")
+            )

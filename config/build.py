@@ -1,0 +1,208 @@
+"""From ``{"type": NAME, "args": {…}}`` to an object: check it against its signature, then make it."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import os
+import traceback
+import types
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from utils.download import download_hint
+from utils.errors import UserError, nearest, one_line
+
+from .slots import Signature, Slot, inner_slot, resolve
+from .source import ConfigError, Finding, Keys, Tree, parse_value
+
+
+def is_node(value: Any) -> bool:
+    """Whether ``value`` is a ``{type, args}`` (both, or the type alone)."""
+    return isinstance(value, dict) and isinstance(value.get("type"), str) and set(value) <= {"type", "args"}
+
+
+def accepts(annotation: Any, value: Any) -> bool:
+    """Whether a JSON-like ``value`` fits ``annotation``; what cannot be judged fits."""
+    if annotation in (inspect.Parameter.empty, Any, object) or isinstance(annotation, str):
+        return True
+    if annotation is None or annotation is type(None):
+        return value is None
+    origin, choices = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return any(accepts(choice, value) for choice in choices)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in choices)
+    kind = origin or annotation
+    if not inspect.isclass(kind):
+        return True
+    if issubclass(kind, enum.Enum):
+        return value in kind.__members__
+    if kind in (bool, str):
+        return isinstance(value, kind)
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if issubclass(kind, os.PathLike):
+        return isinstance(value, str)
+    if isinstance(value, list):
+        items = [choice for choice in choices if choice is not Ellipsis]
+        fits = issubclass(list, kind) or kind is tuple or kind in (Sequence, set, frozenset)
+        return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
+    if isinstance(value, dict):
+        return issubclass(dict, kind) or kind is Mapping or kind.__module__ != "builtins"
+    # A plain value where a library's own class is wanted: only None and text are surely not one of those.
+    return not (value is None and kind.__module__ == "builtins") and (kind.__module__ != "builtins" or kind is type)
+
+
+def readable(annotation: Any) -> str:
+    """An annotation as a person writes it: ``int | None``, ``'min' | 'max'``."""
+    if get_origin(annotation) is Literal:
+        return " | ".join(repr(choice) for choice in get_args(annotation))
+    if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
+        return " | ".join(annotation.__members__)
+    if inspect.isclass(annotation) and not get_origin(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
+
+
+class Checker:
+    """Compares parts of a config with the signatures of what they name, and collects what does not fit.
+
+    On the way a value from the command line whose parameter wants text gets its text back (``name=007``).
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.findings: list[Finding] = []
+
+    def fail(self, keys: Keys, message: str) -> None:
+        self.findings.append(Finding(self.tree.mark(keys), keys, message))
+
+    def node(self, node: Any, slot: Slot, keys: Keys) -> None:
+        """Checks ``{type, args}``; in a callback slot a name alone stands for it."""
+        if isinstance(node, str) and slot.callback:
+            node = {"type": node}
+        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
+            self.fail(keys, 'must be {"type": NAME, "args": {…}}' + (" or a name" if slot.callback else ""))
+            return
+        extra = set(node) - {"type", "args", "__comment", "name" if keys[0] == "metrics" else "type"}
+        for key in sorted(extra):
+            self.fail((*keys, key), f"unknown key{nearest(key, ('type', 'args'))}; a part has 'type' and 'args'")
+        try:
+            found = resolve(node["type"], slot)
+        except UserError as error:
+            self.fail((*keys, "type"), str(error))
+            return
+        args = node.get("args")
+        if args is not None and not isinstance(args, dict):
+            self.fail((*keys, "args"), f"must be a mapping of argument names to values, not {args!r}")
+            return
+        given = 0 if slot.callback and inspect.isclass(found) else len(slot.given)
+        signature = Signature.of(found, given)
+        self.args(signature, args or {}, (*keys, "args"), node["type"], slot)
+
+    def args(self, signature: Signature, args: dict[str, Any], keys: Keys, owner: str, slot: Slot) -> None:
+        """Checks keyword arguments: unknown, missing, of the wrong type; nested parts at any depth."""
+        parameters = signature.parameters or {}
+        for key, value in args.items():
+            where = (*keys, key)
+            if key in parameters:
+                self.value(parameters[key].annotation, value, where, slot, args)
+            elif not signature.open_ended and key != "__comment":
+                self.fail(where, f"{owner} takes no '{key}'{nearest(key, parameters)}")
+            else:
+                self.inner(value, where, inner_slot(key, slot))
+        for name, parameter in parameters.items():
+            if parameter.default is parameter.empty and name not in args and name not in slot.given:
+                self.fail(keys[:-1] if not args else keys, f"{owner} needs '{name}'")
+
+    def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
+        name = str(keys[-1])
+        if is_node(value) and annotation is not dict:
+            self.inner(value, keys, inner_slot(name, slot))
+            return
+        if isinstance(value, list) and any(is_node(item) for item in value):
+            self.inner(value, keys, inner_slot(name, slot))
+            return
+        if not accepts(annotation, value):
+            raw = self.tree.raw.get(keys)
+            if raw is not None and accepts(annotation, raw):
+                holder[name] = raw
+                return
+            self.fail(keys, f"wants {readable(annotation)}, not {value!r}")
+
+    def inner(self, value: Any, keys: Keys, slot: Slot) -> None:
+        if is_node(value):
+            self.node(value, slot, keys)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                self.inner(item, (*keys, index), slot)
+
+
+def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, **kwargs: Any) -> Any:
+    """Makes what ``node`` describes; parts inside its ``args`` first.
+
+    Args:
+        args, kwargs: what the program gives; the config may not give the same again.
+
+    Raises:
+        ConfigError: the name or the arguments do not fit, with the key path.
+    """
+    node = {"type": node} if isinstance(node, str) else node
+    try:
+        found = resolve(node["type"], slot)
+    except UserError as error:
+        raise tree.error((*keys, "type"), str(error)) from None
+    own = {key: value for key, value in (node.get("args") or {}).items() if key != "__comment"}
+    annotations = Signature.of(found).parameters or {}
+    for key, value in own.items():
+        plain = key in annotations and annotations[key].annotation is dict
+        own[key] = value if plain else _build_inner(tree, value, inner_slot(key, slot), (*keys, "args", key))
+    twice = sorted(set(own) & set(kwargs))
+    if twice:
+        raise tree.error((*keys, "args", twice[0]), f"'{twice[0]}' is given by the program; take it out of the config")
+    if slot.callback and not inspect.isclass(found):
+        return with_args(found, own)
+    return call(tree, found, keys, *args, **kwargs, **own)
+
+
+def with_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
+    """``function`` with ``args`` fixed, under its own name."""
+    if not args:
+        return function
+    fixed = partial(function, **args)
+    fixed.__name__ = function.__name__  # type: ignore[attr-defined]
+    return fixed
+
+
+def _build_inner(tree: Tree, value: Any, slot: Slot, keys: Keys) -> Any:
+    if is_node(value) or (isinstance(value, str) and slot.callback):
+        return build(tree, value, slot, keys)
+    if isinstance(value, list):
+        return [_build_inner(tree, item, slot, (*keys, index)) for index, item in enumerate(value)]
+    return value
+
+
+def call(tree: Tree, found: Callable[..., Any], keys: Keys, *args: Any, **kwargs: Any) -> Any:
+    """``found(*args, **kwargs)``; arguments that it refuses are an error of the config, with its key path."""
+    try:
+        return found(*args, **kwargs)
+    except ConfigError:
+        raise
+    except UserError as error:
+        raise tree.error(keys, str(error)) from None
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        if _is_own_fault(error):
+            raise
+        hint = download_hint(found, kwargs.get("root")) if kwargs.get("download") else ""
+        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{hint}") from error
+
+
+def _is_own_fault(error: BaseException) -> bool:
+    """Whether ``error`` was raised in the project's own files: then its traceback is what helps."""
+    root = str(Path(__file__).parent.parent)
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [frame for frame in frames if frame.filename.startswith(root) and "site-packages" not in frame.filename]
+    return bool(own) and "unexpected keyword argument" not in str(error)

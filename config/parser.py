@@ -1,0 +1,286 @@
+"""ConfigParser: an experiment's config, and what is made from it."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from utils.errors import UserError, nearest
+from utils.runs import find_checkpoint
+
+from . import preflight
+from .build import build, call
+from .merge import apply_override, find_config, interpolate, load_tree, set_value
+from .slots import SLOTS, Signature, resolve
+from .source import Keys, Mark, Tree
+
+DEFAULT_SEED = 123  # pytorch-template's
+
+
+class CustomArgs(NamedTuple):
+    """A command-line option that sets one value of the config, e.g. ``target='optimizer;args;lr'``."""
+
+    flags: list[str]
+    type: Any
+    target: str
+
+
+class Section(dict[str, Any]):
+    """A dict whose keys are attributes too: ``section.epochs`` is ``section['epochs']``."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        super().__init__({key: _sections(value) for key, value in (values or {}).items()})
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no '{name}' here; there are: {', '.join(self)}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def _sections(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Section(value)
+    return [_sections(item) for item in value] if isinstance(value, list) else value
+
+
+def plain(value: Any) -> Any:
+    """A copy in dicts, lists, numbers and strings only, fit for JSON and for a checkpoint."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)
+
+
+class ConfigParser:
+    """One experiment's config: read like a dict or by attribute, and the maker of its parts.
+
+    Nothing is made, imported or written by the constructor.
+
+    Args:
+        config: the values; ``from_args`` reads them from files.
+        resume: the checkpoint to go on from.
+        modification: values to replace, by targets such as ``'optimizer;args;lr'``; None leaves as it is.
+        run_id: names the run's folder; the time by default.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | Tree,
+        resume: str | Path | None = None,
+        modification: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        self.tree = config if isinstance(config, Tree) else Tree(dict(config))
+        for target, value in (modification or {}).items():
+            if value is not None:
+                set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
+        interpolate(self.tree)
+        self.tree.data = Section(self.tree.data)
+        self.resume = Path(resume) if resume is not None else None
+        self.read_keys: set[str] = set()
+        in_place = self.resume is not None and run_id is None
+        self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
+        self._resume_dir = self.resume.parent if self.resume is not None and in_place else None
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Section:
+        """The values, as a dict."""
+        data = self.tree.data
+        assert isinstance(data, Section)
+        return data
+
+    def __getitem__(self, name: str) -> Any:
+        self.read_keys.add(name)
+        return self.config[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "tree" or name not in self.config:
+            raise AttributeError(f"the config has no '{name}'")
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.config
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a top-level key, or ``default``."""
+        return self[name] if name in self.config else default
+
+    @property
+    def seed(self) -> int:
+        return int(self.get("seed", DEFAULT_SEED))
+
+    @property
+    def save_dir(self) -> Path:
+        """The run's folder: its checkpoints and its config. Not made here."""
+        if self._resume_dir is not None:
+            return self._resume_dir
+        return Path(self.config["trainer"].get("save_dir", "saved/")) / self.config["name"] / self.run_id
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of the run's logs, inside ``save_dir``. Not made here."""
+        return self.save_dir / "log"
+
+    def plain(self) -> dict[str, Any]:
+        """The resolved config in plain values; it can be given to ``-c`` again."""
+        result = plain(self.config)
+        assert isinstance(result, dict)
+        return result
+
+    def check(self) -> None:
+        """Compares every part with the signature of what it names. Raises ConfigError with all findings."""
+        preflight.check(self.tree)
+
+    def unread_keys(self) -> list[str]:
+        """The project's own top-level keys that nothing has read yet."""
+        return [key for key in self.config if key not in self.read_keys | set(preflight.KNOWN) and key[:2] != "__"]
+
+    def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
+        """A logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
+        levels = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+        if verbosity not in levels:
+            raise UserError(f"verbosity {verbosity!r} must be one of {', '.join(map(str, levels))}")
+        logger = logging.getLogger(name)
+        logger.setLevel(levels[verbosity])
+        return logger
+
+    # -- making -------------------------------------------------------------------------------------------------
+
+    def init_obj(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
+        """``module.TYPE(*args, **kwargs, **ARGS)`` with type and args from the section ``name``."""
+        return self._from_module(name, module, kwargs)(*args)
+
+    def init_ftn(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
+        """Like ``init_obj``, but returns the function with these arguments fixed, uncalled."""
+        function = self._from_module(name, module, kwargs)
+        return partial(function, *args) if args else function
+
+    def _from_module(self, name: str, module: Any, kwargs: dict[str, Any]) -> partial[Any]:
+        section = self[name]
+        kind, own = section["type"], dict(section.get("args") or {})
+        home = getattr(module, "__name__", module)
+        twice = sorted(set(own) & set(kwargs))
+        if twice:
+            raise self.tree.error((name, "args", twice[0]), "is given by the program; take it out of the config")
+        if not hasattr(module, kind):
+            near = nearest(kind, (key for key in dir(module) if key[0] != "_"))
+            raise self.tree.error((name, "type"), f"no '{kind}' in {home}{near}")
+        return partial(call, self.tree, getattr(module, kind), (name,), **kwargs, **own)
+
+    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Makes the section ``name``, looking its type up in the slot's homes (see ``config/slots.py``)."""
+        return build(self.tree, self[name], SLOTS[name], (name,), *args, **kwargs)
+
+    def build_changed(self, name: str, changes: Mapping[str, Any]) -> Any:
+        """Makes the section ``name`` with other arguments; of ``changes`` those that its signature has."""
+        taken = {key: value for key, value in changes.items() if self.accepts(name, key)}
+        node = {"type": self[name]["type"], "args": {**(self[name].get("args") or {}), **taken}}
+        return build(self.tree, node, SLOTS[name], (name,))
+
+    def accepts(self, name: str, argument: str) -> bool:
+        """Whether what the section ``name`` makes has a parameter ``argument``."""
+        return argument in (Signature.of(resolve(self[name]["type"], SLOTS[name])).parameters or {})
+
+    def build_metrics(self) -> list[Any]:
+        """The metrics, each with the ``__name__`` it is logged under."""
+        metrics = []
+        for index, node in enumerate(self.get("metrics", [])):
+            metric = build(self.tree, node, SLOTS["metrics"], ("metrics", index))
+            if getattr(metric, "__name__", None) != preflight.metric_name(node):
+                metric = metric if isinstance(node, dict) and not inspect.isfunction(metric) else partial(metric)
+                metric.__name__ = preflight.metric_name(node)
+            metrics.append(metric)
+        return metrics
+
+    def trainer_class(self) -> Any:
+        """The class that the ``trainer`` section names."""
+        return preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])[0]
+
+    def build_trainer(self, **given: Any) -> Any:
+        """Makes the trainer, with those of ``given`` that its constructor takes, and its own arguments."""
+        found, signature = preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])
+        parameters = signature.parameters or {}
+        taken = {key: value for key, value in given.items() if key in parameters}
+        own = {key: self["trainer"][key] for key in parameters if key not in preflight.GIVEN and key in self["trainer"]}
+        return call(self.tree, found, ("trainer",), **taken, **own)
+
+    # -- the command line -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_args(cls, args: argparse.ArgumentParser | Any, options: Iterable[Any] = ()) -> ConfigParser:
+        """Reads the command line and the files that it names.
+
+        Args:
+            args: a parser with ``--config``, ``--resume`` and ``--device``, or what it has parsed. A parser also
+                gets ``--run-id`` and any number of ``KEY=VALUE``.
+            options: ``CustomArgs(flags, type, target)``, more ways to set one value.
+        """
+        options = list(options)
+        if isinstance(args, argparse.ArgumentParser):
+            for option in options:
+                args.add_argument(*option.flags, default=None, type=option.type, help=f"sets {option.target}")
+            args.add_argument("--run-id", default=None, help="names the run's folder (default: the time)")
+            args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. trainer.epochs=2")
+            args = args.parse_intermixed_args()
+        resume = find_checkpoint(args.resume) if args.resume else None
+        tree = _load(args.config, resume)
+        for option in options:
+            value = getattr(args, _dest(option.flags), None)
+            if value is not None:
+                keys: Keys = tuple(option.target.split(";"))
+                set_value(tree, keys, value, Mark(f"{option.flags[0]} {value}"))
+        for override in getattr(args, "overrides", []):
+            apply_override(tree, override)
+        if args.device is not None:
+            _choose_device(tree, args.device)
+        run_id = getattr(args, "run_id", None)
+        return cls(tree, resume, run_id=preflight.check_name(run_id, "--run-id") if run_id else None)
+
+
+def _load(config: str | None, resume: Path | None) -> Tree:
+    """The config given; when resuming the run's own, whose sections a given one replaces (pytorch-template's rule)."""
+    if resume is None:
+        return load_tree(find_config(config or "config.json"))
+    beside = resume.parent / "config.json"
+    if not beside.is_file() and config is None:
+        raise UserError(f"{resume.parent} has no config.json beside the checkpoint; give one with -c")
+    tree = load_tree(beside) if beside.is_file() else Tree({})
+    if config is not None:
+        new = load_tree(find_config(config))
+        kept = {keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data}
+        tree = Tree(tree.data | new.data, kept | new.marks)
+    return tree
+
+
+def _choose_device(tree: Tree, device: str) -> None:
+    if device == "cpu":
+        count = 0
+    elif re.fullmatch(r"\d+(,\d+)*", device):
+        count = len(device.split(","))
+        os.environ["CUDA_VISIBLE_DEVICES"] = device  # read when torch first looks for devices
+    else:
+        raise UserError(f"-d {device}: must be cpu, an index as in 0, or several as in 0,1")
+    set_value(tree, ("n_gpu",), count, Mark(f"-d {device}"))
+
+
+def _dest(flags: Iterable[str]) -> str:
+    """The attribute that argparse stores these flags under: the first long one, else the first."""
+    flags = list(flags)
+    name = next((flag for flag in flags if flag.startswith("--")), flags[0])
+    return name.lstrip("-").replace("-", "_")

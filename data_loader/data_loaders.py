@@ -1,0 +1,66 @@
+"""Data loaders. A file beside this one is named in a config as ``"file.Name"``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.utils.data import TensorDataset
+
+from base import BaseDataLoader
+from base.sampler import split_indices
+from utils.download import download_hint
+from utils.errors import UserError, one_line
+
+
+class DigitsDataLoader(BaseDataLoader):
+    """scikit-learn's 1,797 handwritten digits: images (N, 1, 8, 8) float in [0, 1], classes (N,).
+
+    Args:
+        training: the 1,438 training images; False: the 359 held out for testing.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        shuffle: bool = True,
+        validation_split: float | int = 0.0,
+        num_workers: int = 0,
+        training: bool = True,
+    ) -> None:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        train, test = split_indices(len(digits.target), 0.2, labels=digits.target)
+        chosen = train if training else test
+        images = torch.tensor(digits.images[chosen] / 16.0, dtype=torch.float32).unsqueeze(1)
+        dataset = TensorDataset(images, torch.tensor(digits.target[chosen], dtype=torch.int64))
+        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, stratify=bool(validation_split))
+
+
+class MnistDataLoader(BaseDataLoader):
+    """MNIST, as pytorch-template loads it: images (N, 1, 28, 28) normalised, classes (N,).
+
+    Args:
+        data_dir: the folder that holds ``MNIST/raw``, or is downloaded into.
+        training: the 60,000 training images; False: the 10,000 test images.
+    """
+
+    def __init__(
+        self,
+        data_dir: str,
+        batch_size: int,
+        shuffle: bool = True,
+        validation_split: float | int = 0.0,
+        num_workers: int = 1,
+        training: bool = True,
+    ) -> None:
+        from torchvision import datasets, transforms
+
+        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+        self.data_dir = data_dir
+        try:
+            dataset = datasets.MNIST(Path(data_dir), train=training, download=True, transform=transform)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"MNIST: {one_line(error)}{download_hint(datasets.MNIST, data_dir)}") from error
+        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers)

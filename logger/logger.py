@@ -1,0 +1,71 @@
+"""Python's logging: plain lines on the console, dated ones in info.log."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+from pathlib import Path
+from typing import Any
+
+from utils.util import ensure_dir, read_json
+
+
+class _Console(logging.Handler):
+    """Prints lines on standard output without tearing a progress bar apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def setup_logging(
+    save_dir: str | Path | None = None,
+    log_config: str | Path = "logger/logger_config.json",
+    default_level: int = logging.INFO,
+) -> None:
+    """Sends log lines to the console, and with ``save_dir`` to ``save_dir/info.log`` too. May be called again.
+
+    Args:
+        save_dir: the folder of info.log.
+        log_config: a project's own ``logging.config`` dictionary as JSON; used if the file is there.
+        default_level: of the root logger otherwise.
+    """
+    root = logging.getLogger()
+    if Path(log_config).is_file() and save_dir is not None:
+        _project_config(Path(log_config), Path(save_dir))
+        return
+    root.setLevel(default_level)
+    if not any(isinstance(handler, _Console) for handler in root.handlers):
+        root.addHandler(_Console())
+    logging.captureWarnings(True)
+    if save_dir is None:
+        return
+    path = Path(save_dir).resolve() / "info.log"
+    files = [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]
+    if any(handler.baseFilename == str(path) for handler in files):
+        return
+    close_files()
+    ensure_dir(path.parent)
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    root.addHandler(handler)
+
+
+def close_files() -> None:
+    """Ends the logging to files; the console goes on."""
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _project_config(log_config: Path, save_dir: Path) -> None:
+    ensure_dir(save_dir)
+    settings: dict[str, Any] = read_json(log_config)
+    for handler in settings["handlers"].values():
+        if "filename" in handler:
+            handler["filename"] = str(save_dir / handler["filename"])
+    logging.config.dictConfig(settings)

@@ -1,0 +1,111 @@
+"""The folder of a run: made, described, and taken away again if a mistake ended the run before it held anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from utils.errors import UserError, one_line
+from utils.provenance import now, provenance
+from utils.runs import checkpoints
+from utils.util import ensure_dir, read_json
+
+from .logger import close_files, setup_logging
+
+
+class RunFolder:
+    """``with RunFolder(…) as run:`` around everything that a run makes.
+
+    Args:
+        save_dir: the folder, ``saved/NAME/RUN_ID``.
+        resumed: it is there already, and is gone on in.
+
+    Raises:
+        UserError: it cannot be made, or holds another run.
+    """
+
+    def __init__(self, save_dir: Path, resumed: bool) -> None:
+        self.save_dir, self.resumed = save_dir, resumed
+        self.made = not save_dir.exists()
+        self._sessions: list[dict[str, Any]] = []
+
+    def __enter__(self) -> RunFolder:
+        if not self.made and not self.resumed and checkpoints(self.save_dir):
+            raise UserError(f"{self.save_dir}: holds a run already; go on with it by -r, or choose another --run-id")
+        try:
+            ensure_dir(self.save_dir / "log")
+            setup_logging(self.save_dir / "log")
+        except OSError as error:
+            self._discard()
+            raise UserError(f"{self.save_dir}: the run folder cannot be made: {error.strerror}") from None
+        return self
+
+    def describe(self, config: dict[str, Any]) -> None:
+        """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""
+        path = self.save_dir / "provenance.json"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            self._sessions = list(read_json(path)["sessions"]) if self.resumed else []
+        self._sessions.append(provenance() | {"end": None, "outcome": "running"})
+        try:
+            write_whole(self.save_dir / "config.json", config)
+            write_whole(path, {"sessions": self._sessions})
+        except OSError as error:
+            raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._sessions:
+            if kind is not None and issubclass(kind, KeyboardInterrupt):
+                outcome = "interrupted"
+            else:
+                outcome = "finished" if error is None else f"failed: {one_line(error)}"
+            self._sessions[-1] |= {"end": now(), "outcome": outcome}
+            with contextlib.suppress(OSError):
+                write_whole(self.save_dir / "provenance.json", {"sessions": self._sessions})
+        if isinstance(error, UserError) and self.made and self.save_dir.is_dir() and not self._holds_weights():
+            self._discard()
+
+    def _holds_weights(self) -> bool:
+        return any(path.suffix in (".pt", ".pth") for path in self.save_dir.rglob("*"))
+
+    def _discard(self) -> None:
+        close_files()
+        if self.made:
+            shutil.rmtree(self.save_dir, ignore_errors=True)
+            for parent in (self.save_dir.parent, self.save_dir.parent.parent):
+                with contextlib.suppress(OSError):  # other runs are in it
+                    parent.rmdir()
+
+
+def write_whole(path: Path, content: Any) -> None:
+    """Writes JSON so that a crash leaves the old or the new file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def summary(save_dir: Path, metric: str, best: float | None) -> str:
+    """What to do next with a finished run: where it is, and the commands that go on from it."""
+    python = command_of_python()
+    lines = [f"Run folder: {save_dir}"]
+    if metric and best is not None:
+        lines.insert(0, f"Best {metric}: {best:.6g}")
+    commands = {
+        "test": f"{python} test.py -r {save_dir}",
+        "go on": f"{python} train.py -r {save_dir} trainer.epochs=N",
+        "watch": f"{python} -m tensorboard.main --logdir {save_dir.parent}",
+    }
+    return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])
+
+
+def command_of_python() -> str:
+    """This interpreter as one types it: ``python`` where that is it, else its path from here."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

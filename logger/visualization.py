@@ -1,0 +1,120 @@
+"""TensorboardWriter: pytorch-template's ``self.writer``, by plain methods; it never stops a training."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+
+class TensorboardWriter:
+    """Writes to TensorBoard under the current step and mode; tags are ``loss/train``, ``loss/valid``.
+
+    The files are opened at the first value. The first failure ends the writing, with one warning.
+
+    Args:
+        log_dir: the folder of the event files.
+        logger: is told of a failure.
+        enabled: otherwise every method does nothing.
+    """
+
+    def __init__(self, log_dir: str | Path, logger: logging.Logger, enabled: bool) -> None:
+        self.log_dir, self.logger, self.enabled = Path(log_dir), logger, bool(enabled)
+        self.writer: Any = None
+        self.step, self.mode = 0, ""
+        self._purge_step: int | None = None
+        self._time = time.perf_counter()
+
+    def set_step(self, step: int, mode: str = "train") -> None:
+        """Says where the next values belong; from the second call on also writes ``steps_per_sec``."""
+        now = time.perf_counter()
+        moved = step - self.step if mode == self.mode else 0
+        self.step, self.mode = step, mode
+        if moved > 0:
+            self.add_scalar("steps_per_sec", moved / max(now - self._time, 1e-9))
+        self._time = now
+
+    def resume_at(self, step: int) -> None:
+        """Hides what an interrupted run wrote at ``step`` or later, so that curves neither repeat nor fork."""
+        self._purge_step = step
+
+    def _add(self, method: str, tag: str, data: Any, *args: Any, per_mode: bool = True, **kwargs: Any) -> None:
+        tag = f"{tag}/{self.mode}" if per_mode and self.mode else tag
+        self._call(method, tag, data, self.step, *args, **kwargs)
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
+        if not self.enabled:
+            return
+        try:
+            if self.writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.writer = SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
+            getattr(self.writer, method)(*args, **kwargs)
+        except Exception as error:
+            self.enabled = False
+            self.logger.warning("TensorBoard is off from here on: %s failed (%s)", method, error)
+
+    def add_scalar(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """One number: a float, or an array or tensor of one element."""
+        self._add("add_scalar", tag, data.detach() if hasattr(data, "detach") else data, *args, **kwargs)
+
+    def add_scalars(self, tag: str, data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Several numbers in one chart."""
+        self._add("add_scalars", tag, data, *args, **kwargs)
+
+    def add_image(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """One image, (C, H, W)."""
+        self._add("add_image", tag, data, *args, **kwargs)
+
+    def add_images(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """A batch of images, (N, C, H, W)."""
+        self._add("add_images", tag, data, *args, **kwargs)
+
+    def add_audio(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """A sound, (1, L), values in [-1, 1]."""
+        self._add("add_audio", tag, data, *args, **kwargs)
+
+    def add_video(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """A video, (N, T, C, H, W)."""
+        self._add("add_video", tag, data, *args, **kwargs)
+
+    def add_text(self, tag: str, data: str, *args: Any, **kwargs: Any) -> None:
+        """A text, shown as Markdown."""
+        self._add("add_text", tag, data, *args, **kwargs)
+
+    def add_figure(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """A matplotlib figure."""
+        self._add("add_figure", tag, data, *args, **kwargs)
+
+    def add_histogram(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """The distribution of a tensor's values."""
+        self._add("add_histogram", tag, data, *args, per_mode=False, **kwargs)
+
+    def add_embedding(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
+        """Points for the projector, (N, D)."""
+        self._call("add_embedding", data, *args, global_step=self.step, tag=tag, **kwargs)
+
+    def add_pr_curve(self, tag: str, labels: Any, predictions: Any, *args: Any, **kwargs: Any) -> None:
+        """A precision-recall curve of binary ``labels`` and ``predictions`` in [0, 1]."""
+        self._call("add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs)
+
+    def add_graph(self, model: Any, inputs: Any = None, *args: Any, **kwargs: Any) -> None:
+        """The model's graph, traced with ``inputs``."""
+        self._call("add_graph", model, inputs, *args, **kwargs)
+
+    def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], **kwargs: Any) -> None:
+        """Hyperparameters with the metrics they led to."""
+        self._call("add_hparams", hparams, metrics, **kwargs)
+
+    def flush(self) -> None:
+        """Writes out what is buffered."""
+        if self.writer is not None:
+            self._call("flush")
+
+    def close(self) -> None:
+        """Ends the files."""
+        if self.writer is not None:
+            self._call("close")
+            self.writer = None

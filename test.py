@@ -1,0 +1,100 @@
+"""Tests a trained model: ``python test.py -r saved/NAME/RUN_ID``. Makes no run folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from config import ConfigParser
+from utils.errors import UserError
+from utils.main import run_main
+from utils.runs import find_checkpoint
+
+
+def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
+    config.check()
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.parent}")
+
+    from base.checkpoint import load, load_weights
+    from base.evaluate import evaluate, forward
+    from base.metrics import MetricSet
+    from logger import setup_logging
+    from logger.progress import progress
+    from utils.seed import seed_everything
+    from utils.util import prepare_device
+
+    setup_logging()
+    logger = config.get_logger("test")
+    seed_everything(config.seed)
+    assert config.resume is not None
+    checkpoint = load(config.resume)
+
+    data_loader, split = test_loader(config)
+    model = config.build("arch")
+    weights, kind = weights_of(checkpoint, use_ema)
+    load_weights(model, weights, config.resume)
+    device, _ = prepare_device(config.get("n_gpu", 1))
+    model = model.to(device)
+    criterion = config.build("loss")
+    criterion = criterion.to(device) if hasattr(criterion, "to") else criterion
+
+    logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
+    metrics = MetricSet(config.build_metrics(), device=device)
+    batches = progress(data_loader, len(data_loader), "test", logger)
+    own_forward = getattr(config.trainer_class(), "forward", forward)
+    result = evaluate(model, batches, criterion, metrics, device, own_forward)
+
+    for name, value in result.items():
+        logger.info("  %-15s %.6g", name, value)
+    if output is not None:
+        about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch"),
+                 "n_samples": metrics.n_samples}
+        try:
+            output.write_text(json.dumps(about | {"metrics": result}, indent=4) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--output {output}: cannot be written: {error.strerror}") from None
+        logger.info("Written to %s", output)
+
+
+def test_loader(config: ConfigParser) -> tuple[Any, str]:
+    """The loader to test with, and in words where it comes from."""
+    if config.get("test_data_loader"):
+        return config.build("test_data_loader"), "the test_data_loader"
+    if config.accepts("data_loader", "training"):
+        changes = {"training": False, "shuffle": False, "validation_split": 0.0}
+        return config.build_changed("data_loader", changes), "the test part of the data_loader (training=False)"
+    if config.get("valid_data_loader"):
+        return config.build("valid_data_loader"), "the valid_data_loader (there is no test data)"
+    loader = config.build("data_loader").split_validation()
+    if loader is None:
+        raise UserError("there is nothing to test on: give a test_data_loader, or a validation_split")
+    return loader, "the validation split (there is no test data)"
+
+
+def weights_of(checkpoint: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
+    """The weights to test: the averaged ones where there are some, and they are wanted."""
+    ema = (checkpoint.get("parts", {}).get("update") or {}).get("ema")
+    if ema is None or not use_ema:
+        return checkpoint.get("state_dict", checkpoint), "weights"
+    prefix = "module."
+    return {name[len(prefix) :]: value for name, value in ema.items() if name.startswith(prefix)}, "EMA weights"
+
+
+if __name__ == "__main__":
+    args = argparse.ArgumentParser(description="Tests a trained model.")
+    args.add_argument("-r", "--resume", required=True, help="checkpoint, or run folder (its best one is tested)")
+    args.add_argument("-c", "--config", default=None, help="config file, in place of the run's own")
+    args.add_argument("-d", "--device", default=None, help="cpu, or the index of an accelerator")
+    args.add_argument("-o", "--output", type=Path, default=None, help="write the result to this JSON file")
+    args.add_argument("--no-ema", action="store_true", help="test the plain weights of a run that has an EMA")
+    args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. test_data_loader.args.batch_size=512")
+
+    def run() -> None:
+        options = args.parse_intermixed_args()
+        options.resume = find_checkpoint(options.resume, best_first=True)
+        main(ConfigParser.from_args(options), options.output, not options.no_ema)
+
+    run_main(run)

@@ -1,0 +1,76 @@
+"""Trains what a config describes: ``python train.py -c config.json``."""
+
+from __future__ import annotations
+
+import argparse
+
+from config import ConfigParser, CustomArgs
+from utils.main import run_main
+
+
+def main(config: ConfigParser) -> None:
+    # torch is imported from here on: --help and a mistyped config do not wait for it.
+    config.check()
+    import torch
+
+    from logger.run_folder import RunFolder, summary
+    from utils.seed import seed_everything
+    from utils.util import prepare_device
+
+    with RunFolder(config.save_dir, resumed=config.resume is not None) as run:
+        logger = config.get_logger("train")
+        seed_everything(config.seed, config["trainer"].get("deterministic", True))
+
+        data_loader = config.build("data_loader")
+        if config.get("valid_data_loader"):
+            valid_data_loader = config.build("valid_data_loader")
+        else:
+            valid_data_loader = data_loader.split_validation()
+
+        model = config.build("arch")
+        logger.info(model)
+        device, device_ids = prepare_device(config.get("n_gpu", 1))
+        model = model.to(device)
+        if config["trainer"].get("compile", False):
+            model.compile()
+        if len(device_ids) > 1:
+            model = torch.nn.DataParallel(model, device_ids=device_ids)
+
+        criterion = config.build("loss")
+        metrics = config.build_metrics()
+
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = config.build("optimizer", trainable)
+        lr_scheduler = config.build("lr_scheduler", optimizer) if config.get("lr_scheduler") else None
+
+        trainer = config.build_trainer(
+            model=model,
+            criterion=criterion,
+            metric_ftns=metrics,
+            optimizer=optimizer,
+            config=config,
+            device=device,
+            data_loader=data_loader,
+            valid_data_loader=valid_data_loader,
+            lr_scheduler=lr_scheduler,
+        )
+        run.describe(config.plain())
+        for key in config.unread_keys():
+            logger.warning("Nothing has read the config's key '%s'.", key)
+        trainer.train()
+        metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
+        logger.info(summary(config.save_dir, metric, best))
+
+
+if __name__ == "__main__":
+    args = argparse.ArgumentParser(description="Trains what a config describes.")
+    args.add_argument("-c", "--config", default=None, help="config file; a name is looked for in config/ too")
+    args.add_argument("-r", "--resume", default=None, help="checkpoint or run folder to go on from")
+    args.add_argument("-d", "--device", default=None, help="cpu, or indices of accelerators: 0 or 0,1")
+
+    # More options of this kind set one value of the config each.
+    options = [
+        CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
+        CustomArgs(["--bs", "--batch_size"], type=int, target="data_loader;args;batch_size"),
+    ]
+    run_main(lambda: main(ConfigParser.from_args(args, options)))

@@ -1,0 +1,166 @@
+"""The loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from base import BaseTrainer
+from base.evaluate import evaluate, forward
+from base.metrics import MetricSet, name_of
+from base.update import Update, check_finite
+from logger.progress import progress
+from utils.batch import batch_len, to_device
+from utils.errors import UserError, nearest
+from utils.util import inf_loop
+
+__all__ = ["Trainer"]
+
+
+class Trainer(BaseTrainer):
+    """Trains a model on (input, target) batches.
+
+    To train in another way, override ``forward`` (what the model is called with), ``train_step`` (what the loss is)
+    or ``_train_epoch`` (all of it; see ``trainer/gan.py``).
+
+    Args:
+        device: where the model is.
+        data_loader: of training batches.
+        valid_data_loader: of validation batches, or None.
+        lr_scheduler: of torch's, or None.
+        len_epoch: batches an epoch, going round the data; None makes an epoch one pass over it.
+        The others are BaseTrainer's.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Callable[[Any, Any], torch.Tensor],
+        metric_ftns: list[Any],
+        optimizer: torch.optim.Optimizer,
+        config: Any,
+        device: torch.device,
+        data_loader: Any,
+        valid_data_loader: Any = None,
+        lr_scheduler: Any = None,
+        len_epoch: int | None = None,
+    ) -> None:
+        super().__init__(model, criterion, metric_ftns, optimizer, config)
+        self.device = device
+        self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
+        self.len_epoch = len_epoch if len_epoch is not None else _len(data_loader)
+        self.valid_data_loader = valid_data_loader
+        self.do_validation = valid_data_loader is not None
+        self.lr_scheduler = lr_scheduler
+        self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
+        self.update = Update(self.model, self.optimizer, self.options, device, lr_scheduler)
+        self.train_metrics = MetricSet(metric_ftns, self.writer, device)
+        self.valid_metrics = MetricSet(metric_ftns, self.writer, device)
+        self._check_monitor()
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        """Trains one epoch, validates, moves the schedule; returns the epoch's numbers."""
+        self.model.train()
+        self.train_metrics.reset()
+        for place, batch in enumerate(self.batches(epoch)):
+            with self.update.autocast():
+                loss, output, target = self.train_step(batch)
+            self.update.backward(loss, self.len_epoch and self.len_epoch - place)
+            self.train_metrics.measure(loss, output, target, batch_len(batch))
+            self.update.step()
+            if place % self.log_step == 0:
+                self.log_train(loss)
+        self.update.flush()
+        log = self.train_metrics.result()
+        check_finite(log["loss"], self.update.steps)
+        if self.do_validation:
+            log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
+        self.update.schedule.after_epoch(log, self.mnt_metric)
+        return log
+
+    def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
+        """One forward pass: the loss of a batch, and what the metrics compare. The one seam most people override."""
+        output, target = self.forward(self.model, batch)
+        return self.criterion(output, target), output, target
+
+    @staticmethod
+    def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+        """Calls the model with a batch's inputs; returns ``(output, target)``. Used by ``test.py`` too."""
+        return forward(model, batch)
+
+    def _valid_epoch(self, epoch: int) -> dict[str, float]:
+        """The numbers of the validation split; with an EMA also those of the averaged weights, as ``ema_…``."""
+        log = self._evaluate(self.model)
+        if self.update.ema is not None:
+            log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
+        self.writer.set_step(self.step, "valid")
+        for name, value in log.items():
+            self.writer.add_scalar(name, value)
+        return log
+
+    def _evaluate(self, model: nn.Module) -> dict[str, float]:
+        return evaluate(
+            model, self.valid_data_loader, self.criterion, self.valid_metrics, self.device,
+            self.forward, self.update.autocast,
+        )
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """The epoch's batches, on the device, with progress shown."""
+        title = f"epoch {epoch}/{self.epochs}"
+        taken = progress(self._taken(), self.len_epoch, title, self.logger, lambda: f"loss {self.train_metrics.avg('loss'):.4f}")
+        place = -1
+        for place, batch in enumerate(taken):
+            yield to_device(batch, self.device)
+        if place < 0:
+            raise UserError("there was nothing to train on: the data loader gave no batch")
+
+    def _taken(self) -> Iterator[Any]:
+        """One pass, or ``len_epoch`` batches of an endless one; not one more, which the next epoch would miss."""
+        if not isinstance(self.data_loader, inf_loop):
+            yield from self.data_loader
+            return
+        for _ in range(self.len_epoch or 0):
+            yield next(self.data_loader)
+
+    def log_train(self, loss: torch.Tensor) -> None:
+        """Writes the numbers of one step; the only place of the loop that waits for the device."""
+        value = loss.item()
+        check_finite(value, self.update.steps)
+        self.writer.set_step(self.step)
+        self.writer.add_scalar("loss", value)
+        for index, group in enumerate(self.optimizer.param_groups):
+            self.writer.add_scalar("lr" if index == 0 else f"lr_{index}", group["lr"])
+        if self.update.grad_norm is not None:
+            self.writer.add_scalar("grad_norm", self.update.grad_norm)
+
+    def _progress(self, batch_idx: int) -> str:
+        """How far the epoch is, as ``[128/1617 (8%)]``."""
+        n_samples = getattr(self.data_loader, "n_samples", 0)
+        total = n_samples or self.len_epoch or 1
+        current = batch_idx * (self.data_loader.batch_size or 1) if n_samples else batch_idx
+        return f"[{current}/{total} ({100 * current / total:.0f}%)]"
+
+    def _check_monitor(self) -> None:
+        """A name that this loop will not log is told before the first epoch. Raises UserError."""
+        names = ["loss", *(name_of(metric) for metric in self.metric_ftns)]
+        if self.do_validation:
+            ema = [f"val_ema_{name}" for name in names] if self.update.ema is not None else []
+            names += [f"val_{name}" for name in names] + ema
+        own_loop = type(self)._train_epoch is not Trainer._train_epoch or type(self)._valid_epoch is not Trainer._valid_epoch
+        if self.mnt_mode != "off" and self.mnt_metric not in names and not own_loop:
+            raise UserError(
+                f"trainer.monitor: nothing is logged as '{self.mnt_metric}'{nearest(self.mnt_metric, names)}; "
+                f"there are {', '.join(names)}"
+            )
+
+
+def _len(loader: Any) -> int | None:
+    """The batches of one pass; None for an iterable dataset that does not tell."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None

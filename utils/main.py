@@ -1,0 +1,21 @@
+"""How a program ends: one line and a status, instead of a traceback, for what its user can cause."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from .errors import UserError
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Calls ``main``; a UserError ends in its lines on standard error and status 2, Ctrl-C in status 130."""
+    try:
+        main()
+    except UserError as error:
+        sys.stdout.flush()
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,65 @@
+"""Where a run came from: command, code, versions, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib import metadata
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "scikit-learn")
+
+
+def now() -> str:
+    """The local time with its offset, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _git(*args: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device_names() -> list[str]:
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
+        return []
+    name = getattr(getattr(torch, accelerator.type), "get_device_name", lambda index: accelerator.type)
+    return [name(index) for index in range(torch.accelerator.device_count())]
+
+
+def provenance() -> dict[str, Any]:
+    """Facts about this process, as plain values. Never raises: what is unknown is None."""
+    import torch
+
+    status = _git("status", "--porcelain")
+    return {
+        "command": [sys.executable, *sys.argv],
+        "start": now(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "machine": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "accelerators": _device_names(),
+        },
+        "pid": os.getpid(),
+    }

@@ -1,0 +1,35 @@
+"""Finding checkpoints in a run's folder by their names alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .errors import UserError
+
+BEST = "model_best.pt"
+_NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)\.(?:pt|pth)")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, the newest (by number) first; the best one is not among them."""
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
+    """The checkpoint that ``-r`` means: the file itself, or in a run's folder the newest (or the best).
+
+    Raises:
+        UserError: nothing there.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{path}: no such checkpoint or run folder; runs are in saved/NAME/RUN_ID")
+    best = [path / best for best in (BEST, "model_best.pth") if (path / best).is_file()]
+    found = best + checkpoints(path) if best_first else checkpoints(path) + best
+    if not found:
+        raise UserError(f"{path}: there is no checkpoint in this folder (checkpoint-epochN.pt or {BEST})")
+    return found[0]

@@ -1,0 +1,126 @@
+"""pytorch-template's helpers, under its names and with its meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MetricTracker", "ensure_dir", "inf_loop", "prepare_device", "read_json", "write_json"]
+
+
+def ensure_dir(dirname: str | Path) -> None:
+    """Makes the folder ``dirname`` and its parents; one that is there stays as it is."""
+    Path(dirname).mkdir(parents=True, exist_ok=True)
+
+
+def read_json(fname: str | Path) -> Any:
+    """Reads a JSON file; objects become dicts in the file's order."""
+    return json.loads(Path(fname).read_text(encoding="utf-8"))
+
+
+def write_json(content: Any, fname: str | Path) -> None:
+    """Writes ``content`` as indented JSON."""
+    Path(fname).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+class inf_loop:  # noqa: N801  (pytorch-template's name)
+    """Goes round ``data_loader`` for ever; ``.loader`` is what it goes round."""
+
+    def __init__(self, data_loader: Iterable[Any]) -> None:
+        self.loader = data_loader
+        self._batches = self._rounds()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def _rounds(self) -> Iterator[Any]:
+        empty_rounds = 0
+        while empty_rounds < 2:  # one can be the end of a resumed round
+            empty_rounds += 1
+            for batch in self.loader:
+                empty_rounds = 0
+                yield batch
+        raise UserError("the data loader gives no batches to go round")
+
+
+@cache
+def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
+    """Picks the device to train on.
+
+    Args:
+        n_gpu_use: how many accelerators (CUDA, MPS, XPU, …) at most; 0 means the CPU.
+
+    Returns:
+        The main device, and the indices of all that are used (empty on the CPU).
+    """
+    import torch
+
+    available = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    if n_gpu_use > max(available, 1):
+        print(f"Warning: {n_gpu_use} accelerators are asked for, and this machine has {available}.")
+    elif n_gpu_use and not available:
+        print("No accelerator here: running on the CPU.")
+    used = min(n_gpu_use, available)
+    accelerator = torch.accelerator.current_accelerator() if used else None
+    device = torch.device(accelerator.type, 0) if accelerator else torch.device("cpu")
+    return device, list(range(used))
+
+
+class MetricTracker:
+    """Sample-weighted means of named numbers: sum, count, divide at the end.
+
+    A value may be a tensor on any device; it is added there, and fetched when a mean is asked for, so that
+    following a number costs no synchronisation.
+
+    Args:
+        keys: the names that will be followed; others may be added by ``update``.
+        writer: if given, ``update`` also sends each value to ``writer.add_scalar``.
+    """
+
+    def __init__(self, *keys: str, writer: Any = None) -> None:
+        self.writer = writer
+        self._totals: dict[str, Any] = dict.fromkeys(keys, 0.0)
+        self._counts: dict[str, int] = dict.fromkeys(keys, 0)
+
+    def reset(self) -> None:
+        """Forgets all values; the names stay."""
+        self._totals = dict.fromkeys(self._totals, 0.0)
+        self._counts = dict.fromkeys(self._counts, 0)
+
+    def update(self, key: str, value: Any, n: int = 1) -> None:
+        """Adds ``value``, a mean over ``n`` samples (a float, int, NumPy number or 0-d tensor)."""
+        if self.writer is not None:
+            self.writer.add_scalar(key, value)
+        self.add(key, value, n)
+
+    def add(self, key: str, value: Any, n: int = 1) -> None:
+        """``update`` without the writer: what a loop calls at every step."""
+        if hasattr(value, "detach"):
+            value = value.detach()
+        self._totals[key] = self._totals.get(key, 0.0) + value * n
+        self._counts[key] = self._counts.get(key, 0) + n
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples the first name was followed over."""
+        return next(iter(self._counts.values()), 0)
+
+    def avg(self, key: str) -> float:
+        """The mean of ``key`` so far; 0.0 when nothing was added."""
+        count = self._counts[key]
+        return float(self._totals[key]) / count if count else 0.0
+
+    def result(self) -> dict[str, float]:
+        """The means of all names, as plain floats."""
+        return {key: self.avg(key) for key in self._totals}
