@@ -19,7 +19,7 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
         raise UserError(f"--output {output}: there is no folder {output.parent}")
 
     from base.checkpoint import load, load_weights
-    from base.evaluate import evaluate, forward
+    from base.evaluate import evaluate
     from base.metrics import MetricSet
     from logger import setup_logging
     from logger.progress import progress
@@ -43,9 +43,9 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
 
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
     metrics = MetricSet(config.build_metrics(), device=device)
-    batches = progress(data_loader, len(data_loader), "test", logger)
-    own_forward = getattr(config.trainer_class(), "forward", forward)
-    result = evaluate(model, batches, criterion, metrics, device, own_forward)
+    batches = progress(data_loader, None, "test", logger)
+    own_evaluate = getattr(config.trainer_class(), "evaluate", evaluate)
+    result = own_evaluate(model, batches, criterion, metrics, device)
 
     for name, value in result.items():
         logger.info("  %-15s %.6g", name, value)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import inspect
 import os
 import traceback
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -38,22 +39,41 @@ def accepts(annotation: Any, value: Any) -> bool:
     kind = origin or annotation
     if not inspect.isclass(kind):
         return True
-    if issubclass(kind, enum.Enum):
-        return value in kind.__members__
-    if kind in (bool, str):
-        return isinstance(value, kind)
-    if kind in (int, float):
-        return isinstance(value, (int, kind)) and not isinstance(value, bool)
-    if issubclass(kind, os.PathLike):
-        return isinstance(value, str)
+    if isinstance(value, str) and _named(kind, value) is not None:
+        return True
     if isinstance(value, list):
         items = [choice for choice in choices if choice is not Ellipsis]
-        fits = issubclass(list, kind) or kind is tuple or kind in (Sequence, set, frozenset)
+        fits = issubclass(list, kind) or kind in (tuple, set, frozenset) or kind.__module__ not in _PLAIN
         return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
     if isinstance(value, dict):
-        return issubclass(dict, kind) or kind is Mapping or kind.__module__ != "builtins"
-    # A plain value where a library's own class is wanted: only None and text are surely not one of those.
-    return not (value is None and kind.__module__ == "builtins") and (kind.__module__ != "builtins" or kind is type)
+        return issubclass(dict, kind) or kind.__module__ not in _PLAIN
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) or (kind is float and isinstance(value, int))
+
+
+_PLAIN = ("builtins", "collections.abc", "typing")
+
+
+def _named(kind: type, text: str) -> Any:
+    """The object of type ``kind`` that a config can only name: an enum's member, a path, a ``torch.dtype``."""
+    if issubclass(kind, enum.Enum):
+        return next((member for member in kind if text in (member.name, member.value)), None)
+    if issubclass(kind, os.PathLike):
+        return Path(text)
+    if (kind.__module__, kind.__name__) == ("torch", "dtype"):
+        found = getattr(importlib.import_module("torch"), text.removeprefix("torch."), None)
+        return found if isinstance(found, kind) else None
+    return None
+
+
+def convert(annotation: Any, value: Any) -> Any:
+    """``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
+    if not isinstance(value, str) or str in kinds:
+        return value
+    found = [_named(kind, value) for kind in kinds]
+    return next((item for item in found if item is not None), value)
 
 
 def readable(annotation: Any) -> str:
@@ -158,8 +178,10 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, **kwargs: A
     own = {key: value for key, value in (node.get("args") or {}).items() if key != "__comment"}
     annotations = Signature.of(found).parameters or {}
     for key, value in own.items():
-        plain = key in annotations and annotations[key].annotation is dict
-        own[key] = value if plain else _build_inner(tree, value, inner_slot(key, slot), (*keys, "args", key))
+        annotation = annotations[key].annotation if key in annotations else Any
+        if annotation is not dict:
+            value = _build_inner(tree, value, inner_slot(key, slot), (*keys, "args", key))
+        own[key] = convert(annotation, value)
     twice = sorted(set(own) & set(kwargs))
     if twice:
         raise tree.error((*keys, "args", twice[0]), f"'{twice[0]}' is given by the program; take it out of the config")

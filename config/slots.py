@@ -219,6 +219,12 @@ class Signature(NamedTuple):
             parameters = list(inspect.signature(found).parameters.values())
         except (TypeError, ValueError):
             return cls(None, True)
+        if inspect.isclass(found) and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            # What it does not name it hands on, as a rule to its parent: `def __init__(self, *args, **kwargs)`.
+            parent = found.__mro__[1]
+            known = {parameter.name for parameter in parameters}
+            inherited = cls.of(parent).parameters if parent is not object else None
+            parameters += [parameter for name, parameter in (inherited or {}).items() if name not in known]
         hints = _hints(found)
         open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         named = [

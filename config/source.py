@@ -222,7 +222,7 @@ class _Yaml(_Reader):
         import yaml
 
         try:
-            node = yaml.compose(self.text, Loader=yaml.SafeLoader)
+            node = yaml.compose(self.text, Loader=yaml.BaseLoader)  # no objects, no 1.1 scalars
         except yaml.MarkedYAMLError as error:
             spot = error.problem_mark or error.context_mark
             mark = Mark(self.source, spot.line + 1, spot.column + 1) if spot else Mark(self.source)
@@ -262,7 +262,10 @@ class _Yaml(_Reader):
         return merged | members
 
     def scalar(self, node: Any, mark: Mark, keys: Keys) -> Any:
-        if node.style is not None or node.tag == "tag:yaml.org,2002:str":
+        known = ("str", "null", "bool", "int", "float")
+        if node.tag not in [f"tag:yaml.org,2002:{name}" for name in known]:
+            raise self.fail(mark, keys, f"the tag {node.tag} is not allowed here")
+        if node.style is not None:
             return node.value
         for pattern, convert in self.scalars:
             if pattern.fullmatch(node.value):
@@ -270,7 +273,4 @@ class _Yaml(_Reader):
                 if isinstance(value, float) and math.isinf(value) and "inf" not in node.value.lower():
                     raise self.fail(mark, keys, f"{node.value} is too large for a number")
                 return value
-        known = ("null", "bool", "int", "float", "timestamp", "merge", "value")
-        if node.tag not in [f"tag:yaml.org,2002:{name}" for name in known]:
-            raise self.fail(mark, keys, f"the tag {node.tag} is not allowed here")
         return node.value

@@ -25,8 +25,8 @@ class GAN(BaseModel):
             nn.Linear(hidden, pixels), nn.Sigmoid(),
         )
         self.discriminator = nn.Sequential(
-            nn.Linear(pixels, hidden), nn.LeakyReLU(0.2), nn.Dropout(0.3),
-            nn.Linear(hidden, hidden), nn.LeakyReLU(0.2), nn.Dropout(0.3),
+            nn.Linear(pixels, hidden), nn.LeakyReLU(0.2),
+            nn.Linear(hidden, hidden), nn.LeakyReLU(0.2),
             nn.Linear(hidden, 1),
         )
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import nn
+
+from base.metrics import MetricSet
 
 from utils.batch import batch_len
 from utils.util import MetricTracker
@@ -53,16 +58,28 @@ class GanTrainer(Trainer):
         loss.backward()
         optimizer.step()
 
+    @classmethod
     @torch.no_grad()
+    def evaluate(
+        cls, model: nn.Module, batches: Iterable[Any], criterion: Any, metrics: MetricSet, device: torch.device,
+        autocast: Callable[[], Any] = nullcontext,
+    ) -> dict[str, float]:
+        """How far generated images are from real ones, as a Fréchet distance of their pixels."""
+        model.eval()
+        metrics.reset()
+        real = torch.cat([images.flatten(1) for images, _ in batches]).to(device)
+        noise = torch.Generator().manual_seed(0)  # the same noise every time, so that epochs compare
+        fake = model(torch.randn(len(real), model.latent_size, generator=noise).to(device))
+        metrics.add("frechet", frechet_distance(real, fake), len(real))
+        return {"frechet": metrics.avg("frechet")}
+
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
-        """How far generated images are from the validation split, as a Fréchet distance of their pixels."""
-        self.model.eval()
-        real = torch.cat([images.flatten(1) for images, _ in self.valid_data_loader]).to(self.device)
-        noise = torch.Generator().manual_seed(0)  # the same noise in every epoch, so that epochs compare
-        fake = self.model(torch.randn(len(real), self.model.latent_size, generator=noise).to(self.device))
-        self.writer.set_step(epoch, "valid")
-        self.writer.add_images("generated", fake[:64].view(-1, 1, 8, 8))
-        return {"frechet": frechet_distance(real, fake)}
+        log = super()._valid_epoch(epoch)
+        noise = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            images = self.model(torch.randn(64, self.model.latent_size, generator=noise).to(self.device))
+        self.writer.add_images("generated", images.view(-1, 1, 8, 8))
+        return log
 
 
 def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -89,8 +90,16 @@ class Trainer(BaseTrainer):
 
     @staticmethod
     def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-        """Calls the model with a batch's inputs; returns ``(output, target)``. Used by ``test.py`` too."""
+        """Calls the model with a batch's inputs; returns ``(output, target)``."""
         return forward(model, batch)
+
+    @classmethod
+    def evaluate(
+        cls, model: nn.Module, batches: Iterable[Any], criterion: Any, metrics: MetricSet, device: torch.device,
+        autocast: Callable[[], Any] = nullcontext,
+    ) -> dict[str, float]:
+        """The numbers of ``model`` on a split: after an epoch's training, and in ``test.py``."""
+        return evaluate(model, batches, criterion, metrics, device, cls.forward, autocast)
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
         """The numbers of the validation split; with an EMA also those of the averaged weights, as ``ema_…``."""
@@ -103,9 +112,8 @@ class Trainer(BaseTrainer):
         return log
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
-        return evaluate(
-            model, self.valid_data_loader, self.criterion, self.valid_metrics, self.device,
-            self.forward, self.update.autocast,
+        return self.evaluate(
+            model, self.valid_data_loader, self.criterion, self.valid_metrics, self.device, self.update.autocast
         )
 
     def batches(self, epoch: int) -> Iterator[Any]:
