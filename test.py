@@ -50,8 +50,13 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
     for name, value in result.items():
         logger.info("  %-15s %.6g", name, value)
     if output is not None:
-        about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch"),
-                 "n_samples": metrics.n_samples}
+        about = {
+            "checkpoint": str(config.resume),
+            "weights": kind,
+            "split": split,
+            "epoch": checkpoint.get("epoch"),
+            "n_samples": metrics.n_samples,
+        }
         try:
             output.write_text(json.dumps(about | {"metrics": result}, indent=4) + "\n", encoding="utf-8")
         except OSError as error:
@@ -63,9 +68,11 @@ def test_loader(config: ConfigParser) -> tuple[Any, str]:
     """The loader to test with, and in words where it comes from."""
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader"
-    if config.accepts("data_loader", "training"):
+    if config.takes("data_loader", "training"):
         changes = {"training": False, "shuffle": False, "validation_split": 0.0}
-        return config.build_changed("data_loader", changes), "the test part of the data_loader (training=False)"
+        args = config["data_loader"].setdefault("args", {})
+        args.update({key: value for key, value in changes.items() if config.takes("data_loader", key)})
+        return config.build("data_loader"), "the test part of the data_loader (training=False)"
     if config.get("valid_data_loader"):
         return config.build("valid_data_loader"), "the valid_data_loader (there is no test data)"
     loader = config.build("data_loader").split_validation()

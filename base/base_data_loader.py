@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from utils.errors import UserError
 from utils.seed import mix
 
-from .sampler import EpochBatches, EpochSampler, Indices, SeededDataset, labels_of, split_indices
+from .sampler import EpochBatches, EpochSampler, SeededDataset, labels_of, split_indices
 
 
 class BaseDataLoader(DataLoader[Any]):
@@ -59,46 +59,46 @@ class BaseDataLoader(DataLoader[Any]):
         self.seed = torch.initial_seed() % 2**63
         self._passes, self._consumed, self._skip = 0, 0, 0
         self._valid_indices: Any = None
+        self._batches: EpochBatches | None = None
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
+        options.setdefault("generator", torch.Generator())
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False, **options}
         if isinstance(dataset, IterableDataset):
-            self._init_iterable(dataset, batch_size, options)
+            if validation_split:
+                raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
+            super().__init__(dataset, batch_size=batch_size, **options)
+            self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
+            self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
             return
         if len(dataset) == 0:
             raise UserError(f"the dataset {type(dataset).__name__} is empty")
-        indices: Any = range(len(dataset))
-        if validation_split:
-            labels = labels_of(dataset) if stratify else None
-            indices, self._valid_indices = split_indices(len(dataset), validation_split, split_seed, labels)
-        if self._valid_indices is not None and (sampler is not None or batch_sampler is not None):
-            raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
         if batch_size is None and batch_sampler is None:
             raise UserError("batch_size: null needs a batch_sampler, or an iterable dataset that gives batches")
         if sampler is None and batch_sampler is None:
-            sampler = EpochSampler(indices, shuffle, self.seed)
+            sampler = EpochSampler(self._split(len(dataset), split_seed, stratify), shuffle, self.seed)
+        elif validation_split:
+            raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
         drop_last = options.pop("drop_last", False)
-        batches = EpochBatches(batch_sampler or sampler, None if batch_sampler else batch_size, drop_last, self.seed)
+        if batch_sampler is not None:
+            own: dict[str, Any] = {"batch_sampler": batch_sampler}
+            self._batches = EpochBatches(batch_sampler, None, drop_last, self.seed)
+        else:
+            own = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
+            self._batches = EpochBatches(sampler, batch_size, drop_last, self.seed)
         self.n_samples = len(sampler) if sampler is not None else len(dataset)
-        if len(batches) == 0:
+        if len(self._batches) == 0:
             raise UserError(f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples")
-        shape = {"batch_sampler": batch_sampler} if batch_sampler else {
-            "batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
-        super().__init__(dataset, **shape, **options)
-        self._batches: EpochBatches | None = batches
-        self._engine: DataLoader[Any] = DataLoader(
-            SeededDataset(dataset), batch_sampler=batches,  # type: ignore[arg-type]
-            **{"generator": torch.Generator(), **options},
-        )
+        super().__init__(dataset, **own, **options)
+        self._engine = DataLoader(SeededDataset(dataset), batch_sampler=self._batches, **options)
 
-    def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
-        if self.validation_split:
-            raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
-        options = {"generator": torch.Generator(), **options}
-        super().__init__(dataset, batch_size=batch_size, **options)
-        self._batches = None
-        self._engine = DataLoader(dataset, batch_size=batch_size, **options)
-        self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
+    def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
+        """The training part's indices; keeps the validation part's."""
+        if not self.validation_split:
+            return range(n_samples)
+        labels = labels_of(self.init_kwargs["dataset"]) if stratify else None
+        train, self._valid_indices = split_indices(n_samples, self.validation_split, seed, labels)
+        return train
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """One pass over the data. Passes number themselves, unless ``set_epoch`` says which one is next."""
@@ -126,7 +126,7 @@ class BaseDataLoader(DataLoader[Any]):
         self._passes, self._skip = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loop is: the seed, the passes begun, and the batches consumed of the last (not those prefetched)."""
+        """Where the loop is: the seed, the passes begun, and the batches consumed (not prefetched) of the last."""
         return {"seed": self.seed, "passes": self._passes, "consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -171,42 +171,11 @@ def with_transform(dataset: Any, transform: Any) -> Any:
 
 
 class DatasetLoader(BaseDataLoader):
-    """Loads any dataset that the config names.
+    """Loads any dataset that the config names, e.g. ``{"type": "torchvision.datasets.CIFAR10", "args": {…}}``.
 
     Args:
-        dataset: e.g. ``{"type": "torchvision.datasets.CIFAR10", "args": {…}}``.
-        pin_memory: page-locked batches, which an accelerator copies without waiting.
-        prefetch_factor: batches that each worker reads ahead.
-        The others are BaseDataLoader's.
+        dataset, batch_size, shuffle, kwargs: BaseDataLoader's, whose other arguments it takes too.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset[Any],
-        batch_size: int | None = 32,
-        shuffle: bool = True,
-        validation_split: float | int = 0.0,
-        num_workers: int = 0,
-        collate_fn: Callable[[list[Any]], Any] | None = default_collate,
-        eval_transform: Callable[..., Any] | None = None,
-        split_seed: int = 0,
-        stratify: bool = False,
-        sampler: Any = None,
-        batch_sampler: Any = None,
-        drop_last: bool = False,
-        pin_memory: bool = False,
-        persistent_workers: bool = True,
-        prefetch_factor: int | None = None,
-        timeout: float = 0,
-        worker_init_fn: Callable[[int], None] | None = None,
-    ) -> None:
-        super().__init__(
-            dataset, batch_size, shuffle and not isinstance(dataset, IterableDataset), validation_split, num_workers,
-            collate_fn, eval_transform=eval_transform, split_seed=split_seed, stratify=stratify, sampler=sampler,
-            batch_sampler=batch_sampler, drop_last=drop_last, pin_memory=pin_memory,
-            persistent_workers=persistent_workers, prefetch_factor=prefetch_factor, timeout=timeout,
-            worker_init_fn=worker_init_fn,
-        )
-
-
-__all__ = ["BaseDataLoader", "DatasetLoader", "Indices"]
+    def __init__(self, dataset: Any, batch_size: int | None = 32, shuffle: bool = True, **kwargs: Any) -> None:
+        super().__init__(dataset, batch_size, shuffle, **kwargs)

@@ -49,7 +49,7 @@ class BaseTrainer:
         self.options = TrainerOptions.from_section(config["trainer"])
         self.logger = config.get_logger("trainer", self.options.verbosity)
         self.device, _ = prepare_device(config.get("n_gpu", 1))
-        self.model = model.to(self.device)
+        self.model: Any = model.to(self.device)  # of the user's own class, with attributes of its own
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
         self.metric_ftns = metric_ftns
         self.optimizer = optimizer
@@ -101,7 +101,9 @@ class BaseTrainer:
             if epoch == self.start_epoch:
                 self._check_first_epoch(log)
             if self.stopping:
-                self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, self.not_improved_count)
+                self.logger.info(
+                    "%s has not improved for %d epochs: stopping.", self.mnt_metric, self.not_improved_count
+                )
                 break
         self.writer.close()
 
@@ -115,9 +117,10 @@ class BaseTrainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
-        for loader in (getattr(self, "data_loader", None), getattr(self, "valid_data_loader", None)):
-            if hasattr(loader, "set_epoch"):
-                loader.set_epoch(epoch)
+        for name in ("data_loader", "valid_data_loader"):
+            set_epoch = getattr(getattr(self, name, None), "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
 
     def _is_best(self, log: dict[str, Any]) -> bool:
         """Whether the monitored number improved; counts the epochs without."""
@@ -140,13 +143,15 @@ class BaseTrainer:
                 f"it gave {', '.join(log)}"
             )
         changed = [
-            name for name in ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps")
+            name
+            for name in ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps")
             if getattr(self.options, name) != getattr(TrainerOptions, name)
         ]
         if changed and self.step == 0:
             self.logger.warning(
                 "trainer.%s had no effect: %s trains by a loop of its own, without self.update",
-                ", ".join(changed), type(self).__name__,
+                ", ".join(changed),
+                type(self).__name__,
             )
 
     # -- checkpoints --------------------------------------------------------------------------------------------
@@ -223,7 +228,9 @@ class BaseTrainer:
         if was["type"] != now["type"]:
             self.logger.warning("The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"])
             return
-        given = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
+        given = [
+            {key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups
+        ]
         try:
             self.optimizer.load_state_dict(state["optimizer"])
         except (ValueError, KeyError) as error:

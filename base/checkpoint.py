@@ -8,7 +8,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -31,15 +31,13 @@ class OldPath(str):
     """Stands for the paths inside pytorch-template's checkpoints: text, of which nothing is opened."""
 
     def __new__(cls, *parts: str) -> OldPath:
-        return super().__new__(cls, os.path.join(*parts) if parts else "")
+        return super().__new__(cls, PurePosixPath(*parts))
 
 
 # For every `torch.load` of the process: a project's own code calls `torch.load(config.resume)` too.
-torch.serialization.add_safe_globals(
-    [(OldConfig, "parse_config.ConfigParser")]
-    + [(OldPath, f"{module}.{name}")
-       for module in ("pathlib", "pathlib._local") for name in ("PosixPath", "WindowsPath")]
-)
+torch.serialization.add_safe_globals([(OldConfig, "parse_config.ConfigParser")])
+for _module in ("pathlib", "pathlib._local"):  # the second one since Python 3.13
+    torch.serialization.add_safe_globals([(OldPath, f"{_module}.PosixPath"), (OldPath, f"{_module}.WindowsPath")])
 
 
 def _temporary(path: Path) -> Path:
@@ -184,7 +182,8 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
     ]
     problems = [
         f"{what} {len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for what, names in (("lacks", missing), ("has unknown", unused), ("has other shapes in", shapes)) if names
+        for what, names in (("lacks", missing), ("has unknown", unused), ("has other shapes in", shapes))
+        if names
     ]
     if problems:
         raise UserError(f"{source}: holds another architecture than {type(model).__name__}: {'; '.join(problems)}")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from utils.errors import UserError
-from utils.seed import host_random_state, mix, seed_host, set_host_random_state
+from utils.seed import mix, seeded
 
 ORDER, FETCH = 0, 1  # streams of random numbers: for the order of the samples, and for augmenting them
 
@@ -18,16 +18,12 @@ ORDER, FETCH = 0, 1  # streams of random numbers: for the order of the samples, 
 class Indices(list[int]):
     """The indices of one batch, and the seed of the random numbers that its augmentation draws."""
 
-    seed: int = 0
+    def __init__(self, values: Iterable[int], seed: int) -> None:
+        super().__init__(values)
+        self.seed = seed
 
-    def __reduce__(self) -> Any:
-        return _indices, (list(self), self.seed)
-
-
-def _indices(values: Iterable[int], seed: int) -> Indices:
-    indices = Indices(values)
-    indices.seed = seed
-    return indices
+    def __reduce__(self) -> Any:  # for the queue to a worker
+        return Indices, (list(self), self.seed)
 
 
 class EpochSampler(Sampler[int]):
@@ -74,34 +70,24 @@ class EpochBatches(Sampler[Indices]):
         return len(BatchSampler(self.sampler, self.batch_size, self.drop_last))
 
     def __iter__(self) -> Iterator[Indices]:
-        epoch, place = self.epoch, self.start
-        if self.batch_size is None:
-            for place, batch in enumerate(self._ordered(epoch)[place:], start=place):
-                yield _indices(batch, mix(self.seed, epoch, FETCH, place))
-            return
-        order, size = self._ordered(epoch), self.batch_size
-        end = len(order) - len(order) % size if self.drop_last else len(order)
-        for first in range(place * size, end, size):
-            yield _indices(order[first : min(first + size, end)], mix(self.seed, epoch, FETCH, first // size))
+        epoch, size, order = self.epoch, self.batch_size, self._ordered()
+        for place in range(self.start, len(self)):
+            batch = order[place] if size is None else order[place * size : (place + 1) * size]
+            yield Indices(batch, mix(self.seed, epoch, FETCH, place))
 
-    def _ordered(self, epoch: int) -> list[Any]:
+    def _ordered(self) -> list[Any]:
+        seed = mix(self.seed, self.epoch, ORDER)
         if isinstance(self.sampler, EpochSampler):
-            self.sampler.epoch = epoch
+            self.sampler.epoch = self.epoch
+        elif hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(self.epoch)
+        if isinstance(generator := getattr(self.sampler, "generator", None), torch.Generator):
+            generator.manual_seed(seed)
+        with seeded(seed):
             return list(self.sampler)
-        if hasattr(self.sampler, "set_epoch"):
-            self.sampler.set_epoch(epoch)
-        before = host_random_state()
-        try:
-            seed_host(mix(self.seed, epoch, ORDER))
-            generator = getattr(self.sampler, "generator", None)
-            if isinstance(generator, torch.Generator):
-                generator.manual_seed(mix(self.seed, epoch, ORDER))
-            return list(self.sampler)
-        finally:
-            set_host_random_state(before)
 
 
-class SeededDataset:
+class SeededDataset(Dataset[Any]):
     """A dataset that fetches a whole batch under the batch's own random numbers.
 
     Augmentation is thus the same in any worker, in any number of them, and after any resume.
@@ -111,16 +97,12 @@ class SeededDataset:
         self.dataset = dataset
         self.fetch = getattr(dataset, "__getitems__", None)
 
-    def __len__(self) -> int:
-        return len(self.dataset)
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
 
     def __getitems__(self, indices: Indices) -> Any:
-        before = host_random_state()
-        try:
-            seed_host(indices.seed)
+        with seeded(indices.seed):
             return self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
-        finally:
-            set_host_random_state(before)
 
 
 def split_indices(

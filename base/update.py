@@ -50,7 +50,7 @@ class Update:
         self.ema = averaged(model, options.ema_decay) if options.ema_decay is not None else None
         self.steps = 0
         self.grad_norm: torch.Tensor | None = None
-        self._pending = 0
+        self._pending, self._window = 0, options.accumulation_steps
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The forward pass's precision."""
@@ -77,7 +77,7 @@ class Update:
             self._window = window if batches_left is None else min(window, batches_left)
         self._pending += 1
         loss = loss if self._window == 1 else loss / self._window
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> bool:
         """Moves the weights if the window is full. Returns whether it did."""
@@ -134,7 +134,7 @@ def averaged(model: nn.Module, decay: float) -> Any:
     """A moving average of the weights: ``average = decay * average + (1 - decay) * weight`` after every step."""
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
 class Schedule:

@@ -17,7 +17,7 @@ from utils.download import download_hint
 from utils.errors import UserError, nearest, one_line
 
 from .slots import Signature, Slot, inner_slot, resolve
-from .source import ConfigError, Finding, Keys, Tree, parse_value
+from .source import ConfigError, Finding, Keys, Tree
 
 
 def is_node(value: Any) -> bool:
@@ -125,7 +125,7 @@ class Checker:
 
     def args(self, signature: Signature, args: dict[str, Any], keys: Keys, owner: str, slot: Slot) -> None:
         """Checks keyword arguments: unknown, missing, of the wrong type; nested parts at any depth."""
-        parameters = signature.parameters or {}
+        parameters = signature.parameters
         for key, value in args.items():
             where = (*keys, key)
             if key in parameters:
@@ -176,7 +176,7 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, **kwargs: A
     except UserError as error:
         raise tree.error((*keys, "type"), str(error)) from None
     own = {key: value for key, value in (node.get("args") or {}).items() if key != "__comment"}
-    annotations = Signature.of(found).parameters or {}
+    annotations = Signature.of(found).parameters
     for key, value in own.items():
         annotation = annotations[key].annotation if key in annotations else Any
         if annotation is not dict:

@@ -101,7 +101,8 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> None:
         raise ConfigError([Finding(mark, keys, f"a list of {len(node)} takes an index from 0 to {len(node) - 1}")])
     if not isinstance(node, dict | list):
         raise ConfigError([Finding(mark, keys, f"{dotted(keys[:-1])} is the value {node!r} and has no keys")])
-    node[str(last) if isinstance(node, dict) else last] = value
+    place: Any = str(last) if isinstance(node, dict) else last
+    node[place] = value
     tree.marks[keys] = mark
 
 

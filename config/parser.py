@@ -130,7 +130,7 @@ class ConfigParser:
         """The run's folder: its checkpoints and its config. Not made here."""
         if self._resume_dir is not None:
             return self._resume_dir
-        return Path(self.config["trainer"].get("save_dir", "saved/")) / self.config["name"] / self.run_id
+        return Path(self.config["trainer"].get("save_dir", "saved/"), self.config["name"], self.run_id)
 
     @property
     def log_dir(self) -> Path:
@@ -153,11 +153,8 @@ class ConfigParser:
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """A logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
-        levels = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
-        if verbosity not in levels:
-            raise UserError(f"verbosity {verbosity!r} must be one of {', '.join(map(str, levels))}")
         logger = logging.getLogger(name)
-        logger.setLevel(levels[verbosity])
+        logger.setLevel({0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}[verbosity])
         return logger
 
     # -- making -------------------------------------------------------------------------------------------------
@@ -187,24 +184,19 @@ class ConfigParser:
         """Makes the section ``name``, looking its type up in the slot's homes (see ``config/slots.py``)."""
         return build(self.tree, self[name], SLOTS[name], (name,), *args, **kwargs)
 
-    def build_changed(self, name: str, changes: Mapping[str, Any]) -> Any:
-        """Makes the section ``name`` with other arguments; of ``changes`` those that its signature has."""
-        taken = {key: value for key, value in changes.items() if self.accepts(name, key)}
-        node = {"type": self[name]["type"], "args": {**(self[name].get("args") or {}), **taken}}
-        return build(self.tree, node, SLOTS[name], (name,))
-
-    def accepts(self, name: str, argument: str) -> bool:
+    def takes(self, name: str, argument: str) -> bool:
         """Whether what the section ``name`` makes has a parameter ``argument``."""
-        return argument in (Signature.of(resolve(self[name]["type"], SLOTS[name])).parameters or {})
+        return argument in (Signature.of(resolve(self[name]["type"], SLOTS[name])).parameters)
 
     def build_metrics(self) -> list[Any]:
         """The metrics, each with the ``__name__`` it is logged under."""
         metrics = []
         for index, node in enumerate(self.get("metrics", [])):
-            metric = build(self.tree, node, SLOTS["metrics"], ("metrics", index))
-            if getattr(metric, "__name__", None) != preflight.metric_name(node):
-                metric = metric if isinstance(node, dict) and not inspect.isfunction(metric) else partial(metric)
-                metric.__name__ = preflight.metric_name(node)
+            metric: Any = build(self.tree, node, SLOTS["metrics"], ("metrics", index))
+            name = preflight.metric_name(node)
+            if getattr(metric, "__name__", "") != name:
+                metric = partial(metric) if inspect.isfunction(metric) else metric  # the function keeps its own name
+                metric.__name__ = name
             metrics.append(metric)
         return metrics
 
@@ -215,7 +207,7 @@ class ConfigParser:
     def build_trainer(self, **given: Any) -> Any:
         """Makes the trainer, with those of ``given`` that its constructor takes, and its own arguments."""
         found, signature = preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])
-        parameters = signature.parameters or {}
+        parameters = signature.parameters
         taken = {key: value for key, value in given.items() if key in parameters}
         own = {key: self["trainer"][key] for key in parameters if key not in preflight.GIVEN and key in self["trainer"]}
         return call(self.tree, found, ("trainer",), **taken, **own)

@@ -21,8 +21,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 # The `trainer` section is flat: the fields of this class and the trainer's own constructor arguments.
 OPTIONS = ("base.options", "TrainerOptions")
-GIVEN = ("model", "criterion", "metric_ftns", "optimizer", "config", "device",
-         "data_loader", "valid_data_loader", "lr_scheduler")
+GIVEN = (
+    "model",
+    "criterion",
+    "metric_ftns",
+    "optimizer",
+    "config",
+    "device",
+    "data_loader",
+    "valid_data_loader",
+    "lr_scheduler",
+)
 
 
 def check_name(name: Any, what: str) -> str:
@@ -42,7 +51,7 @@ def check(tree: Tree) -> None:
             checker.fail((key,), "is missing; a config needs " + ", ".join(REQUIRED))
     for key, annotation in PLAIN.items():
         if key in data:
-            checker.value(annotation, data[key], (key,), Slot(""), data)
+            checker.value(annotation, data[key], (key,), SLOTS["arch"], data)
         if annotation is int and isinstance(data.get(key), int) and data[key] < 0:
             checker.fail((key,), f"{data[key]} must not be negative")
     try:
@@ -112,11 +121,11 @@ def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
         _, signature = trainer_parameters(section, slot)
     except UserError as error:
         checker.fail((*keys, "type"), str(error))
-        signature = Signature({}, False)
+        signature = Signature({}, True)
     options_class = getattr(importlib.import_module(OPTIONS[0]), OPTIONS[1])
-    options = Signature.of(options_class).parameters or {}
+    options = Signature.of(options_class).parameters
     before = len(checker.findings)
-    own = {name: value for name, value in (signature.parameters or {}).items() if name not in GIVEN}
+    own = {name: value for name, value in (signature.parameters).items() if name not in GIVEN}
     known = {**options, **own}
     for key, value in section.items():
         if key in known:

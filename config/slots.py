@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, get_type_hints
 from utils.errors import UserError, nearest, one_line
 
 ROOT = Path(__file__).parent.parent
-PROJECT = ("model", "data_loader", "trainer", "base", "logger", "utils", "config")
 
 
 class Slot(NamedTuple):
@@ -22,58 +21,49 @@ class Slot(NamedTuple):
     Attributes:
         folder: the project's folder whose files may be named, as in ``resnet.ResNet20``.
         homes: modules that are searched for a bare name, in order.
-        kind: dotted name of the class that an object here must be; empty: anything from the project or trusted.
-        functions: modules whose functions serve as well. In a ``callback`` slot a function is the value itself,
-            with its ``args`` fixed; elsewhere it is called to make the value.
-        callback: see ``functions``.
+        kind: dotted name of the class that an object here must be.
+        modules: of libraries, whose classes and functions serve whatever their kind.
         given: names of the leading parameters that the program gives, not the config.
+        callback: a function is the value itself, with its ``args`` fixed; elsewhere it is called to make the value.
+        duck: the project's own classes serve whatever their kind.
     """
 
     folder: str
-    homes: tuple[str, ...] = ()
-    kind: str = ""
-    functions: tuple[str, ...] = ()
-    callback: bool = False
+    homes: tuple[str, ...]
+    kind: str
+    modules: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    callback: bool = False
+    duck: bool = False
 
 
-_LOADER = Slot("data_loader", ("data_loader.data_loaders", "base"), "torch.utils.data.DataLoader")
-_DATASET = Slot("data_loader", ("data_loader.data_loaders", "torchvision.datasets"))
-_TRANSFORM = Slot("data_loader", ("data_loader.data_loaders", "torchvision.transforms.v2"))
-_SAMPLER = Slot("data_loader", ("data_loader.data_loaders", "torch.utils.data"), given=("data_source",))
-_PART = Slot("model", ("model.model", "torch.nn", "torchvision.models"))
+_LOADERS, _PAIR = "data_loader.data_loaders", ("output", "target")
+_LOADER = Slot("data_loader", (_LOADERS, "base"), "torch.utils.data.DataLoader", duck=True)
+_DATASET = Slot("data_loader", (_LOADERS, "torchvision.datasets"), "torch.utils.data.Dataset", duck=True)
+_TRANSFORM = Slot(
+    "data_loader", (_LOADERS, "torchvision.transforms.v2"), "torch.nn.Module", ("torchvision.transforms",), duck=True
+)
+_SAMPLER = Slot("data_loader", (_LOADERS, "torch.utils.data"), "torch.utils.data.Sampler", duck=True)
+_COLLATE = Slot("data_loader", (_LOADERS,), "", ("torch.utils.data",), ("batch",), callback=True, duck=True)
+_PART = Slot("model", ("model.model", "torch.nn", "torchvision.models"), "torch.nn.Module", ("torchvision.models",))
+_LOSSES, _METRICS = ("model.loss", "torch.nn.functional", "torch.nn"), ("model.metric", "torchmetrics")
+_SCHEDULES = "torch.optim.lr_scheduler"
 
 SLOTS: dict[str, Slot] = {
     "arch": Slot("model", ("model.model", "torchvision.models"), "torch.nn.Module", ("torchvision.models",)),
     "data_loader": _LOADER,
     "valid_data_loader": _LOADER,
     "test_data_loader": _LOADER,
-    "loss": Slot(
-        "model", ("model.loss", "torch.nn.functional", "torch.nn"), "torch.nn.Module",
-        ("torch.nn.functional", "torch.functional"), callback=True, given=("output", "target"),
-    ),
-    "metrics": Slot(
-        "model", ("model.metric", "torchmetrics"), "torchmetrics.Metric",
-        ("torchmetrics.functional",), callback=True, given=("output", "target"),
-    ),
+    "loss": Slot("model", _LOSSES, "torch.nn.Module", ("torch.nn.functional",), _PAIR, callback=True),
+    "metrics": Slot("model", _METRICS, "torchmetrics.Metric", ("torchmetrics.functional",), _PAIR, callback=True),
     "optimizer": Slot("trainer", ("torch.optim",), "torch.optim.Optimizer", given=("params",)),
-    "lr_scheduler": Slot(
-        "trainer", ("torch.optim.lr_scheduler",), "torch.optim.lr_scheduler.LRScheduler", given=("optimizer",)
-    ),
+    "lr_scheduler": Slot("trainer", (_SCHEDULES,), f"{_SCHEDULES}.LRScheduler", given=("optimizer",)),
     "trainer": Slot("trainer", ("trainer.trainer",), "base.BaseTrainer"),
 }
 
 # Parts inside `args`, by the end of their parameter's name: dataset, valid_dataset, eval_transform, …
-_INNER: dict[str, Slot] = {
-    "dataset": _DATASET,
-    "datasets": _DATASET,
-    "transform": _TRANSFORM,
-    "transforms": _TRANSFORM,
-    "sampler": _SAMPLER,
-    "collate_fn": Slot(
-        "data_loader", ("data_loader.data_loaders",), functions=("torch.utils.data",), callback=True, given=("batch",)
-    ),
-}
+_INNER = {"dataset": _DATASET, "datasets": _DATASET, "transform": _TRANSFORM, "transforms": _TRANSFORM}
+_INNER |= {"sampler": _SAMPLER, "collate_fn": _COLLATE}
 
 
 def inner_slot(parameter: str, outer: Slot) -> Slot:
@@ -81,7 +71,7 @@ def inner_slot(parameter: str, outer: Slot) -> Slot:
     for name, slot in _INNER.items():
         if parameter == name or parameter.endswith(f"_{name}"):
             return slot
-    return _PART if outer.folder == "model" else Slot(outer.folder, outer.homes)
+    return _PART if outer.folder == "model" else Slot(outer.folder, outer.homes, "", duck=True)
 
 
 @cache
@@ -116,86 +106,70 @@ def resolve(name: str, slot: Slot) -> Any:
     if len(parts) == 1:
         found = _search_homes(name, slot)
     else:
-        found = _search_folder(parts, slot) if len(parts) == 2 else None
-        found = _search_library(parts) if found is None else found
-    reason = _misfit(found, slot, from_home=len(parts) == 1)
-    if reason:
+        found = (_search_folder(parts, slot) if len(parts) == 2 else None) or _search_library(parts, slot)
+    if reason := _misfit(found, slot):
         raise UserError(f"'{name}' {reason}")
     return found
 
 
 def _search_homes(name: str, slot: Slot) -> Any:
-    homes = [home for home in (_import(home) for home in slot.homes) if home is not None]
-    for home in homes:
-        if hasattr(home, name):
-            return getattr(home, name)
-    known = [
-        public for home in homes for public in dir(home)
-        if not public.startswith("_") and not _misfit(getattr(home, public), slot, from_home=True)
-    ]
-    hint = nearest(name, known) or (
-        f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
-    )
-    raise UserError(f"no '{name}' in {', '.join(slot.homes)}{hint}")
+    for module in map(_import, slot.homes):  # one after the other: the later ones are slow to import
+        if hasattr(module, name):
+            return getattr(module, name)
+    modules = [(module, key) for module in map(_import, slot.homes) for key in dir(module) if not key.startswith("_")]
+    known = [key for module, key in modules if not _misfit(getattr(module, key), slot)]
+    other = f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
+    raise UserError(f"no '{name}' in {', '.join(slot.homes)}{nearest(name, known) or other}")
 
 
 def _search_folder(parts: list[str], slot: Slot) -> Any:
     module = _import(f"{slot.folder}.{parts[0]}")
-    if module is None:
-        return None
-    if not hasattr(module, parts[1]):
+    if module is not None and not hasattr(module, parts[1]):
         own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
         raise UserError(f"no '{parts[1]}' in {slot.folder}/{parts[0]}.py{nearest(parts[1], own)}")
-    return getattr(module, parts[1])
+    return getattr(module, parts[1], None)
 
 
-def _search_library(parts: list[str]) -> Any:
-    if parts[0] not in trusted_packages() | set(PROJECT):
-        raise UserError(
-            f"'{'.'.join(parts)}' is not in a trusted library ({', '.join(sorted(trusted_packages()))}; "
-            "the list is [tool.plainloop] in pyproject.toml)"
-        )
+def _search_library(parts: list[str], slot: Slot) -> Any:
+    if parts[0] not in trusted_packages() | {slot.folder}:
+        trusted = ", ".join(sorted(trusted_packages()))
+        raise UserError(f"'{'.'.join(parts)}' is {_NOT_TRUSTED}; those are {trusted}")
     found: Any = _import(parts[0])
-    if found is None:
-        raise UserError(f"the library '{parts[0]}' is not installed")
     for index, part in enumerate(parts[1:], start=2):
         module = _import(".".join(parts[:index])) if isinstance(found, ModuleType) else None
         if module is None and not hasattr(found, part):
-            choices = [public for public in dir(found) if not public.startswith("_")]
-            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, choices)}")
+            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, dir(found))}")
         found = getattr(found, part, module)
     return found
 
 
-def _misfit(found: Any, slot: Slot, from_home: bool) -> str:
+_NOT_TRUSTED = "not in a trusted library (see [tool.plainloop] in pyproject.toml)"
+
+
+def _misfit(found: Any, slot: Slot) -> str:
     """Why ``found`` may not stand in ``slot``, judged by where it really lives; empty when it may."""
-    if not inspect.isclass(found) and not inspect.isroutine(found):
+    is_class = inspect.isclass(found)
+    if not is_class and not inspect.isroutine(found):
         return "is no class or function"
     module = getattr(found, "__module__", None) or "torch"  # torch's C functions name no module
     package = module.partition(".")[0]
+    if any(f"{module}.".startswith(f"{home}.") for home in slot.modules):
+        return ""
+    if package == slot.folder and (slot.duck or not is_class):
+        return ""
+    made = found if is_class else None if slot.callback else _hints(found).get("return")
     kind = _kind(slot)
-    wanted = f"; this place takes a {slot.kind}" if slot.kind else ""
-    if inspect.isclass(found):
-        if kind is not None and not issubclass(found, kind):
-            return f"({module}.{found.__qualname__}) does not fit{wanted}{' or a function' if slot.callback else ''}"
-        owned = package in PROJECT or package in trusted_packages() or (kind is not None and from_home)
-        return "" if owned else f"lives in {module}, which is not trusted (see [tool.plainloop] in pyproject.toml)"
-    if package in PROJECT or any(module == home or module.startswith(home + ".") for home in slot.functions):
-        return ""
-    if package not in trusted_packages():
-        return f"lives in {module}, which is not trusted (see [tool.plainloop] in pyproject.toml)"
-    made = _hints(found).get("return")
-    if not slot.callback and kind is not None and inspect.isclass(made) and issubclass(made, kind):
-        return ""
-    return f"is a function of {module}, which does not fit{wanted}"
+    if kind is None or not inspect.isclass(made) or not issubclass(made, kind):
+        wanted = f"a {slot.kind}" if slot.kind else f"what {slot.folder}/ defines"
+        return f"({module}.{found.__qualname__}) does not fit: here stands {wanted}{' or a function' * slot.callback}"
+    # A class of the right kind that the project itself imports into a home of the slot is the project's choice.
+    known = package in (slot.folder, "base", *trusted_packages()) or hasattr(_import(slot.homes[0]), found.__name__)
+    return "" if known else f"lives in {module}, {_NOT_TRUSTED}"
 
 
 def _kind(slot: Slot) -> type | None:
-    if not slot.kind:
-        return None
     module, _, name = slot.kind.rpartition(".")
-    found = _import(module)
-    kind = getattr(found, name, None) if found else None
+    kind = getattr(_import(module), name, None) if module else None
     return kind if inspect.isclass(kind) else None
 
 
@@ -207,10 +181,10 @@ def _hints(found: Any) -> dict[str, Any]:
 
 
 class Signature(NamedTuple):
-    """What a class or function takes: its parameters, their annotations resolved; None when that is unknown."""
+    """What a class or function takes: its parameters, their annotations resolved."""
 
-    parameters: dict[str, inspect.Parameter] | None
-    open_ended: bool  # takes **kwargs
+    parameters: dict[str, inspect.Parameter]
+    open_ended: bool  # takes more than these
 
     @classmethod
     def of(cls, found: Any, given: int = 0) -> Signature:
@@ -218,18 +192,17 @@ class Signature(NamedTuple):
         try:
             parameters = list(inspect.signature(found).parameters.values())
         except (TypeError, ValueError):
-            return cls(None, True)
-        if inspect.isclass(found) and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            # What it does not name it hands on, as a rule to its parent: `def __init__(self, *args, **kwargs)`.
-            parent = found.__mro__[1]
-            known = {parameter.name for parameter in parameters}
-            inherited = cls.of(parent).parameters if parent is not object else None
-            parameters += [parameter for name, parameter in (inherited or {}).items() if name not in known]
+            return cls({}, True)
         hints = _hints(found)
-        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        named = [
-            parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
-            for parameter in parameters
+        named = {
+            parameter.name: parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+            for parameter in parameters[given:]
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        ]
-        return cls({parameter.name: parameter for parameter in named[given:]}, open_ended)
+        }
+        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        if open_ended and inspect.isclass(found) and found.__mro__[1] is not object:
+            # What a class does not name it hands on, as a rule to its parent; of our own it is sure.
+            parent = cls.of(found.__mro__[1])
+            named = {**parent.parameters, **named}
+            open_ended = parent.open_ended or not found.__module__.startswith("base.")
+        return cls(named, open_ended)

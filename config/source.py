@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from json.decoder import scanstring
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,9 +83,8 @@ def read_tree(path: Path) -> Tree:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = "is a folder" if path.is_dir() else getattr(error, "strerror", None) or one_line(error)
         raise ConfigError([Finding(Mark(str(path)), (), f"cannot be read: {reason}")]) from None
-    parse = _Json if path.suffix == ".json" else _Yaml
-    reader = parse(text, str(path))
-    data = reader.read() if text.strip() else None
+    reader = _Reader(text, str(path))
+    data = reader.read(strict_json=path.suffix == ".json") if text.strip() else None
     if not isinstance(data, dict):
         kind = "is empty" if data is None else f"holds a {type(data).__name__}"
         raise ConfigError([Finding(Mark(str(path)), (), f"{kind}; a config is a mapping of keys to values")])
@@ -96,136 +94,49 @@ def read_tree(path: Path) -> Tree:
 def parse_value(text: str) -> Any:
     """The value that a command-line word stands for, by YAML's rules: ``3e-4``, ``true``, ``[1, 2]``, ``text``."""
     try:
-        return _Yaml(text, "the value").read()
+        return _Reader(text, "the value").read()
     except ConfigError:
         return text
 
 
 class _Reader:
-    def __init__(self, text: str, source: str) -> None:
-        self.text, self.source = text, source
-        self.marks: dict[Keys, Mark] = {}
-        self.values = 0
-
-    def mark_at(self, pos: int) -> Mark:
-        line_start = self.text.rfind("\n", 0, pos) + 1
-        return Mark(self.source, self.text.count("\n", 0, pos) + 1, pos - line_start + 1)
-
-    def fail(self, mark: Mark, keys: Keys, message: str) -> ConfigError:
-        return ConfigError([Finding(mark, keys, message)])
-
-    def enter(self, mark: Mark, keys: Keys) -> None:
-        self.values += 1
-        if len(keys) > MAX_DEPTH:
-            raise self.fail(mark, keys[:3], f"nested deeper than {MAX_DEPTH} levels")
-        if self.values > MAX_VALUES:
-            raise self.fail(mark, keys[:3], f"more than {MAX_VALUES:,} values (aliases count each time)")
-        self.marks.setdefault(keys, mark)
-
-
-class _Json(_Reader):
-    """JSON by the standard, as ``json`` reads it, but keeping positions. Duplicate keys and NaN are refused."""
-
-    number = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?(?![\w.])")
-    space = re.compile(r"[ \t\r\n]*")
-    constants = {"true": True, "false": False, "null": None}
-
-    def read(self) -> Any:
-        value, pos = self.value(self.skip(0), ())
-        if pos < len(self.text):
-            raise self.fail(self.mark_at(pos), (), "text after the end of the config")
-        return value
-
-    def skip(self, pos: int) -> int:
-        match = self.space.match(self.text, pos)
-        return match.end() if match else pos
-
-    def value(self, pos: int, keys: Keys) -> tuple[Any, int]:
-        self.enter(self.mark_at(pos), keys)
-        char = self.text[pos : pos + 1]
-        if char == '"':
-            value, pos = self.string(pos, keys)
-        elif char == "{":
-            value, pos = self.items(pos, keys, "}")
-        elif char == "[":
-            pairs, pos = self.items(pos, keys, "]")
-            value = list(pairs.values())
-        elif match := self.number.match(self.text, pos):
-            is_float = match[1] or match[2]
-            value, pos = (float(match[0]) if is_float else int(match[0])), match.end()
-            if is_float and math.isinf(value):
-                raise self.fail(self.mark_at(match.start()), keys, f"{match[0]} is too large for a number")
-        else:
-            word = re.compile(r"-?\w*").match(self.text, pos)
-            name = word[0] if word else ""
-            if name not in self.constants:
-                raise self.fail(self.mark_at(pos), keys, self.unexpected(name or char))
-            value, pos = self.constants[name], pos + len(name)
-        return value, self.skip(pos)
-
-    @staticmethod
-    def unexpected(text: str) -> str:
-        hints = {"": "the file ends too early", "}": "a value is missing before '}'", "'": "JSON strings take \"\"",
-                 "]": "a value is missing before ']'", "/": "JSON has no comments; write the config as YAML to have them"}
-        return hints.get(text, f"JSON has no value '{text}' (a string wants \"…\")")
-
-    def string(self, pos: int, keys: Keys) -> tuple[str, int]:
-        try:
-            return scanstring(self.text, pos + 1, True)
-        except json.JSONDecodeError as error:
-            raise self.fail(self.mark_at(error.pos), keys, error.msg.split(" starting")[0]) from None
-
-    def items(self, pos: int, keys: Keys, close: str) -> tuple[dict[Any, Any], int]:
-        """The members of an object, or of an array under their indices."""
-        members: dict[Any, Any] = {}
-        pos = self.skip(pos + 1)
-        if self.text[pos : pos + 1] == close:
-            return members, pos + 1
-        while True:
-            key: str | int = len(members)
-            if close == "}":
-                start = pos
-                if self.text[pos : pos + 1] != '"':
-                    hint = "a comma before '}' is one too many" if self.text[pos : pos + 1] == "}" else 'expected "key"'
-                    raise self.fail(self.mark_at(pos), keys, hint)
-                key, pos = self.string(pos, keys)
-                if key in members:
-                    first = self.marks[(*keys, key)]
-                    raise self.fail(self.mark_at(start), (*keys, key), f"given twice (first on line {first.line})")
-                self.marks[(*keys, key)] = self.mark_at(start)
-                pos = self.skip(pos)
-                if self.text[pos : pos + 1] != ":":
-                    raise self.fail(self.mark_at(pos), (*keys, key), "expected ':' after the key")
-                pos = self.skip(pos + 1)
-            members[key], pos = self.value(pos, (*keys, key))
-            end = self.text[pos : pos + 1]
-            if end == close:
-                return members, pos + 1
-            if end != ",":
-                raise self.fail(self.mark_at(pos), (*keys, key), f"expected ',' or '{close}' after this value")
-            pos = self.skip(pos + 1)
-
-
-class _Yaml(_Reader):
-    """YAML with the 1.2 core rules for scalars: ``1e-3`` is a number, ``on`` a string, ``012`` twelve."""
+    """Reads YAML by the 1.2 core rules for scalars (``1e-3`` is a number, ``on`` a string, ``012`` twelve), and JSON,
+    which is checked by the standard library and then read as the YAML that it is: one walk keeps the lines of both.
+    """
 
     scalars: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
-        (re.compile(r"~|null|Null|NULL|"), lambda text: None),
+        (re.compile(r"~|null|Null|NULL|"), lambda _: None),
         (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text.lower() == "true"),
         (re.compile(r"[-+]?[0-9]+"), int),
         (re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
         (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
         (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
     )
+    tags = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float", "map", "seq"))
 
-    def read(self) -> Any:
+    def __init__(self, text: str, source: str) -> None:
+        self.text, self.source = text, source
+        self.marks: dict[Keys, Mark] = {}
+        self.values = 0
+
+    def fail(self, mark: Mark, keys: Keys, message: str) -> ConfigError:
+        return ConfigError([Finding(mark, keys, message)])
+
+    def mark(self, spot: Any) -> Mark:
+        return Mark(self.source, spot.line + 1, spot.column + 1) if spot else Mark(self.source)
+
+    def read(self, strict_json: bool = False) -> Any:
         import yaml
 
+        text = self.text
+        if strict_json:
+            self._check_json()
+            # YAML knows no tabs and half characters; outside of them the two write strings alike.
+            text = re.sub(r"\\ud[89ab]..\\ud[c-f]..", lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
         try:
-            node = yaml.compose(self.text, Loader=yaml.BaseLoader)  # no objects, no 1.1 scalars
+            node = yaml.compose(text, Loader=yaml.BaseLoader)  # plain nodes: no objects, no 1.1 scalars
         except yaml.MarkedYAMLError as error:
-            spot = error.problem_mark or error.context_mark
-            mark = Mark(self.source, spot.line + 1, spot.column + 1) if spot else Mark(self.source)
+            mark = self.mark(error.problem_mark or error.context_mark)
             raise self.fail(mark, (), one_line(ValueError(error.problem or error.context))) from None
         except yaml.YAMLError as error:
             raise self.fail(Mark(self.source), (), one_line(error)) from None
@@ -233,44 +144,55 @@ class _Yaml(_Reader):
             raise self.fail(Mark(self.source), (), f"nested deeper than {MAX_DEPTH} levels") from None
         return None if node is None else self.value(node, ())
 
+    def _check_json(self) -> None:
+        def refuse(constant: str) -> None:
+            line = self.text.count("\n", 0, self.text.index(constant)) + 1
+            raise self.fail(Mark(self.source, line, 1), (), f"JSON has no {constant}")
+
+        try:
+            json.loads(self.text, parse_constant=refuse)
+        except json.JSONDecodeError as error:
+            raise self.fail(Mark(self.source, error.lineno, error.colno), (), f"not JSON: {error.msg}") from None
+        except RecursionError:
+            raise self.fail(Mark(self.source), (), f"nested deeper than {MAX_DEPTH} levels") from None
+
     def value(self, node: Any, keys: Keys) -> Any:
-        mark = Mark(self.source, node.start_mark.line + 1, node.start_mark.column + 1)
-        self.enter(mark, keys)
-        if node.id == "scalar":
-            return self.scalar(node, mark, keys)
-        if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+        mark = self.mark(node.start_mark)
+        self.marks.setdefault(keys, mark)
+        self.values += 1
+        if len(keys) > MAX_DEPTH or self.values > MAX_VALUES:
+            raise self.fail(mark, keys[:3], f"over {MAX_DEPTH} levels or {MAX_VALUES:,} values (aliases count too)")
+        if node.tag not in self.tags:
             raise self.fail(mark, keys, f"the tag {node.tag} is not allowed here")
+        if node.id == "scalar":
+            return node.value if node.style is not None else self.scalar(node.value, mark, keys)
         if node.id == "sequence":
             return [self.value(child, (*keys, index)) for index, child in enumerate(node.value)]
+        return self.mapping(node, keys)
+
+    def mapping(self, node: Any, keys: Keys) -> dict[str, Any]:
         members: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, child in node.value:
-            mark = Mark(self.source, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            mark, key = self.mark(key_node.start_mark), key_node.value
             if key_node.id != "scalar":
                 raise self.fail(mark, keys, "a key must be a plain word")
-            key = key_node.value
             if key == "<<" and key_node.style is None:
-                bases = child.value if child.id == "sequence" else [child]
-                for base in reversed([self.value(base, keys) for base in bases]):
-                    merged |= base if isinstance(base, dict) else {}
+                for base in reversed(child.value if child.id == "sequence" else [child]):
+                    merged |= self.value(base, keys) if base.id == "mapping" else {}
                 continue
             if key in members:
-                first = self.marks[(*keys, key)]
-                raise self.fail(mark, (*keys, key), f"given twice (first on line {first.line})")
+                first = self.marks[(*keys, key)].line
+                raise self.fail(mark, (*keys, key), f"given twice (first on line {first})")
             self.marks[(*keys, key)] = mark
             members[key] = self.value(child, (*keys, key))
         return merged | members
 
-    def scalar(self, node: Any, mark: Mark, keys: Keys) -> Any:
-        known = ("str", "null", "bool", "int", "float")
-        if node.tag not in [f"tag:yaml.org,2002:{name}" for name in known]:
-            raise self.fail(mark, keys, f"the tag {node.tag} is not allowed here")
-        if node.style is not None:
-            return node.value
+    def scalar(self, text: str, mark: Mark, keys: Keys) -> Any:
         for pattern, convert in self.scalars:
-            if pattern.fullmatch(node.value):
-                value = convert(node.value)
-                if isinstance(value, float) and math.isinf(value) and "inf" not in node.value.lower():
-                    raise self.fail(mark, keys, f"{node.value} is too large for a number")
+            if pattern.fullmatch(text):
+                value = convert(text)
+                if isinstance(value, float) and math.isinf(value) and "inf" not in text.lower():
+                    raise self.fail(mark, keys, f"{text} is too large for a number")
                 return value
-        return node.value
+        return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -37,4 +36,4 @@ class MetricsFile:
                 continue
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)

@@ -12,11 +12,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def progress(
-    batches: Iterable[Any],
-    total: int | None,
-    title: str,
-    logger: logging.Logger,
-    status: Callable[[], str] = str,
+    batches: Iterable[Any], total: int | None, title: str, logger: logging.Logger, status: Callable[[], str] = str
 ) -> Iterator[Any]:
     """Gives ``batches`` on, and shows how many of ``total`` are done.
 

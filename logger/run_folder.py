@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -58,7 +57,9 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._sessions:
             if kind is not None and issubclass(kind, KeyboardInterrupt):
                 outcome = "interrupted"
@@ -86,7 +87,7 @@ def write_whole(path: Path, content: Any) -> None:
     """Writes JSON so that a crash leaves the old or the new file."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def summary(save_dir: Path, metric: str, best: float | None) -> str:

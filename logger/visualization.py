@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class TensorboardWriter:
 
     def _add(self, method: str, tag: str, data: Any, *args: Any, per_mode: bool = True, **kwargs: Any) -> None:
         tag = f"{tag}/{self.mode}" if per_mode and self.mode else tag
+        data = data.detach() if hasattr(data, "detach") else data
         self._call(method, tag, data, self.step, *args, **kwargs)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
@@ -56,41 +58,16 @@ class TensorboardWriter:
             self.enabled = False
             self.logger.warning("TensorBoard is off from here on: %s failed (%s)", method, error)
 
-    def add_scalar(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """One number: a float, or an array or tensor of one element."""
-        self._add("add_scalar", tag, data.detach() if hasattr(data, "detach") else data, *args, **kwargs)
-
-    def add_scalars(self, tag: str, data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        """Several numbers in one chart."""
-        self._add("add_scalars", tag, data, *args, **kwargs)
-
-    def add_image(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """One image, (C, H, W)."""
-        self._add("add_image", tag, data, *args, **kwargs)
-
-    def add_images(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """A batch of images, (N, C, H, W)."""
-        self._add("add_images", tag, data, *args, **kwargs)
-
-    def add_audio(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """A sound, (1, L), values in [-1, 1]."""
-        self._add("add_audio", tag, data, *args, **kwargs)
-
-    def add_video(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """A video, (N, T, C, H, W)."""
-        self._add("add_video", tag, data, *args, **kwargs)
-
-    def add_text(self, tag: str, data: str, *args: Any, **kwargs: Any) -> None:
-        """A text, shown as Markdown."""
-        self._add("add_text", tag, data, *args, **kwargs)
-
-    def add_figure(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """A matplotlib figure."""
-        self._add("add_figure", tag, data, *args, **kwargs)
-
-    def add_histogram(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """The distribution of a tensor's values."""
-        self._add("add_histogram", tag, data, *args, per_mode=False, **kwargs)
+    # SummaryWriter's methods, as `add_scalar(tag, data, …)`: without its `global_step`, which `set_step` has told.
+    add_scalar = partialmethod(_add, "add_scalar")  # a number
+    add_scalars = partialmethod(_add, "add_scalars")  # {name: number}, in one chart
+    add_image = partialmethod(_add, "add_image")  # (C, H, W)
+    add_images = partialmethod(_add, "add_images")  # (N, C, H, W)
+    add_audio = partialmethod(_add, "add_audio")  # (1, L), in [-1, 1]
+    add_video = partialmethod(_add, "add_video")  # (N, T, C, H, W)
+    add_text = partialmethod(_add, "add_text")
+    add_figure = partialmethod(_add, "add_figure")  # matplotlib's
+    add_histogram = partialmethod(_add, "add_histogram", per_mode=False)  # of a tensor's values
 
     def add_embedding(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
         """Points for the projector, (N, D)."""
@@ -100,9 +77,9 @@ class TensorboardWriter:
         """A precision-recall curve of binary ``labels`` and ``predictions`` in [0, 1]."""
         self._call("add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs)
 
-    def add_graph(self, model: Any, inputs: Any = None, *args: Any, **kwargs: Any) -> None:
+    def add_graph(self, model: Any, inputs: Any = None, **kwargs: Any) -> None:
         """The model's graph, traced with ``inputs``."""
-        self._call("add_graph", model, inputs, *args, **kwargs)
+        self._call("add_graph", model, inputs, **kwargs)
 
     def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], **kwargs: Any) -> None:
         """Hyperparameters with the metrics they led to."""

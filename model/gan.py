@@ -20,13 +20,20 @@ class GAN(BaseModel):
         super().__init__()
         self.latent_size = latent_size
         self.generator = nn.Sequential(
-            nn.Linear(latent_size, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
-            nn.Linear(hidden, pixels), nn.Sigmoid(),
+            nn.Linear(latent_size, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, pixels),
+            nn.Sigmoid(),
         )
         self.discriminator = nn.Sequential(
-            nn.Linear(pixels, hidden), nn.LeakyReLU(0.2),
-            nn.Linear(hidden, hidden), nn.LeakyReLU(0.2),
+            nn.Linear(pixels, hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden, hidden),
+            nn.LeakyReLU(0.2),
             nn.Linear(hidden, 1),
         )
 

@@ -7,10 +7,8 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import nn
 
 from base.metrics import MetricSet
-
 from utils.batch import batch_len
 from utils.util import MetricTracker
 
@@ -26,9 +24,9 @@ class GanTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        model, build = self.model, self.config.init_obj
-        self.generator, self.discriminator = model.generator, model.discriminator
-        self.optimizer_d = build("discriminator_optimizer", torch.optim, self.discriminator.parameters())
+        own, discriminator = self.config.init_obj, self.model.discriminator
+        self.optimizer = own("optimizer", torch.optim, self.model.generator.parameters())
+        self.optimizer_d = own("discriminator_optimizer", torch.optim, discriminator.parameters())
         self.tracker = MetricTracker("loss_g", "loss_d")
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -40,11 +38,11 @@ class GanTrainer(Trainer):
             ones, zeros = torch.ones(n, 1, device=self.device), torch.zeros(n, 1, device=self.device)
 
             fake = self.model(torch.randn(n, self.model.latent_size, device=self.device))
-            loss_d = self.criterion(self.discriminator(real), 0.9 * ones)  # one-sided label smoothing
-            loss_d = loss_d + self.criterion(self.discriminator(fake.detach()), zeros)
+            loss_d = self.criterion(self.model.discriminator(real), 0.9 * ones)  # one-sided label smoothing
+            loss_d = loss_d + self.criterion(self.model.discriminator(fake.detach()), zeros)
             self._step(self.optimizer_d, loss_d)
 
-            loss_g = self.criterion(self.discriminator(fake), ones)
+            loss_g = self.criterion(self.model.discriminator(fake), ones)
             self._step(self.optimizer, loss_g)
 
             self.tracker.add("loss_d", loss_d, n)
@@ -55,13 +53,18 @@ class GanTrainer(Trainer):
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     @classmethod
     @torch.no_grad()
     def evaluate(
-        cls, model: nn.Module, batches: Iterable[Any], criterion: Any, metrics: MetricSet, device: torch.device,
+        cls,
+        model: Any,
+        batches: Iterable[Any],
+        criterion: Any,
+        metrics: MetricSet,
+        device: torch.device,
         autocast: Callable[[], Any] = nullcontext,
     ) -> dict[str, float]:
         """How far generated images are from real ones, as a Fréchet distance of their pixels."""

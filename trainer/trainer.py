@@ -95,7 +95,12 @@ class Trainer(BaseTrainer):
 
     @classmethod
     def evaluate(
-        cls, model: nn.Module, batches: Iterable[Any], criterion: Any, metrics: MetricSet, device: torch.device,
+        cls,
+        model: nn.Module,
+        batches: Iterable[Any],
+        criterion: Any,
+        metrics: MetricSet,
+        device: torch.device,
         autocast: Callable[[], Any] = nullcontext,
     ) -> dict[str, float]:
         """The numbers of ``model`` on a split: after an epoch's training, and in ``test.py``."""
@@ -119,11 +124,11 @@ class Trainer(BaseTrainer):
     def batches(self, epoch: int) -> Iterator[Any]:
         """The epoch's batches, on the device, with progress shown."""
         title = f"epoch {epoch}/{self.epochs}"
-        taken = progress(self._taken(), self.len_epoch, title, self.logger, lambda: f"loss {self.train_metrics.avg('loss'):.4f}")
-        place = -1
-        for place, batch in enumerate(taken):
+        empty = True
+        for batch in progress(self._taken(), self.len_epoch, title, self.logger, self._status):
+            empty = False
             yield to_device(batch, self.device)
-        if place < 0:
+        if empty:
             raise UserError("there was nothing to train on: the data loader gave no batch")
 
     def _taken(self) -> Iterator[Any]:
@@ -133,6 +138,9 @@ class Trainer(BaseTrainer):
             return
         for _ in range(self.len_epoch or 0):
             yield next(self.data_loader)
+
+    def _status(self) -> str:
+        return f"loss {self.train_metrics.avg('loss'):.4f}"
 
     def log_train(self, loss: torch.Tensor) -> None:
         """Writes the numbers of one step; the only place of the loop that waits for the device."""
@@ -149,7 +157,7 @@ class Trainer(BaseTrainer):
         """How far the epoch is, as ``[128/1617 (8%)]``."""
         n_samples = getattr(self.data_loader, "n_samples", 0)
         total = n_samples or self.len_epoch or 1
-        current = batch_idx * (self.data_loader.batch_size or 1) if n_samples else batch_idx
+        current = batch_idx * (getattr(self.data_loader, "batch_size", None) or 1) if n_samples else batch_idx
         return f"[{current}/{total} ({100 * current / total:.0f}%)]"
 
     def _check_monitor(self) -> None:
@@ -158,7 +166,8 @@ class Trainer(BaseTrainer):
         if self.do_validation:
             ema = [f"val_ema_{name}" for name in names] if self.update.ema is not None else []
             names += [f"val_{name}" for name in names] + ema
-        own_loop = type(self)._train_epoch is not Trainer._train_epoch or type(self)._valid_epoch is not Trainer._valid_epoch
+        loop = ("_train_epoch", "_valid_epoch", "evaluate")
+        own_loop = any(getattr(type(self), name) != getattr(Trainer, name) for name in loop)
         if self.mnt_mode != "off" and self.mnt_metric not in names and not own_loop:
             raise UserError(
                 f"trainer.monitor: nothing is logged as '{self.mnt_metric}'{nearest(self.mnt_metric, names)}; "

@@ -39,8 +39,8 @@ def _device_names() -> list[str]:
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None:
         return []
-    name = getattr(getattr(torch, accelerator.type), "get_device_name", lambda index: accelerator.type)
-    return [name(index) for index in range(torch.accelerator.device_count())]
+    name = getattr(getattr(torch, accelerator.type), "get_device_name", None)
+    return [name(index) if name else accelerator.type for index in range(torch.accelerator.device_count())]
 
 
 def provenance() -> dict[str, Any]:

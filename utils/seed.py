@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -39,51 +41,44 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def seed_host(seed: int) -> None:
-    """Seeds Python, NumPy and torch's CPU generator; accelerators keep their state."""
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Python, NumPy and torch's CPU generator draw from ``seed`` inside, and go on as before afterwards."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
-def host_random_state() -> tuple[Any, ...]:
-    """The states that ``seed_host`` overwrites, to give back by ``set_host_random_state``."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def set_host_random_state(state: tuple[Any, ...]) -> None:
-    """Undoes ``seed_host``."""
-    random.setstate(state[0])
-    np.random.set_state(state[1])
-    torch.set_rng_state(state[2])
+def _accelerator() -> Any:
+    """The module of the accelerator in use (``torch.cuda``, ``torch.mps``, …), or None."""
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return None if device is None else getattr(torch, device.type)
 
 
 def random_state() -> dict[str, Any]:
     """All random states as tensors and plain values, fit for a checkpoint that loads without pickle."""
-    python, numpy = random.getstate(), np.random.get_state()
-    assert isinstance(numpy, tuple)
-    state: dict[str, Any] = {
+    python, numpy, accelerator = random.getstate(), np.random.get_state(legacy=False), _accelerator()
+    return {
         "python": [python[0], list(python[1]), python[2]],
-        "numpy": [numpy[0], [int(word) for word in numpy[1]], int(numpy[2]), int(numpy[3]), float(numpy[4])],
+        "numpy": numpy | {"state": {key: np.asarray(value).tolist() for key, value in numpy["state"].items()}},
         "torch": torch.get_rng_state(),
+        "accelerator": None if accelerator is None else accelerator.get_rng_state(),
     }
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator is not None:
-        states = getattr(torch, accelerator.type).get_rng_state
-        devices = range(torch.accelerator.device_count())
-        state["accelerator"] = [states(device) for device in devices] if accelerator.type != "mps" else [states()]
-    return state
 
 
 def set_random_state(state: dict[str, Any]) -> None:
     """Restores what ``random_state`` returned."""
-    python = state["python"]
-    random.setstate((python[0], tuple(python[1]), python[2]))
-    name, words, *rest = state["numpy"]
-    np.random.set_state((name, np.array(words, dtype=np.uint32), *rest))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator is not None:
-        restore = getattr(torch, accelerator.type).set_rng_state
-        for device, device_state in enumerate(state.get("accelerator", [])):
-            restore(device_state) if accelerator.type == "mps" else restore(device_state, device)
+    accelerator = _accelerator()
+    if accelerator is not None and state["accelerator"] is not None:
+        accelerator.set_rng_state(state["accelerator"])

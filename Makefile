@@ -1,0 +1,32 @@
+# `make train` and `make test` do all set-up themselves, and are quick when it is done.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: train test lint types fmt clean
+
+train: .venv/.done
+	$(PY) train.py -c config.json $(ARGS)
+
+test: .venv/.done
+	$(PY) -m pytest -n 2 $(ARGS)
+
+lint: .venv/.done
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/lint-imports
+
+types: .venv/.done
+	$(PY) -m mypy .
+
+fmt: .venv/.done
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+.venv/.done: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
