@@ -81,9 +81,11 @@ def save(state: dict[str, Any], path: Path) -> None:
         with _written_whole(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "write" not in str(error):
+        # torch turns a failed write into a RuntimeError about positions; the cause is in its context.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
             raise
-        raise UserError(f"{path}: the checkpoint could not be written: {one_line(error)}") from error
+        raise UserError(f"{path}: the checkpoint could not be written: {cause.strerror}") from error
 
 
 def duplicate(path: Path, other: Path) -> None:

@@ -9,11 +9,12 @@ import os
 import traceback
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from utils.download import download_hint
+from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
 
 from .slots import Signature, Slot, inner_slot, resolve
@@ -210,7 +211,8 @@ def _build_inner(tree: Tree, value: Any, slot: Slot, keys: Keys) -> Any:
 def call(tree: Tree, found: Callable[..., Any], keys: Keys, *args: Any, **kwargs: Any) -> Any:
     """``found(*args, **kwargs)``; arguments that it refuses are an error of the config, with its key path."""
     try:
-        return found(*args, **kwargs)
+        with downloading(found, kwargs["root"]) if kwargs.get("download") and "root" in kwargs else nullcontext():
+            return found(*args, **kwargs)
     except ConfigError:
         raise
     except UserError as error:
@@ -218,8 +220,7 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, *args: Any, **kwargs
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         if _is_own_fault(error):
             raise
-        hint = download_hint(found, kwargs.get("root")) if kwargs.get("download") else ""
-        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{hint}") from error
+        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}") from error
 
 
 def _is_own_fault(error: BaseException) -> bool:

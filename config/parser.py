@@ -210,7 +210,7 @@ class ConfigParser:
         parameters = signature.parameters
         taken = {key: value for key, value in given.items() if key in parameters}
         own = {key: self["trainer"][key] for key in parameters if key not in preflight.GIVEN and key in self["trainer"]}
-        return call(self.tree, found, ("trainer",), **taken, **own)
+        return found(**taken, **own)
 
     # -- the command line -----------------------------------------------------------------------------------------
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
 from base.sampler import split_indices
-from utils.download import download_hint
-from utils.errors import UserError, one_line
+from utils.download import downloading
 
 
 class DigitsDataLoader(BaseDataLoader):
@@ -59,8 +56,6 @@ class MnistDataLoader(BaseDataLoader):
 
         transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
         self.data_dir = data_dir
-        try:
-            dataset = datasets.MNIST(Path(data_dir), train=training, download=True, transform=transform)
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"MNIST: {one_line(error)}{download_hint(datasets.MNIST, data_dir)}") from error
+        with downloading(datasets.MNIST, data_dir):
+            dataset = datasets.MNIST(data_dir, train=training, download=True, transform=transform)
         super().__init__(dataset, batch_size, shuffle, validation_split, num_workers)

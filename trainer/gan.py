@@ -22,11 +22,14 @@ class GanTrainer(Trainer):
     the discriminator. As attributes of the trainer, both are saved and resumed.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        own, discriminator = self.config.init_obj, self.model.discriminator
-        self.optimizer = own("optimizer", torch.optim, self.model.generator.parameters())
-        self.optimizer_d = own("discriminator_optimizer", torch.optim, discriminator.parameters())
+    def __init__(
+        self, model: Any, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any, **kwargs: Any
+    ) -> None:
+        # In place of the one that train.py made over all parameters.
+        optimizer = config.init_obj("optimizer", torch.optim, model.generator.parameters())
+        super().__init__(model, criterion, metric_ftns, optimizer, config, **kwargs)
+        discriminator = self.model.discriminator
+        self.optimizer_d = config.init_obj("discriminator_optimizer", torch.optim, discriminator.parameters())
         self.tracker = MetricTracker("loss_g", "loss_d")
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError, one_line
 
-def download_hint(dataset: Any, root: Any) -> str:
-    """Says which files to fetch by hand, and where to put them, for a torchvision dataset class."""
-    folder = Path(str(root))
+
+@contextlib.contextmanager
+def downloading(dataset: Any, root: str | Path) -> Iterator[None]:
+    """Around making a torchvision ``dataset`` with ``download=True``: a failure says what to fetch by hand, and where.
+
+    Raises:
+        UserError: no network, or broken files in ``root``.
+    """
+    name, folder, source = dataset.__name__, Path(root), "its files"
     if hasattr(dataset, "mirrors") and hasattr(dataset, "resources"):
-        names = ", ".join(name for name, _ in dataset.resources)
-        return f"; without network, put {names} (from {dataset.mirrors[0]}) into {folder / dataset.__name__ / 'raw'}"
-    if hasattr(dataset, "url"):
-        return f"; without network, put the file {dataset.url} into {folder}"
-    return f"; without network, put the dataset's files into {folder}"
+        source = f"{', '.join(file for file, _ in dataset.resources)} from {dataset.mirrors[0]}"
+        folder = folder / name / "raw"
+    elif hasattr(dataset, "url"):
+        source = dataset.url
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        for empty in (folder, folder.parent, Path(root)):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                empty.rmdir()
+        reason = one_line(error, 120)
+        raise UserError(f"{name} is not in {root}, or broken, and no download: put {source} into {folder} ({reason})") from error

@@ -1,0 +1,107 @@
+"""A copy of this repository with a pytorch-template project laid over it, and the commands that are run in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE_PROJECT = ROOT / "tests" / "fixtures" / "template_project"
+NOT_COPIED = {".git", ".venv", "build", "data", "saved", "tests"}
+
+# Imports what is slow once, and then gives every command a process of its own.
+WARM = """
+import json, os, runpy, sys
+import tensorboard, torch, torch.utils.tensorboard, torchmetrics, torchvision
+for line in sys.stdin:
+    folder, argv = json.loads(line)
+    if (child := os.fork()) == 0:
+        for number, name in ((1, "out.txt"), (2, "err.txt")):
+            os.dup2(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.chdir(folder)
+        sys.argv = argv
+        runpy.run_path(argv[0], run_name="__main__")
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def check(self) -> Done:
+        """Itself if all went well."""
+        assert self.code == 0, f"status {self.code}\n{self.out}\n{self.err}"
+        assert "Traceback" not in self.err
+        return self
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Project:
+    """A folder with a project, and the commands that are run in it."""
+
+    def __init__(self, folder: Path, warm: subprocess.Popen[str] | None) -> None:
+        self.folder, self.warm = folder, warm
+
+    def cold(self, *argv: object) -> Done:
+        """Runs ``python ARGV`` as a user does."""
+        command = [sys.executable, *map(str, argv)]
+        done = subprocess.run(command, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=120)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def run(self, *argv: object) -> Done:
+        """The same, without waiting for the libraries to be imported."""
+        if self.warm is None:
+            return self.cold(*argv)
+        assert self.warm.stdin is not None
+        assert self.warm.stdout is not None
+        print(json.dumps([str(self.folder), list(map(str, argv))]), file=self.warm.stdin, flush=True)
+        code = int(self.warm.stdout.readline())
+        return Done(code, (self.folder / "out.txt").read_text(), (self.folder / "err.txt").read_text())
+
+    def config(self, name: str = "config.json", **sections: Any) -> str:
+        """Writes the project's config with other sections under ``name``; None takes one away."""
+        values = json.loads((TEMPLATE_PROJECT / "config.json").read_text()) | sections
+        values = {key: value for key, value in values.items() if value is not None}
+        (self.folder / name).write_text(json.dumps(values))
+        return name
+
+    def trainer(self, **changes: Any) -> dict[str, Any]:
+        """The project's ``trainer`` section with changes; None takes a key away."""
+        section = json.loads((TEMPLATE_PROJECT / "config.json").read_text())["trainer"] | changes
+        return {key: value for key, value in section.items() if value is not None}
+
+
+def lay_out(folder: Path) -> None:
+    """A copy of this repository with the project's folders laid over it."""
+    shutil.copytree(
+        ROOT, folder, dirs_exist_ok=True,
+        ignore=lambda where, names: {
+            name for name in names if name == "__pycache__" or (Path(where) == ROOT and name in NOT_COPIED)
+        },
+    )
+    shutil.copytree(TEMPLATE_PROJECT, folder, dirs_exist_ok=True)
+
+
+def load_module(path: str) -> ModuleType:
+    """A file of the template project as a module, under a name that no other has."""
+    spec = importlib.util.spec_from_file_location("template_project_" + Path(path).stem, TEMPLATE_PROJECT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,79 @@
+"""What the tests share: small configs, running the programs, comparing checkpoints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from config import ConfigParser
+from utils.seed import seed_everything
+
+ROOT = Path(__file__).parent.parent
+
+
+def small_config(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
+    """A quick experiment on the digits, with runs in ``tmp_path``."""
+    return {
+        "name": "small",
+        "n_gpu": 0,
+        "arch": {"type": "SmallConvNet", "args": {"width": 4}},
+        "data_loader": {"type": "DigitsDataLoader", "args": {"batch_size": 128, "validation_split": 0.2}},
+        "optimizer": {"type": "Adam", "args": {"lr": 0.01}},
+        "loss": "cross_entropy",
+        "metrics": ["accuracy"],
+        "trainer": {"epochs": 2, "save_dir": str(tmp_path), "tensorboard": False} | trainer,
+    }
+
+
+def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | None = None) -> Any:
+    """What train.py builds, without its command line."""
+    parser = ConfigParser(config, resume=resume, run_id=None if resume else run_id)
+    parser.check()
+    seed_everything(parser.seed)
+    loader = parser.build("data_loader")
+    model = parser.build("arch")
+    optimizer = parser.build("optimizer", [p for p in model.parameters() if p.requires_grad])
+    scheduler = parser.build("lr_scheduler", optimizer) if parser.get("lr_scheduler") else None
+    return parser.build_trainer(
+        model=model,
+        criterion=parser.build("loss"),
+        metric_ftns=parser.build_metrics(),
+        optimizer=optimizer,
+        config=parser,
+        device=torch.device("cpu"),
+        data_loader=loader,
+        valid_data_loader=loader.split_validation(),
+        lr_scheduler=scheduler,
+    )
+
+
+def run(*words: str | Path, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Runs ``python WORDS`` as a user does."""
+    environment = {**os.environ, "PYTHONPATH": ""}
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint, as anybody may read it."""
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """The places at which two states differ in even one bit."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b), key=str)
+        return [place for key in keys for place in differences(a.get(key), b.get(key), f"{where}/{key}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        return [place for i in range(len(a)) for place in differences(a[i], b[i], f"{where}/{i}")]
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return [] if torch.equal(a, b) else [where]
+    return [] if type(a) is type(b) and a == b else [where]
