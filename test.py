@@ -18,7 +18,7 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
     if output is not None and not output.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
 
-    from base.checkpoint import load, load_weights
+    from base.checkpoint import load, load_weights, weights_of
     from base.evaluate import evaluate
     from base.metrics import MetricSet
     from logger import setup_logging
@@ -79,15 +79,6 @@ def test_loader(config: ConfigParser) -> tuple[Any, str]:
     if loader is None:
         raise UserError("there is nothing to test on: give a test_data_loader, or a validation_split")
     return loader, "the validation split (there is no test data)"
-
-
-def weights_of(checkpoint: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
-    """The weights to test: the averaged ones where there are some, and they are wanted."""
-    ema = (checkpoint.get("parts", {}).get("update") or {}).get("ema")
-    if ema is None or not use_ema:
-        return checkpoint.get("state_dict", checkpoint), "weights"
-    prefix = "module."
-    return {name[len(prefix) :]: value for name, value in ema.items() if name.startswith(prefix)}, "EMA weights"
 
 
 if __name__ == "__main__":

@@ -190,3 +190,11 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
     if problems:
         raise UserError(f"{source}: holds another architecture than {type(model).__name__}: {'; '.join(problems)}")
     model.load_state_dict(state_dict)
+
+
+def weights_of(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
+    """A checkpoint's averaged weights if it has some and they are wanted, else the plain ones; and which they are."""
+    ema = (state.get("parts", {}).get("update") or {}).get("ema")
+    if ema is None or not use_ema:
+        return state.get("state_dict", state), "weights"
+    return {name.removeprefix("module."): value for name, value in ema.items() if name != "n_averaged"}, "EMA weights"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | Non
     seed_everything(parser.seed)
     loader = parser.build("data_loader")
     model = parser.build("arch")
+    valid = "valid_data_loader"
     optimizer = parser.build("optimizer", [p for p in model.parameters() if p.requires_grad])
     scheduler = parser.build("lr_scheduler", optimizer) if parser.get("lr_scheduler") else None
     return parser.build_trainer(
@@ -47,7 +49,7 @@ def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | Non
         config=parser,
         device=torch.device("cpu"),
         data_loader=loader,
-        valid_data_loader=loader.split_validation(),
+        valid_data_loader=parser.build(valid) if parser.get(valid) else loader.split_validation(),
         lr_scheduler=scheduler,
     )
 
@@ -77,3 +79,15 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         return [] if torch.equal(a, b) else [where]
     return [] if type(a) is type(b) and a == b else [where]
+
+
+def copy_project(target: Path) -> Path:
+    """A fresh checkout of the project as it is now, without what git ignores."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    return target

@@ -30,4 +30,6 @@ def downloading(dataset: Any, root: str | Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # not empty, or not there
                 empty.rmdir()
         reason = one_line(error, 120)
-        raise UserError(f"{name} is not in {root}, or broken, and no download: put {source} into {folder} ({reason})") from error
+        raise UserError(
+            f"{name} is not in {root}, or broken, and no download: put {source} into {folder} ({reason})"
+        ) from error

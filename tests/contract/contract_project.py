@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_PROJECT = ROOT / "tests" / "fixtures" / "template_project"
 NOT_COPIED = {".git", ".venv", "build", "data", "saved", "tests"}
 
-# Imports what is slow once, and then gives every command a process of its own.
+# Imports what is slow once, and then gives every command a process of its own; leaving Python in full takes a second.
 WARM = """
-import json, os, runpy, sys
+import json, os, runpy, sys, traceback
 import tensorboard, torch, torch.utils.tensorboard, torchmetrics, torchvision
 for line in sys.stdin:
     folder, argv = json.loads(line)
@@ -26,9 +26,15 @@ for line in sys.stdin:
         for number, name in ((1, "out.txt"), (2, "err.txt")):
             os.dup2(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.chdir(folder)
-        sys.argv = argv
-        runpy.run_path(argv[0], run_name="__main__")
-        sys.exit()
+        sys.argv, code = argv, 0
+        try:
+            runpy.run_path(argv[0], run_name="__main__")
+        except SystemExit as error:
+            code = error.code or 0
+        except BaseException:
+            code = traceback.print_exc() or 1
+        sys.stdout.flush()
+        os._exit(code)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -73,12 +79,11 @@ class Project:
         code = int(self.warm.stdout.readline())
         return Done(code, (self.folder / "out.txt").read_text(), (self.folder / "err.txt").read_text())
 
-    def config(self, name: str = "config.json", **sections: Any) -> str:
-        """Writes the project's config with other sections under ``name``; None takes one away."""
+    def config(self, file: str, /, **sections: Any) -> None:
+        """Writes the project's config with other sections; None takes one away."""
         values = json.loads((TEMPLATE_PROJECT / "config.json").read_text()) | sections
         values = {key: value for key, value in values.items() if value is not None}
-        (self.folder / name).write_text(json.dumps(values))
-        return name
+        (self.folder / file).write_text(json.dumps(values))
 
     def trainer(self, **changes: Any) -> dict[str, Any]:
         """The project's ``trainer`` section with changes; None takes a key away."""
@@ -89,7 +94,9 @@ class Project:
 def lay_out(folder: Path) -> None:
     """A copy of this repository with the project's folders laid over it."""
     shutil.copytree(
-        ROOT, folder, dirs_exist_ok=True,
+        ROOT,
+        folder,
+        dirs_exist_ok=True,
         ignore=lambda where, names: {
             name for name in names if name == "__pycache__" or (Path(where) == ROOT and name in NOT_COPIED)
         },

@@ -90,7 +90,10 @@ def test_changes_of_sections_in_place_are_saved(project: Project, trained: Done)
     saved = json.loads((project.folder / RUN / "config.json").read_text())
     assert saved["trainer"]["steps_per_epoch"] == 7
     assert weights(project.folder / RUN / "checkpoint-epoch3.pt").keys() == {
-        "hidden.weight", "hidden.bias", "out.weight", "out.bias"
+        "hidden.weight",
+        "hidden.bias",
+        "out.weight",
+        "out.bias",
     }
 
 
@@ -119,7 +122,9 @@ def test_the_numbers_are_right(project: Project, trained: Done) -> None:
         rows = measure(weights(project.folder / RUN / f"checkpoint-epoch{epoch}.pt"), points)
         assert [row[0] for row in rows] == [32, 28]
         expected = np.mean([row[1:] for row in rows], axis=0)
-        assert [line[f"val_{name}"] for name in ("loss", "accuracy", "macro_recall")] == pytest.approx(expected, rel=1e-5)
+        assert [line[f"val_{name}"] for name in ("loss", "accuracy", "macro_recall")] == pytest.approx(
+            expected, rel=1e-5
+        )
 
 
 def test_test_py_gives_the_exact_means(project: Project, trained: Done) -> None:
@@ -216,13 +221,23 @@ def test_own_save_checkpoint(project: Project) -> None:
     """Checkpoints with the config object inside, as an overridden ``_save_checkpoint`` writes them, can be used."""
     run = run_variant(project, "own_save", trainer=project.trainer(type="variants.OwnSaveTrainer", epochs=2))
     assert {path.name for path in run.glob("*.pt*")} == {
-        "checkpoint-epoch1.pth", "checkpoint-epoch2.pth", "model_best.pth"
+        "checkpoint-epoch1.pth",
+        "checkpoint-epoch2.pth",
+        "model_best.pth",
     }
     project.run("test.py", "-r", run, "-o", "own_save.json").check()
     assert json.loads((project.folder / "own_save.json").read_text())["metrics"]["accuracy"] > 0.8
     done = project.run("train.py", "-r", run, "trainer.epochs=3").check()
     assert "after epoch 2" in done.out
     assert (run / "checkpoint-epoch3.pth").is_file()
+
+
+def test_own_save_checkpoint_keeps_the_best(project: Project) -> None:
+    """One folder, one kind of checkpoint: the best of an epoch that is not due goes through the override too."""
+    section = project.trainer(type="variants.OwnSaveTrainer", monitor="max lr", save_period=2, epochs=3)
+    run = run_variant(project, "own_best", trainer=section)
+    assert not list(run.glob("*.pt"))
+    assert torch.load(run / "model_best.pth", weights_only=False)["epoch"] == 1
 
 
 def test_own_attributes_and_methods(project: Project, straight: Path) -> None:
@@ -396,15 +411,32 @@ def test_the_templates_own_config_trains_with_our_mnist(own_project: Project) ->
         shutil.copytree(Path(__file__).parents[2] / path, own_project.folder / path)
     write_mnist(own_project.folder / "data/MNIST/raw")
     values = {
-        "name": "Mnist_LeNet", "n_gpu": 1,
+        "name": "Mnist_LeNet",
+        "n_gpu": 1,
         "arch": {"type": "MnistModel", "args": {}},
-        "data_loader": {"type": "MnistDataLoader", "args": {
-            "data_dir": "data/", "batch_size": 128, "shuffle": True, "validation_split": 0.1, "num_workers": 2}},
+        "data_loader": {
+            "type": "MnistDataLoader",
+            "args": {
+                "data_dir": "data/",
+                "batch_size": 128,
+                "shuffle": True,
+                "validation_split": 0.1,
+                "num_workers": 2,
+            },
+        },
         "optimizer": {"type": "Adam", "args": {"lr": 0.001, "weight_decay": 0, "amsgrad": True}},
-        "loss": "nll_loss", "metrics": ["accuracy", "top_k_acc"],
+        "loss": "nll_loss",
+        "metrics": ["accuracy", "top_k_acc"],
         "lr_scheduler": {"type": "StepLR", "args": {"step_size": 50, "gamma": 0.1}},
-        "trainer": {"epochs": 100, "save_dir": "saved/", "save_period": 1, "verbosity": 2, "monitor": "min val_loss",
-                    "early_stop": 10, "tensorboard": True},
+        "trainer": {
+            "epochs": 100,
+            "save_dir": "saved/",
+            "save_period": 1,
+            "verbosity": 2,
+            "monitor": "min val_loss",
+            "early_stop": 10,
+            "tensorboard": True,
+        },
     }
     (own_project.folder / "config.json").write_text(json.dumps(values))
     own_project.run("train.py", "-c", "config.json", "trainer.epochs=1", "--run-id", "run").check()

@@ -1,0 +1,159 @@
+"""What a user can get wrong: a line that says what and where, status 2, nothing left behind, no traceback."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+import pytest
+
+from tests.helpers import ROOT, run
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch, capsys):
+    """Runs train.py or test.py in this process; returns its status and what it wrote on standard error."""
+    monkeypatch.chdir(ROOT)
+
+    def call(name: str, *words: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        try:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        else:
+            status = 0
+        return status, capsys.readouterr().err.strip().splitlines()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-c", "nowhere.json"], "nowhere.json: no such config"),
+        (["data_loader.args.validation_split=5000"], "validation_split=5000 of 1438 samples leaves a part empty"),
+        (["data_loader.args.validation_split=1.5"], "validation_split=1.5 of 1438 samples leaves a part empty"),
+        (["data_loader.args.batch_size=0"], "batch_size=0 must be at least 1"),
+        (
+            ["data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 0}}}}"],
+            "the dataset FakeData is empty",
+        ),
+        (
+            ["data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 9}}, drop_last: true}}"],
+            "batch_size=32 with drop_last leaves no batch of 9 samples",
+        ),
+        (["loss={type: cross_entropy, args: {reduction: none}}"], "the loss must be one number, not (64,)"),
+        (
+            [
+                "trainer.monitor=off",
+                "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]",
+            ],
+            "the metric 'Accuracy' must give one number, not a tensor of shape (10,)",
+        ),
+        (["optimizer={type: SGD, args: {lr: 1e30}}"], "the loss is nan after"),
+        (["trainer.monitor=min val_los"], "nothing is logged as 'val_los' (did you mean 'val_loss'?)"),
+        (["trainer.save_dir=/proc/nowhere"], "the run folder cannot be made"),
+        (["optimizer.type=Adm"], "no 'Adm' in torch.optim (did you mean 'Adam'?)"),
+        (["optimizer.args.lrr=1"], "Adam takes no 'lrr' (did you mean 'lr'?)"),
+        (["trainer.epochs=many"], "trainer.epochs: wants int, not 'many'"),
+        (["trainer.epochs=0"], "trainer.epochs: 0 must be at least 1"),
+        (["-d", "gpu"], "-d gpu: must be cpu, an index as in 0"),
+        (["--run-id", "../x"], "--run-id '../x' must be 1 to 64 letters"),
+        (["-r", "saved/nowhere"], "no such checkpoint or run folder"),
+    ],
+    ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
+)
+def test_a_mistake_ends_in_one_line(program, tmp_path, words, message):
+    save = [] if any("save_dir" in word for word in words) else [f"trainer.save_dir={tmp_path / 'saved'}"]
+    status, lines = program("train.py", *words, *save)
+    assert status == 2
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (tmp_path / "saved").exists()
+
+
+def test_all_mistakes_are_told_at_once(program):
+    status, lines = program("train.py", "arch.args.wdth=3", "loss=nll_los", "trainer.epochs=x")
+    assert status == 2
+    assert [line.partition("=")[0] for line in lines] == ["arch.args.wdth", "loss", "trainer.epochs"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run of one epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = run(
+        "train.py", "--run-id", "r", "trainer.epochs=1", f"trainer.save_dir={folder}", "trainer.tensorboard=false"
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "digits" / "r"
+
+
+def test_a_truncated_checkpoint(program, finished, tmp_path):
+    path = tmp_path / "checkpoint-epoch1.pt"
+    path.write_bytes((finished / "checkpoint-epoch1.pt").read_bytes()[:1000])
+    (tmp_path / "config.json").write_text((finished / "config.json").read_text())
+    for name in ("train.py", "test.py"):
+        status, lines = program(name, "-r", str(path))
+        assert (status, len(lines)) == (2, 1)
+        assert "damaged checkpoint" in lines[0]
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file()) == [path.name, "config.json"]
+
+
+def test_a_checkpoint_of_another_architecture(program, finished):
+    before = (finished / "config.json").read_text()
+    status, lines = program("train.py", "-r", str(finished), "arch={type: lenet.LeNet}")
+    assert (status, len(lines)) == (2, 1)
+    assert "holds another architecture than LeNet" in lines[0]
+    assert (finished / "config.json").read_text() == before
+
+
+def test_a_run_folder_without_a_checkpoint(program, tmp_path):
+    for name in ("train.py", "test.py"):
+        status, lines = program(name, "-r", str(tmp_path))
+        assert (status, len(lines)) == (2, 1)
+        assert "there is no checkpoint in this folder" in lines[0]
+
+
+def test_an_output_that_cannot_be_written(program, finished):
+    status, lines = program("test.py", "-r", str(finished), "--output", "/nowhere/x.json")
+    assert (status, len(lines)) == (2, 1)
+    assert "there is no folder /nowhere" in lines[0]
+
+
+def test_a_run_id_that_is_taken(program, finished):
+    status, lines = program("train.py", "--run-id", "r", f"trainer.save_dir={finished.parent.parent}")
+    assert (status, len(lines)) == (2, 1)
+    assert "holds a run already" in lines[0]
+    assert (finished / "model_best.pt").exists()
+
+
+def test_help_is_quick_and_a_mistyped_config_does_not_wait_for_torch():
+    import time
+
+    done = run("train.py", "--help")
+    assert "KEY=VALUE" in done.stdout
+    script = (
+        "import runpy, sys; sys.argv = ['train.py', '-c', 'nope']\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
+    start = time.perf_counter()
+    assert run("-c", script).stdout.strip() == "False"
+    assert time.perf_counter() - start < 5  # never a tight limit: that is what benchmarks are for
+
+
+def test_a_users_own_error_keeps_its_traceback(tmp_path, program):
+    script = (
+        "import runpy, sys, model.model\n"
+        "def broken(self, x): return undefined_name\n"
+        "model.model.SmallConvNet.forward = broken\n"
+        f"sys.argv = ['train.py', 'trainer.save_dir={tmp_path}', '--run-id', 'x']\n"
+        "runpy.run_path('train.py', run_name='__main__')"
+    )
+    done = run("-c", script)
+    assert done.returncode == 1
+    assert "NameError: name 'undefined_name' is not defined" in done.stderr
+    assert (tmp_path / "digits" / "x" / "log" / "info.log").exists()  # a fault to look into, not a slip

@@ -1,0 +1,67 @@
+"""README does what it says: its files are written, its commands run, its output is the real one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from tests.helpers import ROOT, copy_project, run
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = re.findall(
+    r"(?:Write|for it,) `([\w/]+\.(?:py|yaml))`[^`]*?\n\n(?:and [^\n]*\n\n)?```(?:python|yaml)\n(.*?)```",
+    README,
+    re.DOTALL,
+)
+COMMANDS = [
+    line.partition(" #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A fresh clone in which the README's own files have been written."""
+    root = copy_project(tmp_path_factory.mktemp("clone"))
+    for name, content in FILES:
+        (root / name).write_text(content)
+    return root
+
+
+def test_the_files_and_commands_were_found():
+    assert [name for name, _ in FILES] == ["model/tiny.py", "data_loader/moons.py", "config/moons.yaml"]
+    assert COMMANDS[:2] == ["make train", "make test"]  # run by .ci/run in a fresh clone
+    assert len(COMMANDS) >= 8
+
+
+def test_the_commands_run(project):
+    for command in COMMANDS:
+        if command.startswith("python "):
+            done = run(*shlex.split(command)[1:], cwd=project)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert (project / "first.json").is_file()
+    assert (project / "saved/digits/first/checkpoint-epoch4.pt").is_file()
+
+
+def test_the_config_errors_are_the_real_ones(project):
+    command, *expected = re.search(r"```text\n\$ python (.*?)```", README, re.DOTALL)[1].strip().splitlines()
+    done = run(*shlex.split(command), cwd=project)
+    assert done.returncode == 2
+    assert sorted(done.stderr.strip().splitlines()) == sorted(expected)
+
+
+def test_the_loop_shown_is_the_loop():
+    def squeezed(text: str) -> str:
+        return re.sub(r"\s+", " ", text)
+
+    loop = re.search(r"```python\n(for place.*?)```", README, re.DOTALL)[1]
+    assert squeezed(loop) in squeezed((ROOT / "trainer/trainer.py").read_text())
+
+
+def test_every_config_key_home_and_config_file_is_mentioned():
+    for path in (ROOT / "config").iterdir():
+        if path.suffix in (".json", ".yaml"):
+            assert f"`{path.name}`" in README

@@ -1,0 +1,127 @@
+"""Every experiment that is shipped is built and trained for two batches; downloads are small files in their format."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+from config import ConfigParser
+from config.merge import load_tree
+from tests.helpers import ROOT, load, make_trainer
+from utils.errors import UserError
+
+CONFIGS = sorted(path for path in (ROOT / "config").iterdir() if path.suffix in (".json", ".yaml"))
+
+
+@pytest.fixture
+def data_dir(tmp_path, monkeypatch):
+    """A folder with 400 + 100 random images in the files of MNIST and of CIFAR-10."""
+    from torchvision.datasets import CIFAR10
+
+    random = np.random.default_rng(0)
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, n in (("train", 400), ("t10k", 100)):
+        images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + images.tobytes())
+        labels = random.integers(0, 10, n, dtype=np.uint8)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+
+    def write(name: str, content: object) -> tuple[str, str]:
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        return name, hashlib.md5(data).hexdigest()
+
+    def batch(n: int) -> dict[str, object]:
+        return {
+            "data": random.integers(0, 256, (n, 3072), dtype=np.uint8),
+            "labels": random.integers(0, 10, n).tolist(),
+        }
+
+    monkeypatch.setattr(CIFAR10, "train_list", [write(f"data_batch_{i}", batch(80)) for i in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch(100))])
+    name, md5 = write("batches.meta", {"label_names": [str(i) for i in range(10)]})
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
+    return tmp_path
+
+
+def shrunk(path, data_dir):
+    """The config with its data in ``data_dir`` and epochs of two batches."""
+    data = load_tree(path).data
+    data["n_gpu"] = 0
+    data["trainer"] |= {"epochs": 1, "save_dir": str(data_dir / "saved"), "len_epoch": 2}
+    if "data_dir" in data:
+        data["data_dir"] = str(data_dir)
+    if "data_dir" in data["data_loader"]["args"]:
+        data["data_loader"]["args"]["data_dir"] = str(data_dir)
+    return data
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_it_trains_two_batches(path, data_dir):
+    config = shrunk(path, data_dir)
+    trainer = make_trainer(config)
+    trainer.train()
+    state = load(trainer.checkpoint_dir / "checkpoint-epoch1.pt")
+    line = json.loads((trainer.checkpoint_dir / "log" / "metrics.jsonl").read_text())
+    assert state["config"]["name"] == path.stem or path.stem == "config"
+    assert line["epoch"] == 1
+    assert all(value is not None for value in line.values())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_its_head_says_what_it_is_how_to_run_it_and_what_to_expect(path):
+    text = path.read_text(encoding="utf-8")
+    head = json.loads(text)["description"] if path.suffix == ".json" else text.partition("\nname:")[0]
+    assert f"python train.py -c {path.name}" in head
+    assert "xpect" in head
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_the_resolved_config_can_be_used_again(path, data_dir):
+    resolved = ConfigParser(shrunk(path, data_dir)).plain()
+    again = data_dir / "again.json"
+    again.write_text(json.dumps(resolved))
+    parser = ConfigParser(load_tree(again))
+    parser.check()
+    assert parser.plain() == resolved
+
+
+def test_gzipped_files_put_there_by_hand_are_enough(data_dir):
+    """What the message without network tells to do works."""
+    from data_loader.data_loaders import MnistDataLoader
+
+    raw = data_dir / "MNIST" / "raw"
+    from torchvision.datasets import MNIST
+
+    resources = []
+    for name, _ in MNIST.resources:
+        plain = raw / name.removesuffix(".gz")
+        (raw / name).write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+        resources.append((name, hashlib.md5((raw / name).read_bytes()).hexdigest()))
+        plain.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MNIST, "resources", resources)
+        assert MnistDataLoader(str(data_dir), 32).n_samples == 400
+
+
+def test_without_network_it_says_which_files_to_put_where(tmp_path, monkeypatch):
+    from torchvision.datasets import MNIST
+
+    from data_loader.data_loaders import MnistDataLoader
+
+    def no_network(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(MNIST, "download", no_network)
+    with pytest.raises(UserError, match=r"put train-images-idx3-ubyte.gz, .* into .*MNIST/raw \(no network\)"):
+        MnistDataLoader(str(tmp_path / "data"), 32)
+    assert not (tmp_path / "data").exists()
