@@ -17,7 +17,7 @@ def main(config: ConfigParser) -> None:
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
-    with RunFolder(config.save_dir, resumed=config.resume is not None) as run:
+    with RunFolder(config) as run:
         logger = config.get_logger("train")
         seed_everything(config.seed, config["trainer"].get("deterministic", True))
 
@@ -54,7 +54,7 @@ def main(config: ConfigParser) -> None:
             valid_data_loader=valid_data_loader,
             lr_scheduler=lr_scheduler,
         )
-        run.describe(config.plain())
+        run.describe()
         for key in config.unread_keys():
             logger.warning("Nothing has read the config's key '%s'.", key)
         trainer.train()

@@ -91,7 +91,8 @@ class BaseTrainer:
                 break
             start = time.perf_counter()
             self._begin_epoch(epoch)
-            log = {"epoch": epoch, **_numbers(self._train_epoch(epoch))}
+            result = self._train_epoch(epoch)
+            log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
             best = self._is_best(log)
             self.stopping = self.stopping or self.not_improved_count > self.early_stop
             self.logger.info(epoch_line(log, self.epochs, time.perf_counter() - start, best))
@@ -278,12 +279,9 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, wrapped) else model
 
 
-def _numbers(log: dict[str, Any]) -> dict[str, float]:
-    """The epoch's values as plain floats. Raises UserError for one that is no single number."""
-    numbers = {}
-    for key, value in log.items():
-        try:
-            numbers[key] = float(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise UserError(f"_train_epoch returned '{key}', which is no single number: {value!r:.80}") from None
-    return numbers
+def _number(value: Any) -> Any:
+    """An epoch's value as a plain float; what a project returns beside its numbers stays as it is."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return value

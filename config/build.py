@@ -59,7 +59,7 @@ _PLAIN = ("builtins", "collections.abc", "typing")
 def _named(kind: type, text: str) -> Any:
     """The object of type ``kind`` that a config can only name: an enum's member, a path, a ``torch.dtype``."""
     if issubclass(kind, enum.Enum):
-        return next((member for member in kind if text in (member.name, member.value)), None)
+        return kind.__members__.get(text) or next((member for member in kind if member.value == text), None)
     if issubclass(kind, os.PathLike):
         return Path(text)
     if (kind.__module__, kind.__name__) == ("torch", "dtype"):
@@ -141,11 +141,13 @@ class Checker:
 
     def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
         name = str(keys[-1])
-        if is_node(value) and annotation is not dict:
-            self.inner(value, keys, inner_slot(name, slot))
+        inner = inner_slot(name, slot)
+        if isinstance(value, str) and inner.callback:
+            self.node(value, inner, keys)
             return
-        if isinstance(value, list) and any(is_node(item) for item in value):
-            self.inner(value, keys, inner_slot(name, slot))
+        items = value if isinstance(value, list) else [value]
+        if annotation is not dict and any(is_node(item) for item in items):
+            self.inner(value, keys, inner)
             return
         if not accepts(annotation, value):
             raw = self.tree.raw.get(keys)

@@ -93,6 +93,7 @@ class ConfigParser:
         self.resume = Path(resume) if resume is not None else None
         self.read_keys: set[str] = set()
         in_place = self.resume is not None and run_id is None
+        self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
         self._resume_dir = self.resume.parent if self.resume is not None and in_place else None
 

@@ -21,7 +21,7 @@ class MetricsFile:
             for key, value in values.items()
         }
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite) + "\n")
+            file.write(json.dumps(finite, default=str) + "\n")
 
     def drop_after(self, epoch: int) -> None:
         """Takes away the lines past ``epoch``, and one that a crash cut short: the run will write them again."""

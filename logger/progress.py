@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from utils.errors import one_line
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -52,5 +54,5 @@ def epoch_line(log: dict[str, Any], epochs: int, seconds: float, best: bool) -> 
 
 def _short(value: Any) -> str:
     if not isinstance(value, float):
-        return str(value)
+        return one_line(ValueError(value), 40)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"

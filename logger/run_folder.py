@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import sys
@@ -22,54 +23,70 @@ class RunFolder:
     """``with RunFolder(…) as run:`` around everything that a run makes.
 
     Args:
-        save_dir: the folder, ``saved/NAME/RUN_ID``.
-        resumed: it is there already, and is gone on in.
+        config: a ConfigParser; its ``save_dir`` is the folder. Where two runs start in the same second, the later one
+            counts its ``run_id`` up.
 
     Raises:
         UserError: it cannot be made, or holds another run.
     """
 
-    def __init__(self, save_dir: Path, resumed: bool) -> None:
-        self.save_dir, self.resumed = save_dir, resumed
-        self.made = not save_dir.exists()
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.made = False
         self._sessions: list[dict[str, Any]] = []
 
+    @property
+    def save_dir(self) -> Path:
+        return Path(self.config.save_dir)
+
     def __enter__(self) -> RunFolder:
-        if not self.made and not self.resumed and checkpoints(self.save_dir):
-            raise UserError(f"{self.save_dir}: holds a run already; go on with it by -r, or choose another --run-id")
         try:
-            ensure_dir(self.save_dir / "log")
-            setup_logging(self.save_dir / "log")
+            self._make()
+            setup_logging(self.config.log_dir)
         except OSError as error:
             self._discard()
             raise UserError(f"{self.save_dir}: the run folder cannot be made: {error.strerror}") from None
         return self
 
-    def describe(self, config: dict[str, Any]) -> None:
+    def _make(self) -> None:
+        first_id = self.config.run_id
+        for count in itertools.count(2):
+            try:
+                self.save_dir.mkdir(parents=True)
+                self.made = True
+            except FileExistsError:
+                if self.config.resume is None and not self.config.run_id_given:
+                    self.config.run_id = f"{first_id}-{count}"
+                    continue
+                if self.config.resume is None and checkpoints(self.save_dir):
+                    message = "holds a run already; go on with it by -r, or choose another --run-id"
+                    raise UserError(f"{self.save_dir}: {message}") from None
+            break
+        ensure_dir(self.config.log_dir)
+
+    def describe(self) -> None:
         """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""
         path = self.save_dir / "provenance.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
-            self._sessions = list(read_json(path)["sessions"]) if self.resumed else []
+            self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
         self._sessions.append(provenance() | {"end": None, "outcome": "running"})
         try:
-            write_whole(self.save_dir / "config.json", config)
+            write_whole(self.save_dir / "config.json", self.config.plain())
             write_whole(path, {"sessions": self._sessions})
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
         if self._sessions:
-            if kind is not None and issubclass(kind, KeyboardInterrupt):
-                outcome = "interrupted"
-            else:
-                outcome = "finished" if error is None else f"failed: {one_line(error)}"
+            outcome = "finished" if error is None else "interrupted" if interrupted else f"failed: {one_line(error)}"
             self._sessions[-1] |= {"end": now(), "outcome": outcome}
             with contextlib.suppress(OSError):
                 write_whole(self.save_dir / "provenance.json", {"sessions": self._sessions})
         if isinstance(error, UserError) and self.made and self.save_dir.is_dir() and not self._holds_weights():
             self._discard()
+        elif interrupted and self._holds_weights():
+            print(f"Go on with: {command_of_python()} train.py -r {self.save_dir}")
 
     def _holds_weights(self) -> bool:
         return any(path.suffix in (".pt", ".pth") for path in self.save_dir.rglob("*"))

@@ -111,7 +111,7 @@ class Trainer(BaseTrainer):
         log = self._evaluate(self.model)
         if self.update.ema is not None:
             log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
-        self.writer.set_step(self.step, "valid")
+        self.writer.set_step(self.step or epoch, "valid")
         for name, value in log.items():
             self.writer.add_scalar(name, value)
         return log

@@ -53,12 +53,7 @@ def test_what_are_not_two_sections_is_replaced(tmp_path: Path, child: str, resul
 
 
 def test_of_several_bases_the_later_wins(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        one="a: 1\nb: 1\nc: 1\n",
-        two="b: 2\nc: 2\n",
-        child="extends: [one.yaml, two.yaml]\nc: 3\n",
-    )
+    write(tmp_path, one="a: 1\nb: 1\nc: 1\n", two="b: 2\nc: 2\n", child="extends: [one.yaml, two.yaml]\nc: 3\n")
     assert load_tree(tmp_path / "child.yaml").data == {"a": 1, "b": 2, "c": 3}
 
 
@@ -95,11 +90,7 @@ def test_an_empty_extends_is_none(tmp_path: Path) -> None:
 
 
 def test_every_value_keeps_the_mark_of_the_file_it_came_from(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        base="a:\n  b: 1\n  c: {d: 1}\nl: [{x: 1}]\n",
-        child="extends: base.yaml\na:\n  b: 2\nl: [7]\n",
-    )
+    write(tmp_path, base="a:\n  b: 1\n  c: {d: 1}\nl: [{x: 1}]\n", child="extends: base.yaml\na:\n  b: 2\nl: [7]\n")
     marks = load_tree(tmp_path / "child.yaml").marks
     base, child = str(tmp_path / "base.yaml"), str(tmp_path / "child.yaml")
     assert marks["a", "b"] == Mark(child, 3, 3)
@@ -193,9 +184,7 @@ def test_a_config_that_is_not_there_is_told_with_the_choices(
 
 
 def tree() -> Tree:
-    return Tree(
-        {"a": {"b": 1, "c": {"d": 2}}, "l": [{"x": 1}, 2], "t": "text", "none": None, "digits": {"0": "zero"}}
-    )
+    return Tree({"a": {"b": 1, "c": {"d": 2}}, "l": [{"x": 1}, 2], "t": "text", "none": None, "digits": {"0": "zero"}})
 
 
 @pytest.mark.parametrize(
@@ -230,7 +219,8 @@ def test_an_override_leaves_everything_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "where", "key"), [("~a.c", ("a",), "c"), ("~t", (), "t"), ("~l.0.x", ("l", 0), "x"), ("~digits.0", ("digits",), "0")]
+    ("text", "where", "key"),
+    [("~a.c", ("a",), "c"), ("~t", (), "t"), ("~l.0.x", ("l", 0), "x"), ("~digits.0", ("digits",), "0")],
 )
 def test_a_tilde_takes_a_key_away(text: str, where: tuple[Any, ...], key: str) -> None:
     changed = tree()
@@ -338,8 +328,10 @@ def test_text_without_a_whole_reference_stays() -> None:
     ("data", "message"),
     [
         ({"a": "${a}"}, "a: ${a} goes in a circle: a -> a"),
-        ({"a": {"b": "${a}"}}, "a.b: ${a} goes in a circle: a -> a"),
-        ({"data_dir": "x", "r": "${data_dri}"}, "r: ${data_dri}: the config has no such key (did you mean 'data_dir'?)"),
+        (
+            {"data_dir": "x", "r": "${data_dri}"},
+            "r: ${data_dri}: the config has no such key (did you mean 'data_dir'?)",
+        ),
         ({"a": {"lr": 1}, "r": "${a.lrr}"}, "r: ${a.lrr}: the config has no such key (did you mean 'lr'?)"),
         ({"a": 1, "r": "${a.b}"}, "r: ${a.b}: the config has no such key"),
         ({"l": [1], "r": "${l.1}"}, "r: ${l.1}: the config has no such key"),
@@ -348,6 +340,10 @@ def test_text_without_a_whole_reference_stays() -> None:
 )
 def test_a_bad_reference_is_refused_with_a_hint(data: dict[str, Any], message: str) -> None:
     assert refusal(resolved, data) == message
+
+
+def test_a_section_that_refers_to_itself_is_a_circle() -> None:
+    assert "goes in a circle: a -> a" in refusal(resolved, {"a": {"b": "${a}"}})
 
 
 def test_every_reference_of_a_circle_is_told() -> None:
