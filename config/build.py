@@ -136,7 +136,7 @@ class Checker:
             else:
                 self.inner(value, where, inner_slot(key, slot))
         for name, parameter in parameters.items():
-            if parameter.default is parameter.empty and name not in args and name not in slot.given:
+            if parameter.default is parameter.empty and name not in (*args, *slot.given, *slot.beside):
                 self.fail(keys[:-1] if not args else keys, f"{owner} needs '{name}'")
 
     def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
@@ -164,11 +164,12 @@ class Checker:
                 self.inner(item, (*keys, index), slot)
 
 
-def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, **kwargs: Any) -> Any:
+def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:
     """Makes what ``node`` describes; parts inside its ``args`` first.
 
     Args:
         args, kwargs: what the program gives; the config may not give the same again.
+        dataset: what stands beside this part, for a sampler that wants it.
 
     Raises:
         ConfigError: the name or the arguments do not fit, with the key path.
@@ -180,10 +181,12 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, **kwargs: A
         raise tree.error((*keys, "type"), str(error)) from None
     own = {key: value for key, value in (node.get("args") or {}).items() if key != "__comment"}
     annotations = Signature.of(found).parameters
-    for key, value in own.items():
-        annotation = annotations[key].annotation if key in annotations else Any
+    own |= {key: dataset for key in slot.beside if key in annotations and key not in own and dataset is not None}
+    for key in sorted(own, key=lambda key: key != "dataset"):  # the dataset first: samplers want it
+        value, annotation = own[key], annotations[key].annotation if key in annotations else Any
         if annotation is not dict:
-            value = _build_inner(tree, value, inner_slot(key, slot), (*keys, "args", key))
+            beside = own.get("dataset", dataset)
+            value = _build_inner(tree, value, inner_slot(key, slot), (*keys, "args", key), beside)
         own[key] = convert(annotation, value)
     twice = sorted(set(own) & set(kwargs))
     if twice:
@@ -202,11 +205,11 @@ def with_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..
     return fixed
 
 
-def _build_inner(tree: Tree, value: Any, slot: Slot, keys: Keys) -> Any:
+def _build_inner(tree: Tree, value: Any, slot: Slot, keys: Keys, dataset: Any) -> Any:
     if is_node(value) or (isinstance(value, str) and slot.callback):
-        return build(tree, value, slot, keys)
+        return build(tree, value, slot, keys, dataset=dataset)
     if isinstance(value, list):
-        return [_build_inner(tree, item, slot, (*keys, index)) for index, item in enumerate(value)]
+        return [_build_inner(tree, item, slot, (*keys, index), dataset) for index, item in enumerate(value)]
     return value
 
 

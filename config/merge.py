@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from utils.errors import nearest
 
-from .source import ConfigError, Finding, Keys, Mark, Tree, dotted, parse_value, read_tree
+from .source import MAX_VALUES, ConfigError, Finding, Keys, Mark, Tree, dotted, parse_value, read_tree
 
 CONFIG_DIR = Path(__file__).parent
 SUFFIXES = (".json", ".yaml", ".yml")
+
+MAX_TEXT = 10_000  # characters that one ${…} may bring into a text
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 
@@ -56,10 +59,10 @@ def load_tree(path: Path, above: tuple[Path, ...] = ()) -> Tree:
 
 
 def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
-    here, new = _at(into.data, keys), _at(tree.data, keys)
+    here, new = step_down(into.data, keys), step_down(tree.data, keys)
     for key, value in new.items():
         path = (*keys, key)
-        if isinstance(key, str) and key.startswith("~"):
+        if key.startswith("~"):
             if key[1:] not in here:
                 raise tree.error(path, f"there is no inherited '{key[1:]}' to take away{nearest(key[1:], here)}")
             del here[key[1:]]
@@ -68,91 +71,102 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
             _merge(into, tree, path)
         else:
             here[key] = deepcopy(value)
-            for old in [old for old in into.marks if old[: len(path)] == path]:
-                del into.marks[old]
+            into.marks = {old: mark for old, mark in into.marks.items() if old[: len(path)] != path}
             into.marks |= {where: mark for where, mark in tree.marks.items() if where[: len(path)] == path}
+
+
+def step_down(node: Any, keys: Iterable[str | int]) -> Any:
+    """The value at ``keys``, where lists take indices. Raises KeyError with the first key that is not there."""
+    for key in keys:
+        try:
+            node = node[int(key)] if isinstance(node, list) else node[str(key)]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise KeyError(key, node) from None
+    return node
 
 
 def apply_override(tree: Tree, text: str) -> None:
     """Sets ``a.b.c=VALUE``, or takes ``~a.b.c`` away."""
     key, equals, value = text.partition("=")
-    keys: Keys = tuple(int(part) if part.isdigit() else part for part in key.lstrip("~").split("."))
-    if "" in keys or (not equals and not key.startswith("~")):
-        raise ConfigError([Finding(Mark(text), (), "an override is written KEY=VALUE, as in trainer.epochs=2")])
-    if key.startswith("~"):
-        parent = _at(tree.data, keys[:-1], tree, Mark(text))
-        if not isinstance(parent, dict) or keys[-1] not in parent:
-            raise ConfigError([Finding(Mark(text), keys, "there is no such key to take away")])
-        del parent[keys[-1]]
+    keys: Keys = tuple(key.removeprefix("~").split("."))
+    if "" in keys or bool(equals) == key.startswith("~"):
+        raise ConfigError(
+            [Finding(Mark(text), (), "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY")]
+        )
+    if equals:
+        keys = set_value(tree, keys, parse_value(value), Mark(text))
+        tree.raw[keys] = value
         return
-    set_value(tree, keys, parse_value(value), Mark(text))
-    tree.raw[keys] = value
+    try:
+        parent = step_down(tree.data, keys[:-1])
+        del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise ConfigError([Finding(Mark(text), (), "there is no such key to take away")]) from None
 
 
-def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> None:
-    """Sets one value; sections on the way that are missing are made."""
+def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
+    """Sets one value, and makes the sections on the way that are missing.
+
+    Returns:
+        ``keys`` with the numbers of list items as integers.
+    """
     node: Any = tree.data
-    for depth, key in enumerate(keys[:-1]):
-        if isinstance(node, dict) and node.get(str(key)) is None:
-            node[str(key)] = {}
-        node = _at(node, (key,), tree, mark, keys[: depth + 1])
-    last = keys[-1]
-    if isinstance(node, list) and (not isinstance(last, int) or last >= len(node)):
-        raise ConfigError([Finding(mark, keys, f"a list of {len(node)} takes an index from 0 to {len(node) - 1}")])
-    if not isinstance(node, dict | list):
-        raise ConfigError([Finding(mark, keys, f"{dotted(keys[:-1])} is the value {node!r} and has no keys")])
-    place: Any = str(last) if isinstance(node, dict) else last
-    node[place] = value
-    tree.marks[keys] = mark
-
-
-def _at(node: Any, keys: Keys, tree: Tree | None = None, mark: Mark | None = None, shown: Keys | None = None) -> Any:
-    for key in keys:
-        try:
-            node = node[str(key) if isinstance(node, dict) else key]
-        except (KeyError, IndexError, TypeError):
-            raise ConfigError([Finding(mark, shown or keys, f"there is no '{key}' here")]) from None
-    return node
+    path: Keys = ()
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(node, list):
+            if not str(key).isdigit() or int(key) >= len(node):
+                raise ConfigError([Finding(mark, (*path, key), f"this list takes an index from 0 to {len(node) - 1}")])
+            key = int(key)
+        elif isinstance(node, dict):
+            if node.get(key) is None and not last:
+                node[key] = {}
+        else:
+            raise ConfigError([Finding(mark, (*path, key), f"{dotted(path)} is the value {node!r} and has no keys")])
+        path = (*path, key)
+        if last:
+            node[key] = value
+        else:
+            node = node[key]
+    tree.marks = {old: old_mark for old, old_mark in tree.marks.items() if old[: len(path)] != path} | {path: mark}
+    return path
 
 
 def interpolate(tree: Tree) -> None:
     """Replaces every ``${key.path}`` by the value of that key; a string that is only that takes any type."""
     found: list[Finding] = []
+    values = 0
 
-    def resolve(text: str, keys: Keys, open_paths: tuple[str, ...]) -> Any:
-        whole = _REFERENCE.fullmatch(text)
-        if whole:
-            return deepcopy(fetch(whole[1].strip(), keys, open_paths))
-        return _REFERENCE.sub(lambda match: str(fetch(match[1].strip(), keys, open_paths)), text)
+    def fetch(path: str, keys: Keys, above: tuple[str, ...]) -> Any:
+        if path in above:
+            raise tree.error(keys, f"${{{path}}} goes in a circle: {' -> '.join((*above, path))}")
+        try:
+            value = step_down(tree.data, path.split("."))
+        except KeyError as error:
+            key, node = error.args
+            near = nearest(key, node) if isinstance(node, dict) else ""
+            raise tree.error(keys, f"${{{path}}}: the config has no such key{near}") from None
+        return walk(value, keys, (*above, path))
 
-    def fetch(path: str, keys: Keys, open_paths: tuple[str, ...]) -> Any:
-        if path in open_paths:
-            circle = " -> ".join((*open_paths, path))
-            raise tree.error(keys, f"${{{path}}} goes in a circle: {circle}")
-        node: Any = tree.data
-        for key in path.split("."):
-            if isinstance(node, list) and key.isdigit() and int(key) < len(node):
-                node = node[int(key)]
-            elif isinstance(node, dict) and key in node:
-                node = node[key]
-            else:
-                choices = node if isinstance(node, dict) else ()
-                raise tree.error(keys, f"${{{path}}}: the config has no such key{nearest(key, choices)}")
-        return walk(node, keys, (*open_paths, path))
-
-    def walk(node: Any, keys: Keys, open_paths: tuple[str, ...] = ()) -> Any:
+    def walk(node: Any, keys: Keys, above: tuple[str, ...] = ()) -> Any:
+        nonlocal values
+        values += 1
+        if values > MAX_VALUES:
+            raise tree.error(keys, f"more than {MAX_VALUES:,} values when all ${{…}} are unfolded")
         if isinstance(node, dict):
-            return {key: walk(value, (*keys, key), open_paths) for key, value in node.items()}
+            return {key: walk(value, (*keys, key), above) for key, value in node.items()}
         if isinstance(node, list):
-            return [walk(value, (*keys, index), open_paths) for index, value in enumerate(node)]
-        if isinstance(node, str) and "${" in node:
-            try:
-                return resolve(node, keys, open_paths)
-            except ConfigError as error:
-                if open_paths:
-                    raise
-                found.extend(error.findings)
-        return node
+            return [walk(value, (*keys, index), above) for index, value in enumerate(node)]
+        if not isinstance(node, str):
+            return node
+        try:
+            if whole := _REFERENCE.fullmatch(node):
+                return fetch(whole[1].strip(), keys, above)
+            return _REFERENCE.sub(lambda match: str(fetch(match[1].strip(), keys, above))[:MAX_TEXT], node)
+        except ConfigError as error:
+            if above:
+                raise
+            found.extend(error.findings)
 
     data = walk(tree.data, ())
     if found:

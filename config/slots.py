@@ -24,6 +24,7 @@ class Slot(NamedTuple):
         kind: dotted name of the class that an object here must be.
         modules: of libraries, whose classes and functions serve whatever their kind.
         given: names of the leading parameters that the program gives, not the config.
+        beside: names of parameters that get the ``dataset`` that stands beside this part, unless the config says other.
         callback: a function is the value itself, with its ``args`` fixed; elsewhere it is called to make the value.
         duck: the project's own classes serve whatever their kind.
     """
@@ -33,6 +34,7 @@ class Slot(NamedTuple):
     kind: str
     modules: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     callback: bool = False
     duck: bool = False
 
@@ -43,7 +45,8 @@ _DATASET = Slot("data_loader", (_LOADERS, "torchvision.datasets"), "torch.utils.
 _TRANSFORM = Slot(
     "data_loader", (_LOADERS, "torchvision.transforms.v2"), "torch.nn.Module", ("torchvision.transforms",), duck=True
 )
-_SAMPLER = Slot("data_loader", (_LOADERS, "torch.utils.data"), "torch.utils.data.Sampler", duck=True)
+_SAMPLES = ("data_source", "dataset")
+_SAMPLER = Slot("data_loader", (_LOADERS, "torch.utils.data"), "torch.utils.data.Sampler", beside=_SAMPLES, duck=True)
 _COLLATE = Slot("data_loader", (_LOADERS,), "", ("torch.utils.data",), ("batch",), callback=True, duck=True)
 _PART = Slot("model", ("model.model", "torch.nn", "torchvision.models"), "torch.nn.Module", ("torchvision.models",))
 _LOSSES, _METRICS = ("model.loss", "torch.nn.functional", "torch.nn"), ("model.metric", "torchmetrics")

@@ -212,6 +212,15 @@ def test_a_function_imported_into_a_file_of_the_folder_is_judged_by_where_it_liv
     assert "system) does not fit" in refusal("probe.run", "loss")
 
 
+def test_a_function_of_the_projects_utils_may_be_imported_into_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def focal(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return output
+
+    project_file(monkeypatch, "utils.losses", focal=focal)
+    monkeypatch.setattr(model.loss, "focal", focal, raising=False)  # from utils.losses import focal
+    assert resolve("focal", SLOTS["loss"]) is focal
+
+
 @pytest.mark.parametrize(
     "name", ["SmallConvNet.__init__", "model.model.__builtins__.eval", "_private", "torch.nn.Linear.__class__", "a._b"]
 )

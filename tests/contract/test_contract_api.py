@@ -1,0 +1,892 @@
+"""Each name that pytorch-template's projects use, with its signature and its meaning."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import copy
+import importlib
+import inspect
+import json
+import logging
+import math
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler, get_worker_info
+
+from base import BaseDataLoader, BaseModel, BaseTrainer
+from config import ConfigParser, CustomArgs
+from logger import TensorboardWriter, setup_logging
+from trainer import Trainer
+from utils import MetricTracker, ensure_dir, inf_loop, prepare_device, read_json, write_json
+from utils.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def experiment(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
+    """A config for the parts made here by hand."""
+    return {
+        "name": "hand",
+        "n_gpu": 0,
+        "arch": {"type": "Net", "args": {"size": 3}},
+        "data_loader": {"type": "Loader", "args": {"batch_size": 4}},
+        "optimizer": {"type": "SGD", "args": {"lr": 0.1}},
+        "loss": "mse",
+        "metrics": [],
+        "trainer": {"epochs": 2, "save_dir": str(tmp_path), "save_period": 1, "verbosity": 2, **trainer},
+    }
+
+
+# -- where things are imported from -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("base", "BaseDataLoader BaseModel BaseTrainer"),
+        ("base.base_data_loader", "BaseDataLoader"),
+        ("base.base_model", "BaseModel"),
+        ("base.base_trainer", "BaseTrainer"),
+        ("logger", "TensorboardWriter setup_logging"),
+        ("logger.logger", "setup_logging"),
+        ("logger.visualization", "TensorboardWriter"),
+        ("utils", "MetricTracker inf_loop prepare_device ensure_dir read_json write_json"),
+        ("utils.util", "MetricTracker inf_loop prepare_device ensure_dir read_json write_json"),
+        ("trainer", "Trainer"),
+        ("trainer.trainer", "Trainer"),
+        ("config", "ConfigParser"),
+        ("data_loader.data_loaders", "MnistDataLoader"),
+        ("model.model", "MnistModel"),
+        ("model.loss", "nll_loss"),
+        ("model.metric", "accuracy top_k_acc"),
+    ],
+)
+def test_names_are_where_the_template_has_them(module: str, names: str) -> None:
+    for name in names.split():
+        assert hasattr(importlib.import_module(module), name), name
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (ConfigParser, "config resume modification run_id"),
+        (ConfigParser.from_args, "args options"),
+        (ConfigParser.init_obj, "self name module args kwargs"),
+        (ConfigParser.init_ftn, "self name module args kwargs"),
+        (ConfigParser.get_logger, "self name verbosity"),
+        (BaseDataLoader, "dataset batch_size shuffle validation_split num_workers collate_fn"),
+        (BaseDataLoader.split_validation, "self"),
+        (BaseTrainer, "model criterion metric_ftns optimizer config"),
+        (BaseTrainer._train_epoch, "self epoch"),
+        (BaseTrainer.train, "self"),
+        (BaseTrainer._save_checkpoint, "self epoch save_best"),
+        (BaseTrainer._resume_checkpoint, "self resume_path"),
+        (
+            Trainer,
+            "model criterion metric_ftns optimizer config device data_loader valid_data_loader lr_scheduler len_epoch",
+        ),
+        (Trainer._valid_epoch, "self epoch"),
+        (Trainer._progress, "self batch_idx"),
+        (MetricTracker, "keys writer"),
+        (MetricTracker.update, "self key value n"),
+        (TensorboardWriter, "log_dir logger enabled"),
+        (TensorboardWriter.set_step, "self step mode"),
+        (setup_logging, "save_dir log_config default_level"),
+        (prepare_device, "n_gpu_use"),
+        (inf_loop, "data_loader"),
+        (ensure_dir, "dirname"),
+        (read_json, "fname"),
+        (write_json, "content fname"),
+    ],
+)
+def test_signatures(function: Callable[..., Any], parameters: str) -> None:
+    wanted = parameters.split()
+    assert list(inspect.signature(function).parameters)[: len(wanted)] == wanted
+
+
+# -- ConfigParser -----------------------------------------------------------------------------------------------
+
+
+def template_parser() -> argparse.ArgumentParser:
+    """The options of the template's own train.py."""
+    parser = argparse.ArgumentParser()
+    for flags in (("-c", "--config"), ("-r", "--resume"), ("-d", "--device")):
+        parser.add_argument(*flags, default=None, type=str)
+    return parser
+
+
+Plain = collections.namedtuple("Plain", "flags type target")  # noqa: PYI024  (as the template's train.py makes it)
+
+
+@pytest.mark.parametrize("kind", [Plain, CustomArgs])
+def test_from_args_takes_custom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    write_json(experiment(tmp_path), tmp_path / "c.json")
+    words = ["train.py", "-c", str(tmp_path / "c.json"), "--learning_rate", "0.5", "--depth", "7", "-q", "x"]
+    monkeypatch.setattr(sys, "argv", words)
+    config = ConfigParser.from_args(
+        template_parser(),
+        [
+            kind(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
+            kind(["--bs"], type=int, target="data_loader;args;batch_size"),
+            kind(["--depth"], type=int, target="arch;args;depth"),
+            kind(["-q"], type=str, target="extra;word"),
+        ],
+    )
+    assert config["optimizer"]["args"]["lr"] == 0.5
+    assert config["data_loader"]["args"]["batch_size"] == 4, "an option that is not given changes nothing"
+    assert config["arch"]["args"] == {"size": 3, "depth": 7}
+    assert config["extra"]["word"] == "x"
+    assert config.resume is None
+
+
+def test_from_args_without_options_and_with_parsed_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(experiment(tmp_path), tmp_path / "c.json")
+    monkeypatch.setattr(sys, "argv", ["test.py", "-c", str(tmp_path / "c.json")])
+    assert ConfigParser.from_args(template_parser())["name"] == "hand"
+    parsed = template_parser().parse_args(["-c", str(tmp_path / "c.json")])
+    assert ConfigParser.from_args(parsed)["name"] == "hand"
+
+
+def test_resume_reads_the_config_beside_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``-c`` too, the sections of the given file replace those of the run (fine-tuning)."""
+    run = tmp_path / "saved"
+    run.mkdir()
+    write_json(experiment(tmp_path), run / "config.json")
+    checkpoint = run / "checkpoint-epoch3.pth"
+    checkpoint.touch()
+    monkeypatch.setattr(sys, "argv", ["train.py", "-r", str(checkpoint)])
+    config = ConfigParser.from_args(template_parser())
+    assert config.resume == checkpoint
+    assert config["arch"]["args"]["size"] == 3
+    (tmp_path / "tune.json").write_text('{"arch": {"type": "Net", "args": {"depth": 1}}}')
+    monkeypatch.setattr(sys, "argv", ["train.py", "-r", str(checkpoint), "-c", str(tmp_path / "tune.json")])
+    config = ConfigParser.from_args(template_parser())
+    assert config["arch"]["args"] == {"depth": 1}
+    assert config["optimizer"]["type"] == "SGD"
+
+
+def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
+    values = experiment(tmp_path)
+    before = copy.deepcopy(values)
+    config = ConfigParser(values, modification={"optimizer;args;lr": 0.3, "name": None}, run_id="one")
+    assert config["optimizer"]["args"]["lr"] == 0.3
+    assert config["name"] == "hand"
+    assert values == before
+    assert config.save_dir == tmp_path / "hand" / "one"
+    assert config.log_dir == tmp_path / "hand" / "one" / "log"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sections_are_dicts_that_can_be_changed(tmp_path: Path) -> None:
+    config = ConfigParser(experiment(tmp_path) | {"__comment": "x", "stages": [{"size": 1}, {"size": 2}]})
+    section = config["trainer"]
+    assert isinstance(section, dict)
+    assert section.get("epochs") == 2
+    assert section.get("nothing", "else") == "else"
+    assert [key for key, _ in section.items()] == ["epochs", "save_dir", "save_period", "verbosity"]
+    section["epochs"] = 9
+    section.update(own=1)
+    section.setdefault("fresh", []).append(3)
+    del section["verbosity"]
+    config["arch"]["args"]["size"] = 5
+    config["stages"][1]["size"] = 20
+    assert config["trainer"] == {"epochs": 9, "save_dir": str(tmp_path), "save_period": 1, "own": 1, "fresh": [3]}
+    assert config.config["arch"]["args"]["size"] == 5
+    assert {**config["arch"]["args"]} == {"size": 5}
+    assert json.loads(json.dumps(config.config))["stages"] == [{"size": 1}, {"size": 20}]
+    assert config.plain()["trainer"]["own"] == 1
+    assert config["__comment"] == "x"
+    assert "arch" in config
+    assert "optimizer_D" not in config
+    assert config.get("optimizer_D") is None
+
+
+def test_attribute_access(tmp_path: Path) -> None:
+    config = ConfigParser(experiment(tmp_path))
+    assert config.trainer.epochs == 2
+    config.trainer.epochs = 4
+    assert config["trainer"]["epochs"] == 4
+    assert config.arch.args.size == 3
+    assert not hasattr(config, "lr_scheduler")
+    assert not hasattr(config.trainer, "monitor")
+    assert getattr(config.trainer, "monitor", "off") == "off"
+    with pytest.raises(AttributeError, match="epochs"):
+        _ = config.trainer.epoch
+
+
+def test_a_config_can_be_copied_and_pickled(tmp_path: Path) -> None:
+    """Projects hand it to datasets, and datasets go to worker processes."""
+    config = ConfigParser(experiment(tmp_path), run_id="one")
+    for other in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert isinstance(other, ConfigParser)
+        assert other["arch"]["args"]["size"] == 3
+        assert other.trainer.epochs == 2
+        assert other.save_dir == config.save_dir
+        other["arch"]["args"]["size"] = 4
+    assert config["arch"]["args"]["size"] == 3
+
+
+def home(**members: Any) -> types.ModuleType:
+    """A module as projects hand it to ``init_obj``."""
+    module = types.ModuleType("model.own")
+    vars(module).update(members)
+    return module
+
+
+def remember(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    return args, kwargs
+
+
+def test_init_obj(tmp_path: Path) -> None:
+    config = ConfigParser(experiment(tmp_path) | {"bare": {"type": "Net"}})
+    assert config.init_obj("arch", home(Net=remember), 1, 2, depth=4) == ((1, 2), {"size": 3, "depth": 4})
+    assert config.init_obj("bare", home(Net=remember)) == ((), {})
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2), requires_grad=False)]
+    optimizer = config.init_obj("optimizer", torch.optim, filter(lambda p: p.requires_grad, weights))
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert optimizer.param_groups[0]["params"] == weights[:1]
+    config["arch"]["args"]["size"] = 8
+    assert config.init_obj("arch", home(Net=remember))[1] == {"size": 8}
+
+
+def test_init_ftn(tmp_path: Path) -> None:
+    config = ConfigParser(experiment(tmp_path))
+    function = config.init_ftn("arch", home(Net=remember), 1, depth=4)
+    assert function(2, width=5) == ((1, 2), {"size": 3, "depth": 4, "width": 5})
+    assert function() == ((1,), {"size": 3, "depth": 4})
+    assert config.init_ftn("arch", home(Net=remember))(7) == ((7,), {"size": 3})
+
+
+@pytest.mark.parametrize("make", ["init_obj", "init_ftn"])
+def test_what_the_config_gives_the_program_may_not_overwrite(tmp_path: Path, make: str) -> None:
+    config = ConfigParser(experiment(tmp_path))
+    with pytest.raises(UserError, match=r"arch\.args\.size"):
+        getattr(config, make)("arch", home(Net=remember), size=4)
+
+
+@pytest.mark.parametrize("make", ["init_obj", "init_ftn"])
+def test_arguments_may_have_any_name(tmp_path: Path, make: str) -> None:
+    names = ["keys", "tree", "found", "node", "slot", "args", "kwargs", "self", "name", "module"]
+    values = experiment(tmp_path)
+    values["arch"]["args"] = dict.fromkeys(names, 1) | {"__comment": "is no argument"}
+    result = getattr(ConfigParser(values), make)("arch", home(Net=lambda **kwargs: kwargs))
+    assert (result() if make == "init_ftn" else result) == dict.fromkeys(names, 1)
+
+
+def test_init_obj_names_what_is_not_there(tmp_path: Path) -> None:
+    config = ConfigParser(experiment(tmp_path))
+    with pytest.raises(UserError, match=r"arch\.type: no 'Net' in model\.own \(did you mean 'Nets'\?\)"):
+        config.init_obj("arch", home(Nets=remember))
+
+
+def test_get_logger(tmp_path: Path) -> None:
+    config = ConfigParser(experiment(tmp_path))
+    assert config.get_logger("contract").level == logging.DEBUG
+    for verbosity, level in ((0, logging.WARNING), (1, logging.INFO), (2, logging.DEBUG)):
+        logger = config.get_logger("contract", verbosity)
+        assert logger is logging.getLogger("contract")
+        assert logger.level == level
+
+
+# -- BaseDataLoader ---------------------------------------------------------------------------------------------
+
+
+def numbers(n: int = 10) -> TensorDataset:
+    return TensorDataset(torch.arange(float(n)).unsqueeze(1), torch.arange(n))
+
+
+def drawn(loader: Any) -> list[int]:
+    return [int(value) for _, target in loader for value in target]
+
+
+@pytest.mark.parametrize(("n", "split", "size"), [(103, 0.1, 10), (103, 0.25, 25), (50, 7, 7), (1000, 0.2, 200)])
+def test_the_split_is_that_of_numpy_seed_0(n: int, split: float | int, size: int) -> None:
+    outside = np.random.get_state()
+    np.random.seed(0)
+    order = np.arange(n)
+    np.random.shuffle(order)
+    np.random.seed(1234)
+    before = np.random.get_state(legacy=False)
+
+    loader = BaseDataLoader(numbers(n), 8, True, split, 0)
+    valid = loader.split_validation()
+
+    after = np.random.get_state(legacy=False)
+    np.random.set_state(outside)
+    assert np.array_equal(before["state"]["key"], after["state"]["key"]), "the global generator is not touched"
+    assert before["state"]["pos"] == after["state"]["pos"]
+    assert valid is not None
+    assert sorted(drawn(valid)) == sorted(order[:size])
+    assert sorted(drawn(loader)) == sorted(order[size:])
+    assert valid.sampler.indices.tolist() == order[:size].tolist()
+    assert loader.sampler.indices.tolist() == order[size:].tolist()
+    assert loader.n_samples == n - size
+    assert len(loader.sampler) == n - size
+    assert len(valid.sampler) == size
+
+
+@pytest.mark.parametrize("split", [0.0, 0])
+def test_no_split_no_validation(split: float | int) -> None:
+    assert BaseDataLoader(numbers(), 4, True, split, 0).split_validation() is None
+
+
+def test_loader_attributes() -> None:
+    dataset = numbers()
+    loader = BaseDataLoader(dataset, 4, True, 0.2, 0)
+    assert isinstance(loader, DataLoader)
+    assert loader.batch_size == 4
+    assert loader.n_samples == 8
+    assert loader.dataset is dataset
+    assert len(loader) == 2
+    assert len(loader.sampler) == 8
+    assert loader.validation_split == 0.2
+    valid = loader.split_validation()
+    assert valid is not None
+    assert (valid.batch_size, valid.dataset, len(valid)) == (4, dataset, 1)
+    loader.n_samples = 3
+    assert loader.n_samples == 3
+
+
+def test_valid_sampler_and_init_kwargs_make_a_loader() -> None:
+    """How projects write a ``split_validation`` of their own."""
+    loader = BaseDataLoader(numbers(), 4, True, 3, 0)
+    assert set(loader.init_kwargs) >= {"dataset", "batch_size", "shuffle", "collate_fn", "num_workers"}
+    own: Any = DataLoader(sampler=loader.valid_sampler, **loader.init_kwargs)
+    assert loader.valid_sampler is not None
+    assert sorted(drawn(own)) == sorted(loader.valid_sampler.indices)
+    loader.valid_sampler = None
+
+
+def test_a_subclass_in_the_templates_style() -> None:
+    """Sets ``self.dataset`` first, gives its parent five by position, and hands ``**kwargs`` on."""
+
+    class Loader(BaseDataLoader):
+        def __init__(
+            self,
+            data_dir: str,
+            batch_size: int,
+            shuffle: bool = True,
+            validation_split: float = 0.0,
+            num_workers: int = 1,
+            training: bool = True,
+            **kwargs: Any,
+        ) -> None:
+            self.data_dir = data_dir
+            self.dataset = numbers(12 if training else 5)
+            super().__init__(self.dataset, batch_size, shuffle, validation_split, num_workers, **kwargs)
+
+    loader = Loader("data/", 5, num_workers=0, drop_last=True, pin_memory=False, timeout=0)
+    assert (len(loader), loader.drop_last, loader.pin_memory) == (2, True, False)
+    assert len(drawn(loader)) == 10
+    assert sorted(drawn(Loader("data/", 5, shuffle=False, num_workers=0, training=False))) == list(range(5))
+
+
+def test_shuffle_gives_every_epoch_another_order() -> None:
+    loader = BaseDataLoader(numbers(), 4, True, 0.0, 0)
+    first, second = drawn(loader), drawn(loader)
+    assert first != second
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert drawn(BaseDataLoader(numbers(), 4, False, 0.0, 0)) == list(range(10))
+
+
+def test_collate_fn_by_position() -> None:
+    def pairs(samples: list[Any]) -> list[int]:
+        return [int(target) for _, target in samples]
+
+    loader = BaseDataLoader(numbers(5), 2, False, 0.0, 0, pairs)
+    assert list(loader) == [[0, 1], [2, 3], [4]]
+
+
+def test_a_sampler_by_keyword() -> None:
+    sampler = WeightedRandomSampler([0.0, 1.0, 1.0, 0.0], num_samples=6)
+    loader = BaseDataLoader(numbers(4), 3, False, 0.0, 0, sampler=sampler)
+    assert set(drawn(loader)) == {1, 2}
+    assert (loader.sampler, len(loader), loader.n_samples) == (sampler, 2, 6)
+
+
+class Shifted(Dataset[tuple[float, int]]):
+    """Whose workers each set something of their own, a file handle as a rule."""
+
+    shift = 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[float, int]:
+        return float(index), index + self.shift
+
+
+def shift_in_worker(worker_id: int) -> None:
+    info = get_worker_info()
+    assert info is not None
+    assert len(info.dataset) == 4
+    info.dataset.shift = 10 * (worker_id + 1)
+
+
+def test_worker_init_fn_reaches_the_dataset() -> None:
+    """``get_worker_info().dataset`` is the dataset, as torch's documentation has it."""
+    loader = BaseDataLoader(Shifted(), 2, False, 0.0, 2, worker_init_fn=shift_in_worker, persistent_workers=False)
+    assert drawn(loader) == [10, 11, 22, 23]
+
+
+# -- BaseModel --------------------------------------------------------------------------------------------------
+
+
+class Net(BaseModel):
+    def __init__(self, size: int = 1) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, size)
+        self.frozen = nn.Linear(1, 1).requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x)  # type: ignore[no-any-return]
+
+
+def test_a_model_tells_its_trainable_parameters() -> None:
+    text = str(Net(3))
+    assert text.splitlines()[0] == "Net("
+    assert "(linear): Linear(in_features=1, out_features=3, bias=True)" in text
+    assert text.splitlines()[-1] == "Trainable parameters: 6"
+    with pytest.raises(NotImplementedError):
+        BaseModel()(torch.zeros(1))
+
+
+# -- MetricTracker, inf_loop and the other helpers --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0.25,
+        np.float64(0.25),
+        np.float32(0.25),
+        np.array(0.25),
+        torch.tensor(0.25),
+        torch.tensor(0.25, dtype=torch.float64),
+        torch.tensor(0.25, dtype=torch.bfloat16),
+        torch.tensor(0.25, requires_grad=True),
+        torch.tensor([0.25]),
+        nn.Parameter(torch.tensor(0.25)) * 1.0,
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
+)
+def test_metric_tracker_takes_any_number(value: Any) -> None:
+    tracker = MetricTracker("loss", "accuracy")
+    tracker.update("loss", value)
+    tracker.update("loss", value * 3, n=3)
+    assert tracker.avg("loss") == 0.625
+    assert tracker.result() == {"loss": 0.625, "accuracy": 0.0}
+    assert type(tracker.result()) is dict
+    assert type(tracker.result()["loss"]) is float
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), True, np.bool_(True), torch.tensor(3), torch.tensor(True)])
+def test_metric_tracker_takes_counts(value: Any) -> None:
+    tracker = MetricTracker("hits")
+    tracker.update("hits", value)
+    tracker.update("hits", value)
+    assert tracker.avg("hits") == float(value)
+    assert type(tracker.result()["hits"]) is float
+
+
+def test_metric_tracker_keeps_no_graph_and_no_small_precision() -> None:
+    weight = nn.Parameter(torch.tensor(2.0))
+    tracker = MetricTracker("loss", "half")
+    tracker.update("loss", weight * 2)
+    kept = [value for store in vars(tracker).values() if isinstance(store, dict) for value in store.values()]
+    assert not any(getattr(value, "requires_grad", False) for value in kept)
+    for _ in range(1000):
+        tracker.update("half", torch.tensor(0.5, dtype=torch.bfloat16), n=64)
+    assert tracker.avg("half") == 0.5, "a sum in bfloat16 stops growing at 256"
+
+
+def test_metric_tracker_resets_and_writes() -> None:
+    class Writer:
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, Any]] = []
+
+        def add_scalar(self, key: str, value: Any) -> None:
+            self.seen.append((key, value))
+
+    writer = Writer()
+    tracker = MetricTracker("loss", writer=writer)
+    tracker.update("loss", 4.0, n=2)
+    tracker.update("loss", 1.0)
+    assert writer.seen == [("loss", 4.0), ("loss", 1.0)]
+    assert tracker.result() == {"loss": 3.0}
+    tracker.reset()
+    assert tracker.result() == {"loss": 0.0}
+    assert list(MetricTracker("b", "a").result()) == ["b", "a"]
+
+
+def test_metric_tracker_says_which_value_is_no_number() -> None:
+    tracker = MetricTracker("recall")
+    with pytest.raises(UserError, match="recall"):
+        tracker.update("recall", np.array([0.5, 1.0]))
+        tracker.result()
+
+
+def test_inf_loop() -> None:
+    loader = BaseDataLoader(numbers(5), 2, True, 0.0, 0)
+    endless = inf_loop(loader)
+    assert iter(endless) is iter(endless)
+    assert not hasattr(endless, "n_samples"), "_progress counts batches then"
+    rounds = [sorted(drawn([next(endless) for _ in range(3)])) for _ in range(4)]
+    assert rounds == [list(range(5))] * 4
+    seen = []
+    for index, _ in enumerate(endless):
+        seen.append(index)
+        if index == 6:
+            break
+    assert len(seen) == 7
+    assert [value for value, _ in zip(inf_loop([1, 2]), range(5), strict=False)] == [1, 2, 1, 2, 1]
+
+
+def test_prepare_device() -> None:
+    assert prepare_device(0) == (CPU, [])
+    assert prepare_device(0)[1] is not prepare_device(0)[1], "the list is the caller's to change"
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="for a machine without accelerator")
+def test_prepare_device_without_accelerator(capsys: pytest.CaptureFixture[str]) -> None:
+    prepare_device.cache_clear() if hasattr(prepare_device, "cache_clear") else None
+    assert prepare_device(1) == (CPU, [])
+    assert prepare_device(4) == (CPU, [])
+    assert "4" in capsys.readouterr().out
+
+
+def test_files(tmp_path: Path) -> None:
+    ensure_dir(tmp_path / "a" / "b")
+    ensure_dir(str(tmp_path / "a" / "b"))
+    content = {"z": 1, "a": {"y": [1, 2.5, None], "b": "ö"}}
+    write_json(content, str(tmp_path / "a" / "b" / "c.json"))
+    read = read_json(tmp_path / "a" / "b" / "c.json")
+    assert read == content
+    assert list(read) == ["z", "a"]
+    assert '\n    "a": {' in (tmp_path / "a" / "b" / "c.json").read_text()
+
+
+# -- logging and TensorBoard ------------------------------------------------------------------------------------
+
+
+def test_setup_logging_with_a_projects_own_settings(tmp_path: Path) -> None:
+    """``logger/logger_config.json`` in the template's shape, whose file names are put into the run's folder."""
+    handler = {"class": "logging.handlers.RotatingFileHandler", "level": "INFO", "filename": "own.log"}
+    settings = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"file": handler},
+        "root": {"level": "INFO", "handlers": ["file"]},
+    }
+    write_json(settings, tmp_path / "own.json")
+    setup_logging(tmp_path / "run", log_config=tmp_path / "own.json")
+    logging.getLogger("contract").warning("heard")
+    assert (tmp_path / "run" / "own.log").read_text() == "heard\n"
+
+
+def test_setup_logging(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging(tmp_path)
+    logging.getLogger("contract").info("%d words", 2)
+    assert capsys.readouterr().out == "2 words\n"
+    assert (tmp_path / "info.log").read_text().endswith("contract INFO 2 words\n")
+
+
+@pytest.fixture
+def logger() -> logging.Logger:
+    return logging.getLogger("contract")
+
+
+def read_events(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0, "histograms": 0, "tensors": 0})
+    events.Reload()
+    return events
+
+
+def test_writer_scalars_carry_step_and_mode(tmp_path: Path, logger: logging.Logger) -> None:
+    writer = TensorboardWriter(tmp_path, logger, True)
+    for step in range(3):
+        writer.set_step(step)
+        writer.add_scalar("loss", 1.0 / (step + 1))
+        writer.add_scalar("grad", (nn.Parameter(torch.tensor(2.0)) * step))
+    writer.set_step(7, "valid")
+    writer.add_scalar("loss", np.float32(0.5))
+    writer.add_scalars("both", {"a": 1.0, "b": 2.0})
+    assert (writer.step, writer.mode) == (7, "valid")
+    writer.close()
+    events = read_events(tmp_path)
+    assert set(events.Tags()["scalars"]) == {"loss/train", "grad/train", "loss/valid", "steps_per_sec/train"}
+    assert [(event.step, event.value) for event in events.Scalars("loss/train")] == [
+        (0, 1.0),
+        (1, 0.5),
+        (2, pytest.approx(1 / 3)),
+    ]
+    assert [(event.step, event.value) for event in events.Scalars("loss/valid")] == [(7, 0.5)]
+    assert [event.step for event in events.Scalars("steps_per_sec/train")] == [1, 2]
+    assert read_events(tmp_path / "both_valid_a").Scalars("both/valid")[0].value == 1.0
+
+
+def test_writer_other_kinds(tmp_path: Path, logger: logging.Logger) -> None:
+    writer = TensorboardWriter(str(tmp_path), logger, True)
+    writer.set_step(5, "valid")
+    writer.add_image("input", torch.rand(3, 4, 4))
+    writer.add_images("grid", torch.rand(2, 3, 4, 4))
+    for name, parameter in Net(3).named_parameters():
+        writer.add_histogram(name, parameter, bins="auto")
+    writer.add_text("note", "words")
+    writer.add_audio("sound", torch.zeros(1, 100), sample_rate=8000)
+    writer.add_pr_curve("pr", np.array([0, 1, 1]), np.array([0.1, 0.8, 0.6]))
+    writer.add_embedding("points", torch.rand(4, 2))
+    writer.add_hparams({"lr": 0.1}, {"best": 1.0})
+    writer.add_graph(nn.Linear(1, 1), torch.zeros(1, 1))
+    writer.flush()
+    writer.close()
+    assert writer.enabled, "none of them failed"
+    tags = read_events(tmp_path).Tags()
+    assert set(tags["images"]) == {"input/valid", "grid/valid"}
+    assert set(tags["histograms"]) == {"linear.weight", "linear.bias", "frozen.weight", "frozen.bias"}
+    assert {"note/valid/text_summary", "pr/valid"} <= set(tags["tensors"])
+    assert tags["audio"] == ["sound/valid"]
+    assert tags["graph"] is True
+    assert read_events(tmp_path).Histograms("linear.weight")[0].step == 5
+    assert (tmp_path / "projector_config.pbtxt").is_file()
+
+
+def test_writer_figure(tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without matplotlib, which this project does not need."""
+    seen: list[Any] = []
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", lambda self, *args, **kw: seen.append((args, kw)))
+    writer, figure = TensorboardWriter(tmp_path, logger, True), object()
+    writer.set_step(4, "valid")
+    writer.add_figure("curve", figure, close=True)
+    writer.close()
+    assert seen == [(("curve/valid", figure, 4), {"close": True})]
+
+
+def test_writer_that_is_off_does_nothing(tmp_path: Path, logger: logging.Logger) -> None:
+    writer = TensorboardWriter(tmp_path / "log", logger, False)
+    writer.set_step(3)
+    writer.add_scalar("loss", 1.0)
+    writer.add_histogram("weight", torch.zeros(3), bins="auto")
+    writer.add_image("input", torch.zeros(1, 2, 2))
+    writer.close()
+    assert not (tmp_path / "log").exists()
+    with pytest.raises(AttributeError):
+        _ = writer.add_scaler  # type: ignore[attr-defined]
+
+
+# -- BaseTrainer and Trainer ------------------------------------------------------------------------------------
+
+
+class HandTrainer(BaseTrainer):
+    """An epoch by hand over five numbers."""
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.model(torch.ones(5, 1)), torch.zeros(5, 3))
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.item(), "epoch_seen": epoch}
+
+
+def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return (output - target).square().mean()
+
+
+def hand(tmp_path: Path, kind: type[BaseTrainer] = HandTrainer, resume: Path | None = None, **trainer: Any) -> Any:
+    """A trainer made as projects make theirs, with exactly five arguments."""
+    config = ConfigParser(experiment(tmp_path, **trainer), resume=resume, run_id=None if resume else "run")
+    torch.manual_seed(0)
+    model = Net(3)
+    optimizer = config.init_obj("optimizer", torch.optim, [p for p in model.parameters() if p.requires_grad])
+    return kind(model, mse, [], optimizer, config)
+
+
+ATTRIBUTES = (
+    "config logger model criterion metric_ftns optimizer device epochs save_period monitor mnt_mode mnt_metric "
+    "mnt_best early_stop start_epoch checkpoint_dir writer"
+).split()
+
+
+def test_trainer_attributes(tmp_path: Path) -> None:
+    trainer = hand(tmp_path, monitor="min val_loss", early_stop=3, epochs=4, save_period=2)
+    assert set(ATTRIBUTES) <= vars(trainer).keys()
+    assert (trainer.epochs, trainer.save_period, trainer.start_epoch, trainer.early_stop) == (4, 2, 1, 3)
+    assert (trainer.monitor, trainer.mnt_mode, trainer.mnt_metric) == ("min val_loss", "min", "val_loss")
+    assert trainer.mnt_best == math.inf
+    assert trainer.device == CPU
+    assert trainer.checkpoint_dir == tmp_path / "hand" / "run"
+    assert trainer.criterion is mse
+    assert isinstance(trainer.writer, TensorboardWriter)
+    off = hand(tmp_path)
+    assert (off.monitor, off.mnt_mode, off.mnt_best, off.early_stop) == ("off", "off", 0, math.inf)
+    assert hand(tmp_path, monitor="max val_accuracy").mnt_best == -math.inf
+
+
+@pytest.mark.parametrize("name", [*ATTRIBUTES, "step", "options", "update", "not_improved_count"])
+def test_trainer_attributes_can_be_set(tmp_path: Path, name: str) -> None:
+    trainer, value = hand(tmp_path), object()
+    setattr(trainer, name, value)
+    assert getattr(trainer, name) is value
+
+
+@pytest.mark.parametrize("name", ["step", "options", "update", "evaluate", "forward", "batches"])
+def test_a_projects_own_attributes_do_no_harm(tmp_path: Path, name: str) -> None:
+    """What the framework needs for itself, it does not call by a name that a project would choose."""
+    trainer = hand(tmp_path, epochs=1)
+    setattr(trainer, name, {"own": True})
+    trainer.train()
+    assert (tmp_path / "hand" / "run" / "checkpoint-epoch1.pt").is_file()
+    assert getattr(trainer, name) == {"own": True}
+
+
+def test_the_base_moves_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainers from before ``device`` was a parameter rely on it."""
+    monkeypatch.setattr("base.base_trainer.prepare_device", lambda n: (torch.device("meta"), []))
+    trainer = hand(tmp_path)
+    assert trainer.device == torch.device("meta")
+    assert {p.device.type for p in trainer.model.parameters()} == {"meta"}
+
+
+def test_train_save_resume(tmp_path: Path) -> None:
+    trainer = hand(tmp_path, monitor="min loss")
+    trainer.train()
+    folder = tmp_path / "hand" / "run"
+    state = torch.load(folder / "checkpoint-epoch2.pt", weights_only=True)
+    assert {"arch", "epoch", "state_dict", "optimizer", "monitor_best", "config"} <= state.keys()
+    assert (state["arch"], state["epoch"]) == ("Net", 2)
+    assert state["config"]["optimizer"]["type"] == "SGD"
+    again = hand(tmp_path, resume=folder / "checkpoint-epoch2.pt", monitor="min loss", epochs=3)
+    assert again.start_epoch == 3
+    assert again.mnt_best == trainer.mnt_best == state["monitor_best"]
+    assert torch.equal(again.model.linear.weight, trainer.model.linear.weight)
+    assert again.config.resume == folder / "checkpoint-epoch2.pt"
+    assert again.checkpoint_dir == folder
+    again.train()
+    assert torch.load(folder / "checkpoint-epoch3.pt", weights_only=True)["epoch"] == 3
+
+
+def test_resume_checkpoint_takes_text(tmp_path: Path) -> None:
+    """Projects call it themselves to start from another run's weights."""
+    hand(tmp_path, epochs=1).train()
+    path = tmp_path / "hand" / "run" / "checkpoint-epoch1.pt"
+    other = hand(tmp_path / "other")
+    other._resume_checkpoint(str(path))
+    assert other.start_epoch == 2
+    assert torch.equal(other.model.linear.weight, torch.load(path)["state_dict"]["linear.weight"])
+
+
+def test_save_checkpoint_by_hand(tmp_path: Path) -> None:
+    trainer = hand(tmp_path, save_period=10)
+    trainer._save_checkpoint(3)
+    trainer._save_checkpoint(4, save_best=True)
+    names = sorted(path.name for path in (tmp_path / "hand" / "run").glob("*.pt"))
+    assert names == ["checkpoint-epoch3.pt", "checkpoint-epoch4.pt", "model_best.pt"]
+    assert torch.load(tmp_path / "hand" / "run" / "model_best.pt", weights_only=True)["epoch"] == 4
+
+
+def test_overridden_save_checkpoint_is_called(tmp_path: Path) -> None:
+    class Saves(HandTrainer):
+        def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
+            vars(self).setdefault("calls", []).append((epoch, save_best))
+
+    trainer = hand(tmp_path, Saves, epochs=4, save_period=2, monitor="min epoch_seen")
+    trainer.train()
+    assert trainer.calls == [(1, True), (2, False), (4, False)]
+
+
+def test_overridden_resume_checkpoint_is_called(tmp_path: Path) -> None:
+    class Resumes(HandTrainer):
+        def _resume_checkpoint(self, resume_path: Any) -> None:
+            checkpoint = torch.load(str(resume_path))
+            self.start_epoch = checkpoint["epoch"] + 1
+            self.same = checkpoint["config"]["arch"] == self.config["arch"]
+            self.model.load_state_dict(checkpoint["state_dict"])
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+
+    hand(tmp_path, epochs=1).train()
+    path = tmp_path / "hand" / "run" / "checkpoint-epoch1.pt"
+    trainer = hand(tmp_path, Resumes, resume=path, epochs=3)
+    assert trainer.same
+    assert trainer.start_epoch == 2
+    trainer.train()
+    assert (path.parent / "checkpoint-epoch3.pt").is_file()
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    config = ConfigParser(experiment(tmp_path), run_id="run")
+    dataset = TensorDataset(torch.ones(10, 1), torch.zeros(10, 3))
+    loader = BaseDataLoader(dataset, 4, True, 0.2, 0)
+    model = Net(3)
+    yield {
+        "model": model,
+        "criterion": mse,
+        "metric_ftns": [],
+        "optimizer": torch.optim.SGD(model.linear.parameters(), 0.1),
+        "config": config,
+        "device": CPU,
+        "data_loader": loader,
+    }
+
+
+def test_the_shipped_trainer_keeps_the_templates_attributes(parts: dict[str, Any]) -> None:
+    trainer = Trainer(*parts.values())
+    assert not trainer.do_validation
+    assert trainer.valid_data_loader is None
+    assert trainer.lr_scheduler is None
+    assert trainer.len_epoch == 2
+    assert trainer.log_step == 2
+    assert trainer.data_loader is parts["data_loader"]
+    assert trainer.train_metrics.result() == {"loss": 0.0}
+    assert trainer.valid_metrics.result() == {"loss": 0.0}
+    assert "[4/8 (50%)]" in trainer._progress(1)
+    valid = parts["data_loader"].split_validation()
+    assert Trainer(*parts.values(), valid_data_loader=valid).do_validation
+    assert set(Trainer(*parts.values(), valid_data_loader=valid)._valid_epoch(1)) == {"loss"}
+
+
+def test_the_shipped_trainer_counts_len_epoch_batches(parts: dict[str, Any]) -> None:
+    """``len_epoch`` batches an epoch, not one more; the next epoch goes on behind them."""
+    seen: list[int] = []
+
+    class Counting(Trainer):
+        def train_step(self, batch: Any) -> Any:
+            seen.append(len(batch[0]))
+            return super().train_step(batch)
+
+    trainer = Counting(*parts.values(), len_epoch=3)
+    assert trainer.len_epoch == 3
+    assert isinstance(trainer.data_loader, inf_loop)
+    trainer.train()
+    assert len(seen) == 6
+    assert "[1/3 (33%)]" in trainer._progress(1)
+
+
+def test_plain_functions_are_criterion_and_metrics(parts: dict[str, Any]) -> None:
+    """A metric gets ``(output, target)``, may use ``.item()``, and is logged under its name."""
+
+    def mean_error(output: torch.Tensor, target: torch.Tensor) -> float:
+        return (output - target).abs().mean().item()
+
+    parts["metric_ftns"] = [mean_error]
+    valid = parts["data_loader"].split_validation()
+    trainer = Trainer(*parts.values(), valid_data_loader=valid)
+    log = trainer._train_epoch(1)
+    assert set(log) == {"loss", "mean_error", "val_loss", "val_mean_error"}
+    with torch.no_grad():
+        output = trainer.model(torch.ones(2, 1))
+    assert log["val_mean_error"] == pytest.approx(output.abs().mean().item(), rel=1e-6)
+    assert log["val_loss"] == pytest.approx(output.square().mean().item(), rel=1e-6)

@@ -1,0 +1,386 @@
+"""pytorch-template's own checkpoints, with a pickled ConfigParser inside: they load, and cannot do anything else."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import pickle
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from contract_project import TEMPLATE_PROJECT, Project, load_module
+from torch import nn
+
+import base
+from base import BaseTrainer
+from base.checkpoint import load
+from config import ConfigParser
+from utils.errors import UserError
+
+assert base, "imported, as the user code that calls torch.load itself has it"
+
+
+@pytest.fixture(autouse=True)
+def _template(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The module whose class the template pickles; gone again when a checkpoint is read by another process."""
+    module = types.ModuleType("parse_config")
+    module.ConfigParser = type("ConfigParser", (), {"__module__": "parse_config"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "parse_config", module)
+    yield
+
+
+def template_config(folder: Path, generation: str = "2020") -> Any:
+    """The object that the template puts under ``config``, with the attributes of that generation."""
+    values = json.loads((TEMPLATE_PROJECT / "config.json").read_text(), object_pairs_hook=collections.OrderedDict)
+    if generation == "plain":
+        return values
+    config = sys.modules["parse_config"].ConfigParser()
+    log_levels = {0: 30, 1: 20, 2: 10}
+    if generation == "2020":
+        places = {"_save_dir": folder / "models", "_log_dir": folder / "log"}
+        vars(config).update({"_config": values, "resume": folder / "checkpoint-epoch1.pth", **places})
+    elif generation == "2019-06":
+        places = {"_save_dir": folder / "models", "_log_dir": folder / "log", "cfg_fname": folder / "config.json"}
+        vars(config).update({"_config": values, "resume": None, **places})
+    else:
+        places = {"save_dir": folder / "models", "log_dir": folder / "log"}
+        vars(config).update({"config": values, "resume": None, "exper_name": "Clouds", **places})
+    config.log_levels = log_levels
+    return config
+
+
+def old_state(folder: Path, generation: str = "2020", parallel: bool = False, epoch: int = 2) -> dict[str, Any]:
+    """What the template saves: of the project's net, after one step of its optimizer."""
+    torch.manual_seed(5)
+    net: Any = load_module("model/model.py").CloudNet(hidden=16, dropout=0.2)
+    wrapped = nn.DataParallel(net) if parallel else net
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, amsgrad=True)
+    net(torch.ones(4, 2)).square().sum().backward()
+    optimizer.step()
+    return {
+        "arch": type(wrapped).__name__,
+        "epoch": epoch,
+        "state_dict": wrapped.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "monitor_best": 0.75,
+        "config": template_config(folder, generation),
+    }
+
+
+def write_old(folder: Path, change: Callable[[dict[str, Any]], None] | None = None, **kind: Any) -> Path:
+    """Writes a run as the template does: ``config.json`` and ``checkpoint-epoch2.pth``; gives the latter's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    legacy = kind.pop("legacy", False)
+    state = old_state(folder, **kind)
+    if change is not None:
+        change(state)
+    (folder / "config.json").write_text((TEMPLATE_PROJECT / "config.json").read_text())
+    path = folder / "checkpoint-epoch2.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+KINDS = [
+    pytest.param({}, id="2020"),
+    pytest.param({"generation": "2019-06"}, id="2019-06"),
+    pytest.param({"generation": "2019-04"}, id="2019-04"),
+    pytest.param({"generation": "plain"}, id="plain-config"),
+    pytest.param({"legacy": True}, id="before-torch-1.6"),
+    pytest.param({"parallel": True}, id="DataParallel"),
+    pytest.param({"parallel": True, "legacy": True, "generation": "2019-06"}, id="DataParallel-before-torch-1.6"),
+]
+
+
+# -- the programs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_train_py_goes_on_and_test_py_tests(project: Project, kind: dict[str, Any], request: Any) -> None:
+    folder = project.folder / "old" / request.node.callspec.id
+    path = write_old(folder, **kind)
+    del sys.modules["parse_config"]
+
+    done = project.run("test.py", "-r", path, "-o", "old.json").check()
+    assert f"{path}" in done.out
+    result = json.loads((project.folder / "old.json").read_text())
+    assert result["epoch"] == 2
+    net = load_module("model/model.py").CloudNet(hidden=16)
+    net.load_state_dict({k.removeprefix("module."): v for k, v in old_state(folder)["state_dict"].items()})
+    net.eval()
+    points = load_module("data_loader/data_loaders.py").CloudDataset(150, seed=2)
+    output = net(torch.from_numpy(points.points))
+    right = (output.argmax(1).numpy() == points.labels).mean()
+    assert result["metrics"]["accuracy"] == pytest.approx(right, abs=0.02)
+
+    done = project.run("train.py", "-r", path, "trainer.epochs=3").check()
+    assert "tensors in the checkpoint: 4" in done.out, "the project's own torch.load(config.resume)"
+    assert "after epoch 2" in done.out
+    assert [line for line in done.out.splitlines() if "epoch 3/3" in line]
+    new = torch.load(folder / "checkpoint-epoch3.pt", weights_only=True)
+    assert new["epoch"] == 3
+    assert set(new["state_dict"]) == {"hidden.weight", "hidden.bias", "out.weight", "out.bias"}
+    assert new["optimizer"]["state"][0]["step"] == 1 + 7, "the optimizer's state was taken over"
+    assert path.is_file()
+
+
+def test_real_templates_log_a_numpy_number(project: Project) -> None:
+    """A monitored metric of scikit-learn or NumPy is pickled as a NumPy scalar."""
+    path = write_old(project.folder / "old" / "numpy", lambda state: state.update(monitor_best=np.float64(0.625)))
+    assert float(load(path)["monitor_best"]) == 0.625
+    assert float(torch.load(path)["monitor_best"]) == 0.625
+    project.run("test.py", "-r", path).check()
+    project.run("train.py", "-r", path, "trainer.epochs=3").check()
+
+
+def test_fine_tuning_by_another_config(project: Project) -> None:
+    """``-r OLD -c NEW``: the new file's sections replace the run's."""
+    path = write_old(project.folder / "old" / "tune")
+    section = project.trainer(epochs=3)
+    (project.folder / "tune.json").write_text(
+        json.dumps({"trainer": section, "optimizer": {"type": "SGD", "args": {"lr": 0.5}}})
+    )
+    done = project.run("train.py", "-r", path, "-c", "tune.json").check()
+    assert "The optimizer was Adam and is SGD now" in done.out
+    new = torch.load(path.parent / "checkpoint-epoch3.pt", weights_only=True)
+    assert new["config"]["optimizer"] == {"type": "SGD", "args": {"lr": 0.5}}
+    assert new["optimizer"]["param_groups"][0]["momentum"] == 0
+    assert new["epoch"] == 3
+
+
+def test_a_run_folder_of_the_template(project: Project) -> None:
+    """Its newest checkpoint is resumed, its ``model_best.pth`` is tested."""
+    folder = project.folder / "old" / "folder"
+    path = write_old(folder)
+    state = old_state(folder, epoch=1)
+    torch.save(state, folder / "checkpoint-epoch1.pth")
+    torch.save(state, folder / "model_best.pth")
+    done = project.run("test.py", "-r", folder).check()
+    assert "model_best.pth" in done.out
+    done = project.run("train.py", "-r", folder, "trainer.epochs=3").check()
+    assert f"{path}" in done.out
+
+
+# -- inside one process -----------------------------------------------------------------------------------------
+
+
+class StillTrainer(BaseTrainer):
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        return {"val_loss": 1.0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_in_it_is_taken_over(tmp_path: Path, kind: dict[str, Any]) -> None:
+    path = write_old(tmp_path, **kind)
+    del sys.modules["parse_config"]
+    values = json.loads((TEMPLATE_PROJECT / "config.json").read_text())
+    config = ConfigParser(values, resume=path)
+    net = load_module("model/model.py").CloudNet(hidden=16)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, amsgrad=True)
+    trainer = StillTrainer(net, None, [], optimizer, config)
+    assert trainer.start_epoch == 3
+    assert trainer.mnt_best == 0.75
+    expected = old_state(tmp_path, generation="plain")
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, expected["state_dict"][name])
+    moments, wanted = optimizer.state_dict()["state"], expected["optimizer"]["state"]
+    assert moments.keys() == wanted.keys() == {0, 1, 2, 3}
+    for index in wanted:
+        assert torch.equal(moments[index]["exp_avg"], wanted[index]["exp_avg"])
+        assert torch.equal(moments[index]["max_exp_avg_sq"], wanted[index]["max_exp_avg_sq"])
+    assert trainer.checkpoint_dir == tmp_path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_user_code_may_load_it_itself(tmp_path: Path, kind: dict[str, Any]) -> None:
+    path = write_old(tmp_path, **kind)
+    del sys.modules["parse_config"]
+    checkpoint = torch.load(path)
+    expected = old_state(tmp_path, "plain", parallel=kind.get("parallel", False))["state_dict"]
+    assert checkpoint["state_dict"].keys() == expected.keys()
+    assert all(torch.equal(checkpoint["state_dict"][name], expected[name]) for name in expected)
+    assert (checkpoint["epoch"], checkpoint["monitor_best"]) == (2, 0.75)
+    assert checkpoint["config"]["arch"]["type"] == "CloudNet"
+    assert checkpoint["config"]["optimizer"]["args"]["lr"] == 0.01
+    assert "parse_config" not in sys.modules
+
+
+def test_the_stand_ins_hold_data_only(tmp_path: Path) -> None:
+    path = write_old(tmp_path / "run")
+    del sys.modules["parse_config"]
+    config = load(path)["config"]
+    assert type(config).__module__.startswith("base")
+    assert str(vars(config)["_save_dir"]) == str(tmp_path / "run" / "models")
+    assert not hasattr(vars(config)["_save_dir"], "unlink")
+    assert not hasattr(config, "init_obj")
+    assert vars(config)["log_levels"] == {0: 30, 1: 20, 2: 10}
+
+
+def test_import_base_is_enough(tmp_path: Path) -> None:
+    """In a process of its own, which has imported nothing else of this project."""
+    path = write_old(tmp_path)
+    code = f"import base, torch; print(sorted(torch.load({str(path)!r})['state_dict'])[0])"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "hidden.bias\n"
+
+
+# -- what somebody may have put into one ------------------------------------------------------------------------
+
+
+class Call:
+    """Pickles as a call."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+class Global:
+    """Pickles as a mere name, called with arguments; nothing here has to exist."""
+
+    def __init__(self, module: str, name: str, *args: Any) -> None:
+        self.module, self.name, self.args = module, name, args
+
+
+class HostilePickler(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Writes a Global's name without looking for it."""
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(obj, Global):
+            self.write(f"c{obj.module}\n{obj.name}\n".encode())
+            super().save(obj.args)
+            self.write(b"R")
+        else:
+            super().save(obj, save_persistent_id)
+
+
+def hostile(name: str, marker: Path) -> Any:
+    """An object whose unpickling by the pickle module would make the file ``marker``."""
+    touch = f"touch {marker}"
+    return {
+        "os.system": Call(os.system, touch),
+        "subprocess": Call(subprocess.Popen, ["touch", str(marker)]),
+        "exec": Call(exec, f"open({str(marker)!r}, 'w').close()"),
+        "eval": Call(eval, f"open({str(marker)!r}, 'w').close()"),
+        "open": Call(open, str(marker), "w"),
+        "getattr": Call(getattr, Path(marker), "touch"),
+        "mkdir": Call(os.mkdir, str(marker)),
+        "copy": Call(Path.touch, Path(marker)),
+    }[name]
+
+
+NAMES = ["os.system", "subprocess", "exec", "eval", "open", "getattr", "mkdir", "copy"]
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_in_it_is_run(tmp_path: Path, name: str, legacy: bool) -> None:
+    marker = tmp_path / "marker"
+    path = write_old(tmp_path / "run", lambda state: state.update(extra=hostile(name, marker)), legacy=legacy)
+    with pytest.raises(UserError, match="checkpoint-epoch2.pth: ") as refused:
+        load(path)
+    assert_clear(str(refused.value))
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path)
+    assert not marker.exists()
+
+
+def assert_clear(message: str) -> None:
+    """One line, which names what was found, without torch's advice to load it all the same."""
+    assert message.count("\n") == 0
+    assert "Weights only load failed" not in message
+    assert "weights_only" not in message
+    assert "[1m" not in message
+    assert len(message) < 400
+
+
+def test_the_refusal_names_what_was_found(tmp_path: Path) -> None:
+    path = write_old(tmp_path, lambda state: state.update(extra=hostile("os.system", tmp_path / "marker")))
+    with pytest.raises(UserError, match=r"(posix|os|nt)\.system"):
+        load(path)
+
+
+@pytest.mark.parametrize("place", ["inside the config", "as the config", "in the optimizer", "as a path"])
+def test_the_allowed_names_open_no_door(tmp_path: Path, place: str) -> None:
+    """Hidden behind the two names that are allowed."""
+    marker = tmp_path / "marker"
+    bad = hostile("os.system", marker)
+
+    def change(state: dict[str, Any]) -> None:
+        if place == "inside the config":
+            vars(state["config"])["__class__"] = bad
+        elif place == "as the config":
+            state["config"] = bad
+        elif place == "in the optimizer":
+            state["optimizer"]["state"][0]["step"] = bad
+        else:
+            vars(state["config"])["_save_dir"] = Call(type(Path()), bad)
+
+    path = write_old(tmp_path / "run", change)
+    with pytest.raises(UserError):
+        load(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["Path", "PosixPath.touch", "PosixPath.home"])
+def test_other_names_of_the_same_modules_are_not_allowed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "checkpoint-epoch1.pth"
+    with path.open("wb") as file:
+        HostilePickler(file, protocol=2).dump({"config": Global("pathlib", name, "x")})
+    with pytest.raises(UserError):
+        load(path)
+
+
+def test_the_programs_refuse_it_in_one_line(project: Project, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    path = write_old(
+        project.folder / "old" / "hostile", lambda state: state.update(extra=hostile("os.system", marker))
+    )
+    before = sorted(path.parent.iterdir())
+    for program in ("test.py", "train.py"):
+        done = project.run(program, "-r", path)
+        assert done.code == 2
+        lines = done.err.splitlines()
+        assert len(lines) == 1
+        assert str(path) in lines[0]
+        assert_clear(lines[0])
+    assert not marker.exists()
+    assert sorted(path.parent.iterdir()) == before, "nothing left behind"
+
+
+def test_damage_is_told_in_one_line(project: Project) -> None:
+    """A file that was cut off, of both formats, and one with a changed byte in a weight."""
+    for legacy in (False, True):
+        path = write_old(project.folder / "old" / f"cut{legacy}", legacy=legacy)
+        path.write_bytes(path.read_bytes()[:-500])
+        done = project.run("test.py", "-r", path)
+        assert done.code == 2
+        assert len(done.err.splitlines()) == 1
+        assert "damaged" in done.err
+    path = write_old(project.folder / "old" / "byte")
+    content = bytearray(path.read_bytes())
+    weight: torch.Tensor = old_state(path.parent)["state_dict"]["hidden.weight"]
+    content[content.index(weight.numpy().tobytes()) + 5] ^= 0xFF
+    path.write_bytes(bytes(content))
+    done = project.run("test.py", "-r", path)
+    assert done.code == 2
+    assert "damaged" in done.err
+
+
+def test_another_architecture_is_told_in_one_line(project: Project) -> None:
+    path = write_old(project.folder / "old" / "arch")
+    for program in ("test.py", "train.py"):
+        done = project.run(program, "-r", path, "arch.args.hidden=8")
+        assert done.code == 2
+        assert len(done.err.splitlines()) == 1
+        assert "hidden.weight is (16, 2) there, (8, 2) here" in done.err
