@@ -45,7 +45,7 @@ class Net(nn.Module):
         encoder: nn.Module | None = None,
         layers: list[nn.Module] | None = None,
         anything: Any = None,
-        implied: int = None,  # type: ignore[assignment]  # as many write it
+        implied: int = None,  # type: ignore[assignment]  # noqa: RUF013  (as many write it)
     ) -> None:
         super().__init__()
         self.got = {key: value for key, value in locals().items() if key not in ("self", "__class__")}

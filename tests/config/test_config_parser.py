@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +39,7 @@ def parser(**changes: Any) -> ConfigParser:
 
 
 @pytest.fixture
-def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs ``from_args`` as train.py does, with CONFIG as ``c.json`` in the current folder."""
     (tmp_path / "c.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -58,7 +57,7 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
         return ConfigParser.from_args(args, options)
 
-    yield parse
+    return parse
 
 
 def run_folder(folder: Path, *checkpoints: str, config: dict[str, Any] | None = None) -> Path:
@@ -183,8 +182,7 @@ def test_the_constructor_leaves_the_values_that_it_is_given() -> None:
 
 def test_a_modification_replaces_values_and_none_leaves_them() -> None:
     config = ConfigParser(
-        copy.deepcopy(CONFIG),
-        modification={"optimizer;args;lr": 0.5, "trainer;epochs": None, "own;new;key": 1},
+        copy.deepcopy(CONFIG), modification={"optimizer;args;lr": 0.5, "trainer;epochs": None, "own;new;key": 1}
     )
     assert config.optimizer.args.lr == 0.5
     assert config.trainer.epochs == 1
@@ -210,7 +208,9 @@ def test_a_resumed_run_stays_in_its_folder_unless_it_gets_a_name(tmp_path: Path)
 
 
 def test_overrides_and_options_go_over_the_file(command_line: Any) -> None:
-    config = command_line("trainer.epochs=3", "-c", "c.json", "~metrics", "--lr", "0.5", "arch.args.width=8", "-b", "16")
+    config = command_line(
+        "trainer.epochs=3", "-c", "c.json", "~metrics", "--lr", "0.5", "arch.args.width=8", "-b", "16"
+    )
     assert config.trainer.epochs == 3
     assert config.optimizer.args.lr == 0.5
     assert config.data_loader.args.batch_size == 16
@@ -240,7 +240,7 @@ def test_a_run_id_must_be_able_to_name_a_folder(command_line: Any, run_id: str) 
     if run_id == "":
         assert command_line("-c", "c", "--run-id", run_id).run_id  # as not given
     else:
-        with pytest.raises(UserError, match="--run-id .* must be 1 to 64 letters"):
+        with pytest.raises(UserError, match=r"--run-id .* must be 1 to 64 letters"):
             command_line("-c", "c", "--run-id", run_id)
 
 

@@ -1,0 +1,107 @@
+"""The console and info.log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from logger import setup_logging
+from logger.logger import close_files
+
+
+@pytest.fixture(autouse=True)
+def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A root logger without handlers of ours, in a folder without a project's own settings."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    root.handlers = []
+    yield
+    close_files()
+    root.handlers = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def test_lines_go_plain_to_the_console_and_dated_to_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup_logging(tmp_path / "log")
+    logging.getLogger("probe").info("epoch %d", 3)
+    logging.getLogger("probe").debug("not shown")
+    assert capsys.readouterr().out == "epoch 3\n"
+    text = (tmp_path / "log" / "info.log").read_text(encoding="utf-8")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} probe INFO epoch 3\n", text)
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging()
+    logging.getLogger("probe").info("tested")
+    assert capsys.readouterr().out == "tested\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_setting_up_twice_repeats_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        setup_logging(tmp_path / "log")
+    logging.getLogger("probe").info("once")
+    assert capsys.readouterr().out == "once\n"
+    assert (tmp_path / "log" / "info.log").read_text(encoding="utf-8").count("once") == 1
+
+
+def test_another_folder_ends_the_file_before_it(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        setup_logging(tmp_path / name)
+        logging.getLogger("probe").info("in %s", name)
+    for name in ("a", "b"):
+        assert (tmp_path / name / "info.log").read_text(encoding="utf-8").endswith(f"in {name}\n")
+    assert len([handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]) == 1
+
+
+def test_a_resumed_log_is_continued(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        setup_logging(tmp_path)
+        logging.getLogger("probe").info(text)
+        close_files()
+    lines = (tmp_path / "info.log").read_text(encoding="utf-8").splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["first", "second"]
+
+
+def test_after_closing_the_console_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging(tmp_path)
+    close_files()
+    logging.getLogger("probe").info("still here")
+    assert capsys.readouterr().out == "still here\n"
+    assert not (tmp_path / "info.log").exists()
+
+
+def test_warnings_of_libraries_are_logged(tmp_path: Path) -> None:
+    setup_logging(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)
+        logging.captureWarnings(True)  # pytest's own catching undone
+        warnings.warn("beware", UserWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    assert "beware" in (tmp_path / "info.log").read_text(encoding="utf-8")
+
+
+def test_a_projects_own_settings_are_used(tmp_path: Path) -> None:
+    settings = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"short": {"format": "<%(message)s>"}},
+        "handlers": {"file": {"class": "logging.FileHandler", "formatter": "short", "filename": "own.log"}},
+        "root": {"level": "INFO", "handlers": ["file"]},
+    }
+    (tmp_path / "logger").mkdir()
+    (tmp_path / "logger" / "logger_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    setup_logging(tmp_path / "run")
+    logging.getLogger("probe").info("hello")
+    assert (tmp_path / "run" / "own.log").read_text(encoding="utf-8") == "<hello>\n"

@@ -1,0 +1,155 @@
+"""Random numbers."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from utils.seed import mix, random_state, seed_everything, seeded, set_random_state
+
+
+@pytest.fixture(autouse=True)
+def _state() -> Iterator[None]:
+    before = random_state()
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    yield
+    set_random_state(before)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+
+
+def draw() -> tuple[float, ...]:
+    return random.random(), float(np.random.rand()), float(np.random.randn()), float(torch.rand(()))
+
+
+# -- mix ------------------------------------------------------------------------------------------------------------
+
+
+def test_mix_is_the_same_everywhere() -> None:
+    # Written down once: a change of this number would change the order of every run's samples.
+    assert mix(123, 4, 1) == mix(123, 4, 1)
+    assert mix(0) == 0xE220A8397B1DCDAF >> 1  # SplitMix64's first output for seed 0
+
+
+def test_mix_takes_the_order_and_the_number_of_its_parts_into_account() -> None:
+    assert len({mix(1, 2), mix(2, 1), mix(1), mix(1, 2, 0), mix(1, 2, 0, 0), mix(0, 1, 2)}) == 6
+
+
+def test_mix_of_neighbouring_parts_never_collides() -> None:
+    assert len({mix(seed, epoch, place) for seed in range(20) for epoch in range(20) for place in range(20)}) == 8000
+
+
+def test_mix_spreads_neighbours_over_all_bits() -> None:
+    values = [mix(123, epoch) for epoch in range(2000)]
+    assert max(values) < 2**63
+    assert min(values) >= 0
+    for bit in range(63):
+        assert 0.45 < sum(value >> bit & 1 for value in values) / len(values) < 0.55
+    flipped = [(one ^ other).bit_count() for one, other in itertools.pairwise(values)]
+    assert 30 < np.mean(flipped) < 33  # half of the bits
+
+
+@pytest.mark.parametrize("part", [-1, 2**63, 2**64 - 1, 2**70])
+def test_mix_takes_integers_of_any_size(part: int) -> None:
+    assert 0 <= mix(part, 1) < 2**63
+    torch.Generator().manual_seed(mix(part, 1))
+
+
+# -- seeding --------------------------------------------------------------------------------------------------------
+
+
+def test_seeding_decides_all_three_generators() -> None:
+    seed_everything(7)
+    first = draw()
+    seed_everything(7)
+    assert draw() == first
+    seed_everything(8)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+
+
+@pytest.mark.parametrize("seed", [0, 2**32, 2**63 - 1])
+def test_seeds_beyond_32_bits_are_taken(seed: int) -> None:
+    seed_everything(seed)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_cudnn_is_deterministic_by_choice(deterministic: bool) -> None:
+    seed_everything(1, deterministic)
+    assert torch.backends.cudnn.deterministic is deterministic
+    assert torch.backends.cudnn.benchmark is not deterministic
+
+
+def test_inside_seeded_all_three_generators_draw_from_the_seed() -> None:
+    with seeded(5):
+        first = draw()
+    draw()
+    with seeded(5):
+        assert draw() == first
+    with seeded(6):
+        assert all(a != b for a, b in zip(draw(), first, strict=True))
+
+
+def test_after_seeded_all_three_generators_go_on_as_before() -> None:
+    seed_everything(7)
+    expected = draw()
+    seed_everything(7)
+    with seeded(5):
+        draw()
+    assert draw() == expected
+
+
+def test_seeded_restores_after_an_error_too() -> None:
+    seed_everything(7)
+    expected = draw()
+    seed_everything(7)
+    with pytest.raises(RuntimeError), seeded(5):
+        raise RuntimeError
+    assert draw() == expected
+
+
+def test_seeded_can_be_nested() -> None:
+    with seeded(1):
+        expected = draw(), draw()
+    with seeded(1):
+        first = draw()
+        with seeded(2):
+            draw()
+        assert (first, draw()) == expected
+
+
+# -- the state ------------------------------------------------------------------------------------------------------
+
+
+def test_a_random_state_goes_through_a_checkpoint_without_pickle(tmp_path: Path) -> None:
+    seed_everything(7)
+    np.random.randn(), random.gauss(0, 1)  # both keep a second number for later
+    torch.save({"random": random_state()}, tmp_path / "state.pt")
+    expected = [draw() for _ in range(3)], random.gauss(0, 1)
+    seed_everything(99)
+    set_random_state(torch.load(tmp_path / "state.pt", weights_only=True)["random"])
+    assert ([draw() for _ in range(3)], random.gauss(0, 1)) == expected
+
+
+def test_a_random_state_holds_tensors_and_plain_values_only() -> None:
+    def kinds(value: Any) -> set[type]:
+        if isinstance(value, dict):
+            return set().union(*map(kinds, value.values()))
+        if isinstance(value, list | tuple):
+            return set().union(*map(kinds, value)) if value else set()
+        return {type(value)}
+
+    assert kinds(random_state()) <= {int, float, str, bool, type(None), torch.Tensor}
+
+
+def test_taking_the_state_draws_nothing() -> None:
+    seed_everything(7)
+    expected = draw()
+    seed_everything(7)
+    random_state()
+    assert draw() == expected
