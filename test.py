@@ -44,7 +44,7 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
     metrics = MetricSet(config.build_metrics(), device=device)
     batches = progress(data_loader, None, "test", logger)
-    own_evaluate = getattr(config.trainer_class(), "evaluate", evaluate)
+    own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     result = own_evaluate(model, batches, criterion, metrics, device)
 
     for name, value in result.items():
@@ -69,7 +69,7 @@ def test_loader(config: ConfigParser) -> tuple[Any, str]:
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader"
     if config.takes("data_loader", "training"):
-        changes = {"training": False, "shuffle": False, "validation_split": 0.0}
+        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
         args = config["data_loader"].setdefault("args", {})
         args.update({key: value for key, value in changes.items() if config.takes("data_loader", key)})
         return config.build("data_loader"), "the test part of the data_loader (training=False)"

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from utils.errors import UserError
 from utils.seed import mix
 
-from .sampler import EpochBatches, EpochSampler, SeededDataset, labels_of, split_indices
+from .sampler import EpochBatches, EpochSampler, SeededDataset, ShowDataset, labels_of, split_indices
 
 
 class BaseDataLoader(DataLoader[Any]):
@@ -34,6 +34,7 @@ class BaseDataLoader(DataLoader[Any]):
 
     Attributes:
         n_samples: samples an epoch (of the training part, when there is a split).
+        valid_sampler: of the validation part, or None.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class BaseDataLoader(DataLoader[Any]):
         # The experiment's seed, without taking it from a config: whoever seeds torch decides the order.
         self.seed = torch.initial_seed() % 2**63
         self._passes, self._consumed, self._skip = 0, 0, 0
-        self._valid_indices: Any = None
+        self.valid_sampler: Any = None
         self._batches: EpochBatches | None = None
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
@@ -90,14 +91,16 @@ class BaseDataLoader(DataLoader[Any]):
         if len(self._batches) == 0:
             raise UserError(f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples")
         super().__init__(dataset, **own, **options)
+        options["worker_init_fn"] = ShowDataset(dataset, options.get("worker_init_fn"))
         self._engine = DataLoader(SeededDataset(dataset), batch_sampler=self._batches, **options)
 
     def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
-        """The training part's indices; keeps the validation part's."""
+        """The training part's indices; keeps the validation part's sampler."""
         if not self.validation_split:
             return range(n_samples)
         labels = labels_of(self.init_kwargs["dataset"]) if stratify else None
-        train, self._valid_indices = split_indices(n_samples, self.validation_split, seed, labels)
+        train, valid = split_indices(n_samples, self.validation_split, seed, labels)
+        self.valid_sampler = EpochSampler(valid, shuffle=False, seed=self.seed)
         return train
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -135,24 +138,19 @@ class BaseDataLoader(DataLoader[Any]):
         for part in (self.sampler, self._batches):
             if isinstance(part, EpochSampler | EpochBatches):
                 part.seed = self.seed
-        if state["passes"]:
+        self._passes, self._skip = state["passes"], 0
+        if state["passes"] and (self._batches is None or state["consumed"] < len(self._batches)):
             self._passes, self._skip = state["passes"] - 1, state["consumed"]
 
     def split_validation(self) -> BaseDataLoader | None:
         """A loader of the validation part, in a fixed order and under ``eval_transform``; None without a split."""
-        if self._valid_indices is None:
+        if self.valid_sampler is None:
             return None
         dataset = self.init_kwargs["dataset"]
         if self.eval_transform is not None:
             dataset = with_transform(dataset, self.eval_transform)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
-        indices = EpochSampler(self._valid_indices, shuffle=False, seed=self.seed)
-        return BaseDataLoader(sampler=indices, **options)
-
-    @property
-    def valid_sampler(self) -> EpochSampler | None:
-        """The sampler of the validation part (pytorch-template's attribute)."""
-        return None if self._valid_indices is None else EpochSampler(self._valid_indices, False, self.seed)
+        return BaseDataLoader(sampler=self.valid_sampler, **options)
 
 
 def with_transform(dataset: Any, transform: Any) -> Any:
@@ -166,7 +164,9 @@ def with_transform(dataset: Any, transform: Any) -> Any:
     changed = copy.copy(dataset)
     changed.transform = transform
     if hasattr(changed, "transforms"):  # torchvision keeps a second, combined one
-        changed.transforms = type(changed.transforms)(transform, changed.target_transform)
+        from torchvision.datasets.vision import StandardTransform
+
+        changed.transforms = StandardTransform(transform, changed.target_transform)
     return changed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -46,23 +47,25 @@ class BaseTrainer:
 
     def __init__(self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any) -> None:
         self.config = config
-        self.options = TrainerOptions.from_section(config["trainer"])
-        self.logger = config.get_logger("trainer", self.options.verbosity)
+        self._options = TrainerOptions.from_section(config["trainer"])
+        self.logger = config.get_logger("trainer", self._options.verbosity)
         self.device, _ = prepare_device(config.get("n_gpu", 1))
         self.model: Any = model.to(self.device)  # of the user's own class, with attributes of its own
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
         self.metric_ftns = metric_ftns
         self.optimizer = optimizer
 
-        self.epochs = self.options.epochs
-        self.save_period = self.options.save_period
-        self.monitor = self.options.monitor
+        self.epochs = self._options.epochs
+        self.save_period = self._options.save_period
+        self.monitor = self._options.monitor
         self.mnt_mode, self.mnt_metric = parse_monitor(self.monitor)
         self.mnt_best = worst(self.mnt_mode)
-        self.early_stop = self.options.early_stop or inf
+        tolerated = self._options.early_stop or 0
+        self.early_stop = tolerated if tolerated > 0 else inf
         self.not_improved_count = 0
         self.start_epoch = 1
-        self.stopping = False  # this epoch is the last, whatever `epochs` says
+        self._stopping = False  # this epoch is the last, whatever `epochs` says
+        self._only_best = False  # this epoch is not due by save_period
 
         self._resumed: dict[str, Any] | None = None
         self.checkpoint_dir = Path(config.save_dir)
@@ -72,8 +75,8 @@ class BaseTrainer:
         setup_logging(config.log_dir)  # where a project's own train.py made no RunFolder
         if not (self.checkpoint_dir / "config.json").exists():
             write_json(config.plain(), self.checkpoint_dir / "config.json")
-        self.writer = TensorboardWriter(config.log_dir, self.logger, self.options.tensorboard)
-        self.metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl")
+        self.writer = TensorboardWriter(config.log_dir, self.logger, self._options.tensorboard)
+        self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl")
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
@@ -94,14 +97,17 @@ class BaseTrainer:
             result = self._train_epoch(epoch)
             log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
             best = self._is_best(log)
-            self.stopping = self.stopping or self.not_improved_count > self.early_stop
+            self._stopping = self._stopping or self.not_improved_count > self.early_stop
             self.logger.info(epoch_line(log, self.epochs, time.perf_counter() - start, best))
-            self.metrics_file.write(log | {"step": self.step, "seconds": round(time.perf_counter() - start, 3)})
+            self._metrics_file.write(
+                log | {"step": self.steps_done(), "seconds": round(time.perf_counter() - start, 3)}
+            )
+            self._only_best = best and not self._is_due(epoch)
             if best or self._is_due(epoch):
                 self._save_checkpoint(epoch, save_best=best)
             if epoch == self.start_epoch:
                 self._check_first_epoch(log)
-            if self.stopping:
+            if self._stopping:
                 self.logger.info(
                     "%s has not improved for %d epochs: stopping.", self.mnt_metric, self.not_improved_count
                 )
@@ -110,8 +116,7 @@ class BaseTrainer:
 
     # -- the parts of an epoch ----------------------------------------------------------------------------------
 
-    @property
-    def step(self) -> int:
+    def steps_done(self) -> int:
         """Optimizer updates done; 0 where the trainer has no ``update`` to count them."""
         update = getattr(self, "update", None)
         return update.steps if isinstance(update, Update) else 0
@@ -134,7 +139,7 @@ class BaseTrainer:
         return False
 
     def _is_due(self, epoch: int) -> bool:
-        return epoch % self.save_period == 0 or epoch >= self.epochs or self.stopping
+        return epoch % self.save_period == 0 or epoch >= self.epochs or self._stopping
 
     def _check_first_epoch(self, log: dict[str, Any]) -> None:
         """Faults that only a finished epoch shows; its checkpoint is written, so that nothing is lost."""
@@ -146,9 +151,9 @@ class BaseTrainer:
         changed = [
             name
             for name in ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps")
-            if getattr(self.options, name) != getattr(TrainerOptions, name)
+            if getattr(self._options, name) != getattr(TrainerOptions, name)
         ]
-        if changed and self.step == 0:
+        if changed and self.steps_done() == 0:
             self.logger.warning(
                 "trainer.%s had no effect: %s trains by a loop of its own, without self.update",
                 ", ".join(changed),
@@ -158,19 +163,16 @@ class BaseTrainer:
     # -- checkpoints --------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
-        """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best.
-
-        In an epoch that is not due by ``save_period``, only the best one is written.
-        """
+        """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
         state = self._state(epoch)
         path, best = self.checkpoint_dir / f"checkpoint-epoch{epoch}.pt", self.checkpoint_dir / BEST
-        if self._is_due(epoch):
+        if self._only_best:
+            save(state, best)
+        else:
             save(state, path)
             if save_best:
                 duplicate(path, best)
-        elif save_best:
-            save(state, best)
-        prune(self.checkpoint_dir, self.options.keep_last)
+        prune(self.checkpoint_dir, self._options.keep_last)
 
     def _state(self, epoch: int) -> dict[str, Any]:
         """All that the next epoch depends on, as tensors and plain values."""
@@ -179,7 +181,7 @@ class BaseTrainer:
             "format": FORMAT,
             "arch": type(unwrap(self.model)).__name__,
             "epoch": epoch,
-            "step": self.step,
+            "step": self.steps_done(),
             "state_dict": unwrap(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "monitor_best": float(self.mnt_best),
@@ -221,6 +223,7 @@ class BaseTrainer:
             self.mnt_best = state.get("monitor_best", self.mnt_best)
             self.not_improved_count = state.get("not_improved_count", 0)
         self._resumed = state
+        self._train_epoch = self._restoring(self._train_epoch)  # type: ignore[method-assign, assignment]
         self.logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
 
     def _restore_optimizer(self, state: dict[str, Any], path: Path) -> None:
@@ -245,6 +248,16 @@ class BaseTrainer:
         if changed:
             self.logger.warning("Changed since the checkpoint, and in force now: optimizer %s.", ", ".join(changed))
 
+    def _restoring(self, train_epoch: Callable[[int], dict[str, Any]]) -> Callable[[int], dict[str, Any]]:
+        """The first epoch of a trainer whose own ``train`` does not restore what its ``__init__`` had yet to make."""
+
+        def first_epoch(epoch: int) -> dict[str, Any]:
+            del self._train_epoch  # the class's own from the next epoch on
+            self._restore_rest()
+            return train_epoch(epoch)
+
+        return first_epoch
+
     def _restore_rest(self) -> None:
         """Restores the parts, the data's order and, last, the random numbers."""
         state, self._resumed = self._resumed, None
@@ -264,8 +277,10 @@ class BaseTrainer:
         loader = self._loader()
         if loader is not None and state["loader"] is not None:
             loader.load_state_dict(state["loader"])
-        self.metrics_file.drop_after(state["epoch"])
-        self.writer.resume_at(self.step + 1)
+        self._metrics_file.drop_after(state["epoch"])
+        steps = self.steps_done() or state["epoch"] * (getattr(self, "len_epoch", None) or 0)
+        if steps:
+            self.writer.resume_at(steps + bool(self.steps_done()))
         set_random_state(state["random"])
 
 

@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import torch
 
 from utils.errors import UserError, one_line
@@ -21,7 +23,7 @@ _ZIP = b"PK\x03\x04"
 
 
 class OldConfig:
-    """Stands for the ``parse_config.ConfigParser`` inside pytorch-template's checkpoints; holds data only."""
+    """Stands for a ``ConfigParser`` inside a checkpoint of pytorch-template, or of a project's own; holds data only."""
 
     def __getitem__(self, name: str) -> Any:
         return vars(self)["_config"][name] if "_config" in vars(self) else vars(self)["config"][name]
@@ -34,8 +36,28 @@ class OldPath(str):
         return super().__new__(cls, PurePosixPath(*parts))
 
 
+class OldDtype:
+    """Stands for ``numpy.dtype``: a best value computed by NumPy is saved as one of its numbers."""
+
+    def __init__(self, name: str, *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        self.name = {"<": "<", ">": ">"}.get(state[1], "") + self.name
+
+
+def old_number(dtype: OldDtype, data: bytes) -> Any:
+    """Stands for the function that makes NumPy's numbers; gives Python's."""
+    if dtype.name.lstrip("<>")[:1] not in ("b", "i", "u", "f"):
+        raise ValueError(f"no number of type {dtype.name}")
+    return np.frombuffer(data, dtype.name)[0].item()
+
+
 # For every `torch.load` of the process: a project's own code calls `torch.load(config.resume)` too.
-torch.serialization.add_safe_globals([(OldConfig, "parse_config.ConfigParser")])
+torch.serialization.add_safe_globals([(OldConfig, "parse_config.ConfigParser"), (OldDtype, "numpy.dtype")])
+torch.serialization.add_safe_globals([(OldConfig, "config.parser.ConfigParser")])
+for _module in ("numpy.core", "numpy._core"):
+    torch.serialization.add_safe_globals([(old_number, f"{_module}.multiarray.scalar")])
 for _module in ("pathlib", "pathlib._local"):  # the second one since Python 3.13
     torch.serialization.add_safe_globals([(OldPath, f"{_module}.PosixPath"), (OldPath, f"{_module}.WindowsPath")])
 
@@ -129,8 +151,9 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = one_line(error).partition("WeightsUnpickler error: ")[2] or one_line(error)
-        raise UserError(f"{path}: not loaded: it holds more than tensors and plain values ({reason[:200]})") from None
+        names = sorted(set(re.findall(r"GLOBAL ([\w.]+)", str(error))))
+        found = f": {', '.join(names)}" if names else ""
+        raise UserError(f"{path}: not loaded, as it holds more than tensors and plain values{found}") from None
     except Exception as error:  # a legacy file that is cut off raises almost anything
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):

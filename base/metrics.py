@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from utils.errors import UserError
-from utils.util import MetricTracker
+from utils.util import MetricTracker, one_number
 
 
 def name_of(metric: Any) -> str:
@@ -56,22 +55,12 @@ class MetricSet(MetricTracker):
         if isinstance(output, torch.Tensor):
             output = output.detach()
         for name, function in self._functions.items():
-            value = function(output, target)
-            if getattr(value, "size", 1) != 1 and getattr(value, "numel", lambda: 2)() != 1:
-                shape = tuple(getattr(value, "shape", ()))
-                raise UserError(f"the metric '{name}' must give one number a batch, not an array of shape {shape}")
-            self.add(name, value, n)
+            self.add(name, function(output, target), n)
         for metric in self._objects.values():
             metric.update(output, target)
 
     def result(self) -> dict[str, float]:
         values = super().result()
         for name, metric in self._objects.items():
-            value = metric.compute() if metric.update_called else torch.tensor(float("nan"))
-            if value.numel() != 1:
-                raise UserError(
-                    f"the metric '{name}' must give one number, not a tensor of shape {tuple(value.shape)}; "
-                    "choose an average, as in args: {average: macro}"
-                )
-            values[name] = float(value)
+            values[name] = float(one_number(name, metric.compute())) if metric.update_called else float("nan")
         return {name: values[name] for name in [*self._order, *values] if name in values}

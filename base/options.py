@@ -22,7 +22,7 @@ class TrainerOptions:
         keep_last: how many checkpoints to keep, the best aside; null keeps all.
         verbosity: 0 warnings, 1 info, 2 debug.
         monitor: ``"min METRIC"``, ``"max METRIC"`` or ``"off"``: what decides which epoch is the best.
-        early_stop: epochs without improvement that are tolerated; 0 never stops early.
+        early_stop: epochs without improvement that are tolerated; 0 or less never stops early.
         tensorboard: write TensorBoard files.
         precision: of the forward pass; bf16 and fp16 are mixed with fp32 by autocast.
         accumulation_steps: batches whose gradients make one optimizer step.
@@ -41,7 +41,7 @@ class TrainerOptions:
     keep_last: int | None = None
     verbosity: Literal[0, 1, 2] = 2
     monitor: str = "off"
-    early_stop: int | float | None = 0
+    early_stop: float | None = 0
     tensorboard: bool = True
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulation_steps: int = 1
@@ -55,15 +55,14 @@ class TrainerOptions:
     def __post_init__(self) -> None:
         for name in ("epochs", "save_period", "accumulation_steps"):
             self._at_least(name, 1)
-        for name in ("warmup_steps", "early_stop"):
-            self._at_least(name, 0)
+        self._at_least("warmup_steps", 0)
         if self.keep_last is not None:
             self._at_least("keep_last", 1)
         if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
             raise UserError(f"grad_clip_norm: {self.grad_clip_norm} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
-        if parse_monitor(self.monitor)[0] == "off" and self.early_stop:
+        if parse_monitor(self.monitor)[0] == "off" and (self.early_stop or 0) > 0:
             raise UserError("early_stop: needs trainer.monitor to say what must improve, as in 'min val_loss'")
 
     def _at_least(self, name: str, least: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, Dataset, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
 
 from utils.errors import UserError
 from utils.seed import mix, seeded
@@ -105,6 +105,19 @@ class SeededDataset(Dataset[Any]):
             return self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
 
 
+class ShowDataset:
+    """A ``worker_init_fn``: in a worker, ``get_worker_info().dataset`` is the user's dataset, as ever."""
+
+    def __init__(self, dataset: Any, then: Any) -> None:
+        self.dataset, self.then = dataset, then
+
+    def __call__(self, worker_id: int) -> None:
+        info: Any = get_worker_info()
+        object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
+        if self.then is not None:
+            self.then(worker_id)
+
+
 def split_indices(
     n_samples: int, split: float | int, seed: int = 0, labels: Any = None
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -123,7 +136,7 @@ def split_indices(
     Raises:
         UserError: a part would be empty.
     """
-    size = split if isinstance(split, int) else int(n_samples * split)
+    size = split if isinstance(split, int) else int(n_samples * split) if 0 < split < 1 else 0
     if not 0 < size < n_samples or isinstance(split, bool):
         raise UserError(
             f"validation_split={split} of {n_samples} samples leaves a part empty: "

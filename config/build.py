@@ -17,13 +17,18 @@ from typing import Any, Literal, Union, get_args, get_origin
 from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
 
-from .slots import Signature, Slot, inner_slot, resolve
+from .slots import ROOT, USERS, Signature, Slot, inner_slot, resolve
 from .source import ConfigError, Finding, Keys, Tree
 
 
 def is_node(value: Any) -> bool:
     """Whether ``value`` is a ``{type, args}`` (both, or the type alone)."""
     return isinstance(value, dict) and isinstance(value.get("type"), str) and set(value) <= {"type", "args"}
+
+
+def is_comment(key: str) -> bool:
+    """Whether a key is a remark, as JSON has no other: ``"__comment"``."""
+    return key.startswith("__comment")
 
 
 def accepts(annotation: Any, value: Any) -> bool:
@@ -48,8 +53,8 @@ def accepts(annotation: Any, value: Any) -> bool:
         return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
     if isinstance(value, dict):
         return issubclass(dict, kind) or kind.__module__ not in _PLAIN
-    if isinstance(value, bool):
-        return kind is bool
+    if isinstance(value, bool | str):
+        return kind is type(value)
     return isinstance(value, kind) or (kind is float and isinstance(value, int))
 
 
@@ -70,6 +75,8 @@ def _named(kind: type, text: str) -> Any:
 
 def convert(annotation: Any, value: Any) -> Any:
     """``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
+    if isinstance(value, list):
+        return [convert(get_args(annotation)[0], item) for item in value] if get_args(annotation) else value
     kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
     if not isinstance(value, str) or str in kinds:
         return value
@@ -108,8 +115,8 @@ class Checker:
         if not isinstance(node, dict) or not isinstance(node.get("type"), str):
             self.fail(keys, 'must be {"type": NAME, "args": {…}}' + (" or a name" if slot.callback else ""))
             return
-        extra = set(node) - {"type", "args", "__comment", "name" if keys[0] == "metrics" else "type"}
-        for key in sorted(extra):
+        known = ("type", "args", "name") if keys[0] == "metrics" else ("type", "args")
+        for key in [key for key in node if key not in known and not is_comment(key)]:
             self.fail((*keys, key), f"unknown key{nearest(key, ('type', 'args'))}; a part has 'type' and 'args'")
         try:
             found = resolve(node["type"], slot)
@@ -130,8 +137,10 @@ class Checker:
         for key, value in args.items():
             where = (*keys, key)
             if key in parameters:
+                if value is None and parameters[key].default is None:
+                    continue  # `x: int = None`, as many write it
                 self.value(parameters[key].annotation, value, where, slot, args)
-            elif not signature.open_ended and key != "__comment":
+            elif not signature.open_ended and not is_comment(key):
                 self.fail(where, f"{owner} takes no '{key}'{nearest(key, parameters)}")
             else:
                 self.inner(value, where, inner_slot(key, slot))
@@ -151,8 +160,9 @@ class Checker:
             return
         if not accepts(annotation, value):
             raw = self.tree.raw.get(keys)
-            if raw is not None and accepts(annotation, raw):
-                holder[name] = raw
+            text = raw if raw is None or "${" not in raw else str(value)
+            if text is not None and accepts(annotation, text):
+                holder[name] = text
                 return
             self.fail(keys, f"wants {readable(annotation)}, not {value!r}")
 
@@ -164,7 +174,7 @@ class Checker:
                 self.inner(item, (*keys, index), slot)
 
 
-def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:
+def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:
     """Makes what ``node`` describes; parts inside its ``args`` first.
 
     Args:
@@ -179,7 +189,7 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, *args: Any, dataset: An
         found = resolve(node["type"], slot)
     except UserError as error:
         raise tree.error((*keys, "type"), str(error)) from None
-    own = {key: value for key, value in (node.get("args") or {}).items() if key != "__comment"}
+    own = {key: value for key, value in (node.get("args") or {}).items() if not is_comment(key)}
     annotations = Signature.of(found).parameters
     own |= {key: dataset for key in slot.beside if key in annotations and key not in own and dataset is not None}
     for key in sorted(own, key=lambda key: key != "dataset"):  # the dataset first: samplers want it
@@ -213,7 +223,7 @@ def _build_inner(tree: Tree, value: Any, slot: Slot, keys: Keys, dataset: Any) -
     return value
 
 
-def call(tree: Tree, found: Callable[..., Any], keys: Keys, *args: Any, **kwargs: Any) -> Any:
+def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwargs: Any) -> Any:
     """``found(*args, **kwargs)``; arguments that it refuses are an error of the config, with its key path."""
     try:
         with downloading(found, kwargs["root"]) if kwargs.get("download") and "root" in kwargs else nullcontext():
@@ -223,14 +233,11 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, *args: Any, **kwargs
     except UserError as error:
         raise tree.error(keys, str(error)) from None
     except (TypeError, ValueError, RuntimeError, OSError) as error:
-        if _is_own_fault(error):
-            raise
-        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}") from error
+        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{_own_place(error)}") from error
 
 
-def _is_own_fault(error: BaseException) -> bool:
-    """Whether ``error`` was raised in the project's own files: then its traceback is what helps."""
-    root = str(Path(__file__).parent.parent)
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    own = [frame for frame in frames if frame.filename.startswith(root) and "site-packages" not in frame.filename]
-    return bool(own) and "unexpected keyword argument" not in str(error)
+def _own_place(error: BaseException) -> str:
+    """Where in the project's own folders ``error`` came up, as `` (model/model.py:12)``; empty if in none of them."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f"{path.relative_to(ROOT)}:{line}" for path, line in frames if path.parent in map(ROOT.joinpath, USERS)]
+    return f" ({own[-1]})" if own else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from copy import deepcopy
@@ -15,7 +16,7 @@ from .source import MAX_VALUES, ConfigError, Finding, Keys, Mark, Tree, dotted, 
 CONFIG_DIR = Path(__file__).parent
 SUFFIXES = (".json", ".yaml", ".yml")
 
-MAX_TEXT = 10_000  # characters that one ${…} may bring into a text
+MAX_TEXT = 100_000  # characters of a text with its ${…} unfolded, which can double at each step
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 
@@ -26,9 +27,9 @@ def find_config(name: str | Path) -> Path:
     for folder in (Path(), shown):
         for suffix in ("", *SUFFIXES):
             path = folder / f"{name}{suffix}"
-            if path.is_file():
+            if os.path.isfile(path):  # noqa: PTH113  (never raises, however long the name)
                 return path
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112
         message = "is a folder; give a file, or `-r` to resume a run"
     else:
         known = sorted(path.name for path in CONFIG_DIR.iterdir() if path.suffix in SUFFIXES)
@@ -115,7 +116,7 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(node, list):
-            if not str(key).isdigit() or int(key) >= len(node):
+            if not str(key).isdecimal() or int(key) >= len(node):
                 raise ConfigError([Finding(mark, (*path, key), f"this list takes an index from 0 to {len(node) - 1}")])
             key = int(key)
         elif isinstance(node, dict):
@@ -162,7 +163,10 @@ def interpolate(tree: Tree) -> None:
         try:
             if whole := _REFERENCE.fullmatch(node):
                 return fetch(whole[1].strip(), keys, above)
-            return _REFERENCE.sub(lambda match: str(fetch(match[1].strip(), keys, above))[:MAX_TEXT], node)
+            text = _REFERENCE.sub(lambda match: str(fetch(match[1].strip(), keys, above)), node)
+            if len(text) > MAX_TEXT:
+                raise tree.error(keys, f"longer than {MAX_TEXT:,} characters when its ${{…}} are unfolded")
+            return text
         except ConfigError as error:
             if above:
                 raise

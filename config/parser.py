@@ -8,6 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from utils.errors import UserError, nearest
 from utils.runs import find_checkpoint
 
 from . import preflight
-from .build import build, call
+from .build import build, call, is_comment
 from .merge import apply_override, find_config, interpolate, load_tree, set_value
 from .slots import SLOTS, Signature, resolve
 from .source import Keys, Mark, Tree
@@ -84,7 +85,7 @@ class ConfigParser:
         modification: Mapping[str, Any] | None = None,
         run_id: str | None = None,
     ) -> None:
-        self.tree = config if isinstance(config, Tree) else Tree(dict(config))
+        self.tree = config if isinstance(config, Tree) else Tree(deepcopy(dict(config)))
         for target, value in (modification or {}).items():
             if value is not None:
                 set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
@@ -96,6 +97,14 @@ class ConfigParser:
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
         self._resume_dir = self.resume.parent if self.resume is not None and in_place else None
+
+    # A project's own _save_checkpoint puts the ConfigParser itself into the file: as plain values, which load safely.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_config": self.plain(), "resume": self.resume and str(self.resume), "run_id": self.run_id}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ConfigParser.__init__(self, state["_config"], state["resume"], run_id=state["run_id"])
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -171,7 +180,8 @@ class ConfigParser:
 
     def _from_module(self, name: str, module: Any, kwargs: dict[str, Any]) -> partial[Any]:
         section = self[name]
-        kind, own = section["type"], dict(section.get("args") or {})
+        own = {key: value for key, value in (section.get("args") or {}).items() if not is_comment(key)}
+        kind = section["type"]
         home = getattr(module, "__name__", module)
         twice = sorted(set(own) & set(kwargs))
         if twice:
@@ -206,12 +216,17 @@ class ConfigParser:
         return preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])[0]
 
     def build_trainer(self, **given: Any) -> Any:
-        """Makes the trainer, with those of ``given`` that its constructor takes, and its own arguments."""
+        """Makes the trainer, with those of ``given`` that its constructor takes, and its own arguments.
+
+        The first four go by position, as pytorch-template's ``train.py`` gives them: a project may name them otherwise.
+        """
         found, signature = preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])
         parameters = signature.parameters
+        first = [given.pop(name) for name in preflight.GIVEN[:4] if name in given]
         taken = {key: value for key, value in given.items() if key in parameters}
-        own = {key: self["trainer"][key] for key in parameters if key not in preflight.GIVEN and key in self["trainer"]}
-        return found(**taken, **own)
+        names = [name for name in list(parameters)[4:] if name not in preflight.GIVEN]
+        own = {name: self["trainer"][name] for name in names if name in self["trainer"]}
+        return found(*first, **taken, **own)
 
     # -- the command line -----------------------------------------------------------------------------------------
 

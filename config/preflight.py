@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterable
-from difflib import SequenceMatcher
 from typing import Any
 
-from utils.errors import UserError
+from utils.errors import UserError, edit_distance
 
 from .build import Checker
 from .slots import SLOTS, Signature, Slot, resolve
@@ -52,12 +51,13 @@ def check(tree: Tree) -> None:
     for key, annotation in PLAIN.items():
         if key in data:
             checker.value(annotation, data[key], (key,), SLOTS["arch"], data)
-        if annotation is int and isinstance(data.get(key), int) and data[key] < 0:
-            checker.fail((key,), f"{data[key]} must not be negative")
-    try:
-        check_name(data.get("name", "x"), "the name")
-    except UserError as error:
-        checker.fail(("name",), str(error))
+        if annotation is int and type(data.get(key)) is int and not 0 <= data[key] < 2**63:
+            checker.fail((key,), f"{data[key]} must not be negative" if data[key] < 0 else "is over 63 bits")
+    if isinstance(data.get("name"), str):
+        try:
+            check_name(data["name"], "the name")
+        except UserError as error:
+            checker.fail(("name",), str(error))
     for key in data:
         if key not in KNOWN and (hint := _typo_of(key, KNOWN)):
             checker.fail((key,), f"unknown key{hint}")
@@ -78,10 +78,9 @@ def check(tree: Tree) -> None:
 def _typo_of(key: str, known: Iterable[str]) -> str:
     """The hint for a key that looks like a misspelt known one; a project's own (``optimizer_D``) gives none."""
     for choice in known:
-        affixed = key.startswith(f"{choice}_") or key.endswith(f"_{choice}") or key.rstrip("0123456789") == choice
-        if affixed or abs(len(key) - len(choice)) > 2:
-            continue
-        if SequenceMatcher(None, key, choice).ratio() >= 0.75:
+        rest = key.removeprefix(choice) if key.startswith(choice) else key.removesuffix(choice)
+        extended = rest != key and (not rest.islower() or "_" in rest)
+        if not extended and edit_distance(key, choice) <= (1 if len(choice) < 6 else 2):
             return f" (did you mean '{choice}'?)"
     return ""
 
@@ -108,7 +107,10 @@ def metric_name(node: Any) -> str:
 
 def trainer_parameters(section: dict[str, Any], slot: Slot) -> tuple[Any, Signature]:
     """The trainer's class, and what its constructor takes from the ``trainer`` section."""
-    found = resolve(section.get("type", "Trainer"), slot)
+    name = section.get("type", "Trainer")
+    if not isinstance(name, str):
+        raise UserError(f"must be a name, not {name!r}")
+    found = resolve(name, slot)
     return found, Signature.of(found)
 
 
@@ -125,7 +127,7 @@ def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
     options_class = getattr(importlib.import_module(OPTIONS[0]), OPTIONS[1])
     options = Signature.of(options_class).parameters
     before = len(checker.findings)
-    own = {name: value for name, value in (signature.parameters).items() if name not in GIVEN}
+    own = {name: value for name, value in list(signature.parameters.items())[4:] if name not in GIVEN}
     known = {**options, **own}
     for key, value in section.items():
         if key in known:

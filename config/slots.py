@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, get_type_hints
 from utils.errors import UserError, nearest, one_line
 
 ROOT = Path(__file__).parent.parent
+USERS = ("data_loader", "model", "trainer")
+PROJECT = (*USERS, "base", "logger", "utils")
 
 
 class Slot(NamedTuple):
@@ -61,7 +63,7 @@ SLOTS: dict[str, Slot] = {
     "metrics": Slot("model", _METRICS, "torchmetrics.Metric", ("torchmetrics.functional",), _PAIR, callback=True),
     "optimizer": Slot("trainer", ("torch.optim",), "torch.optim.Optimizer", given=("params",)),
     "lr_scheduler": Slot("trainer", (_SCHEDULES,), f"{_SCHEDULES}.LRScheduler", given=("optimizer",)),
-    "trainer": Slot("trainer", ("trainer.trainer",), "base.BaseTrainer"),
+    "trainer": Slot("trainer", ("trainer", "trainer.trainer"), "base.BaseTrainer"),
 }
 
 # Parts inside `args`, by the end of their parameter's name: dataset, valid_dataset, eval_transform, …
@@ -141,7 +143,8 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
     for index, part in enumerate(parts[1:], start=2):
         module = _import(".".join(parts[:index])) if isinstance(found, ModuleType) else None
         if module is None and not hasattr(found, part):
-            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, dir(found))}")
+            names = getattr(found, "__dict__", ())
+            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, names)}")
         found = getattr(found, part, module)
     return found
 
@@ -158,15 +161,16 @@ def _misfit(found: Any, slot: Slot) -> str:
     package = module.partition(".")[0]
     if any(f"{module}.".startswith(f"{home}.") for home in slot.modules):
         return ""
-    if package == slot.folder and (slot.duck or not is_class):
+    # What the project imports into its own home of the slot is its choice, if it is its own or of the right kind.
+    in_home = hasattr(_import(slot.homes[0]), found.__name__) if slot.homes else False
+    if (package == slot.folder or (package in PROJECT and in_home)) and (slot.duck or not is_class):
         return ""
     made = found if is_class else None if slot.callback else _hints(found).get("return")
     kind = _kind(slot)
     if kind is None or not inspect.isclass(made) or not issubclass(made, kind):
         wanted = f"a {slot.kind}" if slot.kind else f"what {slot.folder}/ defines"
         return f"({module}.{found.__qualname__}) does not fit: here stands {wanted}{' or a function' * slot.callback}"
-    # A class of the right kind that the project itself imports into a home of the slot is the project's choice.
-    known = package in (slot.folder, "base", *trusted_packages()) or hasattr(_import(slot.homes[0]), found.__name__)
+    known = package in (slot.folder, "base", *trusted_packages()) or in_home
     return "" if known else f"lives in {module}, {_NOT_TRUSTED}"
 
 
@@ -206,6 +210,7 @@ class Signature(NamedTuple):
         if open_ended and inspect.isclass(found) and found.__mro__[1] is not object:
             # What a class does not name it hands on, as a rule to its parent; of our own it is sure.
             parent = cls.of(found.__mro__[1])
-            named = {**parent.parameters, **named}
+            inherited = {name: parameter.replace(default=None) for name, parameter in parent.parameters.items()}
+            named = {**inherited, **named}  # the class may give to its parent itself what that needs
             open_ended = parent.open_ended or not found.__module__.startswith("base.")
         return cls(named, open_ended)

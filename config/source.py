@@ -14,6 +14,7 @@ from utils.errors import UserError, one_line
 
 Keys = tuple[str | int, ...]  # the way to a value: ("optimizer", "args", "lr")
 
+PLAIN = "plain"  # the tag of a scalar without quotes or tag
 MAX_DEPTH = 64  # deeper is an attack or an accident, and would end in a RecursionError
 MAX_VALUES = 100_000  # YAML aliases can unfold a small file to gigabytes
 
@@ -112,12 +113,13 @@ class _Reader:
         (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
         (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
     )
-    tags = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float", "map", "seq"))
+    tags = (PLAIN, *[f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float", "map", "seq")])
 
     def __init__(self, text: str, source: str) -> None:
         self.text, self.source = text, source
         self.marks: dict[Keys, Mark] = {}
         self.values = 0
+        self.is_json = False
 
     def fail(self, mark: Mark, keys: Keys, message: str) -> ConfigError:
         return ConfigError([Finding(mark, keys, message)])
@@ -128,13 +130,18 @@ class _Reader:
     def read(self, strict_json: bool = False) -> Any:
         import yaml
 
-        text = self.text
+        class Loader(yaml.BaseLoader):  # makes nodes: no objects, no 1.1 scalars
+            def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+                return PLAIN if kind is yaml.ScalarNode and implicit[0] else super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
+        text, self.is_json = self.text, strict_json
         if strict_json:
             self._check_json()
             # YAML knows no tabs and half characters; outside of them the two write strings alike.
-            text = re.sub(r"\\ud[89ab]..\\ud[c-f]..", lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
+            pairs = re.compile(r"\\ud[89ab]..\\ud[c-f]..", re.IGNORECASE)
+            text = pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
         try:
-            node = yaml.compose(text, Loader=yaml.BaseLoader)  # plain nodes: no objects, no 1.1 scalars
+            node = yaml.compose(text, Loader=Loader)
         except yaml.MarkedYAMLError as error:
             mark = self.mark(error.problem_mark or error.context_mark)
             raise self.fail(mark, (), one_line(ValueError(error.problem or error.context))) from None
@@ -145,16 +152,14 @@ class _Reader:
         return None if node is None else self.value(node, ())
 
     def _check_json(self) -> None:
-        def refuse(constant: str) -> None:
-            line = self.text.count("\n", 0, self.text.index(constant)) + 1
-            raise self.fail(Mark(self.source, line, 1), (), f"JSON has no {constant}")
-
         try:
-            json.loads(self.text, parse_constant=refuse)
+            json.loads(self.text)
         except json.JSONDecodeError as error:
             raise self.fail(Mark(self.source, error.lineno, error.colno), (), f"not JSON: {error.msg}") from None
         except RecursionError:
             raise self.fail(Mark(self.source), (), f"nested deeper than {MAX_DEPTH} levels") from None
+        except ValueError as error:
+            raise self.fail(Mark(self.source), (), one_line(error)) from None
 
     def value(self, node: Any, keys: Keys) -> Any:
         mark = self.mark(node.start_mark)
@@ -165,7 +170,8 @@ class _Reader:
         if node.tag not in self.tags:
             raise self.fail(mark, keys, f"the tag {node.tag} is not allowed here")
         if node.id == "scalar":
-            return node.value if node.style is not None else self.scalar(node.value, mark, keys)
+            is_text = node.tag == "tag:yaml.org,2002:str"
+            return node.value if is_text else self.scalar(node.value, mark, keys)
         if node.id == "sequence":
             return [self.value(child, (*keys, index)) for index, child in enumerate(node.value)]
         return self.mapping(node, keys)
@@ -179,7 +185,10 @@ class _Reader:
                 raise self.fail(mark, keys, "a key must be a plain word")
             if key == "<<" and key_node.style is None:
                 for base in reversed(child.value if child.id == "sequence" else [child]):
-                    merged |= self.value(base, keys) if base.id == "mapping" else {}
+                    if base.id != "mapping":
+                        raise self.fail(mark, keys, "'<<' takes mappings")
+                    merged |= self.value(base, (*keys, key))
+                    self.marks |= {(*keys, name): self.marks[(*keys, key, name)] for name in merged}
                 continue
             if key in members:
                 first = self.marks[(*keys, key)].line
@@ -189,9 +198,16 @@ class _Reader:
         return merged | members
 
     def scalar(self, text: str, mark: Mark, keys: Keys) -> Any:
+        if self.is_json and text in ("NaN", "Infinity", "-Infinity"):
+            if text == "NaN":
+                raise self.fail(mark, keys, "JSON has no NaN")
+            return float(text)  # written so into the config of a run
         for pattern, convert in self.scalars:
             if pattern.fullmatch(text):
-                value = convert(text)
+                try:
+                    value = convert(text)
+                except ValueError:  # thousands of digits
+                    raise self.fail(mark, keys, "this number is too long") from None
                 if isinstance(value, float) and math.isinf(value) and "inf" not in text.lower():
                     raise self.fail(mark, keys, f"{text} is too large for a number")
                 return value

@@ -32,7 +32,7 @@ class RunFolder:
 
     def __init__(self, config: Any) -> None:
         self.config = config
-        self.made = False
+        self.made = self.made_log = False
         self._sessions: list[dict[str, Any]] = []
 
     @property
@@ -55,6 +55,8 @@ class RunFolder:
                 self.save_dir.mkdir(parents=True)
                 self.made = True
             except FileExistsError:
+                if not self.save_dir.is_dir():  # something else is in the way
+                    raise
                 if self.config.resume is None and not self.config.run_id_given:
                     self.config.run_id = f"{first_id}-{count}"
                     continue
@@ -62,12 +64,13 @@ class RunFolder:
                     message = "holds a run already; go on with it by -r, or choose another --run-id"
                     raise UserError(f"{self.save_dir}: {message}") from None
             break
+        self.made_log = not self.config.log_dir.exists()
         ensure_dir(self.config.log_dir)
 
     def describe(self) -> None:
         """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""
         path = self.save_dir / "provenance.json"
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
         self._sessions.append(provenance() | {"end": None, "outcome": "running"})
         try:
@@ -85,6 +88,9 @@ class RunFolder:
                 write_whole(self.save_dir / "provenance.json", {"sessions": self._sessions})
         if isinstance(error, UserError) and self.made and self.save_dir.is_dir() and not self._holds_weights():
             self._discard()
+        elif isinstance(error, UserError) and self.made_log and not self._sessions:
+            close_files()
+            shutil.rmtree(self.config.log_dir, ignore_errors=True)
         elif interrupted and self._holds_weights():
             print(f"Go on with: {command_of_python()} train.py -r {self.save_dir}")
 

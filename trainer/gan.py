@@ -61,7 +61,7 @@ class GanTrainer(Trainer):
 
     @classmethod
     @torch.no_grad()
-    def evaluate(
+    def evaluate_split(
         cls,
         model: Any,
         batches: Iterable[Any],

@@ -58,7 +58,7 @@ class Trainer(BaseTrainer):
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
-        self.update = Update(self.model, self.optimizer, self.options, device, lr_scheduler)
+        self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
         self.train_metrics = MetricSet(metric_ftns, self.writer, device)
         self.valid_metrics = MetricSet(metric_ftns, self.writer, device)
         self._check_monitor()
@@ -94,7 +94,7 @@ class Trainer(BaseTrainer):
         return forward(model, batch)
 
     @classmethod
-    def evaluate(
+    def evaluate_split(
         cls,
         model: nn.Module,
         batches: Iterable[Any],
@@ -111,13 +111,13 @@ class Trainer(BaseTrainer):
         log = self._evaluate(self.model)
         if self.update.ema is not None:
             log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
-        self.writer.set_step(self.step or epoch, "valid")
+        self.writer.set_step(self.steps_done() or epoch, "valid")
         for name, value in log.items():
             self.writer.add_scalar(name, value)
         return log
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
-        return self.evaluate(
+        return self.evaluate_split(
             model, self.valid_data_loader, self.criterion, self.valid_metrics, self.device, self.update.autocast
         )
 
@@ -146,7 +146,7 @@ class Trainer(BaseTrainer):
         """Writes the numbers of one step; the only place of the loop that waits for the device."""
         value = loss.item()
         check_finite(value, self.update.steps)
-        self.writer.set_step(self.step)
+        self.writer.set_step(self.update.steps)
         self.writer.add_scalar("loss", value)
         for index, group in enumerate(self.optimizer.param_groups):
             self.writer.add_scalar("lr" if index == 0 else f"lr_{index}", group["lr"])
@@ -166,7 +166,7 @@ class Trainer(BaseTrainer):
         if self.do_validation:
             ema = [f"val_ema_{name}" for name in names] if self.update.ema is not None else []
             names += [f"val_{name}" for name in names] + ema
-        loop = ("_train_epoch", "_valid_epoch", "evaluate")
+        loop = ("_train_epoch", "_valid_epoch", "evaluate_split")
         own_loop = any(getattr(type(self), name) != getattr(Trainer, name) for name in loop)
         if self.mnt_mode != "off" and self.mnt_metric not in names and not own_loop:
             raise UserError(

@@ -23,10 +23,11 @@ def downloading(dataset: Any, root: str | Path) -> Iterator[None]:
         folder = folder / name / "raw"
     elif hasattr(dataset, "url"):
         source = dataset.url
+    new = [path for path in (folder, folder.parent, Path(root)) if not path.exists()]
     try:
         yield
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        for empty in (folder, folder.parent, Path(root)):
+        for empty in new:
             with contextlib.suppress(OSError):  # not empty, or not there
                 empty.rmdir()
         reason = one_line(error, 120)

@@ -15,6 +15,21 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f" (did you mean '{found[0]}'?)" if found else ""
 
 
+def edit_distance(a: str, b: str) -> int:
+    """Letters to insert, delete, replace or swap with their neighbour to turn ``a`` into ``b``.
+
+    Source: optimal string alignment, Boytsov 2011, https://doi.org/10.1145/1963190.1963191.
+    """
+    before, row = [0] * (len(b) + 1), list(range(len(b) + 1))
+    for i, char in enumerate(a):
+        older, before, row = before, row, [i + 1]
+        for j, other in enumerate(b):
+            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (char != other)))
+            if i and j and (char, a[i - 1]) == (b[j - 1], other):
+                row[-1] = min(row[-1], older[j - 1] + 1)
+    return row[-1]
+
+
 def one_line(error: BaseException, limit: int = 300) -> str:
     """The text of ``error`` on one line, without control characters, cut at ``limit`` characters."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -24,9 +25,9 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
         UserError: nothing there.
     """
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113  (never raises, however long the name)
         return path
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112
         raise UserError(f"{path}: no such checkpoint or run folder; runs are in saved/NAME/RUN_ID")
     best = [path / best for best in (BEST, "model_best.pth") if (path / best).is_file()]
     found = best + checkpoints(path) if best_first else checkpoints(path) + best

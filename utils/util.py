@@ -54,7 +54,14 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
         raise UserError("the data loader gives no batches to go round")
 
 
-@cache
+@cache  # once
+def _tell_devices(wanted: int, available: int) -> None:
+    if wanted > max(available, 1):
+        print(f"Warning: {wanted} accelerators are asked for, and this machine has {available}.")
+    elif wanted and not available:
+        print("No accelerator here: running on the CPU.")
+
+
 def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     """Picks the device to train on.
 
@@ -67,14 +74,30 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     import torch
 
     available = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
-    if n_gpu_use > max(available, 1):
-        print(f"Warning: {n_gpu_use} accelerators are asked for, and this machine has {available}.")
-    elif n_gpu_use and not available:
-        print("No accelerator here: running on the CPU.")
+    _tell_devices(n_gpu_use, available)
     used = min(n_gpu_use, available)
     accelerator = torch.accelerator.current_accelerator() if used else None
     device = torch.device(accelerator.type, 0) if accelerator else torch.device("cpu")
     return device, list(range(used))
+
+
+def one_number(name: str, value: Any) -> Any:
+    """``value`` if it is one number: a Python or NumPy one, or a tensor of one element, which stays on its device.
+
+    Raises:
+        UserError: it is anything else.
+    """
+    if isinstance(value, int | float):
+        return value
+    if hasattr(value, "detach") and value.numel() == 1:
+        return value.reshape(())
+    if getattr(value, "size", None) == 1:
+        return value.item()
+    shape = getattr(value, "shape", None)
+    got = type(value).__name__ if shape is None else f"{type(value).__name__.lower()} of shape {tuple(shape)}"
+    raise UserError(
+        f"the metric '{name}' must give one number, not a {got} (if it averages classes, try average: macro)"
+    )
 
 
 class MetricTracker:
@@ -106,8 +129,9 @@ class MetricTracker:
 
     def add(self, key: str, value: Any, n: int = 1) -> None:
         """``update`` without the writer: what a loop calls at every step."""
-        if hasattr(value, "detach"):
-            value = value.detach()
+        value = one_number(key, value)
+        if hasattr(value, "detach"):  # summed in double precision, which every device but Apple's has
+            value = value.detach().float() if value.device.type == "mps" else value.detach().double()
         self._totals[key] = self._totals.get(key, 0.0) + value * n
         self._counts[key] = self._counts.get(key, 0) + n
 

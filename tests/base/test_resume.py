@@ -98,7 +98,7 @@ def test_patience_and_best_value_go_on(tmp_path):
     assert (resumed.mnt_best, resumed.not_improved_count, resumed.start_epoch) == (1.0, 1, 3)
     resumed._train_epoch = lambda epoch: {"val_loss": next(values)}
     resumed.train()
-    assert resumed.stopping
+    assert resumed._stopping
     assert (resumed.checkpoint_dir / "checkpoint-epoch3.pt").exists()
     assert not (resumed.checkpoint_dir / "checkpoint-epoch4.pt").exists()
 

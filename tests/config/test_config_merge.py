@@ -372,6 +372,11 @@ def test_references_that_double_each_other_are_no_bomb(unit: Any) -> None:
         assert sum(len(str(value)) for value in resolved(data).values()) < 10_000_000
 
 
+def test_long_text_is_never_cut_in_silence() -> None:
+    with contextlib.suppress(ConfigError):
+        assert resolved({"a": "x" * 20_000, "r": "-${a}-"})["r"] == "-" + "x" * 20_000 + "-"
+
+
 def test_a_bad_reference_is_told_where_it_was_written(tmp_path: Path) -> None:
     write(tmp_path, a="x:\n  - ok\n  - ${nowhere}\n")
     assert refusal(interpolate, load_tree(tmp_path / "a.yaml")).startswith(f"{tmp_path}/a.yaml:3:5: x.1: ")

@@ -274,10 +274,6 @@ def test_an_untrusted_library_is_told_with_those_that_are() -> None:
     )
 
 
-def test_a_name_below_an_object_without_a_list_of_names_is_refused_in_one_line() -> None:
-    refusal("torch.classes.foo.bar", "arch")
-
-
 # -- parts inside args ----------------------------------------------------------------------------------------------
 
 
