@@ -9,10 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
@@ -25,6 +22,7 @@ from utils.util import ensure_dir, prepare_device, write_json
 
 from .checkpoint import duplicate, load_newest, load_weights, prune, save
 from .options import TrainerOptions
+from .state import loader_of, parts_of, restore_optimizer, restore_parts, unwrap
 from .stopping import is_better, parse_monitor, worst
 from .update import Update
 
@@ -176,7 +174,7 @@ class BaseTrainer:
 
     def _state(self, epoch: int) -> dict[str, Any]:
         """All that the next epoch depends on, as tensors and plain values."""
-        loader = self._loader()
+        loader = loader_of(self)
         return {
             "format": FORMAT,
             "arch": type(unwrap(self.model)).__name__,
@@ -186,25 +184,11 @@ class BaseTrainer:
             "optimizer": self.optimizer.state_dict(),
             "monitor_best": float(self.mnt_best),
             "not_improved_count": self.not_improved_count,
-            "parts": {name: part.state_dict() for name, part in self._parts().items()},
+            "parts": {name: part.state_dict() for name, part in parts_of(self).items()},
             "loader": loader.state_dict() if loader is not None else None,
             "random": random_state(),
             "config": self.config.plain(),
         }
-
-    def _parts(self) -> dict[str, Any]:
-        """What else has a state: schedulers, further optimizers and modules, ``update``; by attribute name."""
-        known = {id(module) for module in self.model.modules()} | {id(self.optimizer), id(self.criterion)}
-        kinds = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
-        return {
-            name: value for name, value in vars(self).items() if isinstance(value, kinds) and id(value) not in known
-        }
-
-    def _loader(self) -> Any:
-        """The training loader if its position can be saved; behind ``inf_loop`` too."""
-        loader = getattr(self, "data_loader", None)
-        loader = getattr(loader, "loader", loader)
-        return loader if hasattr(loader, "load_state_dict") else None
 
     def _resume_checkpoint(self, resume_path: str | Path) -> None:
         """Restores model, optimizer and counters; what a subclass has yet to make follows when training starts.
@@ -217,7 +201,7 @@ class BaseTrainer:
         if missing:
             raise UserError(f"{path}: is no checkpoint to resume from: it has no {', '.join(missing)}")
         load_weights(unwrap(self.model), state["state_dict"], path)
-        self._restore_optimizer(state, path)
+        restore_optimizer(self.optimizer, state, self.config["optimizer"], self.logger, path)
         self.start_epoch = state["epoch"] + 1
         if state["config"]["trainer"].get("monitor", "off") == self.monitor:
             self.mnt_best = state.get("monitor_best", self.mnt_best)
@@ -225,28 +209,6 @@ class BaseTrainer:
         self._resumed = state
         self._train_epoch = self._restoring(self._train_epoch)  # type: ignore[method-assign, assignment]
         self.logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
-
-    def _restore_optimizer(self, state: dict[str, Any], path: Path) -> None:
-        """Restores the optimizer if its type is the same; arguments that the config changed since then win."""
-        was, now = state["config"]["optimizer"], self.config["optimizer"]
-        if was["type"] != now["type"]:
-            self.logger.warning("The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"])
-            return
-        given = [
-            {key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups
-        ]
-        try:
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
-        old, new = was.get("args") or {}, now.get("args") or {}
-        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        for group, values in zip(self.optimizer.param_groups, given, strict=True):
-            group.update({key: values[key] for key in changed if key in values})
-            if "lr" in changed:
-                group["initial_lr"] = group["lr"]
-        if changed:
-            self.logger.warning("Changed since the checkpoint, and in force now: optimizer %s.", ", ".join(changed))
 
     def _restoring(self, train_epoch: Callable[[int], dict[str, Any]]) -> Callable[[int], dict[str, Any]]:
         """The first epoch of a trainer whose own ``train`` does not restore what its ``__init__`` had yet to make."""
@@ -266,32 +228,12 @@ class BaseTrainer:
         if "parts" not in state:
             self.logger.warning("This checkpoint of pytorch-template holds no scheduler, patience or random state.")
             return
-        parts = self._parts()
-        was, now = state["config"], self.config.plain()
-        if (was.get("lr_scheduler"), _lr(was)) != (now.get("lr_scheduler"), _lr(now)) and "lr_scheduler" in parts:
-            self.logger.warning("The schedule or its learning rate changed since the checkpoint: it starts anew.")
-            del parts["lr_scheduler"]
-        for name, part_state in state["parts"].items():
-            if name in parts:
-                parts[name].load_state_dict(part_state)
-        loader = self._loader()
-        if loader is not None and state["loader"] is not None:
-            loader.load_state_dict(state["loader"])
         self._metrics_file.drop_after(state["epoch"])
-        steps = self.steps_done() or state["epoch"] * (getattr(self, "len_epoch", None) or 0)
-        if steps:
-            self.writer.resume_at(steps + bool(self.steps_done()))
+        restore_parts(self, state, self.logger)
+        steps = self.steps_done()
+        # A loop of the project's own counts its steps by batches, from 0.
+        self.writer.resume_at(steps + 1 if steps else state["epoch"] * (getattr(self, "len_epoch", None) or 0))
         set_random_state(state["random"])
-
-
-def _lr(config: dict[str, Any]) -> Any:
-    return (config["optimizer"].get("args") or {}).get("lr")
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside DataParallel or DistributedDataParallel, or itself."""
-    wrapped = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    return model.module if isinstance(model, wrapped) else model
 
 
 def _number(value: Any) -> Any:
