@@ -74,7 +74,8 @@ class Update:
             check_finite(loss.item(), self.steps)
         if self._pending == 0:
             window = self.options.accumulation_steps
-            self._window = window if batches_left is None else min(window, batches_left)
+            # An iterable dataset may give more batches than it told.
+            self._window = min(window, batches_left) if batches_left and batches_left > 0 else window
         self._pending += 1
         loss = loss if self._window == 1 else loss / self._window
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

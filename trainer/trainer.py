@@ -166,8 +166,10 @@ class Trainer(BaseTrainer):
         if self.do_validation:
             ema = [f"val_ema_{name}" for name in names] if self.update.ema is not None else []
             names += [f"val_{name}" for name in names] + ema
-        loop = ("_train_epoch", "_valid_epoch", "evaluate_split")
-        own_loop = any(getattr(type(self), name) != getattr(Trainer, name) for name in loop)
+        own = {
+            name for cls in type(self).__mro__ if issubclass(cls, Trainer) and cls is not Trainer for name in vars(cls)
+        }
+        own_loop = own & {"_train_epoch", "_valid_epoch", "evaluate_split"}
         if self.mnt_mode != "off" and self.mnt_metric not in names and not own_loop:
             raise UserError(
                 f"trainer.monitor: nothing is logged as '{self.mnt_metric}'{nearest(self.mnt_metric, names)}; "

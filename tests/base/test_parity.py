@@ -162,3 +162,27 @@ def test_compile_keeps_the_names_of_the_plain_model(tmp_path):
     trainer.model.compile(backend="eager")
     trainer._train_epoch(1)
     assert list(trainer.model.state_dict()) == names
+
+
+def test_more_batches_than_were_told_are_trained_on(tmp_path):
+    """As an iterable dataset read by several workers may give."""
+    trainer = make_trainer(small_config(tmp_path, epochs=1, accumulation_steps=4))
+    trainer.len_epoch = 5
+    trainer._train_epoch(1)
+    assert trainer.steps_done() == 3  # windows of 4, 1 (the told end) and 4
+
+
+def test_a_trainer_that_only_changes_the_step_still_has_its_monitor_checked(tmp_path):
+    from trainer import Trainer
+    from utils.errors import UserError
+
+    class Doubled(Trainer):
+        def train_step(self, batch):
+            loss, output, target = super().train_step(batch)
+            return 2 * loss, output, target
+
+    trainer = make_trainer(small_config(tmp_path))
+    trainer.mnt_mode, trainer.mnt_metric = "min", "val_los"
+    trainer.__class__ = Doubled
+    with pytest.raises(UserError, match="nothing is logged as 'val_los'"):
+        trainer._check_monitor()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import enum
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -59,6 +60,10 @@ def refuses(size: int) -> nn.Module:
     raise ValueError(f"size {size}\nis odd")
 
 
+def divides() -> nn.Module:
+    return nn.Linear(1 // 0, 1)
+
+
 def scaled(output: torch.Tensor, target: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
     return (output - target).mean() * factor
 
@@ -88,7 +93,7 @@ class Optim(torch.optim.SGD):
 @pytest.fixture(autouse=True)
 def _project(monkeypatch: pytest.MonkeyPatch) -> None:
     for folder, members in {
-        "model": (Net, net_of, refuses, scaled),
+        "model": (Net, net_of, refuses, divides, scaled),
         "data_loader": (Squares, doubled),
         "trainer": (Optim,),
     }.items():
@@ -486,10 +491,24 @@ def test_what_a_library_refuses_is_one_line_with_the_key_path(
     assert refusal(slot, node, *args).startswith(message)
 
 
-def test_an_error_raised_in_the_projects_own_file_keeps_its_traceback() -> None:
-    with pytest.raises(ValueError, match="is odd") as caught:
+def test_what_a_class_of_the_project_refuses_is_one_line_too() -> None:
+    assert refusal("arch", {"type": "probe.refuses", "args": {"size": 3}}) == "arch: refuses: size 3 is odd"
+
+
+def test_an_error_that_came_up_in_the_projects_files_tells_where() -> None:
+    message = refusal("arch", {"type": "SmallConvNet", "args": {"width": -1}})
+    assert re.search(r" \(model/model\.py:\d+\)$", message)
+
+
+def test_the_error_itself_is_kept_as_the_cause() -> None:
+    with pytest.raises(ConfigError) as caught:
         make("arch", {"type": "probe.refuses", "args": {"size": 3}})
-    assert not isinstance(caught.value, ConfigError)
+    assert type(caught.value.__cause__) is ValueError
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        make("arch", {"type": "probe.divides"})
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,8 @@ def test_asking_whether_a_key_is_there_does_not_read_it() -> None:
 
 @pytest.mark.parametrize(("verbosity", "level"), [(0, logging.WARNING), (1, logging.INFO), (2, logging.DEBUG)])
 def test_a_logger_has_the_level_of_its_verbosity(verbosity: int, level: int) -> None:
-    logger = parser().get_logger("probe", verbosity)
-    assert (logger.name, logger.level) == ("probe", level)
+    logger = parser().get_logger("probe.parser", verbosity)
+    assert (logger.name, logger.level) == ("probe.parser", level)
 
 
 def test_references_are_resolved() -> None:
@@ -405,13 +405,16 @@ def test_a_trainer_gets_of_what_is_given_only_what_its_constructor_takes(monkeyp
     from base import BaseTrainer
 
     class Probe(BaseTrainer):
-        def __init__(self, model: Any, config: Any, noise: float, depth: int = 3) -> None:
-            self.got = (model, config, noise, depth)
+        def __init__(
+            self, net: Any, loss: Any, metrics: Any, optim: Any, config: Any, noise: float, n: int = 3
+        ) -> None:
+            self.got = (net, loss, metrics, optim, config, noise, n)
 
     Probe.__module__ = "trainer.trainer"
     monkeypatch.setattr(trainer.trainer, "Probe", Probe, raising=False)
     config = parser(trainer={"type": "Probe", "epochs": 1, "noise": 0.5})
-    assert config.build_trainer(model="m", config="c", optimizer="o").got == ("m", "c", 0.5, 3)
+    given = {"model": 1, "criterion": 2, "metric_ftns": 3, "optimizer": 4, "config": 5, "device": 6, "data_loader": 7}
+    assert config.build_trainer(**given).got == (1, 2, 3, 4, 5, 0.5, 3)
     assert config.trainer_class() is Probe
 
 

@@ -33,16 +33,16 @@ def test_lines_go_plain_to_the_console_and_dated_to_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     setup_logging(tmp_path / "log")
-    logging.getLogger("probe").info("epoch %d", 3)
-    logging.getLogger("probe").debug("not shown")
+    logging.getLogger("lines").info("epoch %d", 3)
+    logging.getLogger("lines").debug("not shown")
     assert capsys.readouterr().out == "epoch 3\n"
     text = (tmp_path / "log" / "info.log").read_text(encoding="utf-8")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} probe INFO epoch 3\n", text)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} lines INFO epoch 3\n", text)
 
 
 def test_without_a_folder_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging()
-    logging.getLogger("probe").info("tested")
+    logging.getLogger("lines").info("tested")
     assert capsys.readouterr().out == "tested\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -50,7 +50,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, capsys: pytest.Capt
 def test_setting_up_twice_repeats_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         setup_logging(tmp_path / "log")
-    logging.getLogger("probe").info("once")
+    logging.getLogger("lines").info("once")
     assert capsys.readouterr().out == "once\n"
     assert (tmp_path / "log" / "info.log").read_text(encoding="utf-8").count("once") == 1
 
@@ -58,7 +58,7 @@ def test_setting_up_twice_repeats_no_line(tmp_path: Path, capsys: pytest.Capture
 def test_another_folder_ends_the_file_before_it(tmp_path: Path) -> None:
     for name in ("a", "b"):
         setup_logging(tmp_path / name)
-        logging.getLogger("probe").info("in %s", name)
+        logging.getLogger("lines").info("in %s", name)
     for name in ("a", "b"):
         assert (tmp_path / name / "info.log").read_text(encoding="utf-8").endswith(f"in {name}\n")
     assert len([handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]) == 1
@@ -67,7 +67,7 @@ def test_another_folder_ends_the_file_before_it(tmp_path: Path) -> None:
 def test_a_resumed_log_is_continued(tmp_path: Path) -> None:
     for text in ("first", "second"):
         setup_logging(tmp_path)
-        logging.getLogger("probe").info(text)
+        logging.getLogger("lines").info(text)
         close_files()
     lines = (tmp_path / "info.log").read_text(encoding="utf-8").splitlines()
     assert [line.rpartition(" ")[2] for line in lines] == ["first", "second"]
@@ -76,7 +76,7 @@ def test_a_resumed_log_is_continued(tmp_path: Path) -> None:
 def test_after_closing_the_console_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging(tmp_path)
     close_files()
-    logging.getLogger("probe").info("still here")
+    logging.getLogger("lines").info("still here")
     assert capsys.readouterr().out == "still here\n"
     assert not (tmp_path / "info.log").exists()
 
@@ -103,5 +103,5 @@ def test_a_projects_own_settings_are_used(tmp_path: Path) -> None:
     (tmp_path / "logger").mkdir()
     (tmp_path / "logger" / "logger_config.json").write_text(json.dumps(settings), encoding="utf-8")
     setup_logging(tmp_path / "run")
-    logging.getLogger("probe").info("hello")
+    logging.getLogger("lines").info("hello")
     assert (tmp_path / "run" / "own.log").read_text(encoding="utf-8") == "<hello>\n"

@@ -59,7 +59,8 @@ def test_without_the_one_wanted_the_other_is_taken(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("none", "no such checkpoint or run folder"), ("x" * 300, "no such checkpoint"), ("", "there is no checkpoint")]
+    ("name", "message"),
+    [("none", "no such checkpoint or run folder"), ("x" * 300, "no such checkpoint"), ("", "there is no checkpoint")],
 )
 def test_nothing_there_is_told(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
