@@ -8,7 +8,6 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from utils.errors import UserError, one_line
+from utils.files import sync_folder, temporary_of, written_whole
 from utils.runs import checkpoints
 
 # Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
@@ -62,37 +62,6 @@ for _module in ("pathlib", "pathlib._local"):  # the second one since Python 3.1
     torch.serialization.add_safe_globals([(OldPath, f"{_module}.PosixPath"), (OldPath, f"{_module}.WindowsPath")])
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-@contextlib.contextmanager
-def _written_whole(path: Path) -> Iterator[Any]:
-    """A file that stands under ``path`` only once it is complete and on the disk."""
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in ``folder`` last; where folders cannot be synced (Windows), does nothing."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def save(state: dict[str, Any], path: Path) -> None:
     """Writes ``state`` (tensors and plain values) to ``path``, atomically and durably.
 
@@ -100,7 +69,7 @@ def save(state: dict[str, Any], path: Path) -> None:
         UserError: the disk is full, the folder is gone or may not be written. An older ``path`` is intact.
     """
     try:
-        with _written_whole(path) as file:
+        with written_whole(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
         # torch turns a failed write into a RuntimeError about positions; the cause is in its context.
@@ -112,13 +81,13 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 def duplicate(path: Path, other: Path) -> None:
     """Makes ``other`` the same checkpoint as ``path``, at no cost where the disk has hard links."""
-    temporary = _temporary(other)
+    temporary = temporary_of(other)
     with contextlib.suppress(OSError):
         temporary.unlink()
     try:
         os.link(path, temporary)
     except OSError:
-        with _written_whole(other) as file:
+        with written_whole(other) as file:
             file.write(path.read_bytes())
         return
     temporary.replace(other)

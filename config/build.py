@@ -8,7 +8,7 @@ import inspect
 import os
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ def accepts(annotation: Any, value: Any) -> bool:
     return isinstance(value, kind) or (kind is float and isinstance(value, int))
 
 
+_LISTS = (list, tuple, set, frozenset, Sequence)
 _PLAIN = ("builtins", "collections.abc", "typing")
 
 
@@ -76,7 +77,11 @@ def _named(kind: type, text: str) -> Any:
 def convert(annotation: Any, value: Any) -> Any:
     """``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
     if isinstance(value, list):
-        return [convert(get_args(annotation)[0], item) for item in value] if get_args(annotation) else value
+        choices = [choice for choice in (annotation, *get_args(annotation)) if get_origin(choice) in _LISTS]
+        kinds: Any = get_args(choices[0]) if choices else ()
+        by_place = bool(choices) and get_origin(choices[0]) is tuple and len(kinds) == len(value)
+        kinds = kinds if by_place else kinds[:1] * len(value)
+        return [convert(kind, item) for kind, item in zip(kinds, value, strict=True)] if kinds else value
     kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
     if not isinstance(value, str) or str in kinds:
         return value

@@ -80,6 +80,8 @@ def step_down(node: Any, keys: Iterable[str | int]) -> Any:
     """The value at ``keys``, where lists take indices. Raises KeyError with the first key that is not there."""
     for key in keys:
         try:
+            if isinstance(node, list) and not str(key).isdecimal():
+                raise IndexError(key)  # -1 is no place that a reader would look for
             node = node[int(key)] if isinstance(node, list) else node[str(key)]
         except (KeyError, IndexError, TypeError, ValueError):
             raise KeyError(key, node) from None
@@ -100,6 +102,7 @@ def apply_override(tree: Tree, text: str) -> None:
         return
     try:
         parent = step_down(tree.data, keys[:-1])
+        step_down(parent, keys[-1:])
         del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
     except (KeyError, IndexError, TypeError, ValueError):
         raise ConfigError([Finding(Mark(text), (), "there is no such key to take away")]) from None

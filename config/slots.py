@@ -141,7 +141,7 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
         raise UserError(f"'{'.'.join(parts)}' is {_NOT_TRUSTED}; those are {trusted}")
     found: Any = _import(parts[0])
     for index, part in enumerate(parts[1:], start=2):
-        module = _import(".".join(parts[:index])) if isinstance(found, ModuleType) else None
+        module = _import(".".join(parts[:index])) if type(found) is ModuleType else None
         if module is None and not hasattr(found, part):
             names = getattr(found, "__dict__", ())
             raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, names)}")

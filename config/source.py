@@ -188,7 +188,9 @@ class _Reader:
                     if base.id != "mapping":
                         raise self.fail(mark, keys, "'<<' takes mappings")
                     merged |= self.value(base, (*keys, key))
-                    self.marks |= {(*keys, name): self.marks[(*keys, key, name)] for name in merged}
+                    self.marks |= {
+                        (*keys, name): self.marks[(*keys, key, name)] for name in merged if name not in members
+                    }
                 continue
             if key in members:
                 first = self.marks[(*keys, key)].line

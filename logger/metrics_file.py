@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from utils.files import written_whole
+
 
 class MetricsFile:
     """Appends one JSON object a line; NaN and infinities, which JSON lacks, become null."""
@@ -34,6 +36,5 @@ class MetricsFile:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(self.path)
+        with written_whole(self.path) as file:
+            file.write("".join(kept).encode())

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from utils.errors import UserError, one_line
+from utils.files import written_whole
 from utils.provenance import now, provenance
 from utils.runs import checkpoints
 from utils.util import ensure_dir, read_json
@@ -74,8 +75,8 @@ class RunFolder:
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
         self._sessions.append(provenance() | {"end": None, "outcome": "running"})
         try:
-            write_whole(self.save_dir / "config.json", self.config.plain())
-            write_whole(path, {"sessions": self._sessions})
+            _write(self.save_dir / "config.json", self.config.plain())
+            _write(path, {"sessions": self._sessions})
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 
@@ -85,7 +86,7 @@ class RunFolder:
             outcome = "finished" if error is None else "interrupted" if interrupted else f"failed: {one_line(error)}"
             self._sessions[-1] |= {"end": now(), "outcome": outcome}
             with contextlib.suppress(OSError):
-                write_whole(self.save_dir / "provenance.json", {"sessions": self._sessions})
+                _write(self.save_dir / "provenance.json", {"sessions": self._sessions})
         if isinstance(error, UserError) and self.made and self.save_dir.is_dir() and not self._holds_weights():
             self._discard()
         elif isinstance(error, UserError) and self.made_log and not self._sessions:
@@ -106,11 +107,9 @@ class RunFolder:
                     parent.rmdir()
 
 
-def write_whole(path: Path, content: Any) -> None:
-    """Writes JSON so that a crash leaves the old or the new file."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-    temporary.replace(path)
+def _write(path: Path, content: Any) -> None:
+    with written_whole(path) as file:
+        file.write(json.dumps(content, indent=4).encode() + b"\n")
 
 
 def summary(save_dir: Path, metric: str, best: float | None) -> str:

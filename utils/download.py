@@ -27,6 +27,8 @@ def downloading(dataset: Any, root: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, EOFError) as error:
+        if "Unknown value" in str(error):  # of another argument
+            raise
         for empty in new:
             with contextlib.suppress(OSError):  # not empty, or not there
                 empty.rmdir()

@@ -445,6 +445,28 @@ def test_a_sampler_from_the_config_chooses_the_samples() -> None:
     assert batch[1].tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"sampler": {"type": "RandomSampler"}},
+        {"sampler": {"type": "RandomSampler", "args": {"data_source": {"type": "probe.Squares", "args": {"n": 4}}}}},
+        {
+            "batch_sampler": {
+                "type": "BatchSampler",
+                "args": {"sampler": {"type": "RandomSampler"}, "batch_size": 4, "drop_last": False},
+            },
+            "batch_size": None,
+        },
+    ],
+    ids=["sampler", "its own data source", "inside a batch sampler"],
+)
+def test_a_sampler_gets_the_dataset_that_stands_beside_it(chosen: dict[str, Any]) -> None:
+    node = {"type": "DatasetLoader", "args": chosen | {"dataset": {"type": "probe.Squares", "args": {"n": 4}}}}
+    assert findings("data_loader", node) == []
+    (batch,) = make("data_loader", node)
+    assert sorted(batch[1].tolist()) == [0, 1, 2, 3]
+
+
 def test_the_program_gives_the_leading_arguments() -> None:
     weights = [nn.Parameter(torch.ones(2))]
     optimizer = make("optimizer", {"type": "probe.Optim", "args": {"lr": 0.3, "note": "x"}}, weights)

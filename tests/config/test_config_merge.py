@@ -245,6 +245,7 @@ def test_a_tilde_takes_a_key_away(text: str, where: tuple[Any, ...], key: str) -
         ("~t.x", "there is no such key to take away"),
         ("~a.b.x.y", "there is no such key to take away"),
         ("~l.7", "there is no such key to take away"),
+        ("~l.-1", "there is no such key to take away"),
         ("l.2=1", "l.2: this list takes an index from 0 to 1"),
         ("l.-1=1", "l.-1: this list takes an index from 0 to 1"),
         ("l.x=1", "l.x: this list takes an index from 0 to 1"),

@@ -13,7 +13,7 @@ import math
 import pickle
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def template_parser() -> argparse.ArgumentParser:
     return parser
 
 
-Plain = collections.namedtuple("Plain", "flags type target")  # noqa: PYI024  (as the template's train.py makes it)
+Plain = collections.namedtuple("Plain", "flags type target")
 
 
 @pytest.mark.parametrize("kind", [Plain, CustomArgs])
@@ -532,9 +532,13 @@ def test_metric_tracker_resets_and_writes() -> None:
 
 def test_metric_tracker_says_which_value_is_no_number() -> None:
     tracker = MetricTracker("recall")
-    with pytest.raises(UserError, match="recall"):
+
+    def measure() -> None:
         tracker.update("recall", np.array([0.5, 1.0]))
         tracker.result()
+
+    with pytest.raises(UserError, match="recall"):
+        measure()
 
 
 def test_inf_loop() -> None:
@@ -667,7 +671,11 @@ def test_writer_other_kinds(tmp_path: Path, logger: logging.Logger) -> None:
 def test_writer_figure(tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without matplotlib, which this project does not need."""
     seen: list[Any] = []
-    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", lambda self, *args, **kw: seen.append((args, kw)))
+
+    def add_figure(self: Any, *args: Any, **kwargs: Any) -> None:
+        seen.append((args, kwargs))
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_figure", add_figure)
     writer, figure = TensorboardWriter(tmp_path, logger, True), object()
     writer.set_step(4, "valid")
     writer.add_figure("curve", figure, close=True)
@@ -714,10 +722,8 @@ def hand(tmp_path: Path, kind: type[BaseTrainer] = HandTrainer, resume: Path | N
     return kind(model, mse, [], optimizer, config)
 
 
-ATTRIBUTES = (
-    "config logger model criterion metric_ftns optimizer device epochs save_period monitor mnt_mode mnt_metric "
-    "mnt_best early_stop start_epoch checkpoint_dir writer"
-).split()
+ATTRIBUTES = ["config", "logger", "model", "criterion", "metric_ftns", "optimizer", "device", "epochs", "save_period"]
+ATTRIBUTES += ["monitor", "mnt_mode", "mnt_metric", "mnt_best", "early_stop", "start_epoch", "checkpoint_dir", "writer"]
 
 
 def test_trainer_attributes(tmp_path: Path) -> None:
@@ -788,6 +794,44 @@ def test_resume_checkpoint_takes_text(tmp_path: Path) -> None:
     assert torch.equal(other.model.linear.weight, torch.load(path)["state_dict"]["linear.weight"])
 
 
+def test_resuming_twice_is_resuming_once(tmp_path: Path) -> None:
+    """Some projects call ``_resume_checkpoint`` again when the rest of their parts is made."""
+
+    class Again(HandTrainer):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            if self.config.resume is not None:
+                self._resume_checkpoint(self.config.resume)
+
+    hand(tmp_path, Again, epochs=1).train()
+    trainer = hand(tmp_path, Again, resume=tmp_path / "hand" / "run" / "checkpoint-epoch1.pt", epochs=3)
+    trainer.train()
+    assert torch.load(tmp_path / "hand" / "run" / "checkpoint-epoch3.pt", weights_only=True)["epoch"] == 3
+
+
+def test_a_criterion_with_weights_is_restored(tmp_path: Path) -> None:
+    class Learned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return (output - target).square().mean() * self.scale
+
+    def make(resume: Path | None) -> Any:
+        config = ConfigParser(experiment(tmp_path, epochs=2), resume=resume, run_id=None if resume else "run")
+        model, criterion = Net(3), Learned()
+        optimizer = torch.optim.SGD([*model.linear.parameters(), *criterion.parameters()], lr=0.1)
+        return HandTrainer(model, criterion, [], optimizer, config)
+
+    trainer = make(None)
+    trainer.train()
+    again = make(tmp_path / "hand" / "run" / "checkpoint-epoch2.pt")
+    again.train()
+    assert trainer.criterion.scale.item() != 1.0
+    assert again.criterion.scale.item() == trainer.criterion.scale.item()
+
+
 def test_save_checkpoint_by_hand(tmp_path: Path) -> None:
     trainer = hand(tmp_path, save_period=10)
     trainer._save_checkpoint(3)
@@ -826,12 +870,12 @@ def test_overridden_resume_checkpoint_is_called(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[dict[str, Any]]:
+def parts(tmp_path: Path) -> dict[str, Any]:
     config = ConfigParser(experiment(tmp_path), run_id="run")
     dataset = TensorDataset(torch.ones(10, 1), torch.zeros(10, 3))
     loader = BaseDataLoader(dataset, 4, True, 0.2, 0)
     model = Net(3)
-    yield {
+    return {
         "model": model,
         "criterion": mse,
         "metric_ftns": [],

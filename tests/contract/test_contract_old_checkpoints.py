@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,11 @@ assert base, "imported, as the user code that calls torch.load itself has it"
 
 
 @pytest.fixture(autouse=True)
-def _template(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _template(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module whose class the template pickles; gone again when a checkpoint is read by another process."""
     module = types.ModuleType("parse_config")
     module.ConfigParser = type("ConfigParser", (), {"__module__": "parse_config"})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "parse_config", module)
-    yield
 
 
 def template_config(folder: Path, generation: str = "2020") -> Any:
@@ -305,7 +304,7 @@ NAMES = ["os.system", "subprocess", "exec", "eval", "open", "getattr", "mkdir", 
 def test_nothing_in_it_is_run(tmp_path: Path, name: str, legacy: bool) -> None:
     marker = tmp_path / "marker"
     path = write_old(tmp_path / "run", lambda state: state.update(extra=hostile(name, marker)), legacy=legacy)
-    with pytest.raises(UserError, match="checkpoint-epoch2.pth: ") as refused:
+    with pytest.raises(UserError, match=r"checkpoint-epoch2\.pth: ") as refused:
         load(path)
     assert_clear(str(refused.value))
     with pytest.raises(pickle.UnpicklingError):
@@ -380,9 +379,7 @@ def test_other_names_are_not_allowed(tmp_path: Path, module: str, name: str, arg
 
 def test_the_programs_refuse_it_in_one_line(project: Project, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    path = write_old(
-        project.folder / "old" / "hostile", lambda state: state.update(extra=hostile("os.system", marker))
-    )
+    path = write_old(project.folder / "old" / "hostile", lambda state: state.update(extra=hostile("os.system", marker)))
     before = sorted(path.parent.iterdir())
     for program in ("test.py", "train.py"):
         done = project.run(program, "-r", path)

@@ -209,19 +209,27 @@ def test_own_train(project: Project, straight: Path) -> None:
     assert "own epoch 4 lr 0.00250" in done.out, "StepLR went on: halved after epochs 2 and 4"
 
 
-def test_an_own_train_resumes_to_the_same_bits(project: Project) -> None:
-    section = project.trainer(type="variants.OwnTrainTrainer")
-    whole = run_variant(project, "own_whole", trainer=section | {"epochs": 4})
-    halves = run_variant(project, "own_halves", trainer=section | {"epochs": 2})
+@pytest.mark.parametrize("max_batches", [None, 3], ids=["whole epochs", "epochs broken off"])
+@pytest.mark.parametrize("kind", ["trainer.Trainer", "variants.OwnTrainTrainer"])
+def test_own_loops_resume_to_the_same_bits(project: Project, kind: str, max_batches: int | None) -> None:
+    """Every epoch begins a pass of its own over the data, however the one before it ended."""
+    section = project.trainer(type=kind, max_batches=max_batches)
+    name = f"bits_{kind}_{max_batches}"
+    whole = run_variant(project, f"{name}_whole", trainer=section | {"epochs": 4})
+    halves = run_variant(project, f"{name}_halves", trainer=section | {"epochs": 2})
     project.run("train.py", "-r", halves, "trainer.epochs=4").check()
     assert_same(weights(halves / "checkpoint-epoch4.pt"), weights(whole / "checkpoint-epoch4.pt"))
 
 
 def test_save_checkpoint_saves_whenever_it_is_asked(project: Project) -> None:
-    run = run_variant(project, "save_now", trainer=project.trainer(type="variants.SaveNowTrainer", save_period=3))
-    assert (run / "checkpoint-epoch1.pt").is_file()
-    assert not (run / "checkpoint-epoch2.pt").exists()
-    assert (run / "checkpoint-epoch3.pt").is_file()
+    """Epoch 1 is the best and not due: saving the next ones by hand leaves the best as it is."""
+    section = project.trainer(type="variants.SaveNowTrainer", monitor="max lr", save_period=3, epochs=4)
+    run = run_variant(project, "save_now", trainer=section)
+    assert {path.name for path in run.glob("*.pt")} == {
+        *(f"checkpoint-epoch{epoch}.pt" for epoch in (1, 2, 3, 4)),
+        "model_best.pt",
+    }
+    assert torch.load(run / "model_best.pt", weights_only=True)["epoch"] == 1
 
 
 def test_own_save_checkpoint(project: Project) -> None:
@@ -288,6 +296,13 @@ def test_a_trainer_section_of_one_key(project: Project) -> None:
 def test_early_stop_of_zero_or_less_never_stops(project: Project, early_stop: int) -> None:
     section = project.trainer(monitor="max lr", early_stop=early_stop, epochs=4)
     run = run_variant(project, f"never{early_stop}".replace("-", "_"), trainer=section)
+    assert len(read_run(run)) == 4
+
+
+@pytest.mark.parametrize("monitor", ["off", None], ids=["off", "absent"])
+def test_early_stop_without_a_monitor_means_nothing(project: Project, monitor: str | None) -> None:
+    """The template's config with its monitor switched off, as its README says how."""
+    run = run_variant(project, f"off_{monitor}", trainer=project.trainer(monitor=monitor, early_stop=1, epochs=4))
     assert len(read_run(run)) == 4
 
 

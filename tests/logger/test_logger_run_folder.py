@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from logger.logger import close_files
-from logger.run_folder import RunFolder, command_of_python, summary, write_whole
+from logger.run_folder import RunFolder, command_of_python, summary
 from utils.errors import UserError
 
 
@@ -239,17 +239,6 @@ def test_a_link_to_nowhere_is_told_and_not_tried_for_ever(saved: Path, given: bo
 
 
 # -- the rest -------------------------------------------------------------------------------------------------------
-
-
-def test_a_file_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_whole(path, {"a": 1})
-    with pytest.raises(TypeError):
-        write_whole(path, {"a": object()})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1}
-    write_whole(path, {"a": 2})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 2}
-    assert [found.name for found in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_the_summary_tells_the_best_and_the_commands() -> None:

@@ -1,0 +1,74 @@
+"""Files that a crash leaves old or new, never half."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from utils.files import sync_folder, written_whole
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "a.bin").write_bytes(b"old")
+    return tmp_path / "a.bin"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(found.name for found in folder.iterdir())
+
+
+def test_a_file_is_replaced_once_it_is_complete(path: Path) -> None:
+    with written_whole(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert names(path.parent) == ["a.bin"]
+
+
+def test_a_new_file_appears_once_it_is_complete(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "b.bin") as file:
+        file.write(b"new")
+        assert not (tmp_path / "b.bin").exists()
+    assert (tmp_path / "b.bin").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), TypeError()])
+def test_an_error_leaves_the_old_file_and_nothing_beside_it(path: Path, error: BaseException) -> None:
+    def write() -> None:
+        with written_whole(path) as file:
+            file.write(b"ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert path.read_bytes() == b"old"
+    assert names(path.parent) == ["a.bin"]
+
+
+def test_the_content_is_on_the_disk_before_its_name_is_and_the_name_follows(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(handle: int) -> None:
+        steps.append("sync folder" if os.fstat(handle).st_mode & 0o040000 else "sync file")
+        fsync(handle)
+
+    def watched_replace(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    with written_whole(path) as file:
+        file.write(b"new")
+    assert steps == ["sync file", "rename", "sync folder"]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path) -> None:
+    sync_folder(tmp_path / "none")
