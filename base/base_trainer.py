@@ -60,6 +60,8 @@ class BaseTrainer:
         self.mnt_best = worst(self.mnt_mode)
         tolerated = self._options.early_stop or 0
         self.early_stop = tolerated if tolerated > 0 else inf
+        if tolerated > 0 and self.mnt_mode == "off":
+            self.logger.warning("trainer.early_stop has no effect: trainer.monitor does not say what must improve.")
         self.not_improved_count = 0
         self.start_epoch = 1
         self._stopping = False  # this epoch is the last, whatever `epochs` says
@@ -103,6 +105,7 @@ class BaseTrainer:
             self._only_best = best and not self._is_due(epoch)
             if best or self._is_due(epoch):
                 self._save_checkpoint(epoch, save_best=best)
+            self._only_best = False
             if epoch == self.start_epoch:
                 self._check_first_epoch(log)
             if self._stopping:
@@ -207,18 +210,14 @@ class BaseTrainer:
             self.mnt_best = state.get("monitor_best", self.mnt_best)
             self.not_improved_count = state.get("not_improved_count", 0)
         self._resumed = state
-        self._train_epoch = self._restoring(self._train_epoch)  # type: ignore[method-assign, assignment]
+        self._train_epoch = self._restored_epoch  # type: ignore[method-assign]
         self.logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
 
-    def _restoring(self, train_epoch: Callable[[int], dict[str, Any]]) -> Callable[[int], dict[str, Any]]:
-        """The first epoch of a trainer whose own ``train`` does not restore what its ``__init__`` had yet to make."""
-
-        def first_epoch(epoch: int) -> dict[str, Any]:
-            del self._train_epoch  # the class's own from the next epoch on
-            self._restore_rest()
-            return train_epoch(epoch)
-
-        return first_epoch
+    def _restored_epoch(self, epoch: int) -> dict[str, Any]:
+        """Stands for the first epoch after resuming: a ``train`` of the project's own does not restore the rest."""
+        del self._train_epoch  # the class's own from here on
+        self._restore_rest()
+        return self._train_epoch(epoch)
 
     def _restore_rest(self) -> None:
         """Restores the parts, the data's order and, last, the random numbers."""

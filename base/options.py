@@ -62,8 +62,7 @@ class TrainerOptions:
             raise UserError(f"grad_clip_norm: {self.grad_clip_norm} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
-        if parse_monitor(self.monitor)[0] == "off" and (self.early_stop or 0) > 0:
-            raise UserError("early_stop: needs trainer.monitor to say what must improve, as in 'min val_loss'")
+        parse_monitor(self.monitor)
 
     def _at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)

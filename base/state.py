@@ -26,8 +26,9 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def parts_of(trainer: Any) -> dict[str, Any]:
     """What else has a state: schedulers, further optimizers and modules, ``update``; by attribute name."""
-    known = {id(module) for module in trainer.model.modules()} | {id(trainer.optimizer), id(trainer.criterion)}
-    return {name: part for name, part in vars(trainer).items() if isinstance(part, _KINDS) and id(part) not in known}
+    known = {id(module) for module in trainer.model.modules()} | {id(trainer.optimizer)}
+    parts = {name: part for name, part in vars(trainer).items() if isinstance(part, _KINDS) and id(part) not in known}
+    return {name: part for name, part in parts.items() if not isinstance(part, nn.Module) or part.state_dict()}
 
 
 def loader_of(trainer: Any) -> Any:
@@ -77,6 +78,8 @@ def restore_parts(trainer: Any, state: dict[str, Any], logger: logging.Logger) -
     loader = loader_of(trainer)
     if loader is not None and state["loader"] is not None:
         loader.load_state_dict(state["loader"])
+        if loader is trainer.data_loader:  # an epoch is a pass of its own, however the one before it ended
+            loader.set_epoch(state["loader"]["passes"])
 
 
 def _schedule(config: dict[str, Any]) -> tuple[Any, Any]:

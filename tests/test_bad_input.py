@@ -47,7 +47,6 @@ def program(tmp_path, monkeypatch, capsys):
         (
             [
                 "trainer.monitor=off",
-                "trainer.early_stop=0",
                 "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]",
             ],
             "the metric 'Accuracy' must give one number, not a tensor of shape (10,)",

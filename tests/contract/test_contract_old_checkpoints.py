@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import pickle
@@ -242,6 +243,17 @@ def test_import_base_is_enough(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "hidden.bias\n"
+
+
+@pytest.mark.parametrize("config", ["text", None, {}, {"trainer": {}}, {"optimizer": {}, "trainer": 5}], ids=str)
+def test_another_tools_checkpoint_is_no_crash(tmp_path: Path, config: Any) -> None:
+    """It has the template's keys by chance: it is resumed, or refused in one line."""
+    path = write_old(tmp_path, lambda state: state.update(config=config))
+    net = load_module("model/model.py").CloudNet(hidden=16)
+    values = json.loads((TEMPLATE_PROJECT / "config.json").read_text())
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, amsgrad=True)
+    with contextlib.suppress(UserError):
+        assert StillTrainer(net, None, [], optimizer, ConfigParser(values, resume=path)).start_epoch == 3
 
 
 # -- what somebody may have put into one ------------------------------------------------------------------------

@@ -374,6 +374,8 @@ def test_a_project_with_own_train_and_test_scripts(own_project: Project, straigh
     (run,) = (own_project.folder / "saved/Clouds").iterdir()
     assert_same(weights(run / "checkpoint-epoch3.pt"), weights(straight / "checkpoint-epoch3.pt"))
     assert json.loads((run / "config.json").read_text())["loss_args"]["smoothing"] == 0.0
+    assert "the script begins\n" in done.out, "get_logger is heard before there is a trainer, as in the template"
+    assert done.out.count("the script begins") == 1
     assert f"saved in {run.relative_to(own_project.folder)}" in done.out
     assert (run / "log" / "info.log").is_file()
     own_project.run("main.py", "-r", run / "checkpoint-epoch3.pt").check()
@@ -398,6 +400,7 @@ np.random.seed(123)
 
 
 def main(config):
+    config.get_logger('main').info('the script begins')
     loader = config.init_obj('data_loader', module_data)
     valid_loader = loader.split_validation()
     model = config.init_obj('arch', module_arch)
