@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from utils.util import ensure_dir, prepare_device, write_json
 
 from .checkpoint import duplicate, load_newest, load_weights, prune, save
 from .options import TrainerOptions
-from .state import loader_of, parts_of, restore_optimizer, restore_parts, unwrap
+from .state import loader_of, parts_of, restore_optimizer, restore_parts, section_of, unwrap
 from .stopping import is_better, parse_monitor, worst
 from .update import Update
 
@@ -206,7 +205,7 @@ class BaseTrainer:
         load_weights(unwrap(self.model), state["state_dict"], path)
         restore_optimizer(self.optimizer, state, self.config["optimizer"], self.logger, path)
         self.start_epoch = state["epoch"] + 1
-        if state["config"]["trainer"].get("monitor", "off") == self.monitor:
+        if section_of(state["config"], "trainer").get("monitor", "off") == self.monitor:
             self.mnt_best = state.get("monitor_best", self.mnt_best)
             self.not_improved_count = state.get("not_improved_count", 0)
         self._resumed = state

@@ -48,8 +48,8 @@ def restore_optimizer(
         now: the config's section of the optimizer.
         path: of the checkpoint, for the error.
     """
-    was = state["config"]["optimizer"]
-    if was["type"] != now["type"]:
+    was = section_of(state["config"], "optimizer")
+    if was.get("type", now["type"]) != now["type"]:
         logger.warning("The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"])
         return
     given = [dict(group) for group in optimizer.param_groups]
@@ -57,7 +57,7 @@ def restore_optimizer(
         optimizer.load_state_dict(state["optimizer"])
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
-    old, new = was.get("args") or {}, now.get("args") or {}
+    old, new = section_of(was, "args"), section_of(now, "args")
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     for group, values in zip(optimizer.param_groups, given, strict=True):
         group.update({key: values[key] for key in changed if key in values})
@@ -82,5 +82,15 @@ def restore_parts(trainer: Any, state: dict[str, Any], logger: logging.Logger) -
             loader.set_epoch(state["loader"]["passes"])
 
 
-def _schedule(config: dict[str, Any]) -> tuple[Any, Any]:
-    return config.get("lr_scheduler"), (config["optimizer"].get("args") or {}).get("lr")
+def section_of(config: Any, name: str) -> dict[str, Any]:
+    """A section of a checkpoint's config, whoever wrote it; empty when it has none."""
+    try:
+        section = config[name]
+    except (KeyError, TypeError):
+        return {}
+    return section if isinstance(section, dict) else {}
+
+
+def _schedule(config: Any) -> tuple[Any, Any]:
+    lr = section_of(section_of(config, "optimizer"), "args").get("lr")
+    return section_of(config, "lr_scheduler"), lr

@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime
@@ -163,6 +164,8 @@ class ConfigParser:
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """A logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
+        if not logging.getLogger().handlers:  # until a run sets up its logging
+            logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.INFO)
         logger = logging.getLogger(name)
         logger.setLevel({0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}[verbosity])
         return logger

@@ -39,6 +39,8 @@ def setup_logging(
         return
     root.setLevel(default_level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
+        for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+            root.removeHandler(handler)  # what ConfigParser.get_logger made do with
         root.addHandler(_Console())
     logging.captureWarnings(True)
     if save_dir is None:

@@ -254,7 +254,6 @@ def test_good_metrics_pass(metrics: Any) -> None:
             {"epochs": 1, "monitor": "lowest loss"},
             "trainer.monitor: 'lowest loss' must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'",
         ),
-        ({"epochs": 1, "early_stop": 3}, "trainer.early_stop: needs trainer.monitor to say what must improve"),
         ({"epochs": 1, "tensorboard": "yes"}, "trainer.tensorboard: wants bool, not 'yes'"),
         ({"epochs": 1, "keep_lst": 2}, "trainer.keep_lst: unknown key (did you mean 'keep_last'?)"),
         ({"epochs": 1, "len_epoch": "x"}, "trainer.len_epoch: wants int | None, not 'x'"),
