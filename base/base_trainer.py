@@ -228,9 +228,8 @@ class BaseTrainer:
             return
         self._metrics_file.drop_after(state["epoch"])
         restore_parts(self, state, self.logger)
-        steps = self.steps_done()
-        # A loop of the project's own counts its steps by batches, from 0.
-        self.writer.resume_at(steps + 1 if steps else state["epoch"] * (getattr(self, "len_epoch", None) or 0))
+        if self.steps_done():  # how a loop of the project's own counts its steps is not known
+            self.writer.resume_at(self.steps_done() + 1)
         set_random_state(state["random"])
 
 

@@ -167,7 +167,10 @@ class ConfigParser:
         if not logging.getLogger().handlers:  # until a run sets up its logging
             logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.INFO)
         logger = logging.getLogger(name)
-        logger.setLevel({0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}[verbosity])
+        levels = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+        if verbosity not in levels:
+            raise UserError(f"verbosity {verbosity!r} must be 0, 1 or 2")
+        logger.setLevel(levels[verbosity])
         return logger
 
     # -- making -------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class TensorboardWriter:
 
     def resume_at(self, step: int) -> None:
         """Hides what an interrupted run wrote at ``step`` or later, so that curves neither repeat nor fork."""
-        self._purge_step = step or None  # 0 is an unknown step
+        self._purge_step = step
 
     def _add(self, method: str, tag: str, data: Any, *args: Any, per_mode: bool = True, **kwargs: Any) -> None:
         tag = f"{tag}/{self.mode}" if per_mode and self.mode else tag
