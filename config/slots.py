@@ -169,7 +169,8 @@ def _misfit(found: Any, slot: Slot) -> str:
     kind = _kind(slot)
     if kind is None or not inspect.isclass(made) or not issubclass(made, kind):
         wanted = f"a {slot.kind}" if slot.kind else f"what {slot.folder}/ defines"
-        return f"({module}.{found.__qualname__}) does not fit: here stands {wanted}{' or a function' * slot.callback}"
+        wanted += f", or a function that {slot.homes[0].replace('.', '/')}.py defines" * slot.callback
+        return f"({module}.{found.__qualname__}) does not fit: here stands {wanted}"
     known = package in (slot.folder, "base", *trusted_packages()) or in_home
     return "" if known else f"lives in {module}, {_NOT_TRUSTED}"
 
