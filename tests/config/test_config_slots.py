@@ -253,9 +253,13 @@ def test_what_is_no_class_or_function_is_refused(name: str) -> None:
         ("lr_scheduler", "torch.optim.SGD", "here stands a torch.optim.lr_scheduler.LRScheduler"),
         ("arch", "torch.optim.SGD", "here stands a torch.nn.Module"),
         ("data_loader", "torch.utils.data.TensorDataset", "here stands a torch.utils.data.DataLoader"),
-        ("metrics", "sklearn.metrics.f1_score", "here stands a torchmetrics.Metric or a function"),
-        ("metrics", "torch.nn.Linear", "here stands a torchmetrics.Metric or a function"),
-        ("loss", "torch.optim.SGD", "here stands a torch.nn.Module or a function"),
+        (
+            "metrics",
+            "sklearn.metrics.f1_score",
+            "here stands a torchmetrics.Metric, or a function that model/metric.py defines",
+        ),
+        ("metrics", "torch.nn.Linear", "here stands a torchmetrics.Metric, or a function that model/metric.py defines"),
+        ("loss", "torch.optim.SGD", "here stands a torch.nn.Module, or a function that model/loss.py defines"),
         ("trainer", "torch.nn.Linear", "here stands a base.BaseTrainer"),
     ],
 )
