@@ -21,6 +21,8 @@ from utils.util import inf_loop
 
 __all__ = ["Trainer"]
 
+WRITE_BATCHES = 50  # how often the numbers of a single step are written: it costs as much as a small step does
+
 
 class Trainer(BaseTrainer):
     """Trains a model on (input, target) batches.
@@ -73,7 +75,7 @@ class Trainer(BaseTrainer):
             self.update.backward(loss, self.len_epoch and self.len_epoch - place)
             self.train_metrics.measure(loss, output, target, batch_len(batch))
             self.update.step()
-            if place % self.log_step == 0:
+            if place % WRITE_BATCHES == 0:
                 self.log_train(loss)
         self.update.flush()
         log = self.train_metrics.result()

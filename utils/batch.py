@@ -14,7 +14,9 @@ TARGET_KEYS = ("target", "targets", "label", "labels")
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """Moves every tensor in ``batch`` to ``device``; containers keep their type, other values stay."""
-    if isinstance(batch, torch.Tensor) or hasattr(batch, "to"):
+    if isinstance(batch, torch.Tensor):
+        return batch if batch.device == device else batch.to(device, non_blocking=True)
+    if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
         moved = {key: to_device(value, device) for key, value in batch.items()}

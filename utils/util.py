@@ -81,6 +81,9 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     return device, list(range(used))
 
 
+PENDING = 1000  # tensors that a mean keeps before it adds them up
+
+
 def one_number(name: str, value: Any) -> Any:
     """``value`` if it is one number: a Python or NumPy one, or a tensor of one element, which stays on its device.
 
@@ -103,8 +106,8 @@ def one_number(name: str, value: Any) -> Any:
 class MetricTracker:
     """Sample-weighted means of named numbers: sum, count, divide at the end.
 
-    A value may be a tensor on any device; it is added there, and fetched when a mean is asked for, so that
-    following a number costs no synchronisation.
+    A value may be a tensor on any device; it is fetched when a mean is asked for, so that following a number costs no
+    synchronisation.
 
     Args:
         keys: the names that will be followed; others may be added by ``update``.
@@ -113,13 +116,15 @@ class MetricTracker:
 
     def __init__(self, *keys: str, writer: Any = None) -> None:
         self.writer = writer
-        self._totals: dict[str, Any] = dict.fromkeys(keys, 0.0)
+        self._totals: dict[str, float] = dict.fromkeys(keys, 0.0)
         self._counts: dict[str, int] = dict.fromkeys(keys, 0)
+        self._pending: dict[str, list[tuple[Any, int]]] = {}  # tensors that were not fetched from their device yet
 
     def reset(self) -> None:
         """Forgets all values; the names stay."""
         self._totals = dict.fromkeys(self._totals, 0.0)
         self._counts = dict.fromkeys(self._counts, 0)
+        self._pending.clear()
 
     def update(self, key: str, value: Any, n: int = 1) -> None:
         """Adds ``value``, a mean over ``n`` samples (a float, int, NumPy number or 0-d tensor)."""
@@ -130,10 +135,24 @@ class MetricTracker:
     def add(self, key: str, value: Any, n: int = 1) -> None:
         """``update`` without the writer: what a loop calls at every step."""
         value = one_number(key, value)
-        if hasattr(value, "detach"):  # summed in double precision, which every device but Apple's has
-            value = value.detach().float() if value.device.type == "mps" else value.detach().double()
-        self._totals[key] = self._totals.get(key, 0.0) + value * n
         self._counts[key] = self._counts.get(key, 0) + n
+        total = self._totals.setdefault(key, 0.0)
+        if not hasattr(value, "detach"):
+            self._totals[key] = total + value * n
+            return
+        pending = self._pending.setdefault(key, [])
+        pending.append((value.detach().clone(), n))  # a view would keep all that it is a part of
+        if len(pending) == PENDING:
+            self._fetch(key)
+
+    def _fetch(self, key: str) -> None:
+        """Sums the waiting tensors in double precision: half precision would lose them in a long sum."""
+        import torch
+
+        pending = self._pending.pop(key, [])
+        if pending:
+            values = torch.stack([value for value, _ in pending]).cpu().double()
+            self._totals[key] += float(values @ torch.tensor([n for _, n in pending], dtype=torch.float64))
 
     @property
     def n_samples(self) -> int:
@@ -142,6 +161,7 @@ class MetricTracker:
 
     def avg(self, key: str) -> float:
         """The mean of ``key`` so far; 0.0 when nothing was added."""
+        self._fetch(key)
         count = self._counts[key]
         return float(self._totals[key]) / count if count else 0.0
 

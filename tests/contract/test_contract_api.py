@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler, get_worker_info
 
+import utils.util
 from base import BaseDataLoader, BaseModel, BaseTrainer
 from config import ConfigParser, CustomArgs
 from logger import TensorboardWriter, setup_logging
@@ -564,7 +565,7 @@ def test_prepare_device() -> None:
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="for a machine without accelerator")
 def test_prepare_device_without_accelerator(capsys: pytest.CaptureFixture[str]) -> None:
-    prepare_device.cache_clear() if hasattr(prepare_device, "cache_clear") else None
+    utils.util._tell_devices.cache_clear()
     assert prepare_device(1) == (CPU, [])
     assert prepare_device(4) == (CPU, [])
     assert "4" in capsys.readouterr().out
