@@ -15,8 +15,8 @@ from utils.runs import find_checkpoint
 
 def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
     config.check()
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"--output {output}: there is no folder {output.parent}")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise UserError(f"--output {output}: must be a file in a folder that is there")
 
     from base.checkpoint import load, load_weights, weights_of
     from base.evaluate import evaluate
@@ -43,6 +43,8 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
 
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
     metrics = MetricSet(config.build_metrics(), device=device)
+    for key in config.unread_keys():
+        logger.warning("Nothing has read the config's key '%s'.", key)
     batches = progress(data_loader, None, "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     result = own_evaluate(model, batches, criterion, metrics, device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,9 +12,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from utils.errors import UserError
-from utils.seed import mix
+from utils.seed import mix, seeded
 
-from .sampler import EpochBatches, EpochSampler, SeededDataset, ShowDataset, labels_of, split_indices
+from .sampler import EpochBatches, EpochSampler, SeededDataset, ShowDataset, as_it_is, labels_of, split_indices
 
 
 class BaseDataLoader(DataLoader[Any]):
@@ -68,6 +70,7 @@ class BaseDataLoader(DataLoader[Any]):
         if isinstance(dataset, IterableDataset):
             if validation_split:
                 raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
+            options["persistent_workers"] = False  # their random numbers would run on from pass to pass
             super().__init__(dataset, batch_size=batch_size, **options)
             self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
             self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
@@ -92,7 +95,8 @@ class BaseDataLoader(DataLoader[Any]):
             raise UserError(f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples")
         super().__init__(dataset, **own, **options)
         options["worker_init_fn"] = ShowDataset(dataset, options.get("worker_init_fn"))
-        self._engine = DataLoader(SeededDataset(dataset), batch_sampler=self._batches, **options)
+        whole = SeededDataset(dataset, options.pop("collate_fn") or default_collate)
+        self._engine = DataLoader(whole, batch_sampler=self._batches, collate_fn=as_it_is, **options)
 
     def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
         """The training part's indices; keeps the validation part's sampler."""
@@ -118,8 +122,9 @@ class BaseDataLoader(DataLoader[Any]):
     def _start(self, number: int, skip: int) -> Any:
         if self._batches is None:
             batches = iter(self._engine)
-            for _ in range(skip):
-                next(batches, None)
+            with seeded(self.seed):  # what is read to be skipped draws from nobody's random numbers
+                for _ in range(skip):
+                    next(batches, None)
             return batches
         self._batches.epoch, self._batches.start = number, skip
         return self._engine
@@ -149,6 +154,9 @@ class BaseDataLoader(DataLoader[Any]):
         dataset = self.init_kwargs["dataset"]
         if self.eval_transform is not None:
             dataset = with_transform(dataset, self.eval_transform)
+        elif re.search("Random|Aug|Jitter", repr(getattr(dataset, "transform", None))):
+            message = "The validation part is augmented like the training part: give an eval_transform."
+            logging.getLogger("data_loader").warning(message)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
         return BaseDataLoader(sampler=self.valid_sampler, **options)
 
@@ -163,8 +171,8 @@ def with_transform(dataset: Any, transform: Any) -> Any:
         raise UserError(f"eval_transform: {type(dataset).__name__} has no `transform` attribute to replace")
     changed = copy.copy(dataset)
     changed.transform = transform
-    if hasattr(changed, "transforms"):  # torchvision keeps a second, combined one
-        from torchvision.datasets.vision import StandardTransform
+    if hasattr(changed, "transforms") and hasattr(changed, "target_transform"):
+        from torchvision.datasets.vision import StandardTransform  # torchvision keeps a second, combined one
 
         changed.transforms = StandardTransform(transform, changed.target_transform)
     return changed

@@ -14,7 +14,7 @@ from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
 from logger.visualization import TensorboardWriter
-from utils.errors import UserError, nearest
+from utils.errors import UserError, nearest, one_line
 from utils.runs import BEST
 from utils.seed import random_state, set_random_state
 from utils.util import ensure_dir, prepare_device, write_json
@@ -76,6 +76,8 @@ class BaseTrainer:
             write_json(config.plain(), self.checkpoint_dir / "config.json")
         self.writer = TensorboardWriter(config.log_dir, self.logger, self._options.tensorboard)
         self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl")
+        if config.resume is None:
+            self._metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
@@ -97,14 +99,13 @@ class BaseTrainer:
             log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
             best = self._is_best(log)
             self._stopping = self._stopping or self.not_improved_count > self.early_stop
-            self.logger.info(epoch_line(log, self.epochs, time.perf_counter() - start, best))
-            self._metrics_file.write(
-                log | {"step": self.steps_done(), "seconds": round(time.perf_counter() - start, 3)}
-            )
+            seconds = time.perf_counter() - start
+            self._metrics_file.write(log | {"step": self.steps_done(), "seconds": round(seconds, 3)})
             self._only_best = best and not self._is_due(epoch)
             if best or self._is_due(epoch):
                 self._save_checkpoint(epoch, save_best=best)
             self._only_best = False
+            self.logger.info(epoch_line(log, self.epochs, seconds, best))
             if epoch == self.start_epoch:
                 self._check_first_epoch(log)
             if self._stopping:
@@ -172,7 +173,7 @@ class BaseTrainer:
             save(state, path)
             if save_best:
                 duplicate(path, best)
-        prune(self.checkpoint_dir, self._options.keep_last)
+        prune(self.checkpoint_dir, self._options.keep_last, newest=epoch)
 
     def _state(self, epoch: int) -> dict[str, Any]:
         """All that the next epoch depends on, as tensors and plain values."""
@@ -199,16 +200,17 @@ class BaseTrainer:
             UserError: the checkpoint is missing, damaged, or of another architecture.
         """
         state, path = load_newest(Path(resume_path), self.logger)
-        missing = [key for key in ("state_dict", "epoch", "optimizer", "config") if key not in state]
-        if missing:
-            raise UserError(f"{path}: is no checkpoint to resume from: it has no {', '.join(missing)}")
+        kinds = {"state_dict": dict, "epoch": int, "optimizer": dict, "config": object}
+        wrong = [key for key, kind in kinds.items() if not isinstance(state.get(key), kind)]
+        if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
+            raise UserError(f"{path}: is no checkpoint to resume from: {', '.join(wrong) or 'its format'} does not fit")
         load_weights(unwrap(self.model), state["state_dict"], path)
-        restore_optimizer(self.optimizer, state, self.config["optimizer"], self.logger, path)
+        restore_optimizer(self.optimizer, state, self.config.plain(), self.logger, path)
         self.start_epoch = state["epoch"] + 1
         if section_of(state["config"], "trainer").get("monitor", "off") == self.monitor:
             self.mnt_best = state.get("monitor_best", self.mnt_best)
             self.not_improved_count = state.get("not_improved_count", 0)
-        self._resumed = state
+        self._resumed, self._resumed_path = state, path
         self._train_epoch = self._restored_epoch  # type: ignore[method-assign]
         self.logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
 
@@ -227,10 +229,17 @@ class BaseTrainer:
             self.logger.warning("This checkpoint of pytorch-template holds no scheduler, patience or random state.")
             return
         self._metrics_file.drop_after(state["epoch"])
-        restore_parts(self, state, self.logger)
+        is_best = self.mnt_mode != "off" and self.not_improved_count == 0 and self.mnt_best != worst(self.mnt_mode)
+        if is_best and self._resumed_path.parent == self.checkpoint_dir and self._resumed_path.name != BEST:
+            duplicate(self._resumed_path, self.checkpoint_dir / BEST)  # a kill may have come between the two
+        try:
+            restore_parts(self, state, self.logger)
+            if state["config"].get("seed") == self.config.plain().get("seed"):
+                set_random_state(state["random"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(f"{self._resumed_path}: its state does not fit this trainer: {one_line(error)}") from error
         if self.steps_done():  # how a loop of the project's own counts its steps is not known
             self.writer.resume_at(self.steps_done() + 1)
-        set_random_state(state["random"])
 
 
 def _number(value: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 
 from utils.errors import UserError, one_line
 from utils.files import sync_folder, temporary_of, written_whole
-from utils.runs import checkpoints
+from utils.runs import checkpoint_number, checkpoints
 
 # Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
 _ZIP = b"PK\x03\x04"
@@ -147,16 +147,18 @@ def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Pat
         raise
 
 
-def prune(folder: Path, keep_last: int | None) -> None:
-    """Deletes all but the newest ``keep_last`` checkpoints (None keeps all), and what a killed save left behind.
+def prune(folder: Path, keep_last: int | None, newest: int) -> None:
+    """Deletes all but the ``keep_last`` newest checkpoints (None keeps all), and what a killed save left behind.
 
+    Those past ``newest``, the one just written, go too: the run went back to before them, and is another one now.
     The best is another file, and stays.
     """
     for litter in folder.glob(".*.tmp"):
         litter.unlink(missing_ok=True)
-    if keep_last is not None:
-        for path in checkpoints(folder)[keep_last:]:
-            path.unlink(missing_ok=True)
+    numbered = [(checkpoint_number(path), path) for path in checkpoints(folder)]
+    past = [path for number, path in numbered if number > newest]
+    for path in past + [path for number, path in numbered if number <= newest][keep_last:] * (keep_last is not None):
+        path.unlink(missing_ok=True)
 
 
 def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: object) -> None:
@@ -166,13 +168,16 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
         UserError: it belongs to another architecture; names what is missing, unused or of another shape.
     """
     own = model.state_dict()
+    if not isinstance(state_dict, dict):
+        raise UserError(f"{source}: its state_dict is a {type(state_dict).__name__}")
     if state_dict and all(name.startswith("module.") for name in state_dict) and not set(state_dict) & set(own):
         state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
     missing, unused = sorted(set(own) - set(state_dict)), sorted(set(state_dict) - set(own))
     shapes = [
         f"{name} is {tuple(state_dict[name].shape)} there, {tuple(own[name].shape)} here"
         for name in own
-        if isinstance(own[name], torch.Tensor) and name in state_dict and own[name].shape != state_dict[name].shape
+        if isinstance(own[name], torch.Tensor)
+        and getattr(state_dict.get(name), "shape", None) not in (None, own[name].shape)
     ]
     problems = [
         f"{what} {len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

@@ -50,7 +50,7 @@ def evaluate(
         with autocast():
             output, target = forward(model, batch)
             loss = criterion(output, target)
-        metrics.measure(loss, output, target, batch_len(batch))
+        metrics.measure(loss, output, target, batch_len(target, output, batch))
         seen += 1
     if seen == 0:
         raise UserError("there was nothing to evaluate: the loader gave no batch")

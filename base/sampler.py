@@ -88,13 +88,13 @@ class EpochBatches(Sampler[Indices]):
 
 
 class SeededDataset(Dataset[Any]):
-    """A dataset that fetches a whole batch under the batch's own random numbers.
+    """A dataset that fetches and collates a whole batch under the batch's own random numbers.
 
     Augmentation is thus the same in any worker, in any number of them, and after any resume.
     """
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Any, collate_fn: Any) -> None:
+        self.dataset, self.collate_fn = dataset, collate_fn
         self.fetch = getattr(dataset, "__getitems__", None)
 
     def __getitem__(self, index: int) -> Any:
@@ -102,7 +102,13 @@ class SeededDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Indices) -> Any:
         with seeded(indices.seed):
-            return self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
+            samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
+            return self.collate_fn(samples)  # here, as it may draw random numbers too (mixup)
+
+
+def as_it_is(batch: Any) -> Any:
+    """Collates what is collated already."""
+    return batch
 
 
 class ShowDataset:

@@ -39,16 +39,17 @@ def loader_of(trainer: Any) -> Any:
 
 
 def restore_optimizer(
-    optimizer: Optimizer, state: dict[str, Any], now: dict[str, Any], logger: logging.Logger, path: Path
+    optimizer: Optimizer, state: dict[str, Any], config: dict[str, Any], logger: logging.Logger, path: Path
 ) -> None:
     """Restores the optimizer if its type is the same; arguments that the config changed since then win.
 
     Args:
         state: the checkpoint's.
-        now: the config's section of the optimizer.
+        config: the config now.
         path: of the checkpoint, for the error.
     """
-    was = section_of(state["config"], "optimizer")
+    was, now = section_of(state["config"], "optimizer"), section_of(config, "optimizer")
+    anew = _schedule(state["config"]) != _schedule(config)
     if was.get("type", now["type"]) != now["type"]:
         logger.warning("The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"])
         return
@@ -60,9 +61,9 @@ def restore_optimizer(
     old, new = section_of(was, "args"), section_of(now, "args")
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     for group, values in zip(optimizer.param_groups, given, strict=True):
-        group.update({key: values[key] for key in changed if key in values})
-        if "lr" in changed:
-            group["initial_lr"] = group["lr"]
+        # A schedule that starts anew does so from the rates that it prepared.
+        keys = [key for key in values if key != "params"] if anew else changed
+        group.update({key: values[key] for key in keys if key in values})
     if changed:
         logger.warning("Changed since the checkpoint, and in force now: optimizer %s.", ", ".join(changed))
 
@@ -70,14 +71,18 @@ def restore_optimizer(
 def restore_parts(trainer: Any, state: dict[str, Any], logger: logging.Logger) -> None:
     """Restores the parts and the loader's position; a schedule whose section or learning rate changed starts anew."""
     parts, was, now = parts_of(trainer), state["config"], trainer.config.plain()
-    if _schedule(was) != _schedule(now) and parts.pop("lr_scheduler", None) is not None:
-        logger.warning("The schedule or its learning rate changed since the checkpoint: it starts anew.")
+    if _schedule(was) != _schedule(now):
+        parts.pop("lr_scheduler", None)
+        logger.warning("lr_scheduler or its learning rate changed since the checkpoint: the schedule starts anew.")
     for name, part in parts.items():
         if name in state["parts"]:
             part.load_state_dict(state["parts"][name])
     loader = loader_of(trainer)
     if loader is not None and state["loader"] is not None:
-        loader.load_state_dict(state["loader"])
+        seed = {} if was.get("seed") == now.get("seed") else {"seed": loader.seed}
+        if seed:
+            logger.warning("seed changed since the checkpoint: the order of samples and random numbers are new.")
+        loader.load_state_dict(state["loader"] | seed)
         if loader is trainer.data_loader:  # an epoch is a pass of its own, however the one before it ended
             loader.set_epoch(state["loader"]["passes"])
 
@@ -92,5 +97,5 @@ def section_of(config: Any, name: str) -> dict[str, Any]:
 
 
 def _schedule(config: Any) -> tuple[Any, Any]:
-    lr = section_of(section_of(config, "optimizer"), "args").get("lr")
-    return section_of(config, "lr_scheduler"), lr
+    optimizer = section_of(config, "optimizer")
+    return section_of(config, "lr_scheduler"), (optimizer.get("type"), section_of(optimizer, "args").get("lr"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from .options import TrainerOptions
@@ -45,6 +45,10 @@ class Update:
         lr_scheduler: Any = None,
     ) -> None:
         self.model, self.optimizer, self.options, self.device = model, optimizer, options, device
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise UserError(
+                "optimizer.type: LBFGS evaluates the loss several times a step, which this loop does not do"
+            )
         self.schedule = Schedule(lr_scheduler, optimizer, options.warmup_steps, options.lr_scheduler_interval)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self.ema = averaged(model, options.ema_decay) if options.ema_decay is not None else None
@@ -149,6 +153,7 @@ class Schedule:
         self, lr_scheduler: Any, optimizer: torch.optim.Optimizer, warmup_steps: int, interval: str | None
     ) -> None:
         self.lr_scheduler, self.optimizer, self.warmup_steps = lr_scheduler, optimizer, warmup_steps
+        self.factor = 1.0  # of the warm-up, at the last step
         name = type(lr_scheduler).__name__
         self.on_plateau = name == "ReduceLROnPlateau"
         self.interval = interval or ("step" if name in _PER_STEP else "epoch")
@@ -157,28 +162,36 @@ class Schedule:
 
     @contextlib.contextmanager
     def warm_up(self, step: int) -> Iterator[None]:
+        self.factor = 1.0
         if step >= self.warmup_steps:
             yield
             return
+        self.factor = (step + 1) / self.warmup_steps
         rates = [group["lr"] for group in self.optimizer.param_groups]
         for group in self.optimizer.param_groups:
-            group["lr"] = group["lr"] * ((step + 1) / self.warmup_steps)
+            group["lr"] = group["lr"] * self.factor
         yield
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 
     def after_step(self) -> None:
         if self.lr_scheduler is not None and self.interval == "step":
-            self.lr_scheduler.step()
+            self._move()
+
+    def _move(self, *args: float) -> None:
+        try:
+            self.lr_scheduler.step(*args)
+        except ValueError as error:  # OneCycleLR past its total_steps
+            raise UserError(f"lr_scheduler: {type(self.lr_scheduler).__name__}: {one_line(error)}") from None
 
     def after_epoch(self, log: dict[str, float], metric: str) -> None:
         """Moves an epoch-wise schedule; one on a plateau looks at ``log[metric]``. Raises UserError."""
         if self.lr_scheduler is None or self.interval != "epoch":
             return
         if not self.on_plateau:
-            self.lr_scheduler.step()
+            self._move()
         elif metric in log:
-            self.lr_scheduler.step(log[metric])
+            self._move(log[metric])
         else:
             raise UserError(
                 "lr_scheduler: ReduceLROnPlateau follows trainer.monitor, "

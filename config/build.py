@@ -49,6 +49,8 @@ def accepts(annotation: Any, value: Any) -> bool:
         return True
     if isinstance(value, list):
         items = [choice for choice in choices if choice is not Ellipsis]
+        if kind is tuple and items == list(choices) and items and len(items) != len(value):
+            return False
         fits = issubclass(list, kind) or kind in (tuple, set, frozenset) or kind.__module__ not in _PLAIN
         return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
     if isinstance(value, dict):
@@ -83,8 +85,10 @@ def convert(annotation: Any, value: Any) -> Any:
         kinds = kinds if by_place else kinds[:1] * len(value)
         return [convert(kind, item) for kind, item in zip(kinds, value, strict=True)] if kinds else value
     kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
-    if not isinstance(value, str) or str in kinds:
+    if not isinstance(value, str):
         return value
+    if str in kinds:  # text is fine, but for an enum's own names
+        kinds = [kind for kind in kinds if issubclass(kind, enum.Enum)]
     found = [_named(kind, value) for kind in kinds]
     return next((item for item in found if item is not None), value)
 
@@ -166,7 +170,7 @@ class Checker:
         if not accepts(annotation, value):
             raw = self.tree.raw.get(keys)
             text = raw if raw is None or "${" not in raw else str(value)
-            if text is not None and accepts(annotation, text):
+            if text is not None and value is not None and accepts(annotation, text):
                 holder[name] = text
                 return
             self.fail(keys, f"wants {readable(annotation)}, not {value!r}")
@@ -237,7 +241,9 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
         raise
     except UserError as error:
         raise tree.error(keys, str(error)) from None
-    except (TypeError, ValueError, RuntimeError, OSError) as error:
+    except (TypeError, ValueError, RuntimeError, OSError, LookupError, AttributeError) as error:
+        if _own_place(error) and not isinstance(error, TypeError | ValueError | RuntimeError | OSError):
+            raise  # a fault in the project's code: its traceback helps
         raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{_own_place(error)}") from error
 
 

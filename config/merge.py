@@ -136,8 +136,13 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     return path
 
 
-def interpolate(tree: Tree) -> None:
-    """Replaces every ``${key.path}`` by the value of that key; a string that is only that takes any type."""
+def interpolate(tree: Tree) -> set[str]:
+    """Replaces every ``${key.path}`` by the value of that key; a string that is only that takes any type.
+
+    Returns:
+        The top-level keys that were used so.
+    """
+    used: set[str] = set()
     found: list[Finding] = []
     values = 0
 
@@ -150,6 +155,7 @@ def interpolate(tree: Tree) -> None:
             key, node = error.args
             near = nearest(key, node) if isinstance(node, dict) else ""
             raise tree.error(keys, f"${{{path}}}: the config has no such key{near}") from None
+        used.add(path.partition(".")[0])
         return walk(value, keys, (*above, path))
 
     def walk(node: Any, keys: Keys, above: tuple[str, ...] = ()) -> Any:
@@ -179,3 +185,4 @@ def interpolate(tree: Tree) -> None:
     if found:
         raise ConfigError(found)
     tree.data = data
+    return used

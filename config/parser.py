@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import logging
-import os
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -17,13 +15,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from utils.errors import UserError, nearest
-from utils.runs import find_checkpoint
 
 from . import preflight
 from .build import build, call, is_comment
-from .merge import apply_override, find_config, interpolate, load_tree, set_value
+from .command_line import read_command_line
+from .merge import interpolate, set_value
 from .slots import SLOTS, Signature, resolve
-from .source import Keys, Mark, Tree
+from .source import Mark, Tree
 
 DEFAULT_SEED = 123  # pytorch-template's
 
@@ -90,10 +88,10 @@ class ConfigParser:
         for target, value in (modification or {}).items():
             if value is not None:
                 set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
-        interpolate(self.tree)
+        used = interpolate(self.tree)
         self.tree.data = Section(self.tree.data)
         self.resume = Path(resume) if resume is not None else None
-        self.read_keys: set[str] = set()
+        self.read_keys: set[str] = used
         in_place = self.resume is not None and run_id is None
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
@@ -159,8 +157,14 @@ class ConfigParser:
         preflight.check(self.tree)
 
     def unread_keys(self) -> list[str]:
-        """The project's own top-level keys that nothing has read yet."""
-        return [key for key in self.config if key not in self.read_keys | set(preflight.KNOWN) and key[:2] != "__"]
+        """The project's own top-level keys that nothing has read yet; of a resumed run those just overridden.
+
+        Its config is saved with every ``${…}`` replaced: overriding what they named has no effect any more.
+        """
+        known = self.read_keys | set(preflight.KNOWN)
+        overridden = {str(keys[0]) for keys in self.tree.raw}
+        keys = self.config if self.resume is None else overridden & set(self.config)
+        return [key for key in keys if key not in known and key[:2] != "__"]
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """A logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
@@ -245,56 +249,5 @@ class ConfigParser:
                 gets ``--run-id`` and any number of ``KEY=VALUE``.
             options: ``CustomArgs(flags, type, target)``, more ways to set one value.
         """
-        options = list(options)
-        if isinstance(args, argparse.ArgumentParser):
-            for option in options:
-                args.add_argument(*option.flags, default=None, type=option.type, help=f"sets {option.target}")
-            args.add_argument("--run-id", default=None, help="names the run's folder (default: the time)")
-            args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. trainer.epochs=2")
-            args = args.parse_intermixed_args()
-        resume = find_checkpoint(args.resume) if args.resume else None
-        tree = _load(args.config, resume)
-        for option in options:
-            value = getattr(args, _dest(option.flags), None)
-            if value is not None:
-                keys: Keys = tuple(option.target.split(";"))
-                set_value(tree, keys, value, Mark(f"{option.flags[0]} {value}"))
-        for override in getattr(args, "overrides", []):
-            apply_override(tree, override)
-        if args.device is not None:
-            _choose_device(tree, args.device)
-        run_id = getattr(args, "run_id", None)
-        return cls(tree, resume, run_id=preflight.check_name(run_id, "--run-id") if run_id else None)
-
-
-def _load(config: str | None, resume: Path | None) -> Tree:
-    """The config given; when resuming the run's own, whose sections a given one replaces (pytorch-template's rule)."""
-    if resume is None:
-        return load_tree(find_config(config or "config.json"))
-    beside = resume.parent / "config.json"
-    if not beside.is_file() and config is None:
-        raise UserError(f"{resume.parent} has no config.json beside the checkpoint; give one with -c")
-    tree = load_tree(beside) if beside.is_file() else Tree({})
-    if config is not None:
-        new = load_tree(find_config(config))
-        kept = {keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data}
-        tree = Tree(tree.data | new.data, kept | new.marks)
-    return tree
-
-
-def _choose_device(tree: Tree, device: str) -> None:
-    if device == "cpu":
-        count = 0
-    elif re.fullmatch(r"\d+(,\d+)*", device):
-        count = len(device.split(","))
-        os.environ["CUDA_VISIBLE_DEVICES"] = device  # read when torch first looks for devices
-    else:
-        raise UserError(f"-d {device}: must be cpu, an index as in 0, or several as in 0,1")
-    set_value(tree, ("n_gpu",), count, Mark(f"-d {device}"))
-
-
-def _dest(flags: Iterable[str]) -> str:
-    """The attribute that argparse stores these flags under: the first long one, else the first."""
-    flags = list(flags)
-    name = next((flag for flag in flags if flag.startswith("--")), flags[0])
-    return name.lstrip("-").replace("-", "_")
+        tree, resume, run_id = read_command_line(args, list(options))
+        return cls(tree, resume, run_id=run_id)

@@ -93,8 +93,8 @@ def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:
     for index, node in enumerate(metrics):
         checker.node(node, slot, ("metrics", index))
         name = metric_name(node)
-        if name in names or name == "loss":
-            checker.fail(("metrics", index), f"a second metric named '{name}'; give one another \"name\"")
+        if name in names or name in ("loss", "epoch", "step", "seconds"):
+            checker.fail(("metrics", index), f"the name '{name}' is taken; give this metric another \"name\"")
         names.append(name)
 
 

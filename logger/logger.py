@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ class _Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except (OSError, ValueError, AttributeError):  # nobody reads on (`| head`), or there is no console
+            logging.getLogger().removeHandler(self)
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (or Python fails at its exit)
 
 
 def setup_logging(
@@ -43,6 +48,7 @@ def setup_logging(
             root.removeHandler(handler)  # what ConfigParser.get_logger made do with
         root.addHandler(_Console())
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a full disk is told once, by the checkpoint
     if save_dir is None:
         return
     path = Path(save_dir).resolve() / "info.log"
@@ -51,7 +57,7 @@ def setup_logging(
         return
     close_files()
     ensure_dir(path.parent)
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     root.addHandler(handler)
 

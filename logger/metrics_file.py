@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from utils.errors import UserError
 from utils.files import written_whole
 
 
@@ -22,8 +23,11 @@ class MetricsFile:
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in values.items()
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite, default=str) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(finite, default=str) + "\n")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def drop_after(self, epoch: int) -> None:
         """Takes away the lines past ``epoch``, and one that a crash cut short: the run will write them again."""

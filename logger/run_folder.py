@@ -9,10 +9,10 @@ import shutil
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from utils.errors import UserError, one_line
-from utils.files import written_whole
+from utils.files import lock, written_whole
 from utils.provenance import now, provenance
 from utils.runs import checkpoints
 from utils.util import ensure_dir, read_json
@@ -34,6 +34,7 @@ class RunFolder:
     def __init__(self, config: Any) -> None:
         self.config = config
         self.made = self.made_log = False
+        self._lock: IO[bytes] | None = None
         self._sessions: list[dict[str, Any]] = []
 
     @property
@@ -67,6 +68,7 @@ class RunFolder:
             break
         self.made_log = not self.config.log_dir.exists()
         ensure_dir(self.config.log_dir)
+        self._lock = lock(self.config.log_dir / ".lock")
 
     def describe(self) -> None:
         """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""
@@ -82,6 +84,8 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
+        if self._lock is not None:
+            self._lock.close()
         if self._sessions:
             outcome = "finished" if error is None else "interrupted" if interrupted else f"failed: {one_line(error)}"
             self._sessions[-1] |= {"end": now(), "outcome": outcome}

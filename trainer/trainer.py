@@ -53,6 +53,8 @@ class Trainer(BaseTrainer):
         len_epoch: int | None = None,
     ) -> None:
         super().__init__(model, criterion, metric_ftns, optimizer, config)
+        if len_epoch is not None and len_epoch < 1:
+            raise UserError(f"trainer.len_epoch: {len_epoch} must be at least 1")
         self.device = device
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = len_epoch if len_epoch is not None else _len(data_loader)
@@ -73,13 +75,15 @@ class Trainer(BaseTrainer):
             with self.update.autocast():
                 loss, output, target = self.train_step(batch)
             self.update.backward(loss, self.len_epoch and self.len_epoch - place)
-            self.train_metrics.measure(loss, output, target, batch_len(batch))
+            self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
             self.update.step()
             if place % WRITE_BATCHES == 0:
                 self.log_train(loss)
         self.update.flush()
         log = self.train_metrics.result()
         check_finite(log["loss"], self.update.steps)
+        for name in list(log)[1:]:
+            self.writer.add_scalar(name, log[name])
         if self.do_validation:
             log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
         self.update.schedule.after_epoch(log, self.mnt_metric)
@@ -151,7 +155,7 @@ class Trainer(BaseTrainer):
         self.writer.set_step(self.update.steps)
         self.writer.add_scalar("loss", value)
         for index, group in enumerate(self.optimizer.param_groups):
-            self.writer.add_scalar("lr" if index == 0 else f"lr_{index}", group["lr"])
+            self.writer.add_scalar("lr" if index == 0 else f"lr_{index}", group["lr"] * self.update.schedule.factor)
         if self.update.grad_norm is not None:
             self.writer.add_scalar("grad_norm", self.update.grad_norm)
 
@@ -168,6 +172,8 @@ class Trainer(BaseTrainer):
         if self.do_validation:
             ema = [f"val_ema_{name}" for name in names] if self.update.ema is not None else []
             names += [f"val_{name}" for name in names] + ema
+        if self.update.schedule.on_plateau and self.mnt_mode == "off":
+            raise UserError("lr_scheduler: ReduceLROnPlateau follows trainer.monitor, which is 'off'")
         own = {
             name for cls in type(self).__mro__ if issubclass(cls, Trainer) and cls is not Trainer for name in vars(cls)
         }

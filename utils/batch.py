@@ -28,12 +28,25 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def batch_len(batch: Any) -> int:
-    """The number of samples in ``batch``: the first dimension of the first tensor found in it."""
-    if isinstance(batch, torch.Tensor):
-        return batch.shape[0] if batch.ndim else 1
-    values = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
-    return next((size for size in map(batch_len, values) if size), 0)
+def batch_len(*values: Any) -> int:
+    """The number of samples, as the first of ``values`` that tells it does: target, output, batch; else 1.
+
+    A tensor has as many as its first dimension; so has a container of them where all agree. Otherwise a list is one of
+    samples, as in detection.
+    """
+    return next((size for size in map(_size, values) if size), 1)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.shape[0] if value.ndim else 1
+    if isinstance(value, Mapping):
+        return next((size for size in map(_size, value.values()) if size), 0)
+    if isinstance(value, list | tuple):
+        sizes = {_size(item) for item in value} - {0}
+        samples = len(sizes) > 1 or any(isinstance(item, Mapping) for item in value)
+        return len(value) if samples else next(iter(sizes), 0)
+    return 0
 
 
 def split_target(batch: Any) -> tuple[Any, Any]:

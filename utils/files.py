@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from .errors import UserError
+
 
 def temporary_of(path: Path) -> Path:
     """Where the new content of ``path`` is prepared: beside it, so that a rename is enough."""
@@ -39,3 +41,27 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def lock(path: Path) -> IO[bytes] | None:
+    """Holds ``path`` for this process until the file is closed, or the process ends in any way.
+
+    Returns:
+        The open file; None where the system has no such locks.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f"{path.parent.parent}: another process is training in this folder") from None
+    except OSError:  # a network disk without locks
+        pass
+    return file

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from datetime import datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parent.parent
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "scikit-learn")
 
 
@@ -20,7 +22,7 @@ def now() -> str:
 
 def _git(*args: str) -> str | None:
     try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

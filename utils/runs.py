@@ -14,8 +14,13 @@ _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)\.(?:pt|pth)")
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, the newest (by number) first; the best one is not among them."""
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    return sorted(filter(checkpoint_number, folder.iterdir()), key=checkpoint_number, reverse=True)
+
+
+def checkpoint_number(path: Path) -> int:
+    """The epoch or step in a checkpoint's name; 0 for another file."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:

@@ -468,3 +468,18 @@ def test_an_evaluation_transform_for_a_dataset_without_transforms_is_a_mistake()
     loader = BaseDataLoader(numbers(), 4, validation_split=2, eval_transform=eval_transform)
     with pytest.raises(UserError, match="eval_transform: TensorDataset has no `transform` attribute to replace"):
         loader.split_validation()
+
+
+def noisy_collate(samples: list[Any]) -> torch.Tensor:
+    return torch.stack([torch.as_tensor(sample, dtype=torch.float32) for sample in samples]) + torch.rand(1)
+
+
+def test_random_numbers_of_the_collate_function_do_not_depend_on_workers() -> None:
+    data = [torch.zeros(1) for _ in range(12)]
+    batches = []
+    for workers in (0, 2):
+        torch.manual_seed(3)
+        loader = BaseDataLoader(data, 4, num_workers=workers, collate_fn=noisy_collate)
+        list(loader)  # the second pass too: workers live on
+        batches.append([batch.tolist() for batch in loader])
+    assert batches[0] == batches[1]

@@ -160,7 +160,7 @@ class Noisy:
 
 
 def test_a_batch_is_fetched_under_its_own_random_numbers() -> None:
-    dataset = SeededDataset(Noisy())
+    dataset = SeededDataset(Noisy(), list)
     first = dataset.__getitems__(Indices([1, 2], 5))
     random.random(), np.random.rand(), torch.rand(3)
     assert dataset.__getitems__(Indices([1, 2], 5)) == first
@@ -171,7 +171,7 @@ def test_a_batch_is_fetched_under_its_own_random_numbers() -> None:
 
 def test_fetching_leaves_the_global_random_numbers() -> None:
     before = global_state()
-    SeededDataset(Noisy()).__getitems__(Indices([1], 5))
+    SeededDataset(Noisy(), list).__getitems__(Indices([1], 5))
     assert global_state() == before
 
 
@@ -180,7 +180,7 @@ def test_a_dataset_that_fetches_batches_is_asked_for_batches() -> None:
         def __getitems__(self, indices: list[int]) -> list[int]:
             return [10 * index for index in indices]
 
-    assert SeededDataset(Whole()).__getitems__(Indices([1, 2], 0)) == [10, 20]
+    assert SeededDataset(Whole(), list).__getitems__(Indices([1, 2], 0)) == [10, 20]
 
 
 # -- the split ------------------------------------------------------------------------------------------------------

@@ -167,3 +167,78 @@ def test_two_optimizers_are_both_saved_and_resumed(tmp_path):
     assert len(full["parts"]["optimizer_d"]["state"]) == 6
     assert len(full["optimizer"]["state"]) == 10
     assert isinstance(trainer.optimizer_d, torch.optim.Adam)
+
+
+def finished(tmp_path, epochs=4, **trainer):
+    """A finished run, and its config to change."""
+    config = small_config(tmp_path, epochs=epochs, **trainer)
+    config["lr_scheduler"] = {"type": "StepLR", "args": {"step_size": 1, "gamma": 0.1}}
+    run = make_trainer(config)
+    run.train()
+    return config, run.checkpoint_dir
+
+
+def test_going_back_drops_the_epochs_that_never_were(tmp_path):
+    config, folder = finished(tmp_path)
+    config["trainer"] |= {"epochs": 3, "keep_last": 1}
+    make_trainer(config, resume=folder / "checkpoint-epoch2.pt").train()
+    assert [path.name for path in folder.glob("checkpoint-*.pt")] == ["checkpoint-epoch3.pt"]
+
+
+def test_a_best_model_that_a_kill_prevented_is_written_on_resuming(tmp_path):
+    config, folder = finished(tmp_path, epochs=1, monitor="min val_loss")
+    (folder / "model_best.pt").unlink()
+    make_trainer(config, resume=folder / "checkpoint-epoch1.pt").train()
+    assert load(folder / "model_best.pt")["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "rate"),
+    [
+        ({"type": "StepLR", "args": {"step_size": 1, "gamma": 0.5}}, 0.005),
+        ({"type": "CosineAnnealingLR", "args": {"T_max": 10}}, 0.00976),
+        ({"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 50}}, None),
+        (None, 0.01),
+    ],
+    ids=["other gamma", "other type", "one that prepares the groups", "none"],
+)
+def test_a_changed_schedule_starts_from_the_undecayed_rate(tmp_path, scheduler, rate):
+    config, folder = finished(tmp_path, epochs=2)
+    config["lr_scheduler"] = scheduler
+    config["trainer"]["epochs"] = 3
+    resumed = make_trainer(config, resume=folder / "checkpoint-epoch2.pt")
+    resumed.train()
+    if rate is not None:
+        assert resumed.optimizer.param_groups[0]["lr"] == pytest.approx(rate, rel=1e-3)
+
+
+def test_a_changed_seed_gives_another_order_and_is_said(tmp_path, caplog):
+    config, folder = finished(tmp_path, epochs=1)
+    config["trainer"]["epochs"] = 2
+    same = make_trainer(config, resume=folder / "checkpoint-epoch1.pt")
+    same.train()
+    weights = {name: value.clone() for name, value in same.model.state_dict().items()}
+    config["seed"] = 7
+    other = make_trainer(config, resume=folder / "checkpoint-epoch1.pt")
+    other.train()
+    assert differences(weights, other.model.state_dict()) != []
+    assert "seed changed" in caplog.text
+
+
+def test_a_schedule_past_its_end_is_one_line(tmp_path):
+    config = small_config(tmp_path)
+    config["lr_scheduler"] = {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 5}}
+    with pytest.raises(UserError, match=r"lr_scheduler: OneCycleLR: Tried to step"):
+        make_trainer(config).train()
+
+
+@pytest.mark.parametrize("key", ["random", "loader", "parts"])
+def test_a_checkpoint_that_was_tampered_with_is_one_line(tmp_path, key):
+    config, folder = finished(tmp_path, epochs=1)
+    path = folder / "checkpoint-epoch1.pt"
+    state = load(path)
+    state[key] = {"update": {}} if key == "parts" else {"odd": 1}
+    torch.save(state, path)
+    config["trainer"]["epochs"] = 2
+    with pytest.raises(UserError, match="its state does not fit this trainer"):
+        make_trainer(config, resume=path).train()

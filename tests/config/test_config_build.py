@@ -362,7 +362,6 @@ def test_the_place_of_a_finding_is_its_own_line() -> None:
         ("arch.args.name=007", "007"),
         ("arch.args.name=1e3", "1e3"),
         ("arch.args.name=true", "true"),
-        ("arch.args.name=null", "null"),
         ("arch.args.name=[1, 2]", "[1, 2]"),
         ("arch.args.name=a: b", "a: b"),
         ("arch.args.limit=007", 7),

@@ -217,8 +217,11 @@ def test_a_metric_is_named_by_its_name_or_else_its_type(node: Any, name: str) ->
     [
         ("accuracy", "metrics: must be a list of names or {type, args}, not 'accuracy'"),
         (["acuracy"], "metrics.0.type: no 'acuracy' in model.metric, torchmetrics (did you mean 'accuracy'?)"),
-        (["accuracy", "accuracy"], "metrics.1: a second metric named 'accuracy'; give one another \"name\""),
-        ([{"type": "accuracy", "name": "loss"}], "metrics.0: a second metric named 'loss'; give one another \"name\""),
+        (["accuracy", "accuracy"], "metrics.1: the name 'accuracy' is taken; give this metric another \"name\""),
+        (
+            [{"type": "accuracy", "name": "loss"}],
+            "metrics.0: the name 'loss' is taken; give this metric another \"name\"",
+        ),
         ([{"type": "top_k_acc", "args": {"kk": 1}}], "metrics.0.args.kk: top_k_acc takes no 'kk' (did you mean 'k'?)"),
         ([5], 'metrics.0: must be {"type": NAME, "args": {…}} or a name'),
     ],

@@ -82,8 +82,10 @@ def test_the_batch_that_is_given_stays_as_it_is() -> None:
         ({"meta": {"deep": [tensor(4)]}}, 4),
         (["a", tensor(3)], 3),
         (torch.tensor(1.0), 1),
-        ([], 0),
-        ({"id": ["a"]}, 0),
+        ([], 1),
+        ({"id": ["a"]}, 1),
+        ([torch.ones(3, 4), torch.ones(2, 4)], 2),
+        ([{"boxes": torch.ones(5, 4)}, {"boxes": torch.ones(5, 4)}, {}], 3),
         ((torch.ones(0), tensor(2)), 2),
     ],
 )

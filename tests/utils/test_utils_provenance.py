@@ -35,7 +35,7 @@ def test_the_time_has_its_offset() -> None:
 
 
 def test_the_commit_and_whether_it_was_changed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("utils.provenance.ROOT", tmp_path)
     git(tmp_path, "init", "-q")
     (tmp_path / "a").touch()
     git(tmp_path, "add", "a")
@@ -48,7 +48,7 @@ def test_the_commit_and_whether_it_was_changed_are_told(tmp_path: Path, monkeypa
 
 
 def test_outside_of_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("utils.provenance.ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     facts = provenance()
     assert (facts["git_commit"], facts["git_dirty"]) == (None, None)

@@ -1,0 +1,52 @@
+"""Runs as processes: what a shell, another process or an old folder does to them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.helpers import ROOT, run
+
+QUICK = ("trainer.epochs=2", "trainer.tensorboard=false", "arch.args.width=4")
+
+
+def test_a_reader_of_the_output_that_goes_away_does_not_stop_a_run(tmp_path):
+    command = [sys.executable, "train.py", *QUICK, f"trainer.save_dir={tmp_path}", "--run-id", "x"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    assert (tmp_path / "digits" / "x" / "checkpoint-epoch2.pt").exists()
+
+
+def test_a_folder_takes_one_run_at_a_time(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from utils.files import lock\n"
+        f"held = lock(Path({str(tmp_path / 'digits' / 'x' / 'log' / '.lock')!r}))\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    (tmp_path / "digits" / "x" / "log").mkdir(parents=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "held\n"
+    done = run("train.py", *QUICK, f"trainer.save_dir={tmp_path}", "--run-id", "x")
+    other.communicate("")
+    assert done.returncode == 2
+    assert "another process is training in this folder" in done.stderr
+    assert run("train.py", *QUICK, f"trainer.save_dir={tmp_path}", "--run-id", "x").returncode == 0
+
+
+def test_keys_used_by_reference_are_used_and_useless_overrides_are_told(tmp_path):
+    config = tmp_path / "c.json"
+    config.write_text(json.dumps({"extends": str(ROOT / "config/config.json"), "bs": 128, "spare": 1}))
+    words = [*QUICK, "data_loader.args.batch_size=${bs}", f"trainer.save_dir={tmp_path}", "--run-id", "x"]
+    done = run("train.py", "-c", config, *words)
+    assert "the config's key 'spare'" in done.stdout
+    assert "'bs'" not in done.stdout
+    tested = run("test.py", "-r", tmp_path / "digits" / "x", "bs=9")
+    assert tested.returncode == 0
+    assert "the config's key 'bs'" in tested.stdout
+    assert "'spare'" not in tested.stdout
