@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -56,10 +57,11 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
 
 @cache  # once
 def _tell_devices(wanted: int, available: int) -> None:
+    logger = logging.getLogger("device")
     if wanted > max(available, 1):
-        print(f"Warning: {wanted} accelerators are asked for, and this machine has {available}.")
+        logger.warning("%d accelerators are asked for, and this machine has %d.", wanted, available)
     elif wanted and not available:
-        print("No accelerator here: running on the CPU.")
+        logger.info("No accelerator here: running on the CPU.")
 
 
 def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:

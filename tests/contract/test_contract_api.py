@@ -564,11 +564,11 @@ def test_prepare_device() -> None:
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="for a machine without accelerator")
-def test_prepare_device_without_accelerator(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_device_without_accelerator(caplog: pytest.LogCaptureFixture) -> None:
     utils.util._tell_devices.cache_clear()
     assert prepare_device(1) == (CPU, [])
     assert prepare_device(4) == (CPU, [])
-    assert "4" in capsys.readouterr().out
+    assert "4" in caplog.text
 
 
 def test_files(tmp_path: Path) -> None:

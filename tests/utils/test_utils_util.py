@@ -123,11 +123,12 @@ def test_no_gpu_means_the_cpu() -> None:
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator here")
 @pytest.mark.parametrize("n", [1, 4])
-def test_without_an_accelerator_the_cpu_is_used_and_it_is_said(n: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_an_accelerator_the_cpu_is_used_and_it_is_said(n: int, caplog: pytest.LogCaptureFixture) -> None:
     utils.util._tell_devices.cache_clear()
+    caplog.set_level("INFO")
     for _ in range(2):
         assert prepare_device(n) == (torch.device("cpu"), [])
-    assert len(capsys.readouterr().out.splitlines()) == 1  # once
+    assert len(caplog.records) == 1  # once
 
 
 def test_json_is_written_and_read_in_order(tmp_path: Path) -> None:
