@@ -9,8 +9,7 @@ from utils.main import run_main
 
 
 def main(config: ConfigParser) -> None:
-    # torch is imported from here on: --help and a mistyped config do not wait for it.
-    config.check()
+    config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
     import torch
 
     from logger.run_folder import RunFolder, summary
@@ -24,8 +23,9 @@ def main(config: ConfigParser) -> None:
         data_loader = config.build("data_loader")
         if config.get("valid_data_loader"):
             valid_data_loader = config.build("valid_data_loader")
-        else:
-            valid_data_loader = data_loader.split_validation()
+        else:  # torch's own DataLoader serves too, and knows no split
+            split_validation = getattr(data_loader, "split_validation", None)
+            valid_data_loader = split_validation() if split_validation else None
 
         model = config.build("arch")
         logger.info(model)
