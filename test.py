@@ -13,7 +13,7 @@ from utils.main import run_main
 from utils.runs import find_checkpoint
 
 
-def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
+def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
     config.check()
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise UserError(f"--output {output}: must be a file in a folder that is there")
@@ -34,10 +34,10 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
 
     data_loader, split = test_loader(config)
     model = config.build("arch")
-    weights, kind = weights_of(checkpoint, use_ema)
+    monitored = "val_ema_" in str(config["trainer"].get("monitor"))
+    weights, kind = weights_of(checkpoint, monitored if ema is None else ema)
     load_weights(model, weights, config.resume)
     device, _ = prepare_device(config.get("n_gpu", 1))
-    model = model.to(device)
     criterion = config.build("loss")
     criterion = criterion.to(device) if hasattr(criterion, "to") else criterion
 
@@ -47,7 +47,7 @@ def main(config: ConfigParser, output: Path | None, use_ema: bool) -> None:
         logger.warning("Nothing has read the config's key '%s'.", key)
     batches = progress(data_loader, None, "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
-    result = own_evaluate(model, batches, criterion, metrics, device)
+    result = own_evaluate(model.to(device), batches, criterion, metrics, device)
 
     for name, value in result.items():
         logger.info("  %-15s %.6g", name, value)
@@ -89,12 +89,12 @@ if __name__ == "__main__":
     args.add_argument("-c", "--config", default=None, help="config file, in place of the run's own")
     args.add_argument("-d", "--device", default=None, help="cpu, or the index of an accelerator")
     args.add_argument("-o", "--output", type=Path, default=None, help="write the result to this JSON file")
-    args.add_argument("--no-ema", action="store_true", help="test the plain weights of a run that has an EMA")
+    args.add_argument("--ema", action=argparse.BooleanOptionalAction, help="the EMA weights (default: if monitored)")
     args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. test_data_loader.args.batch_size=512")
 
     def run() -> None:
         options = args.parse_intermixed_args()
         options.resume = find_checkpoint(options.resume, best_first=True)
-        main(ConfigParser.from_args(options), options.output, not options.no_ema)
+        main(ConfigParser.from_args(options), options.output, options.ema)
 
     run_main(run)

@@ -24,8 +24,7 @@ def main(config: ConfigParser) -> None:
         if config.get("valid_data_loader"):
             valid_data_loader = config.build("valid_data_loader")
         else:  # torch's own DataLoader serves too, and knows no split
-            split_validation = getattr(data_loader, "split_validation", None)
-            valid_data_loader = split_validation() if split_validation else None
+            valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
 
         model = config.build("arch")
         logger.info(model)

@@ -16,7 +16,8 @@ from config.merge import load_tree
 from tests.helpers import ROOT, load, make_trainer
 from utils.errors import UserError
 
-CONFIGS = sorted(path for path in (ROOT / "config").iterdir() if path.suffix in (".json", ".yaml"))
+SHIPPED = ("breast_cancer_mlp.yaml", "cifar10_resnet20.yaml", "config.json", "digits_gan.yaml", "mnist_lenet.json")
+CONFIGS = [ROOT / "config" / name for name in SHIPPED]  # not those that a user has added
 
 
 @pytest.fixture
