@@ -84,8 +84,6 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
-        if self._lock is not None:
-            self._lock.close()
         if self._sessions:
             outcome = "finished" if error is None else "interrupted" if interrupted else f"failed: {one_line(error)}"
             self._sessions[-1] |= {"end": now(), "outcome": outcome}
@@ -98,6 +96,8 @@ class RunFolder:
             shutil.rmtree(self.config.log_dir, ignore_errors=True)
         elif interrupted and self._holds_weights():
             print(f"Go on with: {command_of_python()} train.py -r {self.save_dir}")
+        if self._lock is not None:
+            self._lock.close()
 
     def _holds_weights(self) -> bool:
         return any(path.suffix in (".pt", ".pth") for path in self.save_dir.rglob("*"))

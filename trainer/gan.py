@@ -53,6 +53,9 @@ class GanTrainer(Trainer):
         log = self.tracker.result()
         return log | ({f"val_{name}": value for name, value in self._valid_epoch(epoch).items()})
 
+    def _status(self) -> str:
+        return f"loss_g {self.tracker.avg('loss_g'):.4f}  loss_d {self.tracker.avg('loss_d'):.4f}"
+
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
         optimizer.zero_grad()
