@@ -54,8 +54,8 @@ def main(config: ConfigParser) -> None:
             lr_scheduler=lr_scheduler,
         )
         run.describe()
-        for key in config.unread_keys():
-            logger.warning("Nothing has read the config's key '%s'.", key)
+        if unread := config.unread_keys():
+            logger.warning("Nothing has read these keys of the config: %s", ", ".join(unread))
         trainer.train()
         metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
         logger.info(summary(config.save_dir, metric, best))

@@ -59,7 +59,7 @@ class BaseTrainer:
         self.mnt_best = worst(self.mnt_mode)
         tolerated = self._options.early_stop or 0
         self.early_stop = tolerated if tolerated > 0 else inf
-        if tolerated > 0 and self.mnt_mode == "off":
+        if tolerated > 0 and self.mnt_mode == "off":  # preflight lets it pass for pytorch-template's trainers
             self.logger.warning("trainer.early_stop has no effect: trainer.monitor does not say what must improve.")
         self.not_improved_count = 0
         self.start_epoch = 1
@@ -78,6 +78,17 @@ class BaseTrainer:
         self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl")
         if config.resume is None:
             self._metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
+
+    @classmethod
+    def logged_names(cls, metrics: list[str], options: TrainerOptions, validates: bool) -> list[str] | None:
+        """The names of an epoch's numbers, of which ``trainer.monitor`` is one; None if only an epoch will show them.
+
+        Args:
+            metrics: the names of the config's metrics.
+            options: of the run.
+            validates: whether there is validation data.
+        """
+        return None
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> dict[str, Any]:

@@ -53,21 +53,23 @@ class TrainerOptions:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "save_period", "accumulation_steps"):
-            self._at_least(name, 1)
-        self._at_least("warmup_steps", 0)
-        if self.keep_last is not None:
-            self._at_least("keep_last", 1)
+        least = {"epochs": 1, "save_period": 1, "accumulation_steps": 1, "warmup_steps": 0, "keep_last": 1}
+        values = {name: getattr(self, name) for name in least}
+        problems = [
+            f"{name}: {value!r} must be at least {least[name]}"
+            for name, value in values.items()
+            if value is not None and not value >= least[name]
+        ]
         if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
-            raise UserError(f"grad_clip_norm: {self.grad_clip_norm} must be above 0, or null")
+            problems.append(f"grad_clip_norm: {self.grad_clip_norm} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise UserError(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
-        parse_monitor(self.monitor)
-
-    def _at_least(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value is not None and not value >= least:
-            raise UserError(f"{name}: {value!r} must be at least {least}")
+            problems.append(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
+        try:
+            parse_monitor(self.monitor)
+        except UserError as error:
+            problems.append(str(error))
+        if problems:
+            raise UserError("\n".join(problems))
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:

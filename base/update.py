@@ -160,6 +160,22 @@ class Schedule:
         if self.on_plateau and self.interval == "step":
             raise UserError("trainer.lr_scheduler_interval: ReduceLROnPlateau moves after an epoch, not a step")
 
+    def horizon(self, epochs: int, steps: int) -> str:
+        """What is odd when the scheduler is laid out for another length than the run's; empty if nothing is.
+
+        Args:
+            epochs, steps: the run's length, in epochs and in optimizer steps.
+        """
+        length = steps if self.interval == "step" else epochs
+        run = f"the run has {length} {'optimizer steps' if self.interval == 'step' else 'epochs'}"
+        name = type(self.lr_scheduler).__name__
+        for key in ("T_max", "total_steps"):
+            planned = getattr(self.lr_scheduler, key, length)
+            if planned != length:
+                return f"{name} is laid out for {key}={planned}, and {run}"
+        last = max(getattr(self.lr_scheduler, "milestones", None) or [0])
+        return f"{name} never comes to its last milestone, {last}: {run}" if last >= length else ""
+
     @contextlib.contextmanager
     def warm_up(self, step: int) -> Iterator[None]:
         self.factor = 1.0

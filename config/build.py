@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import enum
-import importlib
 import inspect
-import os
 import traceback
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
 
+from .annotations import accepts, convert, readable
 from .slots import ROOT, USERS, Signature, Slot, inner_slot, resolve
-from .source import ConfigError, Finding, Keys, Tree
+from .source import ConfigError, Finding, Keys, Tree, dotted
 
 
 def is_node(value: Any) -> bool:
@@ -29,79 +26,6 @@ def is_node(value: Any) -> bool:
 def is_comment(key: str) -> bool:
     """Whether a key is a remark, as JSON has no other: ``"__comment"``."""
     return key.startswith("__comment")
-
-
-def accepts(annotation: Any, value: Any) -> bool:
-    """Whether a JSON-like ``value`` fits ``annotation``; what cannot be judged fits."""
-    if annotation in (inspect.Parameter.empty, Any, object) or isinstance(annotation, str):
-        return True
-    if annotation is None or annotation is type(None):
-        return value is None
-    origin, choices = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return any(accepts(choice, value) for choice in choices)
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in choices)
-    kind = origin or annotation
-    if not inspect.isclass(kind):
-        return True
-    if isinstance(value, str) and _named(kind, value) is not None:
-        return True
-    if isinstance(value, list):
-        items = [choice for choice in choices if choice is not Ellipsis]
-        if kind is tuple and items == list(choices) and items and len(items) != len(value):
-            return False
-        fits = issubclass(list, kind) or kind in (tuple, set, frozenset) or kind.__module__ not in _PLAIN
-        return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
-    if isinstance(value, dict):
-        return issubclass(dict, kind) or kind.__module__ not in _PLAIN
-    if isinstance(value, bool | str):
-        return kind is type(value)
-    return isinstance(value, kind) or (kind is float and isinstance(value, int))
-
-
-_LISTS = (list, tuple, set, frozenset, Sequence)
-_PLAIN = ("builtins", "collections.abc", "typing")
-
-
-def _named(kind: type, text: str) -> Any:
-    """The object of type ``kind`` that a config can only name: an enum's member, a path, a ``torch.dtype``."""
-    if issubclass(kind, enum.Enum):
-        return kind.__members__.get(text) or next((member for member in kind if member.value == text), None)
-    if issubclass(kind, os.PathLike):
-        return Path(text)
-    if (kind.__module__, kind.__name__) == ("torch", "dtype"):
-        found = getattr(importlib.import_module("torch"), text.removeprefix("torch."), None)
-        return found if isinstance(found, kind) else None
-    return None
-
-
-def convert(annotation: Any, value: Any) -> Any:
-    """``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
-    if isinstance(value, list):
-        choices = [choice for choice in (annotation, *get_args(annotation)) if get_origin(choice) in _LISTS]
-        kinds: Any = get_args(choices[0]) if choices else ()
-        by_place = bool(choices) and get_origin(choices[0]) is tuple and len(kinds) == len(value)
-        kinds = kinds if by_place else kinds[:1] * len(value)
-        return [convert(kind, item) for kind, item in zip(kinds, value, strict=True)] if kinds else value
-    kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
-    if not isinstance(value, str):
-        return value
-    if str in kinds:  # text is fine, but for an enum's own names
-        kinds = [kind for kind in kinds if issubclass(kind, enum.Enum)]
-    found = [_named(kind, value) for kind in kinds]
-    return next((item for item in found if item is not None), value)
-
-
-def readable(annotation: Any) -> str:
-    """An annotation as a person writes it: ``int | None``, ``'min' | 'max'``."""
-    if get_origin(annotation) is Literal:
-        return " | ".join(repr(choice) for choice in get_args(annotation))
-    if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
-        return " | ".join(annotation.__members__)
-    if inspect.isclass(annotation) and not get_origin(annotation):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
 
 
 class Checker:
@@ -126,7 +50,7 @@ class Checker:
             return
         known = ("type", "args", "name") if keys[0] == "metrics" else ("type", "args")
         for key in [key for key in node if key not in known and not is_comment(key)]:
-            self.fail((*keys, key), f"unknown key{nearest(key, ('type', 'args'))}; a part has 'type' and 'args'")
+            self.fail((*keys, key), f"unknown key{nearest(key, known)}; a part has 'type' and 'args'")
         try:
             found = resolve(node["type"], slot)
         except UserError as error:
@@ -143,19 +67,31 @@ class Checker:
     def args(self, signature: Signature, args: dict[str, Any], keys: Keys, owner: str, slot: Slot) -> None:
         """Checks keyword arguments: unknown, missing, of the wrong type; nested parts at any depth."""
         parameters = signature.parameters
+        meant = []
         for key, value in args.items():
             where = (*keys, key)
             if key in parameters:
                 if value is None and parameters[key].default is None:
                     continue  # `x: int = None`, as many write it
                 self.value(parameters[key].annotation, value, where, slot, args)
+            elif key in slot.given:
+                self.fail(where, f"'{key}' is given by the program; take it out of the config")
             elif not signature.open_ended and not is_comment(key):
-                self.fail(where, f"{owner} takes no '{key}'{nearest(key, parameters)}")
+                hint = nearest(key, [name for name in parameters if name not in args]) or nearest(key, parameters)
+                meant.append(hint)
+                self.fail(where, f"{owner} takes no '{key}'{hint or _choices(parameters)}{self._inherited(where)}")
             else:
                 self.inner(value, where, inner_slot(key, slot))
         for name, parameter in parameters.items():
-            if parameter.default is parameter.empty and name not in (*args, *slot.given, *slot.beside):
+            needed = parameter.default is parameter.empty and name not in (*args, *slot.given, *slot.beside)
+            if needed and not any(f"'{name}'" in hint for hint in meant):  # that one is told already
                 self.fail(keys[:-1] if not args else keys, f"{owner} needs '{name}'")
+
+    def _inherited(self, keys: Keys) -> str:
+        """What to do with an argument that another file, or the file under an override, gave to another type."""
+        own, other = self.tree.mark((*keys[:-2], "type")), self.tree.mark(keys)
+        foreign = own is not None and other is not None and own.source != other.source and bool(other.line)
+        return f"; ~{dotted(keys)} takes it away" if foreign else ""
 
     def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
         name = str(keys[-1])
@@ -181,6 +117,12 @@ class Checker:
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 self.inner(item, (*keys, index), slot)
+
+
+def _choices(names: Iterable[str], limit: int = 8) -> str:
+    """What there is to choose from, if it is no long list."""
+    names = list(names)
+    return f"; it takes {', '.join(names)}" if 0 < len(names) <= limit else ""
 
 
 def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from .source import MAX_VALUES, ConfigError, Finding, Keys, Mark, Tree, dotted, 
 CONFIG_DIR = Path(__file__).parent
 SUFFIXES = (".json", ".yaml", ".yml")
 
+MAX_FILES = 100  # that one config extends, directly or through others
 MAX_TEXT = 100_000  # characters of a text with its ${…} unfolded, which can double at each step
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -37,26 +38,49 @@ def find_config(name: str | Path) -> Path:
     raise ConfigError([Finding(Mark(str(name)), (), message)])
 
 
-def load_tree(path: Path, above: tuple[Path, ...] = ()) -> Tree:
+def load_tree(path: Path, above: tuple[Path, ...] = (), read: list[Path] | None = None) -> Tree:
     """Reads ``path`` and the files that it extends; of two values the extending file's wins.
 
     A key written as ``~key`` takes ``key`` away from what was inherited.
+
+    Args:
+        path: of the file.
+        above: the files that extend this one, from the first to the last.
+        read: all that have been read so far.
+
+    Raises:
+        ConfigError: everything that is wrong in any of them, each with its own file and line.
     """
+    read = [] if read is None else read
+    read.append(path)
     tree = read_tree(path)
+    tree.data.pop("$schema", None)  # the editor's
     bases = tree.data.pop("extends", None)
     if bases is None:
         return tree
-    merged = Tree({})
+    merged, findings = Tree({}), []
     for name in bases if isinstance(bases, list) else [bases]:
-        base = path.parent / str(name)
-        chain = (*above, path.resolve())
-        if not isinstance(name, str) or not base.is_file():
-            raise tree.error(("extends",), f"no such file: {base}")
-        if base.resolve() in chain:
-            raise tree.error(("extends",), f"a circle: {base} extends this file, directly or through others")
-        _merge(merged, load_tree(base, chain), ())
+        try:
+            _merge(merged, load_tree(_base(tree, path, name, above, len(read)), (*above, path.resolve()), read), ())
+        except ConfigError as error:
+            findings += error.findings
+    if findings:
+        raise ConfigError(findings)
     _merge(merged, tree, ())
     return merged
+
+
+def _base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_read: int) -> Path:
+    """The file that ``name`` in the ``extends`` of ``path`` means. Raises ConfigError."""
+    base = path.parent / str(name)
+    if not isinstance(name, str) or not os.path.isfile(base):  # noqa: PTH113
+        siblings = (file.name for file in path.parent.iterdir() if file.suffix in SUFFIXES)
+        raise tree.error(("extends",), f"no such file: {base}{nearest(str(name), siblings)}")
+    if base.resolve() in (*above, path.resolve()):
+        raise tree.error(("extends",), f"a circle: {base} extends this file, directly or through others")
+    if n_read >= MAX_FILES:
+        raise tree.error(("extends",), f"more than {MAX_FILES} files in all")
+    return base
 
 
 def _merge(into: Tree, tree: Tree, keys: Keys) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import logging
+import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from datetime import datetime
 from functools import partial
@@ -21,7 +22,7 @@ from .build import build, call, is_comment
 from .command_line import read_command_line
 from .merge import interpolate, set_value
 from .slots import SLOTS, Signature, resolve
-from .source import Mark, Tree
+from .source import Keys, Mark, Tree, dotted
 
 DEFAULT_SEED = 123  # pytorch-template's
 
@@ -35,10 +36,34 @@ class CustomArgs(NamedTuple):
 
 
 class Section(dict[str, Any]):
-    """A dict whose keys are attributes too: ``section.epochs`` is ``section['epochs']``."""
+    """A dict whose keys are attributes too: ``section.epochs`` is ``section['epochs']``. It notes which were read."""
+
+    def __new__(cls, *_: Any) -> Section:
+        section = super().__new__(cls)
+        section.__dict__["_read"] = set()
+        return section
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         super().__init__({key: _sections(value) for key, value in (values or {}).items()})
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self._read.update(self.keys())
+        return super().__iter__()
+
+    def items(self) -> Any:
+        self._read.update(self.keys())
+        return super().items()
+
+    def values(self) -> Any:
+        self._read.update(self.keys())
+        return super().values()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -59,9 +84,12 @@ def _sections(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """A copy in dicts, lists, numbers and strings only, fit for JSON and for a checkpoint."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        items = dict.items(value) if isinstance(value, dict) else value.items()  # a Section notes what is read
+        return {str(key): plain(item) for key, item in items}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
     return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 
@@ -91,7 +119,7 @@ class ConfigParser:
         used = interpolate(self.tree)
         self.tree.data = Section(self.tree.data)
         self.resume = Path(resume) if resume is not None else None
-        self.read_keys: set[str] = used
+        self._used = used
         in_place = self.resume is not None and run_id is None
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
@@ -115,7 +143,6 @@ class ConfigParser:
         return data
 
     def __getitem__(self, name: str) -> Any:
-        self.read_keys.add(name)
         return self.config[name]
 
     def __getattr__(self, name: str) -> Any:
@@ -155,16 +182,25 @@ class ConfigParser:
     def check(self) -> None:
         """Compares every part with the signature of what it names. Raises ConfigError with all findings."""
         preflight.check(self.tree)
+        for section in (self.config, self.config["trainer"]):
+            section._read.clear()  # it is not the check that the keys are for
 
     def unread_keys(self) -> list[str]:
-        """The project's own top-level keys that nothing has read yet; of a resumed run those just overridden.
+        """The project's own keys, at the top and in ``trainer``, that nothing has read yet.
 
-        Its config is saved with every ``${…}`` replaced: overriding what they named has no effect any more.
+        Of a resumed run those just overridden: its config is saved with every ``${…}`` replaced, so that overriding
+        what they named has no effect any more.
         """
-        known = self.read_keys | set(preflight.KNOWN)
-        overridden = {str(keys[0]) for keys in self.tree.raw}
-        keys = self.config if self.resume is None else overridden & set(self.config)
-        return [key for key in keys if key not in known and key[:2] != "__"]
+        config, trainer = self.config, self.config["trainer"]
+        known = {*preflight.KNOWN, *self._used, *config._read}
+        rows: list[Keys] = [(key,) for key in config.keys() if key not in known]  # noqa: SIM118
+        _, signature = preflight.trainer_parameters(trainer, SLOTS["trainer"])
+        known = {"type", *preflight.trainer_options(), *signature.parameters, *getattr(trainer, "_read", trainer)}
+        rows += [("trainer", key) for key in trainer.keys() if key not in known]  # noqa: SIM118
+        if self.resume is not None:
+            overridden = {keys[:length] for keys in self.tree.raw for length in (1, 2)}
+            rows = [keys for keys in rows if keys in overridden]
+        return [dotted(keys) for keys in rows if not is_comment(str(keys[-1]))]
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """A logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError, edit_distance
+from utils.errors import UserError, edit_distance, nearest
 
-from .build import Checker
+from .build import Checker, is_node
 from .slots import SLOTS, Signature, Slot, resolve
 from .source import ConfigError, Keys, Tree
 
@@ -43,24 +46,13 @@ def check_name(name: Any, what: str) -> str:
 
 
 def check(tree: Tree) -> None:
-    """Checks every part against its signature. Raises ConfigError with all findings."""
+    """Checks every part against its signature, and the parts against each other.
+
+    Raises:
+        ConfigError: with everything that was found.
+    """
     checker, data = Checker(tree), tree.data
-    for key in REQUIRED:
-        if key not in data:
-            checker.fail((key,), "is missing; a config needs " + ", ".join(REQUIRED))
-    for key, annotation in PLAIN.items():
-        if key in data:
-            checker.value(annotation, data[key], (key,), SLOTS["arch"], data)
-        if annotation is int and type(data.get(key)) is int and not 0 <= data[key] < 2**63:
-            checker.fail((key,), f"{data[key]} must not be negative" if data[key] < 0 else "is over 63 bits")
-    if isinstance(data.get("name"), str):
-        try:
-            check_name(data["name"], "the name")
-        except UserError as error:
-            checker.fail(("name",), str(error))
-    for key in data:
-        if key not in KNOWN and (hint := _typo_of(key, KNOWN)):
-            checker.fail((key,), f"unknown key{hint}")
+    _check_keys(checker, data)
     for key, slot in SLOTS.items():
         if key == "metrics":
             _check_metrics(checker, data.get("metrics", []), slot)
@@ -75,13 +67,49 @@ def check(tree: Tree) -> None:
         raise ConfigError(checker.findings)
 
 
+def _check_keys(checker: Checker, data: dict[str, Any]) -> None:
+    """The top level: what must be there, what is misspelt, and the plain values."""
+    hints = {key: _typo_of(key, KNOWN) for key in data if key not in KNOWN}
+    for key in REQUIRED:
+        if key not in data and not any(f"'{key}'" in hint for hint in hints.values()):
+            checker.fail((key,), "is missing; a config needs " + ", ".join(REQUIRED))
+    for key, annotation in PLAIN.items():
+        if key in data:
+            checker.value(annotation, data[key], (key,), SLOTS["arch"], data)
+        if annotation is int and type(data.get(key)) is int and not 0 <= data[key] < 2**63:
+            checker.fail((key,), f"{data[key]} must not be negative" if data[key] < 0 else "is over 63 bits")
+    if isinstance(data.get("name"), str):
+        try:
+            check_name(data["name"], "the name")
+        except UserError as error:
+            checker.fail(("name",), str(error))
+    for key, hint in hints.items():
+        if hint:
+            checker.fail((key,), f"unknown key{hint}")
+        elif is_node(data[key]):
+            _check_relative(checker, data[key], key)
+
+
+def _check_relative(checker: Checker, node: dict[str, Any], key: str) -> None:
+    """A part of the project's own whose name says what it is (``discriminator_optimizer``, ``optimizer_D``)."""
+    slot = next((slot for name, slot in SLOTS.items() if key.endswith(f"_{name}") or key.startswith(f"{name}_")), None)
+    if slot is None:
+        return
+    try:
+        resolve(node["type"], slot)
+    except UserError as error:
+        if "did you mean" not in str(error):
+            return  # the project may make it from a module of its own
+    checker.node(node, slot, (key,))
+
+
 def _typo_of(key: str, known: Iterable[str]) -> str:
     """The hint for a key that looks like a misspelt known one; a project's own (``optimizer_D``) gives none."""
     for choice in known:
         rest = key.removeprefix(choice) if key.startswith(choice) else key.removesuffix(choice)
         extended = rest != key and (not rest.islower() or "_" in rest)
         if not extended and edit_distance(key, choice) <= (1 if len(choice) < 6 else 2):
-            return f" (did you mean '{choice}'?)"
+            return nearest(key, known)
     return ""
 
 
@@ -114,32 +142,115 @@ def trainer_parameters(section: dict[str, Any], slot: Slot) -> tuple[Any, Signat
     return found, Signature.of(found)
 
 
+def trainer_options() -> dict[str, inspect.Parameter]:
+    """The parameters of the ``trainer`` section that every trainer has."""
+    return Signature.of(_options_class()).parameters
+
+
+def own_options(signature: Signature) -> dict[str, inspect.Parameter]:
+    """What a trainer's constructor takes from the ``trainer`` section; its first four are pytorch-template's."""
+    return {name: value for name, value in list(signature.parameters.items())[4:] if name not in GIVEN}
+
+
+def _options_class() -> Any:
+    return getattr(importlib.import_module(OPTIONS[0]), OPTIONS[1])
+
+
 def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
     keys: Keys = ("trainer",)
     if not isinstance(section, dict):
         checker.fail(keys, f"must be a mapping, not {section!r}")
         return
+    found: Any = None
     try:
-        _, signature = trainer_parameters(section, slot)
+        found, signature = trainer_parameters(section, slot)
     except UserError as error:
         checker.fail((*keys, "type"), str(error))
         signature = Signature({}, True)
-    options_class = getattr(importlib.import_module(OPTIONS[0]), OPTIONS[1])
-    options = Signature.of(options_class).parameters
-    before = len(checker.findings)
-    own = {name: value for name, value in list(signature.parameters.items())[4:] if name not in GIVEN}
-    known = {**options, **own}
+    options = trainer_options()
+    known = {**options, **own_options(signature)}
+    good, hints = {}, []
     for key, value in section.items():
+        before = len(checker.findings)
         if key in known:
             checker.value(known[key].annotation, value, (*keys, key), slot, section)
-        elif key != "type" and (hint := _typo_of(key, known)):
+        elif key in signature.parameters:
+            checker.fail((*keys, key), "is given by the program; take it out of the config")
+        elif key != "type" and (hint := _typo_of(key, [*known, "type"])):
+            hints.append(hint)
             checker.fail((*keys, key), f"unknown key{hint}")
+        if key in options and len(checker.findings) == before:
+            good[key] = section[key]
     for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in section:
+        if parameter.default is parameter.empty and name not in section and not any(f"'{name}'" in h for h in hints):
             checker.fail(keys, f"needs '{name}'")
-    if len(checker.findings) == before:
-        try:
-            options_class.from_section(section)
-        except UserError as error:
-            name, _, message = str(error).partition(": ")
+    try:
+        made = _options_class()(**{"epochs": 1} | good)
+    except UserError as error:
+        for line in str(error).splitlines():
+            name, _, message = line.partition(": ")
             checker.fail((*keys, name), message)
+        return
+    _check_save_dir(checker, made.save_dir)
+    _check_meaning(checker, found, made)
+
+
+def _check_save_dir(checker: Checker, save_dir: str) -> None:
+    """Whether run folders can be made there, as far as looking tells."""
+    keys = ("trainer", "save_dir")
+    if not save_dir.isprintable():
+        checker.fail(keys, f"{save_dir!r} is no name of a folder")
+        return
+    there = next(path for path in (Path(save_dir), *Path(save_dir).parents, Path()) if os.path.lexists(path))
+    if not os.path.isdir(there):  # noqa: PTH112
+        checker.fail(keys, f"{there} is no folder")
+    elif not os.access(there, os.W_OK):
+        checker.fail(keys, f"{there} may not be written to")
+
+
+def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
+    """Whether the parts fit each other: what no signature tells."""
+    data = checker.tree.data
+    loader, scheduler = data.get("data_loader"), data.get("lr_scheduler")
+    args = loader.get("args") if isinstance(loader, dict) else None
+    if isinstance(args, dict) and args.get("validation_split") and data.get("valid_data_loader"):
+        message = "nothing would use this part, as there is a valid_data_loader; take one of the two away"
+        checker.fail(("data_loader", "args", "validation_split"), message)
+    tell = getattr(trainer, "logged_names", None)
+    metrics = data.get("metrics", [])
+    names = tell([metric_name(node) for node in metrics], options, _validates(data)) if tell else None
+    if names is None:
+        return  # a loop of the project's own: its first epoch will show
+    metric = options.monitor.partition(" ")[2].strip()
+    if metric and metric not in names:
+        message = f"nothing is logged as '{metric}'{nearest(metric, names)}; there are {', '.join(names)}"
+        checker.fail(("trainer", "monitor"), message)
+    if not metric and (options.early_stop or 0) > 0:
+        checker.fail(("trainer", "early_stop"), "needs a trainer.monitor, as 'min val_loss'; 0 never stops early")
+    if not metric and _is_plateau(scheduler):
+        checker.fail(("lr_scheduler", "type"), "ReduceLROnPlateau follows trainer.monitor, which is 'off'")
+
+
+def _is_plateau(node: Any) -> bool:
+    try:
+        found = resolve(node["type"], SLOTS["lr_scheduler"])
+    except (UserError, TypeError, KeyError, AttributeError):
+        return False
+    return "ReduceLROnPlateau" in [cls.__name__ for cls in found.__mro__]
+
+
+def _validates(data: dict[str, Any]) -> bool:
+    """Whether there will be validation data; where only the loader knows, there may be."""
+    if data.get("valid_data_loader"):
+        return True
+    try:
+        node = data["data_loader"]
+        found = resolve(node["type"], SLOTS["data_loader"])
+        if not hasattr(found, "split_validation"):
+            return False
+        if "validation_split" in (node.get("args") or {}):
+            return bool(node["args"]["validation_split"])
+        own = inspect.signature(found).parameters.get("validation_split")
+        return bool(own.default) if own is not None else not found.__module__.startswith("base.")
+    except (UserError, TypeError, KeyError, AttributeError, ValueError):
+        return True  # told already

@@ -17,6 +17,7 @@ Keys = tuple[str | int, ...]  # the way to a value: ("optimizer", "args", "lr")
 PLAIN = "plain"  # the tag of a scalar without quotes or tag
 MAX_DEPTH = 64  # deeper is an attack or an accident, and would end in a RecursionError
 MAX_VALUES = 100_000  # YAML aliases can unfold a small file to gigabytes
+MAX_BYTES = 500_000
 
 
 class Mark(NamedTuple):
@@ -76,28 +77,35 @@ def dotted(keys: Keys) -> str:
 
 
 def read_tree(path: Path) -> Tree:
-    """Reads one file, without following ``extends``. Raises ConfigError with line and column."""
+    """Reads one file, without following ``extends``. Raises ConfigError with line and column of all that is wrong."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        is_long = path.stat().st_size > MAX_BYTES
+        text = "" if is_long else path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError([Finding(Mark(str(path)), (), f"not UTF-8 text (byte {error.start})")]) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = "is a folder" if path.is_dir() else getattr(error, "strerror", None) or one_line(error)
         raise ConfigError([Finding(Mark(str(path)), (), f"cannot be read: {reason}")]) from None
+    if is_long:
+        raise ConfigError([Finding(Mark(str(path)), (), f"is longer than a config may be ({MAX_BYTES:,} bytes)")])
     reader = _Reader(text, str(path))
     data = reader.read(strict_json=path.suffix == ".json") if text.strip() else None
     if not isinstance(data, dict):
         kind = "is empty" if data is None else f"holds a {type(data).__name__}"
         raise ConfigError([Finding(Mark(str(path)), (), f"{kind}; a config is a mapping of keys to values")])
+    if reader.findings:
+        raise ConfigError(reader.findings)
     return Tree(data, reader.marks)
 
 
 def parse_value(text: str) -> Any:
     """The value that a command-line word stands for, by YAML's rules: ``3e-4``, ``true``, ``[1, 2]``, ``text``."""
+    reader = _Reader(text, "the value")
     try:
-        return _Reader(text, "the value").read()
+        value = reader.read()
     except ConfigError:
         return text
+    return text if reader.findings else value
 
 
 class _Reader:
@@ -118,11 +126,15 @@ class _Reader:
     def __init__(self, text: str, source: str) -> None:
         self.text, self.source = text, source
         self.marks: dict[Keys, Mark] = {}
+        self.findings: list[Finding] = []  # what does not keep the rest from being read
         self.values = 0
         self.is_json = False
 
     def fail(self, mark: Mark, keys: Keys, message: str) -> ConfigError:
         return ConfigError([Finding(mark, keys, message)])
+
+    def note(self, mark: Mark, keys: Keys, message: str) -> None:
+        self.findings.append(Finding(mark, keys, message))
 
     def mark(self, spot: Any) -> Mark:
         return Mark(self.source, spot.line + 1, spot.column + 1) if spot else Mark(self.source)
@@ -145,6 +157,10 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = self.mark(error.problem_mark or error.context_mark)
             raise self.fail(mark, (), one_line(ValueError(error.problem or error.context))) from None
+        except yaml.reader.ReaderError as error:
+            before = text[: error.position]
+            mark = Mark(self.source, before.count("\n") + 1, len(before) - before.rfind("\n"))
+            raise self.fail(mark, (), f"the control character #x{error.character:04x} is not allowed") from None
         except yaml.YAMLError as error:
             raise self.fail(Mark(self.source), (), one_line(error)) from None
         except RecursionError:
@@ -168,10 +184,11 @@ class _Reader:
         if len(keys) > MAX_DEPTH or self.values > MAX_VALUES:
             raise self.fail(mark, keys[:3], f"over {MAX_DEPTH} levels or {MAX_VALUES:,} values (aliases count too)")
         if node.tag not in self.tags:
-            raise self.fail(mark, keys, f"the tag {node.tag} is not allowed here")
+            return self.note(mark, keys, f"the tag {node.tag} is not allowed here")
         if node.id == "scalar":
             is_text = node.tag == "tag:yaml.org,2002:str"
-            return node.value if is_text else self.scalar(node.value, mark, keys)
+            is_infinite = self.is_json and node.value in (".inf", "-.inf")  # as JSON has no other way to write it
+            return node.value if is_text and not is_infinite else self.scalar(node.value, mark, keys)
         if node.id == "sequence":
             return [self.value(child, (*keys, index)) for index, child in enumerate(node.value)]
         return self.mapping(node, keys)
@@ -182,11 +199,13 @@ class _Reader:
         for key_node, child in node.value:
             mark, key = self.mark(key_node.start_mark), key_node.value
             if key_node.id != "scalar":
-                raise self.fail(mark, keys, "a key must be a plain word")
+                self.note(mark, keys, "a key must be a plain word")
+                continue
             if key == "<<" and key_node.style is None:
                 for base in reversed(child.value if child.id == "sequence" else [child]):
                     if base.id != "mapping":
-                        raise self.fail(mark, keys, "'<<' takes mappings")
+                        self.note(mark, keys, "'<<' takes mappings")
+                        continue
                     merged |= self.value(base, (*keys, key))
                     self.marks |= {
                         (*keys, name): self.marks[(*keys, key, name)] for name in merged if name not in members
@@ -194,23 +213,23 @@ class _Reader:
                 continue
             if key in members:
                 first = self.marks[(*keys, key)].line
-                raise self.fail(mark, (*keys, key), f"given twice (first on line {first})")
+                self.note(mark, (*keys, key), f"given twice (first on line {first})")
             self.marks[(*keys, key)] = mark
             members[key] = self.value(child, (*keys, key))
         return merged | members
 
     def scalar(self, text: str, mark: Mark, keys: Keys) -> Any:
         if self.is_json and text in ("NaN", "Infinity", "-Infinity"):
-            if text == "NaN":
-                raise self.fail(mark, keys, "JSON has no NaN")
-            return float(text)  # written so into the config of a run
+            return self.note(mark, keys, f"JSON has no {text}" + ', only ".inf"' * (text != "NaN"))
         for pattern, convert in self.scalars:
             if pattern.fullmatch(text):
                 try:
                     value = convert(text)
                 except ValueError:  # thousands of digits
-                    raise self.fail(mark, keys, "this number is too long") from None
+                    return self.note(mark, keys, "this number is too long")
+                if isinstance(value, float) and math.isnan(value):
+                    return self.note(mark, keys, "a NaN is no value for anything")
                 if isinstance(value, float) and math.isinf(value) and "inf" not in text.lower():
-                    raise self.fail(mark, keys, f"{text} is too large for a number")
+                    return self.note(mark, keys, f"{text} is too large for a number")
                 return value
         return text

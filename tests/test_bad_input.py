@@ -28,6 +28,9 @@ def program(tmp_path, monkeypatch, capsys):
     return call
 
 
+NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -36,24 +39,32 @@ def program(tmp_path, monkeypatch, capsys):
         (["data_loader.args.validation_split=1.5"], "validation_split=1.5 of 1438 samples leaves a part empty"),
         (["data_loader.args.batch_size=0"], "batch_size=0 must be at least 1"),
         (
-            ["data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 0}}}}"],
+            ["data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 0}}}}", *NO_MONITOR],
             "the dataset FakeData is empty",
         ),
         (
-            ["data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 9}}, drop_last: true}}"],
+            [
+                "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 9}}, drop_last: true}}",
+                *NO_MONITOR,
+            ],
             "batch_size=32 with drop_last leaves no batch of 9 samples",
         ),
         (["loss={type: cross_entropy, args: {reduction: none}}"], "the loss must be one number, not (64,)"),
         (
             [
-                "trainer.monitor=off",
+                *NO_MONITOR,
                 "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]",
             ],
             "the metric 'Accuracy' must give one number, not a tensor of shape (10,)",
         ),
         (["optimizer={type: SGD, args: {lr: 1e30}}"], "the loss is nan after"),
         (["trainer.monitor=min val_los"], "nothing is logged as 'val_los' (did you mean 'val_loss'?)"),
-        (["trainer.save_dir=/proc/nowhere"], "the run folder cannot be made"),
+        (["trainer.save_dir=train.py/x"], "trainer.save_dir: train.py is no folder"),
+        (["trainer.warmup_steps=1000"], "trainer.warmup_steps: 1000 is longer than the run, which has 270 optimizer steps"),
+        (["trainer.monitor=off"], "config/config.json:31:9: trainer.early_stop: needs a trainer.monitor"),
+        (["valid_data_loader={type: DigitsDataLoader}"], "data_loader.args.validation_split: nothing would use this"),
+        (["lr_scheduler={type: ReduceLROnPlateau}", *NO_MONITOR], "follows trainer.monitor, which is 'off'"),
+        (["lr_scheduler.args.optimizer=1"], "'optimizer' is given by the program"),
         (["optimizer.type=Adm"], "no 'Adm' in torch.optim (did you mean 'Adam'?)"),
         (["optimizer.args.lrr=1"], "Adam takes no 'lrr' (did you mean 'lr'?)"),
         (["trainer.epochs=many"], "trainer.epochs: wants int, not 'many'"),

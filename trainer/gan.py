@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from base.metrics import MetricSet
+from base.options import TrainerOptions
 from utils.batch import batch_len
 from utils.util import MetricTracker
 
@@ -31,6 +32,10 @@ class GanTrainer(Trainer):
         discriminator = self.model.discriminator
         self.optimizer_d = config.init_obj("discriminator_optimizer", torch.optim, discriminator.parameters())
         self.tracker = MetricTracker("loss_g", "loss_d")
+
+    @classmethod
+    def logged_names(cls, metrics: list[str], options: TrainerOptions, validates: bool) -> list[str]:
+        return ["loss_g", "loss_d", *["val_frechet"] * validates]
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()

@@ -12,11 +12,12 @@ from torch import nn
 
 from base import BaseTrainer
 from base.evaluate import evaluate, forward
-from base.metrics import MetricSet, name_of
+from base.metrics import MetricSet
+from base.options import TrainerOptions
 from base.update import Update, check_finite
 from logger.progress import progress
 from utils.batch import batch_len, to_device
-from utils.errors import UserError, nearest
+from utils.errors import UserError
 from utils.util import inf_loop
 
 __all__ = ["Trainer"]
@@ -65,7 +66,7 @@ class Trainer(BaseTrainer):
         self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
         self.train_metrics = MetricSet(metric_ftns, self.writer, device)
         self.valid_metrics = MetricSet(metric_ftns, self.writer, device)
-        self._check_monitor()
+        self._check_length()
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Trains one epoch, validates, moves the schedule; returns the epoch's numbers."""
@@ -166,23 +167,25 @@ class Trainer(BaseTrainer):
         current = batch_idx * (getattr(self.data_loader, "batch_size", None) or 1) if n_samples else batch_idx
         return f"[{current}/{total} ({100 * current / total:.0f}%)]"
 
-    def _check_monitor(self) -> None:
-        """A name that this loop will not log is told before the first epoch. Raises UserError."""
-        names = ["loss", *(name_of(metric) for metric in self.metric_ftns)]
-        if self.do_validation:
-            ema = [f"val_ema_{name}" for name in names] if self.update.ema is not None else []
-            names += [f"val_{name}" for name in names] + ema
-        if self.update.schedule.on_plateau and self.mnt_mode == "off":
-            raise UserError("lr_scheduler: ReduceLROnPlateau follows trainer.monitor, which is 'off'")
-        own = {
-            name for cls in type(self).__mro__ if issubclass(cls, Trainer) and cls is not Trainer for name in vars(cls)
-        }
-        own_loop = own & {"_train_epoch", "_valid_epoch", "evaluate_split"}
-        if self.mnt_mode != "off" and self.mnt_metric not in names and not own_loop:
-            raise UserError(
-                f"trainer.monitor: nothing is logged as '{self.mnt_metric}'{nearest(self.mnt_metric, names)}; "
-                f"there are {', '.join(names)}"
-            )
+    @classmethod
+    def logged_names(cls, metrics: list[str], options: TrainerOptions, validates: bool) -> list[str] | None:
+        own = {name for kind in cls.__mro__ if issubclass(kind, Trainer) and kind is not Trainer for name in vars(kind)}
+        if own & {"_train_epoch", "_valid_epoch", "evaluate_split"}:
+            return None
+        names = ["loss", *metrics]
+        ema = [f"val_ema_{name}" for name in names] if options.ema_decay is not None else []
+        return names + ([f"val_{name}" for name in names] + ema) * validates
+
+    def _check_length(self) -> None:
+        """Compares warm-up and schedule with the run's length. Raises ConfigError for a warm-up that never ends."""
+        if self.len_epoch is None:
+            return
+        steps = self.epochs * math.ceil(self.len_epoch / self._options.accumulation_steps)
+        if self._options.warmup_steps > steps:
+            message = f"{self._options.warmup_steps} is longer than the run, which has {steps} optimizer steps"
+            raise self.config.tree.error(("trainer", "warmup_steps"), message)
+        if horizon := self.update.schedule.horizon(self.epochs, steps):
+            self.logger.warning("lr_scheduler: %s", horizon)
 
 
 def _len(loader: Any) -> int | None:

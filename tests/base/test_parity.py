@@ -172,17 +172,20 @@ def test_more_batches_than_were_told_are_trained_on(tmp_path):
     assert trainer.steps_done() == 3  # windows of 4, 1 (the told end) and 4
 
 
-def test_a_trainer_that_only_changes_the_step_still_has_its_monitor_checked(tmp_path):
+def test_a_trainer_that_only_changes_the_step_still_tells_what_it_logs():
+    from base.options import TrainerOptions
     from trainer import Trainer
-    from utils.errors import UserError
 
     class Doubled(Trainer):
         def train_step(self, batch):
             loss, output, target = super().train_step(batch)
             return 2 * loss, output, target
 
-    trainer = make_trainer(small_config(tmp_path))
-    trainer.mnt_mode, trainer.mnt_metric = "min", "val_los"
-    trainer.__class__ = Doubled
-    with pytest.raises(UserError, match="nothing is logged as 'val_los'"):
-        trainer._check_monitor()
+    class OwnLoop(Doubled):
+        def _train_epoch(self, epoch):
+            return {}
+
+    options = TrainerOptions(epochs=1, ema_decay=0.9)
+    assert Doubled.logged_names(["a"], options, True) == ["loss", "a", "val_loss", "val_a", "val_ema_loss", "val_ema_a"]
+    assert Doubled.logged_names(["a"], options, False) == ["loss", "a"]
+    assert OwnLoop.logged_names(["a"], options, True) is None

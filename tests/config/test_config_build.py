@@ -300,7 +300,7 @@ def test_nested_parts_are_checked_at_any_depth_and_in_lists() -> None:
     )
     assert findings("arch", node) == [
         "arch.args.encoder.args.encoder.args.rate: wants float, not 'deep'",
-        "arch.args.layers.1.args.in: Linear takes no 'in'",
+        "arch.args.layers.1.args.in: Linear takes no 'in'; it takes in_features, out_features, bias, device, dtype",
         "arch.args.layers.1.args: Linear needs 'in_features'",
         "arch.args.layers.1.args: Linear needs 'out_features'",
     ]
@@ -318,7 +318,7 @@ def test_a_mapping_parameter_may_hold_a_key_named_type() -> None:
 def test_what_the_program_gives_is_neither_missing_nor_allowed() -> None:
     assert findings("optimizer", {"type": "probe.Optim"}) == []
     assert findings("optimizer", {"type": "probe.Optim", "args": {"params": [1]}}) == [
-        "optimizer.args.params: probe.Optim takes no 'params'"
+        "optimizer.args.params: 'params' is given by the program; take it out of the config"
     ]
 
 
