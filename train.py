@@ -12,12 +12,13 @@ def main(config: ConfigParser) -> None:
     config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
     import torch
 
+    from base.trial import STEPS, Trial
     from logger.run_folder import RunFolder, summary
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
-    with RunFolder(config) as run:
-        logger = config.get_logger("train")
+    with Trial(config) if config.args.check else RunFolder(config) as run:
+        logger = config.get_logger("train", verbosity=0 if config.args.check else 2)
         seed_everything(config.seed, config["trainer"].get("deterministic", True))
 
         data_loader = config.build("data_loader")
@@ -25,6 +26,10 @@ def main(config: ConfigParser) -> None:
             valid_data_loader = config.build("valid_data_loader")
         else:  # torch's own DataLoader serves too, and knows no split
             valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
+
+        if isinstance(run, Trial):
+            data_loader = run.first(data_loader, "data_loader", STEPS)
+            valid_data_loader = run.first(valid_data_loader, "valid_data_loader")
 
         model = config.build("arch")
         logger.info(model)
@@ -53,6 +58,9 @@ def main(config: ConfigParser) -> None:
             valid_data_loader=valid_data_loader,
             lr_scheduler=lr_scheduler,
         )
+        if isinstance(run, Trial):
+            print(run.bill(trainer))
+            return
         run.describe()
         if unread := config.unread_keys():
             logger.warning("Nothing has read these keys of the config: %s", ", ".join(unread))
@@ -65,6 +73,7 @@ if __name__ == "__main__":
     args = argparse.ArgumentParser(description="Trains what a config describes.")
     args.add_argument("-c", "--config", default=None, help="config file; a name is looked for in config/ too")
     args.add_argument("-r", "--resume", default=None, help="checkpoint or run folder to go on from")
+    args.add_argument("--check", action="store_true", help="try everything on one batch, tell the bill, leave nothing")
     args.add_argument("-d", "--device", default=None, help="cpu, or indices of accelerators: 0 or 0,1")
 
     # More options of this kind set one value of the config each.

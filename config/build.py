@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import traceback
+import re
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from traceback import extract_tb
+from typing import Any, NamedTuple
 
 from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
@@ -184,13 +185,26 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
     except UserError as error:
         raise tree.error(keys, str(error)) from None
     except (TypeError, ValueError, RuntimeError, OSError, LookupError, AttributeError) as error:
-        if _own_place(error) and not isinstance(error, TypeError | ValueError | RuntimeError | OSError):
+        own = own_frames(error)
+        if own and not isinstance(error, TypeError | ValueError | RuntimeError | OSError):
+            error.config_keys = keys  # type: ignore[union-attr]
             raise  # a fault in the project's code: its traceback helps
-        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{_own_place(error)}") from error
+        place = f" ({own[-1].path}:{own[-1].line})" if own else ""
+        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{place}") from error
 
 
-def _own_place(error: BaseException) -> str:
-    """Where in the project's own folders ``error`` came up, as `` (model/model.py:12)``; empty if in none of them."""
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    own = [f"{path.relative_to(ROOT)}:{line}" for path, line in frames if path.parent in map(ROOT.joinpath, USERS)]
-    return f" ({own[-1]})" if own else ""
+class Frame(NamedTuple):
+    """A line of a traceback; ``path`` is relative to the project."""
+
+    path: Path
+    line: int
+    function: str
+    text: str
+
+
+def own_frames(error: BaseException) -> list[Frame]:
+    """The lines of an error's traceback that are in the project's own folders; a loader's worker gives his as text."""
+    frames = [(frame.filename, frame.lineno, frame.name, frame.line) for frame in extract_tb(error.__traceback__)]
+    frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', str(error))
+    own = [frame for frame in frames if Path(frame[0]).parent in map(ROOT.joinpath, USERS)]
+    return [Frame(Path(path).relative_to(ROOT), int(line or 0), name, text or "") for path, line, name, text in own]

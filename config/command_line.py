@@ -6,22 +6,27 @@ import argparse
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils.errors import UserError
 from utils.runs import find_checkpoint
 
 from .merge import apply_override, find_config, load_tree, set_value
 from .preflight import check_name
-from .source import Mark, Tree
+from .source import ConfigError, Mark, Tree
 
 
-def read_command_line(args: Any, options: list[Any]) -> tuple[Tree, Path | None, str | None]:
-    """Reads the words, and the files that they name; see ``ConfigParser.from_args``.
+class CommandLine(NamedTuple):
+    """What the words came to: the values, the checkpoint to resume from, the run's id, and argparse's own result."""
 
-    Returns:
-        The values, the checkpoint to resume from, and the run's id, where they are given.
-    """
+    tree: Tree
+    resume: Path | None
+    run_id: str | None
+    args: argparse.Namespace
+
+
+def read_command_line(args: Any, options: list[Any]) -> CommandLine:
+    """Reads the words, and the files that they name; see ``ConfigParser.from_args``."""
     if isinstance(args, argparse.ArgumentParser):
         for option in options:
             args.add_argument(*option.flags, default=None, type=option.type, help=f"sets {option.target}")
@@ -34,12 +39,18 @@ def read_command_line(args: Any, options: list[Any]) -> tuple[Tree, Path | None,
         value = getattr(args, _dest(list(option.flags)), None)
         if value is not None:
             set_value(tree, tuple(option.target.split(";")), value, Mark(f"{option.flags[0]} {value}"))
+    findings = []
     for override in getattr(args, "overrides", []):
-        apply_override(tree, override)
+        try:
+            apply_override(tree, override)
+        except ConfigError as error:
+            findings += error.findings
+    if findings:
+        raise ConfigError(findings)
     if args.device is not None:
         _choose_device(tree, args.device)
     run_id = getattr(args, "run_id", None)
-    return tree, resume, check_name(run_id, "--run-id") if run_id else None
+    return CommandLine(tree, resume, check_name(run_id, "--run-id") if run_id else None, args)
 
 
 def _load(config: str | None, resume: Path | None) -> Tree:

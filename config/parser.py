@@ -119,11 +119,16 @@ class ConfigParser:
         used = interpolate(self.tree)
         self.tree.data = Section(self.tree.data)
         self.resume = Path(resume) if resume is not None else None
+        self.args: Any = None  # what argparse made of the command line, if there was one
         self._used = used
         in_place = self.resume is not None and run_id is None
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
-        self._resume_dir = self.resume.parent if self.resume is not None and in_place else None
+        self._folder = self.resume.parent if self.resume is not None and in_place else None
+
+    def move_to(self, folder: Path) -> None:
+        """Makes ``folder`` the run's, wherever the config has it."""
+        self._folder = folder
 
     # A project's own _save_checkpoint puts the ConfigParser itself into the file: as plain values, which load safely.
 
@@ -164,8 +169,8 @@ class ConfigParser:
     @property
     def save_dir(self) -> Path:
         """The run's folder: its checkpoints and its config. Not made here."""
-        if self._resume_dir is not None:
-            return self._resume_dir
+        if self._folder is not None:
+            return self._folder
         return Path(self.config["trainer"].get("save_dir", "saved/"), self.config["name"], self.run_id)
 
     @property
@@ -285,5 +290,7 @@ class ConfigParser:
                 gets ``--run-id`` and any number of ``KEY=VALUE``.
             options: ``CustomArgs(flags, type, target)``, more ways to set one value.
         """
-        tree, resume, run_id = read_command_line(args, list(options))
-        return cls(tree, resume, run_id=run_id)
+        words = read_command_line(args, list(options))
+        parser = cls(words.tree, words.resume, run_id=words.run_id)
+        parser.args = words.args
+        return parser

@@ -51,6 +51,7 @@ class RunFolder:
         return self
 
     def _make(self) -> None:
+        self._refuse_links()
         first_id = self.config.run_id
         for count in itertools.count(2):
             try:
@@ -69,6 +70,14 @@ class RunFolder:
         self.made_log = not self.config.log_dir.exists()
         ensure_dir(self.config.log_dir)
         self._lock = lock(self.config.log_dir / ".lock")
+
+    def _refuse_links(self) -> None:
+        """No symbolic link leads what a run writes out of ``save_dir``."""
+        resumed = self.config.resume is not None
+        home = self.save_dir if resumed else self.save_dir.parent.parent
+        for path in self.save_dir.rglob("*") if resumed else (self.save_dir.parent, self.save_dir):
+            if path.is_symlink() and not path.resolve().is_relative_to(home.resolve()):
+                raise UserError(f"{path}: is a symbolic link that leads out of {home}; nothing is written there")
 
     def describe(self) -> None:
         """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""

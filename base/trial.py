@@ -1,0 +1,159 @@
+"""A trial (``train.py --check``): everything that a config makes, tried on one batch, and nothing left behind."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from config.build import own_frames
+from config.source import ConfigError, Finding, Keys
+from logger.logger import close_files
+from logger.run_folder import RunFolder
+from utils.errors import UserError, one_line
+from utils.util import inf_loop
+
+STEPS = 4  # on the one batch; the first pays for what is set up once
+
+
+class FirstBatch:
+    """Gives the first batch of ``loader``, several times over; all else is the loader's own.
+
+    Attributes:
+        batch: that batch, once it was given.
+        seconds: what its user did with it each time.
+    """
+
+    def __init__(self, loader: Any, times: int) -> None:
+        self.loader, self.times = loader, times
+        self.batch: Any = None
+        self.seconds: list[float] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        for self.batch in self.loader:
+            for _ in range(self.times):
+                start = time.perf_counter()
+                yield self.batch
+                self.seconds.append(time.perf_counter() - start)
+            break
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+class Trial(RunFolder):
+    """Stands in a RunFolder's place, in a folder that goes away again.
+
+    Raises:
+        UserError: anything at all went wrong; with the part of the config that was at work, and the user's own frames.
+    """
+
+    def __enter__(self) -> Trial:
+        self._temporary = tempfile.TemporaryDirectory(prefix="trial-")
+        self.config.move_to(Path(self._temporary.name) / "run")
+        self._parts: list[tuple[Keys, Any]] = []
+        super().__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            close_files()
+            self._temporary.cleanup()
+        if isinstance(error, ConfigError) and error.__cause__ is not None:
+            raise UserError("\n".join([str(error), *_lines_of(error.__cause__)])) from None
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            raise UserError(self._blame(error)) from None
+
+    def first(self, loader: Any, name: str, times: int = 1) -> FirstBatch | None:
+        """``loader`` with its first batch only; None stays None."""
+        if loader is None:
+            return None
+        self._parts += [((name,), loader), ((name,), getattr(loader, "dataset", None))]
+        return FirstBatch(loader, times)
+
+    def bill(self, trainer: Any) -> str:
+        """Runs an epoch of what the loaders still give, saves a checkpoint, and tells what it found as a table."""
+        model, config = trainer.model, self.config
+        self._parts += [(("arch",), model), (("loss",), trainer.criterion), (("trainer",), trainer)]
+        self._parts += [(("metrics", index), metric) for index, metric in enumerate(trainer.metric_ftns)]
+        loader = getattr(trainer, "data_loader", None)
+        loader = loader.loader if isinstance(loader, inf_loop) else loader
+        n_batches = getattr(trainer, "len_epoch", None) or _len(loader)
+        if hasattr(trainer, "len_epoch"):
+            trainer.len_epoch = min(n_batches or STEPS, STEPS)
+        outputs: list[Any] = []
+        with model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)):
+            trainer._train_epoch(1)
+        trainer._save_checkpoint(1)
+        trainer.writer.close()
+        sizes = [path.stat().st_size for path in self.save_dir.glob("checkpoint*")]
+        counts = [sum(p.numel() for p in model.parameters() if p.requires_grad is wanted) for wanted in (True, False)]
+        window = config["trainer"].get("accumulation_steps", 1)
+        epoch = -(-n_batches // window) if n_batches else None
+        epochs = config["trainer"]["epochs"]
+        rows = {
+            "model": f"{type(model).__name__} on {trainer.device}",
+            "parameters": f"{sum(counts):,} in all, {counts[0]:,} trainable, {counts[1]:,} frozen",
+            "batch": describe(getattr(loader, "batch", None)),
+            "output": describe(outputs[0]) if outputs else "the model was not called as a whole",
+            "steps": f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs" if epoch else "as many as the data has",
+            "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
+            "seconds": f"{min(getattr(loader, 'seconds', [])[1:] or [0.0]):.4f} a batch, without loading it",
+        }
+        return "\n".join(["All of it works:", *(f"  {name:<11} {text}" for name, text in rows.items())])
+
+    def _blame(self, error: Exception) -> str:
+        """The part of the config whose object the innermost frame belongs to, the error, and the user's own frames."""
+        keys: Keys = getattr(error, "config_keys", ())
+        trace, owners = error.__traceback__, []
+        while trace is not None:
+            owners.append((trace.tb_frame.f_locals.get("self"), trace.tb_frame.f_code))
+            trace = trace.tb_next
+        for owner, code in reversed(owners):
+            keys = keys or next((keys for keys, part in self._parts if _belongs(owner, code, part)), ())
+        if not keys and "DataLoader worker" in str(error):
+            keys = ("data_loader",)
+        message = f"{type(error).__name__}: {one_line(error)}"
+        return "\n".join([str(Finding(self.config.tree.mark(keys) if keys else None, keys, message)), *_lines_of(error)])
+
+
+def _belongs(owner: Any, code: Any, part: Any) -> bool:
+    """Whether a frame runs ``part``: one of its methods, one of its modules', or the function itself."""
+    while isinstance(part, functools.partial):
+        part = part.func
+    if getattr(part, "__code__", None) is code:
+        return True
+    return owner is not None and (owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules()))
+
+
+def _lines_of(error: BaseException) -> list[str]:
+    return [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)]
+
+
+def describe(value: Any) -> str:
+    """The shapes and dtypes in a batch or an output: ``float32 (64, 1, 8, 8), int64 (64,)``."""
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {describe(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple) and len(value) <= 8:
+        return ", ".join(map(describe, value))
+    return type(value).__name__ + (f" of {len(value)}" if isinstance(value, list | tuple) else "")
+
+
+def _len(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:
+        return None
