@@ -38,9 +38,13 @@ class Checker:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.findings: list[Finding] = []
+        self.taken: dict[Keys, tuple[str, inspect.Parameter]] = {}  # for every argument what takes it, given or not
 
     def fail(self, keys: Keys, message: str) -> None:
         self.findings.append(Finding(self.tree.mark(keys), keys, message))
+
+    def takes(self, taker: str, parameters: dict[str, inspect.Parameter], keys: Keys) -> None:
+        self.taken |= {(*keys, name): (taker, parameter) for name, parameter in parameters.items()}
 
     def node(self, node: Any, slot: Slot, keys: Keys) -> None:
         """Checks ``{type, args}``; in a callback slot a name alone stands for it."""
@@ -68,6 +72,7 @@ class Checker:
     def args(self, signature: Signature, args: dict[str, Any], keys: Keys, owner: str, slot: Slot) -> None:
         """Checks keyword arguments: unknown, missing, of the wrong type; nested parts at any depth."""
         parameters = signature.parameters
+        self.takes(signature.taker, parameters, keys)
         meant = []
         for key, value in args.items():
             where = (*keys, key)

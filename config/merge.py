@@ -16,6 +16,7 @@ from .source import MAX_VALUES, ConfigError, Finding, Keys, Mark, Tree, dotted, 
 CONFIG_DIR = Path(__file__).parent
 SUFFIXES = (".json", ".yaml", ".yml")
 
+SCHEMA = "schema.json"  # lies among the configs, for their editor
 MAX_FILES = 100  # that one config extends, directly or through others
 MAX_TEXT = 100_000  # characters of a text with its ${…} unfolded, which can double at each step
 
@@ -33,7 +34,7 @@ def find_config(name: str | Path) -> Path:
     if os.path.isdir(name):  # noqa: PTH112
         message = "is a folder; give a file, or `-r` to resume a run"
     else:
-        known = sorted(path.name for path in CONFIG_DIR.iterdir() if path.suffix in SUFFIXES)
+        known = sorted(path.name for path in CONFIG_DIR.iterdir() if path.suffix in SUFFIXES and path.name != SCHEMA)
         message = f"no such config, here or in config/{nearest(str(name), known)}; there are: {', '.join(known)}"
     raise ConfigError([Finding(Mark(str(name)), (), message)])
 
@@ -84,6 +85,7 @@ def _base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_read: in
 
 
 def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
+    into.replaced |= tree.replaced
     here, new = step_down(into.data, keys), step_down(tree.data, keys)
     for key, value in new.items():
         path = (*keys, key)
@@ -95,6 +97,8 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
             into.marks[path] = tree.marks.get(path) or into.marks[path]
             _merge(into, tree, path)
         else:
+            if key in here:
+                into.replace(path, here[key])
             here[key] = deepcopy(value)
             into.marks = {old: mark for old, mark in into.marks.items() if old[: len(path)] != path}
             into.marks |= {where: mark for where, mark in tree.marks.items() if where[: len(path)] == path}
@@ -153,6 +157,8 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
             raise ConfigError([Finding(mark, (*path, key), f"{dotted(path)} is the value {node!r} and has no keys")])
         path = (*path, key)
         if last:
+            if key in (node if isinstance(node, dict) else range(len(node))):
+                tree.replace(path, node[key])
             node[key] = value
         else:
             node = node[key]

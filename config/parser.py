@@ -63,7 +63,7 @@ class Section(dict[str, Any]):
         return super().values()
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -51,6 +51,12 @@ def check(tree: Tree) -> None:
     Raises:
         ConfigError: with everything that was found.
     """
+    if findings := examine(tree).findings:
+        raise ConfigError(findings)
+
+
+def examine(tree: Tree) -> Checker:
+    """The checker that has seen all of it."""
     checker, data = Checker(tree), tree.data
     _check_keys(checker, data)
     for key, slot in SLOTS.items():
@@ -63,8 +69,7 @@ def check(tree: Tree) -> None:
             checker.node(data[key], slot, (key,))
         elif key in data and key in REQUIRED:
             checker.fail((key,), "is empty")
-    if checker.findings:
-        raise ConfigError(checker.findings)
+    return checker
 
 
 def _check_keys(checker: Checker, data: dict[str, Any]) -> None:
@@ -167,8 +172,10 @@ def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
     except UserError as error:
         checker.fail((*keys, "type"), str(error))
         signature = Signature({}, True)
-    options = trainer_options()
-    known = {**options, **own_options(signature)}
+    options, own = trainer_options(), own_options(signature)
+    checker.takes(".".join(OPTIONS), options, keys)
+    checker.takes(signature.taker, own, keys)
+    known = {**options, **own}
     good, hints = {}, []
     for key, value in section.items():
         before = len(checker.findings)

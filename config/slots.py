@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import tomllib
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -67,13 +68,13 @@ SLOTS: dict[str, Slot] = {
 }
 
 # Parts inside `args`, by the end of their parameter's name: dataset, valid_dataset, eval_transform, …
-_INNER = {"dataset": _DATASET, "datasets": _DATASET, "transform": _TRANSFORM, "transforms": _TRANSFORM}
-_INNER |= {"sampler": _SAMPLER, "collate_fn": _COLLATE}
+INNER = {"dataset": _DATASET, "datasets": _DATASET, "transform": _TRANSFORM, "transforms": _TRANSFORM}
+INNER |= {"sampler": _SAMPLER, "collate_fn": _COLLATE}
 
 
 def inner_slot(parameter: str, outer: Slot) -> Slot:
     """The slot of a ``{type, args}`` inside another's ``args``, judged by the parameter that takes it."""
-    for name, slot in _INNER.items():
+    for name, slot in INNER.items():
         if parameter == name or parameter.endswith(f"_{name}"):
             return slot
     return _PART if outer.folder == "model" else Slot(outer.folder, outer.homes, "", duck=True)
@@ -152,10 +153,15 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
 _NOT_TRUSTED = "not in a trusted library (see [tool.plainloop] in pyproject.toml)"
 
 
+def fits(found: Any, slot: Slot) -> bool:
+    """Whether ``found`` may stand in ``slot``."""
+    return not _misfit(found, slot)
+
+
 def _misfit(found: Any, slot: Slot) -> str:
     """Why ``found`` may not stand in ``slot``, judged by where it really lives; empty when it may."""
     is_class = inspect.isclass(found)
-    if not is_class and not inspect.isroutine(found):
+    if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):
         return "is no class or function"
     module = getattr(found, "__module__", None) or "torch"  # torch's C functions name no module
     package = module.partition(".")[0]
@@ -193,14 +199,16 @@ class Signature(NamedTuple):
 
     parameters: dict[str, inspect.Parameter]
     open_ended: bool  # takes more than these
+    taker: str = ""  # its dotted name
 
     @classmethod
     def of(cls, found: Any, given: int = 0) -> Signature:
         """The signature of ``found`` without its first ``given`` parameters."""
+        name = f"{getattr(found, '__module__', None) or 'torch'}.{getattr(found, '__qualname__', found)}"
         try:
             parameters = list(inspect.signature(found).parameters.values())
         except (TypeError, ValueError):
-            return cls({}, True)
+            return cls({}, True, name)
         hints = _hints(found)
         named = {
             parameter.name: parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
@@ -214,4 +222,4 @@ class Signature(NamedTuple):
             inherited = {name: parameter.replace(default=None) for name, parameter in parent.parameters.items()}
             named = {**inherited, **named}  # the class may give to its parent itself what that needs
             open_ended = parent.open_ended or not found.__module__.startswith("base.")
-        return cls(named, open_ended)
+        return cls(named, open_ended, name)

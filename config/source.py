@@ -56,11 +56,17 @@ class ConfigError(UserError):
 
 @dataclass
 class Tree:
-    """A config's values, where each stands, and the text of the values that came from the command line."""
+    """A config's values, where each stands, the text of the overrides, and what values stand in place of."""
 
     data: dict[str, Any]
     marks: dict[Keys, Mark] = field(default_factory=dict)
     raw: dict[Keys, str] = field(default_factory=dict)
+    replaced: dict[Keys, list[tuple[Mark | None, Any]]] = field(default_factory=dict)
+
+    def replace(self, keys: Keys, value: Any) -> None:
+        """Notes that ``value`` stood at ``keys`` before."""
+        if not isinstance(value, dict | list):
+            self.replaced.setdefault(keys, []).append((self.mark(keys), value))
 
     def mark(self, keys: Keys) -> Mark | None:
         """The mark of ``keys``, or of the nearest section around it."""
