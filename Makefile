@@ -2,13 +2,17 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: train test lint types fmt clean
+.PHONY: train test fuzz lint types fmt clean
 
 train: .venv/.done
 	$(PY) train.py -c config.json $(ARGS)
 
 test: .venv/.done
 	$(PY) -m pytest -n 2 $(ARGS)
+
+# Thousands of broken and hostile configs and checkpoints; `make test` takes a fixed share of them.
+fuzz: .venv/.done
+	FUZZ=all $(PY) -m pytest -n 2 tests/fuzz -rP $(ARGS)
 
 lint: .venv/.done
 	$(PY) -m ruff check .

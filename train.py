@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from collections.abc import Callable
+from typing import Any
 
 from config import ConfigParser, CustomArgs
 from utils.main import run_main
@@ -10,54 +13,12 @@ from utils.main import run_main
 
 def main(config: ConfigParser) -> None:
     config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
-    import torch
-
-    from base.trial import STEPS, Trial
+    from base.trial import Trial
     from logger.run_folder import RunFolder, summary
-    from utils.seed import seed_everything
-    from utils.util import prepare_device
 
     with Trial(config) if config.args.check else RunFolder(config) as run:
         logger = config.get_logger("train", verbosity=0 if config.args.check else 2)
-        seed_everything(config.seed, config["trainer"].get("deterministic", True))
-
-        data_loader = config.build("data_loader")
-        if config.get("valid_data_loader"):
-            valid_data_loader = config.build("valid_data_loader")
-        else:  # torch's own DataLoader serves too, and knows no split
-            valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
-
-        if isinstance(run, Trial):
-            data_loader = run.first(data_loader, "data_loader", STEPS)
-            valid_data_loader = run.first(valid_data_loader, "valid_data_loader")
-
-        model = config.build("arch")
-        logger.info(model)
-        device, device_ids = prepare_device(config.get("n_gpu", 1))
-        model = model.to(device)
-        if config["trainer"].get("compile", False):
-            model.compile()
-        if len(device_ids) > 1:
-            model = torch.nn.DataParallel(model, device_ids=device_ids)
-
-        criterion = config.build("loss")
-        metrics = config.build_metrics()
-
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = config.build("optimizer", trainable)
-        lr_scheduler = config.build("lr_scheduler", optimizer) if config.get("lr_scheduler") else None
-
-        trainer = config.build_trainer(
-            model=model,
-            criterion=criterion,
-            metric_ftns=metrics,
-            optimizer=optimizer,
-            config=config,
-            device=device,
-            data_loader=data_loader,
-            valid_data_loader=valid_data_loader,
-            lr_scheduler=lr_scheduler,
-        )
+        trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
         if isinstance(run, Trial):
             print(run.bill(trainer))
             return
@@ -67,6 +28,55 @@ def main(config: ConfigParser) -> None:
         trainer.train()
         metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
         logger.info(summary(config.save_dir, metric, best))
+
+
+def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None) -> Any:
+    """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
+    import torch
+
+    from utils.seed import seed_everything
+    from utils.util import prepare_device
+
+    seed_everything(config.seed, config["trainer"].get("deterministic", True))
+
+    data_loader = config.build("data_loader")
+    if config.get("valid_data_loader"):
+        valid_data_loader = config.build("valid_data_loader")
+    else:  # torch's own DataLoader serves too, and knows no split
+        valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
+    if limit is not None:
+        data_loader, valid_data_loader = (
+            limit(data_loader, "data_loader"),
+            limit(valid_data_loader, "valid_data_loader"),
+        )
+
+    model = config.build("arch")
+    logger.info(model)
+    device, device_ids = prepare_device(config.get("n_gpu", 1))
+    model = model.to(device)
+    if config["trainer"].get("compile", False):
+        model.compile()
+    if len(device_ids) > 1:
+        model = torch.nn.DataParallel(model, device_ids=device_ids)
+
+    criterion = config.build("loss")
+    metrics = config.build_metrics()
+
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = config.build("optimizer", trainable)
+    lr_scheduler = config.build("lr_scheduler", optimizer) if config.get("lr_scheduler") else None
+
+    return config.build_trainer(
+        model=model,
+        criterion=criterion,
+        metric_ftns=metrics,
+        optimizer=optimizer,
+        config=config,
+        device=device,
+        data_loader=data_loader,
+        valid_data_loader=valid_data_loader,
+        lr_scheduler=lr_scheduler,
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -70,6 +71,13 @@ class TrainerOptions:
             problems.append(str(error))
         if problems:
             raise UserError("\n".join(problems))
+
+    def check_length(self, batches: int) -> int:
+        """The optimizer steps of a run with so many batches an epoch. Raises UserError if all would be warm-up."""
+        steps = self.epochs * math.ceil(batches / self.accumulation_steps)
+        if self.warmup_steps > steps:
+            raise UserError(f"{self.warmup_steps} is longer than the run, which has {steps} optimizer steps")
+        return steps
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:

@@ -36,10 +36,11 @@ class FirstBatch:
         self.seconds: list[float] = []
 
     def __iter__(self) -> Iterator[Any]:
-        for self.batch in self.loader:
+        for batch in self.loader:
+            self.batch = batch
             for _ in range(self.times):
                 start = time.perf_counter()
-                yield self.batch
+                yield batch
                 self.seconds.append(time.perf_counter() - start)
             break
 
@@ -64,7 +65,9 @@ class Trial(RunFolder):
         super().__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             super().__exit__(kind, error, trace)
         finally:
@@ -75,12 +78,12 @@ class Trial(RunFolder):
         if isinstance(error, Exception) and not isinstance(error, UserError):
             raise UserError(self._blame(error)) from None
 
-    def first(self, loader: Any, name: str, times: int = 1) -> FirstBatch | None:
+    def first(self, loader: Any, name: str) -> FirstBatch | None:
         """``loader`` with its first batch only; None stays None."""
         if loader is None:
             return None
         self._parts += [((name,), loader), ((name,), getattr(loader, "dataset", None))]
-        return FirstBatch(loader, times)
+        return FirstBatch(loader, STEPS if name == "data_loader" else 1)
 
     def bill(self, trainer: Any) -> str:
         """Runs an epoch of what the loaders still give, saves a checkpoint, and tells what it found as a table."""
@@ -107,7 +110,9 @@ class Trial(RunFolder):
             "parameters": f"{sum(counts):,} in all, {counts[0]:,} trainable, {counts[1]:,} frozen",
             "batch": describe(getattr(loader, "batch", None)),
             "output": describe(outputs[0]) if outputs else "the model was not called as a whole",
-            "steps": f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs" if epoch else "as many as the data has",
+            "steps": f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs"
+            if epoch
+            else "as many as the data has",
             "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
             "seconds": f"{min(getattr(loader, 'seconds', [])[1:] or [0.0]):.4f} a batch, without loading it",
         }
@@ -125,7 +130,9 @@ class Trial(RunFolder):
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
         message = f"{type(error).__name__}: {one_line(error)}"
-        return "\n".join([str(Finding(self.config.tree.mark(keys) if keys else None, keys, message)), *_lines_of(error)])
+        return "\n".join(
+            [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message)), *_lines_of(error)]
+        )
 
 
 def _belongs(owner: Any, code: Any, part: Any) -> bool:

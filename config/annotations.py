@@ -30,19 +30,24 @@ def accepts(annotation: Any, value: Any) -> bool:
         return True
     if isinstance(value, list):
         items = [choice for choice in choices if choice is not Ellipsis]
-        if kind is tuple and items == list(choices) and items and len(items) != len(value):
-            return False
-        fits = issubclass(list, kind) or kind in (tuple, set, frozenset) or kind.__module__ not in _PLAIN
+        if kind is tuple and items == list(choices) and items:
+            return len(items) == len(value) and all(map(accepts, items, value))
+        fits = issubclass(list, kind) or issubclass(kind, tuple | set | frozenset) or not _is_known(kind)
         return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
     if isinstance(value, dict):
-        return issubclass(dict, kind) or kind.__module__ not in _PLAIN
+        return issubclass(dict, kind) or not _is_known(kind)
     if isinstance(value, bool | str):
         return kind is type(value)
     return isinstance(value, kind) or (kind is float and isinstance(value, int))
 
 
 _LISTS = (list, tuple, set, frozenset, Sequence)
-_PLAIN = ("builtins", "collections.abc", "typing")
+_KNOWN = ("builtins", "collections", "enum", "numbers", "pathlib", "torch", "typing")
+
+
+def _is_known(kind: type) -> bool:
+    """Whether it is certain that no list or mapping serves as a ``kind`` that is none."""
+    return kind.__module__.partition(".")[0] in _KNOWN
 
 
 def _named(kind: type, text: str) -> Any:

@@ -21,7 +21,8 @@ from .source import ConfigError, Finding, Keys, Tree, dotted
 
 def is_node(value: Any) -> bool:
     """Whether ``value`` is a ``{type, args}`` (both, or the type alone)."""
-    return isinstance(value, dict) and isinstance(value.get("type"), str) and set(value) <= {"type", "args"}
+    keys = {key for key in value if not is_comment(key)} if isinstance(value, dict) else set()
+    return "type" in keys and isinstance(value["type"], str) and keys <= {"type", "args"}
 
 
 def is_comment(key: str) -> bool:
@@ -50,12 +51,20 @@ class Checker:
         """Checks ``{type, args}``; in a callback slot a name alone stands for it."""
         if isinstance(node, str) and slot.callback:
             node = {"type": node}
-        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
-            self.fail(keys, 'must be {"type": NAME, "args": {…}}' + (" or a name" if slot.callback else ""))
+        shape = 'must be {"type": NAME, "args": {…}}' + (" or a name" if slot.callback else "")
+        if not isinstance(node, dict):
+            self.fail(keys, f"{shape}, not {node!r}")
             return
         known = ("type", "args", "name") if keys[0] == "metrics" else ("type", "args")
-        for key in [key for key in node if key not in known and not is_comment(key)]:
-            self.fail((*keys, key), f"unknown key{nearest(key, known)}; a part has 'type' and 'args'")
+        hints = {key: nearest(key, known) for key in node if key not in known and not is_comment(key)}
+        for key, hint in hints.items():
+            self.fail((*keys, key), f"unknown key{hint}; a part has 'type' and 'args'")
+        if not isinstance(node.get("type"), str):
+            if "type" in node:
+                self.fail((*keys, "type"), f"must be a name, not {node['type']!r}")
+            elif not any("'type'" in hint for hint in hints.values()):
+                self.fail(keys, shape)
+            return
         try:
             found = resolve(node["type"], slot)
         except UserError as error:
@@ -76,14 +85,16 @@ class Checker:
         meant = []
         for key, value in args.items():
             where = (*keys, key)
+            if is_comment(key):
+                continue
             if key in parameters:
                 if value is None and parameters[key].default is None:
                     continue  # `x: int = None`, as many write it
                 self.value(parameters[key].annotation, value, where, slot, args)
             elif key in slot.given:
                 self.fail(where, f"'{key}' is given by the program; take it out of the config")
-            elif not signature.open_ended and not is_comment(key):
-                hint = nearest(key, [name for name in parameters if name not in args]) or nearest(key, parameters)
+            elif not signature.open_ended:
+                hint = nearest(key, sorted(parameters, key=lambda name: name in args))
                 meant.append(hint)
                 self.fail(where, f"{owner} takes no '{key}'{hint or _choices(parameters)}{self._inherited(where)}")
             else:
@@ -94,10 +105,10 @@ class Checker:
                 self.fail(keys[:-1] if not args else keys, f"{owner} needs '{name}'")
 
     def _inherited(self, keys: Keys) -> str:
-        """What to do with an argument that another file, or the file under an override, gave to another type."""
-        own, other = self.tree.mark((*keys[:-2], "type")), self.tree.mark(keys)
-        foreign = own is not None and other is not None and own.source != other.source and bool(other.line)
-        return f"; ~{dotted(keys)} takes it away" if foreign else ""
+        """What to do with an argument of the type that stood here before another file, or an override, changed it."""
+        marks, arg = [mark for mark, _ in self.tree.replaced.get((*keys[:-2], "type"), [])], self.tree.mark(keys)
+        foreign = any(mark and arg and mark.source == arg.source for mark in marks)
+        return f"; it was for another type, and ~{dotted(keys)} takes it away" if foreign else ""
 
     def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
         name = str(keys[-1])
@@ -106,7 +117,9 @@ class Checker:
             self.node(value, inner, keys)
             return
         items = value if isinstance(value, list) else [value]
-        if annotation is not dict and any(is_node(item) for item in items):
+        if annotation is not dict and any(
+            is_node(item) or (inner.is_part and isinstance(item, dict)) for item in items
+        ):
             self.inner(value, keys, inner)
             return
         if not accepts(annotation, value):
@@ -118,11 +131,13 @@ class Checker:
             self.fail(keys, f"wants {readable(annotation)}, not {value!r}")
 
     def inner(self, value: Any, keys: Keys, slot: Slot) -> None:
-        if is_node(value):
+        if is_node(value) or (slot.is_part and isinstance(value, dict)):
             self.node(value, slot, keys)
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 self.inner(item, (*keys, index), slot)
+        elif isinstance(keys[-1], int) and slot.is_part:  # beside other parts
+            self.node(value, slot, keys)
 
 
 def _choices(names: Iterable[str], limit: int = 8) -> str:

@@ -132,8 +132,10 @@ def apply_override(tree: Tree, text: str) -> None:
         parent = step_down(tree.data, keys[:-1])
         step_down(parent, keys[-1:])
         del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise ConfigError([Finding(Mark(text), (), "there is no such key to take away")]) from None
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        word, node = error.args if len(error.args) == 2 else ("", None)
+        near = nearest(word, node) if isinstance(node, dict) else ""
+        raise ConfigError([Finding(Mark(text), (), f"there is no such key to take away{near}")]) from None
 
 
 def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:

@@ -225,15 +225,21 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
         checker.fail(("data_loader", "args", "validation_split"), message)
     tell = getattr(trainer, "logged_names", None)
     metrics = data.get("metrics", [])
-    names = tell([metric_name(node) for node in metrics], options, _validates(data)) if tell else None
+    metrics = [metric_name(node) for node in metrics] if isinstance(metrics, list) else []
+    names = tell(metrics, options, _validates(data)) if tell else None
     if names is None:
         return  # a loop of the project's own: its first epoch will show
     metric = options.monitor.partition(" ")[2].strip()
-    if metric and metric not in names:
+    if metric and metric not in names and "None" not in metrics:  # of one without a type, as is told
         message = f"nothing is logged as '{metric}'{nearest(metric, names)}; there are {', '.join(names)}"
         checker.fail(("trainer", "monitor"), message)
     if not metric and (options.early_stop or 0) > 0:
         checker.fail(("trainer", "early_stop"), "needs a trainer.monitor, as 'min val_loss'; 0 never stops early")
+    if isinstance(length := data["trainer"].get("len_epoch"), int) and length > 0:
+        try:
+            options.check_length(length)
+        except UserError as error:
+            checker.fail(("trainer", "warmup_steps"), str(error))
     if not metric and _is_plateau(scheduler):
         checker.fail(("lr_scheduler", "type"), "ReduceLROnPlateau follows trainer.monitor, which is 'off'")
 

@@ -30,6 +30,7 @@ class Slot(NamedTuple):
         beside: names of parameters that get the ``dataset`` that stands beside this part, unless the config says other.
         callback: a function is the value itself, with its ``args`` fixed; elsewhere it is called to make the value.
         duck: the project's own classes serve whatever their kind.
+        is_part: what stands here in a config is a part, and not plain values.
     """
 
     folder: str
@@ -40,6 +41,7 @@ class Slot(NamedTuple):
     beside: tuple[str, ...] = ()
     callback: bool = False
     duck: bool = False
+    is_part: bool = True
 
 
 _LOADERS, _PAIR = "data_loader.data_loaders", ("output", "target")
@@ -77,7 +79,8 @@ def inner_slot(parameter: str, outer: Slot) -> Slot:
     for name, slot in INNER.items():
         if parameter == name or parameter.endswith(f"_{name}"):
             return slot
-    return _PART if outer.folder == "model" else Slot(outer.folder, outer.homes, "", duck=True)
+    slot = _PART if outer.folder == "model" else Slot(outer.folder, outer.homes, "", duck=True)
+    return slot._replace(is_part=False)
 
 
 @cache
@@ -139,7 +142,9 @@ def _search_folder(parts: list[str], slot: Slot) -> Any:
 def _search_library(parts: list[str], slot: Slot) -> Any:
     if parts[0] not in trusted_packages() | {slot.folder}:
         trusted = ", ".join(sorted(trusted_packages()))
-        raise UserError(f"'{'.'.join(parts)}' is {_NOT_TRUSTED}; those are {trusted}")
+        files = [path.stem for path in (ROOT / slot.folder).glob("*.py")]
+        near = nearest(parts[0], [*files, slot.folder, *trusted_packages()])
+        raise UserError(f"'{'.'.join(parts)}' is {_NOT_TRUSTED}{near}; those are {trusted}")
     found: Any = _import(parts[0])
     for index, part in enumerate(parts[1:], start=2):
         module = _import(".".join(parts[:index])) if type(found) is ModuleType else None

@@ -28,7 +28,9 @@ class Mark(NamedTuple):
     col: int = 0
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}:{self.col}" if self.line else self.source
+        if self.line:
+            return f"{self.source}:{self.line}:{self.col}"
+        return self.source if len(self.source) <= 120 or "=" not in self.source else self.source[:119] + "…"
 
 
 class Finding(NamedTuple):

@@ -44,24 +44,25 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
         ),
         (
             [
-                "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 9}}, drop_last: true}}",
+                "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 9}}}}",
+                "data_loader.args.drop_last=true",
                 *NO_MONITOR,
             ],
             "batch_size=32 with drop_last leaves no batch of 9 samples",
         ),
         (["loss={type: cross_entropy, args: {reduction: none}}"], "the loss must be one number, not (64,)"),
         (
-            [
-                *NO_MONITOR,
-                "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]",
-            ],
+            [*NO_MONITOR, "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]"],
             "the metric 'Accuracy' must give one number, not a tensor of shape (10,)",
         ),
         (["optimizer={type: SGD, args: {lr: 1e30}}"], "the loss is nan after"),
         (["trainer.monitor=min val_los"], "nothing is logged as 'val_los' (did you mean 'val_loss'?)"),
         (["trainer.save_dir=train.py/x"], "trainer.save_dir: train.py is no folder"),
-        (["trainer.warmup_steps=1000"], "trainer.warmup_steps: 1000 is longer than the run, which has 270 optimizer steps"),
-        (["trainer.monitor=off"], "config/config.json:31:9: trainer.early_stop: needs a trainer.monitor"),
+        (
+            ["trainer.warmup_steps=1000"],
+            "trainer.warmup_steps: 1000 is longer than the run, which has 270 optimizer steps",
+        ),
+        (["trainer.monitor=off"], "config/config.json:32:9: trainer.early_stop: needs a trainer.monitor"),
         (["valid_data_loader={type: DigitsDataLoader}"], "data_loader.args.validation_split: nothing would use this"),
         (["lr_scheduler={type: ReduceLROnPlateau}", *NO_MONITOR], "follows trainer.monitor, which is 'off'"),
         (["lr_scheduler.args.optimizer=1"], "'optimizer' is given by the program"),

@@ -180,10 +180,10 @@ class Trainer(BaseTrainer):
         """Compares warm-up and schedule with the run's length. Raises ConfigError for a warm-up that never ends."""
         if self.len_epoch is None:
             return
-        steps = self.epochs * math.ceil(self.len_epoch / self._options.accumulation_steps)
-        if self._options.warmup_steps > steps:
-            message = f"{self._options.warmup_steps} is longer than the run, which has {steps} optimizer steps"
-            raise self.config.tree.error(("trainer", "warmup_steps"), message)
+        try:
+            steps = self._options.check_length(self.len_epoch)
+        except UserError as error:
+            raise self.config.tree.error(("trainer", "warmup_steps"), str(error)) from None
         if horizon := self.update.schedule.horizon(self.epochs, steps):
             self.logger.warning("lr_scheduler: %s", horizon)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -16,6 +17,9 @@ def run_main(main: Callable[[], None]) -> None:
         sys.stdout.flush()
         print(error, file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # nobody reads on (`| head`); Python would complain when it leaves
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

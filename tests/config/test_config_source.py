@@ -289,7 +289,9 @@ def test_a_number_of_absurd_length_is_refused_in_one_line(tmp_path: Path, name: 
 
 
 def test_a_file_of_absurd_length_is_refused_unread(tmp_path: Path) -> None:
-    assert refusal(tmp_path, "a: " + "x" * 500_000, "c.yaml") == "c.yaml: is longer than a config may be (500,000 bytes)"
+    assert (
+        refusal(tmp_path, "a: " + "x" * 500_000, "c.yaml") == "c.yaml: is longer than a config may be (500,000 bytes)"
+    )
 
 
 def test_sixty_levels_are_read(tmp_path: Path) -> None:
