@@ -44,7 +44,7 @@ def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
     metrics = MetricSet(config.build_metrics(), device=device)
     if unread := config.unread_keys():
-        logger.warning("Nothing has read these keys of the config: %s", ", ".join(unread))
+        logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
     batches = progress(data_loader, None, "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     result = own_evaluate(model.to(device), batches, criterion, metrics, device)

@@ -24,7 +24,7 @@ def main(config: ConfigParser) -> None:
             return
         run.describe()
         if unread := config.unread_keys():
-            logger.warning("Nothing has read these keys of the config: %s", ", ".join(unread))
+            logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
         trainer.train()
         metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
         logger.info(summary(config.save_dir, metric, best))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from config.build import own_frames
+from config.slots import own_frames
 from config.source import ConfigError, Finding, Keys
 from logger.logger import close_files
 from logger.run_folder import RunFolder

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError, nearest
+from utils.errors import UserError, nearest, printable
 from utils.main import run_main
 
 from .command_line import read_command_line
@@ -34,10 +35,18 @@ def paint(text: str, colour: str) -> str:
 
 def written(value: Any) -> str:
     """A value as one writes it in YAML, on one line; text without quotes where it needs none."""
-    if isinstance(value, str) and re.fullmatch(r"[\w./-]+( [\w./-]+)*", value) and parse_value(value) == value:
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{written(key)}: {written(item)}' for key, item in value.items())}}}"
+    if isinstance(value, float) and math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
+    if not isinstance(value, str):
+        return json.dumps(plain(value))
+    if re.fullmatch(r"[A-Za-z_][\w./-]*( [\w./-]+)*", value) and parse_value(value) == value:
         return value
-    text = json.dumps(plain(value), ensure_ascii=False)
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
 
 
 def short(value: Any) -> str:
@@ -48,6 +57,7 @@ def short(value: Any) -> str:
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:
     """Prints rows in columns, the first one bold and the last one faint."""
+    rows = [tuple(printable(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)]
@@ -58,7 +68,7 @@ def show(value: Any, depth: int = 0) -> list[str]:
     """The lines of a config as YAML, which ``-c`` takes again."""
     lines = []
     for key, item in value.items():
-        name = "  " * depth + paint(key if re.fullmatch(r"[A-Za-z_][\w.-]*", key) else json.dumps(key), BOLD) + ":"
+        name = "  " * depth + paint(written(key), BOLD) + ":"
         if isinstance(item, dict) and item:
             lines += [name, *show(item, depth + 1)]
         elif isinstance(item, list) and any(isinstance(part, dict) for part in item):
@@ -85,7 +95,8 @@ def explain(config: ConfigParser, key: str) -> None:
     values = given | {keys: value for keys, value in defaults.items() if not any(k[: len(keys)] == keys for k in given)}
     rows = [("key", "value", "from", "taken by")]
     for keys, value in values.items():
-        if keys[: len(wanted)] != wanted:
+        is_item = keys == wanted[:-1] and isinstance(value, list) and wanted[-1] in range(len(value))
+        if keys[: len(wanted)] != wanted and not is_item:
             continue
         taker, parameter = known.get(keys, ("", None))
         where = str(tree.mark(keys) or "the program") if keys in given else "default"
@@ -107,7 +118,7 @@ def explain(config: ConfigParser, key: str) -> None:
 def differ(one: dict[str, Any], other: dict[str, Any], names: tuple[str, str]) -> None:
     """Prints the values that two configs do not share."""
     a, b = flat(one), flat(other)
-    keys = [keys for keys in {**a, **b} if a.get(keys, ...) != b.get(keys, ...)]
+    keys = [keys for keys in {**a, **b} if keys not in a or keys not in b or written(a[keys]) != written(b[keys])]
     rows = [(dotted(k), short(a[k]) if k in a else "-", short(b[k]) if k in b else "-") for k in keys]
     table([("key", *names), *rows]) if rows else print("They are the same.")
 
@@ -143,12 +154,14 @@ def main() -> None:
         return
     if args.command == "diff":
         names = [*([args.config] if args.config else []), *words] or ["config.json"]
+        if len(names) > 2:
+            parser.error("diff compares two, -c's among them")
         one, other = read(args, names[0], []).plain(), read(args, names[-1], overrides).plain()
         differ(one, other, (names[0], names[-1] if len(names) > 1 else " ".join(overrides)))
         return
     config = read(args, args.config, overrides)
     if args.command == "show":
-        print("\n".join(show(config.plain())))
+        print("\n".join(show(config.config)))
     else:
         explain(config, words[0])
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
-from traceback import extract_tb
-from typing import Any, NamedTuple
+from typing import Any
 
 from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
 
 from .annotations import accepts, convert, readable
-from .slots import ROOT, USERS, Signature, Slot, inner_slot, resolve
+from .slots import Signature, Slot, inner_slot, own_frames, resolve
 from .source import ConfigError, Finding, Keys, Tree, dotted
 
 
@@ -39,6 +36,7 @@ class Checker:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.findings: list[Finding] = []
+        self.own_loop = True  # what the trainer reads and logs is known only when it runs
         self.taken: dict[Keys, tuple[str, inspect.Parameter]] = {}  # for every argument what takes it, given or not
 
     def fail(self, keys: Keys, message: str) -> None:
@@ -211,20 +209,3 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
             raise  # a fault in the project's code: its traceback helps
         place = f" ({own[-1].path}:{own[-1].line})" if own else ""
         raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{place}") from error
-
-
-class Frame(NamedTuple):
-    """A line of a traceback; ``path`` is relative to the project."""
-
-    path: Path
-    line: int
-    function: str
-    text: str
-
-
-def own_frames(error: BaseException) -> list[Frame]:
-    """The lines of an error's traceback that are in the project's own folders; a loader's worker gives his as text."""
-    frames = [(frame.filename, frame.lineno, frame.name, frame.line) for frame in extract_tb(error.__traceback__)]
-    frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', str(error))
-    own = [frame for frame in frames if Path(frame[0]).parent in map(ROOT.joinpath, USERS)]
-    return [Frame(Path(path).relative_to(ROOT), int(line or 0), name, text or "") for path, line, name, text in own]

@@ -120,7 +120,7 @@ class ConfigParser:
         self.tree.data = Section(self.tree.data)
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None  # what argparse made of the command line, if there was one
-        self._used = used
+        self._used, self._own_loop = used, True
         in_place = self.resume is not None and run_id is None
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
@@ -186,12 +186,12 @@ class ConfigParser:
 
     def check(self) -> None:
         """Compares every part with the signature of what it names. Raises ConfigError with all findings."""
-        preflight.check(self.tree)
+        self._own_loop = preflight.check(self.tree).own_loop
         for section in (self.config, self.config["trainer"]):
             section._read.clear()  # it is not the check that the keys are for
 
     def unread_keys(self) -> list[str]:
-        """The project's own keys, at the top and in ``trainer``, that nothing has read yet.
+        """The project's own keys, at the top and in the ``trainer`` of a loop that is ours, that nothing has read yet.
 
         Of a resumed run those just overridden: its config is saved with every ``${…}`` replaced, so that overriding
         what they named has no effect any more.
@@ -201,7 +201,7 @@ class ConfigParser:
         rows: list[Keys] = [(key,) for key in config.keys() if key not in known]  # noqa: SIM118
         _, signature = preflight.trainer_parameters(trainer, SLOTS["trainer"])
         known = {"type", *preflight.trainer_options(), *signature.parameters, *getattr(trainer, "_read", trainer)}
-        rows += [("trainer", key) for key in trainer.keys() if key not in known]  # noqa: SIM118
+        rows += [("trainer", key) for key in trainer.keys() if key not in known and not self._own_loop]  # noqa: SIM118
         if self.resume is not None:
             overridden = {keys[:length] for keys in self.tree.raw for length in (1, 2)}
             rows = [keys for keys in rows if keys in overridden]

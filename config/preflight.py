@@ -45,14 +45,16 @@ def check_name(name: Any, what: str) -> str:
     return name
 
 
-def check(tree: Tree) -> None:
+def check(tree: Tree) -> Checker:
     """Checks every part against its signature, and the parts against each other.
 
     Raises:
         ConfigError: with everything that was found.
     """
-    if findings := examine(tree).findings:
-        raise ConfigError(findings)
+    checker = examine(tree)
+    if checker.findings:
+        raise ConfigError(checker.findings)
+    return checker
 
 
 def examine(tree: Tree) -> Checker:
@@ -227,8 +229,9 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
     metrics = data.get("metrics", [])
     metrics = [metric_name(node) for node in metrics] if isinstance(metrics, list) else []
     names = tell(metrics, options, _validates(data)) if tell else None
+    checker.own_loop = names is None
     if names is None:
-        return  # a loop of the project's own: its first epoch will show
+        return  # its first epoch will show
     metric = options.monitor.partition(" ")[2].strip()
     if metric and metric not in names and "None" not in metrics:  # of one without a type, as is told
         message = f"nothing is logged as '{metric}'{nearest(metric, names)}; there are {', '.join(names)}"

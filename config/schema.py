@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -17,7 +17,7 @@ from utils.files import written_whole
 
 from .merge import CONFIG_DIR, SCHEMA
 from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, own_options, trainer_options
-from .slots import INNER, ROOT, SLOTS, Signature, Slot, fits, trusted_packages
+from .slots import INNER, ROOT, SLOTS, Signature, Slot, fits, import_module, trusted_packages
 
 PATH = CONFIG_DIR / SCHEMA
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -61,10 +61,10 @@ def schema() -> Json:
     properties |= {"$schema": True, "extends": {"type": ["string", "array"], "description": "Configs to start from."}}
     properties |= {key: _ref(key) for key in SLOTS}
     properties["loss"] = {"anyOf": [_ref("loss names"), _ref("loss")]}
-    properties["metrics"] = {"type": "array", "items": {"anyOf": [_ref("metrics names"), _ref("metrics")]}}
-    values: Json = {kind: {"anyOf": [{"type": kind}, _ref("reference")]} for kind in (*KINDS.values(), "array")}
-    values["number"]["anyOf"].append({"enum": [".inf", "-.inf"]})
-    values["reference"] = {"type": "string", "pattern": r"\$\{"}
+    properties["metrics"] = _or_reference("array") | {"items": {"anyOf": [_ref("metrics names"), _ref("metrics")]}}
+    values: Json = {kind: _or_reference(kind) for kind in (*KINDS.values(), "array")}
+    values["string"] = {"type": "string"}
+    values["number"]["pattern"] = r"\$\{|^-?\.inf$"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "torchmetrics"))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -78,6 +78,11 @@ def schema() -> Json:
     }
 
 
+def _or_reference(*kinds: str) -> Json:
+    """One of these kinds, or a text with a ``${key.path}``."""
+    return {"type": [*kinds, "string"], "pattern": r"\$\{"}
+
+
 def _ref(name: str) -> Json:
     return {"$ref": f"#/$defs/{name}"}
 
@@ -86,13 +91,13 @@ def _candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
     """Every name that may stand in a slot without the path of its library, and what it means."""
     seen: set[str] = set()
     for home in slot.homes:
-        module = importlib.import_module(home)
+        module = import_module(home)
         for name in sorted(dir(module)):
             if not name.startswith("_") and name not in seen and fits(getattr(module, name), slot):
                 seen.add(name)
                 yield name, getattr(module, name)
     for file in sorted((ROOT / slot.folder).glob("[!_]*.py")):
-        module = importlib.import_module(f"{slot.folder}.{file.stem}")
+        module = import_module(f"{slot.folder}.{file.stem}")
         for name, found in sorted(vars(module).items()):
             own = getattr(found, "__module__", "") == module.__name__ and not name.startswith("_")
             if own and module.__name__ not in slot.homes and fits(found, slot):
@@ -115,12 +120,12 @@ def _part(slot: Slot, key: str, parts: Json) -> Json:
         parts[signature.taker] = _args(signature, found, slot)
         then = {"properties": {"args": _ref(signature.taker)}}
         cases.append({"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": then})
-    members: Json = {"type": _ref(f"{key} names"), "args": {"type": ["object", "null"]}}
+    members: Json = {"type": _ref(f"{key} names"), "args": _or_reference("object", "null")}
     if key == "metrics":
         members["name"] = {"type": "string", "description": "What it is logged as."}
     optional = key in SLOTS and key not in REQUIRED
     return {
-        "type": ["object", "null"] if optional else "object",
+        **_or_reference("object", *["null"] * optional),
         "properties": members,
         "patternProperties": REMARKS,
         "additionalProperties": False,
@@ -131,7 +136,7 @@ def _part(slot: Slot, key: str, parts: Json) -> Json:
 def _args(signature: Signature, found: Any, slot: Slot) -> Json:
     parameters = {name: p for name, p in signature.parameters.items() if name not in slot.given}
     return {
-        "type": ["object", "null"],
+        **_or_reference("object", "null"),
         "properties": {name: _property(name, parameter, found) for name, parameter in parameters.items()},
         "patternProperties": REMARKS,
         "additionalProperties": signature.open_ended,
@@ -146,7 +151,10 @@ def _trainer() -> Json:
         own = own_options(Signature.of(found))
         members |= {name: _property(name, parameter, found) for name, parameter in own.items()}
     members["type"] = _ref("trainer names")
-    return {"type": "object", "properties": members, "patternProperties": REMARKS | {_typos(list(members)): False}}
+    return _or_reference("object") | {
+        "properties": members,
+        "patternProperties": REMARKS | {_typos(list(members)): False},
+    }
 
 
 def _property(name: str, parameter: inspect.Parameter, owner: Any) -> Json:
@@ -174,17 +182,21 @@ def _typed(annotation: Any) -> Json:
     if annotation is None or annotation is type(None):
         return {"type": "null"}
     if origin is Literal:
-        return {"enum": list(choices)}
+        return _one_of(choices)
     if origin in (Union, types.UnionType):
         members = [_typed(choice) for choice in choices if getattr(choice, "__name__", "") != "Tensor"]
         return {"anyOf": members} if all(members) else {}
     if (origin or annotation) in (list, tuple, Sequence):
         return _ref("array")
     if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
-        return {"enum": [*annotation.__members__, *(member.value for member in annotation if _is_plain(member.value))]}
+        return _one_of([*annotation.__members__, *(member.value for member in annotation if _is_plain(member.value))])
     if annotation in KINDS:
         return _ref(KINDS[annotation])
     return {}
+
+
+def _one_of(values: Iterable[Any]) -> Json:
+    return {"anyOf": [{"enum": list(values)}, {"type": "string", "pattern": r"\$\{"}]}
 
 
 def _first_line(found: Any) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import tomllib
 from enum import Enum
 from functools import cache
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints
 
@@ -93,14 +95,41 @@ def trusted_packages() -> frozenset[str]:
         raise UserError(f"pyproject.toml: [tool.plainloop] trusted: cannot be read ({one_line(error)})") from None
 
 
-def _import(name: str) -> ModuleType | None:
-    """Imports a module; None when it is not there. Errors inside a module that is there are the user's to see."""
+class Frame(NamedTuple):
+    """A line of a traceback; ``path`` is relative to the project."""
+
+    path: Path
+    line: int
+    function: str
+    text: str
+
+
+def own_frames(error: BaseException) -> list[Frame]:
+    """The lines of an error's traceback that are in the project's own folders; a loader's worker gives his as text."""
+    frames = [(frame.filename, frame.lineno, frame.name, frame.line) for frame in extract_tb(error.__traceback__)]
+    frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', str(error))
+    own = [frame for frame in frames if Path(frame[0]).parent in map(ROOT.joinpath, USERS)]
+    return [Frame(Path(path).relative_to(ROOT), int(line or 0), name, text or "") for path, line, name, text in own]
+
+
+def import_module(name: str) -> Any:
+    """Imports a module; None when it is not there. Raises UserError when it is, and fails."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             return None
-        raise
+        raise _import_error(name, error) from error
+    except Exception as error:  # whatever its code raises
+        raise _import_error(name, error) from error
+
+
+def _import_error(name: str, error: Exception) -> UserError:
+    own = own_frames(error)
+    place = f" ({own[-1].path}:{own[-1].line})" if own else ""
+    file = Path(f"{name.replace('.', '/')}.py")
+    name = str(file) if (ROOT / file).is_file() else name
+    return UserError(f"{name} cannot be imported: {type(error).__name__}: {one_line(error)}{place}")
 
 
 def resolve(name: str, slot: Slot) -> Any:
@@ -122,17 +151,19 @@ def resolve(name: str, slot: Slot) -> Any:
 
 
 def _search_homes(name: str, slot: Slot) -> Any:
-    for module in map(_import, slot.homes):  # one after the other: the later ones are slow to import
+    for module in map(import_module, slot.homes):  # one after the other: the later ones are slow to import
         if hasattr(module, name):
             return getattr(module, name)
-    modules = [(module, key) for module in map(_import, slot.homes) for key in dir(module) if not key.startswith("_")]
+    modules = [
+        (module, key) for module in map(import_module, slot.homes) for key in dir(module) if not key.startswith("_")
+    ]
     known = [key for module, key in modules if not _misfit(getattr(module, key), slot)]
     other = f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
     raise UserError(f"no '{name}' in {', '.join(slot.homes)}{nearest(name, known) or other}")
 
 
 def _search_folder(parts: list[str], slot: Slot) -> Any:
-    module = _import(f"{slot.folder}.{parts[0]}")
+    module = import_module(f"{slot.folder}.{parts[0]}")
     if module is not None and not hasattr(module, parts[1]):
         own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
         raise UserError(f"no '{parts[1]}' in {slot.folder}/{parts[0]}.py{nearest(parts[1], own)}")
@@ -145,9 +176,9 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
         files = [path.stem for path in (ROOT / slot.folder).glob("*.py")]
         near = nearest(parts[0], [*files, slot.folder, *trusted_packages()])
         raise UserError(f"'{'.'.join(parts)}' is {_NOT_TRUSTED}{near}; those are {trusted}")
-    found: Any = _import(parts[0])
+    found: Any = import_module(parts[0])
     for index, part in enumerate(parts[1:], start=2):
-        module = _import(".".join(parts[:index])) if type(found) is ModuleType else None
+        module = import_module(".".join(parts[:index])) if type(found) is ModuleType else None
         if module is None and not hasattr(found, part):
             names = getattr(found, "__dict__", ())
             raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, names)}")
@@ -173,7 +204,7 @@ def _misfit(found: Any, slot: Slot) -> str:
     if any(f"{module}.".startswith(f"{home}.") for home in slot.modules):
         return ""
     # What the project imports into its own home of the slot is its choice, if it is its own or of the right kind.
-    in_home = hasattr(_import(slot.homes[0]), found.__name__) if slot.homes else False
+    in_home = hasattr(import_module(slot.homes[0]), found.__name__) if slot.homes else False
     if (package == slot.folder or (package in PROJECT and in_home)) and (slot.duck or not is_class):
         return ""
     made = found if is_class else None if slot.callback else _hints(found).get("return")
@@ -188,7 +219,7 @@ def _misfit(found: Any, slot: Slot) -> str:
 
 def _kind(slot: Slot) -> type | None:
     module, _, name = slot.kind.rpartition(".")
-    kind = getattr(_import(module), name, None) if module else None
+    kind = getattr(import_module(module), name, None) if module else None
     return kind if inspect.isclass(kind) else None
 
 

@@ -36,8 +36,12 @@ def edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
+def printable(text: str) -> str:
+    """``text`` without what could steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def one_line(error: BaseException, limit: int = 300) -> str:
     """The text of ``error`` on one line, without control characters, cut at ``limit`` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    text = printable(" ".join(str(error).split()) or type(error).__name__)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from .errors import UserError
+from .errors import UserError, printable
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -15,7 +15,7 @@ def run_main(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.stdout.flush()
-        print(error, file=sys.stderr)
+        print("\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # nobody reads on (`| head`); Python would complain when it leaves
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

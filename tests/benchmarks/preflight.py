@@ -33,9 +33,7 @@ def main() -> None:
         for name in SHIPPED:
             reading[name].append(seconds(READ.format(name=name))[0])
             checking[name].append(seconds(CHECK.replace("{name}", name))[1])
-    print(
-        "seconds                    whole process, without torch    check, beyond importing torch and the parts' libraries"
-    )
+    print(f"{'seconds':26} process without torch    check, when all that it needs is imported")
     for name in SHIPPED:
         print(f"{name:26} {statistics.median(reading[name]):>10.3f} {statistics.median(checking[name]):>30.3f}")
 

@@ -223,7 +223,7 @@ def test_a_metric_is_named_by_its_name_or_else_its_type(node: Any, name: str) ->
             "metrics.0: the name 'loss' is taken; give this metric another \"name\"",
         ),
         ([{"type": "top_k_acc", "args": {"kk": 1}}], "metrics.0.args.kk: top_k_acc takes no 'kk' (did you mean 'k'?)"),
-        ([5], 'metrics.0: must be {"type": NAME, "args": {…}} or a name'),
+        ([5], 'metrics.0: must be {"type": NAME, "args": {…}} or a name, not 5'),
     ],
 )
 def test_a_bad_metric_is_told(metrics: Any, message: str) -> None:

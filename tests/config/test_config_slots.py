@@ -160,7 +160,7 @@ def test_an_error_inside_a_file_of_the_project_is_not_hidden(
 ) -> None:
     (tmp_path / "probe_broken.py").write_text("import no_such_library_at_all\n", encoding="utf-8")
     monkeypatch.setattr(sys.modules["model"], "__path__", [str(tmp_path)])
-    with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
+    with pytest.raises(UserError, match=r"probe_broken cannot be imported: .*no_such_library_at_all"):
         resolve("probe_broken.Net", SLOTS["arch"])
 
 
