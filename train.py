@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,10 @@ def main(config: ConfigParser) -> None:
         if unread := config.unread_keys():
             logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
         trainer.train()
+        stop = getattr(trainer, "stop", None)
+        if stop is not None and stop.status:
+            run.stopped(stop.reason)
+            sys.exit(stop.status)
         metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
         logger.info(summary(config.save_dir, metric, best))
 

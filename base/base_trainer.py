@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from math import inf
+from collections.abc import Iterable, Iterator
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
 from logger.visualization import TensorboardWriter
-from utils.errors import UserError, nearest, one_line
-from utils.runs import BEST
-from utils.seed import random_state, set_random_state
+from utils.errors import UserError, nearest
+from utils.seed import random_state
+from utils.stop import StopRequest
 from utils.util import ensure_dir, prepare_device, write_json
 
-from .checkpoint import duplicate, load_newest, load_weights, prune, save
+from .base_data_loader import told
+from .checkpoint import load_newest, load_weights, save
 from .options import TrainerOptions
-from .state import loader_of, parts_of, restore_optimizer, restore_parts, section_of, unwrap
+from .saving import Saver
+from .state import environment, loader_of, parts_of, restore_best, restore_optimizer, restore_rest, unwrap, within
 from .stopping import is_better, parse_monitor, worst
 from .update import Update
 
@@ -65,9 +68,13 @@ class BaseTrainer:
         self.start_epoch = 1
         self._stopping = False  # this epoch is the last, whatever `epochs` says
         self._only_best = False  # this epoch is not due by save_period
+        self.epoch, self.place = 0, 0  # where the loop is: the epoch, and how many of its batches it has taken
+        self.stop = StopRequest(self._options.max_minutes)
+        self._random: dict[str, Any] | None = None  # the random numbers' state at the start of a validation
 
         self._resumed: dict[str, Any] | None = None
         self.checkpoint_dir = Path(config.save_dir)
+        self._saver = Saver(self.checkpoint_dir, self._options, self.logger)
         if config.resume is not None:
             self._resume_checkpoint(config.resume)
         ensure_dir(config.log_dir)
@@ -96,35 +103,51 @@ class BaseTrainer:
         raise NotImplementedError
 
     def train(self) -> None:
-        """Runs the epochs that are left."""
+        """Runs the epochs that are left, or until somebody asks to stop (see ``stop``); may then be called again."""
         self._restore_rest()
         if self.start_epoch > self.epochs:
             self.logger.info("All %d epochs are done; raise trainer.epochs to go on.", self.epochs)
-        for epoch in range(self.start_epoch, self.epochs + 1):
-            if self.not_improved_count > self.early_stop:
-                self.logger.info("The run had stopped early already; raise trainer.early_stop to go on.")
-                break
-            start = time.perf_counter()
-            self._begin_epoch(epoch)
-            result = self._train_epoch(epoch)
-            log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
-            best = self._is_best(log)
-            self._stopping = self._stopping or self.not_improved_count > self.early_stop
-            seconds = time.perf_counter() - start
-            self._metrics_file.write(log | {"step": self.steps_done(), "seconds": round(seconds, 3)})
-            self._only_best = best and not self._is_due(epoch)
-            if best or self._is_due(epoch):
-                self._save_checkpoint(epoch, save_best=best)
-            self._only_best = False
-            self.logger.info(epoch_line(log, self.epochs, seconds, best))
-            if epoch == self.start_epoch:
-                self._check_first_epoch(log)
-            if self._stopping:
-                self.logger.info(
-                    "%s has not improved for %d epochs: stopping.", self.mnt_metric, self.not_improved_count
-                )
-                break
+        self.stop.withdraw()
+        with self.stop.listening():
+            try:
+                self._reserve()
+                for epoch in range(self.start_epoch, self.epochs + 1):
+                    if self.not_improved_count > self.early_stop:
+                        self.logger.info("The run had stopped early already; raise trainer.early_stop to go on.")
+                        break
+                    self._run_epoch(epoch)
+                    if self._stopping or self.stop.requested():
+                        break
+            except Stopping:
+                reposition(self)
+            finally:
+                self._saver.wait()
+        if self.stop.status:
+            self.logger.info("Stopped by %s; the checkpoint is written.", self.stop.reason)
         self.writer.close()
+
+    def _run_epoch(self, epoch: int) -> None:
+        start = time.perf_counter()
+        self.epoch = epoch
+        self._begin_epoch(epoch)
+        result = self._train_epoch(epoch)
+        log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
+        best = self._is_best(log)
+        self._stopping = self._stopping or self.not_improved_count > self.early_stop
+        seconds = time.perf_counter() - start
+        self._metrics_file.write(log | {"step": self.steps_done(), "seconds": round(seconds, 3)})
+        self.place = 0
+        among_best = epoch in [epoch for _, epoch in self._saver.best]
+        self._only_best = among_best and not self._is_due(epoch)
+        if among_best or self._is_due(epoch):
+            self._save_checkpoint(epoch, save_best=best)
+        self._only_best = False
+        self.logger.info(epoch_line(log, self.epochs, seconds, best))
+        if epoch == self.start_epoch:
+            self._check_first_epoch(log)
+        self.start_epoch = epoch + 1
+        if self._stopping:
+            self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, self.not_improved_count)
 
     # -- the parts of an epoch ----------------------------------------------------------------------------------
 
@@ -135,7 +158,7 @@ class BaseTrainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
-        for name in ("data_loader", "valid_data_loader"):
+        for name in ("data_loader", "valid_data_loader") if self.place == 0 else ("valid_data_loader",):
             set_epoch = getattr(getattr(self, name, None), "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
@@ -144,6 +167,8 @@ class BaseTrainer:
         """Whether the monitored number improved; counts the epochs without."""
         if self.mnt_mode == "off" or self.mnt_metric not in log:
             return False
+        if isfinite(log[self.mnt_metric]):
+            self._saver.enter_best(self.mnt_mode, log[self.mnt_metric], log["epoch"])
         if is_better(self.mnt_mode, log[self.mnt_metric], self.mnt_best):
             self.mnt_best, self.not_improved_count = log[self.mnt_metric], 0
             return True
@@ -151,7 +176,34 @@ class BaseTrainer:
         return False
 
     def _is_due(self, epoch: int) -> bool:
-        return epoch % self.save_period == 0 or epoch >= self.epochs or self._stopping
+        last = epoch >= self.epochs or self._stopping or self.stop.requested()
+        return epoch % self.save_period == 0 or last
+
+    def after_step(self) -> None:
+        """Between two optimizer steps of a loop: writes a checkpoint that is due, and ends if somebody asked for it."""
+        asked = self.stop.requested()
+        if asked or self._saver.is_due(self.steps_done()):
+            name = f"checkpoint-epoch{self.epoch}-step{self.steps_done()}.pt"
+            self._saver.save(lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, self.steps_done())
+        if asked:
+            raise Stopping
+
+    def stoppable(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """``batches`` of a validation, during which a request to stop is heard; it is then done again on resuming."""
+        for batch in told(batches):
+            if self.stop.requested():
+                self.after_step()
+            yield batch
+
+    def _reserve(self) -> None:
+        """Under a time limit measures what a save takes, as so much must be left at its end."""
+        if self._options.max_minutes is None:
+            return
+        start = time.monotonic()
+        trial = self.checkpoint_dir / ".measured.tmp"
+        save(self._state(self.start_epoch - 1), trial)
+        trial.unlink()
+        self.stop.reserve = 2 * (time.monotonic() - start) + 1
 
     def _check_first_epoch(self, log: dict[str, Any]) -> None:
         """Faults that only a finished epoch shows; its checkpoint is written, so that nothing is lost."""
@@ -176,15 +228,9 @@ class BaseTrainer:
 
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
         """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
-        state = self._state(epoch)
-        path, best = self.checkpoint_dir / f"checkpoint-epoch{epoch}.pt", self.checkpoint_dir / BEST
-        if self._only_best:
-            save(state, best)
-        else:
-            save(state, path)
-            if save_best:
-                duplicate(path, best)
-        prune(self.checkpoint_dir, self._options.keep_last, newest=epoch)
+        name = f"checkpoint-epoch{epoch}.pt"
+        self._saver.save(lambda: self._state(epoch), name, self.steps_done(), save_best, self._only_best)
+        self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
 
     def _state(self, epoch: int) -> dict[str, Any]:
         """All that the next epoch depends on, as tensors and plain values."""
@@ -198,10 +244,12 @@ class BaseTrainer:
             "optimizer": self.optimizer.state_dict(),
             "monitor_best": float(self.mnt_best),
             "not_improved_count": self.not_improved_count,
+            "best": [[value, epoch] for value, epoch in self._saver.best],
             "parts": {name: part.state_dict() for name, part in parts_of(self).items()},
             "loader": loader.state_dict() if loader is not None else None,
-            "random": random_state(),
+            "random": self._random or random_state(),
             "config": self.config.plain(),
+            "environment": environment(self),
         }
 
     def _resume_checkpoint(self, resume_path: str | Path) -> None:
@@ -216,11 +264,12 @@ class BaseTrainer:
         if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
             raise UserError(f"{path}: is no checkpoint to resume from: {', '.join(wrong) or 'its format'} does not fit")
         load_weights(unwrap(self.model), state["state_dict"], path)
-        restore_optimizer(self.optimizer, state, self.config.plain(), self.logger, path)
+        self.fates = {
+            "weights": "kept",
+            "optimizer": restore_optimizer(self.optimizer, state, self.config.plain(), path),
+        }
         self.start_epoch = state["epoch"] + 1
-        if section_of(state["config"], "trainer").get("monitor", "off") == self.monitor:
-            self.mnt_best = state.get("monitor_best", self.mnt_best)
-            self.not_improved_count = state.get("not_improved_count", 0)
+        restore_best(self, state)
         self._resumed, self._resumed_path = state, path
         self._train_epoch = self._restored_epoch  # type: ignore[method-assign]
         self.logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
@@ -234,23 +283,12 @@ class BaseTrainer:
     def _restore_rest(self) -> None:
         """Restores the parts, the data's order and, last, the random numbers."""
         state, self._resumed = self._resumed, None
-        if state is None:
-            return
-        if "parts" not in state:
-            self.logger.warning("This checkpoint of pytorch-template holds no scheduler, patience or random state.")
-            return
-        self._metrics_file.drop_after(state["epoch"])
-        is_best = self.mnt_mode != "off" and self.not_improved_count == 0 and self.mnt_best != worst(self.mnt_mode)
-        if is_best and self._resumed_path.parent == self.checkpoint_dir and self._resumed_path.name != BEST:
-            duplicate(self._resumed_path, self.checkpoint_dir / BEST)  # a kill may have come between the two
-        try:
-            restore_parts(self, state, self.logger)
-            if state["config"].get("seed") == self.config.plain().get("seed"):
-                set_random_state(state["random"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(f"{self._resumed_path}: its state does not fit this trainer: {one_line(error)}") from error
-        if self.steps_done():  # how a loop of the project's own counts its steps is not known
-            self.writer.resume_at(self.steps_done() + 1)
+        if state is not None:
+            restore_rest(self, state, self._resumed_path)
+
+
+class Stopping(Exception):  # noqa: N818
+    """Leaves a loop whose checkpoint is written."""
 
 
 def _number(value: Any) -> Any:

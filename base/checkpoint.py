@@ -147,7 +147,7 @@ def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Pat
         raise
 
 
-def prune(folder: Path, keep_last: int | None, newest: int) -> None:
+def prune(folder: Path, keep_last: int | None, newest: tuple[float, float]) -> None:
     """Deletes all but the ``keep_last`` newest checkpoints (None keeps all), and what a killed save left behind.
 
     Those past ``newest``, the one just written, go too: the run went back to before them, and is another one now.

@@ -59,6 +59,24 @@ class MetricSet(MetricTracker):
         for metric in self._objects.values():
             metric.update(output, target)
 
+    def state_dict(self) -> dict[str, Any]:
+        objects = {}
+        for name, metric in self._objects.items():
+            metric.persistent(True)
+            updates = {
+                key: part._update_count for key, part in metric.named_modules() if hasattr(part, "_update_count")
+            }
+            objects[name] = {"state": metric.state_dict(), "updates": updates}
+        return super().state_dict() | {"objects": objects}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        for name, metric in self._objects.items():
+            metric.persistent(True)
+            metric.load_state_dict(state["objects"][name]["state"])
+            for key, count in state["objects"][name]["updates"].items():
+                metric.get_submodule(key)._update_count = count
+
     def result(self) -> dict[str, float]:
         values = super().result()
         for name, metric in self._objects.items():

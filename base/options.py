@@ -20,7 +20,16 @@ class TrainerOptions:
         epochs: how many to train.
         save_dir: where run folders are made.
         save_period: a checkpoint every so many epochs; the last epoch and the best are always saved.
+        save_steps: a checkpoint every so many optimizer steps too, within an epoch; null for none.
+        save_minutes: the same every so many minutes.
         keep_last: how many checkpoints to keep, the best aside; null keeps all.
+        keep_best: how many of the best epochs to keep: ``model_best.pt`` and, if more than one, each with its epoch.
+        on_inexact_resume: what follows when resuming cannot give the same bits (another thread count, torch build,
+            device, dataset): ``go_on``, or ``stop``.
+        async_save: train on while a checkpoint is written.
+        on_save_error: what follows when one cannot be written (a full disk): ``stop``, or ``go_on`` without it.
+        max_minutes: stop after so many, counted from the trainer's making, with a checkpoint, status 75; null for none.
+        nan_policy: for a loss that is not finite: ``raise`` an error, ``skip`` its batch, or ``ignore`` it.
         verbosity: 0 warnings, 1 info, 2 debug.
         monitor: ``"min METRIC"``, ``"max METRIC"`` or ``"off"``: what decides which epoch is the best.
         early_stop: epochs without improvement that are tolerated; 0 or less never stops early.
@@ -39,7 +48,15 @@ class TrainerOptions:
     epochs: int
     save_dir: str = "saved/"
     save_period: int = 1
+    save_steps: int | None = None
+    save_minutes: float | None = None
     keep_last: int | None = None
+    keep_best: int = 1
+    on_inexact_resume: Literal["go_on", "stop"] = "go_on"
+    async_save: bool = False
+    on_save_error: Literal["stop", "go_on"] = "stop"
+    max_minutes: float | None = None
+    nan_policy: Literal["raise", "skip", "ignore"] = "raise"
     verbosity: Literal[0, 1, 2] = 2
     monitor: str = "off"
     early_stop: float | None = 0
@@ -54,7 +71,10 @@ class TrainerOptions:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "save_period": 1, "accumulation_steps": 1, "warmup_steps": 0, "keep_last": 1}
+        least = dict.fromkeys(
+            ("epochs", "save_period", "save_steps", "keep_last", "keep_best", "accumulation_steps"), 1
+        )
+        least["warmup_steps"] = 0
         values = {name: getattr(self, name) for name in least}
         problems = [
             f"{name}: {value!r} must be at least {least[name]}"
@@ -63,6 +83,9 @@ class TrainerOptions:
         ]
         if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
             problems.append(f"grad_clip_norm: {self.grad_clip_norm} must be above 0, or null")
+        for name in ("save_minutes", "max_minutes"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                problems.append(f"{name}: {value} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             problems.append(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
         try:

@@ -11,8 +11,16 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from utils.errors import UserError
+from config.parser import plain
+from config.source import dotted
+from config.text import flat, written
+from utils.errors import UserError, one_line
+from utils.runs import BEST
+from utils.seed import set_random_state
+from utils.util import MetricTracker
 
+from .checkpoint import duplicate
+from .stopping import worst
 from .update import Update
 
 _KINDS = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
@@ -38,21 +46,54 @@ def loader_of(trainer: Any) -> Any:
     return loader if hasattr(loader, "load_state_dict") else None
 
 
-def restore_optimizer(
-    optimizer: Optimizer, state: dict[str, Any], config: dict[str, Any], logger: logging.Logger, path: Path
-) -> None:
+def trackers_of(trainer: Any) -> dict[str, MetricTracker]:
+    """What measures the epoch that is being trained; validation starts afresh."""
+    valid = getattr(trainer, "valid_metrics", None)
+    return {name: part for name, part in vars(trainer).items() if isinstance(part, MetricTracker) and part is not valid}
+
+
+def within(trainer: Any) -> dict[str, Any]:
+    """Where a loop is in its epoch, and what it has measured so far."""
+    trackers = {name: tracker.state_dict() for name, tracker in trackers_of(trainer).items()}
+    return {"place": trainer.place, "trackers": trackers}
+
+
+def reposition(trainer: Any) -> None:
+    """Lets the next pass of a loop that was left be the rest of the one that it left."""
+    loader = loader_of(trainer)
+    if loader is not None and loader is trainer.data_loader:
+        loader.load_state_dict(loader.state_dict())
+
+
+def environment(trainer: Any) -> dict[str, Any]:
+    """What must be the same for a resumed run to end with the same bits."""
+    loader = loader_of(trainer)
+    return {
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "device": trainer.device.type,
+        "samples": getattr(loader, "n_samples", None),
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[str, Any], path: Path) -> str:
     """Restores the optimizer if its type is the same; arguments that the config changed since then win.
 
     Args:
         state: the checkpoint's.
         config: the config now.
         path: of the checkpoint, for the error.
+
+    Returns:
+        What became of it, in words.
     """
     was, now = section_of(state["config"], "optimizer"), section_of(config, "optimizer")
     anew = _schedule(state["config"]) != _schedule(config)
     if was.get("type", now["type"]) != now["type"]:
-        logger.warning("The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"])
-        return
+        logging.getLogger("trainer").warning(
+            "The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"]
+        )
+        return "starts anew"
     given = [dict(group) for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state["optimizer"])
@@ -64,27 +105,89 @@ def restore_optimizer(
         # A schedule that starts anew does so from the rates that it prepared.
         keys = [key for key in values if key != "params"] if anew else changed
         group.update({key: values[key] for key in keys if key in values})
-    if changed:
-        logger.warning("Changed since the checkpoint, and in force now: optimizer %s.", ", ".join(changed))
+    return f"kept, with {', '.join(changed)} as the config says now" if changed else "kept"
 
 
-def restore_parts(trainer: Any, state: dict[str, Any], logger: logging.Logger) -> None:
-    """Restores the parts and the loader's position; a schedule whose section or learning rate changed starts anew."""
+def restore_best(trainer: Any, state: dict[str, Any]) -> None:
+    """Restores the best value and the patience, if the same number is monitored."""
+    if section_of(state["config"], "trainer").get("monitor", "off") != trainer.monitor:
+        trainer.fates["best, patience"] = "start anew, as trainer.monitor changed"
+        return
+    trainer.fates["best, patience"] = "kept"
+    trainer.mnt_best = state.get("monitor_best", trainer.mnt_best)
+    trainer.not_improved_count = state.get("not_improved_count", 0)
+    trainer._saver.best = [(float(value), int(epoch)) for value, epoch in state.get("best", [])]
+
+
+def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
+    """Restores the parts, the data's order and, last, the random numbers; then tells what became of what.
+
+    Raises:
+        UserError: the state does not fit this trainer.
+    """
+    logger = trainer.logger
+    if "parts" not in state:
+        logger.warning("This checkpoint of pytorch-template holds no scheduler, patience or random state.")
+        return
+    trainer._metrics_file.drop_after(state["epoch"])
+    is_best = (
+        trainer.mnt_mode != "off" and trainer.not_improved_count == 0 and trainer.mnt_best != worst(trainer.mnt_mode)
+    )
+    in_place = path.parent == trainer.checkpoint_dir and path.name != BEST and "within" not in state
+    if is_best and in_place:
+        duplicate(path, trainer.checkpoint_dir / BEST)  # a kill may have come between the two
+    try:
+        _restore_parts(trainer, state)
+        if state["config"].get("seed") == trainer.config.plain().get("seed"):
+            set_random_state(state["random"])
+        _tell(trainer, state)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}: its state does not fit this trainer: {one_line(error)}") from error
+    if trainer.steps_done():  # how a loop of the project's own counts its steps is not known
+        trainer.writer.resume_at(trainer.steps_done() + 1)
+
+
+def _restore_parts(trainer: Any, state: dict[str, Any]) -> None:
+    """A schedule whose section or learning rate changed starts anew; so does the order of samples with another seed."""
     parts, was, now = parts_of(trainer), state["config"], trainer.config.plain()
     if _schedule(was) != _schedule(now):
         parts.pop("lr_scheduler", None)
-        logger.warning("lr_scheduler or its learning rate changed since the checkpoint: the schedule starts anew.")
+        trainer.fates["lr_scheduler"] = "starts anew, as it or the learning rate changed"
     for name, part in parts.items():
         if name in state["parts"]:
             part.load_state_dict(state["parts"][name])
-    loader = loader_of(trainer)
+            trainer.fates.setdefault(name, "kept")
+    loader, inside = loader_of(trainer), state.get("within")
+    same_seed = was.get("seed") == now.get("seed")
+    trainer.fates["order, random numbers"] = "kept" if same_seed else "start anew, as seed changed"
     if loader is not None and state["loader"] is not None:
-        seed = {} if was.get("seed") == now.get("seed") else {"seed": loader.seed}
-        if seed:
-            logger.warning("seed changed since the checkpoint: the order of samples and random numbers are new.")
-        loader.load_state_dict(state["loader"] | seed)
-        if loader is trainer.data_loader:  # an epoch is a pass of its own, however the one before it ended
+        loader.load_state_dict(state["loader"] | ({} if same_seed else {"seed": loader.seed}))
+        if loader is trainer.data_loader and inside is None:  # an epoch is a pass of its own, however that before ended
             loader.set_epoch(state["loader"]["passes"])
+    if inside is not None:
+        trainer.place = inside["place"]
+        for name, tracker in trackers_of(trainer).items():
+            tracker.load_state_dict(inside["trackers"][name])
+
+
+def _tell(trainer: Any, state: dict[str, Any]) -> None:
+    """What the config says otherwise than before, what became of each part, and which promise cannot be kept."""
+    was, now = flat(plain(state["config"])), flat(trainer.config.plain())
+    changes = [
+        f"  {dotted(keys)}: {written(was.get(keys))} -> {written(now.get(keys))}"
+        for keys in {**was, **now}
+        if was.get(keys) != now.get(keys)
+    ]
+    if changes:
+        fates = [f"  {name:<22} {fate}" for name, fate in trainer.fates.items()]
+        trainer.logger.warning("\n".join(["Changed since the checkpoint:", *changes, "So of the run:", *fates]))
+    before, here = state.get("environment", {}), environment(trainer)
+    other = [f"{key} {before[key]} -> {here[key]}" for key in here if before.get(key, here[key]) != here[key]]
+    if other:
+        message = f"not the same bits as without a stop: {', '.join(other)}"
+        if trainer._options.on_inexact_resume == "stop":
+            raise UserError(message)
+        trainer.logger.warning("From here on %s.", message)
 
 
 def section_of(config: Any, name: str) -> dict[str, Any]:

@@ -40,8 +40,10 @@ class FirstBatch:
             self.batch = batch
             for _ in range(self.times):
                 start = time.perf_counter()
-                yield batch
-                self.seconds.append(time.perf_counter() - start)
+                try:
+                    yield batch
+                finally:
+                    self.seconds.append(time.perf_counter() - start)
             break
 
     def __len__(self) -> int:
@@ -73,17 +75,22 @@ class Trial(RunFolder):
         finally:
             close_files()
             self._temporary.cleanup()
-        if isinstance(error, ConfigError) and error.__cause__ is not None:
-            raise UserError("\n".join([str(error), *_lines_of(error.__cause__)])) from None
+        if isinstance(error, ConfigError) and error.__cause__ is not None and own_frames(error.__cause__):
+            error.__cause__.config_keys = error.findings[0].keys  # type: ignore[attr-defined]
+            raise UserError(self._blame(error.__cause__)) from None
         if isinstance(error, Exception) and not isinstance(error, UserError):
             raise UserError(self._blame(error)) from None
+
+    def _discard(self) -> None:
+        close_files()  # the folder goes with the temporary one
 
     def first(self, loader: Any, name: str) -> FirstBatch | None:
         """``loader`` with its first batch only; None stays None."""
         if loader is None:
             return None
         self._parts += [((name,), loader), ((name,), getattr(loader, "dataset", None))]
-        return FirstBatch(loader, STEPS if name == "data_loader" else 1)
+        run = self.config["trainer"]["epochs"] * (_len(loader) or STEPS)  # a schedule may have no step beyond it
+        return FirstBatch(loader, min(STEPS, run) if name == "data_loader" else 1)
 
     def bill(self, trainer: Any) -> str:
         """Runs an epoch of what the loaders still give, saves a checkpoint, and tells what it found as a table."""
@@ -96,6 +103,7 @@ class Trial(RunFolder):
         if hasattr(trainer, "len_epoch"):
             trainer.len_epoch = min(n_batches or STEPS, STEPS)
         outputs: list[Any] = []
+        start = time.perf_counter()
         with model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)):
             trainer._train_epoch(1)
         trainer._save_checkpoint(1)
@@ -105,6 +113,7 @@ class Trial(RunFolder):
         window = config["trainer"].get("accumulation_steps", 1)
         epoch = -(-n_batches // window) if n_batches else None
         epochs = config["trainer"]["epochs"]
+        seconds = getattr(loader, "seconds", []) or [time.perf_counter() - start]
         rows = {
             "model": f"{type(model).__name__} on {trainer.device}",
             "parameters": f"{sum(counts):,} in all, {counts[0]:,} trainable, {counts[1]:,} frozen",
@@ -114,11 +123,11 @@ class Trial(RunFolder):
             if epoch
             else "as many as the data has",
             "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
-            "seconds": f"{min(getattr(loader, 'seconds', [])[1:] or [0.0]):.4f} a batch, without loading it",
+            "seconds": f"{min(seconds[1:] or seconds or [0.0]):.4f} a batch, without loading it",
         }
         return "\n".join(["All of it works:", *(f"  {name:<11} {text}" for name, text in rows.items())])
 
-    def _blame(self, error: Exception) -> str:
+    def _blame(self, error: BaseException) -> str:
         """The part of the config whose object the innermost frame belongs to, the error, and the user's own frames."""
         keys: Keys = getattr(error, "config_keys", ())
         trace, owners = error.__traceback__, []
@@ -130,6 +139,8 @@ class Trial(RunFolder):
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
         message = f"{type(error).__name__}: {one_line(error)}"
+        if "Original Traceback" in str(error):  # of a loader's worker, as text
+            message = one_line(ValueError(str(error).strip().splitlines()[-1]))
         return "\n".join(
             [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message)), *_lines_of(error)]
         )

@@ -31,6 +31,7 @@ class Update:
 
     Attributes:
         steps: optimizer updates done.
+        skipped: batches whose loss was not finite, under the policy ``skip``.
         loss_scale: of fp16 (a GradScaler; disabled otherwise).
         ema: the averaged model, or None.
         grad_norm: the gradient's L2 norm before clipping at the last step, or None.
@@ -54,39 +55,54 @@ class Update:
         self.ema = averaged(model, options.ema_decay) if options.ema_decay is not None else None
         self.steps = 0
         self.grad_norm: torch.Tensor | None = None
-        self._pending, self._window = 0, options.accumulation_steps
+        self._pending, self._used, self._window = 0, 0, options.accumulation_steps
+        self.skipped = 0
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The forward pass's precision."""
         dtype = _DTYPES.get(self.options.precision)
         return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
-    def backward(self, loss: torch.Tensor, batches_left: int | None = None) -> None:
+    def backward(self, loss: torch.Tensor, batches_left: int | None = None) -> bool:
         """Adds the gradient of ``loss``.
 
         Args:
             loss: one number, shape ``()``.
             batches_left: in this epoch, with this one; the last window is as long as there are batches for it.
 
+        Returns:
+            Whether it was used: one that is not finite is left out under the policy ``skip``.
+
         Raises:
-            UserError: the loss is no single number, or on the CPU, where looking is free, not a finite one.
+            UserError: the loss is no single number, or under the policy ``raise`` not a finite one.
         """
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise UserError(f"the loss must be one number, not {shape}; take its mean() or sum()")
-        if loss.device.type == "cpu":
+        policy = self.options.nan_policy
+        finite = policy == "ignore" or math.isfinite(loss.item())
+        if not finite and policy == "raise":
             check_finite(loss.item(), self.steps)
         if self._pending == 0:
+            self._used = 0
             window = self.options.accumulation_steps
             # An iterable dataset may give more batches than it told.
             self._window = min(window, batches_left) if batches_left and batches_left > 0 else window
         self._pending += 1
+        if not finite:
+            self.skipped += 1
+            return False
+        self._used += 1
         loss = loss if self._window == 1 else loss / self._window
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return True
 
     def step(self) -> bool:
         """Moves the weights if the window is full. Returns whether it did."""
         if self._pending < self._window:
+            return False
+        if self._used == 0:  # every batch of the window was skipped
+            self._pending = 0
             return False
         if self.options.grad_clip_norm is not None:
             self.scaler.unscale_(self.optimizer)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +12,10 @@ from utils.errors import UserError, nearest, printable
 from utils.main import run_main
 
 from .command_line import read_command_line
-from .parser import ConfigParser, plain
+from .parser import ConfigParser
 from .preflight import examine
-from .source import Keys, dotted, parse_value
+from .source import Keys, dotted
+from .text import flat, written
 
 COMMANDS = {
     "show": "the resolved config, as YAML",
@@ -31,22 +29,6 @@ BOLD, FAINT = "1", "2"
 def paint(text: str, colour: str) -> str:
     """``text`` in an ANSI colour, on a terminal."""
     return f"\x1b[{colour}m{text}\x1b[0m" if sys.stdout.isatty() and text else text
-
-
-def written(value: Any) -> str:
-    """A value as one writes it in YAML, on one line; text without quotes where it needs none."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(written, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{written(key)}: {written(item)}' for key, item in value.items())}}}"
-    if isinstance(value, float) and math.isinf(value):
-        return ".inf" if value > 0 else "-.inf"
-    if not isinstance(value, str):
-        return json.dumps(plain(value))
-    if re.fullmatch(r"[A-Za-z_][\w./-]*( [\w./-]+)*", value) and parse_value(value) == value:
-        return value
-    text = json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
 
 
 def short(value: Any) -> str:
@@ -76,14 +58,6 @@ def show(value: Any, depth: int = 0) -> list[str]:
         else:
             lines.append(f"{name} {written(item)}")
     return lines
-
-
-def flat(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
-    """Every value that is no section, under its key path."""
-    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    if not members or (isinstance(value, list) and not any(isinstance(item, dict | list) for item in value)):
-        return {keys: value}
-    return {path: item for key, part in members for path, item in flat(part, (*keys, key)).items()}
 
 
 def explain(config: ConfigParser, key: str) -> None:

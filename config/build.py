@@ -209,3 +209,6 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
             raise  # a fault in the project's code: its traceback helps
         place = f" ({own[-1].path}:{own[-1].line})" if own else ""
         raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{place}") from error
+    except Exception as error:
+        error.config_keys = keys  # type: ignore[attr-defined]
+        raise

@@ -119,7 +119,8 @@ def _part(slot: Slot, key: str, parts: Json) -> Json:
         signature = Signature.of(found, given)
         parts[signature.taker] = _args(signature, found, slot)
         then = {"properties": {"args": _ref(signature.taker)}}
-        cases.append({"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": then})
+        names = [name, *(f"{home}.{name}" for home in slot.homes if "." not in name)]
+        cases.append({"if": {"properties": {"type": {"enum": names}}, "required": ["type"]}, "then": then})
     members: Json = {"type": _ref(f"{key} names"), "args": _or_reference("object", "null")}
     if key == "metrics":
         members["name"] = {"type": "string", "description": "What it is logged as."}
@@ -165,6 +166,8 @@ def _property(name: str, parameter: inspect.Parameter, owner: Any) -> Json:
         part = _ref(f"inner {inner}")
         result = {"anyOf": [part, {"type": "array", "items": part}, {"type": ["null", "string"]}]}
     default = parameter.default
+    if default is None and result:  # `x: int = None`, as many write it
+        result = {"anyOf": [result, {"type": "null"}]}
     if type(default) in (*KINDS, tuple, list) and default == default:  # a NaN is none that could be written
         result |= {"default": list(default) if isinstance(default, tuple) else default} if _is_plain(default) else {}
     if line := _line_about(name, owner):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ class RunFolder:
     def __init__(self, config: Any) -> None:
         self.config = config
         self.made = self.made_log = False
+        self._outcome = ""
         self._lock: IO[bytes] | None = None
         self._sessions: list[dict[str, Any]] = []
 
@@ -75,7 +77,8 @@ class RunFolder:
         """No symbolic link leads what a run writes out of ``save_dir``."""
         resumed = self.config.resume is not None
         home = self.save_dir if resumed else self.save_dir.parent.parent
-        for path in self.save_dir.rglob("*") if resumed else (self.save_dir.parent, self.save_dir):
+        above = () if resumed else (self.save_dir.parent, self.save_dir)
+        for path in (*above, *self.save_dir.rglob("*")):
             if path.is_symlink() and not path.resolve().is_relative_to(home.resolve()):
                 raise UserError(f"{path}: is a symbolic link that leads out of {home}; nothing is written there")
 
@@ -91,10 +94,16 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 
+    def stopped(self, reason: str) -> None:
+        """Notes why the run ends before its end, and tells how to go on."""
+        self._outcome = f"stopped by {reason}"
+        logging.getLogger("train").info("Go on with: %s train.py -r %s", command_of_python(), self.save_dir)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
         if self._sessions:
             outcome = "finished" if error is None else "interrupted" if interrupted else f"failed: {one_line(error)}"
+            outcome = self._outcome or outcome
             self._sessions[-1] |= {"end": now(), "outcome": outcome}
             with contextlib.suppress(OSError):
                 _write(self.save_dir / "provenance.json", {"sessions": self._sessions})

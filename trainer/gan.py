@@ -39,7 +39,8 @@ class GanTrainer(Trainer):
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
-        self.tracker.reset()
+        if self.place == 0:
+            self.tracker.reset()
         for real, _ in self.batches(epoch):
             n = batch_len(real)
             real = real.flatten(1)
@@ -55,6 +56,7 @@ class GanTrainer(Trainer):
 
             self.tracker.add("loss_d", loss_d, n)
             self.tracker.add("loss_g", loss_g, n)
+            self.after_step()
         log = self.tracker.result()
         return log | ({f"val_{name}": value for name, value in self._valid_epoch(epoch).items()})
 

@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from base import BaseTrainer
+from base.base_data_loader import told
 from base.evaluate import evaluate, forward
 from base.metrics import MetricSet
 from base.options import TrainerOptions
-from base.update import Update, check_finite
+from base.update import Update
 from logger.progress import progress
 from utils.batch import batch_len, to_device
 from utils.errors import UserError
+from utils.seed import random_state
 from utils.util import inf_loop
 
 __all__ = ["Trainer"]
@@ -71,18 +73,20 @@ class Trainer(BaseTrainer):
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Trains one epoch, validates, moves the schedule; returns the epoch's numbers."""
         self.model.train()
-        self.train_metrics.reset()
-        for place, batch in enumerate(self.batches(epoch)):
+        if self.place == 0:  # otherwise a resumed run goes on within this epoch
+            self.train_metrics.reset()
+        for batch in self.batches(epoch):
             with self.update.autocast():
                 loss, output, target = self.train_step(batch)
-            self.update.backward(loss, self.len_epoch and self.len_epoch - place)
-            self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
-            self.update.step()
-            if place % WRITE_BATCHES == 0:
+            if self.update.backward(loss, self.len_epoch and self.len_epoch - self.place + 1):
+                self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
+            stepped = self.update.step()
+            if self.place % WRITE_BATCHES == 1:
                 self.log_train(loss)
+            if stepped:
+                self.after_step()
         self.update.flush()
         log = self.train_metrics.result()
-        check_finite(log["loss"], self.update.steps)
         for name in list(log)[1:]:
             self.writer.add_scalar(name, log[name])
         if self.do_validation:
@@ -115,9 +119,11 @@ class Trainer(BaseTrainer):
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
         """The numbers of the validation split; with an EMA also those of the averaged weights, as ``ema_…``."""
+        self._random = random_state()
         log = self._evaluate(self.model)
         if self.update.ema is not None:
             log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
+        self._random = None
         self.writer.set_step(self.steps_done() or epoch, "valid")
         for name, value in log.items():
             self.writer.add_scalar(name, value)
@@ -125,25 +131,33 @@ class Trainer(BaseTrainer):
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         return self.evaluate_split(
-            model, self.valid_data_loader, self.criterion, self.valid_metrics, self.device, self.update.autocast
+            model,
+            self.stoppable(self.valid_data_loader),
+            self.criterion,
+            self.valid_metrics,
+            self.device,
+            self.update.autocast,
         )
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The epoch's batches, on the device, with progress shown."""
         title = f"epoch {epoch}/{self.epochs}"
-        empty = True
-        for batch in progress(self._taken(), self.len_epoch, title, self.logger, self._status):
+        empty = self.place == 0
+        for batch in progress(told(self._taken()), self.len_epoch, title, self.logger, self._status):
             empty = False
+            self.place += 1
             yield to_device(batch, self.device)
         if empty:
             raise UserError("there was nothing to train on: the data loader gave no batch")
 
     def _taken(self) -> Iterator[Any]:
-        """One pass, or ``len_epoch`` batches of an endless one; not one more, which the next epoch would miss."""
+        """What is left of one pass, or of ``len_epoch`` batches; not one more, which the next epoch would miss."""
+        if self.len_epoch is not None and self.place >= self.len_epoch:
+            return
         if not isinstance(self.data_loader, inf_loop):
             yield from self.data_loader
             return
-        for _ in range(self.len_epoch or 0):
+        for _ in range((self.len_epoch or 0) - self.place):
             yield next(self.data_loader)
 
     def _status(self) -> str:
@@ -151,10 +165,8 @@ class Trainer(BaseTrainer):
 
     def log_train(self, loss: torch.Tensor) -> None:
         """Writes the numbers of one step; the only place of the loop that waits for the device."""
-        value = loss.item()
-        check_finite(value, self.update.steps)
         self.writer.set_step(self.update.steps)
-        self.writer.add_scalar("loss", value)
+        self.writer.add_scalar("loss", loss.item())
         for index, group in enumerate(self.optimizer.param_groups):
             self.writer.add_scalar("lr" if index == 0 else f"lr_{index}", group["lr"] * self.update.schedule.factor)
         if self.update.grad_norm is not None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+from math import inf
 from pathlib import Path
 
 from .errors import UserError
 
 BEST = "model_best.pt"
-_NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)\.(?:pt|pth)")
+_NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, the newest (by number) first; the best one is not among them."""
-    return sorted(filter(checkpoint_number, folder.iterdir()), key=checkpoint_number, reverse=True)
+    found = [path for path in folder.iterdir() if checkpoint_number(path) != (0, 0)]
+    return sorted(found, key=checkpoint_number, reverse=True)
 
 
-def checkpoint_number(path: Path) -> int:
-    """The epoch or step in a checkpoint's name; 0 for another file."""
+def checkpoint_number(path: Path) -> tuple[float, float]:
+    """What a checkpoint's name tells: the epoch, and the step if it is one within that epoch; zeros for another file.
+
+    ``checkpoint-epoch3-step70.pt`` comes before ``checkpoint-epoch3.pt``, which is of the finished epoch.
+    """
     match = _NAME.fullmatch(path.name)
-    return int(match[1]) if match else 0
+    return (int(match[1]), int(match[2]) if match[2] else inf) if match else (0, 0)
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:

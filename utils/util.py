@@ -148,13 +148,28 @@ class MetricTracker:
             self._fetch(key)
 
     def _fetch(self, key: str) -> None:
-        """Sums the waiting tensors in double precision: half precision would lose them in a long sum."""
+        """Sums the waiting tensors in double precision: half precision would lose them in a long sum.
+
+        One after the other, so that the sum is the same to the bit whenever it is asked for in between.
+        """
         import torch
 
         pending = self._pending.pop(key, [])
         if pending:
-            values = torch.stack([value for value, _ in pending]).cpu().double()
-            self._totals[key] += float(values @ torch.tensor([n for _, n in pending], dtype=torch.float64))
+            values = torch.stack([value for value, _ in pending]).cpu().double().tolist()
+            for value, (_, n) in zip(values, pending, strict=True):
+                self._totals[key] += value * n
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums and counts so far, for a checkpoint within an epoch."""
+        for key in list(self._pending):
+            self._fetch(key)
+        return {"totals": dict(self._totals), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from what ``state_dict`` gave."""
+        self._totals, self._counts = dict(state["totals"]), dict(state["counts"])
+        self._pending.clear()
 
     @property
     def n_samples(self) -> int:

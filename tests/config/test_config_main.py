@@ -85,8 +85,7 @@ def test_show_resolves_extends_references_and_overrides(look: Look) -> None:
     assert values["name"] == "own"
     assert values["arch"] == {"type": "SmallConvNet", "args": {"width": 16}}
     assert values["optimizer"]["args"]["lr"] == values["rate"] == 0.5
-    assert values["trainer"] == {"epochs": 7}
-    assert values.keys() & {"extends", "metrics"} == set()
+    assert (values["trainer"], "extends" in values, "metrics" in values) == ({"epochs": 7}, False, False)
 
 
 TEXTS = [
@@ -118,16 +117,9 @@ def test_show_keeps_odd_values(look: Look, value: Any) -> None:
     assert repr(shown(look, "-c", "odd.yaml")) == repr(before)
 
 
-def test_a_shown_config_trains_with_its_infinity(look: Look) -> None:
-    words = ["-c", "base.yaml", "trainer.grad_clip_norm=.inf"]
-    assert shown(look, *words)["trainer"]["grad_clip_norm"] == float("inf")
-    ConfigParser(load_tree(Path("shown.yaml"))).check()
-
-
 def test_explain_tells_file_line_and_taker(look: Look) -> None:
-    status, out, _ = look("explain", "optimizer", "-c", "base.yaml")
+    out = look("explain", "optimizer", "-c", "base.yaml")[1]
     table = rows(out)
-    assert status == 0
     assert out.split()[:5] == ["key", "value", "from", "taken", "by"]
     assert table["optimizer.type"] == ["Adam", "base.yaml:6:3"]
     assert table["optimizer.args.lr"][:2] == ["0.001", "base.yaml:7:10"]
@@ -164,8 +156,7 @@ def test_explain_takes_any_key(look: Look, key: str, value: str, where: str) -> 
 
 
 def test_explain_takes_an_item_of_a_plain_list(look: Look) -> None:
-    status, out, _ = look("explain", "metrics.0", "-c", str(ROOT / "config" / "config.json"))
-    assert (status, "accuracy" in out) == (0, True)
+    assert "accuracy" in look("explain", "metrics.0", "-c", str(ROOT / "config" / "config.json"))[1]
 
 
 def test_explain_says_what_is_missing(look: Look) -> None:
@@ -294,12 +285,9 @@ def test_no_control_character_of_a_config_reaches_the_terminal(look: Look, words
 
 
 def test_as_a_program(look: Look, tmp_path: Path) -> None:
-    status, out, err = look("show", "-c", "own.yaml", "trainer.epochs=3")
-    done = run("-m", "config", "show", "-c", tmp_path / "own.yaml", "trainer.epochs=3")
-    assert (done.returncode, done.stdout, done.stderr) == (status, out, err)
-    done = run("-m", "config", "explain", "optimizer.args.lrr")
-    message = "optimizer.args.lrr: the config has no such key (did you mean 'optimizer.args.lr'?)\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
+    for words in (["show"], ["explain", "arch.args.widht"], ["diff", "rate=2"]):
+        done = run("-m", "config", *words, "-c", tmp_path / "own.yaml")
+        assert (done.returncode, done.stdout, done.stderr) == look(*words, "-c", str(tmp_path / "own.yaml"))
 
 
 def test_show_does_not_wait_for_torch(look: Look, tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
-"""Names that no place of a config may take, and that no folder may have."""
+"""What a hostile config is, and the names that none of its places may take, and no folder may have."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Each stands in every slot at once (see ``everywhere``), and each slot has to refuse it.
@@ -61,16 +65,14 @@ TYPES = {
     "a library": "torch",
     "an enum": "torchvision.models.ResNet18_Weights",
     "a test of scikit-learn's": "sklearn.tests.test_docstrings.test_docstring",
-    "a helper that a home imports": "downloading",
-    "another helper that a home imports": "split_indices",
     "a list of models": "torchvision.models.list_models",
     "nothing": "",
     "a space": " ",
     "a dot": ".",
     "two dots": "..",
     "300 characters": "x" * 300,
-    "100,000 characters": "x" * 100_000,
-    "50,000 dots": "torch." + "a." * 50_000 + "a",
+    "30,000 characters": "x" * 30_000,
+    "10,000 dots": "torch." + "a." * 10_000 + "a",
     "a thousand modules in a ring": "torch" + ".functional.torch" * 1000,
     "a NUL": "torch.nn\0.Linear",
     "a title for the terminal": "\x1b]0;owned\x07Linear",
@@ -133,21 +135,81 @@ def small(**changes: Any) -> Config:
     } | changes
 
 
-SLOTS = ("arch", "optimizer", "lr_scheduler", "data_loader", "valid_data_loader")
-INNER = ("dataset", "transform", "eval_transform", "sampler", "collate_fn")
+SLOTS = ("arch", "optimizer", "lr_scheduler", "data_loader")
+INNER = ("dataset", "eval_transform", "sampler", "collate_fn")
 
 
 def everywhere(name: str) -> Config:
     """A config with ``name`` as the type of everything."""
     part = {"type": name, "args": {"command": "touch executed"}}
-    changes: Config = {slot: part for slot in SLOTS}
+    changes: Config = dict.fromkeys(SLOTS, part)
     changes |= {"loss": part, "metrics": [name, part]}
-    changes["test_data_loader"] = {"type": "DatasetLoader", "args": {key: part for key in INNER}}
+    changes["test_data_loader"] = {"type": "DatasetLoader", "args": dict.fromkeys(INNER, part)}
+    dataset = {"type": "FakeData", "args": {"transform": part}}
+    changes["valid_data_loader"] = {"type": "DatasetLoader", "args": {"dataset": dataset}}
     changes["trainer"] = small()["trainer"] | {"type": name}
     return small(**changes)
 
 
 def places() -> list[str]:
     """The key paths that ``everywhere`` puts the name to."""
-    slots = [*SLOTS, "loss", "metrics.0", "metrics.1", "trainer", *(f"test_data_loader.args.{key}" for key in INNER)]
+    slots = [*SLOTS, "loss", "metrics.0", "metrics.1", "trainer", "valid_data_loader.args.dataset.args.transform"]
+    slots += [f"test_data_loader.args.{key}" for key in INNER]
     return [f"{slot}.type: " for slot in slots]
+
+
+JSON = json.dumps(small())
+REST = JSON[1:]  # of a flow mapping that begins with something else
+ESC, CLEAR, TITLE, BIDI = "\x1b", "\x1b[2J", "\x1b]0;owned\x07", "\u202e"
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+@dataclass
+class Case:
+    """A hostile config.
+
+    Attributes:
+        name: of the case.
+        files: relative to the folder where the program runs; the first is the config, if ``config`` names no other.
+        config: what follows ``-c``.
+        words: overrides.
+        run_id: what follows ``--run-id``.
+        prepare: makes what is no plain file; gets the folder.
+        tells: what the lines must hold.
+        passes: the check may let it pass; then the run must do no harm.
+        slow: takes seconds to read.
+    """
+
+    name: str
+    files: dict[str, str | bytes]
+    config: str = ""
+    words: tuple[str, ...] = ()
+    run_id: str | None = None
+    prepare: Callable[[Path], None] = nothing
+    tells: tuple[str, ...] = ()
+    passes: bool = False
+    slow: bool = False
+
+
+def case(name: str, content: Any, suffix: str = "", **more: Any) -> Case:
+    """A case of one file: text as it is, in YAML if ``suffix`` does not say other, or values as JSON."""
+    text = content if isinstance(content, str | bytes) else json.dumps(content)
+    suffix = suffix or (".yaml" if isinstance(content, str) else ".json")
+    return Case(name, {f"main{suffix}": text}, **more)
+
+
+def linked(path: str, target: str) -> Callable[[Path], None]:
+    """What makes a symbolic link at ``path``."""
+
+    def prepare(here: Path) -> None:
+        (here / path).parent.mkdir(parents=True, exist_ok=True)
+        (here / path).symlink_to(target)
+
+    return prepare
+
+
+def with_trainer(**options: Any) -> Config:
+    return small(trainer=small()["trainer"] | options)

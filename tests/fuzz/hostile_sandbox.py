@@ -1,4 +1,4 @@
-"""Where hostile input is tried: a folder whose every change shows, limits on time and memory, a watch on what is run."""
+"""Where hostile input is tried: every change on disk shows, time and memory are limited, what is run is noted."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ class Outcome(NamedTuple):
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if _watching and event not in ("open", "compile", "os.scandir", "os.listdir", "import", "marshal.loads"):
-        if event in _FORBIDDEN or (event in ("subprocess.Popen", "exec") and CANARY in repr(args)):
-            _watching[-1].append(event)
-    elif _watching and event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR):
-        if not any(word in str(args[0]) for word in ("__pycache__", "/dev/null")):
-            _watching[-1].append(f"writes {args[0]!r}")
+    if not _watching:
+        return
+    if event in _FORBIDDEN or (event in ("subprocess.Popen", "exec") and CANARY in repr(args)):
+        _watching[-1].append(event)
+    writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+    if writes and not any(word in str(args[0]) for word in ("__pycache__", "/dev/null")):
+        _watching[-1].append(f"writes {args[0]!r}")
 
 
 sys.addaudithook(_audit)

@@ -1,0 +1,135 @@
+"""When a run's checkpoints are written, which are kept, and what a failure to write one means."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.errors import UserError
+from utils.runs import BEST, checkpoint_number
+
+from .checkpoint import duplicate, prune, save
+from .options import TrainerOptions
+from .stopping import is_better
+
+
+class Saver:
+    """Writes the checkpoints of one run folder.
+
+    Args:
+        folder: of the run.
+        options: save_steps, save_minutes, keep_last, keep_best, async_save, on_save_error.
+        logger: is told of a failure, where the run goes on.
+
+    Attributes:
+        best: the value and the epoch of the ``keep_best`` best, the best first.
+        seconds: what the slowest save took.
+    """
+
+    def __init__(self, folder: Path, options: TrainerOptions, logger: logging.Logger) -> None:
+        self.folder, self.options, self.logger = folder, options, logger
+        self.best: list[tuple[float, int]] = []
+        self.seconds = 0.0
+        self._steps, self._time = 0, time.monotonic()  # at the last checkpoint
+        self._thread: threading.Thread | None = None
+        self._error: UserError | None = None
+
+    def is_due(self, steps: int) -> bool:
+        """Whether ``save_steps`` or ``save_minutes`` want a checkpoint after so many optimizer steps."""
+        if self._error is not None:
+            self.wait()
+        options = self.options
+        if options.save_steps is not None and steps - self._steps >= options.save_steps:
+            return True
+        return options.save_minutes is not None and time.monotonic() - self._time >= 60 * options.save_minutes
+
+    def enter_best(self, mode: str, value: float, epoch: int) -> None:
+        """Gives an epoch its place among the best."""
+        place = sum(not is_better(mode, value, other) for other, _ in self.best)
+        self.best.insert(place, (value, epoch))
+        del self.best[self.options.keep_best :]
+
+    def save(
+        self, make_state: Callable[[], dict[str, Any]], name: str, steps: int, best: bool = False, only: bool = False
+    ) -> None:
+        """Writes a checkpoint; ``async_save`` holds the caller only while the state is copied.
+
+        Args:
+            make_state: gives the state, which has the epoch.
+            name: of the file.
+            steps: optimizer steps done.
+            best: it is the best so far.
+            only: it is written because it is among the best, and is none of the run's series.
+
+        Raises:
+            UserError: this one, or an asynchronous one before it, could not be written.
+        """
+        self.wait()
+        start = time.monotonic()
+        state = make_state()
+        self._steps = steps
+        if not self.options.async_save:
+            self._write(state, name, best, only)
+            self.seconds = max(self.seconds, time.monotonic() - start)
+            self._time = time.monotonic()
+            self.wait()
+            return
+        self._time = start
+        self._thread = threading.Thread(target=self._write, args=(snapshot(state), name, best, only, start))
+        self._thread.start()
+
+    def _write(self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None) -> None:
+        epoch = state["epoch"]
+        path, own = self.folder / name, self.folder / BEST.replace(".", f"-epoch{epoch}.")
+        places = [] if only else [path]
+        if self.options.keep_best > 1 and "within" not in state and epoch in [epoch for _, epoch in self.best]:
+            places.append(own)
+        if best:
+            places.append(self.folder / BEST)
+        try:
+            save(state, places[0])
+            for place in places[1:]:
+                duplicate(places[0], place)
+            prune(self.folder, self.options.keep_last, newest=checkpoint_number(path))
+            self._prune_best()
+        except UserError as error:
+            self._error = error
+        except OSError as error:
+            self._error = UserError(f"{path}: the checkpoint could not be written: {error.strerror}")
+        if start is not None:
+            self.seconds = max(self.seconds, time.monotonic() - start)
+
+    def _prune_best(self) -> None:
+        kept = {BEST, *(BEST.replace(".", f"-epoch{epoch}.") for _, epoch in self.best)}
+        for path in self.folder.glob(BEST.replace(".", "*.")):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def wait(self) -> None:
+        """Until what is being written is on the disk. Raises UserError if it could not be, and the run shall stop."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is None:
+            return
+        if self.options.on_save_error == "stop":
+            raise error
+        self.logger.warning("%s; going on without it, as trainer.on_save_error says", error)
+
+
+def snapshot(value: Any) -> Any:
+    """A copy of a state in the CPU's memory, which no later step changes."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(snapshot, value)) if not hasattr(value, "_fields") else value
+    return value
