@@ -16,7 +16,6 @@ from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
 from logger.visualization import TensorboardWriter
 from utils.errors import UserError, nearest
-from utils.seed import random_state
 from utils.stop import StopRequest
 from utils.util import ensure_dir, prepare_device, write_json
 
@@ -24,11 +23,9 @@ from .base_data_loader import told
 from .checkpoint import load_newest, load_weights, save
 from .options import TrainerOptions
 from .saving import Saver
-from .state import environment, loader_of, parts_of, restore_best, restore_optimizer, restore_rest, unwrap, within
+from .state import FORMAT, reposition, restore_best, restore_optimizer, restore_rest, state_of, unwrap, within
 from .stopping import is_better, parse_monitor, worst
 from .update import Update
-
-FORMAT = 1  # of our checkpoints
 
 
 class BaseTrainer:
@@ -233,24 +230,8 @@ class BaseTrainer:
         self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
 
     def _state(self, epoch: int) -> dict[str, Any]:
-        """All that the next epoch depends on, as tensors and plain values."""
-        loader = loader_of(self)
-        return {
-            "format": FORMAT,
-            "arch": type(unwrap(self.model)).__name__,
-            "epoch": epoch,
-            "step": self.steps_done(),
-            "state_dict": unwrap(self.model).state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "monitor_best": float(self.mnt_best),
-            "not_improved_count": self.not_improved_count,
-            "best": [[value, epoch] for value, epoch in self._saver.best],
-            "parts": {name: part.state_dict() for name, part in parts_of(self).items()},
-            "loader": loader.state_dict() if loader is not None else None,
-            "random": self._random or random_state(),
-            "config": self.config.plain(),
-            "environment": environment(self),
-        }
+        """All that what comes after ``epoch`` depends on, as tensors and plain values."""
+        return state_of(self, epoch)
 
     def _resume_checkpoint(self, resume_path: str | Path) -> None:
         """Restores model, optimizer and counters; what a subclass has yet to make follows when training starts.

@@ -16,13 +16,14 @@ from config.source import dotted
 from config.text import flat, written
 from utils.errors import UserError, one_line
 from utils.runs import BEST
-from utils.seed import set_random_state
+from utils.seed import random_state, set_random_state
 from utils.util import MetricTracker
 
 from .checkpoint import duplicate
 from .stopping import worst
 from .update import Update
 
+FORMAT = 1  # of our checkpoints
 _KINDS = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
 
 
@@ -73,6 +74,27 @@ def environment(trainer: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": trainer.device.type,
         "samples": getattr(loader, "n_samples", None),
+    }
+
+
+def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
+    """All that what comes after ``epoch`` depends on, as tensors and plain values."""
+    loader = loader_of(trainer)
+    return {
+        "format": FORMAT,
+        "arch": type(unwrap(trainer.model)).__name__,
+        "epoch": epoch,
+        "step": trainer.steps_done(),
+        "state_dict": unwrap(trainer.model).state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "monitor_best": float(trainer.mnt_best),
+        "not_improved_count": trainer.not_improved_count,
+        "best": [[value, place] for value, place in trainer._saver.best],
+        "parts": {name: part.state_dict() for name, part in parts_of(trainer).items()},
+        "loader": loader.state_dict() if loader is not None else None,
+        "random": trainer._random or random_state(),
+        "config": trainer.config.plain(),
+        "environment": environment(trainer),
     }
 
 
