@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
+from .background import Background
+
+_IN_STEP = ("add_graph", "add_figure")  # what they look at may change when the caller goes on
+
 
 class TensorboardWriter:
     """Writes to TensorBoard under the current step and mode; tags are ``loss/train``, ``loss/valid``.
 
-    The files are opened at the first value. The first failure ends the writing, with one warning.
+    The files are opened at the first value, and written in the background. The first failure ends the writing, with one
+    warning; so does a disk that hangs.
 
     Args:
         log_dir: the folder of the event files.
@@ -21,11 +27,17 @@ class TensorboardWriter:
     """
 
     def __init__(self, log_dir: str | Path, logger: logging.Logger, enabled: bool) -> None:
-        self.log_dir, self.logger, self.enabled = Path(log_dir), logger, bool(enabled)
+        self.log_dir, self.logger = Path(log_dir), logger
+        self._background = Background("TensorBoard", logger)
+        self._background.enabled = bool(enabled)
         self.writer: Any = None
         self.step, self.mode = 0, ""
         self._purge_step: int | None = None
         self._time = time.perf_counter()
+
+    @property
+    def enabled(self) -> bool:
+        return self._background.enabled
 
     def set_step(self, step: int, mode: str = "train") -> None:
         """Says where the next values belong; from the second call on also writes ``steps_per_sec``."""
@@ -42,21 +54,24 @@ class TensorboardWriter:
 
     def _add(self, method: str, tag: str, data: Any, *args: Any, per_mode: bool = True, **kwargs: Any) -> None:
         tag = f"{tag}/{self.mode}" if per_mode and self.mode else tag
-        data = data.detach() if hasattr(data, "detach") else data
         self._call(method, tag, data, self.step, *args, **kwargs)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
         if not self.enabled:
             return
-        try:
-            if self.writer is None:
-                from torch.utils.tensorboard import SummaryWriter
+        # Imported here, as a loader's workers, forked in the middle of it, would have half of it.
+        self._background.attempt("import", lambda: importlib.import_module("torch.utils.tensorboard"))
+        values = [_copy(value) for value in args]
+        self._background.do(method, lambda: getattr(self._opened(), method)(*values, **kwargs))
+        if method in _IN_STEP:
+            self._background.wait()
 
-                self.writer = SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
-            getattr(self.writer, method)(*args, **kwargs)
-        except Exception as error:
-            self.enabled = False
-            self.logger.warning("TensorBoard is off from here on: %s failed (%s)", method, error)
+    def _opened(self) -> Any:
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
+        return self.writer
 
     # SummaryWriter's methods, as `add_scalar(tag, data, …)`: without its `global_step`, which `set_step` has told.
     add_scalar = partialmethod(_add, "add_scalar")  # a number
@@ -87,11 +102,18 @@ class TensorboardWriter:
 
     def flush(self) -> None:
         """Writes out what is buffered."""
-        if self.writer is not None:
+        if self._background.started:
             self._call("flush")
+            self._background.wait()
 
     def close(self) -> None:
         """Ends the files."""
-        if self.writer is not None:
+        if self._background.started:
             self._call("close")
-            self.writer = None
+            self._background.close()
+        self.writer = None
+
+
+def _copy(value: Any) -> Any:
+    """A tensor as it is now: the training goes on while it is written."""
+    return value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value

@@ -171,6 +171,7 @@ def test_a_folder_that_cannot_be_written_costs_one_warning(tmp_path: Path, caplo
     with caplog.at_level(logging.WARNING, LOGGER.name):
         writer.add_scalar("loss", 1.0)
         writer.add_scalar("loss", 1.0)
+        writer.close()
     assert len(caplog.records) == 1
 
 
@@ -180,4 +181,5 @@ def test_a_value_that_cannot_be_written_costs_one_warning(
     with caplog.at_level(logging.WARNING, LOGGER.name):
         writer.add_scalar("loss", "no number")
         writer.add_scalar("loss", 1.0)
+        writer.close()
     assert len(caplog.records) == 1
