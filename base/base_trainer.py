@@ -23,7 +23,7 @@ from .base_data_loader import told
 from .checkpoint import load_newest, load_weights, save
 from .options import TrainerOptions
 from .saving import Saver
-from .state import FORMAT, reposition, restore_best, restore_optimizer, restore_rest, state_of, unwrap, within
+from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, unwrap, within
 from .stopping import is_better, parse_monitor, worst
 from .update import Update
 
@@ -241,6 +241,7 @@ class BaseTrainer:
         """
         state, path = load_newest(Path(resume_path), self.logger)
         kinds = {"state_dict": dict, "epoch": int, "optimizer": dict, "config": object}
+        kinds |= {key: kind for key, kind in KINDS.items() if key in state}
         wrong = [key for key, kind in kinds.items() if not isinstance(state.get(key), kind)]
         if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
             raise UserError(f"{path}: is no checkpoint to resume from: {', '.join(wrong) or 'its format'} does not fit")

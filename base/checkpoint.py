@@ -186,7 +186,10 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
     ]
     if problems:
         raise UserError(f"{source}: holds another architecture than {type(model).__name__}: {'; '.join(problems)}")
-    model.load_state_dict(state_dict)
+    try:
+        model.load_state_dict(state_dict)
+    except RuntimeError as error:  # what should be a tensor is none
+        raise UserError(f"{source}: {one_line(error)}") from None
 
 
 def weights_of(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:

@@ -24,6 +24,7 @@ from .stopping import worst
 from .update import Update
 
 FORMAT = 1  # of our checkpoints
+KINDS: dict[str, Any] = {"monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict}
 _KINDS = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
 
 

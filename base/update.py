@@ -135,7 +135,7 @@ class Update:
         return {"steps": self.steps, "scaler": self.scaler.state_dict(), "ema": ema}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
+        self.steps = int(state["steps"])
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None and state["ema"] is not None:

@@ -54,13 +54,15 @@ _TRANSFORM = Slot(
 )
 _SAMPLES = ("data_source", "dataset")
 _SAMPLER = Slot("data_loader", (_LOADERS, "torch.utils.data"), "torch.utils.data.Sampler", beside=_SAMPLES, duck=True)
-_COLLATE = Slot("data_loader", (_LOADERS,), "", ("torch.utils.data",), ("batch",), callback=True, duck=True)
-_PART = Slot("model", ("model.model", "torch.nn", "torchvision.models"), "torch.nn.Module", ("torchvision.models",))
+_COLLATE = Slot(
+    "data_loader", (_LOADERS,), "", ("torch.utils.data._utils.collate",), ("batch",), callback=True, duck=True
+)
+_PART = Slot("model", ("model.model", "torch.nn", "torchvision.models"), "torch.nn.Module")
 _LOSSES, _METRICS = ("model.loss", "torch.nn.functional", "torch.nn"), ("model.metric", "torchmetrics")
 _SCHEDULES = "torch.optim.lr_scheduler"
 
 SLOTS: dict[str, Slot] = {
-    "arch": Slot("model", ("model.model", "torchvision.models"), "torch.nn.Module", ("torchvision.models",)),
+    "arch": Slot("model", ("model.model", "torchvision.models"), "torch.nn.Module"),
     "data_loader": _LOADER,
     "valid_data_loader": _LOADER,
     "test_data_loader": _LOADER,

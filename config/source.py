@@ -214,10 +214,10 @@ class _Reader:
                     if base.id != "mapping":
                         self.note(mark, keys, "'<<' takes mappings")
                         continue
-                    merged |= self.value(base, (*keys, key))
-                    self.marks |= {
-                        (*keys, name): self.marks[(*keys, key, name)] for name in merged if name not in members
-                    }
+                    inherited = self.value(base, (*keys, key))
+                    merged |= inherited
+                    for name in inherited.keys() - members.keys():
+                        self.marks[(*keys, name)] = self.marks[(*keys, key, name)]
                 continue
             if key in members:
                 first = self.marks[(*keys, key)].line

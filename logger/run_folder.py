@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -79,7 +80,7 @@ class RunFolder:
         home = self.save_dir if resumed else self.save_dir.parent.parent
         above = () if resumed else (self.save_dir.parent, self.save_dir)
         for path in (*above, *self.save_dir.rglob("*")):
-            if path.is_symlink() and not path.resolve().is_relative_to(home.resolve()):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home.resolve()):
                 raise UserError(f"{path}: is a symbolic link that leads out of {home}; nothing is written there")
 
     def describe(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from config import ConfigParser
+from utils import verify_resume
 from utils.seed import seed_everything
 
 ROOT = Path(__file__).parent.parent
@@ -69,16 +70,9 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def differences(a: Any, b: Any, where: str = "") -> list[str]:
+def differences(a: Any, b: Any) -> list[str]:
     """The places at which two states differ in even one bit."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = sorted(set(a) | set(b), key=str)
-        return [place for key in keys for place in differences(a.get(key), b.get(key), f"{where}/{key}")]
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        return [place for i in range(len(a)) for place in differences(a[i], b[i], f"{where}/{i}")]
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return [] if torch.equal(a, b) else [where]
-    return [] if type(a) is type(b) and a == b else [where]
+    return list(verify_resume.differences(a, b))
 
 
 def copy_project(target: Path) -> Path:

@@ -14,7 +14,7 @@ import pytest
 import base  # noqa: F401  (before the clock runs)
 from logger.logger import close_files
 from tests.fuzz.hostile_checkpoints import Case, cases
-from tests.fuzz.hostile_names import with_trainer
+from tests.fuzz.hostile_names import linked, with_trainer
 from tests.fuzz.hostile_sandbox import ALL, SECONDS, Outcome, TooSlow, changed, problem, process, snapshot, watched
 from tests.helpers import ROOT, make_trainer
 
@@ -88,6 +88,21 @@ def test_a_hostile_checkpoint(
     assert not problem(outcome, case.passes or (program == "test.py" and case.resume == "run"))
     if outcome.status == 2 and not case.passes:
         assert not changed(inside, snapshot(here / "run", besides="log"))
+
+
+@pytest.mark.parametrize("path", ["runs/hostile", "runs/hostile/new"])
+def test_a_resumed_run_in_a_new_folder_follows_no_link(
+    path: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    linked(path, "../" * (path.count("/") + 1) + "outside")(here)
+    before = snapshot(here.parent)
+    words = ["-r", "run", "--run-id", "new", "trainer.save_dir=runs", "trainer.epochs=2"]
+    outcome, said = in_this_process("train.py", words, capsys)
+    assert not said
+    assert not changed(before, snapshot(here.parent))
+    assert not problem(outcome)
 
 
 @pytest.mark.parametrize("case", PROCESSES, ids=name_of)
