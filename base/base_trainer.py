@@ -243,6 +243,7 @@ class BaseTrainer:
         kinds = {"state_dict": dict, "epoch": int, "optimizer": dict, "config": object}
         kinds |= {key: kind for key, kind in KINDS.items() if key in state}
         wrong = [key for key, kind in kinds.items() if not isinstance(state.get(key), kind)]
+        wrong += ["epoch"] * (not wrong and (state["epoch"] < 0 or state["epoch"] is True))
         if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
             raise UserError(f"{path}: is no checkpoint to resume from: {', '.join(wrong) or 'its format'} does not fit")
         load_weights(unwrap(self.model), state["state_dict"], path)

@@ -103,6 +103,8 @@ def verify(path: Path) -> None:
                     return
                 raise UserError(f"{path}: not a checkpoint, or cut off at the start")
         with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise UserError(f"{path}: not a checkpoint: torch compresses nothing")
             damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
@@ -168,7 +170,7 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
         UserError: it belongs to another architecture; names what is missing, unused or of another shape.
     """
     own = model.state_dict()
-    if not isinstance(state_dict, dict):
+    if not isinstance(state_dict, dict) or not all(isinstance(name, str) for name in state_dict):
         raise UserError(f"{source}: its state_dict is a {type(state_dict).__name__}")
     if state_dict and all(name.startswith("module.") for name in state_dict) and not set(state_dict) & set(own):
         state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
@@ -194,7 +196,9 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
 
 def weights_of(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
     """A checkpoint's averaged weights if it has some and they are wanted, else the plain ones; and which they are."""
-    ema = (state.get("parts", {}).get("update") or {}).get("ema")
-    if ema is None or not use_ema:
+    parts = state.get("parts")
+    update = parts.get("update") if isinstance(parts, dict) else None
+    ema = update.get("ema") if isinstance(update, dict) else None
+    if not isinstance(ema, dict) or not use_ema:
         return state.get("state_dict", state), "weights"
     return {name.removeprefix("module."): value for name, value in ema.items() if name != "n_averaged"}, "EMA weights"

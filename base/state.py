@@ -120,8 +120,8 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[
     given = [dict(group) for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state["optimizer"])
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{path}: the optimizer's state does not fit: {one_line(error)}") from None
     old, new = section_of(was, "args"), section_of(now, "args")
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     for group, values in zip(optimizer.param_groups, given, strict=True):
@@ -157,14 +157,17 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
         trainer.mnt_mode != "off" and trainer.not_improved_count == 0 and trainer.mnt_best != worst(trainer.mnt_mode)
     )
     in_place = path.parent == trainer.checkpoint_dir and path.name != BEST and "within" not in state
-    if is_best and in_place:
-        duplicate(path, trainer.checkpoint_dir / BEST)  # a kill may have come between the two
+    try:
+        if is_best and in_place:
+            duplicate(path, trainer.checkpoint_dir / BEST)  # a kill may have come between the two
+    except OSError as error:
+        raise UserError(f"{trainer.checkpoint_dir / BEST}: cannot be written: {error.strerror}") from None
     try:
         _restore_parts(trainer, state)
         if state["config"].get("seed") == trainer.config.plain().get("seed"):
             set_random_state(state["random"])
         _tell(trainer, state)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: its state does not fit this trainer: {one_line(error)}") from error
     if trainer.steps_done():  # how a loop of the project's own counts its steps is not known
         trainer.writer.resume_at(trainer.steps_done() + 1)
@@ -178,6 +181,8 @@ def _restore_parts(trainer: Any, state: dict[str, Any]) -> None:
         trainer.fates["lr_scheduler"] = "starts anew, as it or the learning rate changed"
     for name, part in parts.items():
         if name in state["parts"]:
+            if isinstance(part, LRScheduler):
+                _check_like(part.state_dict(), state["parts"][name])
             part.load_state_dict(state["parts"][name])
             trainer.fates.setdefault(name, "kept")
     loader, inside = loader_of(trainer), state.get("within")
@@ -191,6 +196,15 @@ def _restore_parts(trainer: Any, state: dict[str, Any]) -> None:
         trainer.place = inside["place"]
         for name, tracker in trackers_of(trainer).items():
             tracker.load_state_dict(inside["trackers"][name])
+
+
+def _check_like(own: dict[str, Any], saved: dict[str, Any]) -> None:
+    """A scheduler takes whatever it is given for its attributes, its methods among them. Raises ValueError."""
+    numbers = (int, float)
+    for key, value in saved.items():
+        like = numbers if isinstance(own.get(key), numbers) else type(own.get(key))
+        if key not in own or not (value is None or own[key] is None or isinstance(value, like)):
+            raise ValueError(f"a scheduler's {key} is no {type(value).__name__}")
 
 
 def _tell(trainer: Any, state: dict[str, Any]) -> None:

@@ -109,7 +109,10 @@ class Update:
             self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm)
         scale = self.scaler.get_scale()
         with self.schedule.warm_up(self.steps):
-            self.scaler.step(self.optimizer)
+            try:
+                self.scaler.step(self.optimizer)
+            except KeyError as error:
+                raise UserError(f"the optimizer's state has no {error}: the checkpoint was damaged") from error
         self.scaler.update()
         self.optimizer.zero_grad()
         self._pending = 0

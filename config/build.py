@@ -13,7 +13,7 @@ from utils.errors import UserError, nearest, one_line
 
 from .annotations import accepts, convert, readable
 from .slots import Signature, Slot, inner_slot, own_frames, resolve
-from .source import ConfigError, Finding, Keys, Tree, dotted
+from .source import SHOWN, ConfigError, Finding, Keys, Tree, dotted
 
 
 def is_node(value: Any) -> bool:
@@ -42,6 +42,10 @@ class Checker:
     def fail(self, keys: Keys, message: str) -> None:
         self.findings.append(Finding(self.tree.mark(keys), keys, message))
 
+    def near(self, word: str, choices: Iterable[str]) -> str:
+        """``nearest``, as long as the finding will be shown."""
+        return nearest(word, choices) if len(self.findings) < SHOWN else ""
+
     def takes(self, taker: str, parameters: dict[str, inspect.Parameter], keys: Keys) -> None:
         self.taken |= {(*keys, name): (taker, parameter) for name, parameter in parameters.items()}
 
@@ -54,7 +58,7 @@ class Checker:
             self.fail(keys, f"{shape}, not {node!r}")
             return
         known = ("type", "args", "name") if keys[0] == "metrics" else ("type", "args")
-        hints = {key: nearest(key, known) for key in node if key not in known and not is_comment(key)}
+        hints = {key: self.near(key, known) for key in node if key not in known and not is_comment(key)}
         for key, hint in hints.items():
             self.fail((*keys, key), f"unknown key{hint}; a part has 'type' and 'args'")
         if not isinstance(node.get("type"), str):
@@ -92,7 +96,7 @@ class Checker:
             elif key in slot.given:
                 self.fail(where, f"'{key}' is given by the program; take it out of the config")
             elif not signature.open_ended:
-                hint = nearest(key, sorted(parameters, key=lambda name: name in args))
+                hint = self.near(key, sorted(parameters, key=lambda name: name in args))
                 meant.append(hint)
                 self.fail(where, f"{owner} takes no '{key}'{hint or _choices(parameters)}{self._inherited(where)}")
             else:
@@ -176,6 +180,10 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset:
     return call(tree, found, keys, *args, **kwargs, **own)
 
 
+_REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
+_BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError)  # of the project's, if it is its code
+
+
 def with_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
     """``function`` with ``args`` fixed, under its own name."""
     if not args:
@@ -202,9 +210,9 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
         raise
     except UserError as error:
         raise tree.error(keys, str(error)) from None
-    except (TypeError, ValueError, RuntimeError, OSError, LookupError, AttributeError) as error:
+    except (*_REFUSALS, *_BUGS) as error:
         own = own_frames(error)
-        if own and not isinstance(error, TypeError | ValueError | RuntimeError | OSError):
+        if own and isinstance(error, _BUGS):
             error.config_keys = keys  # type: ignore[union-attr]
             raise  # a fault in the project's code: its traceback helps
         place = f" ({own[-1].path}:{own[-1].line})" if own else ""

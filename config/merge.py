@@ -11,7 +11,7 @@ from typing import Any
 
 from utils.errors import nearest
 
-from .source import MAX_VALUES, ConfigError, Finding, Keys, Mark, Tree, dotted, parse_value, read_tree
+from .source import MAX_DEPTH, MAX_VALUES, ConfigError, Finding, Keys, Mark, Tree, dotted, parse_value, read_tree
 
 CONFIG_DIR = Path(__file__).parent
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -99,9 +99,13 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         else:
             if key in here:
                 into.replace(path, here[key])
+            if isinstance(here.get(key), dict | list):
+                into.marks = {old: mark for old, mark in into.marks.items() if old[: len(path)] != path}
+            if isinstance(value, dict | list):
+                into.marks |= {where: mark for where, mark in tree.marks.items() if where[: len(path)] == path}
+            elif path in tree.marks:
+                into.marks[path] = tree.marks[path]
             here[key] = deepcopy(value)
-            into.marks = {old: mark for old, mark in into.marks.items() if old[: len(path)] != path}
-            into.marks |= {where: mark for where, mark in tree.marks.items() if where[: len(path)] == path}
 
 
 def step_down(node: Any, keys: Iterable[str | int]) -> Any:
@@ -120,7 +124,7 @@ def apply_override(tree: Tree, text: str) -> None:
     """Sets ``a.b.c=VALUE``, or takes ``~a.b.c`` away."""
     key, equals, value = text.partition("=")
     keys: Keys = tuple(key.removeprefix("~").split("."))
-    if "" in keys or bool(equals) == key.startswith("~"):
+    if len(keys) > MAX_DEPTH or "" in keys or bool(equals) == key.startswith("~"):
         raise ConfigError(
             [Finding(Mark(text), (), "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY")]
         )
@@ -179,6 +183,8 @@ def interpolate(tree: Tree) -> set[str]:
     values = 0
 
     def fetch(path: str, keys: Keys, above: tuple[str, ...]) -> Any:
+        if len(above) > MAX_DEPTH:
+            raise tree.error(keys, f"${{{path}}}: a chain of more than {MAX_DEPTH}")
         if path in above:
             raise tree.error(keys, f"${{{path}}} goes in a circle: {' -> '.join((*above, path))}")
         try:

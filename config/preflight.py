@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError, edit_distance, nearest
+from utils.errors import UserError, edit_distance, nearest, one_line
 
 from .build import Checker, is_node
 from .slots import SLOTS, Signature, Slot, resolve
@@ -39,9 +39,9 @@ GIVEN = (
 def check_name(name: Any, what: str) -> str:
     """Returns ``name`` if it can name a folder. Raises UserError."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise UserError(
-            f"{what} {name!r} must be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
-        )
+        shown = one_line(ValueError(repr(name)), 80)
+        rule = "1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
+        raise UserError(f"{what} {shown} must be {rule}")
     return name
 
 
@@ -113,6 +113,8 @@ def _check_relative(checker: Checker, node: dict[str, Any], key: str) -> None:
 def _typo_of(key: str, known: Iterable[str]) -> str:
     """The hint for a key that looks like a misspelt known one; a project's own (``optimizer_D``) gives none."""
     for choice in known:
+        if abs(len(key) - len(choice)) > 2:
+            continue
         rest = key.removeprefix(choice) if key.startswith(choice) else key.removesuffix(choice)
         extended = rest != key and (not rest.islower() or "_" in rest)
         if not extended and edit_distance(key, choice) <= (1 if len(choice) < 6 else 2):
@@ -130,6 +132,8 @@ def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:
         name = metric_name(node)
         if name in names or name in ("loss", "epoch", "step", "seconds"):
             checker.fail(("metrics", index), f"the name '{name}' is taken; give this metric another \"name\"")
+        if not name.isprintable():
+            checker.fail(("metrics", index), "its name has control characters")
         names.append(name)
 
 

@@ -122,11 +122,13 @@ def import_module(name: str) -> Any:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             return None
         raise _import_error(name, error) from error
-    except Exception as error:  # whatever its code raises
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever its code raises; pytest's `skip` is no Exception
         raise _import_error(name, error) from error
 
 
-def _import_error(name: str, error: Exception) -> UserError:
+def _import_error(name: str, error: BaseException) -> UserError:
     own = own_frames(error)
     place = f" ({own[-1].path}:{own[-1].line})" if own else ""
     file = Path(f"{name.replace('.', '/')}.py")
@@ -140,7 +142,7 @@ def resolve(name: str, slot: Slot) -> Any:
     Raises:
         UserError: no such name, not trusted, or not what the slot takes.
     """
-    parts = name.split(".")
+    parts = name[:1000].split(".")[:20]  # more is an attack
     if not all(part.isidentifier() for part in parts) or any(part.startswith("_") for part in parts):
         raise UserError(f"'{one_line(ValueError(name), 80)}' is not the name of a public class or function")
     if len(parts) == 1:
@@ -156,12 +158,18 @@ def _search_homes(name: str, slot: Slot) -> Any:
     for module in map(import_module, slot.homes):  # one after the other: the later ones are slow to import
         if hasattr(module, name):
             return getattr(module, name)
+    known = _names_in(slot)
+    other = f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
+    raise UserError(f"no '{name}' in {', '.join(slot.homes)}{nearest(name, known) or other}")
+
+
+@cache
+def _names_in(slot: Slot) -> list[str]:
+    """The public names in a slot's homes that fit it."""
     modules = [
         (module, key) for module in map(import_module, slot.homes) for key in dir(module) if not key.startswith("_")
     ]
-    known = [key for module, key in modules if not _misfit(getattr(module, key), slot)]
-    other = f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
-    raise UserError(f"no '{name}' in {', '.join(slot.homes)}{nearest(name, known) or other}")
+    return [key for module, key in modules if not _misfit(getattr(module, key), slot)]
 
 
 def _search_folder(parts: list[str], slot: Slot) -> Any:
@@ -181,11 +189,19 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
     found: Any = import_module(parts[0])
     for index, part in enumerate(parts[1:], start=2):
         module = import_module(".".join(parts[:index])) if type(found) is ModuleType else None
-        if module is None and not hasattr(found, part):
+        if module is None and not _has(found, part):
             names = getattr(found, "__dict__", ())
             raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, names)}")
         found = getattr(found, part, module)
     return found
+
+
+def _has(found: Any, part: str) -> bool:
+    """Whether it has the attribute, for modules that raise whatever they like when asked."""
+    try:
+        return hasattr(found, part)
+    except Exception:
+        return False
 
 
 _NOT_TRUSTED = "not in a trusted library (see [tool.plainloop] in pyproject.toml)"
@@ -207,6 +223,7 @@ def _misfit(found: Any, slot: Slot) -> str:
         return ""
     # What the project imports into its own home of the slot is its choice, if it is its own or of the right kind.
     in_home = hasattr(import_module(slot.homes[0]), found.__name__) if slot.homes else False
+    in_home = in_home and (is_class or slot.callback)  # a helper of utils/ makes no loader
     if (package == slot.folder or (package in PROJECT and in_home)) and (slot.duck or not is_class):
         return ""
     made = found if is_class else None if slot.callback else _hints(found).get("return")

@@ -17,6 +17,7 @@ Keys = tuple[str | int, ...]  # the way to a value: ("optimizer", "args", "lr")
 PLAIN = "plain"  # the tag of a scalar without quotes or tag
 MAX_DEPTH = 64  # deeper is an attack or an accident, and would end in a RecursionError
 MAX_VALUES = 100_000  # YAML aliases can unfold a small file to gigabytes
+SHOWN = 20  # findings
 MAX_BYTES = 500_000
 
 
@@ -48,7 +49,7 @@ class Finding(NamedTuple):
 class ConfigError(UserError):
     """Everything found wrong with a config, a line each."""
 
-    def __init__(self, findings: list[Finding], limit: int = 20) -> None:
+    def __init__(self, findings: list[Finding], limit: int = SHOWN) -> None:
         self.findings = findings
         lines = [str(finding) for finding in findings[:limit]]
         if len(findings) > limit:
@@ -234,6 +235,8 @@ class _Reader:
                 try:
                     value = convert(text)
                 except ValueError:  # thousands of digits
+                    return self.note(mark, keys, "this number is too long")
+                if isinstance(value, int) and value.bit_length() > 4000:
                     return self.note(mark, keys, "this number is too long")
                 if isinstance(value, float) and math.isnan(value):
                     return self.note(mark, keys, "a NaN is no value for anything")

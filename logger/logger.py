@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from utils.errors import printable
 from utils.util import ensure_dir, read_json
 
 
@@ -19,7 +20,8 @@ class _Console(logging.Handler):
         from tqdm import tqdm
 
         try:
-            tqdm.write(self.format(record), file=sys.stdout)
+            lines = self.format(record).expandtabs().split("\n")
+            tqdm.write("\n".join(map(printable, lines)), file=sys.stdout)
             sys.stdout.flush()
         except (OSError, ValueError, AttributeError):  # nobody reads on (`| head`), or there is no console
             logging.getLogger().removeHandler(self)

@@ -76,17 +76,19 @@ class RunFolder:
 
     def _refuse_links(self) -> None:
         """No symbolic link leads what a run writes out of ``save_dir``."""
-        resumed = self.config.resume is not None
+        resumed = self.config.resume is not None and not self.config.run_id_given
         home = self.save_dir if resumed else self.save_dir.parent.parent
         above = () if resumed else (self.save_dir.parent, self.save_dir)
         for path in (*above, *self.save_dir.rglob("*")):
+            if not path.is_symlink() and path.exists() and not (path.is_file() or path.is_dir()):
+                raise UserError(f"{path}: is neither a file nor a folder")
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home.resolve()):
                 raise UserError(f"{path}: is a symbolic link that leads out of {home}; nothing is written there")
 
     def describe(self) -> None:
         """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""
         path = self.save_dir / "provenance.json"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
         self._sessions.append(provenance() | {"end": None, "outcome": "running"})
         try:

@@ -15,7 +15,7 @@ _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, the newest (by number) first; the best one is not among them."""
-    found = [path for path in folder.iterdir() if checkpoint_number(path) != (0, 0)]
+    found = [path for path in folder.iterdir() if checkpoint_number(path) != (0, 0) and path.is_file()]
     return sorted(found, key=checkpoint_number, reverse=True)
 
 

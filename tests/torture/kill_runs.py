@@ -24,14 +24,13 @@ AIMS = {"save": 12, "rename": 12, "metrics": 3, "validation": 12, "epoch": 3}  #
 
 
 class Reference:
-    """A run that nobody disturbs: its digest, and those of all its checkpoints.
+    """A run that nobody disturbs: its digest, and the states after each of its steps and epochs, by name.
 
     Args:
-        every: one that differs only in keeping all its checkpoints; None for one that does so itself.
         config: what ``small`` takes.
     """
 
-    def __init__(self, project: Project, name: str, every: Reference | None = None, **config: Any) -> None:
+    def __init__(self, project: Project, name: str, **config: Any) -> None:
         self.project, self.name = project, name
         self.config = project.config(name, small(**config))
         life = project.start("train.py", "-c", self.config, "--run-id", f"{name}-reference", place="epoch")
@@ -42,12 +41,15 @@ class Reference:
         self.seconds = time.monotonic() - start
         self.folder = project.run_folder(f"{name}-reference")
         self.digest = digest(self.folder)
-        self.states = every.states if every else {path.name: digest_of(load(path)) for path in self.folder.glob("*.pt")}
-        self.epochs = {state for name, state in self.states.items() if "step" not in name}
+        self.names = {path.name for path in self.folder.glob("*.pt")}
         permutations(self.folder)
+        every = project.config(f"{name}-every", small(**config | {"save_steps": 1, "keep_last": None}))
+        assert project.run("train.py", "-c", every, "--run-id", f"{name}-every").code == 0
+        self.states = {path.name: digest_of(load(path)) for path in project.run_folder(f"{name}-every").glob("*.pt")}
+        self.epochs = {state for name, state in self.states.items() if "step" not in name}
 
     def compare(self, run_id: str) -> None:
-        """Every checkpoint that stands in a run's folder is the very one that the undisturbed run had there."""
+        """Every checkpoint that stands in a run's folder holds the very state that the undisturbed run had there."""
         for path in self.project.run_folder(run_id).glob("*.pt"):
             found = digest_of(load(path))
             good = found in self.epochs if path.name == BEST else found == self.states.get(path.name)

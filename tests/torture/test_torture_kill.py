@@ -29,6 +29,8 @@ def campaign(row: int, fault: str, count: int, kills: int, variants: list[str]) 
                     reference.finish(run_id)
                     places.clear()
             reference.finish(run_id)
+            names = {path.name for path in project().run_folder(run_id).glob("*.pt")}
+            assert names == reference.names, f"other checkpoints: {sorted(names ^ reference.names)}"
         except AssertionError as error:
             failures.append(f"{reference.name} {run_id}, killed {', '.join(places)}: {error}")
     print(f"row {row}: {fault}, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s")
