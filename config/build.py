@@ -181,7 +181,7 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset:
 
 
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
-_BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError)  # of the project's, if it is its code
+_BUGS = (OverflowError, AssertionError, AttributeError, LookupError)  # of the project's, if it is its code
 
 
 def with_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:

@@ -148,16 +148,16 @@ def test_from_every_place_with_metrics_that_gather_the_epoch(tmp_path, monkeypat
 
 def stopped_in_validation(trainer, epoch, batch):
     """Asks to stop while the validation of ``epoch`` evaluates a batch (of two passes, with an EMA)."""
-    forward, seen = trainer.forward, []
+    criterion, seen = trainer.criterion, []
 
-    def asking(model, samples):
-        if not model.training and trainer.epoch == epoch:
-            seen.append(samples)
+    def asking(output, target):
+        if not trainer.model.training and trainer.epoch == epoch:
+            seen.append(target)
             if len(seen) == batch:
                 trainer.stop.status, trainer.stop.reason = 75, "a test"
-        return forward(model, samples)
+        return criterion(output, target)
 
-    trainer.forward = asking
+    trainer.criterion = asking
     return trainer
 
 
@@ -216,7 +216,7 @@ def test_train_again_after_a_stop(tmp_path, options, batch):
 @pytest.fixture
 def stopped(tmp_path):
     """The config and a checkpoint within the second epoch."""
-    config = small_config(tmp_path, save_steps=12, monitor="min val_loss")
+    config = small_config(tmp_path, save_steps=5, monitor="min val_loss")
     config["lr_scheduler"] = {"type": "StepLR", "args": {"step_size": 1}}
     trainer = make_trainer(config)
     trainer.train()
