@@ -6,6 +6,7 @@ import enum
 import importlib
 import inspect
 import os
+import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def accepts(annotation: Any, value: Any) -> bool:
         return issubclass(dict, kind) or not _is_known(kind)
     if isinstance(value, bool | str):
         return kind is type(value)
-    return isinstance(value, kind) or (kind is float and isinstance(value, int))
+    return isinstance(value, kind) or (kind is float and isinstance(value, int) and abs(value) < sys.float_info.max)
 
 
 _LISTS = (list, tuple, set, frozenset, Sequence)

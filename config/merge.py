@@ -180,7 +180,7 @@ def interpolate(tree: Tree) -> set[str]:
     """
     used: set[str] = set()
     found: list[Finding] = []
-    values = 0
+    values = unfolded = 0
 
     def fetch(path: str, keys: Keys, above: tuple[str, ...]) -> Any:
         if len(above) > MAX_DEPTH:
@@ -197,7 +197,7 @@ def interpolate(tree: Tree) -> set[str]:
         return walk(value, keys, (*above, path))
 
     def walk(node: Any, keys: Keys, above: tuple[str, ...] = ()) -> Any:
-        nonlocal values
+        nonlocal values, unfolded
         values += 1
         if values > MAX_VALUES:
             raise tree.error(keys, f"more than {MAX_VALUES:,} values when all ${{…}} are unfolded")
@@ -211,7 +211,8 @@ def interpolate(tree: Tree) -> set[str]:
             if whole := _REFERENCE.fullmatch(node):
                 return fetch(whole[1].strip(), keys, above)
             text = _REFERENCE.sub(lambda match: str(fetch(match[1].strip(), keys, above)), node)
-            if len(text) > MAX_TEXT:
+            unfolded += len(text) * (text != node)
+            if len(text) > MAX_TEXT or unfolded > 10 * MAX_TEXT:
                 raise tree.error(keys, f"longer than {MAX_TEXT:,} characters when its ${{…}} are unfolded")
             return text
         except ConfigError as error:
