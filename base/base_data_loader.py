@@ -135,6 +135,8 @@ class BaseDataLoader(DataLoader[Any]):
 
     def state_dict(self) -> dict[str, int]:
         """Where the loop is: the seed, the passes begun, and the batches consumed (not prefetched) of the last."""
+        if self._skip:  # the rest of a pass that is to be gone on with is begun already
+            return {"seed": self.seed, "passes": self._passes + 1, "consumed": self._skip}
         return {"seed": self.seed, "passes": self._passes, "consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -143,7 +145,7 @@ class BaseDataLoader(DataLoader[Any]):
         for part in (self.sampler, self._batches):
             if isinstance(part, EpochSampler | EpochBatches):
                 part.seed = self.seed
-        self._passes, self._skip = state["passes"], 0
+        self._passes, self._skip, self._consumed = state["passes"], 0, state["consumed"]
         if state["passes"] and (self._batches is None or state["consumed"] < len(self._batches)):
             self._passes, self._skip = state["passes"] - 1, state["consumed"]
 

@@ -179,9 +179,10 @@ class BaseTrainer:
     def after_step(self) -> None:
         """Between two optimizer steps of a loop: writes a checkpoint that is due, and ends if somebody asked for it."""
         asked = self.stop.requested()
-        if asked or self._saver.is_due(self.steps_done()):
-            name = f"checkpoint-epoch{self.epoch}-step{self.steps_done()}.pt"
-            self._saver.save(lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, self.steps_done())
+        steps = self.steps_done() or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
+        if asked or self._saver.is_due(steps):
+            name = f"checkpoint-epoch{self.epoch}-step{steps}.pt"
+            self._saver.save(lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, steps)
         if asked:
             raise Stopping
 

@@ -40,6 +40,10 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._error: UserError | None = None
 
+    def start_at(self, steps: int) -> None:
+        """Says that so many optimizer steps are done already."""
+        self._steps = steps
+
     def is_due(self, steps: int) -> bool:
         """Whether ``save_steps`` or ``save_minutes`` want a checkpoint after so many optimizer steps."""
         if self._error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from utils.seed import random_state, set_random_state
 from utils.util import MetricTracker
 
 from .checkpoint import duplicate
-from .stopping import worst
 from .update import Update
 
 FORMAT = 1  # of our checkpoints
@@ -139,7 +139,8 @@ def restore_best(trainer: Any, state: dict[str, Any]) -> None:
     trainer.fates["best, patience"] = "kept"
     trainer.mnt_best = state.get("monitor_best", trainer.mnt_best)
     trainer.not_improved_count = state.get("not_improved_count", 0)
-    trainer._saver.best = [(float(value), int(epoch)) for value, epoch in state.get("best", [])]
+    known = [[trainer.mnt_best, 0]] if abs(trainer.mnt_best) < inf and trainer.mnt_mode != "off" else []
+    trainer._saver.best = [(float(value), int(epoch)) for value, epoch in state.get("best", known)]
 
 
 def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
@@ -153,13 +154,9 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
         logger.warning("This checkpoint of pytorch-template holds no scheduler, patience or random state.")
         return
     trainer._metrics_file.drop_after(state["epoch"])
-    is_best = (
-        trainer.mnt_mode != "off" and trainer.not_improved_count == 0 and trainer.mnt_best != worst(trainer.mnt_mode)
-    )
-    in_place = path.parent == trainer.checkpoint_dir and path.name != BEST and "within" not in state
     try:
-        if is_best and in_place:
-            duplicate(path, trainer.checkpoint_dir / BEST)  # a kill may have come between the two
+        trainer._saver.start_at(state["step"])
+        _restore_best_file(trainer, path)
     except OSError as error:
         raise UserError(f"{trainer.checkpoint_dir / BEST}: cannot be written: {error.strerror}") from None
     try:
@@ -171,6 +168,18 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path}: its state does not fit this trainer: {one_line(error)}") from error
     if trainer.steps_done():  # how a loop of the project's own counts its steps is not known
         trainer.writer.resume_at(trainer.steps_done() + 1)
+
+
+def _restore_best_file(trainer: Any, path: Path) -> None:
+    """Makes ``model_best.pt`` that of the checkpoint's time: a kill may have come before it, or the run goes back."""
+    saver, folder = trainer._saver, trainer.checkpoint_dir
+    if not saver.best or path.parent != folder:
+        return
+    epoch = saver.best[0][1]
+    for name in (BEST.replace(".", f"-epoch{epoch}."), f"checkpoint-epoch{epoch}.pt"):
+        if (folder / name).is_file():
+            duplicate(folder / name, folder / BEST)
+            return
 
 
 def _restore_parts(trainer: Any, state: dict[str, Any]) -> None:

@@ -188,7 +188,9 @@ def newest(folder):
     return checkpoints(folder)[0]
 
 
-@pytest.mark.parametrize("options", [{}, {"accumulation_steps": 2}, {"len_epoch": 12}, GAN], ids=["", "2", "len", "gan"])
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulation_steps": 2}, {"len_epoch": 12}, GAN], ids=["", "2", "len", "gan"]
+)
 @pytest.mark.parametrize("batch", [1, 4, 9])
 def test_train_again_after_a_stop(tmp_path, options, batch):
     """As one does in a notebook, several times."""
@@ -225,9 +227,15 @@ def stopped(tmp_path):
 
 
 CHANGES = {
-    "lr": ({"optimizer": {"type": "Adam", "args": {"lr": 0.5}}}, ["lr: 0.01 -> 0.5", "optimizer .*kept, with lr", "lr_s.*anew"]),
+    "lr": (
+        {"optimizer": {"type": "Adam", "args": {"lr": 0.5}}},
+        ["lr: 0.01 -> 0.5", "optimizer .*kept, with lr", "lr_s.*anew"],
+    ),
     "optimizer": ({"optimizer": {"type": "SGD", "args": {"lr": 0.01}}}, ["type: .*SGD", "optimizer .*starts anew"]),
-    "schedule": ({"lr_scheduler": {"type": "StepLR", "args": {"step_size": 5}}}, ["step_size: 1 -> 5", "lr_s.*starts anew"]),
+    "schedule": (
+        {"lr_scheduler": {"type": "StepLR", "args": {"step_size": 5}}},
+        ["step_size: 1 -> 5", "lr_s.*starts anew"],
+    ),
     "seed": ({"seed": 9}, ["seed: ", "order, random numbers .*start anew"]),
     "epochs": ({}, ["epochs: 2 -> 3", "weights .*kept", "optimizer .*kept", "lr_scheduler .*kept", "order, .*kept"]),
 }

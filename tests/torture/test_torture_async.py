@@ -36,9 +36,7 @@ def row(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     done: list[str] = []
     failed = request.session.testsfailed
     yield done
-    print(
-        f"row 13: an asynchronous save that is slow, fails, or meets changed weights, {len(done)} times, {request.session.testsfailed - failed} failures"
-    )
+    print(f"row 13: asynchronous saves, {len(done)} times, {request.session.testsfailed - failed} failures")
 
 
 @pytest.fixture(autouse=True)

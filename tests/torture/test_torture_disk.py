@@ -116,7 +116,7 @@ def survives(folder: Path, fault: Callable[[int], Callable[[], None]], size: int
 
 
 def forked(work: Callable[[], None]) -> str:
-    """Runs ``work`` in a child, in which a file-size limit is an error and no signal; gives the traceback if it fails."""
+    """Runs ``work`` in a child, where a file-size limit is an error and no signal; gives its traceback, if any."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     child = os.fork()
     if child == 0:

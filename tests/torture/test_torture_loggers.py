@@ -1,4 +1,4 @@
-"""A logger that raises or hangs, at the start, while logging or at the end: the run ends with the same bits, one warning."""
+"""A logger that raises or hangs, at the start, while logging or at the end: the same bits, and one warning."""
 
 from __future__ import annotations
 

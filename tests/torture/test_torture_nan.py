@@ -1,4 +1,4 @@
-"""A loss that is not finite, at any step and under each policy: the optimizer, the weights and the best stay as they are."""
+"""A loss that is not finite, under each policy: the optimizer, the weights and the best stay as they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CASES = list(itertools.product(("raise", "skip", "ignore"), (nan, inf), (1, 4), 
 
 
 def faulty(config: dict[str, Any], run_id: str, bad: float, places: set[int]) -> tuple[Any, list[str]]:
-    """A trainer whose loss is multiplied by ``bad`` at the batches of ``places``; and what those changed, and should not."""
+    """A trainer whose loss is multiplied by ``bad`` at the batches of ``places``; and what those changed."""
     trainer = make_trainer(config, run_id)
     backward, seen, changed = trainer.update.backward, itertools.count(), []
 
