@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from utils.errors import UserError, one_line
+from utils.errors import UserError
 from utils.seed import mix, seeded
 
 from .sampler import EpochBatches, EpochSampler, SeededDataset, ShowDataset, as_it_is, labels_of, split_indices
@@ -161,17 +161,6 @@ class BaseDataLoader(DataLoader[Any]):
             logging.getLogger("data_loader").warning(message)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
         return BaseDataLoader(sampler=self.valid_sampler, **options)
-
-
-def told(batches: Iterable[Any]) -> Iterator[Any]:
-    """``batches``, of which a killed worker process is told in one line. Raises UserError then."""
-    try:
-        yield from batches
-    except RuntimeError as error:
-        if not re.search(r"DataLoader worker .* (killed by signal|exited unexpectedly)", str(error)):
-            raise
-        message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
-        raise UserError(f"data_loader: {message}: {one_line(error)}") from None
 
 
 def with_transform(dataset: Any, transform: Any) -> Any:

@@ -19,8 +19,7 @@ from utils.errors import UserError, nearest
 from utils.stop import StopRequest
 from utils.util import ensure_dir, prepare_device, write_json
 
-from .base_data_loader import told
-from .checkpoint import load_newest, load_weights, save
+from .checkpoint import load_newest, load_weights
 from .options import TrainerOptions
 from .saving import Saver
 from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, unwrap, within
@@ -79,7 +78,7 @@ class BaseTrainer:
         if not (self.checkpoint_dir / "config.json").exists():
             write_json(config.plain(), self.checkpoint_dir / "config.json")
         self.writer = TensorboardWriter(config.log_dir, self.logger, self._options.tensorboard)
-        self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl")
+        self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl", self.logger)
         if config.resume is None:
             self._metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
 
@@ -122,6 +121,7 @@ class BaseTrainer:
         if self.stop.status:
             self.logger.info("Stopped by %s; the checkpoint is written.", self.stop.reason)
         self.writer.close()
+        self._metrics_file.close()
 
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
@@ -166,7 +166,7 @@ class BaseTrainer:
             return False
         if isfinite(log[self.mnt_metric]):
             self._saver.enter_best(self.mnt_mode, log[self.mnt_metric], log["epoch"])
-        if is_better(self.mnt_mode, log[self.mnt_metric], self.mnt_best):
+        if isfinite(log[self.mnt_metric]) and is_better(self.mnt_mode, log[self.mnt_metric], self.mnt_best):
             self.mnt_best, self.not_improved_count = log[self.mnt_metric], 0
             return True
         self.not_improved_count += 1
@@ -183,12 +183,13 @@ class BaseTrainer:
         if asked or self._saver.is_due(steps):
             name = f"checkpoint-epoch{self.epoch}-step{steps}.pt"
             self._saver.save(lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, steps)
+            self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
         if asked:
             raise Stopping
 
     def stoppable(self, batches: Iterable[Any]) -> Iterator[Any]:
         """``batches`` of a validation, during which a request to stop is heard; it is then done again on resuming."""
-        for batch in told(batches):
+        for batch in batches:
             if self.stop.requested():
                 self.after_step()
             yield batch
@@ -197,11 +198,8 @@ class BaseTrainer:
         """Under a time limit measures what a save takes, as so much must be left at its end."""
         if self._options.max_minutes is None:
             return
-        start = time.monotonic()
-        trial = self.checkpoint_dir / ".measured.tmp"
-        save(self._state(self.start_epoch - 1), trial)
-        trial.unlink()
-        self.stop.reserve = 2 * (time.monotonic() - start) + 1
+        self._saver.measure(self._state(self.start_epoch - 1))
+        self.stop.reserve = 2 * self._saver.seconds + 1
 
     def _check_first_epoch(self, log: dict[str, Any]) -> None:
         """Faults that only a finished epoch shows; its checkpoint is written, so that nothing is lost."""

@@ -8,8 +8,9 @@ import os
 import pickle
 import re
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from utils.runs import checkpoint_number, checkpoints
 
 # Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
 _ZIP = b"PK\x03\x04"
+_END = b"PK\x05\x06"  # 22 bytes from the end of one without a comment
+_SEAL = b"crc32 of all before: "
 
 
 class OldConfig:
@@ -70,13 +73,66 @@ def save(state: dict[str, Any], path: Path) -> None:
     """
     try:
         with written_whole(path) as file:
-            torch.save(state, file)
+            _sealed(state, file)
     except (OSError, RuntimeError) as error:
         # torch turns a failed write into a RuntimeError about positions; the cause is in its context.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
         raise UserError(f"{path}: the checkpoint could not be written: {cause.strerror}") from error
+
+
+class _Summed:
+    """A file to write to that keeps the CRC-32 of what was written, but for its last two bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.crc, self.tail = file, 0, b""
+
+    def write(self, data: Any) -> int:
+        data = memoryview(data).cast("B")
+        if len(data) >= 2:
+            self.crc, self.tail = zlib.crc32(data[:-2], zlib.crc32(self.tail, self.crc)), bytes(data[-2:])
+        else:
+            both = self.tail + bytes(data)
+            self.crc, self.tail = zlib.crc32(both[:-2], self.crc), both[-2:]
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _sealed(state: dict[str, Any], file: IO[bytes]) -> None:
+    """Writes the state, and in the zip file's comment the CRC-32 of all before it: torch's own are of the records only.
+
+    The last two bytes without a comment are its length, 0.
+    """
+    summed = _Summed(file)
+    torch.save(state, summed)  # type: ignore[arg-type]
+    file.seek(-2, os.SEEK_END)
+    seal = _SEAL + f"{summed.crc:08x}".encode()
+    file.write(len(seal).to_bytes(2, "little") + seal)
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether a file ends with a seal, which is then compared with its content. Raises UserError."""
+    length = len(_SEAL) + 8
+    with path.open("rb") as file:
+        left = file.seek(0, os.SEEK_END) - length - 2
+        if left < 0:
+            return False
+        file.seek(left)
+        end = file.read()
+        if end[:-8] != length.to_bytes(2, "little") + _SEAL:
+            if end[-22:-18] != _END:
+                raise UserError(f"{path}: damaged checkpoint: cut off at its end")
+            return False  # by torch.save alone
+        file.seek(0)
+        crc = 0
+        while left > 0 and (data := file.read(min(left, 1 << 20))):
+            crc, left = zlib.crc32(data, crc), left - len(data)
+    if f"{crc:08x}".encode() != end[-8:]:
+        raise UserError(f"{path}: damaged checkpoint: its checksum is wrong")
+    return True
 
 
 def duplicate(path: Path, other: Path) -> None:
@@ -102,11 +158,14 @@ def verify(path: Path) -> None:
                 if path.suffix == ".pth":
                     return
                 raise UserError(f"{path}: not a checkpoint, or cut off at the start")
+        sealed = _is_sealed(path)
         with zipfile.ZipFile(path) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise UserError(f"{path}: not a checkpoint: torch compresses nothing")
-            damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            damaged = None if sealed else archive.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if damaged is not None:
         raise UserError(f"{path}: damaged checkpoint: the checksum of {damaged} is wrong")
@@ -149,14 +208,19 @@ def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Pat
         raise
 
 
+def sweep(folder: Path) -> None:
+    """Deletes what a killed save left behind."""
+    for litter in folder.glob(".*.tmp"):
+        litter.unlink(missing_ok=True)
+
+
 def prune(folder: Path, keep_last: int | None, newest: tuple[float, float]) -> None:
     """Deletes all but the ``keep_last`` newest checkpoints (None keeps all), and what a killed save left behind.
 
     Those past ``newest``, the one just written, go too: the run went back to before them, and is another one now.
     The best is another file, and stays.
     """
-    for litter in folder.glob(".*.tmp"):
-        litter.unlink(missing_ok=True)
+    sweep(folder)
     numbered = [(checkpoint_number(path), path) for path in checkpoints(folder)]
     past = [path for number, path in numbered if number > newest]
     for path in past + [path for number, path in numbered if number <= newest][keep_last:] * (keep_last is not None):

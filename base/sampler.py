@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
@@ -112,13 +114,20 @@ def as_it_is(batch: Any) -> Any:
 
 
 class ShowDataset:
-    """A ``worker_init_fn``: in a worker, ``get_worker_info().dataset`` is the user's dataset, as ever."""
+    """A ``worker_init_fn``: in a worker, ``get_worker_info().dataset`` is the user's dataset, as ever.
+
+    A request to stop, which Ctrl-C and batch systems send to a whole group of processes, is the training's to hear:
+    it still needs its data.
+    """
 
     def __init__(self, dataset: Any, then: Any) -> None:
         self.dataset, self.then = dataset, then
 
     def __call__(self, worker_id: int) -> None:
         info: Any = get_worker_info()
+        if hasattr(os, "setpgid"):
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
         if self.then is not None:
             self.then(worker_id)

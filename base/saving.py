@@ -38,7 +38,7 @@ class Saver:
         self.seconds = 0.0
         self._steps, self._time = 0, time.monotonic()  # at the last checkpoint
         self._thread: threading.Thread | None = None
-        self._error: UserError | None = None
+        self._error: Exception | None = None
 
     def start_at(self, steps: int) -> None:
         """Says that so many optimizer steps are done already."""
@@ -52,6 +52,13 @@ class Saver:
         if options.save_steps is not None and steps - self._steps >= options.save_steps:
             return True
         return options.save_minutes is not None and time.monotonic() - self._time >= 60 * options.save_minutes
+
+    def measure(self, state: dict[str, Any]) -> None:
+        """Takes the time of a save, of which nothing is kept."""
+        start, trial = time.monotonic(), self.folder / ".measured.tmp"
+        save(state, trial)
+        trial.unlink()
+        self.seconds = time.monotonic() - start
 
     def enter_best(self, mode: str, value: float, epoch: int) -> None:
         """Gives an epoch its place among the best."""
@@ -102,10 +109,10 @@ class Saver:
                 duplicate(places[0], place)
             prune(self.folder, self.options.keep_last, newest=checkpoint_number(path))
             self._prune_best()
-        except UserError as error:
-            self._error = error
         except OSError as error:
             self._error = UserError(f"{path}: the checkpoint could not be written: {error.strerror}")
+        except Exception as error:  # of a thread it would be lost
+            self._error = error
         if start is not None:
             self.seconds = max(self.seconds, time.monotonic() - start)
 
@@ -123,7 +130,7 @@ class Saver:
         error, self._error = self._error, None
         if error is None:
             return
-        if self.options.on_save_error == "stop":
+        if self.options.on_save_error == "stop" or not isinstance(error, UserError):
             raise error
         self.logger.warning("%s; going on without it, as trainer.on_save_error says", error)
 

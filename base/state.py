@@ -20,7 +20,7 @@ from utils.runs import BEST
 from utils.seed import random_state, set_random_state
 from utils.util import MetricTracker
 
-from .checkpoint import duplicate
+from .checkpoint import duplicate, sweep
 from .update import Update
 
 FORMAT = 1  # of our checkpoints
@@ -173,6 +173,7 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
 def _restore_best_file(trainer: Any, path: Path) -> None:
     """Makes ``model_best.pt`` that of the checkpoint's time: a kill may have come before it, or the run goes back."""
     saver, folder = trainer._saver, trainer.checkpoint_dir
+    sweep(folder)
     if not saver.best or path.parent != folder:
         return
     epoch = saver.best[0][1]

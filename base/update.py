@@ -57,9 +57,12 @@ class Update:
         self.grad_norm: torch.Tensor | None = None
         self._pending, self._used, self._window = 0, 0, options.accumulation_steps
         self.skipped = 0
+        self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The forward pass's precision."""
+        """The forward pass's precision. Under ``skip`` keeps what it may spoil: a batch norm's running statistics."""
+        if self.options.nan_policy == "skip":
+            self._buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         dtype = _DTYPES.get(self.options.precision)
         return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
@@ -91,6 +94,8 @@ class Update:
         self._pending += 1
         if not finite:
             self.skipped += 1
+            for buffer, before in self._buffers:
+                buffer.copy_(before)
             return False
         self._used += 1
         loss = loss if self._window == 1 else loss / self._window

@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError
 from utils.files import written_whole
+
+from .background import Background
 
 
 class MetricsFile:
-    """Appends one JSON object a line; NaN and infinities, which JSON lacks, become null."""
+    """Appends one JSON object a line; NaN and infinities, which JSON lacks, become null.
 
-    def __init__(self, path: Path) -> None:
+    A disk that fails or hangs costs one warning, and the lines from there on.
+
+    Args:
+        path: of the file.
+        logger: is told of a failure.
+    """
+
+    def __init__(self, path: Path, logger: logging.Logger | None = None) -> None:
         self.path = path
+        self._background = Background(path.name, logger or logging.getLogger("metrics"))
 
     def write(self, values: dict[str, Any]) -> None:
-        """Adds one line."""
+        """Adds one line. It is in the file when this returns, as a checkpoint may follow."""
         finite = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in values.items()
         }
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(finite, default=str) + "\n")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
+        self._background.do("write", lambda: self._append(json.dumps(finite, default=str) + "\n"))
+        self._background.wait()
+
+    def _append(self, line: str) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
     def drop_after(self, epoch: int) -> None:
         """Takes away the lines past ``epoch``, and one that a crash cut short: the run will write them again."""
+        self._background.do("drop_after", lambda: self._drop_after(epoch))
+        self._background.wait()
+
+    def close(self) -> None:
+        """Ends the writing for now."""
+        self._background.close()
+
+    def _drop_after(self, epoch: int) -> None:
         if not self.path.is_file():
             return
         kept = []

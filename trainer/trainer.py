@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from base import BaseTrainer
-from base.base_data_loader import told
 from base.evaluate import evaluate, forward
 from base.metrics import MetricSet
 from base.options import TrainerOptions
@@ -143,7 +142,7 @@ class Trainer(BaseTrainer):
         """The epoch's batches, on the device, with progress shown."""
         title = f"epoch {epoch}/{self.epochs}"
         empty = self.place == 0
-        for batch in progress(told(self._taken()), self.len_epoch, title, self.logger, self._status):
+        for batch in progress(self._taken(), self.len_epoch, title, self.logger, self._status):
             empty = False
             self.place += 1
             yield to_device(batch, self.device)

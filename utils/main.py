@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
-from .errors import UserError, printable
+from .errors import UserError, one_line, printable
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -16,6 +17,13 @@ def run_main(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.stdout.flush()
         print("\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if not re.search(r"DataLoader worker .* (killed by signal|exited unexpectedly)", str(error)):
+            raise
+        sys.stdout.flush()
+        message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
+        print(f"data_loader: {message}: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # nobody reads on (`| head`); Python would complain when it leaves
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

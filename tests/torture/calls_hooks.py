@@ -1,4 +1,4 @@
-"""Inside a run under torture: says that a place was passed, holds there, exits at a call; the copy's torture_hooks.py."""
+"""Inside a run under torture: tells of a place, holds there, exits at a call; the copy's torture_hooks.py."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def install(**given: Any) -> None:
         save: the number of the save of which every call on files is counted; exit_at: at which of them to exit, as by
             ``kill -9``; calls: the file into which all of them are written when it is over.
         no_links: the disk has no hard links.
-        events: a file for the times at which a trainer was made, saves began, the mark was written, and checkpoints
-            stood under their names.
+        events: a file for the times at which a trainer was made, places were passed, the mark was written, and
+            checkpoints stood under their names.
     """
     plan.update(given)
     if plan.get("no_links"):
@@ -40,6 +40,7 @@ def install(**given: Any) -> None:
 def passed(place: str) -> None:
     """Counts a passage of ``place``; where the plan says so, tells the parent."""
     passages[place] = passages.get(place, 0) + 1
+    event(place)
     if plan.get("place") != place or passages[place] != plan.get("n", 1):
         return
     event("mark")
@@ -48,7 +49,7 @@ def passed(place: str) -> None:
     handle = os.open(mark + ".new", os.O_WRONLY | os.O_CREAT)
     os.write(handle, str(steps).encode())
     os.close(handle)
-    os.rename(mark + ".new", mark)
+    os.rename(mark + ".new", mark)  # noqa: PTH104
     time.sleep(plan.get("hold", 0))
 
 
@@ -68,7 +69,6 @@ def _wrap_places() -> None:
     make = base_trainer.BaseTrainer.__init__
 
     def slow_save(*args: Any, **kwargs: Any) -> Any:
-        event("save")
         passed("save")
         if passages["save"] >= plan.get("slow_from", 1):
             time.sleep(plan.get("slow", 0))

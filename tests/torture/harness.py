@@ -183,7 +183,7 @@ def project() -> Project:
 
 
 def small(workers: int = 0, accumulation: int = 1, epochs: int = 3, **trainer: Any) -> dict[str, Any]:
-    """A config of a run that takes a tenth of a second: 80 samples in 10 batches an epoch, a checkpoint every 3 steps."""
+    """A config of a short run: 80 samples in 10 batches an epoch, a checkpoint every 3 steps."""
     steps = epochs * -(-10 // accumulation)
     own = {"type": "torture.Recorder", "epochs": epochs, "save_dir": "saved", "tensorboard": False, "save_steps": 3}
     own |= {"accumulation_steps": accumulation, "ema_decay": 0.9, "monitor": "min val_loss"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import random
 import time
 from typing import Any
 
 import torch
 
-from tests.torture.harness import Project, digest, digest_of, newest, small
+from tests.torture.harness import Project, digest, digest_of, newest, project, small
 from utils.runs import BEST
 
 # workers 0 and 2 x accumulation 1 and 4, all with dropout, augmentation, batch norm, EMA and a schedule by steps.
@@ -31,7 +33,7 @@ class Reference:
     """
 
     def __init__(self, project: Project, name: str, **config: Any) -> None:
-        self.project, self.name = project, name
+        self.project, self.name, self.accumulation = project, name, config.get("accumulation", 1)
         self.config = project.config(name, small(**config))
         life = project.start("train.py", "-c", self.config, "--run-id", f"{name}-reference", place="epoch")
         life.at_mark()
@@ -65,6 +67,12 @@ class Reference:
         assert not litter, f"left behind: {litter}"
 
 
+@functools.cache
+def reference(variant: str) -> Reference:
+    """The undisturbed run of a variant in this test process."""
+    return Reference(project(), variant, **VARIANTS[variant])
+
+
 def load(path: Any) -> dict[str, Any]:
     """A checkpoint's state without the config, of which the names and counts of files kept are a part."""
     state: dict[str, Any] = torch.load(path, weights_only=True)
@@ -80,13 +88,13 @@ def permutations(folder: Any) -> None:
     assert len({tuple(row) for row in rows}) == len(rows), "two epochs took the data in the same order"
 
 
-def kill(reference: Reference, run_id: str, draw: random.Random, aimed: bool) -> str | None:
-    """Lets a run go on, and kills it. Returns where; None if it had ended before."""
+def kill(reference: Reference, run_id: str, draw: random.Random, aimed: bool, share: float) -> str | None:
+    """Lets a run go on, and kills it within a share of its length. Returns where; None if it had ended before."""
     place = draw.choice(list(AIMS)) if aimed else "epoch"
-    n = draw.randint(1, AIMS[place]) if aimed else 1
+    n = draw.randint(1, math.ceil(AIMS[place] * share)) if aimed else 1
     project = reference.project
     life = project.start(*project.words(reference.config, run_id), place=place, n=n)
-    seconds = draw.uniform(0, 0.004 if aimed else reference.seconds)
+    seconds = draw.uniform(0, 0.004 if aimed else reference.seconds * share)
     if life.at_mark() is not None:
         time.sleep(seconds)
     life.send(9)

@@ -58,6 +58,7 @@ def test_what_is_written_is_the_state_at_save_time(tmp_path, monkeypatch, varian
     """Each save is held back until the weights have moved on, or nothing more comes before the next one."""
     config = small_config(tmp_path, epochs=2, save_steps=2, **VARIANTS[variant])
     config["optimizer"] = {"type": "SGD", "args": {"lr": 0.05, "momentum": 0.9}}
+    make_trainer(config, "warm")  # the first one imports what draws random numbers
     plain = make_trainer(config, "plain")
     plain.train()
     config["trainer"]["async_save"] = True

@@ -11,15 +11,15 @@ import time
 import pytest
 
 from tests.torture.harness import environment, project, small, times
-from tests.torture.kill_runs import Reference
+from tests.torture.kill_runs import Reference, reference
 from utils.runs import checkpoints
 
-# Of each save its number in the run, the trainer's options and the hooks, and every how manieth write is one to kill at.
+# Of each save: its number in the run, the trainer's options, the hooks, and how many writes are between two kills.
 SAVES = {
-    "of a finished epoch, the best": (4, {}, {}, times(1, 80)),
-    "within an epoch": (6, {}, {}, times(20, 200)),
-    "that drops older ones": (8, {"keep_last": 2}, {}, times(20, 200)),
-    "without hard links": (4, {}, {"no_links": True}, times(20, 200)),
+    "of a finished epoch, the best": (4, {}, {}, times(1, 200)),
+    "within an epoch": (6, {}, {}, times(20, 240)),
+    "that drops older ones": (8, {"keep_last": 2}, {}, times(20, 240)),
+    "without hard links": (4, {}, {"no_links": True}, times(20, 240)),
 }
 ORDER = ["epoch1-step3", "epoch1-step6", "epoch1-step9", "epoch1", "epoch2-step13", "epoch2-step16", "epoch2-step19"]
 ORDER = [f"checkpoint-{name}.pt" for name in [*ORDER, "epoch2"]]  # of a run's first saves
@@ -33,30 +33,30 @@ def calls_of_save(config: str, run_id: str, save: int, **hooks: object) -> list[
     return calls.read_text().splitlines()
 
 
-def killed_at(reference: Reference, run_id: str, save: int, call: int, hooks: dict[str, object]) -> None:
+def killed_at(run: Reference, run_id: str, save: int, call: int, hooks: dict[str, object]) -> None:
     """Kills a run at a call of a save; there must be the old or the new checkpoint, and the same end."""
-    words = ["train.py", "-c", reference.config, "--run-id", run_id]
+    words = ["train.py", "-c", run.config, "--run-id", run_id]
     killed = project().run(*words, save=save, exit_at=call, **hooks)
     assert killed.code == 9, f"status {killed.code}\n{killed.err[-1000:]}"
-    reference.compare(run_id)
+    run.compare(run_id)
     found = checkpoints(project().run_folder(run_id))
     assert found, "no checkpoint"
     assert found[0].name in ORDER[save - 2 : save], f"the newest is {found[0].name}"
-    reference.finish(run_id)
+    run.finish(run_id)
 
 
 def test_a_save_killed_at_any_call_leaves_the_old_or_the_new_checkpoint():
     start, failures, count = time.monotonic(), [], 0
-    references = {}
     for index, (what, (save, options, hooks, step)) in enumerate(SAVES.items()):
-        reference = references.setdefault(str(options), Reference(project(), f"row3-{index}", **options))
-        calls = calls_of_save(reference.config, f"row3-{index}-calls", save, **hooks)
+        run = Reference(project(), f"row3-{index}", **options) if options else reference("plain")
+        calls = calls_of_save(run.config, f"row3-{index}-calls", save, **hooks)
         writes = [place for place, call in enumerate(calls, 1) if call.startswith("write")]
         assert len(writes) > 100
-        for place in sorted({place for place in range(1, len(calls) + 1) if place not in writes} | set(writes[::step])):
+        others = [place for place in range(1, len(calls) + 1) if place not in writes]
+        for place in sorted(writes[step // 2 :: step] + others[:: times(1, 2)]):
             count += 1
             try:
-                killed_at(reference, f"row3-{index}-{place}", save, place, hooks)
+                killed_at(run, f"row3-{index}-{place}", save, place, hooks)
             except AssertionError as error:
                 failures.append(f"a save {what}, killed at call {place}, {calls[place - 1]}: {error}")
     print(f"row 3: kill at a call of a save, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.torture.harness import project, times
-from tests.torture.kill_runs import VARIANTS, Reference
+from tests.torture.kill_runs import Reference, reference
 
 
 def session(number: int) -> list[int]:
@@ -23,9 +23,9 @@ def session(number: int) -> list[int]:
     return alive
 
 
-def one_is_killed(reference: Reference, run_id: str, draw: random.Random, place: str) -> None:
+def one_is_killed(run: Reference, run_id: str, draw: random.Random, place: str) -> None:
     """Kills one process that loads data, of training or of validation, while the run is somewhere."""
-    words = ["train.py", "-c", reference.config, "--run-id", run_id]
+    words = ["train.py", "-c", run.config, "--run-id", run_id]
     life = project().start(*words, place=place, n=draw.randint(1, 12), hold=draw.choice((0, 0.05)))
     assert life.at_mark() is not None, "the run ended before"
     os.kill(draw.choice(life.children()), signal.SIGKILL)
@@ -37,20 +37,21 @@ def one_is_killed(reference: Reference, run_id: str, draw: random.Random, place:
     assert done.err.startswith("data_loader: "), done.err
     assert seconds < 10, f"took {seconds:.1f} s"
     assert not (left := session(life.pid)), f"left behind: {left}"
-    reference.compare(run_id)
-    reference.finish(run_id)
+    run.compare(run_id)
+    run.finish(run_id)
 
 
 def test_a_killed_worker_is_one_line_and_leaves_nothing_behind():
     start, failures, count = time.monotonic(), [], times(20, 4)
-    names = ["workers", "both", "async"]
-    references = [Reference(project(), f"row9-{name}", **VARIANTS[name]) for name in names]
+    references = [reference(name) for name in ("workers", "both", "async")]
     draw = random.Random(9)
     for number in range(count):
-        reference, place = references[number % len(references)], ("step", "validation", "step", "save")[number % 4]
+        run, place = references[number % len(references)], ("step", "validation", "step", "save")[number % 4]
         try:
-            one_is_killed(reference, f"row9-{number}", draw, place)
+            one_is_killed(run, f"row9-{number}", draw, place)
         except AssertionError as error:
-            failures.append(f"{reference.name}, at a {place}: {error}")
-    print(f"row 9: a DataLoader worker killed, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s")
+            failures.append(f"{run.name}, at a {place}: {error}")
+    print(
+        f"row 9: a DataLoader worker killed, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s"
+    )
     assert not failures, "\n".join(failures)

@@ -61,7 +61,8 @@ def test_the_handlers_are_given_back_however_it_ends():
             assert signal.getsignal(signal.SIGTERM) != before[1]
             raise ValueError("wrong")
 
-    pytest.raises(ValueError, fails)
+    with pytest.raises(ValueError, match="wrong"):
+        fails()
     assert [signal.getsignal(getattr(signal, name)) for name in names] == before
 
 
