@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: train test fuzz lint types fmt clean
+.PHONY: train test fuzz torture lint types fmt clean
 
 train: .venv/.done
 	$(PY) train.py -c config.json $(ARGS)
@@ -13,6 +13,10 @@ test: .venv/.done
 # Thousands of broken and hostile configs and checkpoints; `make test` takes a fixed share of them.
 fuzz: .venv/.done
 	FUZZ=all $(PY) -m pytest -n 2 tests/fuzz -rP $(ARGS)
+
+# Hundreds of kills, signals, full disks and flipped bytes; `make test` takes a fixed share of them.
+torture: .venv/.done
+	TORTURE=all $(PY) -m pytest -n 2 tests/torture -rP $(ARGS)
 
 lint: .venv/.done
 	$(PY) -m ruff check .

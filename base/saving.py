@@ -30,26 +30,23 @@ class Saver:
     Attributes:
         best: the value and the epoch of the ``keep_best`` best, the best first.
         seconds: what the slowest save took.
+        steps: the optimizer steps that were done at the last checkpoint.
     """
 
     def __init__(self, folder: Path, options: TrainerOptions, logger: logging.Logger) -> None:
         self.folder, self.options, self.logger = folder, options, logger
         self.best: list[tuple[float, int]] = []
         self.seconds = 0.0
-        self._steps, self._time = 0, time.monotonic()  # at the last checkpoint
+        self.steps, self._time = 0, time.monotonic()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
-
-    def start_at(self, steps: int) -> None:
-        """Says that so many optimizer steps are done already."""
-        self._steps = steps
 
     def is_due(self, steps: int) -> bool:
         """Whether ``save_steps`` or ``save_minutes`` want a checkpoint after so many optimizer steps."""
         if self._error is not None:
             self.wait()
         options = self.options
-        if options.save_steps is not None and steps - self._steps >= options.save_steps:
+        if options.save_steps is not None and steps - self.steps >= options.save_steps:
             return True
         return options.save_minutes is not None and time.monotonic() - self._time >= 60 * options.save_minutes
 
@@ -84,7 +81,7 @@ class Saver:
         self.wait()
         start = time.monotonic()
         state = make_state()
-        self._steps = steps
+        self.steps = steps
         if not self.options.async_save:
             self._write(state, name, best, only)
             self.seconds = max(self.seconds, time.monotonic() - start)

@@ -155,7 +155,7 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
         return
     trainer._metrics_file.drop_after(state["epoch"])
     try:
-        trainer._saver.start_at(state["step"])
+        trainer._saver.steps = state["step"]
         _restore_best_file(trainer, path)
     except OSError as error:
         raise UserError(f"{trainer.checkpoint_dir / BEST}: cannot be written: {error.strerror}") from None

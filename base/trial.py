@@ -16,6 +16,7 @@ from config.slots import own_frames
 from config.source import ConfigError, Finding, Keys
 from logger.logger import close_files
 from logger.run_folder import RunFolder
+from utils.batch import length_of
 from utils.errors import UserError, one_line
 from utils.util import inf_loop
 
@@ -89,7 +90,7 @@ class Trial(RunFolder):
         if loader is None:
             return None
         self._parts += [((name,), loader), ((name,), getattr(loader, "dataset", None))]
-        run = self.config["trainer"]["epochs"] * (_len(loader) or STEPS)  # a schedule may have no step beyond it
+        run = self.config["trainer"]["epochs"] * (length_of(loader) or STEPS)  # a schedule may have no step beyond it
         return FirstBatch(loader, min(STEPS, run) if name == "data_loader" else 1)
 
     def bill(self, trainer: Any) -> str:
@@ -99,7 +100,7 @@ class Trial(RunFolder):
         self._parts += [(("metrics", index), metric) for index, metric in enumerate(trainer.metric_ftns)]
         loader = getattr(trainer, "data_loader", None)
         loader = loader.loader if isinstance(loader, inf_loop) else loader
-        n_batches = getattr(trainer, "len_epoch", None) or _len(loader)
+        n_batches = getattr(trainer, "len_epoch", None) or length_of(loader)
         if hasattr(trainer, "len_epoch"):
             trainer.len_epoch = min(n_batches or STEPS, STEPS)
         outputs: list[Any] = []
@@ -168,10 +169,3 @@ def describe(value: Any) -> str:
     if isinstance(value, list | tuple) and len(value) <= 8:
         return ", ".join(map(describe, value))
     return type(value).__name__ + (f" of {len(value)}" if isinstance(value, list | tuple) else "")
-
-
-def _len(loader: Any) -> int | None:
-    try:
-        return len(loader)
-    except TypeError:
-        return None

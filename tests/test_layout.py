@@ -17,7 +17,8 @@ TOP_LEVEL = {
 }  # fmt: skip
 LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
-BUDGET = 4000
+BUDGET = 4000  # of what trains and tests, which is what one reads in an afternoon
+TOOLS = ("config/__main__.py", "config/schema.py", "base/trial.py", "utils/verify_resume.py")  # look at it from beside
 
 
 def code_lines(text: str) -> int:
@@ -54,7 +55,10 @@ def test_the_programs_are_read_on_two_screens():
 
 
 def test_the_product_stays_in_its_budget():
-    assert sum(code_lines((ROOT / name).read_text(encoding="utf-8")) for name in SOURCES) <= BUDGET
+    lines = {name: code_lines((ROOT / name).read_text(encoding="utf-8")) for name in SOURCES}
+    tools = {name: lines.pop(name) for name in TOOLS}
+    assert sum(lines.values()) <= BUDGET
+    assert sum(tools.values()) <= 1000
 
 
 def test_nothing_below_the_programs_imports_by_a_name_from_a_checkpoint():

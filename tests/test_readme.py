@@ -70,7 +70,7 @@ def test_the_loop_shown_is_the_loop():
     def squeezed(text: str) -> str:
         return re.sub(r"\s+", " ", text)
 
-    loop = re.search(r"```python\n(for place.*?)```", README, re.DOTALL)[1]
+    loop = re.search(r"```python\n(for batch.*?)```", README, re.DOTALL)[1]
     assert squeezed(loop) in squeezed((ROOT / "trainer/trainer.py").read_text())
 
 

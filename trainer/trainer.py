@@ -16,7 +16,7 @@ from base.metrics import MetricSet
 from base.options import TrainerOptions
 from base.update import Update
 from logger.progress import progress
-from utils.batch import batch_len, to_device
+from utils.batch import batch_len, length_of, to_device
 from utils.errors import UserError
 from utils.seed import random_state
 from utils.util import inf_loop
@@ -59,7 +59,7 @@ class Trainer(BaseTrainer):
             raise UserError(f"trainer.len_epoch: {len_epoch} must be at least 1")
         self.device = device
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
-        self.len_epoch = len_epoch if len_epoch is not None else _len(data_loader)
+        self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
         self.valid_data_loader = valid_data_loader
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
@@ -78,7 +78,7 @@ class Trainer(BaseTrainer):
             with self.update.autocast():
                 loss, output, target = self.train_step(batch)
             if self.update.backward(loss, self.len_epoch and self.len_epoch - self.place + 1):
-                self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
+                self.train_metrics.measure(loss, output, target, batchlength_of(target, output, batch))
             stepped = self.update.step()
             if self.place % WRITE_BATCHES == 1:
                 self.log_train(loss)
@@ -197,11 +197,3 @@ class Trainer(BaseTrainer):
             raise self.config.tree.error(("trainer", "warmup_steps"), str(error)) from None
         if horizon := self.update.schedule.horizon(self.epochs, steps):
             self.logger.warning("lr_scheduler: %s", horizon)
-
-
-def _len(loader: Any) -> int | None:
-    """The batches of one pass; None for an iterable dataset that does not tell."""
-    try:
-        return len(loader)
-    except TypeError:
-        return None

@@ -49,6 +49,14 @@ def _size(value: Any) -> int:
     return 0
 
 
+def length_of(loader: Any) -> int | None:
+    """The batches of one pass; None for an iterable dataset that does not tell."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
+
+
 def split_target(batch: Any) -> tuple[Any, Any]:
     """Splits a batch into the model's inputs and the target.
 
