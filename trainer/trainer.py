@@ -78,7 +78,7 @@ class Trainer(BaseTrainer):
             with self.update.autocast():
                 loss, output, target = self.train_step(batch)
             if self.update.backward(loss, self.len_epoch and self.len_epoch - self.place + 1):
-                self.train_metrics.measure(loss, output, target, batchlength_of(target, output, batch))
+                self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
             stepped = self.update.step()
             if self.place % WRITE_BATCHES == 1:
                 self.log_train(loss)
