@@ -23,7 +23,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 # The `trainer` section is flat: the fields of this class and the trainer's own constructor arguments.
 OPTIONS = ("base.options", "TrainerOptions")
-GIVEN = ("model", "criterion", "metric_ftns", "optimizer", "config", "device")  # the first four by place
+GIVEN: tuple[str, ...] = (
+    "model",
+    "criterion",
+    "metric_ftns",
+    "optimizer",
+    "config",
+    "device",
+)  # the first four by place
 GIVEN += ("data_loader", "valid_data_loader", "lr_scheduler")
 
 
