@@ -23,15 +23,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 # The `trainer` section is flat: the fields of this class and the trainer's own constructor arguments.
 OPTIONS = ("base.options", "TrainerOptions")
-GIVEN: tuple[str, ...] = (
-    "model",
-    "criterion",
-    "metric_ftns",
-    "optimizer",
-    "config",
-    "device",
-)  # the first four by place
-GIVEN += ("data_loader", "valid_data_loader", "lr_scheduler")
+TEMPLATE = ("model", "criterion", "metric_ftns", "optimizer")  # go by place, as in pytorch-template
+GIVEN = (*TEMPLATE, "config", "device", "data_loader", "valid_data_loader", "lr_scheduler")
 
 
 def check_name(name: Any, what: str) -> str:
