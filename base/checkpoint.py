@@ -123,9 +123,9 @@ def _is_sealed(path: Path) -> bool:
         file.seek(left)
         end = file.read()
         if end[:-8] != length.to_bytes(2, "little") + _SEAL:
-            if end[-22:-18] != _END:
+            if end[-22:-18] != _END or end[-2:] != b"\0\0":
                 raise UserError(f"{path}: damaged checkpoint: cut off at its end")
-            return False  # by torch.save alone
+            return False  # by torch.save alone, without a comment
         file.seek(0)
         crc = 0
         while left > 0 and (data := file.read(min(left, 1 << 20))):
@@ -137,6 +137,8 @@ def _is_sealed(path: Path) -> bool:
 
 def duplicate(path: Path, other: Path) -> None:
     """Makes ``other`` the same checkpoint as ``path``, at no cost where the disk has hard links."""
+    if other.exists() and other.samefile(path):
+        return  # as a rename of one link over another of the same file does nothing, and leaves both
     temporary = temporary_of(other)
     with contextlib.suppress(OSError):
         temporary.unlink()

@@ -12,6 +12,8 @@ from pathlib import Path
 from tests.torture.harness import project, times
 from tests.torture.kill_runs import Reference, reference
 
+PASSAGES = {"step": 9, "validation": 6, "save": 4}  # which every variant has
+
 
 def session(number: int) -> list[int]:
     """The processes of a session that are alive."""
@@ -26,15 +28,17 @@ def session(number: int) -> list[int]:
 def one_is_killed(run: Reference, run_id: str, draw: random.Random, place: str) -> None:
     """Kills one process that loads data, of training or of validation, while the run is somewhere."""
     words = ["train.py", "-c", run.config, "--run-id", run_id]
-    life = project().start(*words, place=place, n=draw.randint(1, 12), hold=draw.choice((0, 0.05)))
-    assert life.at_mark() is not None, "the run ended before"
+    life = project().start(*words, place=place, n=draw.randint(1, PASSAGES[place]), hold=draw.choice((0, 0.05)))
+    if life.at_mark() is None:
+        raise AssertionError(f"the run ended before: {life.wait()}")
     os.kill(draw.choice(life.children()), signal.SIGKILL)
     start = time.monotonic()
     done = life.wait()
     seconds = time.monotonic() - start
     assert done.code == 2, f"status {done.code}\n{done.err[-3000:]}"
-    assert done.err.count("\n") == 1, done.err
-    assert done.err.startswith("data_loader: "), done.err
+    # Rarely torch's own words stand beside it: its signal handler interrupts what cannot raise, or another worker
+    # finds its pipe closed.
+    assert [line.startswith("data_loader: ") for line in done.err.splitlines()].count(True) == 1, done.err
     assert seconds < 10, f"took {seconds:.1f} s"
     assert not (left := session(life.pid)), f"left behind: {left}"
     run.compare(run_id)
