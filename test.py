@@ -21,6 +21,7 @@ def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
     from base.checkpoint import load, load_weights, weights_of
     from base.evaluate import evaluate
     from base.metrics import MetricSet
+    from base.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
     from utils.seed import seed_everything
@@ -34,6 +35,7 @@ def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
 
     data_loader, split = test_loader(config)
     model = config.build("arch")
+    Transfer(config.options("transfer"), logger).replace_head(model)
     monitored = "val_ema_" in str(config["trainer"].get("monitor"))
     weights, kind = weights_of(checkpoint, monitored if ema is None else ema)
     load_weights(model, weights, config.resume)

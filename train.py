@@ -19,7 +19,8 @@ def main(config: ConfigParser) -> None:
 
     with Trial(config) if config.args.check else RunFolder(config) as run:
         logger = config.get_logger("train", verbosity=0 if config.args.check else 2)
-        trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
+        with config.places():
+            trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
         if isinstance(run, Trial):
             print(run.bill(trainer))
             return
@@ -39,6 +40,8 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
     import torch
 
+    from base.param_groups import learning_rate, make_lr_scheduler
+    from base.transfer import Transfer
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
@@ -49,39 +52,37 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
         valid_data_loader = config.build("valid_data_loader")
     else:  # torch's own DataLoader serves too, and knows no split
         valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
-    if limit is not None:
-        data_loader, valid_data_loader = (
-            limit(data_loader, "data_loader"),
-            limit(valid_data_loader, "valid_data_loader"),
-        )
 
     model = config.build("arch")
+    transfer = Transfer(config.options("transfer"), logger)
+    transfer.prepare(model, fresh=config.resume is None, dataset=getattr(data_loader, "dataset", None))
     logger.info(model)
     device, device_ids = prepare_device(config.get("n_gpu", 1))
     model = model.to(device)
+    data_loader, valid_data_loader = transfer.cache(model, [data_loader, valid_data_loader], device, limit is None)
+    if limit is not None:
+        data_loader = limit(data_loader, "data_loader")
+        valid_data_loader = limit(valid_data_loader, "valid_data_loader")
     if config["trainer"].get("compile", False):
         model.compile()
     if len(device_ids) > 1:
         model = torch.nn.DataParallel(model, device_ids=device_ids)
 
-    criterion = config.build("loss")
-    metrics = config.build_metrics()
+    optimizer = config.build("optimizer", transfer.parameters(model, learning_rate(config)))
 
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = config.build("optimizer", trainable)
-    lr_scheduler = config.build("lr_scheduler", optimizer) if config.get("lr_scheduler") else None
-
-    return config.build_trainer(
+    trainer = config.build_trainer(
         model=model,
-        criterion=criterion,
-        metric_ftns=metrics,
+        criterion=config.build("loss"),
+        metric_ftns=config.build_metrics(),
         optimizer=optimizer,
         config=config,
         device=device,
         data_loader=data_loader,
         valid_data_loader=valid_data_loader,
-        lr_scheduler=lr_scheduler,
+        lr_scheduler=make_lr_scheduler(config, optimizer),
     )
+    trainer.transfer = transfer
+    return trainer
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from .options import TrainerOptions
 from .saving import Saver
 from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, unwrap, within
 from .stopping import is_better, parse_monitor, worst
+from .transfer import Transfer
+from .transfer_options import TransferOptions
 from .update import Update
 
 
@@ -66,6 +68,7 @@ class BaseTrainer:
         self._only_best = False  # this epoch is not due by save_period
         self.epoch, self.place = 0, 0  # where the loop is: the epoch, and how many of its batches it has taken
         self.stop = StopRequest(self._options.max_minutes)
+        self.transfer = Transfer(TransferOptions(), self.logger)  # train.py gives the config's
         self._random: dict[str, Any] | None = None  # the random numbers' state at the start of a validation
 
         self._resumed: dict[str, Any] | None = None
@@ -155,6 +158,7 @@ class BaseTrainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
+        self.transfer.enter(epoch, unwrap(self.model))
         for name in ("data_loader", "valid_data_loader") if self.place == 0 else ("valid_data_loader",):
             set_epoch = getattr(getattr(self, name, None), "set_epoch", None)
             if set_epoch is not None:
@@ -178,6 +182,7 @@ class BaseTrainer:
 
     def after_step(self) -> None:
         """Between two optimizer steps of a loop: writes a checkpoint that is due, and ends if somebody asked for it."""
+        self.transfer.after_step(unwrap(self.model))
         asked = self.stop.requested()
         steps = self.steps_done() or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
         if asked or self._saver.is_due(steps):

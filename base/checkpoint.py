@@ -260,11 +260,20 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
         raise UserError(f"{source}: {one_line(error)}") from None
 
 
-def weights_of(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
-    """A checkpoint's averaged weights if it has some and they are wanted, else the plain ones; and which they are."""
+def _ema(state: dict[str, Any]) -> Any:
     parts = state.get("parts")
     update = parts.get("update") if isinstance(parts, dict) else None
-    ema = update.get("ema") if isinstance(update, dict) else None
-    if not isinstance(ema, dict) or not use_ema:
+    return update.get("ema") if isinstance(update, dict) else None
+
+
+def has_ema(state: dict[str, Any]) -> bool:
+    """Whether a checkpoint holds averaged weights."""
+    return isinstance(_ema(state), dict)
+
+
+def weights_of(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
+    """A checkpoint's averaged weights if it has some and they are wanted, else the plain ones; and which they are."""
+    if not has_ema(state) or not use_ema:
         return state.get("state_dict", state), "weights"
-    return {name.removeprefix("module."): value for name, value in ema.items() if name != "n_averaged"}, "EMA weights"
+    named = {name.removeprefix("module."): value for name, value in _ema(state).items() if name != "n_averaged"}
+    return named, "EMA weights"

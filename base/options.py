@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from config.build import options_of
 from utils.errors import UserError
 
 from .stopping import parse_monitor
@@ -105,4 +106,5 @@ class TrainerOptions:
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
         """The options in a config's ``trainer`` section; keys of the trainer's own are left to it."""
-        return cls(**{field.name: section[field.name] for field in fields(cls) if field.name in section})
+        made: TrainerOptions = options_of(cls, dict(section))
+        return made

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from config.parser import plain
+from config.section import plain
 from config.source import dotted
 from config.text import flat, written
 from utils.errors import UserError, one_line
@@ -116,6 +116,9 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[
         logging.getLogger("trainer").warning(
             "The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"]
         )
+        return "starts anew"
+    if _grouping(state["config"]) != _grouping(config):
+        logging.getLogger("trainer").warning("`transfer` trains by other groups now: the optimizer starts anew.")
         return "starts anew"
     given = [dict(group) for group in optimizer.param_groups]
     try:
@@ -244,6 +247,12 @@ def section_of(config: Any, name: str) -> dict[str, Any]:
     except (KeyError, TypeError):
         return {}
     return section if isinstance(section, dict) else {}
+
+
+def _grouping(config: Any) -> list[Any]:
+    """What decides which parameters the optimizer has, in which groups."""
+    transfer = section_of(config, "transfer")
+    return [transfer.get(key) for key in ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")]
 
 
 def _schedule(config: Any) -> tuple[Any, Any]:

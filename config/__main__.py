@@ -13,7 +13,7 @@ from utils.main import run_main
 
 from .command_line import read_command_line
 from .parser import ConfigParser
-from .preflight import examine
+from .preflight import class_named, examine
 from .source import Keys, dotted
 from .text import flat, written
 
@@ -87,6 +87,19 @@ def explain(config: ConfigParser, key: str) -> None:
     if len(rows) == 1:
         raise UserError(f"{key}: the config has no such key{nearest(key, map(dotted, values))}")
     table(rows)
+    if wanted[0] == "transfer":
+        print("\n".join(phases(config)))
+
+
+def phases(config: ConfigParser) -> list[str]:
+    """What the ``transfer`` section trains from which epoch on, of a model without memory or weights."""
+    import torch
+
+    args = config["arch"].get("args") or {}
+    args.update({key: value for key, value in (("weights", None), ("pretrained", False)) if key in args})
+    with torch.device("meta"), config.places():
+        lines: list[str] = class_named(("base.transfer", "phases"))(config.build("arch"), config.options("transfer"))
+    return lines
 
 
 def differ(one: dict[str, Any], other: dict[str, Any], names: tuple[str, str]) -> None:

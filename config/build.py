@@ -11,8 +11,8 @@ from typing import Any
 from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
 
-from .annotations import accepts, convert, readable
-from .slots import Signature, Slot, inner_slot, own_frames, resolve
+from .annotations import accepts, convert, readable, section_in
+from .slots import FLAT, Signature, Slot, inner_slot, own_frames, resolve
 from .source import SHOWN, ConfigError, Finding, Keys, Tree, dotted
 
 
@@ -112,7 +112,31 @@ class Checker:
         foreign = any(mark and arg and mark.source == arg.source for mark in marks)
         return f"; it was for another type, and ~{dotted(keys)} takes it away" if foreign else ""
 
+    def section(self, kind: Any, section: Any, keys: Keys) -> None:
+        """Checks a flat section, whose schema is the dataclass ``kind``, and those inside it."""
+        if not isinstance(section, dict):
+            names = ", ".join(Signature.of(kind).parameters)
+            self.fail(keys, f"must be a mapping of {names}, not {section!r}")
+            return
+        before = len(self.findings)
+        self.args(Signature.of(kind), section, keys, dotted(keys), FLAT)
+        if len(self.findings) > before:
+            return
+        try:
+            options_of(kind, section)
+        except UserError as error:
+            for line in str(error).splitlines():
+                name, _, message = line.partition(": ")
+                self.fail((*keys, *to_keys(name)), message)
+
     def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
+        kind, is_list = section_in(annotation)
+        if kind is not None and value is not None:
+            if is_list and not isinstance(value, list):
+                self.fail(keys, f"must be a list, not {value!r}")
+            for index, item in enumerate(value if isinstance(value, list) else [value]):
+                self.section(kind, item, (*keys, index) if is_list else keys)
+            return
         name = str(keys[-1])
         inner = inner_slot(name, slot)
         if isinstance(value, str) and inner.callback:
@@ -146,6 +170,36 @@ def _choices(names: Iterable[str], limit: int = 8) -> str:
     """What there is to choose from, if it is no long list."""
     names = list(names)
     return f"; it takes {', '.join(names)}" if 0 < len(names) <= limit else ""
+
+
+def to_keys(name: str) -> Keys:
+    """``thaw.0.epoch`` as the way to a value."""
+    return tuple(int(part) if part.isdecimal() else part for part in name.split("."))
+
+
+def options_of(kind: Any, section: dict[str, Any]) -> Any:
+    """The dataclass ``kind`` made from a flat section of the config, with those inside it; other keys are left.
+
+    Raises:
+        UserError: it refuses its values; a line each, which begins with the key inside this section.
+    """
+    values: dict[str, Any] = {}
+    for name, parameter in Signature.of(kind).parameters.items():
+        if name not in section:
+            continue
+        value = values[name] = section[name]
+        inner, is_list = section_in(parameter.annotation)
+        if inner is None or value is None:
+            continue
+        made = []
+        for index, item in enumerate(value if is_list else [value]):
+            try:
+                made.append(options_of(inner, item))
+            except UserError as error:
+                place = f"{name}.{index}." if is_list else f"{name}."
+                raise UserError("\n".join(place + line for line in str(error).splitlines())) from None
+        values[name] = made if is_list else made[0]
+    return kind(**values)
 
 
 def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import logging
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from utils.errors import UserError, nearest
 
 from . import preflight
-from .build import build, call, is_comment
+from .build import build, call, is_comment, options_of, to_keys
 from .command_line import read_command_line
 from .merge import interpolate, set_value
+from .section import Section, plain
 from .slots import SLOTS, Signature, resolve
-from .source import Keys, Mark, Tree, dotted
+from .source import ConfigError, Keys, Mark, Tree, dotted
 
 DEFAULT_SEED = 123  # pytorch-template's
 
@@ -33,64 +34,6 @@ class CustomArgs(NamedTuple):
     flags: list[str]
     type: Any
     target: str
-
-
-class Section(dict[str, Any]):
-    """A dict whose keys are attributes too: ``section.epochs`` is ``section['epochs']``. It notes which were read."""
-
-    def __new__(cls, *_: Any) -> Section:
-        section = super().__new__(cls)
-        section.__dict__["_read"] = set()
-        return section
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        super().__init__({key: _sections(value) for key, value in (values or {}).items()})
-
-    def __getitem__(self, name: str) -> Any:
-        self._read.add(name)
-        return super().__getitem__(name)
-
-    def __iter__(self) -> Iterator[str]:
-        self._read.update(self.keys())
-        return super().__iter__()
-
-    def items(self) -> Any:
-        self._read.update(self.keys())
-        return super().items()
-
-    def values(self) -> Any:
-        self._read.update(self.keys())
-        return super().values()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default  # noqa: SIM401
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"no '{name}' here; there are: {', '.join(self)}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self[name] = value
-
-
-def _sections(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Section(value)
-    return [_sections(item) for item in value] if isinstance(value, list) else value
-
-
-def plain(value: Any) -> Any:
-    """A copy in dicts, lists, numbers and strings only, fit for JSON and for a checkpoint."""
-    if isinstance(value, Mapping):
-        items = dict.items(value) if isinstance(value, dict) else value.items()  # a Section notes what is read
-        return {str(key): plain(item) for key, item in items}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and math.isinf(value):
-        return ".inf" if value > 0 else "-.inf"
-    return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 
 class ConfigParser:
@@ -245,6 +188,22 @@ class ConfigParser:
     def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Makes the section ``name``, looking its type up in the slot's homes (see ``config/slots.py``)."""
         return build(self.tree, self[name], SLOTS[name], (name,), *args, **kwargs)
+
+    def options(self, name: str) -> Any:
+        """The options in a flat section, such as ``transfer``; the defaults where there is none."""
+        return options_of(preflight.class_named(preflight.SECTIONS[name]), self.get(name) or {})
+
+    @contextlib.contextmanager
+    def places(self) -> Iterator[None]:
+        """An error inside that begins with a key of the config gets the key's place in the files."""
+        try:
+            yield
+        except UserError as error:
+            key, _, message = str(error).partition(": ")
+            keys = to_keys(key)
+            if isinstance(error, ConfigError) or keys[0] not in self.config or len(keys) == 1 or " " in key:
+                raise
+            raise self.tree.error(keys, message) from error
 
     def takes(self, name: str, argument: str) -> bool:
         """Whether what the section ``name`` makes has a parameter ``argument``."""

@@ -12,13 +12,14 @@ from typing import Any
 
 from utils.errors import UserError, edit_distance, nearest, one_line
 
-from .build import Checker, is_node
+from .build import Checker, is_node, options_of, to_keys
 from .slots import SLOTS, Signature, Slot, resolve
 from .source import ConfigError, Keys, Tree
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN: dict[str, Any] = {"name": str, "description": str, "seed": int, "n_gpu": int}
-KNOWN = (*PLAIN, *SLOTS, "extends", "$schema")
+SECTIONS = {"transfer": ("base.transfer_options", "TransferOptions")}  # flat ones: the schema is this class's signature
+KNOWN = (*PLAIN, *SLOTS, *SECTIONS, "extends", "$schema")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 # The `trainer` section is flat: the fields of this class and the trainer's own constructor arguments.
@@ -62,7 +63,23 @@ def examine(tree: Tree) -> Checker:
             checker.node(data[key], slot, (key,))
         elif key in data and key in REQUIRED:
             checker.fail((key,), "is empty")
+    for key, place in SECTIONS.items():
+        if data.get(key) is not None:
+            _check_section(checker, key, class_named(place))
     return checker
+
+
+def _check_section(checker: Checker, key: str, kind: Any) -> None:
+    before, section, trainer = len(checker.findings), checker.tree.data[key], checker.tree.data.get("trainer")
+    checker.section(kind, section, (key,))
+    epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
+    if len(checker.findings) > before or type(epochs) is not int:
+        return
+    try:
+        options_of(kind, section).check_epochs(epochs)
+    except UserError as error:
+        name, _, message = str(error).partition(": ")
+        checker.fail((key, *to_keys(name)), message)
 
 
 def _check_keys(checker: Checker, data: dict[str, Any]) -> None:
@@ -155,7 +172,12 @@ def own_options(signature: Signature) -> dict[str, inspect.Parameter]:
 
 
 def _options_class() -> Any:
-    return getattr(importlib.import_module(OPTIONS[0]), OPTIONS[1])
+    return class_named(OPTIONS)
+
+
+def class_named(place: tuple[str, str]) -> Any:
+    """The class of a floor above, by module and name."""
+    return getattr(importlib.import_module(place[0]), place[1])
 
 
 def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-import importlib
 import inspect
 import json
 import re
 import types
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -16,7 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from utils.files import written_whole
 
 from .merge import CONFIG_DIR, SCHEMA
-from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, own_options, trainer_options
+from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, SECTIONS, class_named, own_options, trainer_options
 from .slots import INNER, ROOT, SLOTS, Signature, Slot, fits, import_module, trusted_packages
 
 PATH = CONFIG_DIR / SCHEMA
@@ -60,6 +60,7 @@ def schema() -> Json:
     properties: Json = {key: _typed(kind) for key, kind in PLAIN.items()}
     properties |= {"$schema": True, "extends": {"type": ["string", "array"], "description": "Configs to start from."}}
     properties |= {key: _ref(key) for key in SLOTS}
+    properties |= {key: _section(class_named(place)) for key, place in SECTIONS.items()}
     properties["loss"] = {"anyOf": [_ref("loss names"), _ref("loss")]}
     properties["metrics"] = _or_reference("array") | {"items": {"anyOf": [_ref("metrics names"), _ref("metrics")]}}
     values: Json = {kind: _or_reference(kind) for kind in (*KINDS.values(), "array")}
@@ -146,7 +147,7 @@ def _args(signature: Signature, found: Any, slot: Slot) -> Json:
 
 def _trainer() -> Json:
     """The flat section: the options of every trainer, and what the constructors of those there are take."""
-    options = getattr(importlib.import_module(OPTIONS[0]), OPTIONS[1])
+    options = class_named(OPTIONS)
     members = {name: _property(name, parameter, options) for name, parameter in trainer_options().items()}
     for _, found in _candidates(SLOTS["trainer"]):
         own = own_options(Signature.of(found))
@@ -156,6 +157,13 @@ def _trainer() -> Json:
         "properties": members,
         "patternProperties": REMARKS | {_typos(list(members)): False},
     }
+
+
+def _section(kind: Any) -> Json:
+    """A flat section, whose schema is a dataclass."""
+    members = {name: _property(name, parameter, kind) for name, parameter in Signature.of(kind).parameters.items()}
+    closed = {"patternProperties": REMARKS, "additionalProperties": False}
+    return _or_reference("object", "null") | {"properties": members} | closed
 
 
 def _property(name: str, parameter: inspect.Parameter, owner: Any) -> Json:
@@ -189,6 +197,10 @@ def _typed(annotation: Any) -> Json:
     if origin in (Union, types.UnionType):
         members = [_typed(choice) for choice in choices if getattr(choice, "__name__", "") != "Tensor"]
         return {"anyOf": members} if all(members) else {}
+    if inspect.isclass(annotation) and is_dataclass(annotation):
+        return _section(annotation)
+    if origin is list and is_dataclass(choices[0]):
+        return _or_reference("array") | {"items": _section(choices[0])}
     if (origin or annotation) in (list, tuple, Sequence):
         return _ref("array")
     if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):

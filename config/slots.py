@@ -73,6 +73,8 @@ SLOTS: dict[str, Slot] = {
     "trainer": Slot("trainer", ("trainer", "trainer.trainer"), "base.BaseTrainer"),
 }
 
+FLAT = Slot("model", (), "", is_part=False)  # of a section without a `type`
+
 # Parts inside `args`, by the end of their parameter's name: dataset, valid_dataset, eval_transform, …
 INNER = {"dataset": _DATASET, "datasets": _DATASET, "transform": _TRANSFORM, "transforms": _TRANSFORM}
 INNER |= {"sampler": _SAMPLER, "collate_fn": _COLLATE}

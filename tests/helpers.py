@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -11,9 +12,9 @@ from typing import Any
 
 import torch
 
+import train
 from config import ConfigParser
 from utils import verify_resume
-from utils.seed import seed_everything
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,23 +37,8 @@ def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | Non
     """What train.py builds, without its command line."""
     parser = ConfigParser(config, resume=resume, run_id=None if resume else run_id)
     parser.check()
-    seed_everything(parser.seed)
-    loader = parser.build("data_loader")
-    model = parser.build("arch")
-    valid = "valid_data_loader"
-    optimizer = parser.build("optimizer", [p for p in model.parameters() if p.requires_grad])
-    scheduler = parser.build("lr_scheduler", optimizer) if parser.get("lr_scheduler") else None
-    return parser.build_trainer(
-        model=model,
-        criterion=parser.build("loss"),
-        metric_ftns=parser.build_metrics(),
-        optimizer=optimizer,
-        config=parser,
-        device=torch.device("cpu"),
-        data_loader=loader,
-        valid_data_loader=parser.build(valid) if parser.get(valid) else loader.split_validation(),
-        lr_scheduler=scheduler,
-    )
+    with parser.places():
+        return train.make_trainer(parser, logging.getLogger("train"))
 
 
 def run(*words: str | Path, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,177 @@
+"""Which parameters of a model are trained, and what it means that the others are frozen."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from utils.errors import UserError, nearest
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
+    """The names of the parameters that ``patterns`` mean; of two that disagree the later one holds.
+
+    Args:
+        model: whose parameters are meant.
+        patterns: globs over parameter names (``features.*``), or a module's name for all inside it; ``!`` takes back.
+        key: of the config, for the error.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    modules = [name for name, _ in model.named_modules() if name]
+    selected: set[str] = set()
+    for index, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
+        glob = pattern.removeprefix("!")
+        inside = f"{glob}." if glob in modules else None
+        found = {name for name in names if fnmatchcase(name, glob) or (inside and name.startswith(inside))}
+        if not found:
+            place = key if isinstance(patterns, str) else f"{key}.{index}"
+            near = nearest(glob, [*modules, *names])
+            raise UserError(f"{place}: '{pattern}' matches no parameter{near or _some(names)}")
+        selected = selected - found if pattern.startswith("!") else selected | found
+    return selected
+
+
+def _some(names: list[str]) -> str:
+    return f"; there are {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+
+
+def layers_of(model: nn.Module) -> list[list[str]]:
+    """The names of a model's parameters, layer by layer, in the order in which the layers were made.
+
+    A layer is a module that is no container (``Sequential``, ``ModuleList``, …) and holds at most half of all
+    parameters: a convolution, a residual block, a transformer's block. What has no matrix (a norm, a bias, a class
+    token beside the layers) belongs to the layer before it, or at the start to the first.
+    """
+    half = sum(parameter.numel() for parameter in model.parameters()) / 2
+    containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    layers: list[list[str]] = []
+    early: list[str] = []
+
+    def add(named: dict[str, nn.Parameter], is_layer: bool) -> None:
+        if is_layer and any(parameter.ndim > 1 for parameter in named.values()):
+            layers.append([*early, *named])
+            early.clear()
+        else:
+            (layers[-1] if layers else early).extend(named)
+
+    def walk(module: nn.Module, prefix: str) -> None:
+        add({prefix + name: value for name, value in module.named_parameters(recurse=False)}, False)
+        for name, child in module.named_children():
+            named = {f"{prefix}{name}.{key}": value for key, value in child.named_parameters()}
+            size = sum(value.numel() for value in named.values())
+            if next(child.children(), None) is not None and (isinstance(child, containers) or size > half):
+                walk(child, f"{prefix}{name}.")
+            else:
+                add(named, True)
+
+    walk(model, "")
+    return layers if not early else [early, *layers]
+
+
+def frozen_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """The largest modules with none but frozen parameters; and before any trainable one the norms without parameters.
+
+    Those are in none of the patterns, yet gather statistics.
+    """
+    trainable_seen = False
+
+    def walk(module: nn.Module) -> Iterator[nn.Module]:
+        nonlocal trainable_seen
+        parameters = list(module.parameters())
+        is_norm = isinstance(module, NORMS) and not parameters and not trainable_seen
+        if is_norm or (parameters and not any(parameter.requires_grad for parameter in parameters)):
+            yield module
+            return
+        trainable_seen = trainable_seen or any(p.requires_grad for p in module.parameters(recurse=False))
+        for child in module.children():
+            yield from walk(child)
+
+    return walk(model)
+
+
+def train(self: nn.Module, mode: bool = True) -> nn.Module:
+    """Stands in a frozen module for its class's ``train``: it stays in eval mode.
+
+    A bound method as the module's attribute survives a deep copy (of an EMA) and gives way when pickled.
+    """
+    return type(self).train(self, False)
+
+
+def freeze(model: nn.Module, frozen: Iterable[str], whole: bool = True) -> None:
+    """Freezes the named parameters, and no others.
+
+    Frozen means: no gradient; norms, and with ``whole`` all else (dropout) in modules that are frozen as a whole,
+    stay in eval mode whatever ``model.train()`` says. What comes before the first trainable layer keeps no
+    activations, as autograd records nothing where nothing needs a gradient.
+    """
+    names = set(frozen)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in names)
+        if name in names:
+            parameter.grad = None
+    for module in model.modules():
+        vars(module).pop("train", None)
+    if not names:
+        return
+    for part in frozen_modules(model):
+        for module in [part] if whole else [module for module in part.modules() if isinstance(module, NORMS)]:
+            module.train = MethodType(train, module)  # type: ignore[method-assign]
+    model.train(model.training)
+
+
+def frozen_tensors(model: nn.Module) -> dict[str, Any]:
+    """All that must not change: the frozen parameters, and the buffers of the frozen modules, by name."""
+    found: dict[str, Any] = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+    modules = {id(module) for part in frozen_modules(model) for module in part.modules()}
+    for prefix, module in model.named_modules():
+        if id(module) in modules:
+            own = dict(module.named_buffers(recurse=False))
+            found |= {f"{prefix}.{name}" if prefix else name: value for name, value in own.items()}
+    return found
+
+
+class Audit:
+    """Compares what is frozen before and after a step, and notes which parameters get a gradient."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.before = {name: checksum(value) for name, value in frozen_tensors(model).items()}
+        self.silent = {name for name, value in model.named_parameters() if value.requires_grad}
+        self._hooks = [
+            value.register_post_accumulate_grad_hook(lambda _, name=name: self.silent.discard(name))  # type: ignore[no-untyped-call]
+            for name, value in model.named_parameters()
+            if value.requires_grad
+        ]
+
+    def look(self, model: nn.Module, logger: logging.Logger) -> None:
+        """Raises UserError if something frozen has changed; warns of trained parameters without a gradient."""
+        for hook in self._hooks:
+            hook.remove()
+        now = frozen_tensors(model)
+        changed = [name for name, value in self.before.items() if name in now and checksum(now[name]) != value]
+        if changed:
+            raise UserError(
+                f"transfer.freeze: {', '.join(changed[:3])}{', …' if len(changed) > 3 else ''} changed in a step "
+                "although frozen; does the model, the trainer or the optimizer write to it?"
+            )
+        if self.silent:
+            names = sorted(self.silent)
+            shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            logger.warning("%d trained parameters got no gradient in the first step: %s", len(names), shown)
+
+
+def checksum(value: torch.Tensor) -> int:
+    """CRC-32 of a tensor's bytes."""
+    return zlib.crc32(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -1,0 +1,65 @@
+"""Sections of a config: dicts whose keys are attributes too, and the way back to plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class Section(dict[str, Any]):
+    """A dict whose keys are attributes too: ``section.epochs`` is ``section['epochs']``. It notes which were read."""
+
+    def __new__(cls, *_: Any) -> Section:
+        section = super().__new__(cls)
+        section.__dict__["_read"] = set()
+        return section
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        super().__init__({key: _sections(value) for key, value in (values or {}).items()})
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self._read.update(self.keys())
+        return super().__iter__()
+
+    def items(self) -> Any:
+        self._read.update(self.keys())
+        return super().items()
+
+    def values(self) -> Any:
+        self._read.update(self.keys())
+        return super().values()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default  # noqa: SIM401
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no '{name}' here; there are: {', '.join(self)}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def _sections(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Section(value)
+    return [_sections(item) for item in value] if isinstance(value, list) else value
+
+
+def plain(value: Any) -> Any:
+    """A copy in dicts, lists, numbers and strings only, fit for JSON and for a checkpoint."""
+    if isinstance(value, Mapping):
+        items = dict.items(value) if isinstance(value, dict) else value.items()  # a Section notes what is read
+        return {str(key): plain(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)

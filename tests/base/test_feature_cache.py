@@ -1,0 +1,109 @@
+"""Cached features: the same training without running the frozen part."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from base import BaseDataLoader
+from base.feature_cache import Prefix, cache_features
+from base.freezing import freeze
+from base.transfer import output_layer
+from tests.base.test_resume import full_and_resumed
+from tests.helpers import differences, load, make_trainer, small_config
+from utils.errors import UserError
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    head = output_layer(model)
+    freeze(model, [name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("family", "stored"),
+    [("resnet18", (512, 1, 1)), ("squeezenet1_0", (512, 3, 3)), ("mobilenet_v2", (1280, 2, 2)), ("vit_b_16", (5, 768)),
+     ("convnext_tiny", (768,)), ("swin_t", (2, 2, 768))],
+)  # fmt: skip
+def test_the_rest_of_a_model_gives_the_same_from_stored_outputs(family, stored):
+    size = {"image_size": 32} if family == "vit_b_16" else {}
+    model = frozen(getattr(torchvision.models, family)(**size)).eval()
+    images = torch.randn(3, 3, *((32, 32) if size else (64, 64)))
+    expected = model(images)
+    prefix = Prefix(model, images[:2])
+    features = prefix.compute(images)
+    assert features.shape == (3, *stored)
+    undo = prefix.skip()
+    assert torch.equal(model(features), expected)
+    undo()
+    assert torch.equal(model(images), expected)
+
+
+class Skipping(nn.Module):
+    """Its head looks at two frozen parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.a(x) + self.b(x))
+
+
+def test_a_model_that_looks_past_the_prefix_is_refused():
+    with pytest.raises(UserError, match="Skipping looks at more than the last output of its frozen part"):
+        Prefix(frozen(Skipping()), torch.randn(2, 4))
+    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    freeze(model, ["1.weight", "1.bias"])
+    with pytest.raises(UserError, match="no frozen part of Sequential runs before"):
+        Prefix(model, torch.randn(2, 4))
+
+
+def config_of(tmp_path, **transfer):
+    config = small_config(tmp_path, epochs=3, save_steps=4, ema_decay=0.9)
+    config["arch"]["args"] = {"width": 8, "dropout": 0.5}
+    return config | {"transfer": {"freeze": "all_but_head"} | transfer}
+
+
+def test_training_is_the_same(tmp_path):
+    states = []
+    for run, cached in (("plain", False), ("cached", True)):
+        trainer = make_trainer(config_of(tmp_path, cache_features=cached), run)
+        trainer.train()
+        states.append(load(trainer.checkpoint_dir / "checkpoint-epoch3.pt"))
+    for name, value in states[0]["state_dict"].items():
+        torch.testing.assert_close(states[1]["state_dict"][name], value, rtol=1e-4, atol=1e-6)
+    assert torch.equal(states[0]["random"]["torch"], states[1]["random"]["torch"])
+    assert states[0]["loader"] == states[1]["loader"]
+
+
+def test_a_cached_run_resumes_to_the_same_bits(tmp_path):
+    full, resumed, _, _ = full_and_resumed(tmp_path, config_of(tmp_path, cache_features=True), 2)
+    assert differences(full, resumed) == []
+
+
+class Noisy(TensorDataset):
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + torch.rand(1), y
+
+
+def test_random_transforms_are_refused():
+    data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
+    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    with pytest.raises(UserError, match=r"transfer\.cache_features: the transforms of the data are random: sample 0"):
+        cache_features(model, [BaseDataLoader(Noisy(*data), 4)], torch.device("cpu"), None)
+
+
+def test_too_much_for_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda name: 1)
+    data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
+    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    with pytest.raises(UserError, match=r"8 outputs take 0\.0 GB"):
+        cache_features(model, [BaseDataLoader(TensorDataset(*data), 4)], torch.device("cpu"), logging.getLogger("x"))
