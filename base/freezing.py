@@ -51,11 +51,11 @@ def _some(names: list[str]) -> str:
 def layers_of(model: nn.Module) -> list[list[str]]:
     """The names of a model's parameters, layer by layer, in the order in which the layers were made.
 
-    A layer is a module that is no container (``Sequential``, ``ModuleList``, …) and holds at most half of all
-    parameters: a convolution, a residual block, a transformer's block. What has no matrix (a norm, a bias, a class
+    A layer is a module that is no container (``Sequential``, ``ModuleList``, …) nor the shell of another that holds most
+    of the model: a convolution, a residual block, a transformer's block. What has no matrix (a norm, a bias, a class
     token beside the layers) belongs to the layer before it, or at the start to the first.
     """
-    half = sum(parameter.numel() for parameter in model.parameters()) / 2
+    half = size_of(model) / 2
     containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
     layers: list[list[str]] = []
     early: list[str] = []
@@ -71,14 +71,19 @@ def layers_of(model: nn.Module) -> list[list[str]]:
         add({prefix + name: value for name, value in module.named_parameters(recurse=False)}, False)
         for name, child in module.named_children():
             named = {f"{prefix}{name}.{key}": value for key, value in child.named_parameters()}
-            size = sum(value.numel() for value in named.values())
-            if next(child.children(), None) is not None and (isinstance(child, containers) or size > half):
+            inner = max((size_of(part) for part in child.children() if next(part.children(), None)), default=0)
+            if isinstance(child, containers) or inner > half:
                 walk(child, f"{prefix}{name}.")
             else:
                 add(named, True)
 
     walk(model, "")
     return layers if not early else [early, *layers]
+
+
+def size_of(model: nn.Module) -> int:
+    """How many numbers a module's parameters hold."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def frozen_modules(model: nn.Module) -> Iterator[nn.Module]:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
+from urllib.error import URLError
 
 from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
 
 from .annotations import accepts, convert, readable, section_in
-from .slots import FLAT, Signature, Slot, inner_slot, own_frames, resolve
+from .slots import FLAT, SLOTS, Signature, Slot, inner_slot, own_frames, resolve
 from .source import SHOWN, ConfigError, Finding, Keys, Tree, dotted
 
 
@@ -131,14 +132,14 @@ class Checker:
 
     def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
         kind, is_list = section_in(annotation)
-        if kind is not None and value is not None:
+        if kind is not None and value is not None and slot in (FLAT, SLOTS["trainer"]):
             if is_list and not isinstance(value, list):
                 self.fail(keys, f"must be a list, not {value!r}")
             for index, item in enumerate(value if isinstance(value, list) else [value]):
                 self.section(kind, item, (*keys, index) if is_list else keys)
             return
         name = str(keys[-1])
-        inner = inner_slot(name, slot)
+        inner = inner_slot(name, slot, annotation)
         if isinstance(value, str) and inner.callback:
             self.node(value, inner, keys)
             return
@@ -224,7 +225,7 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset:
         value, annotation = own[key], annotations[key].annotation if key in annotations else Any
         if annotation is not dict:
             beside = own.get("dataset", dataset)
-            value = _build_inner(tree, value, inner_slot(key, slot), (*keys, "args", key), beside)
+            value = _build_inner(tree, value, inner_slot(key, slot, annotation), (*keys, "args", key), beside)
         own[key] = convert(annotation, value)
     twice = sorted(set(own) & set(kwargs))
     if twice:
@@ -270,6 +271,8 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
             error.config_keys = keys  # type: ignore[union-attr]
             raise  # a fault in the project's code: its traceback helps
         place = f" ({own[-1].path}:{own[-1].line})" if own else ""
+        if isinstance(error, URLError):
+            place += "; put the file into the place above by hand, or take weights from a file by transfer.init_from"
         raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{place}") from error
     except Exception as error:
         error.config_keys = keys  # type: ignore[attr-defined]

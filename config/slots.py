@@ -6,12 +6,12 @@ import importlib
 import inspect
 import re
 import tomllib
+import types
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from traceback import extract_tb
-from types import ModuleType
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import UserError, nearest, one_line
 
@@ -80,12 +80,14 @@ INNER = {"dataset": _DATASET, "datasets": _DATASET, "transform": _TRANSFORM, "tr
 INNER |= {"sampler": _SAMPLER, "collate_fn": _COLLATE}
 
 
-def inner_slot(parameter: str, outer: Slot) -> Slot:
+def inner_slot(parameter: str, outer: Slot, annotation: Any = None) -> Slot:
     """The slot of a ``{type, args}`` inside another's ``args``, judged by the parameter that takes it."""
     for name, slot in INNER.items():
         if parameter == name or parameter.endswith(f"_{name}"):
             return slot
     slot = _PART if outer.folder == "model" else Slot(outer.folder, outer.homes, "", duck=True)
+    if inspect.isclass(annotation) and "." not in annotation.__qualname__ and annotation.__module__ != "builtins":
+        slot = slot._replace(kind=f"{annotation.__module__}.{annotation.__name__}")
     return slot._replace(is_part=False)
 
 
@@ -190,7 +192,7 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
         raise UserError(f"'{'.'.join(parts)}' is {_NOT_TRUSTED}{near}; those are {trusted}")
     found: Any = import_module(parts[0])
     for index, part in enumerate(parts[1:], start=2):
-        module = import_module(".".join(parts[:index])) if type(found) is ModuleType else None
+        module = import_module(".".join(parts[:index])) if type(found) is types.ModuleType else None
         if module is None and not _has(found, part):
             names = getattr(found, "__dict__", ())
             raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, names)}")
@@ -230,7 +232,8 @@ def _misfit(found: Any, slot: Slot) -> str:
         return ""
     made = found if is_class else None if slot.callback else _hints(found).get("return")
     kind = _kind(slot)
-    if kind is None or not inspect.isclass(made) or not issubclass(made, kind):
+    choices = get_args(made) if isinstance(made, types.UnionType) or get_origin(made) is Union else [made]
+    if kind is None or not all(inspect.isclass(choice) and issubclass(choice, kind) for choice in choices):
         wanted = f"a {slot.kind}" if slot.kind else f"what {slot.folder}/ defines"
         wanted += f", or a function that {slot.homes[0].replace('.', '/')}.py defines" * slot.callback
         return f"({module}.{found.__qualname__}) does not fit: here stands {wanted}"

@@ -25,6 +25,12 @@ def run_main(main: Callable[[], None]) -> None:
         message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
         print(f"data_loader: {message}: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except IndexError as error:
+        if not re.match(r"Target -?\d+ is out of bounds", str(error)):
+            raise
+        sys.stdout.flush()
+        print(f"loss: {one_line(error)} The model has fewer outputs than the data has classes", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:  # nobody reads on (`| head`); Python would complain when it leaves
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
