@@ -54,13 +54,8 @@ def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
     for name, value in result.items():
         logger.info("  %-15s %.6g", name, value)
     if output is not None:
-        about = {
-            "checkpoint": str(config.resume),
-            "weights": kind,
-            "split": split,
-            "epoch": checkpoint.get("epoch"),
-            "n_samples": metrics.n_samples,
-        }
+        about: dict[str, Any] = {"checkpoint": str(config.resume), "weights": kind, "split": split}
+        about |= {"epoch": checkpoint.get("epoch"), "n_samples": metrics.n_samples}
         try:
             output.write_text(json.dumps(about | {"metrics": result}, indent=4) + "\n", encoding="utf-8")
         except OSError as error:

@@ -51,9 +51,9 @@ def _some(names: list[str]) -> str:
 def layers_of(model: nn.Module) -> list[list[str]]:
     """The names of a model's parameters, layer by layer, in the order in which the layers were made.
 
-    A layer is a module that is no container (``Sequential``, ``ModuleList``, …) nor the shell of another that holds most
-    of the model: a convolution, a residual block, a transformer's block. What has no matrix (a norm, a bias, a class
-    token beside the layers) belongs to the layer before it, or at the start to the first.
+    A layer is a module that is no container (``Sequential``, ``ModuleList``, …) nor the shell of another that
+    holds most of the model: a convolution, a residual block, a transformer's block. What has no matrix (a norm, a bias,
+    a class token beside the layers) belongs to the layer before it, or at the start to the first.
     """
     half = size_of(model) / 2
     containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

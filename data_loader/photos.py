@@ -52,7 +52,7 @@ class PhotoDataLoader(BaseDataLoader):
 
         cut = [v2.Resize(size, antialias=True), v2.CenterCrop(size)]
         if training and augment:
-            cut = [v2.RandomResizedCrop(size, scale=(0.35, 1.0), antialias=True), v2.RandomHorizontalFlip()]
+            cut = [v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True), v2.RandomHorizontalFlip()]
         transform = v2.Compose([*cut, v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
         root = Path(data_dir, "train" if training else "val")
         try:

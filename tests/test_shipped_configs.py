@@ -10,19 +10,28 @@ import struct
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 
 from config import ConfigParser
 from config.merge import load_tree
 from tests.helpers import ROOT, load, make_trainer
 from utils.errors import UserError
 
-SHIPPED = ("breast_cancer_mlp.yaml", "cifar10_resnet20.yaml", "config.json", "digits_gan.yaml", "mnist_lenet.json")
+SHIPPED = (
+    "breast_cancer_mlp.yaml",
+    "cifar10_resnet20.yaml",
+    "config.json",
+    "digits_gan.yaml",
+    "mnist_lenet.json",
+    "transfer_ants_bees.yaml",
+)
 CONFIGS = [ROOT / "config" / name for name in SHIPPED]  # not those that a user has added
 
 
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
-    """A folder with 400 + 100 random images in the files of MNIST and of CIFAR-10."""
+    """A folder with 400 + 100 random images in the files of MNIST and of CIFAR-10, 24 photographs, and weights."""
     from torchvision.datasets import CIFAR10
 
     random = np.random.default_rng(0)
@@ -51,7 +60,24 @@ def data_dir(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch(100))])
     name, md5 = write("batches.meta", {"label_names": [str(i) for i in range(10)]})
     monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
+    photographs(tmp_path)
+    weights = (
+        tmp_path / "hub" / "checkpoints" / "squeezenet1_0-b66bff10.pth"
+    )  # where torchvision keeps what it downloads
+    weights.parent.mkdir(parents=True)
+    torch.save(torchvision.models.squeezenet1_0().state_dict(), weights)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return tmp_path
+
+
+def photographs(folder):
+    """Random JPEGs in the folders of PhotoDataLoader."""
+    for part in ("train", "val"):
+        for kind in ("ants", "bees"):
+            (folder / part / kind).mkdir(parents=True)
+            for index in range(6):
+                image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
+                torchvision.io.write_jpeg(image, str(folder / part / kind / f"{index}.jpg"))
 
 
 def shrunk(path, data_dir):

@@ -44,7 +44,15 @@ def findings(*overrides: str, **changes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "mnist_lenet.json", "cifar10_resnet20.yaml", "breast_cancer_mlp.yaml", "digits_gan.yaml"]
+    "name",
+    [
+        "config.json",
+        "mnist_lenet.json",
+        "cifar10_resnet20.yaml",
+        "breast_cancer_mlp.yaml",
+        "digits_gan.yaml",
+        "transfer_ants_bees.yaml",
+    ],
 )
 def test_every_shipped_config_passes(name: str) -> None:
     ConfigParser(load_tree(find_config(name))).check()
