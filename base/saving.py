@@ -121,7 +121,9 @@ class Saver:
 
     def wait(self) -> None:
         """Until what is being written is on the disk. Raises UserError if it could not be, and the run shall stop."""
-        if self._thread is not None:
+        if (
+            self._thread is not None and self._thread.ident is not None
+        ):  # a killed worker may have interrupted its start
             self._thread.join()
             self._thread = None
         error, self._error = self._error, None

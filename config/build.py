@@ -41,7 +41,8 @@ class Checker:
         self.taken: dict[Keys, tuple[str, inspect.Parameter]] = {}  # for every argument what takes it, given or not
 
     def fail(self, keys: Keys, message: str) -> None:
-        self.findings.append(Finding(self.tree.mark(keys), keys, message))
+        overridden = [inside for inside in self.tree.raw if inside[: len(keys)] == keys]  # an item of this list
+        self.findings.append(Finding(self.tree.mark(overridden[-1] if overridden else keys), keys, message))
 
     def near(self, word: str, choices: Iterable[str]) -> str:
         """``nearest``, as long as the finding will be shown."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import sklearn.datasets  # noqa: F401  (where `rich` is installed, its first import draws random numbers)
 import torch
 
 import train
