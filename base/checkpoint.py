@@ -22,7 +22,7 @@ from utils.runs import checkpoint_number, checkpoints
 # Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
 _ZIP = b"PK\x03\x04"
 _END = b"PK\x05\x06"  # 22 bytes from the end of one without a comment
-_SEAL = b"crc32 of all before: "
+_SEAL = b"crc32 of all but the records: "
 
 
 class OldConfig:
@@ -82,57 +82,41 @@ def save(state: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path}: the checkpoint could not be written: {cause.strerror}") from error
 
 
-class _Summed:
-    """A file to write to that keeps the CRC-32 of what was written, but for its last two bytes."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.crc, self.tail = file, 0, b""
-
-    def write(self, data: Any) -> int:
-        data = memoryview(data).cast("B")
-        if len(data) >= 2:
-            self.crc, self.tail = zlib.crc32(data[:-2], zlib.crc32(self.tail, self.crc)), bytes(data[-2:])
-        else:
-            both = self.tail + bytes(data)
-            self.crc, self.tail = zlib.crc32(both[:-2], self.crc), both[-2:]
-        return self.file.write(data)
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
 def _sealed(state: dict[str, Any], file: IO[bytes]) -> None:
-    """Writes the state, and in the zip file's comment the CRC-32 of all before it: torch's own are of the records only.
-
-    The last two bytes without a comment are its length, 0.
-    """
-    summed = _Summed(file)
-    torch.save(state, summed)  # type: ignore[arg-type]
-    file.seek(-2, os.SEEK_END)
-    seal = _SEAL + f"{summed.crc:08x}".encode()
+    """Writes the state, and in the zip file's comment the CRC-32 of what torch's own sums leave out."""
+    torch.save(state, file)
+    with zipfile.ZipFile(file) as archive:
+        crc = _crc_between(file, archive.infolist(), file.seek(-2, os.SEEK_END))
+    seal = _SEAL + f"{crc:08x}".encode()
+    file.seek(-2, os.SEEK_END)  # the length of a comment, 0
     file.write(len(seal).to_bytes(2, "little") + seal)
 
 
-def _is_sealed(path: Path) -> bool:
-    """Whether a file ends with a seal, which is then compared with its content. Raises UserError."""
+def _crc_between(file: IO[bytes], records: list[zipfile.ZipInfo], end: int) -> int:
+    """The CRC-32 of all up to ``end`` that is no record's content."""
+    crc = place = 0
+    for record in sorted(records, key=lambda record: record.header_offset):
+        file.seek(record.header_offset + 26)  # the lengths of the name and of the padding after it
+        lengths = file.read(4)
+        start = record.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+        file.seek(place)
+        crc, place = zlib.crc32(file.read(max(0, start - place)), crc), start + record.compress_size
+    file.seek(place)
+    return zlib.crc32(file.read(max(0, end - place)), crc)
+
+
+def _check_seal(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> None:
+    """Compares the seal, where there is one, with what it stands for. Raises UserError."""
     length = len(_SEAL) + 8
-    with path.open("rb") as file:
-        left = file.seek(0, os.SEEK_END) - length - 2
-        if left < 0:
-            return False
-        file.seek(left)
-        end = file.read()
-        if end[:-8] != length.to_bytes(2, "little") + _SEAL:
-            if end[-22:-18] != _END or end[-2:] != b"\0\0":
-                raise UserError(f"{path}: damaged checkpoint: cut off at its end")
-            return False  # by torch.save alone, without a comment
-        file.seek(0)
-        crc = 0
-        while left > 0 and (data := file.read(min(left, 1 << 20))):
-            crc, left = zlib.crc32(data, crc), left - len(data)
-    if f"{crc:08x}".encode() != end[-8:]:
+    left = max(0, file.seek(0, os.SEEK_END) - length - 2)
+    file.seek(left)
+    end = file.read()
+    if end[:-8] != length.to_bytes(2, "little") + _SEAL:
+        if end[-22:-18] != _END or end[-2:] != b"\0\0":
+            raise UserError(f"{path}: damaged checkpoint: cut off at its end")
+        return  # by torch.save alone, without a comment
+    if f"{_crc_between(file, archive.infolist(), left):08x}".encode() != end[-8:]:
         raise UserError(f"{path}: damaged checkpoint: its checksum is wrong")
-    return True
 
 
 def duplicate(path: Path, other: Path) -> None:
@@ -153,18 +137,22 @@ def duplicate(path: Path, other: Path) -> None:
 
 
 def verify(path: Path) -> None:
-    """Compares the CRC-32 of every record with its content; torch reads them unchecked. Raises UserError."""
+    """Compares the CRC-32 of every record, and of what lies between them, with its content; torch reads them unchecked.
+
+    Raises:
+        UserError: one is wrong, or the file is no checkpoint.
+    """
     try:
         with path.open("rb") as file:
             if file.read(len(_ZIP)) != _ZIP:
                 if path.suffix == ".pth":
                     return
                 raise UserError(f"{path}: not a checkpoint, or cut off at the start")
-        sealed = _is_sealed(path)
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise UserError(f"{path}: not a checkpoint: torch compresses nothing")
-            damaged = None if sealed else archive.testzip()
+            _check_seal(path, archive, file)
+            damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, UserError):
             raise

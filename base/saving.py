@@ -40,6 +40,7 @@ class Saver:
         self.steps, self._time = 0, time.monotonic()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self._copy: dict[str, Any] | None = None  # that the thread writes
 
     def is_due(self, steps: int) -> bool:
         """Whether ``save_steps`` or ``save_minutes`` want a checkpoint after so many optimizer steps."""
@@ -89,7 +90,8 @@ class Saver:
             self.wait()
             return
         self._time = start
-        self._thread = threading.Thread(target=self._write, args=(snapshot(state), name, best, only, start))
+        self._copy = snapshot(state, self._copy)
+        self._thread = threading.Thread(target=self._write, args=(self._copy, name, best, only, start))
         self._thread.start()
 
     def _write(self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None) -> None:
@@ -134,12 +136,20 @@ class Saver:
         self.logger.warning("%s; going on without it, as trainer.on_save_error says", error)
 
 
-def snapshot(value: Any) -> Any:
-    """A copy of a state in the CPU's memory, which no later step changes."""
+def snapshot(value: Any, before: Any = None) -> Any:
+    """A copy of a state in the CPU's memory, which no later step changes.
+
+    Args:
+        before: an earlier copy, whose memory is used again where the tensors' shapes are the same: to get new memory
+            takes longer than to copy into it.
+    """
     if isinstance(value, torch.Tensor):
+        if isinstance(before, torch.Tensor) and (before.shape, before.dtype) == (value.shape, value.dtype):
+            return before.copy_(value.detach())
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: snapshot(item) for key, item in value.items()}
+        earlier = before if isinstance(before, dict) else {}
+        return {key: snapshot(item, earlier.get(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(snapshot, value)) if not hasattr(value, "_fields") else value
     return value

@@ -26,6 +26,7 @@ class Background:
         self._calls: queue.Queue[tuple[str, Callable[[], object]]] = queue.Queue(CALLS)
         self._thread: threading.Thread | None = None
         self._finished = time.monotonic()  # the last call
+        self._giving_up = threading.Lock()
 
     @property
     def started(self) -> bool:
@@ -79,6 +80,7 @@ class Background:
         self._thread = None
 
     def _give_up(self, what: str, why: str) -> None:
-        if self.enabled:
+        with self._giving_up:
+            if self.enabled:  # until it is said: who waits for the thread goes on when it is not
+                self.logger.warning("%s is off from here on: %s failed (%s)", self.name, what, why)
             self.enabled = False
-            self.logger.warning("%s is off from here on: %s failed (%s)", self.name, what, why)

@@ -21,7 +21,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that stands under ``path`` only once it is complete and on the disk."""
     temporary = temporary_of(path)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -129,11 +129,11 @@ def _watch_calls() -> None:
     path_open = Path.open
 
     def open_(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if not _watching or mode != "wb":
+        if not _watching or mode != "w+b":
             return path_open(self, mode, *args, **kwargs)
         if call("open", self):
             os._exit(9)
-        return Unbuffered(self, "w")
+        return Unbuffered(self, "w+")
 
     def counted(name: str, function: Any) -> Any:
         def inner(*args: Any, **kwargs: Any) -> Any:
