@@ -136,8 +136,8 @@ class Project:
         self.server: subprocess.Popen[bytes] = subprocess.Popen(command, cwd=self.folder, env=environment(), **pipes)
 
     def close(self) -> None:
-        self.server.stdin.close()  # type: ignore[union-attr]
-        self.server.wait(60)
+        self.server.kill()  # a loader's workers, forked from here, hold its standard input open
+        self.server.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def config(self, name: str, values: dict[str, Any]) -> str:
