@@ -42,11 +42,11 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
 
     from base.param_groups import learning_rate, make_lr_scheduler
     from base.transfer import Transfer
+    from base.tuning import cheaper_steps
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
-
     data_loader = config.build("data_loader")
     if config.get("valid_data_loader"):
         valid_data_loader = config.build("valid_data_loader")
@@ -68,8 +68,8 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
     if len(device_ids) > 1:
         model = torch.nn.DataParallel(model, device_ids=device_ids)
 
-    optimizer = config.build("optimizer", transfer.parameters(model, learning_rate(config)))
-
+    cheaper = cheaper_steps(config, model, logger)
+    optimizer = config.build("optimizer", transfer.parameters(model, learning_rate(config)), **cheaper)
     trainer = config.build_trainer(
         model=model,
         criterion=config.build("loss"),

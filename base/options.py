@@ -40,6 +40,9 @@ class TrainerOptions:
         grad_clip_norm: the gradient's largest L2 norm; null does not clip.
         ema_decay: of an exponential moving average of the weights, kept and evaluated beside them; null for none.
         compile: run the model through ``torch.compile``.
+        channels_last: keep the weights of 2d convolutions in the order their kernels are fastest in; a model that
+            calls ``view`` on their outputs needs ``reshape`` or ``flatten`` there.
+        keep_memory: on the CPU, keep freed memory for the next step, as glibc can.
         warmup_steps: optimizer steps over which the learning rate rises linearly from near zero.
         lr_scheduler_interval: when the schedule moves: after each ``epoch`` or each optimizer ``step``; null
             takes what suits the scheduler (``step`` for OneCycleLR and CyclicLR).
@@ -67,6 +70,8 @@ class TrainerOptions:
     grad_clip_norm: float | None = None
     ema_decay: float | None = None
     compile: bool = False
+    channels_last: bool = False
+    keep_memory: bool = True
     warmup_steps: int = 0
     lr_scheduler_interval: Literal["epoch", "step"] | None = None
     deterministic: bool = True

@@ -114,6 +114,8 @@ class Trial(RunFolder):
         window = config["trainer"].get("accumulation_steps", 1)
         epoch = -(-n_batches // window) if n_batches else None
         epochs = config["trainer"]["epochs"]
+        cheap = {key: config["trainer"].get(key) for key in ("channels_last", "compile")}
+        cheap = {"fused optimizer": trainer.optimizer.defaults.get("fused")} | cheap
         seconds = getattr(loader, "seconds", []) or [time.perf_counter() - start]
         rows = {
             "model": f"{type(model).__name__} on {trainer.device}",
@@ -124,6 +126,7 @@ class Trial(RunFolder):
             if epoch
             else "as many as the data has",
             "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
+            "cheaper": ", ".join(name for name, on in cheap.items() if on) or "nothing",
             "seconds": f"{min(seconds[1:] or seconds or [0.0]):.4f} a batch, without loading it",
         }
         return "\n".join(["All of it works:", *(f"  {name:<11} {text}" for name, text in rows.items())])

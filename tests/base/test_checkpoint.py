@@ -94,7 +94,7 @@ def test_a_flipped_bit_in_a_tensor_is_refused(tmp_path):
     assert not torch.equal(
         torch.load(path, weights_only=True)["state_dict"]["w"], torch.ones(10)
     )  # torch does not see it
-    with pytest.raises(UserError, match="damaged checkpoint: the checksum of .*/data/. is wrong"):
+    with pytest.raises(UserError, match=r"damaged checkpoint: the checksum of .*/data/. is wrong"):
         checkpoint.load(path)
 
 

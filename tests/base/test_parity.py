@@ -16,7 +16,7 @@ def by_hand(config, accumulation, clip, scheduler):
     """Three epochs over the trainer's own order of samples, in plain torch."""
     trainer = make_trainer(config, run_id="order")  # for its loader and its initial weights alone
     model, loader = trainer.model, trainer.data_loader
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5) if scheduler else None
     for epoch in range(1, EPOCHS + 1):
         loader.set_epoch(epoch)

@@ -131,7 +131,9 @@ def building(make_loader):
     from config import ConfigParser
 
     usual = ConfigParser.build
-    return lambda self, slot, *args: make_loader() if slot == "data_loader" else usual(self, slot, *args)
+    return lambda self, slot, *args, **kwargs: (
+        make_loader() if slot == "data_loader" else usual(self, slot, *args, **kwargs)
+    )
 
 
 def gathering(_):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import statistics
@@ -59,10 +60,9 @@ def main() -> None:
         for turn in range(ROUNDS + 1):
             os.sync()
             times = [held(lambda: plain(value, folder))]
-            os.sync()
-            times.append(held(lambda: synchronous.save(lambda: value, "checkpoint-epoch1.pt", turn)))
-            os.sync()
-            times.append(held(lambda: asynchronous.save(lambda: value, "checkpoint-epoch1.pt", turn)))
+            for saver in (synchronous, asynchronous):
+                os.sync()
+                times.append(held(functools.partial(saver.save, lambda: value, "checkpoint-epoch1.pt", turn)))
             asynchronous.wait()
             if turn:  # the first one warms up
                 for row, took in zip(seconds.values(), times, strict=True):
