@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from utils.errors import UserError
 from utils.seed import mix, seeded
 
+from .cache import cached
 from .sampler import EpochBatches, EpochSampler, SeededDataset, ShowDataset, as_it_is, labels_of, split_indices
 
 
@@ -28,6 +29,10 @@ class BaseDataLoader(DataLoader[Any]):
         num_workers: processes that read data; 0 reads in the training process. Does not change the batches.
         collate_fn: makes a batch of a list of samples.
         eval_transform: the transform of the validation part, in place of the dataset's own (training) one.
+        cache: keep the data in memory as compact tensors, decoded once; transforms work on them as before.
+        batch_transform: of whole batches ``[images, target]``: ``torchvision.transforms.v2``'s that draw no random
+            numbers, and those of ``base/batch_transforms.py``, which draw for each sample.
+        eval_batch_transform: that of the validation part, in its place.
         split_seed: of the division; 0 gives pytorch-template's.
         stratify: divide each class in the same proportion.
         sampler: gives the indices, in place of ``shuffle``.
@@ -49,6 +54,9 @@ class BaseDataLoader(DataLoader[Any]):
         collate_fn: Callable[[list[Any]], Any] | None = default_collate,
         *,
         eval_transform: Any = None,
+        cache: bool = False,
+        batch_transform: Any = None,
+        eval_batch_transform: Any = None,
         split_seed: int = 0,
         stratify: bool = False,
         sampler: Any = None,
@@ -63,13 +71,16 @@ class BaseDataLoader(DataLoader[Any]):
         self._passes, self._consumed, self._skip = 0, 0, 0
         self.valid_sampler: Any = None
         self._batches: EpochBatches | None = None
+        self.eval_batch_transform = eval_batch_transform
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
         options.setdefault("generator", torch.Generator())
-        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False, **options}
         if isinstance(dataset, IterableDataset):
-            if validation_split:
-                raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
+            if validation_split or cache or batch_transform is not None:
+                split = "split; give a valid_data_loader"
+                what = split if validation_split else "cached" if cache else "transformed by the batch"
+                raise UserError(f"an iterable dataset cannot be {what}")
+            self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
             options["persistent_workers"] = False  # their random numbers would run on from pass to pass
             super().__init__(dataset, batch_size=batch_size, **options)
             self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
@@ -77,6 +88,9 @@ class BaseDataLoader(DataLoader[Any]):
             return
         if len(dataset) == 0:
             raise UserError(f"the dataset {type(dataset).__name__} is empty")
+        dataset = cached(dataset) if cache else dataset
+        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False, **options}
+        self.init_kwargs["batch_transform"] = batch_transform
         if batch_size is None and batch_sampler is None:
             raise UserError("batch_size: null needs a batch_sampler, or an iterable dataset that gives batches")
         if sampler is None and batch_sampler is None:
@@ -95,7 +109,7 @@ class BaseDataLoader(DataLoader[Any]):
             raise UserError(f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples")
         super().__init__(dataset, **own, **options)
         options["worker_init_fn"] = ShowDataset(dataset, options.get("worker_init_fn"))
-        whole = SeededDataset(dataset, options.pop("collate_fn") or default_collate)
+        whole = SeededDataset(dataset, options.pop("collate_fn") or default_collate, batch_transform)
         self._engine = DataLoader(whole, batch_sampler=self._batches, collate_fn=as_it_is, **options)
 
     def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
@@ -156,10 +170,13 @@ class BaseDataLoader(DataLoader[Any]):
         dataset = self.init_kwargs["dataset"]
         if self.eval_transform is not None:
             dataset = with_transform(dataset, self.eval_transform)
-        elif re.search("Random|Aug|Jitter", repr(getattr(dataset, "transform", None))):
-            message = "The validation part is augmented like the training part: give an eval_transform."
-            logging.getLogger("data_loader").warning(message)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
+        if self.eval_batch_transform is not None:
+            options["batch_transform"] = self.eval_batch_transform
+        for name, transform in (("", getattr(dataset, "transform", None)), ("batch_", options["batch_transform"])):
+            if getattr(self, f"eval_{name}transform") is None and re.search("Random|Aug|Jitter|Each", repr(transform)):
+                message = f"The validation part is augmented like the training part: give an eval_{name}transform."
+                logging.getLogger("data_loader").warning(message)
         return BaseDataLoader(sampler=self.valid_sampler, **options)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, Dataset, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, Dataset, Sampler, default_collate, get_worker_info
 
 from utils.errors import UserError
 from utils.seed import mix, seeded
+
+from .cache import reader
 
 ORDER, FETCH = 0, 1  # streams of random numbers: for the order of the samples, and for augmenting them
 
@@ -93,19 +95,31 @@ class SeededDataset(Dataset[Any]):
     """A dataset that fetches and collates a whole batch under the batch's own random numbers.
 
     Augmentation is thus the same in any worker, in any number of them, and after any resume.
+
+    Args:
+        transform: of whole batches, or None.
     """
 
-    def __init__(self, dataset: Any, collate_fn: Any) -> None:
-        self.dataset, self.collate_fn = dataset, collate_fn
+    def __init__(self, dataset: Any, collate_fn: Any, transform: Any = None) -> None:
+        self.dataset, self.collate_fn, self.transform = dataset, collate_fn, transform
         self.fetch = getattr(dataset, "__getitems__", None)
+        self.read = reader(dataset) if collate_fn is default_collate else None
 
     def __getitem__(self, index: int) -> Any:
         return self.dataset[index]
 
     def __getitems__(self, indices: Indices) -> Any:
+        if self.read is not None and self.transform is None:
+            return self.read(indices)
         with seeded(indices.seed):
-            samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
-            return self.collate_fn(samples)  # here, as it may draw random numbers too (mixup)
+            batch = self._collated(indices)
+            return batch if self.transform is None else self.transform(batch)
+
+    def _collated(self, indices: Indices) -> Any:
+        if self.read is not None:
+            return self.read(indices)
+        samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
+        return self.collate_fn(samples)  # under the batch's random numbers, as it may draw some too (mixup)
 
 
 def as_it_is(batch: Any) -> Any:

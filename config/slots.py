@@ -52,6 +52,7 @@ _DATASET = Slot("data_loader", (_LOADERS, "torchvision.datasets"), "torch.utils.
 _TRANSFORM = Slot(
     "data_loader", (_LOADERS, "torchvision.transforms.v2"), "torch.nn.Module", ("torchvision.transforms",), duck=True
 )
+_BATCH_TRANSFORM = _TRANSFORM._replace(homes=(*_TRANSFORM.homes, "base.batch_transforms"))
 _SAMPLES = ("data_source", "dataset")
 _SAMPLER = Slot("data_loader", (_LOADERS, "torch.utils.data"), "torch.utils.data.Sampler", beside=_SAMPLES, duck=True)
 _COLLATE = Slot(
@@ -76,7 +77,8 @@ SLOTS: dict[str, Slot] = {
 FLAT = Slot("model", (), "", is_part=False)  # of a section without a `type`
 
 # Parts inside `args`, by the end of their parameter's name: dataset, valid_dataset, eval_transform, …
-INNER = {"dataset": _DATASET, "datasets": _DATASET, "transform": _TRANSFORM, "transforms": _TRANSFORM}
+INNER = {"batch_transform": _BATCH_TRANSFORM, "dataset": _DATASET, "datasets": _DATASET}
+INNER |= {"transform": _TRANSFORM, "transforms": _BATCH_TRANSFORM}  # Compose's, of samples or of batches
 INNER |= {"sampler": _SAMPLER, "collate_fn": _COLLATE}
 
 

@@ -36,7 +36,7 @@ class DigitsDataLoader(BaseDataLoader):
 
 
 class MnistDataLoader(BaseDataLoader):
-    """MNIST, as pytorch-template loads it: images (N, 1, 28, 28) normalised, classes (N,).
+    """MNIST, normalised as pytorch-template does: images (N, 1, 28, 28), classes (N,). Kept in memory as bytes.
 
     Args:
         data_dir: the folder that holds ``MNIST/raw``, or is downloaded into.
@@ -49,13 +49,15 @@ class MnistDataLoader(BaseDataLoader):
         batch_size: int,
         shuffle: bool = True,
         validation_split: float | int = 0.0,
-        num_workers: int = 1,
+        num_workers: int = 0,
         training: bool = True,
     ) -> None:
-        from torchvision import datasets, transforms
+        from torchvision import datasets
+        from torchvision.transforms import v2
 
-        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
         self.data_dir = data_dir
         with downloading(datasets.MNIST, data_dir):
-            dataset = datasets.MNIST(data_dir, train=training, download=True, transform=transform)
-        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers)
+            mnist = datasets.MNIST(data_dir, train=training, download=True)
+        dataset = TensorDataset(mnist.data.unsqueeze(1), mnist.targets)
+        normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.1307,), (0.3081,))])
+        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, batch_transform=normalise)

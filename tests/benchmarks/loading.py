@@ -1,0 +1,73 @@
+"""Images a second from memory: ``python -m tests.benchmarks.loading``. Generated, of MNIST's and of CIFAR's shapes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.transforms import v2
+
+from base.base_data_loader import BaseDataLoader
+from base.batch_transforms import CropEach, FlipEach
+
+N, BATCH, ROUNDS = 20_000, 128, 5
+
+
+class Pictures(Dataset[Any]):
+    """As torchvision's MNIST and CIFAR10: an array, of which every sample becomes a PIL image."""
+
+    def __init__(self, data: np.ndarray[Any, Any], transform: Any = None) -> None:
+        self.data, self.transform = data, transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        image = Image.fromarray(self.data[index])
+        return (image if self.transform is None else self.transform(image)), 0
+
+
+def rate(loader: Any) -> float:
+    start = time.perf_counter()
+    n = sum(len(images) for images, _ in loader)
+    return n / (time.perf_counter() - start)
+
+
+def main() -> None:
+    for name, shape in (("28x28x1", (28, 28)), ("32x32x3", (32, 32, 3))):
+        data = np.random.RandomState(0).randint(0, 256, (N, *shape), dtype=np.uint8)
+        by_one = transforms.Compose(
+            [
+                transforms.RandomCrop(shape[0], padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5,), (0.5,)),
+            ]
+        )
+        at_once = v2.Compose(
+            [CropEach(4), FlipEach(), v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.5,), (0.5,))]
+        )
+        loaders = {
+            "torch's DataLoader, PIL, 2 workers": DataLoader(Pictures(data, by_one), BATCH, True, num_workers=2),
+            "cached, batch transforms, no worker": BaseDataLoader(
+                Pictures(data), BATCH, cache=True, batch_transform=at_once
+            ),
+        }
+        rows: dict[str, list[float]] = {what: [] for what in loaders}
+        for _ in range(ROUNDS):
+            for what, loader in loaders.items():
+                rows[what].append(rate(loader))
+        medians = [statistics.median(row) for row in rows.values()]
+        for what, row in rows.items():
+            print(f"{name}: {what}: {statistics.median(row):,.0f} images/s ({min(row):,.0f} to {max(row):,.0f})")
+        print(f"{name}: {medians[1] / medians[0]:.1f} times")
+
+
+if __name__ == "__main__":
+    main()
