@@ -30,7 +30,7 @@ def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
         UserError: a pattern matches nothing.
     """
     names = [name for name, _ in model.named_parameters()]
-    modules = [name for name, _ in model.named_modules() if name]
+    modules = [name for name, module in model.named_modules() if name and next(module.parameters(), None) is not None]
     selected: set[str] = set()
     for index, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
         glob = pattern.removeprefix("!")
