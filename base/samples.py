@@ -17,16 +17,17 @@ class Samples:
 
     Attributes:
         dataset: the loader's.
+        inner: the dataset inside subsets of it.
         classes: their names.
     """
 
     def __init__(self, loader: Any) -> None:
         self.loader = getattr(loader, "loader", loader)  # behind inf_loop
         self.dataset = getattr(self.loader, "dataset", None)
-        inner = self._inner(0)[0]
-        classes = getattr(inner, "classes", None)
+        self.inner = self._inner(0)[0]
+        classes = getattr(self.inner, "classes", None)
         self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
-        self._mean, self._std = normalisation(getattr(inner, "transform", None))
+        self._mean, self._std = normalisation(getattr(self.inner, "transform", None))
 
     def order(self) -> list[list[int]] | None:
         """The index in the dataset of every sample of the pass begun last, batch by batch."""

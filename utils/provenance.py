@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+DIFF = 100_000  # letters of uncommitted changes that are kept
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "scikit-learn")
 
 
@@ -55,6 +56,7 @@ def provenance() -> dict[str, Any]:
         "start": now(),
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
+        "git_diff": (_git("diff", "HEAD") or "")[:DIFF] if status else None,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {
             "host": platform.node(),

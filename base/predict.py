@@ -1,0 +1,122 @@
+"""``test.py --predict``: what a trained model makes of picture files that have no labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from utils.errors import UserError, one_line
+
+from .results import predicted
+from .samples import Samples
+from .testing import write
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+BATCH = 64
+
+
+def files_in(source: Path) -> list[Path]:
+    """The pictures in a folder and below it, in the order of their names; or the one file.
+
+    Raises:
+        UserError: there is none.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise UserError(f"--predict {source}: there is no such file or folder")
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(f"--predict {source}: holds no picture ({', '.join(SUFFIXES)})")
+    return found
+
+
+class Reader:
+    """Makes of a file what the dataset makes of its own: its transform, and the shape of its samples.
+
+    Args:
+        loader: whose dataset's first sample and transform are taken for the pattern.
+
+    Raises:
+        UserError: its samples are no pictures.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        samples = Samples(loader)
+        self.transform = getattr(samples.inner, "transform", None)
+        pattern = samples.fetch(0)
+        if not isinstance(pattern, torch.Tensor) or pattern.ndim != 3 or pattern.shape[0] not in (1, 3):
+            raise UserError("--predict: the model's data are no pictures (1 or 3, H, W), so no file can stand for them")
+        self.shape = tuple(pattern.shape)
+
+    def read(self, path: Path) -> torch.Tensor:
+        """The file as an input (C, H, W). Raises OSError or ValueError if it is no picture."""
+        from PIL import Image
+
+        with Image.open(path) as file:
+            image = file.convert("L" if self.shape[0] == 1 else "RGB")
+        values = self._transformed(image)
+        if tuple(values.shape) != self.shape:  # the transform leaves the size as it is
+            values = self._transformed(image.resize((self.shape[2], self.shape[1])))
+        return values
+
+    def _transformed(self, image: Any) -> torch.Tensor:
+        if self.transform is not None:
+            return torch.as_tensor(self.transform(image))
+        pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
+        return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, source: Path, loader: Any, device: torch.device, target: Path) -> Path:
+    """Writes a CSV of path, prediction and confidence; a file that cannot be read gets an empty prediction.
+
+    Args:
+        source: a picture, or a folder of them.
+        loader: of the data that the model was made for.
+        target: the CSV, or where it has no suffix the folder for a ``predict-SOURCE.csv``.
+
+    Returns:
+        The CSV's path.
+
+    Raises:
+        UserError: nothing could be read, or the CSV cannot be written.
+    """
+    paths, reader, samples, done = files_in(source), Reader(loader), Samples(loader), 0
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "prediction", "confidence"])
+    model.eval()
+    for start in range(0, len(paths), BATCH):
+        chunk = paths[start : start + BATCH]
+        read = dict(_readable(chunk, reader))
+        output = model(torch.stack(list(read.values())).to(device)) if read else None
+        found = predicted(output) if read else ([], [])
+        if found is None:
+            raise UserError("--predict: the model's output names no class: it is no (N, C) of scores")
+        rows = dict(zip(read, zip(*found, strict=True), strict=True))
+        done += len(read)
+        for path in chunk:
+            label, sure = rows.get(path, (None, None))
+            table.writerow([path, "", ""] if label is None else [path, samples.name(label), f"{sure:.6g}"])
+    if not done:
+        raise UserError(f"--predict {source}: none of the {len(paths)} files is a picture that can be read")
+    return write(target if target.suffix else target / f"predict-{source.resolve().name}.csv", text.getvalue())
+
+
+def _readable(paths: list[Path], reader: Reader) -> Iterator[tuple[Path, torch.Tensor]]:
+    for path in paths:
+        try:
+            values = reader.read(path)
+        except Exception as error:  # Pillow's, or the transform's, of whatever kind
+            logging.getLogger("test").warning("%s: cannot be read: %s", path, one_line(error))
+            continue
+        yield path, values
