@@ -25,6 +25,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     from base.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
+    from utils.batch import length_of
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
@@ -42,19 +43,18 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     load_weights(model, weights, config.resume)
     device, _ = prepare_device(config.get("n_gpu", 1))
     model = model.to(device)
-    if args.predict is not None:
-        path = predict(model, args.predict, data_loader, device, args.output or folder / "test")
-        logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
-        return
     criterion = config.build("loss")
     criterion = criterion.to(device) if hasattr(criterion, "to") else criterion
+    if args.predict is not None:
+        path = predict(model, args.predict, data_loader, criterion, device, args.output or folder / "test")
+        logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
+        return
 
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
-    metrics = config.build_metrics()
-    recorder = Recorder(metrics, device=device)
+    recorder = Recorder(metrics := config.build_metrics(), device=device)
     if unread := config.unread_keys():
         logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
-    batches = progress(data_loader, None, "test", logger)
+    batches = progress(data_loader, length_of(data_loader), "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     values = own_evaluate(model, batches, criterion, recorder, device)
 

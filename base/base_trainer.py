@@ -222,11 +222,10 @@ class BaseTrainer:
                 f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{nearest(self.mnt_metric, log)}; "
                 f"it gave {', '.join(log)}"
             )
-        changed = [
-            name
-            for name in ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps")
-            if getattr(self._options, name) != getattr(TrainerOptions, name)
-        ]
+        names = ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps", "histogram_period")
+        changed = [name for name in names if getattr(self._options, name) != getattr(TrainerOptions, name)]
+        names = ("statistics", "detect_nan")
+        changed += [f"debug.{name}" for name in names if getattr(self._options.debug, name, False)]
         if changed and self.steps_done() == 0:
             self.logger.warning(
                 "trainer.%s had no effect: %s trains by a loop of its own, without self.update",

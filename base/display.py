@@ -11,12 +11,12 @@ import torch
 
 from logger.pictures import confusion, grid
 from logger.visualization import BackEnd, Writer
-from utils.batch import call_model, split_target
+from utils.batch import split_target
 from utils.errors import UserError
 from utils.seed import seeded
 
 from .options import TrainerOptions
-from .results import Results, predicted
+from .results import Recorder, Results
 from .samples import Samples
 
 SHOWN = 16  # samples in a picture
@@ -55,32 +55,23 @@ class Display:
         self._valid = batch if self._valid is None else self._valid
         return batch
 
-    def predictions(self, epoch: int, loader: Any, model: Any, device: torch.device) -> None:
-        """Shows what the model, in eval mode, makes of the first samples of the validation data."""
+    def predictions(self, epoch: int, loader: Any, recorder: Recorder, loss: str) -> None:
+        """Shows what the model made of the first samples of the validation that ``recorder`` measured."""
         batch, self._valid = self._valid, None
         period = self.options.image_period
         if batch is None or not self.writer.enabled or period is None or (epoch % period and epoch > 1):
             return
-        try:
-            inputs, target = split_target(batch)
-        except UserError:
+        samples, rows = Samples(loader), recorder.recorded()
+        results = Results(rows[0][:SHOWN], rows[1][:SHOWN], samples.classes, loss) if rows else None
+        if results is None or results.confidence is None:
             return
-        if not isinstance(inputs, torch.Tensor) or inputs.ndim not in (3, 4):
-            return
-        with torch.no_grad():
-            output = call_model(model, inputs[:SHOWN].to(device))
-        found, labels = predicted(output), labels_of(target)
-        if found is None or not labels:
-            return
-        samples = Samples(loader)
-        pairs = [(int(label), guess, sure) for label, guess, sure in zip(labels, *found, strict=False)]
+        right = (results.target == results.prediction).tolist()
+        told = zip(results.target, results.prediction, results.confidence, right, strict=True)
         captions = [
-            f"{samples.name(guess)} {sure:.0%}"
-            if guess == label
-            else f"{samples.name(guess)}, is {samples.name(label)}"
-            for label, guess, sure in pairs
+            f"{results.told(guess)} {sure:.0%}" if is_right else f"{results.told(guess)}, is {results.told(label)}"
+            for label, guess, sure, is_right in told
         ]
-        self._show("predictions", samples, inputs, captions, [label == guess for label, guess, _ in pairs])
+        self._show("predictions", samples, split_target(batch)[0], captions, right)
 
     def _show(
         self, tag: str, samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None = None
@@ -93,29 +84,28 @@ class Display:
             self.writer.add_image(tag, partial(_draw, samples, inputs, captions, right), dataformats="HWC")
 
     def end(
-        self,
-        config: dict[str, Any],
-        log: dict[str, Any],
-        best: tuple[str, float] | None,
-        results: Results | None,
-        checkpoint: Path,
+        self, config: dict[str, Any], log: dict[str, Any], best: tuple[str, float] | None, checkpoint: Path
     ) -> None:
-        """Shows the hyperparameters with what they led to, and of a classification what is taken for what."""
+        """Shows the hyperparameters with what they led to; keeps the best checkpoint where that is wanted."""
         numbers = {f"final/{name}": value for name, value in log.items() if isinstance(value, float)}
         numbers |= {} if best is None else {f"best/{best[0]}": best[1]}
         if numbers:
             self.writer.add_hparams(hyperparameters(config), numbers, run_name=".", global_step=self.writer.step)
         if self.options.wandb is not None and self.options.wandb.artifact and checkpoint.is_file():
             self.writer.add_artifact(checkpoint)
-        if results is None or results.confusion is None or len(results.confusion) > 50:
+
+    def confusion(self, loader: Any, recorder: Recorder, loss: str) -> None:
+        """Shows of a classification what the last validation took for what, and its precision-recall curves."""
+        rows = recorder.recorded()
+        results = Results(*rows, Samples(loader).classes, loss) if rows else None
+        if results is None or results.confusion is None or len(results.names) > 50:
             return
-        picture = partial(confusion, results.confusion, results.names)
-        self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
+        self.writer.add_image(
+            "confusion_matrix", partial(confusion, results.confusion, results.names), dataformats="HWC"
+        )
+        assert results.probability is not None
         for label, name in enumerate(results.names[:CURVES]):
-            assert results.target is not None
-            assert results.probability is not None
-            of_label = results.target == label
-            self.writer.add_pr_curve(f"precision_recall/{name}", of_label, results.probability[:, label])
+            self.writer.add_pr_curve(f"precision_recall/{name}", results.target == label, results.probability[:, label])
 
 
 def _draw(samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None) -> Any:

@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from utils.batch import to_device
 from utils.errors import UserError, one_line
 
-from .results import predicted
+from .evaluate import Forward, forward
+from .metrics import name_of
+from .results import Predictions, kind_of
 from .samples import Samples
 from .testing import write
 
@@ -76,40 +79,58 @@ class Reader:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, source: Path, loader: Any, device: torch.device, target: Path) -> Path:
+def predict(
+    model: nn.Module,
+    source: Path,
+    loader: Any,
+    criterion: Any,
+    device: torch.device,
+    target: Path,
+    forward: Forward = forward,
+) -> Path:
     """Writes a CSV of path, prediction and confidence; a file that cannot be read gets an empty prediction.
 
     Args:
         source: a picture, or a folder of them.
-        loader: of the data that the model was made for.
+        loader: of the data that the model was made for; its first batch tells classes from labels and numbers.
+        criterion: the loss, whose name tells probabilities from logits.
         target: the CSV, or where it has no suffix the folder for a ``predict-SOURCE.csv``.
+        forward: calls the model with a batch of the loader.
 
     Returns:
         The CSV's path.
 
     Raises:
-        UserError: nothing could be read, or the CSV cannot be written.
+        UserError: nothing could be read, the outputs are no rows, or the CSV cannot be written.
     """
     paths, reader, samples, done = files_in(source), Reader(loader), Samples(loader), 0
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "prediction", "confidence"])
     model.eval()
+    output, truth = forward(model, to_device(next(iter(loader)), device))
+    kind = kind_of(output, truth) if isinstance(output, torch.Tensor) and isinstance(truth, torch.Tensor) else ""
+    if not kind:
+        raise UserError("--predict: what the model gives are neither scores of classes or labels, nor numbers")
     for start in range(0, len(paths), BATCH):
         chunk = paths[start : start + BATCH]
         read = dict(_readable(chunk, reader))
-        output = model(torch.stack(list(read.values())).to(device)) if read else None
-        found = predicted(output) if read else ([], [])
-        if found is None:
-            raise UserError("--predict: the model's output names no class: it is no (N, C) of scores")
-        rows = dict(zip(read, zip(*found, strict=True), strict=True))
+        rows: dict[Path, list[str]] = {}
+        if read:
+            output = model(torch.stack(list(read.values())).to(device)).float().cpu()
+            rows = dict(zip(read, _told(Predictions(output, kind, samples.classes, name_of(criterion))), strict=True))
+        table.writerows([path, *rows.get(path, ["", ""])] for path in chunk)
         done += len(read)
-        for path in chunk:
-            label, sure = rows.get(path, (None, None))
-            table.writerow([path, "", ""] if label is None else [path, samples.name(label), f"{sure:.6g}"])
     if not done:
         raise UserError(f"--predict {source}: none of the {len(paths)} files is a picture that can be read")
     return write(target if target.suffix else target / f"predict-{source.resolve().name}.csv", text.getvalue())
+
+
+def _told(predictions: Predictions) -> Iterator[list[str]]:
+    """Prediction and confidence, row by row."""
+    sure = predictions.confidence
+    for place, value in enumerate(predictions.prediction):
+        yield [predictions.told(value), "" if sure is None else f"{sure[place]:.6g}"]
 
 
 def _readable(paths: list[Path], reader: Reader) -> Iterator[tuple[Path, torch.Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,102 +19,135 @@ DRAWS, WHOLE_DRAWS = 1000, 200  # resamples for a mean, and for what must be com
 
 
 class Recorder(MetricSet):
-    """A MetricSet that keeps the outputs and targets of the pass, if they are one row of numbers a sample."""
+    """A MetricSet that keeps the outputs and targets of the pass, if they are one row of numbers a sample.
 
-    def __init__(self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None) -> None:
+    Args:
+        limit: how many numbers it keeps at most; of a larger pass it keeps nothing.
+        The others are MetricSet's.
+    """
+
+    def __init__(
+        self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None, limit: float = math.inf
+    ) -> None:
         self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
+        self._limit = self._room = limit
         super().__init__(metrics, writer, device)
 
     def reset(self) -> None:
         super().reset()
-        self._rows = []
+        self._rows, self._room = [], self._limit
 
     def measure(self, loss: torch.Tensor, output: Any, target: Any, n: int) -> None:
         super().measure(loss, output, target, n)
+        if self._rows is None:
+            return
         tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
         if not tensors or not (1 <= output.ndim <= 2 and 1 <= target.ndim <= 2 and len(output) == len(target) == n):
             self._rows = None
-        if self._rows is not None:
-            self._rows.append((output.detach().float().cpu(), target.detach().cpu()))
+            return
+        self._room -= output.numel() + target.numel()
+        self._rows = [*self._rows, (output.detach(), target.detach())] if self._room >= 0 else None
 
     def recorded(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """``(output, target)`` of all samples in their order; None if they are no such rows."""
+        """``(output, target)`` of all samples in their order, on the CPU; None if they are no such rows."""
         if not self._rows:
             return None
         try:
             outputs, targets = zip(*self._rows, strict=True)
-            return torch.cat(outputs), torch.cat(targets)
+            return torch.cat(outputs).float().cpu(), torch.cat(targets).cpu()
         except RuntimeError:  # rows of several lengths
             return None
 
 
-class Results:
+class Predictions:
+    """What a model's outputs say.
+
+    Args:
+        output: (N, C) or (N,) float.
+        kind: ``classification``, ``multilabel``, ``regression``, or empty for what is none of them: see ``kind_of``.
+        classes: their names, or None.
+        loss: the name of the loss: ``BCELoss`` has probabilities for its outputs, others have logits.
+
+    Attributes:
+        kind: the same.
+        names: of the classes or labels.
+        probability: (N, C), for labels (N, K), else None.
+        prediction: (N,) int for a classification, (N, K) of 0 and 1 for labels, else the outputs.
+        confidence: (N,) the probability of the class that is predicted, else None.
+    """
+
+    def __init__(self, output: torch.Tensor, kind: str, classes: list[str] | None, loss: str = "") -> None:
+        self.kind = kind
+        self.names: list[str] = []
+        self.probability: Array | None = None
+        self.confidence: Array | None = None
+        self.prediction: Array = output.numpy()
+        if kind not in ("classification", "multilabel"):
+            return
+        binary = kind == "classification" and (output.ndim == 1 or output.shape[1] == 1)
+        if kind == "classification" and not binary:
+            probability = output.softmax(1)
+        else:
+            probability = output if loss in ("BCELoss", "binary_cross_entropy") else output.sigmoid()
+        if binary:  # it is of the second of two classes
+            probability = torch.stack([1 - probability.reshape(-1), probability.reshape(-1)], 1)
+        self.probability = probability.numpy()
+        n_classes = self.probability.shape[1]
+        fits = classes is not None and len(classes) == n_classes
+        self.names = classes if classes is not None and fits else [str(label) for label in range(n_classes)]
+        if kind == "classification":
+            self.prediction, self.confidence = self.probability.argmax(1), self.probability.max(1)
+        else:
+            self.prediction = (self.probability > 0.5).astype(np.int64)
+
+    def told(self, value: Any) -> str:
+        """A target or a prediction of one sample in words: a class, the labels that are set, or numbers."""
+        if self.kind == "classification":
+            return self.names[int(value)]
+        if self.kind == "multilabel":
+            return " ".join(name for name, is_set in zip(self.names, value, strict=True) if is_set)
+        return " ".join(f"{number:.6g}" for number in np.ravel(value).tolist())
+
+
+class Results(Predictions):
     """What the rows of a split mean.
 
     Args:
         output: of the model, (N, C) or (N,) float.
         target: classes (N,) int; 0 or 1 (N,) or (N, K) for BCE losses; else numbers of the output's shape.
-        classes: their names, or None.
-        loss: the name of the loss: ``BCELoss`` has probabilities for its outputs, others have logits.
+        classes, loss: as in Predictions.
 
     Attributes:
-        kind: ``classification``, ``multilabel``, ``regression``, or empty for what is none of them.
-        names: of the classes or labels.
-        target, prediction: (N,) int for a classification, (N, K) for labels, (N, …) float for a regression.
-        probability: (N, C) or (N, K), else None.
-        confidence: (N,) the probability of what is predicted, else None.
-        confusion: (C, C) counts, rows are targets, else None.
+        target: (N,) int for a classification, (N, K) of 0 and 1 for labels, else as it was given.
+        confusion: of a classification (C, C) counts, rows are targets; else None.
     """
 
     def __init__(self, output: torch.Tensor, target: torch.Tensor, classes: list[str] | None, loss: str = "") -> None:
-        self.kind = kind_of(output, target)
-        self.names: list[str] = []
+        super().__init__(output, kind_of(output, target), classes, loss)
         self.target: Array = target.numpy()
-        self.probability: Array | None = None
-        self.confidence: Array | None = None
         self.confusion: Array | None = None
-        given = loss in ("BCELoss", "binary_cross_entropy")
         if self.kind == "classification":
-            if output.ndim == 1 or output.shape[1] == 1:  # of the second of two classes
-                second = output.reshape(-1) if given else output.reshape(-1).sigmoid()
-                self.probability = torch.stack([1 - second, second], 1).numpy()
-            else:
-                self.probability = output.softmax(1).numpy()
             self.target = target.reshape(-1).long().numpy()
-            self.prediction = self.probability.argmax(1)
-            self.confidence = self.probability.max(1)
-            self.confusion = counts(self.target, self.prediction, self.probability.shape[1])
-            self.names = _names(classes, self.probability.shape[1])
+            n_classes = len(self.names)
+            pairs = np.bincount(self.target * n_classes + self.prediction, minlength=n_classes**2)
+            self.confusion = pairs.reshape(n_classes, n_classes)
         elif self.kind == "multilabel":
-            self.probability = (output if given else output.sigmoid()).numpy()
-            self.target, self.prediction = target.long().numpy(), (self.probability > 0.5).astype(np.int64)
-            self.names = _names(classes, output.shape[1])
-        else:
-            self.prediction = (
-                output.reshape(target.shape).numpy() if output.numel() == target.numel() else output.numpy()
-            )
+            self.target = target.long().numpy()
+        elif self.kind == "regression":
+            self.prediction = self.prediction.reshape(self.target.shape)
 
     def classes(self) -> list[dict[str, Any]]:
         """Precision, recall, F1 and support of every class or label; empty for a regression."""
         if self.probability is None:
             return []
-        columns = range(len(self.names))
-        single = self.kind == "classification"
-        rows = []
-        for column in columns:
-            is_so = self.target == column if single else self.target[:, column] == 1
-            said = self.prediction == column if single else self.prediction[:, column] == 1
-            right, support, claimed = int((is_so & said).sum()), int(is_so.sum()), int(said.sum())
-            rows.append(
-                {
-                    "class": self.names[column],
-                    "precision": right / claimed if claimed else 0.0,
-                    "recall": right / support if support else 0.0,
-                    "f1": 2 * right / (claimed + support) if claimed + support else 0.0,
-                    "support": support,
-                }
-            )
-        return rows
+        from sklearn.metrics import precision_recall_fscore_support
+
+        labels = list(range(len(self.names)))
+        columns = precision_recall_fscore_support(self.target, self.prediction, labels=labels, zero_division=0.0)
+        return [
+            {"class": name, "precision": float(p), "recall": float(r), "f1": float(f1), "support": int(support)}
+            for name, p, r, f1, support in zip(self.names, *columns, strict=True)
+        ]
 
     def calibration(self, bins: int = 10) -> tuple[list[tuple[float, float, int]], float]:
         """Of every bin of confidence its mean, the share that is right and its size; and the calibration error.
@@ -165,27 +199,6 @@ def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
     return "regression"
 
 
-def counts(target: Array, prediction: Array, classes: int) -> Array:
-    """A confusion matrix (C, C): rows are targets, columns predictions."""
-    return np.bincount(target * classes + prediction, minlength=classes**2).reshape(classes, classes)
-
-
-def _names(classes: list[str] | None, number: int) -> list[str]:
-    return classes if classes is not None and len(classes) == number else [str(label) for label in range(number)]
-
-
-def predicted(output: Any) -> tuple[list[int], list[float]] | None:
-    """The classes that a batch's output names, and the probability of each; None if it names none."""
-    if not isinstance(output, torch.Tensor) or output.ndim not in (1, 2):
-        return None
-    output = output.detach().float().cpu()
-    if output.ndim == 2 and output.shape[1] > 1:
-        sure, guess = output.softmax(1).max(1)
-        return guess.tolist(), sure.tolist()
-    second = output.reshape(-1).sigmoid()
-    return (second > 0.5).long().tolist(), torch.maximum(second, 1 - second).tolist()
-
-
 def intervals(
     rows: tuple[torch.Tensor, torch.Tensor] | None, criterion: Any, metrics: list[Any], values: dict[str, float]
 ) -> dict[str, tuple[float, float]]:
@@ -195,7 +208,9 @@ def intervals(
     """
     if rows is None:
         return {}
-    functions: dict[str, Callable[[Any, Any], Any]] = {"loss": criterion}
+    functions: dict[str, Callable[[Any, Any], Any]] = {
+        "loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
+    }
     functions |= {name_of(metric): _Stateful(metric) if is_stateful(metric) else metric for metric in metrics}
     found = {}
     for name, function in functions.items():

@@ -33,7 +33,7 @@ class Tested:
         values: the numbers of the split.
         recorder: what measured them.
         metrics: the metrics themselves.
-        criterion: the loss, on the CPU.
+        criterion: the loss; a module is moved to the CPU, as the rows are there.
         loader: that was tested on.
     """
 
@@ -108,18 +108,9 @@ class Tested:
             index = self.indices[place] if self.indices is not None else place
             sure = f"{results.confidence[place]:.6g}" if results.confidence is not None else ""
             path = self.samples.path(index) if self.indices is not None else None
-            told = (self._told(results.target[place]), self._told(results.prediction[place]))
+            told = (results.told(results.target[place]), results.told(results.prediction[place]))
             table.writerow([index, *told, sure, path or ""])
         return file.getvalue()
-
-    def _told(self, value: Any) -> str:
-        """A target or prediction in words: a class, the labels that are set, or numbers."""
-        assert self.results is not None
-        if self.results.kind == "classification":
-            return self.results.names[int(value)]
-        if self.results.kind == "multilabel":
-            return " ".join(name for name, is_set in zip(self.results.names, value, strict=True) if is_set)
-        return " ".join(f"{number:.6g}" for number in value.reshape(-1).tolist())
 
     def _report(self, folder: Path, config: dict[str, Any]) -> str:
         about, results = self.about, self.results
@@ -168,7 +159,7 @@ class Tested:
         index = self.indices[place] if self.indices is not None else None
         picture = self.samples.picture(self.samples.fetch(index)) if index is not None else None
         path = self.samples.path(index) if index is not None else None
-        target, guess = self._told(results.target[place]), self._told(results.prediction[place])
+        target, guess = results.told(results.target[place]), results.told(results.prediction[place])
         sure = f" {results.confidence[place]:.1%}" if results.confidence is not None else ""
         right = target == guess
         caption = f"{guess or 'none'}{sure}" if right else f"{guess or 'none'}{sure}, is {target or 'none'}"

@@ -64,6 +64,7 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False, dashed:
 
 def scatter(title: str, points: Sequence[tuple[float, float]], x_title: str, y_title: str, dots: bool = True) -> str:
     """Points against the diagonal: predictions against targets, or a calibration (joined, not ``dots``)."""
+    points = [point for point in points if all(map(math.isfinite, point))]
     if not points:
         return ""
     low, high = _wider([value for point in points for value in point])

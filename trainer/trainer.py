@@ -17,8 +17,7 @@ from base.evaluate import evaluate, forward
 from base.inspect import Overfit, Probe, memory_mb
 from base.metrics import MetricSet, name_of
 from base.options import TrainerOptions
-from base.results import Recorder, Results
-from base.samples import Samples
+from base.results import Recorder
 from base.update import Update
 from logger.progress import progress
 from utils.batch import batch_len, length_of, to_device
@@ -30,6 +29,7 @@ from utils.util import inf_loop
 __all__ = ["Trainer"]
 
 WRITE_BATCHES = 50  # how often the numbers of a single step are written: it costs as much as a small step does
+KEPT = 20_000_000  # numbers of a validation's outputs that are kept on the device, to be looked at
 
 
 class Trainer(BaseTrainer):
@@ -64,10 +64,8 @@ class Trainer(BaseTrainer):
         if len_epoch is not None and len_epoch < 1:
             raise UserError(f"trainer.len_epoch: {len_epoch} must be at least 1")
         self.device = device
-        self.probe = Probe(self.model, self.writer, self._options, config.log_dir, self.logger)
-        self.display = Display(self.writer, self._options)
-        if self.probe.debug.overfit_batches:
-            data_loader = Overfit(data_loader, self.probe.debug.overfit_batches)
+        if self._options.debug is not None and self._options.debug.overfit_batches:
+            data_loader = Overfit(data_loader, self._options.debug.overfit_batches)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
         self.valid_data_loader = valid_data_loader
@@ -76,7 +74,9 @@ class Trainer(BaseTrainer):
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
         self.train_metrics = MetricSet(metric_ftns, self.writer, device)
-        self.valid_metrics = MetricSet(metric_ftns, self.writer, device)
+        self.valid_metrics = Recorder(metric_ftns, self.writer, device, KEPT if self.writer.enabled else 0)
+        self.display = Display(self.writer, self._options)
+        self.probe = Probe(self.model, self.writer, self._options, config.log_dir, self.logger)
         self._check_length()
         self._speed = (0.0, math.inf)  # when numbers were last written, and the samples of the epoch until then
 
@@ -134,7 +134,7 @@ class Trainer(BaseTrainer):
         self._random = random_state()
         log = self._evaluate(self.model)
         self.writer.set_step(self.steps_done() or epoch, "valid")
-        self.display.predictions(epoch, self.valid_data_loader, self.model, self.device)
+        self.display.predictions(epoch, self.valid_data_loader, self.valid_metrics, name_of(self.criterion))
         if self.update.ema is not None:
             log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
         self._random = None
@@ -197,16 +197,9 @@ class Trainer(BaseTrainer):
     def after_training(self) -> None:
         """Shows how it ended: the hyperparameters with their score, and what is taken for what."""
         self.probe.close()
-        rows = None
-        if self.writer.enabled and self.do_validation:
-            recorder = Recorder([], device=self.device)
-            self.evaluate_split(
-                self.model, self.valid_data_loader, self.criterion, recorder, self.device, self.update.autocast
-            )
-            rows = recorder.recorded()
-        results = Results(*rows, Samples(self.valid_data_loader).classes, name_of(self.criterion)) if rows else None
         best = (self.mnt_metric, self.mnt_best) if self.mnt_mode != "off" else None
-        self.display.end(self.config.plain(), self.last_log, best, results, self.checkpoint_dir / BEST)
+        self.display.end(self.config.plain(), self.last_log, best, self.checkpoint_dir / BEST)
+        self.display.confusion(self.valid_data_loader, self.valid_metrics, name_of(self.criterion))
 
     def _progress(self, batch_idx: int) -> str:
         """How far the epoch is, as ``[128/1617 (8%)]``."""
