@@ -46,7 +46,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     criterion = config.build("loss")
     criterion = criterion.to(device) if hasattr(criterion, "to") else criterion
     if args.predict is not None:
-        path = predict(model, args.predict, data_loader, criterion, device, args.output or folder / "test")
+        path = predict(model, args.predict, data_loader, criterion, device, folder, args.output)
         logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
         return
 

@@ -224,8 +224,8 @@ class BaseTrainer:
             )
         names = ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps", "histogram_period")
         changed = [name for name in names if getattr(self._options, name) != getattr(TrainerOptions, name)]
-        names = ("statistics", "detect_nan")
-        changed += [f"debug.{name}" for name in names if getattr(self._options.debug, name, False)]
+        looks = ("statistics", "detect_nan")
+        changed += [f"debug.{name}" for name in looks if getattr(self._options.debug, name, False)]
         if changed and self.steps_done() == 0:
             self.logger.warning(
                 "trainer.%s had no effect: %s trains by a loop of its own, without self.update",

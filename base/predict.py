@@ -16,7 +16,7 @@ from torch import nn
 from utils.batch import to_device
 from utils.errors import UserError, one_line
 
-from .evaluate import Forward, forward
+from .evaluate import forward
 from .metrics import name_of
 from .results import Predictions, kind_of
 from .samples import Samples
@@ -85,8 +85,8 @@ def predict(
     loader: Any,
     criterion: Any,
     device: torch.device,
-    target: Path,
-    forward: Forward = forward,
+    folder: Path,
+    target: Path | None = None,
 ) -> Path:
     """Writes a CSV of path, prediction and confidence; a file that cannot be read gets an empty prediction.
 
@@ -94,8 +94,8 @@ def predict(
         source: a picture, or a folder of them.
         loader: of the data that the model was made for; its first batch tells classes from labels and numbers.
         criterion: the loss, whose name tells probabilities from logits.
-        target: the CSV, or where it has no suffix the folder for a ``predict-SOURCE.csv``.
-        forward: calls the model with a batch of the loader.
+        folder: of the run, for a ``test/predict-SOURCE.csv``.
+        target: the CSV, in place of that.
 
     Returns:
         The CSV's path.
@@ -123,7 +123,7 @@ def predict(
         done += len(read)
     if not done:
         raise UserError(f"--predict {source}: none of the {len(paths)} files is a picture that can be read")
-    return write(target if target.suffix else target / f"predict-{source.resolve().name}.csv", text.getvalue())
+    return write(target or folder / "test" / f"predict-{source.resolve().name}.csv", text.getvalue())
 
 
 def _told(predictions: Predictions) -> Iterator[list[str]]:
