@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,54 +34,53 @@ class Display:
 
     def __init__(self, writer: Writer, options: TrainerOptions) -> None:
         self.writer, self.options = writer, options
-        self._valid: Any = None
+        self._inputs: list[torch.Tensor] = []  # the first ones of a validation
 
     def first_batch(self, batch: Any, loader: Any, model: Any, config: dict[str, Any]) -> None:
         """Shows the first batch that is trained on, as it is after augmentation, the model's graph, and the config."""
         if not self.writer.enabled:
             return
         self.writer.add_text("config", "    " + json.dumps(config, indent=4).replace("\n", "\n    "))
-        try:
-            inputs, target = split_target(batch)
-        except UserError:
-            return
-        samples, labels = Samples(loader), labels_of(target)
-        self._show("input", samples, inputs, [samples.name(label) for label in labels])
+        inputs, target = _split(batch)
+        samples = Samples(loader)
+        if _are_pictures(inputs):
+            captions = [samples.name(label) for label in labels_of(target)]
+            self._show("input", samples, inputs, captions or [""] * len(inputs))
         if isinstance(inputs, torch.Tensor | tuple):
             with seeded(0):  # of which tracing, and what it imports, draw
                 self.writer.add_graph(model, inputs)
 
-    def valid_batch(self, batch: Any) -> Any:
-        """Keeps the first batch of a validation, for ``predictions``; gives it back."""
-        self._valid = batch if self._valid is None else self._valid
-        return batch
+    def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches of a validation; keeps their first inputs for ``predictions``."""
+        self._inputs = []
+        for batch in batches:
+            if sum(map(len, self._inputs)) < SHOWN and self.writer.enabled and _are_pictures(_split(batch)[0]):
+                self._inputs.append(_split(batch)[0])
+            yield batch
 
     def predictions(self, epoch: int, loader: Any, recorder: Recorder, loss: str) -> None:
         """Shows what the model made of the first samples of the validation that ``recorder`` measured."""
-        batch, self._valid = self._valid, None
+        inputs, self._inputs = self._inputs, []
         period = self.options.image_period
-        if batch is None or not self.writer.enabled or period is None or (epoch % period and epoch > 1):
+        due = period is not None and (epoch == 1 or epoch % period == 0)
+        rows = recorder.recorded() if inputs and due else None
+        if rows is None or len({values.shape[1:] for values in inputs}) > 1:
             return
-        samples, rows = Samples(loader), recorder.recorded()
-        results = Results(rows[0][:SHOWN], rows[1][:SHOWN], samples.classes, loss) if rows else None
-        if results is None or results.confidence is None:
+        samples = Samples(loader)
+        results = Results(rows[0][:SHOWN], rows[1][:SHOWN], samples.classes, loss)
+        if results.confidence is None:
             return
-        right = (results.target == results.prediction).tolist()
-        told = zip(results.target, results.prediction, results.confidence, right, strict=True)
-        captions = [
-            f"{results.told(guess)} {sure:.0%}" if is_right else f"{results.told(guess)}, is {results.told(label)}"
-            for label, guess, sure, is_right in told
-        ]
-        self._show("predictions", samples, split_target(batch)[0], captions, right)
+        captions, right = [], (results.target == results.prediction).tolist()
+        for label, guess, sure in zip(results.target, results.prediction, results.confidence, strict=True):
+            told = results.told(guess)
+            captions.append(f"{told} {sure:.0%}" if guess == label else f"{told}, is {results.told(label)}")
+        self._show("predictions", samples, torch.cat([values.cpu() for values in inputs]), captions, right)
 
     def _show(
         self, tag: str, samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None = None
     ) -> None:
-        if not isinstance(inputs, torch.Tensor) or inputs.ndim not in (3, 4):
-            return
-        inputs = inputs[: min(SHOWN, len(captions) or SHOWN)].detach().cpu()
-        captions = captions[:SHOWN] or [""] * len(inputs)
-        if len(inputs) and samples.picture(inputs[0]) is not None:
+        inputs, captions = inputs[:SHOWN].detach().cpu(), captions[:SHOWN]
+        if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
             self.writer.add_image(tag, partial(_draw, samples, inputs, captions, right), dataformats="HWC")
 
     def end(
@@ -111,6 +111,18 @@ class Display:
 def _draw(samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None) -> Any:
     pictures = [samples.picture(values) for values in inputs]
     return grid([picture for picture in pictures if picture is not None], captions, right)
+
+
+def _split(batch: Any) -> tuple[Any, Any]:
+    """Inputs and target of a batch; None where it has another form."""
+    try:
+        return split_target(batch)
+    except UserError:
+        return None, None
+
+
+def _are_pictures(inputs: Any) -> bool:
+    return isinstance(inputs, torch.Tensor) and inputs.ndim in (3, 4)
 
 
 def labels_of(target: Any) -> list[int]:

@@ -145,7 +145,7 @@ class Trainer(BaseTrainer):
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         return self.evaluate_split(
             model,
-            map(self.display.valid_batch, self.stoppable(self.valid_data_loader)),
+            self.display.watched(self.stoppable(self.valid_data_loader)),
             self.criterion,
             self.valid_metrics,
             self.device,
