@@ -36,10 +36,15 @@ class Display:
         self.writer, self.options = writer, options
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
 
-    def first_batch(self, batch: Any, loader: Any, model: Any, config: dict[str, Any]) -> None:
-        """Shows the first batch that is trained on, as it is after augmentation, the model's graph, and the config."""
+    def first_batch(self, batch: Any, loader: Any, model: Any, config: dict[str, Any], metrics: list[str]) -> None:
+        """Shows the first batch that is trained on, as it is after augmentation, the model's graph, and the config.
+
+        Training and validation of each of the ``metrics`` get a chart together.
+        """
         if not self.writer.enabled:
             return
+        pairs = {name: ["Multiline", [f"{name}/train", f"{name}/valid"]] for name in ["loss", *metrics]}
+        self.writer.add_custom_scalars({"training and validation": pairs})
         self.writer.add_text("config", "    " + json.dumps(config, indent=4).replace("\n", "\n    "))
         inputs, target = _split(batch)
         samples = Samples(loader)

@@ -43,18 +43,18 @@ def files_in(source: Path) -> list[Path]:
 
 
 class Reader:
-    """Makes of a file what the dataset makes of its own: its transform, and the shape of its samples.
+    """Makes of a file what the dataset makes of its own: by its ``loader`` and transform, in the shape of its samples.
 
     Args:
-        loader: whose dataset's first sample and transform are taken for the pattern.
+        samples: whose dataset is taken for the pattern.
 
     Raises:
         UserError: its samples are no pictures.
     """
 
-    def __init__(self, loader: Any) -> None:
-        samples = Samples(loader)
-        self.transform = getattr(samples.inner, "transform", None)
+    def __init__(self, samples: Samples) -> None:
+        self.open = getattr(samples.inner, "loader", self._opened)
+        self.transform = getattr(samples.inner, "transform", None) or _to_tensor
         pattern = samples.fetch(0)
         if not isinstance(pattern, torch.Tensor) or pattern.ndim != 3 or pattern.shape[0] not in (1, 3):
             raise UserError("--predict: the model's data are no pictures (1 or 3, H, W), so no file can stand for them")
@@ -62,20 +62,22 @@ class Reader:
 
     def read(self, path: Path) -> torch.Tensor:
         """The file as an input (C, H, W). Raises OSError or ValueError if it is no picture."""
+        values = torch.as_tensor(self.transform(self.open(str(path))))
+        if tuple(values.shape) != self.shape:  # the transform leaves the size as it is
+            height, width = self.shape[1:]
+            values = torch.as_tensor(self.transform(self._opened(str(path)).resize((width, height))))
+        return values
+
+    def _opened(self, path: str) -> Any:
         from PIL import Image
 
         with Image.open(path) as file:
-            image = file.convert("L" if self.shape[0] == 1 else "RGB")
-        values = self._transformed(image)
-        if tuple(values.shape) != self.shape:  # the transform leaves the size as it is
-            values = self._transformed(image.resize((self.shape[2], self.shape[1])))
-        return values
+            return file.convert("L" if self.shape[0] == 1 else "RGB")
 
-    def _transformed(self, image: Any) -> torch.Tensor:
-        if self.transform is not None:
-            return torch.as_tensor(self.transform(image))
-        pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
-        return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+def _to_tensor(image: Any) -> torch.Tensor:
+    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 @torch.no_grad()
@@ -103,7 +105,8 @@ def predict(
     Raises:
         UserError: nothing could be read, the outputs are no rows, or the CSV cannot be written.
     """
-    paths, reader, samples, done = files_in(source), Reader(loader), Samples(loader), 0
+    paths, samples, done = files_in(source), Samples(loader), 0
+    reader = Reader(samples)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "prediction", "confidence"])

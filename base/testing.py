@@ -146,7 +146,7 @@ class Tested:
             page.matrix("What is taken for what", charts.matrix("Confusion matrix", results.confusion, names))
         bins, error = results.calibration()
         curve = charts.scatter(
-            "Calibration", [(sure, right) for sure, right, _ in bins], "confidence", "share", dots=False
+            "Calibration", [(sure, right) for sure, right, _ in bins], "confidence", "share that is right", dots=False
         )
         if curve and len(results.target):
             page.charts(f"Calibration: expected error {error:.3g}", [curve])

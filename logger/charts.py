@@ -32,15 +32,15 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False, dashed:
     if not kept:
         return ""
     log_y = log_y and all(y > 0 for points in kept.values() for _, y in points)
-    ends = (math.log10, lambda value: 10**value) if log_y else (float, float)
+    scaled = math.log10 if log_y else float
     xs = [x for points in kept.values() for x, _ in points]
-    ys = [ends[0](y) for points in kept.values() for _, y in points]
+    ys = [scaled(y) for points in kept.values() for _, y in points]
     x_of, y_of = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT), _scale(*_wider(ys), HEIGHT - BOTTOM, TOP)
     parts = [_text(LEFT - 44, 18, title, css="title")]
-    for value in _ticks(*_wider(ys)):
-        shown = ends[1](value)
-        parts.append(f'<path class="axis" d="M{LEFT} {y_of(value):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 6, y_of(value) + 4, f"{shown:.3g}", "end"))
+    for value in _log_ticks(*_wider(ys)) if log_y else _ticks(*_wider(ys)):
+        y = y_of(math.log10(value) if log_y else value)
+        parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(_text(LEFT - 6, y + 4, f"{value:.3g}", "end"))
     whole = all(x == int(x) for x in xs)
     for value in _ticks(min(xs), max(xs), 6, whole):
         parts.append(_text(x_of(value), HEIGHT - BOTTOM + 18, f"{value:g}", "middle"))
@@ -48,11 +48,11 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False, dashed:
     x = LEFT - 44.0
     for place, (name, points) in enumerate(kept.items()):
         colour = COLOURS[place % len(COLOURS)]
-        path = " ".join(f"{x_of(a):.1f},{y_of(ends[0](b)):.1f}" for a, b in points)
+        path = " ".join(f"{x_of(a):.1f},{y_of(scaled(b)):.1f}" for a, b in points)
         dash = ' stroke-dasharray="6 4"' if name in dashed else ""
         parts.append(f'<polyline class="line" stroke="{colour}"{dash} points="{path}"/>')
         if len(points) <= 40:
-            dots = (f'<circle r="2.5" cx="{x_of(a):.1f}" cy="{y_of(ends[0](b)):.1f}"/>' for a, b in points)
+            dots = (f'<circle r="2.5" cx="{x_of(a):.1f}" cy="{y_of(scaled(b)):.1f}"/>' for a, b in points)
             parts.append(f'<g fill="{colour}">{"".join(dots)}</g>')
         if len(kept) > 1:
             shown = name if len(name) <= 24 else name[:23] + "…"
@@ -115,7 +115,8 @@ def matrix(title: str, counts: Any, names: Sequence[str]) -> str:
             if count and side >= 26:
                 parts.append(_text(x + side / 2, y + side / 2 + 4, str(int(count)), "middle"))
     width = margin + side * len(names) + 8
-    return _svg(parts, title, max(width, 240), top + side * len(names) + 8)
+    svg = _svg(parts, title, max(width, 240), top + side * len(names) + 8)
+    return svg.replace(">", f' style="max-width:{1.2 * max(width, 240):.0f}px">', 1)
 
 
 def standalone(svg: str) -> str:
@@ -165,3 +166,13 @@ def _ticks(low: float, high: float, number: int = 5, whole: bool = False) -> lis
     step = max(1.0, round(step)) if whole else step
     first = math.ceil(low / step - 1e-9)
     return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between 10**low and 10**high."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    found = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    found = [value for value in found if low <= math.log10(value) <= high]
+    if len(found) > 7:  # over many powers of ten
+        found = [value for value in found if math.log10(value).is_integer()]
+    return found if len(found) > 2 else _ticks(10**low, 10**high)

@@ -55,7 +55,7 @@ def confusion(matrix: Image, names: Sequence[str]) -> Image:
     side, margin, font = (44 if len(names) <= 20 else 24), 100, ImageFont.load_default(12 if len(names) <= 20 else 8)
     canvas = Pillow.new("RGB", (margin + side * len(names) + 8, margin + side * len(names) + 8), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.text((8, 8), "target ↓  predicted →", fill=INK, font=ImageFont.load_default(10))
+    draw.text((8, 4), "rows: target, columns: predicted", fill=INK, font=ImageFont.load_default(10))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     for row, name in enumerate(names):
         label = _fitting(name, margin - 12, font)

@@ -153,6 +153,10 @@ class Writer:
         """Hyperparameters with the metrics they led to."""
         self._call("add_hparams", hparams, metrics, **kwargs)
 
+    def add_custom_scalars(self, layout: dict[str, Any]) -> None:
+        """Which numbers share a chart: ``{category: {chart: ["Multiline", [tag, …]]}}``."""
+        self._call("add_custom_scalars", layout)
+
     def add_artifact(self, path: Path) -> None:
         """A file to keep with the run, where a back end keeps files."""
         self._call("add_artifact", path)

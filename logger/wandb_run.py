@@ -50,7 +50,7 @@ class WandbRun:
             dir=str(folder),
             name=f"{config['name']}/{folder.parent.name}",
             config=config,
-            settings=wandb.Settings(console="off", silent=True),
+            settings=wandb.Settings(console="off", silent=True, symlink=False),
         )
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")

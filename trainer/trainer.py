@@ -161,7 +161,8 @@ class Trainer(BaseTrainer):
             self.place += 1
             batch = to_device(batch, self.device)
             if epoch == self.place == 1:
-                self.display.first_batch(batch, self.data_loader, self.model, self.config.plain())
+                names = list(map(name_of, self.metric_ftns))
+                self.display.first_batch(batch, self.data_loader, self.model, self.config.plain(), names)
             self.probe.begin(epoch, self.place, self.data_loader)
             yield batch
         if empty:

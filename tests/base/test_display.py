@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.helpers import differences, load, make_trainer, small_config
 
@@ -59,12 +60,18 @@ def test_the_graph_the_config_and_the_histograms_are_there(events: EventAccumula
     tags = events.Tags()
     assert tags["graph"] is True
     assert "config/text_summary" in tags["tensors"]
+    assert "custom_scalars__config__" in tags["tensors"]  # loss/train and loss/valid in one chart
     weights = [tag for tag in tags["histograms"] if tag.startswith("weights/")]
     assert {tag.replace("weights/", "gradients/") for tag in weights} == set(tags["histograms"]) - set(weights)
     assert len(events.Histograms(weights[0])) == 1  # of epoch 2
 
 
 def test_the_end_shows_hyperparameters_confusions_and_curves(trained: Any, events: EventAccumulator) -> None:
+    assert {"_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(
+        events.summary_metadata
+    )
+    (start,) = [events.summary_metadata["_hparams_/session_start_info"].plugin_data.content]
+    assert HParamsPluginData.FromString(start).session_start_info.hparams["optimizer.args.lr"].number_value == 0.01
     assert events.Scalars("best/val_accuracy")[-1].value == pytest.approx(trained.mnt_best)
     assert events.Scalars("final/val_loss")[-1].value == pytest.approx(trained.last_log["val_loss"])
     assert "confusion_matrix/valid" in events.Tags()["images"]
