@@ -19,13 +19,12 @@ svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def lines(title: str, series: Series, x_title: str, log_y: bool = False, dashed: Sequence[str] = ()) -> str:
+def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
     """A chart of lines; points that are not finite leave a gap. Empty if no point is left.
 
     Args:
         series: by name the points (x, y).
         log_y: a logarithmic y axis, where all are positive.
-        dashed: the names of those drawn dashed.
     """
     kept = {name: [point for point in points if all(map(math.isfinite, point))] for name, points in series.items()}
     kept = {name: points for name, points in kept.items() if points}
@@ -40,7 +39,7 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False, dashed:
     for value in _log_ticks(*_wider(ys)) if log_y else _ticks(*_wider(ys)):
         y = y_of(math.log10(value) if log_y else value)
         parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 6, y + 4, f"{value:.3g}", "end"))
+        parts.append(_text(LEFT - 6, y + 4, f"{value:g}", "end"))
     whole = all(x == int(x) for x in xs)
     for value in _ticks(min(xs), max(xs), 6, whole):
         parts.append(_text(x_of(value), HEIGHT - BOTTOM + 18, f"{value:g}", "middle"))
@@ -49,12 +48,11 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False, dashed:
     for place, (name, points) in enumerate(kept.items()):
         colour = COLOURS[place % len(COLOURS)]
         path = " ".join(f"{x_of(a):.1f},{y_of(scaled(b)):.1f}" for a, b in points)
-        dash = ' stroke-dasharray="6 4"' if name in dashed else ""
-        parts.append(f'<polyline class="line" stroke="{colour}"{dash} points="{path}"/>')
+        parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
         if len(points) <= 40:
             dots = (f'<circle r="2.5" cx="{x_of(a):.1f}" cy="{y_of(scaled(b)):.1f}"/>' for a, b in points)
             parts.append(f'<g fill="{colour}">{"".join(dots)}</g>')
-        if len(kept) > 1:
+        if len(series) > 1:
             shown = name if len(name) <= 24 else name[:23] + "…"
             parts.append(f'<rect x="{x:.0f}" y="{HEIGHT - 15}" width="10" height="10" fill="{colour}"/>')
             parts.append(_text(x + 14, HEIGHT - 6, shown))
@@ -72,8 +70,8 @@ def scatter(title: str, points: Sequence[tuple[float, float]], x_title: str, y_t
     parts = [_text(LEFT - 44, 18, title, css="title")]
     for value in _ticks(low, high):
         parts.append(f'<path class="axis" d="M{LEFT} {y_of(value):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 6, y_of(value) + 4, f"{value:.3g}", "end"))
-        parts.append(_text(x_of(value), HEIGHT - BOTTOM + 18, f"{value:.3g}", "middle"))
+        parts.append(_text(LEFT - 6, y_of(value) + 4, f"{value:g}", "end"))
+        parts.append(_text(x_of(value), HEIGHT - BOTTOM + 18, f"{value:g}", "middle"))
     diagonal = f"M{x_of(low)} {y_of(low)}L{x_of(high)} {y_of(high)}"
     parts.append(f'<path class="axis" style="stroke-opacity:.6" stroke-dasharray="4 4" d="{diagonal}"/>')
     if dots:

@@ -88,11 +88,11 @@ class RunFolder:
                 raise UserError(f"{path}: is a symbolic link that leads out of {home}; nothing is written there")
 
     def describe(self) -> None:
-        """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""
+        """Writes ``config.json``, and in ``provenance.json`` one more session: command, changes, code, machine."""
         path = self.save_dir / "provenance.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
-        self._sessions.append(provenance() | {"end": None, "outcome": "running"})
+        self._sessions.append(provenance() | {"changes": self.config.changes(), "end": None, "outcome": "running"})
         try:
             _write(self.save_dir / "config.json", self.config.plain())
             _write(path, {"sessions": self._sessions})

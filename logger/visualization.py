@@ -14,8 +14,6 @@ from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
-from utils.seed import seeded
-
 from .background import Background
 
 _IN_STEP = ("add_figure",)  # what they look at may change when the caller goes on
@@ -45,6 +43,8 @@ class BackEnd:
         if not self.enabled:
             return
         if self.module not in sys.modules:
+            from utils.seed import seeded
+
             # Here, as a loader's workers, forked in the middle of it, would have half of it. Some draw random numbers.
             with seeded(0):
                 self.background.attempt("import", lambda: importlib.import_module(self.module))
