@@ -50,7 +50,8 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
         path = " ".join(f"{x_of(a):.1f},{y_of(scaled(b)):.1f}" for a, b in points)
         parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
         if len(points) <= 40:
-            dots = (f'<circle r="2.5" cx="{x_of(a):.1f}" cy="{y_of(scaled(b)):.1f}"/>' for a, b in points)
+            radius = 2.5 if len(points) > 1 else 5
+            dots = (f'<circle r="{radius}" cx="{x_of(a):.1f}" cy="{y_of(scaled(b)):.1f}"/>' for a, b in points)
             parts.append(f'<g fill="{colour}">{"".join(dots)}</g>')
         if len(series) > 1:
             shown = name if len(name) <= 24 else name[:23] + "…"
