@@ -196,6 +196,8 @@ class TensorboardWriter(Writer):
         from torch.utils import tensorboard
 
         writer: Any = tensorboard.SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
+        with contextlib.suppress(AttributeError):  # what ends its thread is raised by its next call too: that is enough
+            writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = lambda _: None
         writer.add_traced_graph = lambda traced: writer._get_file_writer().add_graph(traced)
         return writer
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,19 @@ def test_disabled_wandb_is_not_there(tmp_path: Path) -> None:
     trainer.train()
     assert not (trainer.config.log_dir / "wandb.json").exists()
     assert not (trainer.config.log_dir / "wandb").exists()
+
+
+def test_a_tracker_that_hangs_delays_a_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr("logger.visualization.PATIENCE", 1.0)
+    monkeypatch.setattr("logger.wandb_run.WandbRun", lambda *_: over.wait(60))
+    trainer = make_trainer(small_config(tmp_path, epochs=3, tensorboard=True, wandb={"project": "p"}))
+    start = time.monotonic()
+    trainer.train()
+    assert time.monotonic() - start < 30
+    over.set()
+    (message,) = [text for text in caplog.messages if "Weights & Biases" in text]
+    assert message == "Weights & Biases is off from here on: flush failed (nothing moved for 1 s)"
+    assert "loss/valid" in events_of(trainer).Tags()["scalars"]
