@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from logger.pictures import confusion, grid
-from logger.visualization import BackEnd, Writer
+from logger.visualization import BackEnd, TensorboardWriter
 from utils.batch import split_target
 from utils.errors import UserError
-from utils.seed import seeded
+from utils.seed import random_state, set_random_state
 
 from .options import TrainerOptions
 from .results import Recorder, Results
@@ -32,7 +32,7 @@ class Display:
         options: image_period.
     """
 
-    def __init__(self, writer: Writer, options: TrainerOptions) -> None:
+    def __init__(self, writer: TensorboardWriter, options: TrainerOptions) -> None:
         self.writer, self.options = writer, options
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
 
@@ -52,8 +52,10 @@ class Display:
             captions = [samples.name(label) for label in labels_of(target)]
             self._show("input", samples, inputs, captions or [""] * len(inputs))
         if isinstance(inputs, torch.Tensor | tuple):
-            with seeded(0):  # of which tracing, and what it imports, draw
-                self.writer.add_graph(model, inputs)
+            state = random_state()  # of which tracing, and what it imports, draw
+            with torch.no_grad():
+                self.writer.add_graph(model, inputs[:2] if isinstance(inputs, torch.Tensor) else inputs)
+            set_random_state(state)
 
     def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of a validation; keeps their first inputs for ``predictions``."""

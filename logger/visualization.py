@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import logging
 import sys
 import time
@@ -130,25 +129,6 @@ class Writer:
         """A precision-recall curve of binary ``labels`` and ``predictions`` in [0, 1]."""
         self._call("add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs)
 
-    def add_graph(self, model: Any, inputs: Any = None, **kwargs: Any) -> None:
-        """The model's graph, traced with ``inputs`` here and now; one that cannot be traced is told in a line."""
-        if not self.enabled:
-            return
-        from torch.utils.tensorboard._pytorch_graph import graph
-
-        modes = [(module, module.training) for module in model.modules()]
-        try:
-            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):  # it tells much
-                traced = graph(model, inputs, kwargs.get("verbose", False), kwargs.get("use_strict_trace", True))  # type: ignore[no-untyped-call]
-        except Exception as error:
-            first = str(error).strip().partition("\n")[0]
-            self.logger.info("TensorBoard gets no graph of the model: it cannot be traced (%s)", first)
-            return
-        finally:
-            for module, training in modes:
-                module.training = training
-        self._call("add_traced_graph", traced)
-
     def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], **kwargs: Any) -> None:
         """Hyperparameters with the metrics they led to."""
         self._call("add_hparams", hparams, metrics, **kwargs)
@@ -191,6 +171,28 @@ class TensorboardWriter(Writer):
     def resume_at(self, step: int) -> None:
         """Hides what an interrupted run wrote at ``step`` or later, so that curves neither repeat nor fork."""
         self._purge_step = step
+
+    def add_graph(self, model: Any, inputs: Any = None, **kwargs: Any) -> None:
+        """The model's graph, traced with ``inputs`` here and now; one that cannot be traced is told in a line."""
+        if not self.back_ends[0].enabled:
+            return
+        from torch.utils.tensorboard import _pytorch_graph
+
+        _pytorch_graph.print = lambda *_: None  # type: ignore[attr-defined]  # a failure is told below, in a line
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of what a trace does not follow
+                traced = _pytorch_graph.graph(
+                    model, inputs, kwargs.get("verbose", False), kwargs.get("use_strict_trace", True)
+                )  # type: ignore[no-untyped-call]
+        except Exception as error:
+            first = str(error).strip().partition("\n")[0]
+            self.logger.info("TensorBoard gets no graph of the model: it cannot be traced (%s)", first)
+            return
+        finally:
+            for module, training in modes:
+                module.training = training
+        self._call("add_traced_graph", traced)
 
     def _open(self) -> Any:
         from torch.utils import tensorboard
