@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 WIDTH, HEIGHT = 460, 290
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 40  # margins
+LEFT, RIGHT, TOP, BOTTOM = 70, 14, 34, 40  # margins
 COLOURS = ("#2f6fde", "#d9601a", "#2a9461", "#a246b8", "#b58a00", "#0e8f9c")
 STYLE = """
 svg text { font: 13px system-ui, sans-serif; fill: currentColor; }
@@ -35,7 +35,7 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
     xs = [x for points in kept.values() for x, _ in points]
     ys = [scaled(y) for points in kept.values() for _, y in points]
     x_of, y_of = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT), _scale(*_wider(ys), HEIGHT - BOTTOM, TOP)
-    parts = [_text(LEFT - 44, 18, title, css="title")]
+    parts = [_text(LEFT - 56, 18, title, css="title")]
     for value in _log_ticks(*_wider(ys)) if log_y else _ticks(*_wider(ys)):
         y = y_of(math.log10(value) if log_y else value)
         parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
@@ -44,7 +44,7 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
     for value in _ticks(min(xs), max(xs), 6, whole):
         parts.append(_text(x_of(value), HEIGHT - BOTTOM + 18, f"{value:g}", "middle"))
     parts.append(_text(WIDTH - RIGHT, HEIGHT - 6, x_title, "end"))
-    x = LEFT - 44.0
+    x = LEFT - 56.0
     for place, (name, points) in enumerate(kept.items()):
         colour = COLOURS[place % len(COLOURS)]
         path = " ".join(f"{x_of(a):.1f},{y_of(scaled(b)):.1f}" for a, b in points)
@@ -68,7 +68,7 @@ def scatter(title: str, points: Sequence[tuple[float, float]], x_title: str, y_t
         return ""
     low, high = _wider([value for point in points for value in point])
     x_of, y_of = _scale(low, high, LEFT, WIDTH - RIGHT), _scale(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [_text(LEFT - 44, 18, title, css="title")]
+    parts = [_text(LEFT - 56, 18, title, css="title")]
     for value in _ticks(low, high):
         parts.append(f'<path class="axis" d="M{LEFT} {y_of(value):.1f}H{WIDTH - RIGHT}"/>')
         parts.append(_text(LEFT - 6, y_of(value) + 4, f"{value:g}", "end"))
