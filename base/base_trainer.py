@@ -145,14 +145,14 @@ class BaseTrainer:
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
         seconds = time.perf_counter() - start
         self._metrics_file.write(log | {"lr": lr, "step": self.steps_done(), "seconds": round(seconds, 3)})
-        self.place, self.last_log = 0, log
+        is_first, self.last_log, self.place = not self.last_log, log, 0
         among_best = epoch in [epoch for _, epoch in self._saver.best]
         self._only_best = among_best and not self._is_due(epoch)
         if among_best or self._is_due(epoch):
             self._save_checkpoint(epoch, save_best=best)
         self._only_best = False
         self.logger.info(epoch_line(log, self.epochs, seconds, best))
-        if epoch == self.start_epoch:
+        if is_first:
             self._check_first_epoch(log)
         self.start_epoch = epoch + 1
         if self._stopping:

@@ -154,20 +154,33 @@ class Overfit:
     """
 
     def __init__(self, loader: Any, number: int) -> None:
-        self.loader, self.number = loader, number
+        self._inner, self._number = loader, number
         self._batches: list[Any] = []
+        self._skip = self._consumed = 0
 
     def __iter__(self) -> Iterator[Any]:
-        self._batches = self._batches or list(itertools.islice(self.loader, self.number))
-        return iter(self._batches)
+        self._batches = self._batches or list(itertools.islice(self._inner, self._number))
+        self._consumed, self._skip = self._skip, 0
+        for batch in self._batches[self._consumed :]:
+            self._consumed += 1
+            yield batch
 
     def __len__(self) -> int:
-        return min(self.number, len(self.loader))
+        return min(self._number, len(self._inner))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Every pass is the same."""
+        self._skip = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"passes": 0, "consumed": self._consumed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Lets the next pass be the rest of that one, as a BaseDataLoader's."""
+        self._skip = state["consumed"] % max(len(self), 1)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("state_dict", "load_state_dict", "set_epoch"):  # its place is always the first batch
-            raise AttributeError(name)
-        return getattr(self.loader, name)
+        return getattr(self._inner, name)
 
 
 def memory_mb(device: torch.device) -> float:

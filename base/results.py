@@ -215,9 +215,11 @@ def intervals(
     found = {}
     for name, function in functions.items():
         try:
-            found[name] = _interval(function, *rows, values[name], is_mean=not isinstance(function, _Stateful))
+            span = _interval(function, *rows, values[name], is_mean=not isinstance(function, _Stateful))
         except Exception:  # a metric that wants a batch as the loader gives it
             continue
+        if np.isfinite(span).all():
+            found[name] = span
     return found
 
 

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,9 @@ class Tested:
         return [line.rstrip() for line in lines]
 
     def json(self) -> str:
-        """The about, the numbers with their intervals, and the classes, as JSON."""
-        results = {"metrics": self.values, "intervals": self.intervals}
+        """The about, the numbers with their intervals, and the classes, as JSON; of NaN and infinities null."""
+        metrics = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
+        results = {"metrics": metrics, "intervals": self.intervals}
         classes = self.results.classes() if self.results is not None else []
         return json.dumps(self.about | results | {"classes": classes}, indent=4) + "\n"
 

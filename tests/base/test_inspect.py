@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,19 @@ def test_overfitting_one_batch_sees_the_same_samples_in_every_epoch(tmp_path: Pa
     assert len(seen) == 30
     assert all(labels == seen[0] for labels in seen)
     assert trainer.last_log["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("name", ["checkpoint-epoch1.pt", "checkpoint-epoch2-step7.pt"])
+def test_a_resumed_run_overfits_the_same_batches(tmp_path: Path, name: str) -> None:
+    config = small_config(tmp_path, epochs=3, save_steps=3, debug={"overfit_batches": 4})
+    whole = make_trainer(config, run_id="whole")
+    whole.train()
+    shutil.copytree(whole.checkpoint_dir, tmp_path / "small" / "again")
+    again = make_trainer(config, resume=tmp_path / "small" / "again" / name)
+    again.train()
+    last = "checkpoint-epoch3.pt"
+    assert again.steps_done() == 12
+    assert differences(load(whole.checkpoint_dir / last), load(again.checkpoint_dir / last)) == []
 
 
 def test_a_profile_is_a_trace_and_a_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
