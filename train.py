@@ -18,8 +18,7 @@ def main(config: ConfigParser) -> None:
     from base.trial import Trial
     from logger.run_folder import RunFolder, summary
 
-    kind = Trial if config.args.check else LrFind if config.args.lr_find else RunFolder
-    with kind(config) as run:
+    with (Trial if config.args.check else LrFind if config.args.lr_find else RunFolder)(config) as run:
         logger = config.get_logger("train", verbosity=0 if isinstance(run, Trial) else 2)
         with config.places():
             trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
@@ -30,8 +29,7 @@ def main(config: ConfigParser) -> None:
         if unread := config.unread_keys():
             logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
         trainer.train()
-        stop = getattr(trainer, "stop", None)
-        if stop is not None and stop.status:
+        if (stop := getattr(trainer, "stop", None)) is not None and stop.status:
             run.stopped(stop.reason)
             sys.exit(stop.status)
         logger.info(summary(config.save_dir, getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)))
