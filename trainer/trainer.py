@@ -179,7 +179,7 @@ class Trainer(BaseTrainer):
             yield next(self.data_loader)
 
     def _status(self) -> str:
-        return f"loss {self.train_metrics.avg('loss'):.4f}"
+        return self.train_metrics.brief()
 
     def log_train(self, loss: torch.Tensor) -> None:
         """Writes the numbers of one step; the only place of the loop that waits for the device."""

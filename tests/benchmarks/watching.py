@@ -22,7 +22,7 @@ import trainer.trainer
 from base import BaseDataLoader
 from tests.helpers import make_trainer, small_config
 
-TURNS, STEPS, BATCH = 15, 300, 64
+TURNS, STEPS, BATCH = 101, 100, 64
 
 
 class Terminal(io.TextIOWrapper):
