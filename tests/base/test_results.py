@@ -16,11 +16,16 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
+from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
 from base.metrics import MetricSet
+from base.predict import Reader, predict
 from base.results import Recorder, Results, intervals, kind_of
+from base.samples import Samples
+from data_loader.photos import PhotoDataLoader
 from model.metric import accuracy
 from tests.helpers import make_trainer, run, small_config
 
@@ -234,6 +239,39 @@ def test_pictures_of_a_folder_are_predicted_as_the_dataset_would_be(tested: Path
     expected = [row["prediction"] for row in csv.DictReader((tested / "test" / "predictions.csv").open())][:12]
     assert [row["prediction"] for row in rows] == [*expected, ""]
     assert "broken.png: cannot be read" in done.stdout
+
+
+def test_the_dataset_opens_the_file_as_its_own(tmp_path: Path) -> None:
+    for number, name in enumerate(("val/ants", "val/bees")):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(np.full((40, 60, 3), 50 * number, np.uint8)).save(tmp_path / name / "a.png")
+    loader = PhotoDataLoader(str(tmp_path), size=32, num_workers=0, training=False)
+    values = Reader(Samples(loader)).read(tmp_path / "val" / "bees" / "a.png")
+    assert torch.equal(values, loader.dataset[1][0])
+
+
+@pytest.mark.parametrize(
+    ("target", "loss", "prediction", "confidence"),
+    [
+        (torch.tensor([0, 1, 2, 1]), nn.CrossEntropyLoss(), "2", True),
+        (torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]), nn.BCEWithLogitsLoss(), "1 2", False),
+        (torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]), nn.BCELoss(), "2", False),
+        (torch.tensor([[0.5, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]), nn.MSELoss(), "-1 0.25 2", False),
+    ],
+)
+def test_a_file_gets_what_the_data_has_for_a_target(
+    tmp_path: Path, target: torch.Tensor, loss: nn.Module, prediction: str, confidence: bool
+) -> None:
+    class Constant(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([-1.0, 0.25, 2.0]).repeat(len(inputs), 1)
+
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    loader = DataLoader(TensorDataset(torch.zeros(4, 1, 8, 8), target), 4)
+    path = predict(Constant(), tmp_path / "a.png", loader, loss, torch.device("cpu"), tmp_path)
+    (row,) = csv.DictReader(path.open())
+    assert row["prediction"] == prediction
+    assert bool(row["confidence"]) is confidence
 
 
 @pytest.mark.parametrize("name", ["nothing-there", "empty", "broken.png"])
