@@ -1,9 +1,8 @@
-"""Tests a trained model: ``python test.py -r saved/NAME/RUN_ID``. Makes no run folder."""
+"""Tests a trained model: ``python test.py -r saved/NAME/RUN_ID``; the results go into the run's folder."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,20 @@ from utils.main import run_main
 from utils.runs import find_checkpoint
 
 
-def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
+def main(config: ConfigParser, args: argparse.Namespace) -> None:
     config.check()
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise UserError(f"--output {output}: must be a file in a folder that is there")
+    if args.output is not None and (args.output.is_dir() or not args.output.parent.is_dir()):
+        raise UserError(f"--output {args.output}: must be a file in a folder that is there")
 
     from base.checkpoint import load, load_weights, weights_of
     from base.evaluate import evaluate
-    from base.metrics import MetricSet
+    from base.predict import predict
+    from base.results import Recorder
+    from base.testing import Tested
     from base.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
+    from utils.batch import length_of
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
@@ -31,36 +33,36 @@ def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
     logger = config.get_logger("test")
     seed_everything(config.seed)
     assert config.resume is not None
-    checkpoint = load(config.resume)
+    checkpoint, folder = load(config.resume), config.resume.parent
 
     data_loader, split = test_loader(config)
     model = config.build("arch")
     Transfer(config.options("transfer"), logger).replace_head(model)
     monitored = "val_ema_" in str(config["trainer"].get("monitor"))
-    weights, kind = weights_of(checkpoint, monitored if ema is None else ema)
+    weights, kind = weights_of(checkpoint, monitored if args.ema is None else args.ema)
     load_weights(model, weights, config.resume)
     device, _ = prepare_device(config.get("n_gpu", 1))
+    model = model.to(device)
     criterion = config.build("loss")
     criterion = criterion.to(device) if hasattr(criterion, "to") else criterion
+    if args.predict is not None:
+        path = predict(model, args.predict, data_loader, criterion, device, folder, args.output)
+        logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
+        return
 
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
-    metrics = MetricSet(config.build_metrics(), device=device)
+    recorder = Recorder(metrics := config.build_metrics(), device=device)
     if unread := config.unread_keys():
         logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
-    batches = progress(data_loader, None, "test", logger)
+    batches = progress(data_loader, length_of(data_loader), "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
-    result = own_evaluate(model.to(device), batches, criterion, metrics, device)
+    values = own_evaluate(model, batches, criterion, recorder, device)
 
-    for name, value in result.items():
-        logger.info("  %-15s %.6g", name, value)
-    if output is not None:
-        about: dict[str, Any] = {"checkpoint": str(config.resume), "weights": kind, "split": split}
-        about |= {"epoch": checkpoint.get("epoch"), "n_samples": metrics.n_samples}
-        try:
-            output.write_text(json.dumps(about | {"metrics": result}, indent=4) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--output {output}: cannot be written: {error.strerror}") from None
-        logger.info("Written to %s", output)
+    about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch")}
+    tested = Tested(about | {"n_samples": recorder.n_samples}, values, recorder, metrics, criterion, data_loader)
+    logger.info("\n".join(tested.lines()))
+    for path in tested.write(folder, config.plain(), args.output):
+        logger.info("Written to %s", path)
 
 
 def test_loader(config: ConfigParser) -> tuple[Any, str]:
@@ -85,13 +87,14 @@ if __name__ == "__main__":
     args.add_argument("-r", "--resume", required=True, help="checkpoint, or run folder (its best one is tested)")
     args.add_argument("-c", "--config", default=None, help="config file, in place of the run's own")
     args.add_argument("-d", "--device", default=None, help="cpu, or the index of an accelerator")
-    args.add_argument("-o", "--output", type=Path, default=None, help="write the result to this JSON file")
+    args.add_argument("-o", "--output", type=Path, default=None, help="write the result to this JSON (CSV) file too")
+    args.add_argument("--predict", type=Path, metavar="PATH", help="predict the pictures there, which have no labels")
     args.add_argument("--ema", action=argparse.BooleanOptionalAction, help="the EMA weights (default: if monitored)")
     args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. test_data_loader.args.batch_size=512")
 
     def run() -> None:
         options = args.parse_intermixed_args()
         options.resume = find_checkpoint(options.resume, best_first=True)
-        main(ConfigParser.from_args(options), options.output, options.ema)
+        main(ConfigParser.from_args(options), options)
 
     run_main(run)

@@ -14,11 +14,12 @@ from utils.main import run_main
 
 def main(config: ConfigParser) -> None:
     config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
+    from base.lr_find import LrFind
     from base.trial import Trial
     from logger.run_folder import RunFolder, summary
 
-    with Trial(config) if config.args.check else RunFolder(config) as run:
-        logger = config.get_logger("train", verbosity=0 if config.args.check else 2)
+    with (Trial if config.args.check else LrFind if config.args.lr_find else RunFolder)(config) as run:
+        logger = config.get_logger("train", verbosity=0 if isinstance(run, Trial) else 2)
         with config.places():
             trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
         if isinstance(run, Trial):
@@ -28,12 +29,10 @@ def main(config: ConfigParser) -> None:
         if unread := config.unread_keys():
             logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
         trainer.train()
-        stop = getattr(trainer, "stop", None)
-        if stop is not None and stop.status:
+        if (stop := getattr(trainer, "stop", None)) is not None and stop.status:
             run.stopped(stop.reason)
             sys.exit(stop.status)
-        metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
-        logger.info(summary(config.save_dir, metric, best))
+        logger.info(summary(config.save_dir, getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)))
 
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None) -> Any:
@@ -90,6 +89,7 @@ if __name__ == "__main__":
     args.add_argument("-c", "--config", default=None, help="config file; a name is looked for in config/ too")
     args.add_argument("-r", "--resume", default=None, help="checkpoint or run folder to go on from")
     args.add_argument("--check", action="store_true", help="try everything on one batch, tell the bill, leave nothing")
+    args.add_argument("--lr-find", action="store_true", help="try rising learning rates, draw the loss, suggest one")
     args.add_argument("-d", "--device", default=None, help="cpu, or indices of accelerators: 0 or 0,1")
 
     # More options of this kind set one value of the config each.

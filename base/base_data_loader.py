@@ -143,6 +143,16 @@ class BaseDataLoader(DataLoader[Any]):
         self._batches.epoch, self._batches.start = number, skip
         return self._engine
 
+    def indices(self) -> list[list[int]]:
+        """The samples of the pass begun last, batch by batch, by their index in the dataset; empty if it has none."""
+        if self._batches is None:
+            return []
+        start, self._batches.start = self._batches.start, 0
+        try:
+            return [list(batch) for batch in self._batches]
+        finally:
+            self._batches.start = start
+
     def set_epoch(self, epoch: int) -> None:
         """Says that the next pass is number ``epoch``, and starts with its first batch."""
         self._passes, self._skip = epoch, 0

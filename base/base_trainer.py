@@ -20,6 +20,7 @@ from utils.stop import StopRequest
 from utils.util import ensure_dir, prepare_device, write_json
 
 from .checkpoint import load_newest, load_weights
+from .display import wandb_back_end
 from .options import TrainerOptions
 from .saving import Saver
 from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, unwrap, within
@@ -64,6 +65,7 @@ class BaseTrainer:
             self.logger.warning("trainer.early_stop has no effect: trainer.monitor does not say what must improve.")
         self.not_improved_count = 0
         self.start_epoch = 1
+        self.last_log: dict[str, Any] = {}  # of the last epoch that was trained here
         self._stopping = False  # this epoch is the last, whatever `epochs` says
         self._only_best = False  # this epoch is not due by save_period
         self.epoch, self.place = 0, 0  # where the loop is: the epoch, and how many of its batches it has taken
@@ -81,6 +83,7 @@ class BaseTrainer:
         if not (self.checkpoint_dir / "config.json").exists():
             write_json(config.plain(), self.checkpoint_dir / "config.json")
         self.writer = TensorboardWriter(config.log_dir, self.logger, self._options.tensorboard)
+        self.writer.back_ends += wandb_back_end(config, self._options, self.logger)
         self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl", self.logger)
         if config.resume is None:
             self._metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
@@ -123,27 +126,33 @@ class BaseTrainer:
                 self._saver.wait()
         if self.stop.status:
             self.logger.info("Stopped by %s; the checkpoint is written.", self.stop.reason)
+        elif self.last_log:
+            self.after_training()
         self.writer.close()
         self._metrics_file.close()
+
+    def after_training(self) -> None:
+        """What follows the last epoch, once its checkpoint is written."""
 
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
         self.epoch = epoch
         self._begin_epoch(epoch)
+        lr = self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
         result = self._train_epoch(epoch)
         log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
         seconds = time.perf_counter() - start
-        self._metrics_file.write(log | {"step": self.steps_done(), "seconds": round(seconds, 3)})
-        self.place = 0
+        self._metrics_file.write(log | {"lr": lr, "step": self.steps_done(), "seconds": round(seconds, 3)})
+        is_first, self.last_log, self.place = not self.last_log, log, 0
         among_best = epoch in [epoch for _, epoch in self._saver.best]
         self._only_best = among_best and not self._is_due(epoch)
         if among_best or self._is_due(epoch):
             self._save_checkpoint(epoch, save_best=best)
         self._only_best = False
         self.logger.info(epoch_line(log, self.epochs, seconds, best))
-        if epoch == self.start_epoch:
+        if is_first:
             self._check_first_epoch(log)
         self.start_epoch = epoch + 1
         if self._stopping:
@@ -213,11 +222,10 @@ class BaseTrainer:
                 f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{nearest(self.mnt_metric, log)}; "
                 f"it gave {', '.join(log)}"
             )
-        changed = [
-            name
-            for name in ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps")
-            if getattr(self._options, name) != getattr(TrainerOptions, name)
-        ]
+        names = ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps", "histogram_period")
+        changed = [name for name in names if getattr(self._options, name) != getattr(TrainerOptions, name)]
+        looks = ("statistics", "detect_nan")
+        changed += [f"debug.{name}" for name in looks if getattr(self._options.debug, name, False)]
         if changed and self.steps_done() == 0:
             self.logger.warning(
                 "trainer.%s had no effect: %s trains by a loop of its own, without self.update",

@@ -59,6 +59,10 @@ class MetricSet(MetricTracker):
         for metric in self._objects.values():
             metric.update(output, target)
 
+    def brief(self) -> str:
+        """The loss so far and the first metric's mean, for a bar; torchmetrics objects may take long to tell."""
+        return "  ".join(f"{name} {self.avg(name):.4f}" for name in ["loss", *self._functions][:2])
+
     def state_dict(self) -> dict[str, Any]:
         objects = {}
         for name, metric in self._objects.items():

@@ -14,6 +14,65 @@ from .stopping import parse_monitor
 
 
 @dataclass(frozen=True)
+class WandbOptions:
+    """``trainer.wandb``: Weights & Biases.
+
+    Attributes:
+        project, entity, group, tags: where the run stands there.
+        mode: ``offline`` needs no account and no network; ``wandb sync`` uploads it later.
+        artifact: upload ``model_best.pt`` at the end.
+    """
+
+    project: str
+    mode: Literal["online", "offline", "disabled"] = "offline"
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] | None = None
+    artifact: bool = False
+
+
+@dataclass(frozen=True)
+class ProfileOptions:
+    """``trainer.debug.profile``: which batches torch.profiler looks at.
+
+    Attributes:
+        wait: batches to pass over first.
+        warmup: batches that are traced and thrown away, as the first ones are slow.
+        active: batches that the trace and the table tell of.
+    """
+
+    wait: int = 1
+    warmup: int = 1
+    active: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("wait", 0), ("warmup", 0), ("active", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}: {getattr(self, name)} must be at least {least}")
+
+
+@dataclass(frozen=True)
+class DebugOptions:
+    """``trainer.debug``: looking inside, at a price.
+
+    Attributes:
+        statistics: of every layer's output and its gradient, every 50 batches: norm, mean, share of zeros, of NaN.
+        detect_nan: stop at the first layer that gives a number that is not finite, and name it and the samples.
+        overfit_batches: train on the first so many batches only, again and again; 0 for all.
+        profile: a torch.profiler trace of some batches, for TensorBoard, and a table of what takes the time.
+    """
+
+    statistics: bool = False
+    detect_nan: bool = False
+    overfit_batches: int = 0
+    profile: ProfileOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.overfit_batches < 0:
+            raise UserError(f"overfit_batches: {self.overfit_batches} must be at least 0")
+
+
+@dataclass(frozen=True)
 class TrainerOptions:
     """What ``trainer`` in a config may say, beside its ``type`` and that class's own constructor arguments.
 
@@ -35,6 +94,10 @@ class TrainerOptions:
         monitor: ``"min METRIC"``, ``"max METRIC"`` or ``"off"``: what decides which epoch is the best.
         early_stop: epochs without improvement that are tolerated; 0 or less never stops early.
         tensorboard: write TensorBoard files.
+        wandb: write to Weights & Biases too: project, mode (offline, online, disabled), entity, group, tags, artifact.
+        image_period: sample predictions as pictures every so many epochs; null for none.
+        histogram_period: histograms of weights and gradients every so many epochs; null for none.
+        debug: looking inside: statistics, detect_nan, overfit_batches, profile.
         precision: of the forward pass; bf16 and fp16 are mixed with fp32 by autocast.
         accumulation_steps: batches whose gradients make one optimizer step.
         grad_clip_norm: the gradient's largest L2 norm; null does not clip.
@@ -65,6 +128,10 @@ class TrainerOptions:
     monitor: str = "off"
     early_stop: float | None = 0
     tensorboard: bool = True
+    wandb: WandbOptions | None = None
+    image_period: int | None = 1
+    histogram_period: int | None = None
+    debug: DebugOptions | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulation_steps: int = 1
     grad_clip_norm: float | None = None
@@ -77,9 +144,8 @@ class TrainerOptions:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        least = dict.fromkeys(
-            ("epochs", "save_period", "save_steps", "keep_last", "keep_best", "accumulation_steps"), 1
-        )
+        counts = ("epochs", "save_period", "save_steps", "keep_last", "keep_best", "accumulation_steps")
+        least = dict.fromkeys((*counts, "image_period", "histogram_period"), 1)
         least["warmup_steps"] = 0
         values = {name: getattr(self, name) for name in least}
         problems = [
@@ -94,6 +160,8 @@ class TrainerOptions:
                 problems.append(f"{name}: {value} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             problems.append(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
+        if self.compile and self.debug is not None and (self.debug.statistics or self.debug.detect_nan):
+            problems.append("debug: statistics and detect_nan look between layers, which compile fuses; turn it off")
         try:
             parse_monitor(self.monitor)
         except UserError as error:

@@ -64,6 +64,7 @@ class Trial(RunFolder):
     def __enter__(self) -> Trial:
         self._temporary = tempfile.TemporaryDirectory(prefix="trial-")
         self.config.move_to(Path(self._temporary.name) / "run")
+        self.config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
         self._parts: list[tuple[Keys, Any]] = []
         super().__enter__()
         return self

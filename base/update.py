@@ -34,7 +34,7 @@ class Update:
         skipped: batches whose loss was not finite, under the policy ``skip``.
         loss_scale: of fp16 (a GradScaler; disabled otherwise).
         ema: the averaged model, or None.
-        grad_norm: the gradient's L2 norm before clipping at the last step, or None.
+        grad_norm: the gradient's L2 norm before clipping, at the last step that measured it; or None.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Update:
         self.ema = averaged(model, options.ema_decay) if options.ema_decay is not None else None
         self.steps = 0
         self.grad_norm: torch.Tensor | None = None
+        self._measures = False
         self._pending, self._used, self._window = 0, 0, options.accumulation_steps
         self.skipped = 0
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -102,8 +103,13 @@ class Update:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return True
 
-    def step(self) -> bool:
-        """Moves the weights if the window is full. Returns whether it did."""
+    def step(self, measure: bool = False) -> bool:
+        """Moves the weights if the window is full. Returns whether it did.
+
+        Args:
+            measure: note the gradient's norm at the next move, also where it is not clipped.
+        """
+        self._measures = self._measures or measure
         if self._pending < self._window:
             return False
         if self._used == 0:  # every batch of the window was skipped
@@ -112,6 +118,10 @@ class Update:
         if self.options.grad_clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm)
+        elif self._measures:
+            self.scaler.unscale_(self.optimizer)
+            self.grad_norm = nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
+        self._measures = False
         scale = self.scaler.get_scale()
         with self.schedule.warm_up(self.steps):
             try:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError, nearest, printable
+from utils.errors import UserError, nearest
 from utils.main import run_main
+from utils.tables import BOLD, paint, table
 
 from .command_line import read_command_line
 from .parser import ConfigParser
@@ -23,27 +22,12 @@ COMMANDS = {
     "diff": "the values that two configs or runs do not share; of one config, what the overrides change",
     "schema": "writes config/schema.json, for editors",
 }
-BOLD, FAINT = "1", "2"
-
-
-def paint(text: str, colour: str) -> str:
-    """``text`` in an ANSI colour, on a terminal."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if sys.stdout.isatty() and text else text
 
 
 def short(value: Any) -> str:
     """``written``, cut to fit a column."""
     text = written(value)
     return text if len(text) <= 48 else text[:47] + "…"
-
-
-def table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints rows in columns, the first one bold and the last one faint."""
-    rows = [tuple(printable(cell) for cell in row) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)]
-        print("  ".join([paint(cells[0], BOLD), *cells[1:-1], paint(cells[-1], FAINT)]).rstrip())
 
 
 def show(value: Any, depth: int = 0) -> list[str]:

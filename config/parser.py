@@ -20,7 +20,7 @@ from utils.errors import UserError, nearest
 from . import preflight
 from .build import build, call, is_comment, options_of, to_keys
 from .command_line import read_command_line
-from .merge import interpolate, set_value
+from .merge import interpolate, set_value, step_down
 from .section import Section, plain
 from .slots import SLOTS, Signature, resolve
 from .source import ConfigError, Keys, Mark, Tree, dotted
@@ -126,6 +126,14 @@ class ConfigParser:
         result = plain(self.config)
         assert isinstance(result, dict)
         return result
+
+    def changes(self) -> dict[str, Any]:
+        """What an extending file or the command line put in place of another value, and what the latter added."""
+        found = {}
+        for keys in (*self.tree.replaced, *self.tree.raw):
+            with contextlib.suppress(KeyError):  # a part of something that was replaced whole
+                found[dotted(keys)] = plain(step_down(self.tree.data, keys))
+        return found
 
     def check(self) -> None:
         """Compares every part with the signature of what it names. Raises ConfigError with all findings."""

@@ -138,7 +138,7 @@ def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:
     for index, node in enumerate(metrics):
         checker.node(node, slot, ("metrics", index))
         name = metric_name(node)
-        if name in names or name in ("loss", "epoch", "step", "seconds"):
+        if name in names or name in ("loss", "epoch", "lr", "step", "seconds"):
             checker.fail(("metrics", index), f"the name '{name}' is taken; give this metric another \"name\"")
         if not name.isprintable():
             checker.fail(("metrics", index), "its name has control characters")
@@ -211,11 +211,11 @@ def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
         if parameter.default is parameter.empty and name not in section and not any(f"'{name}'" in h for h in hints):
             checker.fail(keys, f"needs '{name}'")
     try:
-        made = _options_class()(**{"epochs": 1} | good)
+        made = options_of(_options_class(), {"epochs": 1} | good)
     except UserError as error:
         for line in str(error).splitlines():
             name, _, message = line.partition(": ")
-            checker.fail((*keys, name), message)
+            checker.fail((*keys, *to_keys(name)), message)
         return
     _check_save_dir(checker, made.save_dir)
     _check_meaning(checker, found, made)

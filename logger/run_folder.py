@@ -82,15 +82,17 @@ class RunFolder:
         for path in (*above, *self.save_dir.rglob("*")):
             if not path.is_symlink() and path.exists() and not (path.is_file() or path.is_dir()):
                 raise UserError(f"{path}: is neither a file nor a folder")
+            if path.match("log/wandb/*/logs/debug-core.log"):  # W&B's own link to its log; nothing comes back to it
+                continue
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home.resolve()):
                 raise UserError(f"{path}: is a symbolic link that leads out of {home}; nothing is written there")
 
     def describe(self) -> None:
-        """Writes ``config.json``, and in ``provenance.json`` one more session: command, code, versions, machine."""
+        """Writes ``config.json``, and in ``provenance.json`` one more session: command, changes, code, machine."""
         path = self.save_dir / "provenance.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
-        self._sessions.append(provenance() | {"end": None, "outcome": "running"})
+        self._sessions.append(provenance() | {"changes": self.config.changes(), "end": None, "outcome": "running"})
         try:
             _write(self.save_dir / "config.json", self.config.plain())
             _write(path, {"sessions": self._sessions})

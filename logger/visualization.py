@@ -1,43 +1,87 @@
-"""TensorboardWriter: pytorch-template's ``self.writer``, by plain methods; it never stops a training."""
+"""The writer: pytorch-template's ``self.writer`` by plain methods, to several back ends; it never stops a training."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import sys
 import time
-from functools import partialmethod
+import warnings
+from collections.abc import Callable
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
 from .background import Background
 
-_IN_STEP = ("add_graph", "add_figure")  # what they look at may change when the caller goes on
+_IN_STEP = ("add_figure",)  # what they look at may change when the caller goes on
+PATIENCE = 4.0  # seconds without a sign of life that a training waits for a back end, once
 
 
-class TensorboardWriter:
-    """Writes to TensorBoard under the current step and mode; tags are ``loss/train``, ``loss/valid``.
-
-    The files are opened at the first value, and written in the background. The first failure ends the writing, with one
-    warning; so does a disk that hangs.
+class BackEnd:
+    """One place that a Writer writes to, in a thread of its own; its first failure ends it, with one warning.
 
     Args:
-        log_dir: the folder of the event files.
-        logger: is told of a failure.
-        enabled: otherwise every method does nothing.
+        name: for the warning.
+        logger: gets it.
+        module: imported before the first call.
+        make: opens it: gives an object with methods named as SummaryWriter's; what it lacks is left out.
     """
 
-    def __init__(self, log_dir: str | Path, logger: logging.Logger, enabled: bool) -> None:
-        self.log_dir, self.logger = Path(log_dir), logger
-        self._background = Background("TensorBoard", logger)
-        self._background.enabled = bool(enabled)
-        self.writer: Any = None
+    def __init__(self, name: str, logger: logging.Logger, module: str, make: Callable[[], Any]) -> None:
+        self.background = Background(name, logger, PATIENCE)
+        self.module, self.make = module, make
+        self.target: Any = None
+
+    @property
+    def enabled(self) -> bool:
+        return self.background.enabled
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> None:
+        if not self.enabled:
+            return
+        if self.module not in sys.modules:
+            from utils.seed import seeded
+
+            # Here, as a loader's workers, forked in the middle of it, would have half of it. Some draw random numbers.
+            with seeded(0):
+                self.background.attempt("import", lambda: importlib.import_module(self.module))
+        self.background.do(method, lambda: self._call(method, args, kwargs))
+
+    def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.target is None:
+            self.target = self.make()
+        function = getattr(self.target, method, None)
+        if function is not None:
+            function(*(value() if isinstance(value, partial) else value for value in args), **kwargs)
+
+    def close(self) -> None:
+        if self.background.started:
+            self.call("close")
+            self.background.close()
+        self.target = None
+
+
+class Writer:
+    """Tells every back end what it is told, under the current step and mode; tags are ``loss/train``, ``loss/valid``.
+
+    A back end is opened at the first value, and written to in the background. A ``functools.partial`` in place of a
+    value is called there, so that a picture costs the training nothing.
+
+    Args:
+        logger: is told of a failure.
+        back_ends: where to write.
+    """
+
+    def __init__(self, logger: logging.Logger, back_ends: list[BackEnd]) -> None:
+        self.logger, self.back_ends = logger, back_ends
         self.step, self.mode = 0, ""
-        self._purge_step: int | None = None
         self._time = time.perf_counter()
 
     @property
     def enabled(self) -> bool:
-        return self._background.enabled
+        return any(back_end.enabled for back_end in self.back_ends)
 
     def set_step(self, step: int, mode: str = "train") -> None:
         """Says where the next values belong; from the second call on also writes ``steps_per_sec``."""
@@ -48,10 +92,6 @@ class TensorboardWriter:
             self.add_scalar("steps_per_sec", moved / max(now - self._time, 1e-9))
         self._time = now
 
-    def resume_at(self, step: int) -> None:
-        """Hides what an interrupted run wrote at ``step`` or later, so that curves neither repeat nor fork."""
-        self._purge_step = step
-
     def _add(self, method: str, tag: str, data: Any, *args: Any, per_mode: bool = True, **kwargs: Any) -> None:
         tag = f"{tag}/{self.mode}" if per_mode and self.mode else tag
         self._call(method, tag, data, self.step, *args, **kwargs)
@@ -59,19 +99,16 @@ class TensorboardWriter:
     def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
         if not self.enabled:
             return
-        # Imported here, as a loader's workers, forked in the middle of it, would have half of it.
-        self._background.attempt("import", lambda: importlib.import_module("torch.utils.tensorboard"))
         values = [_copy(value) for value in args]
-        self._background.do(method, lambda: getattr(self._opened(), method)(*values, **kwargs))
+        for back_end in self.back_ends:
+            back_end.call(method, *values, **kwargs)
         if method in _IN_STEP:
-            self._background.wait()
+            self._wait()
 
-    def _opened(self) -> Any:
-        if self.writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
-        return self.writer
+    def _wait(self) -> None:
+        for back_end in self.back_ends:
+            if back_end.background.started:
+                back_end.background.wait()
 
     # SummaryWriter's methods, as `add_scalar(tag, data, …)`: without its `global_step`, which `set_step` has told.
     add_scalar = partialmethod(_add, "add_scalar")  # a number
@@ -92,26 +129,79 @@ class TensorboardWriter:
         """A precision-recall curve of binary ``labels`` and ``predictions`` in [0, 1]."""
         self._call("add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs)
 
-    def add_graph(self, model: Any, inputs: Any = None, **kwargs: Any) -> None:
-        """The model's graph, traced with ``inputs``."""
-        self._call("add_graph", model, inputs, **kwargs)
-
     def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], **kwargs: Any) -> None:
         """Hyperparameters with the metrics they led to."""
         self._call("add_hparams", hparams, metrics, **kwargs)
 
+    def add_custom_scalars(self, layout: dict[str, Any]) -> None:
+        """Which numbers share a chart: ``{category: {chart: ["Multiline", [tag, …]]}}``."""
+        self._call("add_custom_scalars", layout)
+
+    def add_artifact(self, path: Path) -> None:
+        """A file to keep with the run, where a back end keeps files."""
+        self._call("add_artifact", path)
+
     def flush(self) -> None:
         """Writes out what is buffered."""
-        if self._background.started:
+        if any(back_end.background.started for back_end in self.back_ends):
             self._call("flush")
-            self._background.wait()
+            self._wait()
 
     def close(self) -> None:
         """Ends the files."""
-        if self._background.started:
-            self._call("close")
-            self._background.close()
-        self.writer = None
+        for back_end in self.back_ends:
+            back_end.close()
+
+
+class TensorboardWriter(Writer):
+    """A Writer whose first back end is TensorBoard.
+
+    Args:
+        log_dir: the folder of the event files.
+        logger: is told of a failure.
+        enabled: whether to write TensorBoard's files.
+    """
+
+    def __init__(self, log_dir: str | Path, logger: logging.Logger, enabled: bool) -> None:
+        self.log_dir = Path(log_dir)
+        self._purge_step: int | None = None
+        super().__init__(logger, [BackEnd("TensorBoard", logger, "torch.utils.tensorboard", self._open)])
+        self.back_ends[0].background.enabled = bool(enabled)
+
+    def resume_at(self, step: int) -> None:
+        """Hides what an interrupted run wrote at ``step`` or later, so that curves neither repeat nor fork."""
+        self._purge_step = step
+
+    def add_graph(self, model: Any, inputs: Any = None, **kwargs: Any) -> None:
+        """The model's graph, traced with ``inputs`` here and now; one that cannot be traced is told in a line."""
+        if not self.back_ends[0].enabled:
+            return
+        from torch.utils.tensorboard import _pytorch_graph
+
+        _pytorch_graph.print = lambda *_: None  # type: ignore[attr-defined]  # a failure is told below, in a line
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of what a trace does not follow
+                traced = _pytorch_graph.graph(
+                    model, inputs, kwargs.get("verbose", False), kwargs.get("use_strict_trace", True)
+                )  # type: ignore[no-untyped-call]
+        except Exception as error:
+            first = str(error).strip().partition("\n")[0]
+            self.logger.info("TensorBoard gets no graph of the model: it cannot be traced (%s)", first)
+            return
+        finally:
+            for module, training in modes:
+                module.training = training
+        self._call("add_traced_graph", traced)
+
+    def _open(self) -> Any:
+        from torch.utils import tensorboard
+
+        writer: Any = tensorboard.SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
+        with contextlib.suppress(AttributeError):  # what ends its thread is raised by its next call too: that is enough
+            writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = lambda _: None
+        writer.add_traced_graph = lambda traced: writer._get_file_writer().add_graph(traced)
+        return writer
 
 
 def _copy(value: Any) -> Any:

@@ -17,8 +17,12 @@ TOP_LEVEL = {
 }  # fmt: skip
 LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
-BUDGET = 5000  # of what trains and tests, which is what one reads in an afternoon
-TOOLS = ("config/__main__.py", "config/schema.py", "base/trial.py", "utils/verify_resume.py")  # look at it from beside
+BUDGET = 6000  # of what trains and tests, which is what one reads in an afternoon
+TOOLS = (  # look at it from beside, or at what it left
+    "config/__main__.py", "config/schema.py", "base/lr_find.py", "base/predict.py", "base/results.py", "base/testing.py",
+    "base/trial.py", "logger/charts.py", "logger/pictures.py", "logger/report.py", "logger/runs.py",
+    "utils/verify_resume.py",
+)  # fmt: skip
 
 
 def code_lines(text: str) -> int:
@@ -58,7 +62,7 @@ def test_the_product_stays_in_its_budget():
     lines = {name: code_lines((ROOT / name).read_text(encoding="utf-8")) for name in SOURCES}
     tools = {name: lines.pop(name) for name in TOOLS}
     assert sum(lines.values()) <= BUDGET
-    assert sum(tools.values()) <= 1000
+    assert sum(tools.values()) <= 1700
 
 
 def test_nothing_below_the_programs_imports_by_a_name_from_a_checkpoint():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -11,19 +12,24 @@ import torch
 from torch import nn
 
 from base import BaseTrainer
+from base.display import Display
 from base.evaluate import evaluate, forward
-from base.metrics import MetricSet
+from base.inspect import Overfit, Probe, memory_mb
+from base.metrics import MetricSet, name_of
 from base.options import TrainerOptions
+from base.results import Recorder
 from base.update import Update
 from logger.progress import progress
 from utils.batch import batch_len, length_of, to_device
 from utils.errors import UserError
+from utils.runs import BEST
 from utils.seed import random_state
 from utils.util import inf_loop
 
 __all__ = ["Trainer"]
 
 WRITE_BATCHES = 50  # how often the numbers of a single step are written: it costs as much as a small step does
+KEPT = 20_000_000  # numbers of a validation's outputs that are kept on the device, to be looked at
 
 
 class Trainer(BaseTrainer):
@@ -58,6 +64,8 @@ class Trainer(BaseTrainer):
         if len_epoch is not None and len_epoch < 1:
             raise UserError(f"trainer.len_epoch: {len_epoch} must be at least 1")
         self.device = device
+        if self._options.debug is not None and self._options.debug.overfit_batches:
+            data_loader = Overfit(data_loader, self._options.debug.overfit_batches)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
         self.valid_data_loader = valid_data_loader
@@ -66,8 +74,11 @@ class Trainer(BaseTrainer):
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
         self.train_metrics = MetricSet(metric_ftns, self.writer, device)
-        self.valid_metrics = MetricSet(metric_ftns, self.writer, device)
+        self.valid_metrics = Recorder(metric_ftns, self.writer, device, KEPT if self.writer.enabled else 0)
+        self.display = Display(self.writer, self._options)
+        self.probe = Probe(self.model, self.writer, self._options, config.log_dir, self.logger)
         self._check_length()
+        self._speed = (0.0, math.inf)  # when numbers were last written, and the samples of the epoch until then
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Trains one epoch, validates, moves the schedule; returns the epoch's numbers."""
@@ -77,9 +88,11 @@ class Trainer(BaseTrainer):
         for batch in self.batches(epoch):
             with self.update.autocast():
                 loss, output, target = self.train_step(batch)
+            self.probe.after_forward(loss)
             if self.update.backward(loss, self.len_epoch and self.len_epoch - self.place + 1):
                 self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
-            stepped = self.update.step()
+            self.probe.after_backward()
+            stepped = self.update.step(measure=self.place % WRITE_BATCHES == 1)
             if self.place % WRITE_BATCHES == 1:
                 self.log_train(loss)
             if stepped:
@@ -120,10 +133,11 @@ class Trainer(BaseTrainer):
         """The numbers of the validation split; with an EMA also those of the averaged weights, as ``ema_…``."""
         self._random = random_state()
         log = self._evaluate(self.model)
+        self.writer.set_step(self.steps_done() or epoch, "valid")
+        self.display.predictions(epoch, self.valid_data_loader, self.valid_metrics, name_of(self.criterion))
         if self.update.ema is not None:
             log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
         self._random = None
-        self.writer.set_step(self.steps_done() or epoch, "valid")
         for name, value in log.items():
             self.writer.add_scalar(name, value)
         return log
@@ -131,7 +145,7 @@ class Trainer(BaseTrainer):
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         return self.evaluate_split(
             model,
-            self.stoppable(self.valid_data_loader),
+            self.display.watched(self.stoppable(self.valid_data_loader)),
             self.criterion,
             self.valid_metrics,
             self.device,
@@ -145,7 +159,12 @@ class Trainer(BaseTrainer):
         for batch in progress(self._taken(), self.len_epoch, title, self.logger, self._status):
             empty = False
             self.place += 1
-            yield to_device(batch, self.device)
+            batch = to_device(batch, self.device)
+            if epoch == self.place == 1:
+                names = list(map(name_of, self.metric_ftns))
+                self.display.first_batch(batch, self.data_loader, self.model, self.config.plain(), names)
+            self.probe.begin(epoch, self.place, self.data_loader)
+            yield batch
         if empty:
             raise UserError("there was nothing to train on: the data loader gave no batch")
 
@@ -160,7 +179,7 @@ class Trainer(BaseTrainer):
             yield next(self.data_loader)
 
     def _status(self) -> str:
-        return f"loss {self.train_metrics.avg('loss'):.4f}"
+        return self.train_metrics.brief()
 
     def log_train(self, loss: torch.Tensor) -> None:
         """Writes the numbers of one step; the only place of the loop that waits for the device."""
@@ -170,6 +189,18 @@ class Trainer(BaseTrainer):
             self.writer.add_scalar("lr" if index == 0 else f"lr_{index}", group["lr"] * self.update.schedule.factor)
         if self.update.grad_norm is not None:
             self.writer.add_scalar("grad_norm", self.update.grad_norm)
+        now, seen = time.perf_counter(), self.train_metrics.n_samples
+        if seen > self._speed[1]:  # within the epoch: validation aside
+            self.writer.add_scalar("samples_per_sec", (seen - self._speed[1]) / (now - self._speed[0]))
+        self._speed = now, seen
+        self.writer.add_scalar("memory_mb", memory_mb(self.device))
+
+    def after_training(self) -> None:
+        """Shows how it ended: the hyperparameters with their score, and what is taken for what."""
+        self.probe.close()
+        best = (self.mnt_metric, self.mnt_best) if self.mnt_mode != "off" else None
+        self.display.end(self.config.plain(), self.last_log, best, self.checkpoint_dir / BEST)
+        self.display.confusion(self.valid_data_loader, self.valid_metrics, name_of(self.criterion))
 
     def _progress(self, batch_idx: int) -> str:
         """How far the epoch is, as ``[128/1617 (8%)]``."""

@@ -66,3 +66,17 @@ def lock(path: Path) -> IO[bytes] | None:
     except OSError:  # a network disk without locks
         pass
     return file
+
+
+def locked(path: Path) -> bool:
+    """Whether a process holds ``path`` by ``lock``; False where that cannot be known."""
+    try:
+        import fcntl
+
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        pass
+    return False

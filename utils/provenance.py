@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+DIFF = 100_000  # letters of uncommitted changes that are kept
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "scikit-learn")
 
 
@@ -20,7 +21,8 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _git(*args: str) -> str | None:
+def git(*args: str) -> str | None:
+    """What git says of this project; None where it fails."""
     try:
         done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -49,12 +51,13 @@ def provenance() -> dict[str, Any]:
     """Facts about this process, as plain values. Never raises: what is unknown is None."""
     import torch
 
-    status = _git("status", "--porcelain")
+    status = git("status", "--porcelain")
     return {
         "command": [sys.executable, *sys.argv],
         "start": now(),
-        "git_commit": _git("rev-parse", "HEAD"),
+        "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
+        "git_diff": (git("diff", "HEAD") or "")[:DIFF] if status else None,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": {
             "host": platform.node(),

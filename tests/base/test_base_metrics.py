@@ -163,3 +163,15 @@ def test_a_loss_module_is_no_torchmetrics_object() -> None:
     assert is_stateful(accuracy())
     assert not is_stateful(nn.MSELoss())
     assert not is_stateful(share)
+
+
+def test_a_bar_shows_the_loss_and_the_first_function() -> None:
+    def half(output: Any, target: Any) -> float:
+        return 0.5
+
+    def other(output: Any, target: Any) -> float:
+        return 0.25
+
+    metrics = MetricSet([half, other])
+    metrics.measure(torch.tensor(2.0), torch.zeros(4), torch.zeros(4), 4)
+    assert metrics.brief() == "loss 2.0000  half 0.5000"

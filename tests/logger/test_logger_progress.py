@@ -145,3 +145,9 @@ def test_what_is_no_number_stays_on_the_line() -> None:
     line = epoch_line({"epoch": 1, "table": "a\nb" + "c" * 500}, 1, 0.0, False)
     assert "\n" not in line
     assert len(line) < 100
+
+
+def test_a_notebook_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())  # its standard error is no terminal
+    assert list(progress(iter([1, 2, 3]), 3, "epoch 1/2", LOGGER)) == [1, 2, 3]
+    assert "epoch 1/2" in capsys.readouterr().err

@@ -47,6 +47,9 @@ class Config:
     def plain(self) -> dict[str, Any]:
         return {"name": "probe"}
 
+    def changes(self) -> dict[str, Any]:
+        return {}
+
 
 def sessions(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["sessions"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from logger import TensorboardWriter
+from logger.visualization import PATIENCE
 
 LOGGER = logging.getLogger("probe.writer")
 
@@ -183,3 +187,22 @@ def test_a_value_that_cannot_be_written_costs_one_warning(
         writer.add_scalar("loss", 1.0)
         writer.close()
     assert len(caplog.records) == 1
+
+
+def test_a_folder_that_goes_away_costs_one_warning_and_no_traceback(
+    writer: TensorboardWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with caplog.at_level(logging.WARNING, LOGGER.name):
+        writer.add_scalar("loss", 1.0)
+        writer.flush()
+        shutil.rmtree(tmp_path)
+        for _ in range(30):
+            writer.add_scalar("loss", 1.0)
+            writer.flush()
+        start = time.monotonic()
+        writer.close()
+    assert time.monotonic() - start < 2 * PATIENCE + 2
+    assert len(caplog.records) == 1
+    assert told == []

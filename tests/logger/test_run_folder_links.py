@@ -152,3 +152,14 @@ def test_as_a_program(saved: Path, tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert f"{saved / 'digits/run/log'}: is a symbolic link that leads out of" in done.stderr
     assert contents(tmp_path / "elsewhere") == {}
+
+
+@pytest.mark.parametrize(("name", "passes"), [("debug-core.log", True), ("other.log", False)])
+def test_the_link_that_wandb_leaves_is_passed_over(saved: Path, tmp_path: Path, name: str, passes: bool) -> None:
+    checkpoint = resumed(saved)
+    link(checkpoint.parent / "log" / "wandb" / "offline-run-1" / "logs" / name, tmp_path / "cache" / "core.log")
+    if passes:
+        write(saved, checkpoint)
+        return
+    with pytest.raises(UserError, match="leads out of"):
+        write(saved, checkpoint)

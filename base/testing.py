@@ -1,0 +1,181 @@
+"""What test.py makes of a tested checkpoint: the JSON, the table of predictions, the report."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from logger import charts
+from logger.report import Page, Sample, curves, provenance_text, read_metrics
+from utils.errors import UserError
+from utils.files import written_whole
+from utils.provenance import provenance
+from utils.util import read_json
+
+from .metrics import name_of
+from .results import Recorder, Results, intervals
+from .samples import Samples
+
+SHOWN = 16  # samples of a kind in the report
+POINTS = 2000  # of a scatter
+
+
+class Tested:
+    """A checkpoint that was tested, ready to be written down.
+
+    Args:
+        about: checkpoint, weights, split, epoch, as they stand in the JSON.
+        values: the numbers of the split.
+        recorder: what measured them.
+        metrics: the metrics themselves.
+        criterion: the loss; a module is moved to the CPU, as the rows are there.
+        loader: that was tested on.
+    """
+
+    def __init__(
+        self,
+        about: dict[str, Any],
+        values: dict[str, float],
+        recorder: Recorder,
+        metrics: list[Any],
+        criterion: Any,
+        loader: Any,
+    ) -> None:
+        rows = recorder.recorded()
+        self.about, self.values, self.samples = about, values, Samples(loader)
+        self.results = Results(*rows, self.samples.classes, name_of(criterion)) if rows else None
+        self.intervals = intervals(rows, criterion, metrics, values)
+        order = self.samples.order()
+        flat = [index for batch in order for index in batch] if order else []
+        n = len(self.results.target) if self.results is not None else -1
+        self.indices: list[int] | None = flat if len(flat) == n else None
+
+    def lines(self) -> list[str]:
+        """The numbers for the console, each with its interval, and a line for every class."""
+        lines = []
+        for name, value in self.values.items():
+            span = self.intervals.get(name)
+            lines.append(f"  {name:<15} {value:<10.6g}" + (f" [{span[0]:.4g}, {span[1]:.4g}]" if span else ""))
+        rows = self.results.classes() if self.results is not None else []
+        if rows:
+            width = min(30, max(5, *(len(row["class"]) for row in rows)))
+            lines.append(f"  {'class':<{width}} precision  recall      f1  support")
+            for row in rows[:20]:
+                numbers = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}"
+                lines.append(f"  {row['class'][:width]:<{width}} {numbers}")
+            lines += [f"  … and {len(rows) - 20} more in the report"] * (len(rows) > 20)
+        return [line.rstrip() for line in lines]
+
+    def json(self) -> str:
+        """The about, the numbers with their intervals, and the classes, as JSON; of NaN and infinities null."""
+        metrics = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
+        results = {"metrics": metrics, "intervals": self.intervals}
+        classes = self.results.classes() if self.results is not None else []
+        return json.dumps(self.about | results | {"classes": classes}, indent=4) + "\n"
+
+    def write(self, folder: Path, config: dict[str, Any], output: Path | None = None) -> list[Path]:
+        """Writes ``test/CHECKPOINT.json``, ``test/predictions.csv`` and ``report.html`` into a run's folder.
+
+        Args:
+            folder: the run's.
+            config: of the run, for the report.
+            output: a place for the JSON too.
+
+        Raises:
+            UserError: it cannot be written, or a link leads out of the folder.
+        """
+        target = folder / "test"
+        stem = Path(self.about["checkpoint"]).stem
+        files = {output: self.json()} if output is not None else {}
+        files[target / f"{stem}.json"] = self.json()
+        if self.results is not None and self.results.kind:
+            files[target / "predictions.csv"] = self._table(self.results)
+        files[folder / "report.html"] = self._report(folder, config)
+        if not Path(os.path.realpath(target)).is_relative_to(folder.resolve()):
+            raise UserError(f"{target}: is a symbolic link that leads out of {folder}; nothing is written there")
+        return [write(path, text) for path, text in files.items()]
+
+    def _table(self, results: Results) -> str:
+        """The predictions as CSV: index, target, prediction, confidence, path."""
+        file = io.StringIO()
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["index", "target", "prediction", "confidence", "path"])
+        for place in range(len(results.target)):
+            index = self.indices[place] if self.indices is not None else place
+            sure = f"{results.confidence[place]:.6g}" if results.confidence is not None else ""
+            path = self.samples.path(index) if self.indices is not None else None
+            told = (results.told(results.target[place]), results.told(results.prediction[place]))
+            table.writerow([index, *told, sure, path or ""])
+        return file.getvalue()
+
+    def _report(self, folder: Path, config: dict[str, Any]) -> str:
+        about, results = self.about, self.results
+        kind = (
+            f"{about['n_samples']:,} samples of {about['split']}; the {about['weights']} after epoch {about['epoch']}"
+        )
+        page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", kind)
+        page.scores(self.values, self.intervals)
+        page.charts("Training", curves(read_metrics(folder / "log" / "metrics.jsonl")))
+        if results is not None:
+            self._figures(page, results)
+        page.text("Config", json.dumps(config, indent=2))
+        sessions: list[dict[str, Any]] = []
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            sessions = [dict(session) for session in read_json(folder / "provenance.json")["sessions"]]
+        for number, session in enumerate(sessions, 1):
+            page.text(f"Trained: session {number}", provenance_text(session))
+            page.text(f"Uncommitted changes of session {number}", str(session.get("git_diff") or ""))
+        page.text("Tested", provenance_text(provenance()))
+        return page.html()
+
+    def _figures(self, page: Page, results: Results) -> None:
+        """What fits the kind of task."""
+        names = results.names
+        if results.kind == "regression":
+            flat = list(zip(results.target.ravel().tolist(), results.prediction.ravel().tolist(), strict=True))
+            drawn = flat[:: max(1, len(flat) // POINTS)]
+            errors = sorted(guess - target for target, guess in flat)
+            shares = [(errors[int(share * (len(errors) - 1) / 100)], float(share)) for share in range(101)]
+            left = charts.scatter("Predictions", drawn, "target", "prediction")
+            page.charts("Predictions", [left, charts.lines("Errors, in % up to", {"%": shares}, "prediction - target")])
+        if results.confusion is not None and len(names) <= 60:
+            page.matrix("What is taken for what", charts.matrix("Confusion matrix", results.confusion, names))
+        bins, error = results.calibration()
+        curve = charts.scatter(
+            "Calibration", [(sure, right) for sure, right, _ in bins], "confidence", "share that is right", dots=False
+        )
+        if curve and len(results.target):
+            page.charts(f"Calibration: expected error {error:.3g}", [curve])
+        page.table("Labels" if results.kind == "multilabel" else "Classes", results.classes())
+        heading = "The surest mistakes" if results.kind == "classification" else "The largest errors"
+        page.samples(heading, [self._sample(place, results) for place in results.worst(SHOWN)])
+        page.samples("Right, and least sure", [self._sample(place, results) for place in results.least_sure(SHOWN)])
+
+    def _sample(self, place: int, results: Results) -> Sample:
+        index = self.indices[place] if self.indices is not None else None
+        picture = self.samples.picture(self.samples.fetch(index)) if index is not None else None
+        path = self.samples.path(index) if index is not None else None
+        target, guess = results.told(results.target[place]), results.told(results.prediction[place])
+        sure = f" {results.confidence[place]:.1%}" if results.confidence is not None else ""
+        right = target == guess
+        caption = f"{guess or 'none'}{sure}" if right else f"{guess or 'none'}{sure}, is {target or 'none'}"
+        return Sample(
+            Path(path).name if path else f"sample {place if index is None else index}", caption, right, picture
+        )
+
+
+def write(path: Path, text: str) -> Path:
+    """Writes a result, whole or not at all; gives its path. Raises UserError."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with written_whole(path) as file:
+            file.write(text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    return path

@@ -1,0 +1,24 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from .errors import printable
+
+BOLD, FAINT = "1", "2"
+
+
+def paint(text: str, colour: str) -> str:
+    """``text`` in an ANSI colour, on a terminal."""
+    return f"\x1b[{colour}m{text}\x1b[0m" if sys.stdout.isatty() and text else text
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Prints rows in columns, the first one bold and the last one faint."""
+    rows = [tuple(printable(cell) for cell in row) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)]
+        print("  ".join([paint(cells[0], BOLD), *cells[1:-1], paint(cells[-1], FAINT)]).rstrip())
