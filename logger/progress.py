@@ -22,6 +22,9 @@ def progress(
         total: None when it is not known.
         status: asked for a few words (the loss so far), only when something is shown.
     """
+    if not logger.isEnabledFor(logging.INFO):
+        yield from batches
+        return
     if sys.stderr is not None and sys.stderr.isatty():
         yield from _bar(batches, total, title, status)
         return

@@ -17,7 +17,7 @@ TOP_LEVEL = {
 }  # fmt: skip
 LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
-BUDGET = 5000  # of what trains and tests, which is what one reads in an afternoon
+BUDGET = 5450  # of what trains and tests, which is what one reads in an afternoon
 TOOLS = ("config/__main__.py", "config/schema.py", "base/trial.py", "utils/verify_resume.py")  # look at it from beside
 
 

@@ -14,10 +14,13 @@ from base import BaseTrainer
 from base.evaluate import evaluate, forward
 from base.metrics import MetricSet
 from base.options import TrainerOptions
+from base.parallel import alone, divided, sync_buffers
+from base.state import loader_of
 from base.update import Update
 from logger.progress import progress
 from utils.batch import batch_len, length_of, to_device
 from utils.errors import UserError
+from utils.parallel import phase
 from utils.seed import random_state
 from utils.util import inf_loop
 
@@ -58,9 +61,10 @@ class Trainer(BaseTrainer):
         if len_epoch is not None and len_epoch < 1:
             raise UserError(f"trainer.len_epoch: {len_epoch} must be at least 1")
         self.device = device
+        data_loader = divided(data_loader, "data_loader")
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
-        self.valid_data_loader = valid_data_loader
+        self.valid_data_loader = divided(valid_data_loader, "valid_data_loader", evaluating=True)
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
@@ -75,9 +79,9 @@ class Trainer(BaseTrainer):
         if self.place == 0:  # otherwise a resumed run goes on within this epoch
             self.train_metrics.reset()
         for batch in self.batches(epoch):
-            with self.update.autocast():
+            with self.update.context(self.batches_left):
                 loss, output, target = self.train_step(batch)
-            if self.update.backward(loss, self.len_epoch and self.len_epoch - self.place + 1):
+            if self.update.backward(loss, self.share):
                 self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
             stepped = self.update.step()
             if self.place % WRITE_BATCHES == 1:
@@ -118,8 +122,9 @@ class Trainer(BaseTrainer):
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
         """The numbers of the validation split; with an EMA also those of the averaged weights, as ``ema_…``."""
+        phase(f"the validation of epoch {epoch}")
         self._random = random_state()
-        log = self._evaluate(self.model)
+        log = self._evaluate(alone(self.model))
         if self.update.ema is not None:
             log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
         self._random = None
@@ -129,6 +134,7 @@ class Trainer(BaseTrainer):
         return log
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
+        sync_buffers(model)
         return self.evaluate_split(
             model,
             self.stoppable(self.valid_data_loader),
@@ -148,6 +154,16 @@ class Trainer(BaseTrainer):
             yield to_device(batch, self.device)
         if empty:
             raise UserError("there was nothing to train on: the data loader gave no batch")
+
+    @property
+    def batches_left(self) -> int | None:
+        """Of this epoch, with the one that was taken last; None where the data does not tell."""
+        return self.len_epoch and self.len_epoch - self.place + 1
+
+    @property
+    def share(self) -> float:
+        """What the batch taken last counts for: 1, but where the ranks' parts of it differ in size."""
+        return getattr(loader_of(self), "share", 1.0)
 
     def _taken(self) -> Iterator[Any]:
         """What is left of one pass, or of ``len_epoch`` batches; not one more, which the next epoch would miss."""
