@@ -39,14 +39,14 @@ def main(config: ConfigParser) -> None:
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None) -> Any:
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
-    from base.parallel import parallel_of
+    from base.parallel import Parallel
     from base.param_groups import learning_rate, make_lr_scheduler
     from base.transfer import Transfer
     from utils.seed import seed_everything, seed_rank
     from utils.util import prepare_device
 
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
-    parallel = parallel_of(config)
+    parallel = Parallel.of(config)
     with main_first():
         data_loader = config.build("data_loader")
         if config.get("valid_data_loader"):

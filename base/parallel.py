@@ -20,6 +20,15 @@ from utils.launch import most_processes
 class Parallel:
     """The parent of what ``parallel.type`` may name."""
 
+    @classmethod
+    def of(cls, config: Any) -> Parallel:
+        """What the config says; without a word, ``ddp`` where there is more than one process."""
+        made: Parallel = config.build("parallel") if config.get("parallel") else ddp()
+        if isinstance(made, dp):
+            message = "DataParallel copies the model at every step, and one core works for all devices: ddp is faster."
+            logging.getLogger("train").warning(message)
+        return made
+
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model as it is trained; ``model`` is on the device, with what is frozen frozen."""
         return model
@@ -95,17 +104,6 @@ class ddp(Parallel):  # noqa: N801
 def _refuse_ranks(kind: str) -> None:
     if parallel.world_size() > 1:
         raise UserError(f"is {kind}, but {parallel.world_size()} processes were started; they need ddp")
-
-
-def parallel_of(config: Any) -> Parallel:
-    """What the config says; without a word, ``ddp`` where there is more than one process."""
-    if not config.get("parallel"):
-        return ddp()
-    made: Parallel = config.build("parallel")
-    if isinstance(made, dp):
-        message = "DataParallel copies the model at every step, and keeps one core busy for all devices; ddp is faster."
-        logging.getLogger("train").warning(message)
-    return made
 
 
 def unwrap(model: nn.Module) -> nn.Module:
