@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from config import ConfigParser, CustomArgs
+from utils.launch import run_ranks
 from utils.main import run_main
+from utils.parallel import main_first, rank
 
 
 def main(config: ConfigParser) -> None:
@@ -37,26 +39,26 @@ def main(config: ConfigParser) -> None:
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None) -> Any:
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
-    import torch
-
+    from base.parallel import Parallel
     from base.param_groups import learning_rate, make_lr_scheduler
     from base.transfer import Transfer
     from base.tuning import cheaper_steps
-    from utils.seed import seed_everything
+    from utils.seed import seed_everything, seed_rank
     from utils.util import prepare_device
 
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
-    data_loader = config.build("data_loader")
-    if config.get("valid_data_loader"):
-        valid_data_loader = config.build("valid_data_loader")
-    else:  # torch's own DataLoader serves too, and knows no split
-        valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
-
-    model = config.build("arch")
+    parallel = Parallel.of(config)
+    with main_first():
+        data_loader = config.build("data_loader")
+        if config.get("valid_data_loader"):
+            valid_data_loader = config.build("valid_data_loader")
+        else:  # torch's own DataLoader serves too, and knows no split
+            valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
+        model = config.build("arch")
     transfer = Transfer(config.options("transfer"), logger)
     transfer.prepare(model, fresh=config.resume is None, dataset=getattr(data_loader, "dataset", None))
     logger.info(model)
-    device, device_ids = prepare_device(config.get("n_gpu", 1))
+    device, _ = prepare_device(config.get("n_gpu", 1))
     model = model.to(device)
     data_loader, valid_data_loader = transfer.cache(model, [data_loader, valid_data_loader], device, limit is None)
     if limit is not None:
@@ -64,13 +66,13 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
         valid_data_loader = limit(valid_data_loader, "valid_data_loader")
     if config["trainer"].get("compile", False):
         model.compile()
-    if len(device_ids) > 1:
-        model = torch.nn.DataParallel(model, device_ids=device_ids)
+    wrapped = parallel.wrap(model, device)
 
     cheaper = cheaper_steps(config, model, logger)
     optimizer = config.build("optimizer", transfer.parameters(model, learning_rate(config)), **cheaper)
+    seed_rank(config.seed, rank())  # for dropout and the like
     trainer = config.build_trainer(
-        model=model,
+        model=wrapped,
         criterion=config.build("loss"),
         metric_ftns=config.build_metrics(),
         optimizer=optimizer,
@@ -80,7 +82,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
         valid_data_loader=valid_data_loader,
         lr_scheduler=make_lr_scheduler(config, optimizer),
     )
-    trainer.transfer = transfer
+    trainer.transfer, trainer.parallel = transfer, parallel
     return trainer
 
 
@@ -97,4 +99,4 @@ if __name__ == "__main__":
         CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
         CustomArgs(["--bs", "--batch_size"], type=int, target="data_loader;args;batch_size"),
     ]
-    run_main(lambda: main(ConfigParser.from_args(args, options)))
+    run_main(lambda: run_ranks(ConfigParser.from_args(args, options), main))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, default_collate
 
 from utils.errors import UserError
+from utils.parallel import local_size, world_size
 from utils.seed import mix, seeded
 
 from .cache import cached
@@ -21,9 +22,11 @@ from .sampler import EpochBatches, EpochSampler, SeededDataset, ShowDataset, as_
 class BaseDataLoader(DataLoader[Any]):
     """The parent of all data loaders.
 
+    Where several processes train together, it gives each of them its part of every batch, and shares out the workers.
+
     Args:
         dataset: map-style or iterable.
-        batch_size: samples a batch.
+        batch_size: samples a batch, of all processes together.
         shuffle: a new order for every epoch.
         validation_split: what ``split_validation()`` gives: a count (int) or a fraction (float); 0 for none.
         num_workers: processes that read data; 0 reads in the training process. Does not change the batches.
@@ -71,6 +74,10 @@ class BaseDataLoader(DataLoader[Any]):
         self._passes, self._consumed, self._skip = 0, 0, 0
         self.valid_sampler: Any = None
         self._batches: EpochBatches | None = None
+        if world_size() > 1 and (isinstance(dataset, IterableDataset) or isinstance(sampler, DistributedSampler)):
+            part = "a DistributedSampler" if sampler is not None else "an iterable dataset"
+            raise UserError(f"{part} does not go with several processes: the loader divides the batches itself")
+        num_workers = -(-num_workers // local_size())
         self.eval_batch_transform = eval_batch_transform
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
@@ -173,6 +180,17 @@ class BaseDataLoader(DataLoader[Any]):
         if state["passes"] and (self._batches is None or state["consumed"] < len(self._batches)):
             self._passes, self._skip = state["passes"] - 1, state["consumed"]
 
+    @property
+    def share(self) -> float:
+        """What the batch given last counts for, relative to those of the other ranks; 0 for one that fills in."""
+        return 1.0 if self._batches is None else self._batches.share(self._consumed - 1)
+
+    def evaluating(self) -> BaseDataLoader:
+        """From now on gives every sample once, to one rank; there may then be a batch less on one than on another."""
+        if self._batches is not None:
+            self._batches.in_step = False
+        return self
+
     def split_validation(self) -> BaseDataLoader | None:
         """A loader of the validation part, in a fixed order and under ``eval_transform``; None without a split."""
         if self.valid_sampler is None:
@@ -187,7 +205,7 @@ class BaseDataLoader(DataLoader[Any]):
             if getattr(self, f"eval_{name}transform") is None and re.search("Random|Aug|Jitter|Each", repr(transform)):
                 message = f"The validation part is augmented like the training part: give an eval_{name}transform."
                 logging.getLogger("data_loader").warning(message)
-        return BaseDataLoader(sampler=self.valid_sampler, **options)
+        return BaseDataLoader(sampler=self.valid_sampler, **options).evaluating()
 
 
 def with_transform(dataset: Any, transform: Any) -> Any:

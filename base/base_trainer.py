@@ -16,15 +16,17 @@ from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
 from logger.visualization import TensorboardWriter
 from utils.errors import UserError, nearest
+from utils.parallel import Votes, from_main, is_main, phase, world_size
 from utils.stop import StopRequest
 from utils.util import ensure_dir, prepare_device, write_json
 
 from .checkpoint import load_newest, load_weights
 from .display import wandb_back_end
 from .options import TrainerOptions
+from .parallel import Parallel, unwrap, wrap_again
 from .saving import Saver
-from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, unwrap, within
-from .stopping import is_better, parse_monitor, worst
+from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, within
+from .stopping import in_step, is_better, parse_monitor, worst
 from .transfer import Transfer
 from .transfer_options import TransferOptions
 from .update import Update
@@ -69,7 +71,8 @@ class BaseTrainer:
         self._stopping = False  # this epoch is the last, whatever `epochs` says
         self._only_best = False  # this epoch is not due by save_period
         self.epoch, self.place = 0, 0  # where the loop is: the epoch, and how many of its batches it has taken
-        self.stop = StopRequest(self._options.max_minutes)
+        self.stop = StopRequest(self._options.max_minutes, Votes() if world_size() > 1 else None)
+        self.parallel = Parallel()  # as is this
         self.transfer = Transfer(TransferOptions(), self.logger)  # train.py gives the config's
         self._random: dict[str, Any] | None = None  # the random numbers' state at the start of a validation
 
@@ -78,13 +81,14 @@ class BaseTrainer:
         self._saver = Saver(self.checkpoint_dir, self._options, self.logger)
         if config.resume is not None:
             self._resume_checkpoint(config.resume)
-        ensure_dir(config.log_dir)
-        setup_logging(config.log_dir)  # where a project's own train.py made no RunFolder
-        if not (self.checkpoint_dir / "config.json").exists():
-            write_json(config.plain(), self.checkpoint_dir / "config.json")
-        self.writer = TensorboardWriter(config.log_dir, self.logger, self._options.tensorboard)
-        self.writer.back_ends += wandb_back_end(config, self._options, self.logger)
-        self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl", self.logger)
+        if is_main():  # where a project's own train.py made no RunFolder
+            ensure_dir(config.log_dir)
+            setup_logging(config.log_dir)
+            if not (self.checkpoint_dir / "config.json").exists():
+                write_json(config.plain(), self.checkpoint_dir / "config.json")
+        self.writer = TensorboardWriter(config.log_dir, self.logger, self._options.tensorboard and is_main())
+        self.writer.back_ends += wandb_back_end(config, self._options, self.logger) if is_main() else []
+        self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl", self.logger, enabled=is_main())
         if config.resume is None:
             self._metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
 
@@ -139,7 +143,8 @@ class BaseTrainer:
         self.epoch = epoch
         self._begin_epoch(epoch)
         lr = self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
-        result = self._train_epoch(epoch)
+        result = from_main(self._train_epoch(epoch))
+        self.stop.poll(wait=True)
         log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
@@ -167,7 +172,9 @@ class BaseTrainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
-        self.transfer.enter(epoch, unwrap(self.model))
+        phase(f"the training of epoch {epoch}")
+        if self.transfer.enter(epoch, unwrap(self.model)) and world_size() > 1:
+            wrap_again(self)
         for name in ("data_loader", "valid_data_loader") if self.place == 0 else ("valid_data_loader",):
             set_epoch = getattr(getattr(self, name, None), "set_epoch", None)
             if set_epoch is not None:
@@ -192,9 +199,10 @@ class BaseTrainer:
     def after_step(self) -> None:
         """Between two optimizer steps of a loop: writes a checkpoint that is due, and ends if somebody asked for it."""
         self.transfer.after_step(unwrap(self.model))
+        overdue = self.stop.poll(self._saver.is_overdue())
         asked = self.stop.requested()
         steps = self.steps_done() or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
-        if asked or self._saver.is_due(steps):
+        if asked or overdue or self._saver.is_due(steps):
             name = f"checkpoint-epoch{self.epoch}-step{steps}.pt"
             self._saver.save(lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, steps)
             self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
@@ -203,10 +211,12 @@ class BaseTrainer:
 
     def stoppable(self, batches: Iterable[Any]) -> Iterator[Any]:
         """``batches`` of a validation, during which a request to stop is heard; it is then done again on resuming."""
-        for batch in batches:
+        for batch in in_step(batches):
+            self.stop.poll()
             if self.stop.requested():
                 self.after_step()
-            yield batch
+            if batch is not None:
+                yield batch
 
     def _reserve(self) -> None:
         """Under a time limit measures what a save takes, as so much must be left at its end."""
@@ -251,7 +261,7 @@ class BaseTrainer:
         Raises:
             UserError: the checkpoint is missing, damaged, or of another architecture.
         """
-        state, path = load_newest(Path(resume_path), self.logger)
+        state, path = from_main(load_newest(Path(resume_path), self.logger) if is_main() else None)
         kinds = {"state_dict": dict, "epoch": int, "optimizer": dict, "config": object}
         kinds |= {key: kind for key, kind in KINDS.items() if key in state}
         wrong = [key for key, kind in kinds.items() if not isinstance(state.get(key), kind)]

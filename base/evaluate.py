@@ -11,6 +11,7 @@ from torch import nn
 
 from utils.batch import batch_len, call_model, split_target, to_device
 from utils.errors import UserError
+from utils.parallel import gather
 
 from .metrics import MetricSet
 
@@ -52,6 +53,6 @@ def evaluate(
             loss = criterion(output, target)
         metrics.measure(loss, output, target, batch_len(target, output, batch))
         seen += 1
-    if seen == 0:
+    if sum(gather(seen)) == 0:  # a rank may have none
         raise UserError("there was nothing to evaluate: the loader gave no batch")
     return metrics.result()

@@ -242,7 +242,8 @@ def _cached(loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger
     places[torch.as_tensor(indices)] = torch.arange(len(indices))
     data = Features(features, torch.cat(targets), places)
     same = {key: value for key, value in loader.init_kwargs.items() if key in ("batch_size", "drop_last", "pin_memory")}
-    return BaseDataLoader(data, sampler=loader.sampler, collate_fn=as_it_is, **same)
+    made = BaseDataLoader(data, sampler=loader.sampler, collate_fn=as_it_is, **same)
+    return made if loader._batches is None or loader._batches.in_step else made.evaluating()
 
 
 def _room(count: int, like: torch.Tensor) -> torch.Tensor:

@@ -36,6 +36,9 @@ class MetricSet(MetricTracker):
         metrics = list(metrics)
         self._functions = {name_of(metric): metric for metric in metrics if not is_stateful(metric)}
         self._objects = {name_of(metric): metric.clone().to(device) for metric in metrics if is_stateful(metric)}
+        for metric in self._objects.values():
+            for part in _parts(metric).values():
+                part.distributed_available_fn = _alone  # `result` adds up the ranks
         self._order = ["loss", *(name_of(metric) for metric in metrics)]
         super().__init__("loss", *self._functions, writer=writer)
 
@@ -66,23 +69,69 @@ class MetricSet(MetricTracker):
     def state_dict(self) -> dict[str, Any]:
         objects = {}
         for name, metric in self._objects.items():
-            metric.persistent(True)
-            updates = {
-                key: part._update_count for key, part in metric.named_modules() if hasattr(part, "_update_count")
-            }
+            updates = {key: part._update_count for key, part in _parts(metric).items()}
             objects[name] = {"state": metric.state_dict(), "updates": updates}
         return super().state_dict() | {"objects": objects}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         for name, metric in self._objects.items():
-            metric.persistent(True)
+            _parts(metric)
             metric.load_state_dict(state["objects"][name]["state"])
             for key, count in state["objects"][name]["updates"].items():
                 metric.get_submodule(key)._update_count = count
 
-    def result(self) -> dict[str, float]:
-        values = super().result()
+    def _twin(self) -> MetricSet:
+        twin = super()._twin()
+        twin._objects = {name: metric.clone() for name, metric in self._objects.items()}
+        assert isinstance(twin, MetricSet)
+        return twin
+
+    def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        whole = super().merged(states) | {"objects": {}}
+        for name, metric in self._objects.items():
+            whole["objects"][name] = _merged(metric, [state["objects"][name] for state in states])
+        return whole
+
+    def means(self) -> dict[str, float]:
+        values = super().means()
         for name, metric in self._objects.items():
             values[name] = float(one_number(name, metric.compute())) if metric.update_called else float("nan")
         return {name: values[name] for name in [*self._order, *values] if name in values}
+
+
+def _alone() -> bool:
+    return False
+
+
+def _parts(metric: Any) -> dict[str, Any]:
+    """A torchmetrics object, and those that it is made of, by name; from now on their states are in its state."""
+    parts = {name: part for name, part in metric.named_modules() if hasattr(part, "_update_count")}
+    for part in parts.values():
+        part.persistent(True)
+    return parts
+
+
+def _merged(metric: Any, states: list[dict[str, Any]]) -> dict[str, Any]:
+    """The state of a torchmetrics object that has seen what those of all ranks have, each state by its own reduction.
+
+    torchmetrics' own way needs every rank to have seen something.
+    """
+    from torchmetrics.utilities import dim_zero_cat
+
+    whole: dict[str, Any] = {"state": {}, "updates": {}}
+    for name, part in _parts(metric).items():
+        counts = [state["updates"].get(name, 0) for state in states]
+        whole["updates"][name] = sum(counts)
+        seen = [state["state"] for state, count in zip(states, counts, strict=True) if count] or [states[0]["state"]]
+        for key, reduce in part._reductions.items():
+            full = f"{name}.{key}" if name else key
+            values = [state[full] for state in seen]
+            if isinstance(values[0], list):
+                whole["state"][full] = [item for value in values for item in value]
+            elif len(values) == 1:
+                whole["state"][full] = values[0]
+            else:
+                parts = values if reduce is dim_zero_cat else torch.stack(values)
+                whole["state"][full] = parts if reduce is None else reduce(parts)
+    return {**whole, "state": states[0]["state"] | whole["state"]}

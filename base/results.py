@@ -46,7 +46,9 @@ class Recorder(MetricSet):
             self._rows = None
             return
         self._room -= output.numel() + target.numel()
-        self._rows = [*self._rows, (output.detach(), target.detach())] if self._room >= 0 else None
+        self._rows.append((output.detach(), target.detach()))
+        if self._room < 0:
+            self._rows = None
 
     def recorded(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """``(output, target)`` of all samples in their order, on the CPU; None if they are no such rows."""

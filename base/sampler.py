@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import BatchSampler, Dataset, Sampler, default_collate, get_worker_info
 
 from utils.errors import UserError
+from utils.parallel import rank, world_size
 from utils.seed import mix, seeded
 
 from .cache import reader
@@ -56,17 +57,25 @@ class EpochSampler(Sampler[int]):
 class EpochBatches(Sampler[Indices]):
     """The batches of an epoch, from any given place on. Skipping costs no reading of data.
 
+    Of each batch a rank gets its part; all the parts are the batch, whatever the number of ranks.
+
     A sampler that is not ours (``WeightedRandomSampler``, a project's own) is run under random numbers that
     depend on (seed, epoch) too, and the global ones are left as they were.
 
     Args:
         sampler: gives indices, or with ``batch_size`` None whole batches of them.
+
+    Attributes:
+        in_step: every rank gets something of every batch, as the ranks train in step: a sample that is another rank's
+            too, where there are fewer than ranks. It must then not count (see ``share``).
     """
 
     def __init__(self, sampler: Any, batch_size: int | None, drop_last: bool, seed: int) -> None:
         self.sampler, self.batch_size, self.drop_last, self.seed = sampler, batch_size, drop_last, seed
         self.epoch = 0
         self.start = 0
+        self.in_step = True
+        self._shares: dict[int, float] = {}
 
     def __len__(self) -> int:
         if self.batch_size is None:
@@ -75,9 +84,18 @@ class EpochBatches(Sampler[Indices]):
 
     def __iter__(self) -> Iterator[Indices]:
         epoch, size, order = self.epoch, self.batch_size, self._ordered()
+        own, ranks = rank(), world_size()
+        self._shares = {}
         for place in range(self.start, len(self)):
             batch = order[place] if size is None else order[place * size : (place + 1) * size]
-            yield Indices(batch, mix(self.seed, epoch, FETCH, place))
+            part = batch[len(batch) * own // ranks : len(batch) * (own + 1) // ranks]
+            self._shares[place] = ranks * len(part) / max(1, len(batch))
+            if part or self.in_step:
+                yield Indices(part or batch[:1], mix(self.seed, epoch, FETCH, place, *([own] if own else [])))
+
+    def share(self, place: int) -> float:
+        """The size of this rank's part of a batch, relative to the mean of the ranks' parts."""
+        return self._shares.get(place, 1.0)
 
     def _ordered(self) -> list[Any]:
         seed = mix(self.seed, self.epoch, ORDER)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from utils.errors import UserError
+from utils.parallel import from_main, is_main, phase
 from utils.runs import BEST, checkpoint_number
 
 from .checkpoint import duplicate, prune, save
@@ -20,7 +21,7 @@ from .stopping import is_better
 
 
 class Saver:
-    """Writes the checkpoints of one run folder.
+    """Writes the checkpoints of one run folder; of several ranks the main one does.
 
     Args:
         folder: of the run.
@@ -43,16 +44,21 @@ class Saver:
         self._copy: dict[str, Any] | None = None  # that the thread writes
 
     def is_due(self, steps: int) -> bool:
-        """Whether ``save_steps`` or ``save_minutes`` want a checkpoint after so many optimizer steps."""
+        """Whether ``save_steps`` wants a checkpoint after so many optimizer steps."""
         if self._error is not None:
             self.wait()
         options = self.options
-        if options.save_steps is not None and steps - self.steps >= options.save_steps:
-            return True
+        return options.save_steps is not None and steps - self.steps >= options.save_steps
+
+    def is_overdue(self) -> bool:
+        """Whether ``save_minutes`` wants one."""
+        options = self.options
         return options.save_minutes is not None and time.monotonic() - self._time >= 60 * options.save_minutes
 
     def measure(self, state: dict[str, Any]) -> None:
         """Takes the time of a save, of which nothing is kept."""
+        if not is_main():
+            return
         start, trial = time.monotonic(), self.folder / ".measured.tmp"
         save(state, trial)
         trial.unlink()
@@ -81,18 +87,23 @@ class Saver:
         """
         self.wait()
         start = time.monotonic()
+        phase("the saving of a checkpoint")
         state = make_state()
         self.steps = steps
-        if not self.options.async_save:
+        if not is_main():
+            self._time = time.monotonic()
+        elif not self.options.async_save:
             self._write(state, name, best, only)
             self.seconds = max(self.seconds, time.monotonic() - start)
             self._time = time.monotonic()
             self.wait()
-            return
-        self._time = start
-        self._copy = snapshot(state, self._copy)
-        self._thread = threading.Thread(target=self._write, args=(self._copy, name, best, only, start))
-        self._thread.start()
+        else:
+            self._time = start
+            self._copy = snapshot(state, self._copy)
+            self._thread = threading.Thread(target=self._write, args=(self._copy, name, best, only, start))
+            self._thread.start()
+        from_main(None)  # the other ranks wait, with patience; what fails here ends them too
+        phase("the training")
 
     def _write(self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None) -> None:
         epoch = state["epoch"]

@@ -16,22 +16,18 @@ from config.section import plain
 from config.source import dotted
 from config.text import flat, written
 from utils.errors import UserError, one_line
+from utils.parallel import gather, is_main, rank, world_size
 from utils.runs import BEST
 from utils.seed import random_state, set_random_state
 from utils.util import MetricTracker
 
 from .checkpoint import duplicate, sweep
+from .parallel import unwrap
 from .update import Update
 
 FORMAT = 1  # of our checkpoints
 KINDS: dict[str, Any] = {"monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict}
 _KINDS = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside DataParallel or DistributedDataParallel, or itself."""
-    wrapped = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    return model.module if isinstance(model, wrapped) else model
 
 
 def parts_of(trainer: Any) -> dict[str, Any]:
@@ -56,8 +52,12 @@ def trackers_of(trainer: Any) -> dict[str, MetricTracker]:
 
 def within(trainer: Any) -> dict[str, Any]:
     """Where a loop is in its epoch, and what it has measured so far."""
-    trackers = {name: tracker.state_dict() for name, tracker in trackers_of(trainer).items()}
-    return {"place": trainer.place, "trackers": trackers}
+    trackers = trackers_of(trainer)
+    ranks = gather({name: tracker.state_dict() for name, tracker in trackers.items()})
+    if len(ranks) == 1:
+        return {"place": trainer.place, "trackers": ranks[0]}
+    whole = {name: tracker.merged([states[name] for states in ranks]) for name, tracker in trackers.items()}
+    return {"place": trainer.place, "trackers": whole, "trackers_of_ranks": ranks}
 
 
 def reposition(trainer: Any) -> None:
@@ -72,6 +72,7 @@ def environment(trainer: Any) -> dict[str, Any]:
     loader = loader_of(trainer)
     return {
         "torch": str(torch.__version__),
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
         "device": trainer.device.type,
         "samples": getattr(loader, "n_samples", None),
@@ -81,6 +82,7 @@ def environment(trainer: Any) -> dict[str, Any]:
 def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
     """All that what comes after ``epoch`` depends on, as tensors and plain values."""
     loader = loader_of(trainer)
+    random = gather(trainer._random or random_state())
     return {
         "format": FORMAT,
         "arch": type(unwrap(trainer.model)).__name__,
@@ -93,7 +95,8 @@ def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
         "best": [[value, place] for value, place in trainer._saver.best],
         "parts": {name: part.state_dict() for name, part in parts_of(trainer).items()},
         "loader": loader.state_dict() if loader is not None else None,
-        "random": trainer._random or random_state(),
+        "random": random[0],
+        "random_of_ranks": random if len(random) > 1 else None,
         "config": trainer.config.plain(),
         "environment": environment(trainer),
     }
@@ -159,18 +162,27 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
     trainer._metrics_file.drop_after(state["epoch"])
     try:
         trainer._saver.steps = state["step"]
-        _restore_best_file(trainer, path)
+        if is_main():
+            _restore_best_file(trainer, path)
     except OSError as error:
         raise UserError(f"{trainer.checkpoint_dir / BEST}: cannot be written: {error.strerror}") from None
     try:
         _restore_parts(trainer, state)
-        if state["config"].get("seed") == trainer.config.plain().get("seed"):
-            set_random_state(state["random"])
+        random = _own(state["random"], state.get("random_of_ranks"))
+        if random is not None and state["config"].get("seed") == trainer.config.plain().get("seed"):
+            set_random_state(random)
         _tell(trainer, state)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: its state does not fit this trainer: {one_line(error)}") from error
     if trainer.steps_done():  # how a loop of the project's own counts its steps is not known
         trainer.writer.resume_at(trainer.steps_done() + 1)
+
+
+def _own(whole: Any, of_ranks: list[Any] | None) -> Any:
+    """This rank's part of a state; with another number of ranks than it has parts, all of it is the main one's."""
+    if len(of_ranks or [whole]) == world_size():
+        return (of_ranks or [whole])[rank()]
+    return whole if is_main() else None
 
 
 def _restore_best_file(trainer: Any, path: Path) -> None:
@@ -207,8 +219,9 @@ def _restore_parts(trainer: Any, state: dict[str, Any]) -> None:
             loader.set_epoch(state["loader"]["passes"])
     if inside is not None:
         trainer.place = inside["place"]
-        for name, tracker in trackers_of(trainer).items():
-            tracker.load_state_dict(inside["trackers"][name])
+        trackers = _own(inside["trackers"], inside.get("trackers_of_ranks"))
+        for name, tracker in trackers_of(trainer).items() if trackers is not None else ():
+            tracker.load_state_dict(trackers[name])
 
 
 def _check_like(own: dict[str, Any], saved: dict[str, Any]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import inf
+from typing import Any
 
+from utils.batch import length_of
 from utils.errors import UserError
 
 
@@ -25,3 +28,13 @@ def worst(mode: str) -> float:
 def is_better(mode: str, value: float, best: float) -> bool:
     """Whether ``value`` improves on ``best``. A NaN never does, nor does an equal value."""
     return value < best if mode == "min" else value > best
+
+
+def in_step(batches: Iterable[Any]) -> Iterator[Any]:
+    """``batches``, and None for each that is another rank's only, so that all ranks go round equally often."""
+    seen = 0
+    for batch in batches:
+        seen += 1
+        yield batch
+    for _ in range(seen, length_of(batches) or 0):
+        yield None

@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 from utils.errors import UserError, one_line
+from utils.parallel import gather
+
+from .parallel import add_up_gradients, alone, sync_gradients
 
 if TYPE_CHECKING:
     from .options import TrainerOptions
@@ -52,30 +55,45 @@ class Update:
             )
         self.schedule = Schedule(lr_scheduler, optimizer, options.warmup_steps, options.lr_scheduler_interval)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-        self.ema = averaged(model, options.ema_decay) if options.ema_decay is not None else None
+        self.ema = averaged(alone(model), options.ema_decay) if options.ema_decay is not None else None
         self.steps = 0
         self.grad_norm: torch.Tensor | None = None
         self._measures = False
         self._pending, self._used, self._window = 0, 0, options.accumulation_steps
+        self._added_up = True  # over the ranks, what the gradients hold
         self.skipped = 0
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The forward pass's precision. Under ``skip`` keeps what it may spoil: a batch norm's running statistics."""
+    def context(self, batches_left: int | None = None) -> contextlib.AbstractContextManager[Any]:
+        """Around a training batch's forward pass: its precision, and no exchange of gradients before a step is due.
+
+        Under ``nan_policy: skip`` keeps what the pass may spoil: a batch norm's running statistics.
+
+        Args:
+            batches_left: in this epoch, with this one; the last window is as long as there are batches for it.
+        """
         if self.options.nan_policy == "skip":
             self._buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        if self._pending == 0 and batches_left and batches_left > 0:  # an iterable dataset may give more than it told
+            self._window = min(self._window, batches_left)
+        self._added_up = self._pending + 1 >= self._window
+        sync_gradients(self.model, self._added_up)
+        return self.autocast()
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The forward pass's precision."""
         dtype = _DTYPES.get(self.options.precision)
         return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
-    def backward(self, loss: torch.Tensor, batches_left: int | None = None) -> bool:
+    def backward(self, loss: torch.Tensor, share: float = 1.0) -> bool:
         """Adds the gradient of ``loss``.
 
         Args:
-            loss: one number, shape ``()``.
-            batches_left: in this epoch, with this one; the last window is as long as there are batches for it.
+            loss: one number, shape ``()``; a mean over samples.
+            share: what it counts for, where ranks with parts of other sizes train in step.
 
         Returns:
-            Whether it was used: one that is not finite is left out under the policy ``skip``.
+            Whether it counts: one that is not finite is left out under the policy ``skip``, on all ranks.
 
         Raises:
             UserError: the loss is no single number, or under the policy ``raise`` not a finite one.
@@ -87,21 +105,20 @@ class Update:
         finite = policy == "ignore" or math.isfinite(loss.item())
         if not finite and policy == "raise":
             check_finite(loss.item(), self.steps)
-        if self._pending == 0:
-            self._used = 0
-            window = self.options.accumulation_steps
-            # An iterable dataset may give more batches than it told.
-            self._window = min(window, batches_left) if batches_left and batches_left > 0 else window
+        if policy == "skip":
+            finite = all(gather(finite))
         self._pending += 1
         if not finite:
+            self._added_up = False
             self.skipped += 1
             for buffer, before in self._buffers:
                 buffer.copy_(before)
             return False
         self._used += 1
         loss = loss if self._window == 1 else loss / self._window
+        loss = loss if share == 1.0 else loss * share
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return True
+        return share > 0
 
     def step(self, measure: bool = False) -> bool:
         """Moves the weights if the window is full. Returns whether it did.
@@ -113,8 +130,10 @@ class Update:
         if self._pending < self._window:
             return False
         if self._used == 0:  # every batch of the window was skipped
-            self._pending = 0
+            self._close()
             return False
+        if not self._added_up:
+            add_up_gradients(self.model)
         if self.options.grad_clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm)
@@ -130,13 +149,16 @@ class Update:
                 raise UserError(f"the optimizer's state has no {error}: the checkpoint was damaged") from error
         self.scaler.update()
         self.optimizer.zero_grad()
-        self._pending = 0
+        self._close()
         self.steps += 1
         if self.scaler.get_scale() >= scale:  # otherwise the gradient overflowed, and the weights did not move
             self.schedule.after_step()
         if self.ema is not None:
-            self.ema.update_parameters(self.model)
+            self.ema.update_parameters(alone(self.model))
         return True
+
+    def _close(self) -> None:
+        self._pending, self._used, self._window = 0, 0, self.options.accumulation_steps
 
     def flush(self) -> bool:
         """At the end of an epoch of unknown length: steps with the part of a window that is there."""

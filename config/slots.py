@@ -71,6 +71,7 @@ SLOTS: dict[str, Slot] = {
     "metrics": Slot("model", _METRICS, "torchmetrics.Metric", ("torchmetrics.functional",), _PAIR, callback=True),
     "optimizer": Slot("trainer", ("torch.optim",), "torch.optim.Optimizer", given=("params",)),
     "lr_scheduler": Slot("trainer", (_SCHEDULES,), f"{_SCHEDULES}.LRScheduler", given=("optimizer",)),
+    "parallel": Slot("trainer", ("base.parallel",), "base.parallel.Parallel"),
     "trainer": Slot("trainer", ("trainer", "trainer.trainer"), "base.BaseTrainer"),
 }
 

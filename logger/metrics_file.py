@@ -21,11 +21,13 @@ class MetricsFile:
     Args:
         path: of the file.
         logger: is told of a failure.
+        enabled: otherwise every method does nothing.
     """
 
-    def __init__(self, path: Path, logger: logging.Logger | None = None) -> None:
+    def __init__(self, path: Path, logger: logging.Logger | None = None, enabled: bool = True) -> None:
         self.path = path
         self._background = Background(path.name, logger or logging.getLogger("metrics"))
+        self._background.enabled = enabled
 
     def write(self, values: dict[str, Any]) -> None:
         """Adds one line. It is in the file when this returns, as a checkpoint may follow."""

@@ -22,6 +22,9 @@ def progress(
         total: None when it is not known.
         status: asked for a few words (the loss so far), only when something is shown.
     """
+    if not logger.isEnabledFor(logging.INFO):
+        yield from batches
+        return
     if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):  # in a notebook, or a terminal
         yield from _bar(batches, total, title, status)
         return

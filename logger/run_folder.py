@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from utils.errors import UserError, one_line
 from utils.files import lock, written_whole
+from utils.parallel import from_main, is_main, run_of_before
 from utils.provenance import now, provenance
 from utils.runs import checkpoints
 from utils.util import ensure_dir, read_json
@@ -23,7 +24,9 @@ from .logger import close_files, setup_logging
 
 
 class RunFolder:
-    """``with RunFolder(…) as run:`` around everything that a run makes.
+    """``with RunFolder(…) as run:`` around everything that a run makes. Of several ranks, the main one makes it.
+
+    Where torchrun has started the ranks again, it is the folder of those before, from their newest checkpoint on.
 
     Args:
         config: a ConfigParser; its ``save_dir`` is the folder. Where two runs start in the same second, the later one
@@ -45,13 +48,26 @@ class RunFolder:
         return Path(self.config.save_dir)
 
     def __enter__(self) -> RunFolder:
+        if is_main():
+            self._enter()
+        place = from_main((str(self.save_dir), self.config.resume and str(self.config.resume)))
+        if not is_main():
+            self.config.move_to(Path(place[0]))
+            self.config.resume = place[1] and Path(place[1])
+        return self
+
+    def _enter(self) -> None:
+        if folder := run_of_before():
+            self.config.move_to(Path(folder))
+            self.config.resume = next(iter(checkpoints(Path(folder))), None)
+            self.config.run_id_given = True
         try:
             self._make()
             setup_logging(self.config.log_dir)
         except OSError as error:
             self._discard()
             raise UserError(f"{self.save_dir}: the run folder cannot be made: {error.strerror}") from None
-        return self
+        run_of_before(str(self.save_dir))
 
     def _make(self) -> None:
         self._refuse_links()
@@ -89,6 +105,8 @@ class RunFolder:
 
     def describe(self) -> None:
         """Writes ``config.json``, and in ``provenance.json`` one more session: command, changes, code, machine."""
+        if not is_main():
+            return
         path = self.save_dir / "provenance.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])

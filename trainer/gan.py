@@ -11,6 +11,8 @@ import torch
 from base.metrics import MetricSet
 from base.options import TrainerOptions
 from utils.batch import batch_len
+from utils.errors import UserError
+from utils.parallel import world_size
 from utils.util import MetricTracker
 
 from .trainer import Trainer
@@ -26,6 +28,8 @@ class GanTrainer(Trainer):
     def __init__(
         self, model: Any, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any, **kwargs: Any
     ) -> None:
+        if world_size() > 1:
+            raise UserError("trainer.type: GanTrainer trains in one process")
         # In place of the one that train.py made over all parameters.
         optimizer = config.init_obj("optimizer", torch.optim, model.generator.parameters())
         super().__init__(model, criterion, metric_ftns, optimizer, config, **kwargs)

@@ -17,11 +17,14 @@ from base.evaluate import evaluate, forward
 from base.inspect import Overfit, Probe, memory_mb
 from base.metrics import MetricSet, name_of
 from base.options import TrainerOptions
+from base.parallel import alone, divided, sync_buffers
 from base.results import Recorder
+from base.state import loader_of
 from base.update import Update
 from logger.progress import progress
 from utils.batch import batch_len, length_of, to_device
 from utils.errors import UserError
+from utils.parallel import phase, world_size
 from utils.runs import BEST
 from utils.seed import random_state
 from utils.util import inf_loop
@@ -64,19 +67,21 @@ class Trainer(BaseTrainer):
         if len_epoch is not None and len_epoch < 1:
             raise UserError(f"trainer.len_epoch: {len_epoch} must be at least 1")
         self.device = device
+        data_loader = divided(data_loader, "data_loader")
         if self._options.debug is not None and self._options.debug.overfit_batches:
             data_loader = Overfit(data_loader, self._options.debug.overfit_batches)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
-        self.valid_data_loader = valid_data_loader
+        self.valid_data_loader = divided(valid_data_loader, "valid_data_loader", evaluating=True)
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
         self.train_metrics = MetricSet(metric_ftns, self.writer, device)
-        self.valid_metrics = Recorder(metric_ftns, self.writer, device, KEPT if self.writer.enabled else 0)
+        kept = KEPT if self.writer.enabled and world_size() == 1 else 0  # of several, none has all
+        self.valid_metrics = Recorder(metric_ftns, self.writer, device, kept)
         self.display = Display(self.writer, self._options)
-        self.probe = Probe(self.model, self.writer, self._options, config.log_dir, self.logger)
+        self.probe = Probe(alone(self.model), self.writer, self._options, config.log_dir, self.logger)
         self._check_length()
         self._speed = (0.0, math.inf)  # when numbers were last written, and the samples of the epoch until then
 
@@ -86,10 +91,10 @@ class Trainer(BaseTrainer):
         if self.place == 0:  # otherwise a resumed run goes on within this epoch
             self.train_metrics.reset()
         for batch in self.batches(epoch):
-            with self.update.autocast():
+            with self.update.context(self.batches_left):
                 loss, output, target = self.train_step(batch)
             self.probe.after_forward(loss)
-            if self.update.backward(loss, self.len_epoch and self.len_epoch - self.place + 1):
+            if self.update.backward(loss, self.share):
                 self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
             self.probe.after_backward()
             stepped = self.update.step(measure=self.place % WRITE_BATCHES == 1)
@@ -131,8 +136,9 @@ class Trainer(BaseTrainer):
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
         """The numbers of the validation split; with an EMA also those of the averaged weights, as ``ema_…``."""
+        phase(f"the validation of epoch {epoch}")
         self._random = random_state()
-        log = self._evaluate(self.model)
+        log = self._evaluate(alone(self.model))
         self.writer.set_step(self.steps_done() or epoch, "valid")
         self.display.predictions(epoch, self.valid_data_loader, self.valid_metrics, name_of(self.criterion))
         if self.update.ema is not None:
@@ -143,6 +149,7 @@ class Trainer(BaseTrainer):
         return log
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
+        sync_buffers(model)
         return self.evaluate_split(
             model,
             self.display.watched(self.stoppable(self.valid_data_loader)),
@@ -162,11 +169,21 @@ class Trainer(BaseTrainer):
             batch = to_device(batch, self.device)
             if epoch == self.place == 1:
                 names = list(map(name_of, self.metric_ftns))
-                self.display.first_batch(batch, self.data_loader, self.model, self.config.plain(), names)
+                self.display.first_batch(batch, self.data_loader, alone(self.model), self.config.plain(), names)
             self.probe.begin(epoch, self.place, self.data_loader)
             yield batch
         if empty:
             raise UserError("there was nothing to train on: the data loader gave no batch")
+
+    @property
+    def batches_left(self) -> int | None:
+        """Of this epoch, with the one that was taken last; None where the data does not tell."""
+        return self.len_epoch and self.len_epoch - self.place + 1
+
+    @property
+    def share(self) -> float:
+        """What the batch taken last counts for: 1, but where the ranks' parts of it differ in size."""
+        return getattr(loader_of(self), "share", 1.0)
 
     def _taken(self) -> Iterator[Any]:
         """What is left of one pass, or of ``len_epoch`` batches; not one more, which the next epoch would miss."""

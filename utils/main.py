@@ -14,26 +14,33 @@ def run_main(main: Callable[[], None]) -> None:
     """Calls ``main``; a UserError ends in its lines on standard error and status 2, Ctrl-C in status 130."""
     try:
         main()
-    except UserError as error:
-        sys.stdout.flush()
-        print("\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:
-        if not re.search(r"DataLoader worker .* (killed by signal|exited unexpectedly)", str(error)):
-            raise
-        sys.stdout.flush()
-        message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
-        print(f"data_loader: {message}: {one_line(error)}", file=sys.stderr)
-        sys.exit(2)
-    except IndexError as error:
-        if not re.match(r"Target -?\d+ is out of bounds", str(error)):
-            raise
-        sys.stdout.flush()
-        print(f"loss: {one_line(error)} The model has fewer outputs than the data has classes", file=sys.stderr)
-        sys.exit(2)
     except BrokenPipeError:  # nobody reads on (`| head`); Python would complain when it leaves
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        mistake = mistake_of(error)
+        if mistake is None:
+            raise
+        sys.stdout.flush()
+        print("\n".join(map(printable, str(mistake).split("\n"))), file=sys.stderr)
+        sys.exit(2)
+
+
+def mistake_of(error: BaseException) -> UserError | None:
+    """What the user can do about an error; None where it is none of his."""
+    if isinstance(error, UserError):
+        return error
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        if re.search(r"DataLoader worker .* (killed by signal|exited unexpectedly)", text):
+            message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
+            return UserError(f"data_loader: {message}: {one_line(error)}")
+        if "Expected to have finished reduction in the prior iteration" in text:
+            message = "some parameters of the model had no part in the loss; set find_unused_parameters: true"
+            return UserError(f"parallel.args.find_unused_parameters: {message}, or freeze them")
+    if isinstance(error, IndexError) and re.match(r"Target -?\d+ is out of bounds", text):
+        return UserError(f"loss: {one_line(error)} The model has fewer outputs than the data has classes")
+    return None

@@ -41,6 +41,14 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def seed_rank(seed: int, rank: int) -> None:
+    """Lets the ranks that train together draw numbers of their own; the main one's stay as they are."""
+    if rank:
+        random.seed(mix(seed, rank))
+        np.random.seed(mix(seed, rank) % 2**32)
+        torch.manual_seed(mix(seed, rank))
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Python, NumPy and torch's CPU generator draw from ``seed`` inside, and go on as before afterwards."""

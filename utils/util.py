@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+from .parallel import from_main, gather, local_rank, world_size
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +73,11 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
         n_gpu_use: how many accelerators (CUDA, MPS, XPU, …) at most; 0 means the CPU.
 
     Returns:
-        The main device, and the indices of all that are used (empty on the CPU).
+        The main device, and the indices of all that are used (empty on the CPU). Each of the processes that train
+        together has one of its own.
+
+    Raises:
+        UserError: this machine has fewer than there are processes on it.
     """
     import torch
 
@@ -79,8 +85,13 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     _tell_devices(n_gpu_use, available)
     used = min(n_gpu_use, available)
     accelerator = torch.accelerator.current_accelerator() if used else None
-    device = torch.device(accelerator.type, 0) if accelerator else torch.device("cpu")
-    return device, list(range(used))
+    if accelerator is None:
+        return torch.device("cpu"), []
+    if local_rank() >= available:
+        raise UserError(
+            f"n_gpu: {local_rank() + 1} processes want an accelerator each, and this machine has {available}"
+        )
+    return torch.device(accelerator.type, local_rank()), [local_rank()] if world_size() > 1 else list(range(used))
 
 
 PENDING = 1000  # tensors that a mean keeps before it adds them up
@@ -183,5 +194,29 @@ class MetricTracker:
         return float(self._totals[key]) / count if count else 0.0
 
     def result(self) -> dict[str, float]:
-        """The means of all names, as plain floats."""
+        """The means of all names, as plain floats; over the samples of all ranks, which must all call this."""
+        return dict(from_main(self._whole().means()))
+
+    def means(self) -> dict[str, float]:
+        """The means over this rank's samples."""
         return {key: self.avg(key) for key in self._totals}
+
+    def _whole(self) -> Any:
+        """What one process would have followed that had all samples."""
+        if world_size() == 1:
+            return self
+        whole = self._twin()
+        whole.load_state_dict(self.merged(gather(self.state_dict())))
+        return whole
+
+    def _twin(self) -> Any:
+        return copy.copy(self)
+
+    def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """The ``state_dict`` of all ranks' samples, from those of each."""
+        summed: dict[str, Any] = {"totals": {}, "counts": {}}
+        for state in states:
+            for kind, sums in summed.items():
+                for key, value in state[kind].items():
+                    sums[key] = sums.get(key, 0) + value
+        return summed

@@ -81,13 +81,13 @@ def test_save_minutes(tmp_path, monkeypatch):
     monkeypatch.setattr(saving.time, "monotonic", lambda: now[0])
     saver = Saver(tmp_path, TrainerOptions(epochs=1, save_minutes=0.5), LOGGER)
     now[0] = 29.9
-    assert not saver.is_due(100)
+    assert not saver.is_overdue()
     now[0] = 30.0
-    assert saver.is_due(100)
+    assert saver.is_overdue()
     saver.save(lambda: {"epoch": 0}, "checkpoint-epoch1-step100.pt", 100)
-    assert not saver.is_due(200)
+    assert not saver.is_overdue()
     now[0] = 60.0
-    assert saver.is_due(200)
+    assert saver.is_overdue()
 
 
 def test_without_options_nothing_is_due_within_an_epoch(tmp_path):
