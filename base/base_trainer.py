@@ -140,6 +140,8 @@ class BaseTrainer:
         self._begin_epoch(epoch)
         lr = self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
         result = self._train_epoch(epoch)
+        if isinstance(update := getattr(self, "update", None), Update) and update.schedule.lr is not None:
+            lr = update.schedule.lr
         log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
