@@ -146,7 +146,9 @@ class BaseTrainer:
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
         seconds = time.perf_counter() - start
-        self._metrics_file.write({"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": round(seconds, 3)})
+        self._metrics_file.write(
+            {"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": round(seconds, 3)}
+        )
         is_first, self.last_log, self.place = not self.last_log, log, 0
         among_best = epoch in [epoch for _, epoch in self._saver.best]
         self._only_best = among_best and not self._is_due(epoch)
