@@ -145,11 +145,15 @@ class BaseTrainer:
         lr = self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
         result = from_main(self._train_epoch(epoch))
         self.stop.poll(wait=True)
+        if isinstance(update := getattr(self, "update", None), Update) and update.schedule.lr is not None:
+            lr = update.schedule.lr
         log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
         seconds = time.perf_counter() - start
-        self._metrics_file.write(log | {"lr": lr, "step": self.steps_done(), "seconds": round(seconds, 3)})
+        self._metrics_file.write(
+            {"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": round(seconds, 3)}
+        )
         is_first, self.last_log, self.place = not self.last_log, log, 0
         among_best = epoch in [epoch for _, epoch in self._saver.best]
         self._only_best = among_best and not self._is_due(epoch)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from logger.pictures import confusion, grid
 from logger.visualization import BackEnd, TensorboardWriter
 from utils.batch import split_target
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 from utils.seed import random_state, set_random_state
 
 from .options import TrainerOptions
@@ -22,6 +22,21 @@ from .samples import Samples
 
 SHOWN = 16  # samples in a picture
 CURVES = 20  # classes that get a precision-recall curve each
+
+
+def harmless(show: Callable[..., None]) -> Callable[..., None]:
+    """A method of a Display whose failure, on data of a kind that nobody thought of, costs a line and no training."""
+
+    @wraps(show)
+    def shown(self: Display, *args: Any) -> None:
+        try:
+            show(self, *args)
+        except Exception as error:
+            self.writer.logger.warning(
+                "Display.%s failed: %s: %s", show.__name__, type(error).__name__, one_line(error)
+            )
+
+    return shown
 
 
 class Display:
@@ -36,6 +51,7 @@ class Display:
         self.writer, self.options = writer, options
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
 
+    @harmless
     def first_batch(self, batch: Any, loader: Any, model: Any, config: dict[str, Any], metrics: list[str]) -> None:
         """Shows the first batch that is trained on, as it is after augmentation, the model's graph, and the config.
 
@@ -65,6 +81,7 @@ class Display:
                 self._inputs.append(_split(batch)[0])
             yield batch
 
+    @harmless
     def predictions(self, epoch: int, loader: Any, recorder: Recorder, loss: str) -> None:
         """Shows what the model made of the first samples of the validation that ``recorder`` measured."""
         inputs, self._inputs = self._inputs, []
@@ -86,10 +103,11 @@ class Display:
     def _show(
         self, tag: str, samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None = None
     ) -> None:
-        inputs, captions = inputs[:SHOWN].detach().cpu(), captions[:SHOWN]
+        inputs, captions = inputs[:SHOWN].detach().clone().cpu(), captions[:SHOWN]  # the training goes on
         if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
             self.writer.add_image(tag, partial(_draw, samples, inputs, captions, right), dataformats="HWC")
 
+    @harmless
     def end(
         self, config: dict[str, Any], log: dict[str, Any], best: tuple[str, float] | None, checkpoint: Path
     ) -> None:
@@ -101,6 +119,7 @@ class Display:
         if self.options.wandb is not None and self.options.wandb.artifact and checkpoint.is_file():
             self.writer.add_artifact(checkpoint)
 
+    @harmless
     def confusion(self, loader: Any, recorder: Recorder, loss: str) -> None:
         """Shows of a classification what the last validation took for what, and its precision-recall curves."""
         rows = recorder.recorded()
@@ -153,7 +172,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
             found[path] = value
 
     walk({key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)}, "")
-    walk(config.get("data_loader", {}).get("args", {}).get("batch_size"), "batch_size")
+    walk((config["data_loader"].get("args") or {}).get("batch_size"), "batch_size")
     walk(config["trainer"].get("epochs"), "epochs")
     return found
 

@@ -59,11 +59,16 @@ class Probe:
             self._step_profile(self.debug.profile)
 
     def _after_layer(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if self._active and isinstance(output, torch.Tensor) and output.is_floating_point():
-            measures, gradients = self._measures, self._gradients
-            self._outputs.append((name, *_look(output.detach(), measures)))
-            if output.requires_grad:
-                output.register_hook(lambda grad: gradients.append((name, *_look(grad.detach(), measures))))  # type: ignore[no-untyped-call]
+        if not self._active:
+            return
+        several = output if isinstance(output, tuple | list) else (output,)  # an LSTM gives its states too
+        values = next((v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point()), None)
+        if values is None:
+            return
+        measures, gradients = self._measures, self._gradients
+        self._outputs.append((name, *_look(values.detach(), measures)))
+        if values.requires_grad:
+            values.register_hook(lambda grad: gradients.append((name, *_look(grad.detach(), measures))))  # type: ignore[no-untyped-call]
 
     def after_forward(self, loss: torch.Tensor) -> None:
         """Raises UserError if ``detect_nan`` finds the first layer whose output is not finite, or the loss is not."""

@@ -210,6 +210,7 @@ class Schedule:
     ) -> None:
         self.lr_scheduler, self.optimizer, self.warmup_steps = lr_scheduler, optimizer, warmup_steps
         self.factor = 1.0  # of the warm-up, at the last step
+        self.lr: float | None = None  # the first group's at the end of the last epoch, before the schedule moved
         name = type(lr_scheduler).__name__
         self.on_plateau = name == "ReduceLROnPlateau"
         self.interval = interval or ("step" if name in _PER_STEP else "epoch")
@@ -258,6 +259,7 @@ class Schedule:
 
     def after_epoch(self, log: dict[str, float], metric: str) -> None:
         """Moves an epoch-wise schedule; one on a plateau looks at ``log[metric]``. Raises UserError."""
+        self.lr = float(self.optimizer.param_groups[0]["lr"])
         if self.lr_scheduler is None or self.interval != "epoch":
             return
         if not self.on_plateau:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from base.display import Display
 from tests.helpers import differences, load, make_trainer, small_config
 
 EVERYTHING = {"images": 0, "scalars": 0, "histograms": 0, "tensors": 0}
@@ -23,8 +27,16 @@ def events_of(trainer: Any) -> EventAccumulator:
     return events
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _patience() -> Iterator[None]:
+    """Also on a machine that has much else to do W&B's own process gets the time to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("logger.visualization.PATIENCE", 60.0)
+        yield
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def trained(tmp_path_factory: pytest.TempPathFactory, _patience: None) -> Any:
     """Two epochs and, resumed, a third; in TensorBoard and W&B."""
     folder = tmp_path_factory.mktemp("runs")
     config = small_config(folder, tensorboard=True, histogram_period=2, monitor="max val_accuracy")
@@ -32,6 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     first = make_trainer(config)
     first.train()
     config["trainer"]["epochs"] = 3
+    time.sleep(1.1)  # W&B names its folders by the second
     trainer = make_trainer(config, resume=first.checkpoint_dir / "checkpoint-epoch2.pt")
     trainer.train()
     return trainer
@@ -85,6 +98,7 @@ def test_showing_it_changes_no_bit(tmp_path: Path) -> None:
     states = []
     for shown in ({}, {"tensorboard": True, "histogram_period": 1, "wandb": {"project": "p"}}):
         trainer = make_trainer(small_config(tmp_path, **shown), run_id=f"run{len(states)}")
+        trainer.writer.add_graph = lambda *_: torch.rand(3)  # as a model may that samples
         trainer.train()
         states.append(load(trainer.checkpoint_dir / "checkpoint-epoch2.pt"))
     assert [place for place in differences(*states) if "config" not in place] == []
@@ -102,6 +116,25 @@ def test_a_model_that_cannot_be_traced_costs_a_line_and_its_graph(
     assert "TensorBoard gets no graph of the model: it cannot be traced (no graph of such a thing)" in caplog.messages
     assert trainer.writer.enabled
     assert "loss/valid" in events_of(trainer).Tags()["scalars"]
+
+
+def test_data_that_cannot_be_shown_costs_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = small_config(tmp_path, tensorboard=True, epochs=1)
+    config["data_loader"] |= {"args": None}
+    trainer = make_trainer(config | {"valid_data_loader": {"type": "DigitsDataLoader", "args": {"training": False}}})
+
+    class Odd:
+        @property
+        def classes(self) -> Any:
+            raise RuntimeError("no class\nof such a kind")
+
+    trainer.display.predictions = lambda *args: Display.predictions(
+        trainer.display, args[0], SimpleNamespace(dataset=Odd()), *args[2:]
+    )
+    trainer.train()
+    assert "Display.predictions failed: RuntimeError: no class of such a kind" in caplog.messages
+    assert (trainer.checkpoint_dir / "checkpoint-epoch1.pt").exists()
+    assert [text for text in caplog.messages if text.startswith("Display.end")] == []
 
 
 # -- Weights & Biases -----------------------------------------------------------------------------------------------
@@ -153,6 +186,7 @@ def test_wandb_tells_nothing_twice_after_a_kill(tmp_path: Path) -> None:
     config = small_config(tmp_path, epochs=3, wandb={"project": "p"})
     first = make_trainer(config)
     first.train()
+    time.sleep(1.1)
     again = make_trainer(config, resume=first.checkpoint_dir / "checkpoint-epoch1.pt")  # epochs 2 and 3 come again
     again.train()
     files = (again.config.log_dir / "wandb").glob("offline-run-*/*.wandb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from base.inspect import Probe
+from base.options import DebugOptions, TrainerOptions
+from logger import TensorboardWriter
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 
@@ -123,6 +127,18 @@ def test_detect_nan_sees_a_gradient(tmp_path: Path) -> None:
     trainer.criterion = lambda output, target: criterion(Root.apply(output), target)
     with pytest.raises(UserError, match=r"detect_nan: the gradient of the output of the layer .* is not finite"):
         trainer.train()
+
+
+def test_a_layer_that_gives_several_things_is_looked_at_too(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.LSTM(4, 4))
+    torch.nn.init.constant_(model[0].weight_hh_l0, float("nan"))
+    options = TrainerOptions(epochs=1, debug=DebugOptions(detect_nan=True))
+    logger = logging.getLogger("probe")
+    probe = Probe(model, TensorboardWriter(tmp_path, logger, False), options, tmp_path, logger)
+    probe.begin(1, 1, None)
+    output, _ = model(torch.ones(3, 2, 4))
+    with pytest.raises(UserError, match="the output of the layer 0 is not finite in batch 1 of epoch 1"):
+        probe.after_forward(output.sum())
 
 
 def test_overfitting_one_batch_sees_the_same_samples_in_every_epoch(tmp_path: Path) -> None:
