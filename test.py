@@ -10,6 +10,7 @@ from typing import Any
 from config import ConfigParser
 from utils.errors import UserError
 from utils.main import run_main
+from utils.parallel import gather, is_main, joined
 from utils.runs import find_checkpoint
 
 
@@ -21,6 +22,7 @@ def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
     from base.checkpoint import load, load_weights, weights_of
     from base.evaluate import evaluate
     from base.metrics import MetricSet
+    from base.parallel import divided
     from base.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
@@ -47,15 +49,15 @@ def main(config: ConfigParser, output: Path | None, ema: bool | None) -> None:
     metrics = MetricSet(config.build_metrics(), device=device)
     if unread := config.unread_keys():
         logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
-    batches = progress(data_loader, None, "test", logger)
+    batches = progress(divided(data_loader, "data_loader", evaluating=True), None, "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     result = own_evaluate(model.to(device), batches, criterion, metrics, device)
-
     for name, value in result.items():
         logger.info("  %-15s %.6g", name, value)
-    if output is not None:
+    n_samples = sum(gather(metrics.n_samples))
+    if output is not None and is_main():
         about: dict[str, Any] = {"checkpoint": str(config.resume), "weights": kind, "split": split}
-        about |= {"epoch": checkpoint.get("epoch"), "n_samples": metrics.n_samples}
+        about |= {"epoch": checkpoint.get("epoch"), "n_samples": n_samples}
         try:
             output.write_text(json.dumps(about | {"metrics": result}, indent=4) + "\n", encoding="utf-8")
         except OSError as error:
@@ -92,6 +94,7 @@ if __name__ == "__main__":
     def run() -> None:
         options = args.parse_intermixed_args()
         options.resume = find_checkpoint(options.resume, best_first=True)
-        main(ConfigParser.from_args(options), options.output, options.ema)
+        with joined(config := ConfigParser.from_args(options)):
+            main(config, options.output, options.ema)
 
     run_main(run)
