@@ -70,7 +70,7 @@ def test_loader(config: ConfigParser) -> tuple[Any, str]:
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader"
     if config.takes("data_loader", "training"):
-        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
+        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False, "sampler": None}
         args = config["data_loader"].setdefault("args", {})
         args.update({key: value for key, value in changes.items() if config.takes("data_loader", key)})
         return config.build("data_loader"), "the test part of the data_loader (training=False)"

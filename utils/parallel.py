@@ -269,7 +269,10 @@ def _missing(how: str) -> str:
     for other in range(_world.size):
         if _world.store.check([f"alive{other}"]):
             continue
-        host, pid, name = _world.store.get(f"phase{other}").decode().split(" ", 2)
+        if not _world.store.check([key := f"phase{other}"]):
+            lines.append(f"rank {other} has not come")
+            continue
+        host, pid, name = _world.store.get(key).decode().split(" ", 2)
         lines.append(f"rank {other} ({host}, process {pid}) {how}, in {name}")
         if host == socket.gethostname():
             with contextlib.suppress(OSError):
