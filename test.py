@@ -9,19 +9,18 @@ from typing import Any
 from config import ConfigParser
 from utils.errors import UserError
 from utils.main import run_main
+from utils.parallel import gather, is_main, joined
 from utils.runs import find_checkpoint
 
 
 def main(config: ConfigParser, args: argparse.Namespace) -> None:
     config.check()
-    if args.output is not None and (args.output.is_dir() or not args.output.parent.is_dir()):
-        raise UserError(f"--output {args.output}: must be a file in a folder that is there")
-
     from base.checkpoint import load, load_weights, weights_of
     from base.evaluate import evaluate
+    from base.parallel import divided
     from base.predict import predict
     from base.results import Recorder
-    from base.testing import Tested
+    from base.testing import Tested, check_output
     from base.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
@@ -31,38 +30,38 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
 
     setup_logging()
     logger = config.get_logger("test")
+    check_output(args.output)
     seed_everything(config.seed)
     assert config.resume is not None
     checkpoint, folder = load(config.resume), config.resume.parent
-
     data_loader, split = test_loader(config)
     model = config.build("arch")
     Transfer(config.options("transfer"), logger).replace_head(model)
     monitored = "val_ema_" in str(config["trainer"].get("monitor"))
     weights, kind = weights_of(checkpoint, monitored if args.ema is None else args.ema)
     load_weights(model, weights, config.resume)
-    device, _ = prepare_device(config.get("n_gpu", 1))
-    model = model.to(device)
+    model = model.to(device := prepare_device(config.get("n_gpu", 1))[0])
     criterion = config.build("loss")
     criterion = criterion.to(device) if hasattr(criterion, "to") else criterion
     if args.predict is not None:
-        path = predict(model, args.predict, data_loader, criterion, device, folder, args.output)
-        logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
+        if is_main():
+            path = predict(model, args.predict, data_loader, criterion, device, folder, args.output)
+            logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
         return
 
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
     recorder = Recorder(metrics := config.build_metrics(), device=device)
     if unread := config.unread_keys():
         logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
-    batches = progress(data_loader, length_of(data_loader), "test", logger)
+    batches = progress(divided(data_loader, "data_loader", evaluating=True), length_of(data_loader), "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     values = own_evaluate(model, batches, criterion, recorder, device)
 
     about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch")}
-    tested = Tested(about | {"n_samples": recorder.n_samples}, values, recorder, metrics, criterion, data_loader)
-    logger.info("\n".join(tested.lines()))
-    for path in tested.write(folder, config.plain(), args.output):
-        logger.info("Written to %s", path)
+    about["n_samples"] = sum(gather(recorder.n_samples))
+    if is_main():
+        results = Tested(about, values, recorder, metrics, criterion, data_loader)
+        results.report(logger, folder, config.plain(), args.output)
 
 
 def test_loader(config: ConfigParser) -> tuple[Any, str]:
@@ -70,7 +69,7 @@ def test_loader(config: ConfigParser) -> tuple[Any, str]:
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader"
     if config.takes("data_loader", "training"):
-        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
+        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False, "sampler": None}
         args = config["data_loader"].setdefault("args", {})
         args.update({key: value for key, value in changes.items() if config.takes("data_loader", key)})
         return config.build("data_loader"), "the test part of the data_loader (training=False)"
@@ -95,6 +94,7 @@ if __name__ == "__main__":
     def run() -> None:
         options = args.parse_intermixed_args()
         options.resume = find_checkpoint(options.resume, best_first=True)
-        main(ConfigParser.from_args(options), options)
+        with joined(config := ConfigParser.from_args(options)):
+            main(config, options)
 
     run_main(run)

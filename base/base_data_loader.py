@@ -16,7 +16,16 @@ from utils.parallel import local_size, world_size
 from utils.seed import mix, seeded
 
 from .cache import cached
-from .sampler import EpochBatches, EpochSampler, SeededDataset, ShowDataset, as_it_is, labels_of, split_indices
+from .sampler import (
+    EpochBatches,
+    EpochSampler,
+    SeededDataset,
+    ShowDataset,
+    as_it_is,
+    class_weights,
+    labels_of,
+    split_indices,
+)
 
 
 class BaseDataLoader(DataLoader[Any]):
@@ -38,7 +47,8 @@ class BaseDataLoader(DataLoader[Any]):
         eval_batch_transform: that of the validation part, in its place.
         split_seed: of the division; 0 gives pytorch-template's.
         stratify: divide each class in the same proportion.
-        sampler: gives the indices, in place of ``shuffle``.
+        sampler: gives the indices, in place of ``shuffle``; ``class_balanced`` draws every class as often, with
+            replacement, as many samples as there are.
         batch_sampler: gives lists of indices, in place of ``batch_size`` and ``shuffle``.
         dataloader_kwargs: what else ``torch.utils.data.DataLoader`` takes (pin_memory, drop_last, …).
 
@@ -100,8 +110,12 @@ class BaseDataLoader(DataLoader[Any]):
         self.init_kwargs["batch_transform"] = batch_transform
         if batch_size is None and batch_sampler is None:
             raise UserError("batch_size: null needs a batch_sampler, or an iterable dataset that gives batches")
-        if sampler is None and batch_sampler is None:
-            sampler = EpochSampler(self._split(len(dataset), split_seed, stratify), shuffle, self.seed)
+        if isinstance(sampler, str) and sampler != "class_balanced":
+            raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
+        if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
+            train = self._split(len(dataset), split_seed, stratify)
+            weights = None if sampler is None else class_weights(dataset, train)
+            sampler = EpochSampler(train, shuffle, self.seed, weights)
         elif validation_split:
             raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
         drop_last = options.pop("drop_last", False)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.parallel import world_size
 from utils.util import one_number
 
 from .metrics import MetricSet, is_stateful, name_of
@@ -30,7 +31,7 @@ class Recorder(MetricSet):
         self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None, limit: float = math.inf
     ) -> None:
         self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
-        self._limit = self._room = limit
+        self._limit = self._room = limit if world_size() == 1 else 0  # of several processes, none has all
         super().__init__(metrics, writer, device)
 
     def reset(self) -> None:

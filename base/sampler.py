@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sized
@@ -38,18 +39,29 @@ class EpochSampler(Sampler[int]):
         indices: the samples; a range stands for all of a dataset.
         shuffle: a new order for every epoch.
         seed: of the order.
+        weights: of the samples, which are then drawn with replacement, as many as there are.
     """
 
-    def __init__(self, indices: range | np.ndarray[Any, Any], shuffle: bool, seed: int) -> None:
+    def __init__(
+        self,
+        indices: range | np.ndarray[Any, Any],
+        shuffle: bool,
+        seed: int,
+        weights: np.ndarray[Any, Any] | None = None,
+    ) -> None:
         self.indices, self.shuffle, self.seed, self.epoch = indices, shuffle, seed, 0
+        self.ends = None if weights is None else torch.from_numpy(np.cumsum(weights) / np.sum(weights))
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __iter__(self) -> Iterator[int]:
         indices = np.asarray(self.indices)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(mix(self.seed, self.epoch, ORDER))
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch, ORDER))
+        if self.ends is not None:
+            drawn = torch.rand(len(indices), generator=generator, dtype=torch.float64)
+            indices = indices[torch.searchsorted(self.ends, drawn, right=True).clamp(max=len(indices) - 1).numpy()]
+        elif self.shuffle:
             indices = indices[torch.randperm(len(indices), generator=generator).numpy()]
         return iter(indices.tolist())
 
@@ -203,7 +215,20 @@ def split_indices(
     return np.sort(order[size:]), np.sort(order[:size])
 
 
-def labels_of(dataset: Any) -> Any:
+def class_weights(dataset: Any, indices: Any) -> np.ndarray[Any, Any]:
+    """Weights of the samples at ``indices`` under which every class is drawn as often; logs how many each has."""
+    labels = np.asarray(labels_of(dataset, "sampler"))[np.asarray(indices)]
+    if labels.ndim != 1:
+        raise UserError(f"sampler: class_balanced wants one class a sample, not labels of shape {labels.shape[1:]}")
+    classes, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    named = ", ".join(f"{label}: {count}" for label, count in list(zip(classes, counts, strict=True))[:20])
+    more = ", …" if len(classes) > 20 else ""
+    logging.getLogger("data_loader").info("Class-balanced: every class is drawn as often; samples: %s%s", named, more)
+    weights: np.ndarray[Any, Any] = (1 / counts)[places]
+    return weights
+
+
+def labels_of(dataset: Any, key: str = "stratify") -> Any:
     """The class of every sample, where a dataset tells it without reading the samples.
 
     Raises:
@@ -216,5 +241,5 @@ def labels_of(dataset: Any) -> Any:
     if hasattr(dataset, "tensors"):
         return dataset.tensors[-1]
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
-        return np.asarray(labels_of(dataset.dataset))[dataset.indices]
-    raise UserError(f"stratify: {type(dataset).__name__} has no `targets` or `labels` to divide by")
+        return np.asarray(labels_of(dataset.dataset, key))[dataset.indices]
+    raise UserError(f"{key}: {type(dataset).__name__} has no `targets` or `labels` that tell the classes")

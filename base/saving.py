@@ -87,7 +87,7 @@ class Saver:
         """
         self.wait()
         start = time.monotonic()
-        phase("the saving of a checkpoint")
+        before = phase("the saving of a checkpoint")
         state = make_state()
         self.steps = steps
         if not is_main():
@@ -103,7 +103,7 @@ class Saver:
             self._thread = threading.Thread(target=self._write, args=(self._copy, name, best, only, start))
             self._thread.start()
         from_main(None)  # the other ranks wait, with patience; what fails here ends them too
-        phase("the training")
+        phase(before)
 
     def _write(self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None) -> None:
         epoch = state["epoch"]

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import math
 import os
 from pathlib import Path
@@ -71,6 +72,12 @@ class Tested:
                 lines.append(f"  {row['class'][:width]:<{width}} {numbers}")
             lines += [f"  … and {len(rows) - 20} more in the report"] * (len(rows) > 20)
         return [line.rstrip() for line in lines]
+
+    def report(self, logger: logging.Logger, folder: Path, config: dict[str, Any], output: Path | None) -> None:
+        """Tells the numbers, and writes them; see ``write``."""
+        logger.info("\n".join(self.lines()))
+        for path in self.write(folder, config, output):
+            logger.info("Written to %s", path)
 
     def json(self) -> str:
         """The about, the numbers with their intervals, and the classes, as JSON; of NaN and infinities null."""
@@ -168,6 +175,12 @@ class Tested:
         return Sample(
             Path(path).name if path else f"sample {place if index is None else index}", caption, right, picture
         )
+
+
+def check_output(path: Path | None) -> None:
+    """Raises UserError if no file can stand at ``path``."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UserError(f"--output {path}: must be a file in a folder that is there")
 
 
 def write(path: Path, text: str) -> Path:

@@ -130,6 +130,8 @@ class Trial(RunFolder):
             "cheaper": ", ".join(name for name, on in cheap.items() if on) or "nothing",
             "seconds": f"{min(seconds[1:] or seconds or [0.0]):.4f} a batch, without loading it",
         }
+        if config.get("parallel"):
+            rows["parallel"] = f"{config['parallel']['type']}, tried in one process; a batch is that of all together"
         return "\n".join(["All of it works:", *(f"  {name:<11} {text}" for name, text in rows.items())])
 
     def _blame(self, error: BaseException) -> str:

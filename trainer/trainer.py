@@ -24,7 +24,7 @@ from base.update import Update
 from logger.progress import progress
 from utils.batch import batch_len, length_of, to_device
 from utils.errors import UserError
-from utils.parallel import phase, world_size
+from utils.parallel import phase
 from utils.runs import BEST
 from utils.seed import random_state
 from utils.util import inf_loop
@@ -78,8 +78,7 @@ class Trainer(BaseTrainer):
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
         self.train_metrics = MetricSet(metric_ftns, self.writer, device)
-        kept = KEPT if self.writer.enabled and world_size() == 1 else 0  # of several, none has all
-        self.valid_metrics = Recorder(metric_ftns, self.writer, device, kept)
+        self.valid_metrics = Recorder(metric_ftns, self.writer, device, KEPT if self.writer.enabled else 0)
         self.display = Display(self.writer, self._options)
         self.probe = Probe(alone(self.model), self.writer, self._options, config.log_dir, self.logger)
         self._check_length()

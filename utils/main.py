@@ -38,6 +38,11 @@ def mistake_of(error: BaseException) -> UserError | None:
         if re.search(r"DataLoader worker .* (killed by signal|exited unexpectedly)", text):
             message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
             return UserError(f"data_loader: {message}: {one_line(error)}")
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+            settings = "a smaller data_loader.args.batch_size, as many more trainer.accumulation_steps, or"
+            return UserError(
+                f"out of memory: {one_line(error, 400)}\nWhat takes less: {settings} trainer.precision: bf16"
+            )
         if "Expected to have finished reduction in the prior iteration" in text:
             message = "some parameters of the model had no part in the loss; set find_unused_parameters: true"
             return UserError(f"parallel.args.find_unused_parameters: {message}, or freeze them")

@@ -22,7 +22,7 @@ from .errors import UserError, one_line
 from .main import mistake_of
 from .stop import STATUS
 
-_LOST = re.compile(r"gloo|NCCL|ProcessGroup|TCPStore|DistNetworkError|DistStoreError")
+_LOST = re.compile(r"gloo|NCCL|ProcessGroup|TCPStore|pair closure|DistNetworkError|DistStoreError")
 START_SECONDS, TRAINING_SECONDS = 300.0, 120.0  # how long the others are waited for, at the start and later
 PATIENCE_SECONDS = 3.0  # for another rank to tell its error, of which ours may be the consequence
 
@@ -35,6 +35,7 @@ class _World:
     run_store: Any = None  # that of all who come after a restart
     group: Any = None  # whose operations fail after the timeout of training
     seconds = 0.0  # that timeout
+    phase = "the start"
 
 
 _world = _World()
@@ -115,7 +116,7 @@ def joined(config: Any) -> Iterator[None]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-        for name in ("rank", "size", "local_rank", "local_size", "store", "run_store", "group"):
+        for name in ("rank", "size", "local_rank", "local_size", "store", "run_store", "group", "phase"):
             vars(_world).pop(name, None)
 
 
@@ -130,11 +131,13 @@ def _meet(n_gpu: int, start_seconds: float) -> None:
         backend = f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}"
         torch.accelerator.set_device_index(_world.local_rank)
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=start_seconds))
-        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(*place, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=10))
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by the launcher
+        place, patience = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timedelta(seconds=start_seconds)
+        store = TCPStore(*place, is_master=is_main() and not hosted, wait_for_workers=False, timeout=patience)
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # what those before have left would mislead
         _world.store, _world.run_store = PrefixStore(f"attempt{attempt}", store), PrefixStore("run", store)
+        meeting = PrefixStore("meeting", _world.store)
+        dist.init_process_group(backend, store=meeting, rank=_world.rank, world_size=_world.size, timeout=patience)
         phase("the start")
         _world.group = dist.new_group(timeout=timedelta(seconds=_world.seconds))
     except (RuntimeError, ValueError) as error:
@@ -142,10 +145,13 @@ def _meet(n_gpu: int, start_seconds: float) -> None:
         raise UserError(f"parallel: {message}: {one_line(error, 200)}") from None
 
 
-def phase(name: str) -> None:
-    """Notes what this rank is about, in case that it is lost in it."""
+def phase(name: str) -> str:
+    """Notes what this rank is about, in case that it is lost in it. Returns what it was about before."""
+    before, _world.phase = _world.phase, name
     if _world.store is not None:
-        _world.store.set(f"phase{_world.rank}", f"{socket.gethostname()} {os.getpid()} {name}")
+        with contextlib.suppress(RuntimeError):  # the launcher has gone; the ranks are about to leave
+            _world.store.set(f"phase{_world.rank}", f"{socket.gethostname()} {os.getpid()} {name}")
+    return before
 
 
 def gather(value: Any) -> list[Any]:
@@ -241,7 +247,11 @@ def _fail(error: BaseException) -> None:
                 time.sleep(0.05)
         told = _world.store.compare_set("failed", "", told).decode()
         if lost and told == f"{_world.rank} {status}":
-            missing = _missing(f"has not answered for {_world.seconds:g} s" if "imed out" in str(error) else "is gone")
+            missing = _missing(
+                f"has not answered for {_world.seconds:g} s"
+                if re.search("[Tt]imed out|timeout", str(error))
+                else "is gone"
+            )
     if told.split()[0] != str(_world.rank):
         sys.exit(int(told.split()[1]))
     prefix = "" if is_main() else f"rank {_world.rank}: "
@@ -259,7 +269,10 @@ def _missing(how: str) -> str:
     for other in range(_world.size):
         if _world.store.check([f"alive{other}"]):
             continue
-        host, pid, name = _world.store.get(f"phase{other}").decode().split(" ", 2)
+        if not _world.store.check([key := f"phase{other}"]):
+            lines.append(f"rank {other} has not come")
+            continue
+        host, pid, name = _world.store.get(key).decode().split(" ", 2)
         lines.append(f"rank {other} ({host}, process {pid}) {how}, in {name}")
         if host == socket.gethostname():
             with contextlib.suppress(OSError):

@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, Sampler, Subset, TensorDataset, WeightedRandomSampler
 
+from base import BaseDataLoader
+from base import sampler as base_sampler
 from base.sampler import EpochBatches, EpochSampler, Indices, SeededDataset, labels_of, split_indices
 from utils.errors import UserError
 
@@ -261,5 +263,49 @@ def test_the_labels_of_torchs_own_datasets_are_found() -> None:
 
 @pytest.mark.parametrize("dataset", [range(3), SimpleNamespace(targets=5)], ids=["none", "no list"])
 def test_a_dataset_without_labels_cannot_be_stratified(dataset: Any) -> None:
-    with pytest.raises(UserError, match=r"stratify: .* has no `targets` or `labels` to divide by"):
+    with pytest.raises(UserError, match=r"stratify: .* has no `targets` or `labels` that tell the classes"):
         labels_of(dataset)
+
+
+def test_a_class_balanced_sampler_draws_every_class_as_often_and_tells_the_counts(caplog):
+    data = TensorDataset(torch.arange(1000), torch.tensor([0] * 900 + [1] * 100))
+    with caplog.at_level("INFO"):
+        loader = BaseDataLoader(data, 100, sampler="class_balanced", validation_split=0.2)
+    assert "samples: 0: 7" in caplog.text
+    held_out = set(loader.valid_sampler.indices.tolist())
+    drawn = [torch.cat([batch[0] for batch in loader]) for _ in range(2)]
+    assert [len(part) for part in drawn] == [800, 800]
+    assert not torch.equal(*drawn)
+    assert not held_out & set(drawn[0].tolist())
+    assert 0.4 < (drawn[0] >= 900).float().mean() < 0.6
+    loader.set_epoch(0)
+    assert torch.equal(torch.cat([batch[0] for batch in loader]), drawn[0])
+    assert len(torch.cat([batch[0] for batch in loader.split_validation()])) == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "sampler", "message"),
+    [
+        ([1, 2], "class_balanced", "sampler: list has no `targets`"),
+        (TensorDataset(torch.ones(4), torch.ones(4, 2)), "class_balanced", "wants one class a sample"),
+        (TensorDataset(torch.ones(4), torch.ones(4)), "balanced", "must be class_balanced"),
+    ],
+)
+def test_a_class_balanced_sampler_that_cannot_be_is_told(data, sampler, message):
+    with pytest.raises(UserError, match=message):
+        BaseDataLoader(data, 2, sampler=sampler)
+
+
+@pytest.mark.parametrize("kind", ["weighted", "class_balanced"])
+def test_weighted_samples_are_divided_among_ranks(monkeypatch, kind):
+    data = TensorDataset(torch.arange(48), torch.tensor([0] * 40 + [1] * 8))
+
+    def drawn(rank, ranks):
+        monkeypatch.setattr(base_sampler, "rank", lambda: rank)
+        monkeypatch.setattr(base_sampler, "world_size", lambda: ranks)
+        torch.manual_seed(3)
+        sampler = WeightedRandomSampler(torch.rand(48), 33) if kind == "weighted" else kind
+        return [batch[0].tolist() for batch in BaseDataLoader(data, 6, sampler=sampler)]
+
+    whole, parts = drawn(0, 1), [drawn(rank, 3) for rank in range(3)]
+    assert [sum(together, []) for together in zip(*parts, strict=True)] == whole  # noqa: RUF017

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
+import threading
+import time
 
 import pytest
 import torch
@@ -13,14 +16,17 @@ import torchmetrics
 from torch import nn
 from torch.utils.data import DistributedSampler, IterableDataset
 
-from base import sampler
+from base import sampler, saving
 from base.base_data_loader import BaseDataLoader
 from base.evaluate import evaluate
 from base.metrics import MetricSet
 from tests.helpers import differences, load, make_trainer, small_config
 from tests.ranks import in_ranks
+from tests.torture.harness import times
 from utils import parallel
 from utils.errors import UserError
+from utils.main import mistake_of
+from utils.runs import checkpoints
 
 
 def table_config(tmp_path, **trainer):
@@ -361,3 +367,57 @@ def test_a_mistake_in_the_section_is_told(tmp_path, section, message):
 def test_a_section_for_one_process_refuses_several(tmp_path):
     with pytest.raises(AssertionError, match="is none, but 2 processes were started"):
         in_ranks(2, make_trainer, table_config(tmp_path) | {"parallel": {"type": "none"}})
+
+
+def test_ranks_that_are_killed_at_any_time_go_on_to_the_same_bits(tmp_path):
+    config = table_config(tmp_path, epochs=2, save_steps=1, keep_last=2)
+    config["arch"]["args"]["dropout"] = 0.3
+    in_ranks(2, trained, config, "full")
+    steps, kills = 24, times(30, 4)
+    chance = random.Random(kills)
+    for kill in range(kills):
+        folder = tmp_path / f"small/killed{kill}"
+        with pytest.raises((AssertionError, EOFError)):
+            in_ranks(2, dying, config, folder.name, chance.randrange(2), chance.randrange(2, steps), chance.random())
+        newest = checkpoints(folder)[0]
+        in_ranks(2, trained, config, None, newest)
+        assert differences(state_of(folder), state_of(tmp_path / "small/full")) == [], newest.name
+        assert lines_of(folder) == lines_of(tmp_path / "small/full")
+
+
+def dying(config, run_id, victim, step, seconds):
+    """Trains with a rank that is killed so long after a step, in hundredths of a second."""
+    trainer = make_trainer(config, run_id)
+    after_step = trainer.after_step
+
+    def killing():
+        after_step()
+        if parallel.rank() == victim and trainer.update.steps == step:
+            threading.Timer(seconds / 100, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    trainer.after_step = killing
+    trainer.train()
+    time.sleep(1)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path, capfd):
+    with pytest.raises(AssertionError, match="the disk is full") as caught:
+        in_ranks(2, unwritable, table_config(tmp_path, save_steps=3))
+    assert "SystemExit: 2" in str(caught.value)  # the other rank leaves in silence, with the same status
+
+
+def unwritable(config):
+    def save(*_):
+        raise UserError("the disk is full")
+
+    saving.save = save
+    make_trainer(config).train()
+
+
+def test_running_out_of_memory_is_told_with_what_takes_less():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    text = str(mistake_of(caught.value))
+    assert text.startswith("out of memory: ")
+    for setting in ("batch_size", "accumulation_steps", "precision: bf16"):
+        assert setting in text
