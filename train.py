@@ -64,11 +64,9 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
     if limit is not None:
         data_loader = limit(data_loader, "data_loader")
         valid_data_loader = limit(valid_data_loader, "valid_data_loader")
-    if config["trainer"].get("compile", False):
-        model.compile()
+    cheaper = cheaper_steps(config, model, logger)
     wrapped = parallel.wrap(model, device)
 
-    cheaper = cheaper_steps(config, model, logger)
     optimizer = config.build("optimizer", transfer.parameters(model, learning_rate(config)), **cheaper)
     seed_rank(config.seed, rank())  # for dropout and the like
     trainer = config.build_trainer(

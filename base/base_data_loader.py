@@ -27,6 +27,8 @@ from .sampler import (
     split_indices,
 )
 
+WHOLE = "cached, nor its batches transformed"
+
 
 class BaseDataLoader(DataLoader[Any]):
     """The parent of all data loaders.
@@ -76,48 +78,33 @@ class BaseDataLoader(DataLoader[Any]):
         batch_sampler: Any = None,
         **dataloader_kwargs: Any,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch_size={batch_size} must be at least 1")
+        of_iterable = validation_split or cache or batch_transform is not None
+        _check(dataset, batch_size, validation_split, sampler, batch_sampler, bool(of_iterable))
         self.shuffle, self.validation_split, self.eval_transform = shuffle, validation_split, eval_transform
         # The experiment's seed, without taking it from a config: whoever seeds torch decides the order.
         self.seed = torch.initial_seed() % 2**63
         self._passes, self._consumed, self._skip = 0, 0, 0
         self.valid_sampler: Any = None
         self._batches: EpochBatches | None = None
-        if world_size() > 1 and (isinstance(dataset, IterableDataset) or isinstance(sampler, DistributedSampler)):
-            part = "a DistributedSampler" if sampler is not None else "an iterable dataset"
-            raise UserError(f"{part} does not go with several processes: the loader divides the batches itself")
         num_workers = -(-num_workers // local_size())
         self.eval_batch_transform = eval_batch_transform
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
         options.setdefault("generator", torch.Generator())
         if isinstance(dataset, IterableDataset):
-            if validation_split or cache or batch_transform is not None:
-                split = "split; give a valid_data_loader"
-                what = split if validation_split else "cached" if cache else "transformed by the batch"
-                raise UserError(f"an iterable dataset cannot be {what}")
             self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
             options["persistent_workers"] = False  # their random numbers would run on from pass to pass
             super().__init__(dataset, batch_size=batch_size, **options)
             self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
             self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
             return
-        if len(dataset) == 0:
-            raise UserError(f"the dataset {type(dataset).__name__} is empty")
         dataset = cached(dataset) if cache else dataset
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False, **options}
         self.init_kwargs["batch_transform"] = batch_transform
-        if batch_size is None and batch_sampler is None:
-            raise UserError("batch_size: null needs a batch_sampler, or an iterable dataset that gives batches")
-        if isinstance(sampler, str) and sampler != "class_balanced":
-            raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             train = self._split(len(dataset), split_seed, stratify)
             weights = None if sampler is None else class_weights(dataset, train)
             sampler = EpochSampler(train, shuffle, self.seed, weights)
-        elif validation_split:
-            raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
         drop_last = options.pop("drop_last", False)
         if batch_sampler is not None:
             own: dict[str, Any] = {"batch_sampler": batch_sampler}
@@ -220,6 +207,30 @@ class BaseDataLoader(DataLoader[Any]):
                 message = f"The validation part is augmented like the training part: give an eval_{name}transform."
                 logging.getLogger("data_loader").warning(message)
         return BaseDataLoader(sampler=self.valid_sampler, **options).evaluating()
+
+
+def _check(
+    dataset: Any, batch_size: int | None, split: float | int, sampler: Any, batch_sampler: Any, whole: bool
+) -> None:
+    """Raises UserError for arguments that do not go together; ``whole``: some of them need all of a dataset."""
+    iterable = isinstance(dataset, IterableDataset)
+    if batch_size is not None and batch_size < 1:
+        raise UserError(f"batch_size={batch_size} must be at least 1")
+    if iterable and whole:
+        raise UserError(f"an iterable dataset cannot be {'split; give a valid_data_loader' if split else WHOLE}")
+    if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
+        part = "an iterable dataset" if iterable else "a DistributedSampler"
+        raise UserError(f"{part} does not go with several processes: the loader divides the batches itself")
+    if iterable:
+        return
+    if len(dataset) == 0:
+        raise UserError(f"the dataset {type(dataset).__name__} is empty")
+    if batch_size is None and batch_sampler is None:
+        raise UserError("batch_size: null needs a batch_sampler, or an iterable dataset that gives batches")
+    if isinstance(sampler, str) and sampler != "class_balanced":
+        raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
+    if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):
+        raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
 
 
 def with_transform(dataset: Any, transform: Any) -> Any:

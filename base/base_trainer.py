@@ -18,7 +18,7 @@ from logger.visualization import TensorboardWriter
 from utils.errors import UserError, nearest
 from utils.parallel import Votes, from_main, is_main, phase, world_size
 from utils.stop import StopRequest
-from utils.util import ensure_dir, prepare_device, write_json
+from utils.util import ensure_dir, plain_number, prepare_device, write_json
 
 from .checkpoint import load_newest, load_weights
 from .display import wandb_back_end
@@ -147,7 +147,7 @@ class BaseTrainer:
         self.stop.poll(wait=True)
         if isinstance(update := getattr(self, "update", None), Update) and update.schedule.lr is not None:
             lr = update.schedule.lr
-        log = {"epoch": epoch} | {key: _number(value) for key, value in result.items()}
+        log = {"epoch": epoch} | {key: plain_number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
         seconds = time.perf_counter() - start
@@ -236,10 +236,7 @@ class BaseTrainer:
                 f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{nearest(self.mnt_metric, log)}; "
                 f"it gave {', '.join(log)}"
             )
-        names = ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps", "histogram_period")
-        changed = [name for name in names if getattr(self._options, name) != getattr(TrainerOptions, name)]
-        looks = ("statistics", "detect_nan")
-        changed += [f"debug.{name}" for name in looks if getattr(self._options.debug, name, False)]
+        changed = self._options.needing_update()
         if changed and self.steps_done() == 0:
             self.logger.warning(
                 "trainer.%s had no effect: %s trains by a loop of its own, without self.update",
@@ -298,11 +295,3 @@ class BaseTrainer:
 
 class Stopping(Exception):  # noqa: N818
     """Leaves a loop whose checkpoint is written."""
-
-
-def _number(value: Any) -> Any:
-    """An epoch's value as a plain float; what a project returns beside its numbers stays as it is."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        return value

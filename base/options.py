@@ -176,6 +176,12 @@ class TrainerOptions:
             raise UserError(f"{self.warmup_steps} is longer than the run, which has {steps} optimizer steps")
         return steps
 
+    def needing_update(self) -> list[str]:
+        """The options that differ from their defaults and have an effect only in a loop with an ``Update``."""
+        names = ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps", "histogram_period")
+        changed = [name for name in names if getattr(self, name) != getattr(TrainerOptions, name)]
+        return changed + [f"debug.{name}" for name in ("statistics", "detect_nan") if getattr(self.debug, name, False)]
+
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
         """The options in a config's ``trainer`` section; keys of the trainer's own are left to it."""

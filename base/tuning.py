@@ -19,7 +19,8 @@ def cheaper_steps(config: Any, model: nn.Module, logger: logging.Logger) -> dict
     """Makes the steps of a run cheaper, before its optimizer is made; returns arguments for that.
 
     Args:
-        config: whose ``trainer`` may say ``channels_last`` and ``keep_memory``, and ``optimizer.args`` ``fused``.
+        config: whose ``trainer`` may say ``compile``, ``channels_last`` and ``keep_memory``, and ``optimizer.args``
+            ``fused``.
         model: on its device; its convolutions' weights may be laid out anew.
         logger: is told what was done.
     """
@@ -30,6 +31,9 @@ def cheaper_steps(config: Any, model: nn.Module, logger: logging.Logger) -> dict
     if trainer.get("channels_last", False):
         channels_last(model)
         done.append("channels_last")
+    if trainer.get("compile", False):
+        model.compile()
+        done.append("compiled")
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     if trainer.get("keep_memory", True) and on_cpu and keep_freed_memory():
         done.append("freed memory kept")

@@ -116,6 +116,14 @@ def one_number(name: str, value: Any) -> Any:
     )
 
 
+def plain_number(value: Any) -> Any:
+    """An epoch's value as a plain float; what a project returns beside its numbers stays as it is."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return value
+
+
 class MetricTracker:
     """Sample-weighted means of named numbers: sum, count, divide at the end.
 
