@@ -19,6 +19,7 @@ from .cache import cached
 from .sampler import (
     EpochBatches,
     EpochSampler,
+    Indices,
     SeededDataset,
     ShowDataset,
     as_it_is,
@@ -150,6 +151,10 @@ class BaseDataLoader(DataLoader[Any]):
             return batches
         self._batches.epoch, self._batches.start = number, skip
         return self._engine
+
+    def batch_of(self, indices: list[int]) -> Any:
+        """The batch of these samples of the dataset, as a loop gets it; where it is random, by numbers of its own."""
+        return self._engine.dataset.__getitems__(Indices(indices, self.seed))  # type: ignore[attr-defined]
 
     def indices(self) -> list[list[int]]:
         """The samples of the pass begun last, batch by batch, by their index in the dataset; empty if it has none."""

@@ -54,11 +54,12 @@ class Reader:
 
     def __init__(self, samples: Samples) -> None:
         self.open = getattr(samples.inner, "loader", self._opened)
-        self.transform = getattr(samples.inner, "transform", None) or _to_tensor
-        pattern = samples.fetch(0)
+        self.transform = getattr(samples.inner, "transform", None) or self._to_tensor
+        self.batch_transform = samples.batch_transform
+        pattern = samples.raw(0)
         if not isinstance(pattern, torch.Tensor) or pattern.ndim != 3 or pattern.shape[0] not in (1, 3):
             raise UserError("--predict: the model's data are no pictures (1 or 3, H, W), so no file can stand for them")
-        self.shape = tuple(pattern.shape)
+        self.shape, self.dtype = tuple(pattern.shape), pattern.dtype
 
     def read(self, path: Path) -> torch.Tensor:
         """The file as an input (C, H, W). Raises OSError or ValueError if it is no picture."""
@@ -74,10 +75,18 @@ class Reader:
         with Image.open(path) as file:
             return file.convert("L" if self.shape[0] == 1 else "RGB")
 
+    def _to_tensor(self, image: Any) -> torch.Tensor:
+        pixels = torch.from_numpy(np.array(image))
+        pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        return pixels / 255 if self.dtype.is_floating_point else pixels
 
-def _to_tensor(image: Any) -> torch.Tensor:
-    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+    def batch(self, values: list[torch.Tensor]) -> torch.Tensor:
+        """What was read as a batch (N, C, H, W), transformed as the loader transforms its own."""
+        inputs = torch.stack(values)
+        if self.batch_transform is None:
+            return inputs
+        batch: torch.Tensor = self.batch_transform([inputs, torch.zeros(len(inputs), dtype=torch.int64)])[0]
+        return batch
 
 
 @torch.no_grad()
@@ -120,7 +129,7 @@ def predict(
         read = dict(_readable(chunk, reader))
         rows: dict[Path, list[str]] = {}
         if read:
-            output = model(torch.stack(list(read.values())).to(device)).float().cpu()
+            output = model(reader.batch(list(read.values())).to(device)).float().cpu()
             rows = dict(zip(read, _told(Predictions(output, kind, samples.classes, name_of(criterion))), strict=True))
         table.writerows([path, *rows.get(path, ["", ""])] for path in chunk)
         done += len(read)

@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import SequentialSampler
 
 from logger.pictures import Image, to_picture
+from utils.batch import split_target
 
 
 class Samples:
@@ -18,6 +19,7 @@ class Samples:
     Attributes:
         dataset: the loader's.
         inner: the dataset inside subsets of it.
+        batch_transform: of whole batches, by the loader.
         classes: their names.
     """
 
@@ -27,7 +29,8 @@ class Samples:
         self.inner = self._inner(0)[0]
         classes = getattr(self.inner, "classes", None)
         self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
-        self._mean, self._std = normalisation(getattr(self.inner, "transform", None))
+        self.batch_transform = getattr(self.loader, "init_kwargs", {}).get("batch_transform")
+        self._mean, self._std = normalisation(self.batch_transform or getattr(self.inner, "transform", None))
 
     def order(self) -> list[list[int]] | None:
         """The index in the dataset of every sample of the pass begun last, batch by batch."""
@@ -58,12 +61,21 @@ class Samples:
         except (TypeError, ValueError, RuntimeError):
             return None
 
-    def fetch(self, index: int) -> Any:
-        """The input of a sample; None where the dataset does not give it."""
+    def raw(self, index: int) -> Any:
+        """The input of a sample as the dataset gives it; None where it does not."""
         try:
             sample = self.dataset[index]  # type: ignore[index]
             return sample[0] if isinstance(sample, tuple | list) else next(iter(sample.values()))
         except Exception:  # a dataset of the user's, asked in a way that it may not know
+            return None
+
+    def fetch(self, index: int) -> Any:
+        """The input of a sample as the model gets it; None where that cannot be had."""
+        if self.batch_transform is None:
+            return self.raw(index)
+        try:
+            return split_target(self.loader.batch_of([index]))[0][0]
+        except Exception:  # as above
             return None
 
     def _inner(self, index: int) -> tuple[Any, int]:

@@ -20,7 +20,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
+from torchvision.transforms import v2
 
+from base import BaseDataLoader
 from base.metrics import MetricSet
 from base.predict import Reader, predict
 from base.results import Recorder, Results, intervals, kind_of
@@ -248,6 +250,20 @@ def test_the_dataset_opens_the_file_as_its_own(tmp_path: Path) -> None:
     loader = PhotoDataLoader(str(tmp_path), size=32, num_workers=0, training=False)
     values = Reader(Samples(loader)).read(tmp_path / "val" / "bees" / "a.png")
     assert torch.equal(values, loader.dataset[1][0])
+
+
+def test_data_that_is_transformed_by_the_batch_looks_and_is_read_as_the_model_gets_it(tmp_path: Path) -> None:
+    pixels = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
+    normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.5,), (0.25,))])
+    loader = BaseDataLoader(TensorDataset(pixels, torch.arange(4)), 4, shuffle=False, batch_transform=normalise)
+    samples, inputs = Samples(loader), next(iter(loader))[0]
+    assert torch.equal(samples.fetch(2), inputs[2])
+    picture = samples.picture(samples.fetch(2))
+    assert picture is not None
+    assert np.array_equal(picture[..., 0], pixels[2, 0].numpy())
+    Image.fromarray(pixels[2, 0].numpy()).save(tmp_path / "a.png")
+    reader = Reader(samples)
+    assert torch.equal(reader.batch([reader.read(tmp_path / "a.png")])[0], inputs[2])
 
 
 @pytest.mark.parametrize(
