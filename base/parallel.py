@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -119,11 +118,10 @@ def alone(model: nn.Module) -> nn.Module:
 
 def wrap_again(trainer: Any) -> None:
     """Once something else is trained than before: what exchanges the gradients is made for certain parameters."""
-    for model in (unwrap(trainer.model), None):
-        trainer.model = trainer.parallel.wrap(trainer.model, trainer.device) if model is None else model
+    for remade in (unwrap, lambda model: trainer.parallel.wrap(model, trainer.device)):
+        trainer.model = remade(trainer.model)  # the old one is gone before there is a new one: both would exchange
         if hasattr(trainer, "update"):
             trainer.update.model = trainer.model
-        gc.collect()  # the one before would go on until it is gone
 
 
 def sync_gradients(model: nn.Module, wanted: bool) -> None:

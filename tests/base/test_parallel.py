@@ -61,6 +61,7 @@ PARTS = {
     "epochs of a length": ({"len_epoch": 7}, {}),
     "two workers": ({}, {"num_workers": 2}),
     "a last batch of one": ({}, {"batch_size": 363}),
+    "a last batch of one in validation": ({}, {"validation_split": 33}),
 }
 
 
