@@ -20,7 +20,7 @@ SCRIPTS = ("train.py", "test.py", "parse_config.py", "new_project.py")
 
 
 class Table(NamedTuple):
-    """``hashes``: of the template's statements, True for those with the interface of its last version; ``imports``: what
+    """``hashes``: of statements, True for those with the interface of the last version; ``imports``: what
     a name was bound to by its imports."""
 
     hashes: dict[str, bool]

@@ -1,4 +1,4 @@
-"""Reads a project without running it: which definitions are the template's own, changed or added, and which give way."""
+"""Reads a project without running it: what is the template's own, changed or added, and what gives way."""
 
 from __future__ import annotations
 
