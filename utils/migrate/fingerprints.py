@@ -61,7 +61,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 def bindings(tree: ast.Module) -> dict[str, str]:
     """What each name that a module imports stands for, as ``module:name``."""
-    found = {}
+    found: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.Import):
             found |= {alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names}

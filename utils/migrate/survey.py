@@ -38,7 +38,7 @@ class Definition:
 
     @property
     def start(self) -> int:
-        decorators = getattr(self.node, "decorator_list", [])
+        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
         return min([self.node.lineno, *(node.lineno for node in decorators)])
 
 
