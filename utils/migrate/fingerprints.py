@@ -21,10 +21,11 @@ SCRIPTS = ("train.py", "test.py", "parse_config.py", "new_project.py")
 
 class Table(NamedTuple):
     """``hashes``: of statements, True for those with the interface of the last version; ``imports``: what
-    a name was bound to by its imports."""
+    a name was bound to by its imports; ``texts``: hashes of the files that are no Python, configs and licence aside."""
 
     hashes: dict[str, bool]
     imports: dict[str, list[str]]
+    texts: list[str]
 
 
 def is_templates_path(path: str) -> bool:
@@ -34,7 +35,12 @@ def is_templates_path(path: str) -> bool:
 
 def fingerprint(node: ast.AST) -> str:
     """The same for every formatting, comment and docstring, and for every version of Python."""
-    return hashlib.sha256(_words(node).encode()).hexdigest()[:16]
+    return digest_of(_words(node).encode())
+
+
+def digest_of(content: bytes) -> str:
+    """The first 16 digits of its SHA-256, whatever its line ends."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 def _words(value: Any) -> str:
@@ -90,18 +96,25 @@ def make(git_dir: str) -> Table:
     """Reads every version of the template on the branch that its users copied."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "--git-dir", git_dir, *words], capture_output=True, text=True).stdout
+        return raw(*words).decode()
+
+    def raw(*words: str) -> bytes:
+        return subprocess.run(["git", "--git-dir", git_dir, *words], capture_output=True).stdout
 
     last: dict[str, set[str]] = {}
     hashes: dict[str, bool] = {}
     imports: dict[str, set[str]] = {}
-    seen = set()
+    seen, texts = set(), set()
     for commit in git("rev-list", "HEAD").split():  # the newest first
         for row in git("ls-tree", "-r", commit).splitlines():
             blob, path = row.split()[2], row.split("\t")[1]
-            if not is_templates_path(path) or (blob, path) in seen:
+            if (blob, path) in seen:
                 continue
             seen.add((blob, path))
+            if not path.endswith(".py") and path.rpartition("/")[2] not in ("config.json", "LICENSE"):
+                texts.add(digest_of(raw("cat-file", "blob", blob)))
+            if not is_templates_path(path):
+                continue
             try:
                 tree = ast.parse(git("cat-file", "blob", blob))
             except SyntaxError:
@@ -112,7 +125,8 @@ def make(git_dir: str) -> Table:
                 name = getattr(node, "name", "")
                 now = interface(node) <= last.setdefault(name, interface(node)) if name else True
                 hashes[fingerprint(node)] = hashes.get(fingerprint(node), False) or now
-    return Table(dict(sorted(hashes.items())), {name: sorted(targets) for name, targets in sorted(imports.items())})
+    names = {name: sorted(targets) for name, targets in sorted(imports.items())}
+    return Table(dict(sorted(hashes.items())), names, sorted(texts))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,23 @@
-"""Reads a project without running it: what is the template's own, changed or added, and what gives way."""
+"""Reads a project without running it: what is the template's own, changed or added."""
 
 from __future__ import annotations
 
 import ast
+import tokenize
 import warnings
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 
 from .fingerprints import bindings, fingerprint, is_templates_path, statements, table
 
 ROOT = Path(__file__).resolve().parents[2]
-SKIPPED = {".git", "__pycache__", "saved", ".venv", "venv", ".idea", ".vscode", ".ipynb_checkpoints"}
-
-# What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
-TOGETHER = {
-    "BaseTrainer": ("ConfigParser", "setup_logging", "TensorboardWriter", "prepare_device", "ensure_dir", "write_json"),
-    "ConfigParser": ("BaseTrainer",),
-    "train.py": ("ConfigParser", "BaseTrainer", "prepare_device"),
-    "test.py": ("train.py", "ConfigParser"),
-    "Trainer": ("BaseTrainer", "MetricTracker", "inf_loop"),
-}
-PRIVATE = ("log_levels", "_config", "_save_dir", "_log_dir", "_update_config", "_get_opt_name", "_set_by_path")
+FOLDERS = ("base", "logger", "utils", "trainer", "data_loader", "model")
+LOWER = ("base", "logger", "utils")  # folders whose definitions give way one by one; in the others whole files do
+EVERYWHERE = {".git", "__pycache__", ".venv", "venv", ".idea", ".vscode", ".ipynb_checkpoints"}
+SKIPPED = {"saved"}  # at the top only: what the old project's runs wrote
 
 
 @dataclass
@@ -41,6 +36,42 @@ class Definition:
         decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
         return min([self.node.lineno, *(node.lineno for node in decorators)])
 
+    @cached_property
+    def uses(self) -> Uses:
+        return Uses.of(self.node)
+
+
+@dataclass
+class Uses:
+    """What a statement uses: names; attributes of others and, in a class, of ``self``; keywords; texts, with lines."""
+
+    names: set[str] = field(default_factory=set)
+    others: dict[str, int] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)
+    bases: set[str] = field(default_factory=set)
+    keywords: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, statement: ast.stmt) -> Uses:
+        found = cls()
+        in_class = isinstance(statement, ast.ClassDef)
+        if isinstance(statement, ast.ClassDef):
+            found.bases = {ast.unparse(base).rpartition(".")[2] for base in statement.bases}
+            functions = [node for node in statement.body if isinstance(node, ast.FunctionDef)]
+            found.own = {node.name: node.lineno for node in functions}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name):
+                found.names.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                of_self = in_class and isinstance(node.value, ast.Name) and node.value.id == "self"
+                (found.own if of_self else found.others).setdefault(node.attr, node.lineno)
+            elif isinstance(node, ast.keyword) and node.arg:
+                found.keywords.setdefault(node.arg, node.value.lineno)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.texts.setdefault(node.value, node.lineno)
+        return found
+
 
 @dataclass
 class File:
@@ -49,7 +80,9 @@ class File:
     path: str
     text: str
     tree: ast.Module
+    encoding: str = "utf-8"
     definitions: list[Definition] = field(default_factory=list)
+    whole: bool = False  # its imports stay, whatever gives way, as others import them from it
 
     @property
     def templates(self) -> bool:
@@ -58,7 +91,11 @@ class File:
     @property
     def gone(self) -> bool:
         """Nothing of it is left: ours stands in its place."""
-        return self.templates and all(definition.gives_way for definition in self.definitions)
+        return self.templates and not self.whole and all(definition.gives_way for definition in self.definitions)
+
+    @property
+    def module(self) -> str:
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 @dataclass
@@ -66,17 +103,31 @@ class Survey:
     """A project that was read."""
 
     folder: Path
-    files: dict[str, File]
-    unread: dict[str, str]  # files that do not parse, and why
-    others: list[str]  # that are no Python
+    files: dict[str, File] = field(default_factory=dict)
+    unread: dict[str, tuple[int, str]] = field(default_factory=dict)  # files that do not parse: line, and why
+    others: list[str] = field(default_factory=list)  # that are no Python
+
+    @property
+    def kept(self) -> list[File]:
+        """The files of which something stays."""
+        return [file for file in self.files.values() if not file.gone]
+
+    def staying(self, name: str) -> tuple[File, Definition] | None:
+        """The project's class, function or script of this name, if it does not give way to ours."""
+        for file in self.files.values():
+            for item in file.definitions if file.templates else ():
+                if not item.gives_way and name in (item.name, file.path):
+                    return file, item
+        return None
 
 
+@cache
 def our_names() -> dict[str, str]:
     """Where each of our names is that stands for one of the template's."""
     found = {"ConfigParser": "config.parser"}
-    for path in [*ROOT.glob("*/*.py")]:
+    for path in sorted(ROOT.glob("*/*.py")):
         home = path.relative_to(ROOT).as_posix()
-        if home.split("/")[0] in ("base", "logger", "utils", "trainer", "data_loader", "model"):
+        if home.split("/")[0] in FOLDERS:
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef):
                     found.setdefault(node.name, home.removesuffix(".py").replace("/", "."))
@@ -87,30 +138,40 @@ def read(folder: Path) -> Survey:
     """Reads all of a project.
 
     Raises:
-        UserError: there is none, or it was not made from pytorch-template.
+        UserError: there is none, it was not made from pytorch-template, or may not be read.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    survey = Survey(folder, {}, {}, [])
+    survey = Survey(folder)
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if set(relative.parts) & SKIPPED or not path.is_file() or path.is_symlink():
+        if set(relative.parts) & EVERYWHERE or relative.parts[0] in SKIPPED:
             continue
-        if path.suffix != ".py":
+        if path.is_symlink() or (path.is_file() and (path.suffix != ".py" or path.name.startswith("._"))):
             survey.others.append(relative.as_posix())
-            continue
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of invalid escapes in the project's strings
-                survey.files[relative.as_posix()] = File(relative.as_posix(), text, ast.parse(text))
-        except (SyntaxError, ValueError) as error:
-            survey.unread[relative.as_posix()] = f"line {getattr(error, 'lineno', '?')}: {getattr(error, 'msg', error)}"
-    if not ({"base/base_trainer.py"} & {*survey.files, *survey.unread}):
-        raise UserError(f"{folder}: not a pytorch-template project: there is no base/base_trainer.py")
+        elif path.is_file():
+            _read_file(survey, path, relative.as_posix())
+    if "base/base_trainer.py" not in {*survey.files, *survey.unread}:
+        deeper = [path for path in survey.files if path.endswith("/base/base_trainer.py")]
+        hint = f"; there is one in {folder / deeper[0].removesuffix('base/base_trainer.py')}" if deeper else ""
+        raise UserError(f"{folder}: not a pytorch-template project: there is no base/base_trainer.py{hint}")
     _classify(survey)
-    _decide(survey)
     return survey
+
+
+def _read_file(survey: Survey, path: Path, name: str) -> None:
+    try:
+        with path.open("rb") as file:
+            encoding = tokenize.detect_encoding(file.readline)[0]
+        text = path.read_text(encoding=encoding)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of invalid escapes in the project's strings
+            survey.files[name] = File(name, text, ast.parse(text), encoding)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or one_line(error)
+        survey.unread[name] = (int(getattr(error, "lineno", None) or 1), str(reason))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _classify(survey: Survey) -> None:
@@ -129,65 +190,3 @@ def _classify(survey: Survey) -> None:
                 scripts = file.path in ("train.py", "test.py")
                 changed = file.templates and (name in templates_names or scripts)
                 file.definitions.append(Definition(name, node, "changed" if changed else "added"))
-
-
-def _decide(survey: Survey) -> None:
-    """Gives way what is the template's own, if ours has it and all that it stands on gives way too."""
-    ours = our_names()
-    where = {(file.path, id(item)): (file, item) for file in survey.files.values() for item in file.definitions}
-    names: dict[str, list[Definition]] = {}
-    for file, item in where.values():
-        item.gives_way = item.kind == "own"
-        if item.gives_way and not item.current:
-            item.gives_way, item.why = False, "of an older version, with another interface"
-        if file.templates:
-            names.setdefault(item.name, []).append(item)
-    for script in ("train.py", "test.py"):
-        names[script] = survey.files[script].definitions if script in survey.files else []
-    if _reaches_inside(survey):
-        _stay(names.get("ConfigParser", []), "as other files use what is inside it")
-    changed = True
-    while changed:
-        changed = False
-        for file, item in where.values():
-            why = _obstacle(file, item, names, ours) if item.gives_way else ""
-            if why:
-                item.gives_way, item.why, changed = False, why, True
-
-
-def _stay(items: list[Definition], why: str) -> None:
-    for item in items:
-        if item.gives_way:
-            item.gives_way, item.why = False, why
-
-
-def _obstacle(file: File, item: Definition, names: dict[str, list[Definition]], ours: dict[str, str]) -> str:
-    """Why a definition cannot give way; '' if it can."""
-    if file.path in ("train.py", "test.py"):
-        if not all(other.kind == "own" for other in file.definitions):
-            return "as the file is changed"
-        needed: tuple[str, ...] = TOGETHER[file.path]
-    else:
-        used = {part.id for part in ast.walk(item.node) if isinstance(part, ast.Name)}
-        needed = (*TOGETHER.get(item.name, ()), *sorted(used & set(names)))
-        private = file.path == "parse_config.py" and item.name.startswith("_")
-        if private and any(not other.gives_way for other in names.get("ConfigParser", [])):
-            return "as ConfigParser stays"
-        if item.name and item.name not in ours and not private and file.path != "new_project.py":
-            return "as ours has no such name"
-    for name in needed:
-        kept = [other for other in names.get(name, []) if not other.gives_way and other is not item]
-        if kept:
-            return f"as {name} is {kept[0].kind if kept[0].kind != 'own' else 'kept'}"
-    return ""
-
-
-def _reaches_inside(survey: Survey) -> bool:
-    """Whether other files use what the template's ConfigParser has, and ours has not."""
-    return any(
-        isinstance(node, ast.Attribute) and node.attr in PRIVATE and not isinstance(node.value, ast.Call)
-        and not (isinstance(node.value, ast.Name) and node.value.id == "self" and "config" not in path)
-        for path, file in survey.files.items()
-        if path != "parse_config.py"
-        for node in ast.walk(file.tree)
-    )  # fmt: skip
