@@ -30,6 +30,7 @@ REMOVED = {
     "skimage.measure.compare_psnr": "skimage.metrics.peak_signal_noise_ratio",
     "PIL.Image.ANTIALIAS": "PIL.Image.LANCZOS", "pandas.Panel": "a dict of frames",
     "matplotlib.pyplot.cm.get_cmap": "matplotlib.colormaps", "matplotlib.cm.get_cmap": "matplotlib.colormaps",
+    "numpy.lib.function_base": "numpy itself",
     "inspect.getargspec": "inspect.getfullargspec", "time.clock": "time.perf_counter", "imp": "importlib",
     "distutils": "setuptools or shutil", "string.letters": "string.ascii_letters",
     "pkg_resources": "importlib.metadata",
@@ -103,7 +104,7 @@ def _of_call(node: ast.Call, bound: dict[str, str]) -> Iterator[str]:
         if called == function and keyword in keywords:
             yield f"{function} takes no `{keyword}` any more; write {now}"
     if name == "torch.save" and node.args and ast.unparse(node.args[0]) in ("model", "self.model", "net"):
-        yield "a whole model is saved, which loads only with `weights_only=False`; save its `state_dict()`"
+        yield "a whole model is saved, which loads only unsafely; save its `state_dict()`"
 
 
 def needs(survey: Survey) -> list[str]:

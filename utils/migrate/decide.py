@@ -83,8 +83,8 @@ def _obstacle(survey: Survey, file: File, item: Definition, rest: list[Place], c
     if private and (survey.staying("ConfigParser") or any(item.name in other.uses.names for _, other in rest)):
         return "as it is used by what stays"
     needed = TOGETHER.get(file.path if scripts else item.name, ())
-    used = sorted(item.uses.names & {other.name for kept, other in rest if kept.templates} - {"", item.name})
-    for name in (*needed, *used):
+    used = item.uses.names & {other.name for kept, other in rest if kept.templates} - {"", item.name}
+    for name in needed if scripts else (*needed, *sorted(used)):  # our programs take a trainer of any kind
         if kept := survey.staying(name):
             return f"as {name} is {kept[1].kind if kept[1].kind != 'own' else 'kept'}"
     return next(_reaches(item, rest, configs), "")

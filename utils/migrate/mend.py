@@ -105,7 +105,7 @@ def _numpy_names() -> set[str]:
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign))
     assert isinstance(table, ast.Dict)
     names = {str(key.value) for key in table.keys if isinstance(key, ast.Constant)}
-    return {name for name in names if not hasattr(numpy, name)}
+    return names - set(vars(numpy))
 
 
 def _loads(file: File) -> list[int]:

@@ -91,7 +91,8 @@ class File:
     @property
     def gone(self) -> bool:
         """Nothing of it is left: ours stands in its place."""
-        return self.templates and not self.whole and all(definition.gives_way for definition in self.definitions)
+        ways = [definition.gives_way for definition in self.definitions]
+        return self.templates and not self.whole and bool(ways) and all(ways)
 
     @property
     def module(self) -> str:

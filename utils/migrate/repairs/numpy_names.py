@@ -10,8 +10,9 @@ NAMES = {
     "float_": np.float64, "complex_": np.complex128, "unicode_": np.str_, "string_": np.bytes_,
     "Inf": np.inf, "Infinity": np.inf, "infty": np.inf, "PINF": np.inf, "NINF": -np.inf, "NaN": np.nan, "NAN": np.nan,
     "product": np.prod, "cumproduct": np.cumprod, "alltrue": np.all, "sometrue": np.any, "row_stack": np.vstack,
+    "asfarray": lambda a, dtype=float: np.asarray(a, dtype=dtype), "in1d": np.isin, "trapz": np.trapezoid,
     "round_": np.round, "msort": lambda a: np.sort(a, axis=0),
 }  # fmt: skip
 for name, meaning in NAMES.items():
-    if not hasattr(np, name):
+    if name not in vars(np):
         setattr(np, name, meaning)

@@ -25,12 +25,13 @@ class BaseDataLoader(DataLoader[Any]):
         validation_split: float | int,
         num_workers: int,
         collate_fn: Any = default_collate,
+        **dataloader_kwargs: Any,
     ) -> None:
         self.validation_split, self.shuffle = validation_split, shuffle
         self.batch_idx, self.n_samples = 0, len(dataset)
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
         options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "collate_fn": collate_fn}
-        self.init_kwargs = {"dataset": dataset, "shuffle": self.shuffle, **options}
+        self.init_kwargs = {"dataset": dataset, "shuffle": self.shuffle, **options, **dataloader_kwargs}
         super().__init__(sampler=self.sampler, **self.init_kwargs)
 
     def _split_sampler(self, split: float | int) -> tuple[Any, Any]:
