@@ -65,7 +65,6 @@ def test_the_product_stays_in_its_budget():
     assert sum(lines.values()) <= BUDGET
     assert sum(tools.values()) <= 1700
     assert sum(moving.values()) <= 1150  # another tool, which a project needs once
-    assert sum(moving.values()) <= 1150  # another tool, which a project needs once
 
 
 def test_nothing_below_the_programs_imports_by_a_name_from_a_checkpoint():

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .configs import Config
-from .fingerprints import bindings
 from .survey import LOWER, ROOT, Definition, File, Survey, our_names
 
 # What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
@@ -139,10 +138,11 @@ def _our_attributes(name: str) -> set[str]:
     path = REPAIRS / "template_order.py" if name == "BaseDataLoader" else ROOT / f"{home.replace('.', '/')}.py"
     if not path.is_file():
         return set()
-    nodes = ast.parse(path.read_text(encoding="utf-8")).body
-    return set().union(*(_attributes(node) for node in nodes if getattr(node, "name", "") == name))
-
-
-def star_imports(file: File) -> bool:
-    """Whether a file imports all of another."""
-    return "*" in bindings(file.tree)
+    nodes = {getattr(node, "name", ""): node for node in ast.parse(path.read_text(encoding="utf-8")).body}
+    found, names = set(), [name]
+    while names:
+        node = nodes.get(names.pop())
+        if node is not None:
+            found |= _attributes(node)
+            names += [base.id for base in getattr(node, "bases", []) if isinstance(base, ast.Name)]
+    return found

@@ -14,6 +14,16 @@ from torch.utils.data import DataLoader, SubsetRandomSampler, default_collate
 import base.base_data_loader
 
 
+class Transformed:
+    """A ``collate_fn`` that transforms the batch that another one made."""
+
+    def __init__(self, collate_fn: Any, transform: Any) -> None:
+        self.collate_fn, self.transform = collate_fn, transform
+
+    def __call__(self, samples: list[Any]) -> Any:
+        return self.transform(self.collate_fn(samples))
+
+
 class BaseDataLoader(DataLoader[Any]):
     """The parent of all data loaders; ``split_validation()`` gives the loader of the other part, shuffled too."""
 
@@ -25,11 +35,14 @@ class BaseDataLoader(DataLoader[Any]):
         validation_split: float | int,
         num_workers: int,
         collate_fn: Any = default_collate,
+        batch_transform: Any = None,
         **dataloader_kwargs: Any,
     ) -> None:
         self.validation_split, self.shuffle = validation_split, shuffle
         self.batch_idx, self.n_samples = 0, len(dataset)
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
+        if batch_transform is not None:  # our MnistDataLoader's
+            collate_fn = Transformed(collate_fn, batch_transform)
         options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "collate_fn": collate_fn}
         self.init_kwargs = {"dataset": dataset, "shuffle": self.shuffle, **options, **dataloader_kwargs}
         super().__init__(sampler=self.sampler, **self.init_kwargs)
