@@ -164,9 +164,9 @@ def _call_repairs(survey: Survey, folder: Folder) -> None:
 def _is_templates(survey: Survey, path: str) -> bool:
     """Whether a file that is no Python is the template's own, and nothing that stays reads it."""
     full = survey.folder / path
-    if path.startswith("logger/") and survey.staying("setup_logging"):
+    if (path.startswith("logger/") and survey.staying("setup_logging")) or (path == "LICENSE" and survey.kept):
         return False
-    if full.is_symlink() or full.stat().st_size > 100_000:
+    if full.is_symlink() or not 0 < full.stat().st_size < 100_000:
         return False
     return digest_of(full.read_bytes()) in table().texts
 

@@ -21,7 +21,7 @@ SCRIPTS = ("train.py", "test.py", "parse_config.py", "new_project.py")
 
 class Table(NamedTuple):
     """``hashes``: of statements, True for those with the interface of the last version; ``imports``: what
-    a name was bound to by its imports; ``texts``: hashes of the files that are no Python, configs and licence aside."""
+    a name was bound to by its imports; ``texts``: hashes of the files that are no Python, configs aside."""
 
     hashes: dict[str, bool]
     imports: dict[str, list[str]]
@@ -111,7 +111,7 @@ def make(git_dir: str) -> Table:
             if (blob, path) in seen:
                 continue
             seen.add((blob, path))
-            if not path.endswith(".py") and path.rpartition("/")[2] not in ("config.json", "LICENSE"):
+            if not path.endswith(".py") and path.rpartition("/")[2] != "config.json":
                 texts.add(digest_of(raw("cat-file", "blob", blob)))
             if not is_templates_path(path):
                 continue

@@ -60,11 +60,12 @@ def repairs_of(survey: Survey) -> list[Repair]:
     switches = {
         "BaseDataLoader": Repair("template_order", "the template's split and order of samples", []),
         "Trainer": Repair("batch_means", "means over batches, not over samples", []),
+        "train.py": Repair("plain_optimizer", "the optimizer's plain kernels", []),
         "BaseTrainer": Repair("ties", "of two equally good epochs the later one is the best", []),
     }
     for name, switch in switches.items():
         found = [f"{file.path}:{item.start}" for file in survey.files.values() for item in file.definitions
-                 if item.name == name and file.templates and item.gives_way]  # fmt: skip
+                 if name in (item.name, file.path) and file.templates and item.gives_way]  # fmt: skip
         switch.where = [] if survey.staying(name) else found
         repairs.append(switch)
     return [repair for repair in repairs if repair.where]

@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 import base.base_data_loader
 import base.checkpoint
 import base.stopping
+import base.tuning
 from base.metrics import MetricSet
+from config import ConfigParser
 from utils.migrate.mend import REPAIRS
 
 
@@ -73,6 +75,15 @@ def test_ties_make_the_later_epoch_the_best(monkeypatch):
     better: Any = base.stopping.is_better
     assert [better("min", value, 1.0) for value in (0.5, 1.0, 1.5)] == [True, True, False]
     assert [better("max", value, 1.0) for value in (0.5, 1.0, 1.5)] == [False, True, True]
+
+
+def test_the_optimizer_gets_no_fused_kernel(monkeypatch):
+    model = torch.nn.Linear(2, 2)
+    config: Any = ConfigParser({"optimizer": {"type": "Adam", "args": {}}, "name": "a", "trainer": {}})
+    assert base.tuning.fused(config, model) == {"fused": True}
+    monkeypatch.setattr(base.tuning, "fused", base.tuning.fused)
+    load("plain_optimizer")
+    assert base.tuning.fused(config, model) == {}
 
 
 def test_numpy_gets_its_old_names_back_and_keeps_its_new_ones():
