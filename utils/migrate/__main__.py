@@ -59,6 +59,8 @@ def write(survey: Survey, folder: Folder, target: Path) -> None:
         for path in (*folder.copied, *survey.unread):
             new = temporary / ("aside" if path in survey.unread else "") / path
             _copy(survey.folder / path, _made(new), survey.folder)
+        for path in survey.empty:
+            (temporary / path).mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             target.rmdir()
         temporary.rename(target)

@@ -44,15 +44,14 @@ def decide(survey: Survey, configs: list[Config]) -> None:
 
 def _stars(survey: Survey) -> None:
     """A file of which another imports all (``from utils.util import *``) keeps its imports."""
+    wanted = set()
     for file in survey.files.values():
-        if file.path.endswith("__init__.py"):
-            continue
-        for node in file.tree.body:
+        for node in file.tree.body if not file.path.endswith("__init__.py") else ():
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-                for other in survey.files.values():
-                    folder = other.module.rpartition(".")[0]
-                    if node.module in (other.module, folder) or (node.level and node.module == other.path[:-3]):
-                        other.whole = not other.path.endswith("__init__.py")
+                beside = [file.module.rpartition(".")[0]] * (node.level == 1)
+                wanted.add(".".join([*beside, *([node.module] if node.module else [])]))
+    for file in survey.files.values():
+        file.whole = bool({file.module, file.module.rpartition(".")[0]} & wanted) and "__init__" not in file.path
 
 
 def _keep_packages(survey: Survey) -> None:

@@ -107,6 +107,7 @@ class Survey:
     files: dict[str, File] = field(default_factory=dict)
     unread: dict[str, tuple[int, str]] = field(default_factory=dict)  # files that do not parse: line, and why
     others: list[str] = field(default_factory=list)  # that are no Python
+    empty: list[str] = field(default_factory=list)  # folders, which its programs may write to
 
     @property
     def kept(self) -> list[File]:
@@ -150,6 +151,8 @@ def read(folder: Path) -> Survey:
             continue
         if path.is_symlink() or (path.is_file() and (path.suffix != ".py" or path.name.startswith("._"))):
             survey.others.append(relative.as_posix())
+        elif path.is_dir() and not any(path.iterdir()):
+            survey.empty.append(relative.as_posix())
         elif path.is_file():
             _read_file(survey, path, relative.as_posix())
     if "base/base_trainer.py" not in {*survey.files, *survey.unread}:

@@ -6,7 +6,6 @@ None of the template's code is here: what the tests call its own are these few l
 from __future__ import annotations
 
 import ast
-import shutil
 import textwrap
 from pathlib import Path
 
@@ -148,7 +147,3 @@ def make(folder: Path, clouds: bool = True, **changed: str | None) -> Path:
 def tree_of(folder: Path) -> dict[str, bytes]:
     """All files of a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def clear(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
