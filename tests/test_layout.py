@@ -61,8 +61,10 @@ def test_the_programs_are_read_on_two_screens():
 def test_the_product_stays_in_its_budget():
     lines = {name: code_lines((ROOT / name).read_text(encoding="utf-8")) for name in SOURCES}
     tools = {name: lines.pop(name) for name in TOOLS}
+    moving = {name: lines.pop(name) for name in SOURCES if name.startswith("utils/migrate/")}
     assert sum(lines.values()) <= BUDGET
     assert sum(tools.values()) <= 1700
+    assert sum(moving.values()) <= 1150  # another tool, which a project needs once
 
 
 def test_nothing_below_the_programs_imports_by_a_name_from_a_checkpoint():

@@ -1,0 +1,64 @@
+"""The configs of a project: which there are, and what of them ours does not take."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError, one_line
+
+LARGEST = 1_000_000  # bytes; a larger JSON file is data
+
+
+@dataclass
+class Config:
+    """One JSON file that holds a config."""
+
+    path: str
+    values: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""  # why ours cannot read it
+
+    def value(self, key: str) -> Any:
+        """A top-level value, if it is a number."""
+        found = self.values.get(key)
+        return found if isinstance(found, int | float) else None
+
+
+def find(folder: Path, names: list[str]) -> list[Config]:
+    """The configs among the files of a project: JSON objects with a ``trainer`` and one more of the template's keys."""
+    found = []
+    load_tree = importlib.import_module("config.merge").load_tree
+    for name in names:
+        path = folder / name
+        if path.suffix != ".json" or not path.is_file() or path.stat().st_size > LARGEST:
+            continue
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError, RecursionError):
+            continue
+        if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict) or "name" not in values:
+            continue
+        config = Config(name, values)
+        try:
+            load_tree(path)
+        except UserError as error:
+            config.problem = one_line(error).replace(str(folder) + "/", "")
+        found.append(config)
+    return found
+
+
+def preflight(folder: Path, config: Config) -> list[str]:
+    """What our preflight has to say of the keys; what they name is looked up when the program starts."""
+    if config.problem:
+        return [config.problem]
+    check, build = importlib.import_module("config.preflight"), importlib.import_module("config.build")
+    checker = build.Checker(importlib.import_module("config.merge").load_tree(folder / config.path))
+    check._check_keys(checker, checker.tree.data)
+    options = check.trainer_options()
+    for key, value in checker.tree.data["trainer"].items():
+        if key in options:
+            checker.value(options[key].annotation, value, ("trainer", key), check.SLOTS["trainer"], config.values)
+    return [str(finding).replace(f"{folder}/", "") for finding in checker.findings]
