@@ -88,7 +88,7 @@ class BaseDataLoader(DataLoader[Any]):
         self.valid_sampler: Any = None
         self._batches: EpochBatches | None = None
         num_workers = -(-num_workers // local_size())
-        self.eval_batch_transform = eval_batch_transform
+        self.batch_transform, self.eval_batch_transform = batch_transform, eval_batch_transform
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
         options.setdefault("generator", torch.Generator())
@@ -101,7 +101,6 @@ class BaseDataLoader(DataLoader[Any]):
             return
         dataset = cached(dataset) if cache else dataset
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False, **options}
-        self.init_kwargs["batch_transform"] = batch_transform
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             train = self._split(len(dataset), split_seed, stratify)
             weights = None if sampler is None else class_weights(dataset, train)
@@ -205,8 +204,7 @@ class BaseDataLoader(DataLoader[Any]):
         if self.eval_transform is not None:
             dataset = with_transform(dataset, self.eval_transform)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
-        if self.eval_batch_transform is not None:
-            options["batch_transform"] = self.eval_batch_transform
+        options["batch_transform"] = self.eval_batch_transform or self.batch_transform
         for name, transform in (("", getattr(dataset, "transform", None)), ("batch_", options["batch_transform"])):
             if getattr(self, f"eval_{name}transform") is None and re.search("Random|Aug|Jitter|Each", repr(transform)):
                 message = f"The validation part is augmented like the training part: give an eval_{name}transform."

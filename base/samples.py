@@ -29,7 +29,7 @@ class Samples:
         self.inner = self._inner(0)[0]
         classes = getattr(self.inner, "classes", None)
         self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
-        self.batch_transform = getattr(self.loader, "init_kwargs", {}).get("batch_transform")
+        self.batch_transform = getattr(self.loader, "batch_transform", None)
         self._mean, self._std = normalisation(self.batch_transform or getattr(self.inner, "transform", None))
 
     def order(self) -> list[list[int]] | None:
