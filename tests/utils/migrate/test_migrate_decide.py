@@ -58,6 +58,13 @@ def test_config_parser_and_base_trainer_give_way_together_or_not_at_all(tmp_path
     assert why(survey, "BaseDataLoader") == ""
 
 
+def test_a_changed_base_trainer_keeps_the_config_parser(tmp_path):
+    trainer = OWN["base/base_trainer.py"].replace("self._secret = 1", "self._secret = 2")
+    survey = decided(tmp_path, clouds=False, base__base_trainer=trainer)
+    assert why(survey, "BaseTrainer") == "changed"
+    assert why(survey, "ConfigParser") == "as BaseTrainer is changed"
+
+
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
