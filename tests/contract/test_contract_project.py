@@ -409,7 +409,7 @@ def main(config):
     criterion = getattr(module_loss, config['loss'])
     metrics = [getattr(module_metric, met) for met in config['metrics']]
     params = filter(lambda p: p.requires_grad, model.parameters())
-    optimizer = config.init_obj('optimizer', torch.optim, params)
+    optimizer = config.init_obj('optimizer', torch.optim, params, fused=True)
     schedule = config.init_obj('lr_scheduler', torch.optim.lr_scheduler, optimizer)
     trainer = Trainer(model, criterion, metrics, optimizer, config=config, device=device, data_loader=loader,
                       valid_data_loader=valid_loader, lr_scheduler=schedule)
