@@ -42,6 +42,7 @@ def count(row: list[str], request: pytest.FixtureRequest) -> None:
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Set when the test is over: whoever hangs may go."""
     monkeypatch.setattr(Background.__init__, "__defaults__", (1.0,))  # its patience
+    monkeypatch.setattr("logger.visualization.PATIENCE", 1.0)
     event = threading.Event()
     yield event
     event.set()
@@ -66,6 +67,9 @@ def summary_writer(fault: Fault, method: str, at: int) -> type:
     class Writer:
         def __init__(self, *_: Any, **__: Any) -> None:
             step("__init__")
+
+        def _get_file_writer(self) -> Any:
+            return self
 
         def __getattr__(self, name: str) -> Any:
             return lambda *_, **__: step(name)
