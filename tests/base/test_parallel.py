@@ -14,12 +14,13 @@ import pytest
 import torch
 import torchmetrics
 from torch import nn
-from torch.utils.data import DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from base import sampler, saving
 from base.base_data_loader import BaseDataLoader
 from base.evaluate import evaluate
 from base.metrics import MetricSet
+from base.parallel import divided
 from tests.helpers import differences, load, make_trainer, small_config
 from tests.ranks import in_ranks
 from tests.torture.harness import times
@@ -216,6 +217,14 @@ def undividable(args):
         BaseDataLoader(Stream(), 2)
     else:
         BaseDataLoader(data, 2, sampler=DistributedSampler(data))
+
+
+def test_a_loader_of_torch_is_refused_among_ranks_only(monkeypatch):
+    loader = DataLoader([1, 2, 3])
+    assert divided(loader, "data_loader") is loader
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
+    with pytest.raises(UserError, match="data_loader: a DataLoader cannot be divided among processes; use"):
+        divided(loader, "data_loader")
 
 
 class Stream(IterableDataset):
