@@ -106,10 +106,18 @@ def own(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 
 
 @pytest.fixture
-def check(tmp_path: Path, own: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Check:
+def temporary() -> Iterator[Path]:
+    """A folder with a short path: a socket in it, by which workers send their data, has at most 107 characters."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def check(
+    tmp_path: Path, temporary: Path, own: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Check:
     """Runs ``train.py --check`` on CONFIG in this process; gives status, output and errors. Nothing may be left."""
     monkeypatch.chdir(ROOT)
-    (tmp_path / "tmp").mkdir()
     (tmp_path / "probe.yaml").write_text(CONFIG)
 
     def call(*words: str) -> tuple[int, str, str]:
@@ -118,12 +126,12 @@ def check(tmp_path: Path, own: Any, monkeypatch: pytest.MonkeyPatch, capfd: pyte
         status = 0
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["train.py", "--check", *all_words])
-            patch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+            patch.setattr(tempfile, "tempdir", str(temporary))
             try:
                 runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
             except SystemExit as end:
                 status = end.code  # type: ignore[assignment]
-        assert [path.name for path in (tmp_path / "tmp").iterdir() if "torch" not in path.name] == []
+        assert [path.name for path in temporary.iterdir() if "torch" not in path.name] == []
         assert "-r" in words or not (tmp_path / "saved").exists()
         return (status, *capfd.readouterr())
 
