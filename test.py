@@ -56,7 +56,6 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     batches = progress(divided(data_loader, "data_loader", evaluating=True), length_of(data_loader), "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     values = own_evaluate(model, batches, criterion, recorder, device)
-
     about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch")}
     about["n_samples"] = sum(gather(recorder.n_samples))
     if is_main():
@@ -69,8 +68,9 @@ def test_loader(config: ConfigParser) -> tuple[Any, str]:
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader"
     if config.takes("data_loader", "training"):
-        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False, "sampler": None}
+        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
         args = config["data_loader"].setdefault("args", {})
+        args.pop("sampler", None)
         args.update({key: value for key, value in changes.items() if config.takes("data_loader", key)})
         return config.build("data_loader"), "the test part of the data_loader (training=False)"
     if config.get("valid_data_loader"):
