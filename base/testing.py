@@ -134,7 +134,8 @@ class Tested:
         page.text("Config", json.dumps(config, indent=2))
         sessions: list[dict[str, Any]] = []
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            sessions = [dict(session) for session in read_json(folder / "provenance.json")["sessions"]]
+            if (path := folder / "provenance.json").is_file():  # a pipe would be waited for
+                sessions = [dict(session) for session in read_json(path)["sessions"]]
         for number, session in enumerate(sessions, 1):
             page.text(f"Trained: session {number}", provenance_text(session))
             page.text(f"Uncommitted changes of session {number}", str(session.get("git_diff") or ""))

@@ -119,11 +119,13 @@ def _cell(value: Any) -> str:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; what is no line of numbers is left out."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if not path.is_file():  # a pipe would be waited for
+        return rows
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return []
+        return rows
     for line in text.splitlines():
         try:
             row = json.loads(line)

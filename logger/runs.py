@@ -100,7 +100,7 @@ class Run:
 
 def _read(path: Path) -> Facts:
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        content = read_json(path)
+        content = read_json(path) if path.is_file() else None
         if isinstance(content, dict):
             return content
     return {}
