@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from utils.errors import UserError
 from utils.parallel import local_size, world_size
 from utils.seed import mix, seeded
 
-from .cache import cached
+from .cache import cached, with_transform
 from .sampler import (
     EpochBatches,
     EpochSampler,
@@ -234,23 +233,6 @@ def _check(
         raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
     if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):
         raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
-
-
-def with_transform(dataset: Any, transform: Any) -> Any:
-    """A copy of a torchvision-style ``dataset`` that reads the same samples under another ``transform``.
-
-    Raises:
-        UserError: the dataset has no ``transform`` attribute.
-    """
-    if not hasattr(dataset, "transform"):
-        raise UserError(f"eval_transform: {type(dataset).__name__} has no `transform` attribute to replace")
-    changed = copy.copy(dataset)
-    changed.transform = transform
-    if hasattr(changed, "transforms") and hasattr(changed, "target_transform"):
-        from torchvision.datasets.vision import StandardTransform  # torchvision keeps a second, combined one
-
-        changed.transforms = StandardTransform(transform, changed.target_transform)
-    return changed
 
 
 class DatasetLoader(BaseDataLoader):

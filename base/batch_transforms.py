@@ -65,14 +65,21 @@ class CutoutEach(BatchTransform):
         self.size = size
 
     def change(self, images: torch.Tensor) -> torch.Tensor:
-        n, _, height, width = images.shape
-        inside = torch.ones(n, 1, 1, 1, dtype=torch.bool)
-        for axis, length in ((2, height), (3, width)):
-            middle = torch.randint(length, (n, 1))
-            places = torch.arange(length)
-            near = (places >= middle - self.size // 2) & (places < middle - self.size // 2 + self.size)
-            inside = inside & near.view(n, 1, *(length if axis == at else 1 for at in (2, 3)))
-        return images.masked_fill(inside, 0)
+        return images.masked_fill(rectangles(images, self.size, self.size), 0)
+
+
+def rectangles(images: torch.Tensor, heights: Any, widths: Any) -> torch.Tensor:
+    """Where a rectangle lies whose middle is drawn for each image: (N, 1, H, W) bool. It may reach over the edge.
+
+    Args:
+        heights, widths: in pixels, of all (a number) or of each (N, 1).
+    """
+    inside: list[torch.Tensor] = []
+    for length, size in zip(images.shape[2:], (heights, widths), strict=True):
+        middle, places = torch.randint(length, (len(images), 1)), torch.arange(length)
+        inside.append((places >= middle - size / 2) & (places < middle + size / 2))
+    rows, columns = inside
+    return rows[:, None, :, None] & columns[:, None, None, :]
 
 
 class Mixed(BatchTransform):
@@ -120,12 +127,7 @@ class CutMixEach(Mixed):
     """
 
     def mix(self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        n, _, height, width = images.shape
-        inside = torch.ones(n, 1, 1, 1, dtype=torch.bool)
-        for axis, length in ((2, height), (3, width)):
-            half = (length * (1 - share).sqrt() / 2)[:, None]
-            middle = torch.randint(length, (n, 1))
-            places = torch.arange(length)
-            near = (places >= middle - half) & (places < middle + half)
-            inside = inside & near.view(n, 1, *(length if axis == at else 1 for at in (2, 3)))
+        _, _, height, width = images.shape
+        side = (1 - share).sqrt()[:, None]
+        inside = rectangles(images, height * side, width * side)
         return torch.where(inside, others, images), 1 - inside.to(share.dtype).mean(dim=(1, 2, 3))

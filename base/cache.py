@@ -16,19 +16,21 @@ from logger.progress import progress
 from utils.errors import UserError
 
 
-def without_transform(dataset: Any) -> tuple[Any, Any]:
-    """A copy of a torchvision-style ``dataset`` that gives samples as they are stored, and the transform it had."""
-    if getattr(dataset, "transform", None) is None:
-        return dataset, None
-    plain = copy.copy(dataset)
-    plain.transform = None
-    if hasattr(plain, "transforms"):  # torchvision keeps a second, combined one
-        plain.transforms = None
-        if getattr(plain, "target_transform", None) is not None:
-            from torchvision.datasets.vision import StandardTransform
+def with_transform(dataset: Any, transform: Any) -> Any:
+    """A copy of a torchvision-style ``dataset`` that reads the same samples under another ``transform``.
 
-            plain.transforms = StandardTransform(None, plain.target_transform)
-    return plain, dataset.transform
+    Raises:
+        UserError: the dataset has no ``transform`` attribute.
+    """
+    if not hasattr(dataset, "transform"):
+        raise UserError(f"eval_transform: {type(dataset).__name__} has no `transform` attribute to replace")
+    changed = copy.copy(dataset)
+    changed.transform = transform
+    if hasattr(changed, "transforms") and hasattr(changed, "target_transform"):
+        from torchvision.datasets.vision import StandardTransform  # torchvision keeps a second, combined one
+
+        changed.transforms = StandardTransform(transform, changed.target_transform)
+    return changed
 
 
 class Cached(TensorDataset):
@@ -69,7 +71,8 @@ def cached(dataset: Dataset[Any]) -> Cached:
     """
     if isinstance(dataset, Cached):
         return dataset
-    plain, transform = without_transform(dataset)
+    transform = getattr(dataset, "transform", None)
+    plain: Any = dataset if transform is None else with_transform(dataset, None)
     n_samples = len(plain)
     first = _places(plain[0])
     size = n_samples * sum(part.nbytes for part in first)
