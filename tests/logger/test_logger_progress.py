@@ -18,6 +18,12 @@ from logger.progress import epoch_line, progress
 LOGGER = logging.getLogger("probe.progress")
 
 
+@pytest.fixture(autouse=True)
+def _told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is for a logger that tells INFO, whatever other tests left at the root."""
+    monkeypatch.setattr(LOGGER, "level", logging.INFO)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A clock that a test moves by hand."""

@@ -116,8 +116,18 @@ class Evil:
         return exec, ("raise SystemExit('it ran')",)
 
 
-def test_checkpoints_load_whatever_they_hold_and_run_nothing_of_it(tmp_path, monkeypatch):
+@pytest.fixture
+def _own_load(monkeypatch):
+    """Gives back what the repair changes in torch."""
     monkeypatch.setattr(torch, "load", torch.load)
+    before = torch.serialization.get_safe_globals()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+@pytest.mark.usefixtures("_own_load")
+def test_checkpoints_load_whatever_they_hold_and_run_nothing_of_it(tmp_path):
     safe: Any = load("safe_load")
     path = tmp_path / "checkpoint.pth"
     state = {"state_dict": {"w": torch.ones(2)}, "config": Parser(), "evil": Evil(), "best": np.float64(0.5)}
@@ -133,8 +143,8 @@ def test_checkpoints_load_whatever_they_hold_and_run_nothing_of_it(tmp_path, mon
         assert torch.load(file, map_location="cpu")["state_dict"]["w"].tolist() == [1, 1]
 
 
-def test_a_damaged_checkpoint_is_still_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "load", torch.load)
+@pytest.mark.usefixtures("_own_load")
+def test_a_damaged_checkpoint_is_still_an_error(tmp_path):
     load("safe_load")
     torch.save(torch.ones(9), tmp_path / "a.pth")
     (tmp_path / "a.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:400])
