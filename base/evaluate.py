@@ -46,12 +46,15 @@ def evaluate(
     model.eval()
     metrics.reset()
     seen = 0
-    for batch in batches:
-        batch = to_device(batch, device)
+
+    def one_pass(batch: Any, *_: Any) -> tuple[Any, ...]:
         with autocast():
             output, target = forward(model, batch)
-            loss = criterion(output, target)
-        metrics.measure(loss, output, target, batch_len(target, output, batch))
+            return criterion(output, target), output, target, batch_len(target, output, batch)
+
+    for batch in batches:
+        for measured in metrics.splitting.run(to_device(batch, device), one_pass):
+            metrics.measure(*measured)
         seen += 1
     if sum(gather(seen)) == 0:  # a rank may have none
         raise UserError("there was nothing to evaluate: the loader gave no batch")

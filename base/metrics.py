@@ -9,6 +9,8 @@ import torch
 
 from utils.util import MetricTracker, one_number
 
+from .splitting import Splitting
+
 
 def name_of(metric: Any) -> str:
     """The name a metric is logged under."""
@@ -30,6 +32,9 @@ class MetricSet(MetricTracker):
         metrics: functions and torchmetrics objects.
         writer: as in MetricTracker.
         device: where the model's outputs are.
+
+    Attributes:
+        splitting: of batches that the memory is too small for, on the way to be measured.
     """
 
     def __init__(self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None) -> None:
@@ -39,6 +44,7 @@ class MetricSet(MetricTracker):
         for metric in self._objects.values():
             for part in _parts(metric).values():
                 part.distributed_available_fn = _alone  # `result` adds up the ranks
+        self.splitting = Splitting()
         self._order = ["loss", *(name_of(metric) for metric in metrics)]
         super().__init__("loss", *self._functions, writer=writer)
 

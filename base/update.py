@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from utils.errors import UserError, one_line
-from utils.parallel import gather
+from utils.errors import UserError
+from utils.parallel import gather, world_size
 
 from .parallel import add_up_gradients, alone, sync_gradients
+from .schedule import Schedule
+from .splitting import Splitting
 
 if TYPE_CHECKING:
     from .options import TrainerOptions
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_PER_STEP = ("OneCycleLR", "CyclicLR")
 
 
 class Update:
@@ -37,6 +39,7 @@ class Update:
         skipped: batches whose loss was not finite, under the policy ``skip``.
         loss_scale: of fp16 (a GradScaler; disabled otherwise).
         ema: the averaged model, or None.
+        splitting: of batches that the memory is too small for. A checkpoint holds it, for the same bits on resuming.
         grad_norm: the gradient's L2 norm before clipping, at the last step that measured it; or None.
     """
 
@@ -57,9 +60,11 @@ class Update:
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self.ema = averaged(alone(model), options.ema_decay) if options.ema_decay is not None else None
         self.steps = 0
+        self.splitting = Splitting()
         self.grad_norm: torch.Tensor | None = None
         self._measures = False
         self._pending, self._used, self._window = 0, 0, options.accumulation_steps
+        self._spoiled = False  # by a part of a batch that may not get through
         self._added_up = True  # over the ranks, what the gradients hold
         self.skipped = 0
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -85,12 +90,13 @@ class Update:
         dtype = _DTYPES.get(self.options.precision)
         return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
-    def backward(self, loss: torch.Tensor, share: float = 1.0) -> bool:
+    def backward(self, loss: torch.Tensor, share: float = 1.0, last: bool = True) -> bool:
         """Adds the gradient of ``loss``.
 
         Args:
             loss: one number, shape ``()``; a mean over samples.
-            share: what it counts for, where ranks with parts of other sizes train in step.
+            share: what it counts for, where ranks with parts of other sizes train in step, or a batch in parts.
+            last: whether it ends its batch.
 
         Returns:
             Whether it counts: one that is not finite is left out under the policy ``skip``, on all ranks.
@@ -107,17 +113,18 @@ class Update:
             check_finite(loss.item(), self.steps)
         if policy == "skip":
             finite = all(gather(finite))
-        self._pending += 1
         if not finite:
+            self._pending += last
             self._added_up = False
             self.skipped += 1
             for buffer, before in self._buffers:
                 buffer.copy_(before)
             return False
-        self._used += 1
         loss = loss if self._window == 1 else loss / self._window
         loss = loss if share == 1.0 else loss * share
+        self._spoiled = True  # until it is through
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._pending, self._used, self._spoiled = self._pending + last, self._used + 1, not last
         return share > 0
 
     def step(self, measure: bool = False) -> bool:
@@ -159,6 +166,26 @@ class Update:
 
     def _close(self) -> None:
         self._pending, self._used, self._window = 0, 0, self.options.accumulation_steps
+        self._spoiled = False
+
+    @property
+    def begin_again(self) -> Callable[[], str] | None:
+        """Takes back what a batch has added that ran out of memory, and tells what else that changes.
+
+        None with several processes, where the others would wait in vain for the one that begins again.
+        """
+        return self._begin_again if world_size() == 1 else None
+
+    def _begin_again(self) -> str:
+        told = ", with the same gradient"
+        if any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
+            told += "; batch norms see one part at a time, which changes what they compute"
+        if self._spoiled:
+            if self._pending:
+                told += f"; the {self._pending} batches before it, of the same step, are left out"
+            self.optimizer.zero_grad()
+            self._close()
+        return told
 
     def flush(self) -> bool:
         """At the end of an epoch of unknown length: steps with the part of a window that is there."""
@@ -172,10 +199,10 @@ class Update:
 
     def state_dict(self) -> dict[str, Any]:
         ema = None if self.ema is None else self.ema.state_dict()
-        return {"steps": self.steps, "scaler": self.scaler.state_dict(), "ema": ema}
+        return {"steps": self.steps, "parts": self.splitting.parts, "scaler": self.scaler.state_dict(), "ema": ema}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = int(state["steps"])
+        self.steps, self.splitting.parts = int(state["steps"]), max(1, int(state.get("parts", 1)))
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None and state["ema"] is not None:
@@ -196,78 +223,3 @@ def averaged(model: nn.Module, decay: float) -> Any:
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
-
-
-class Schedule:
-    """When a learning-rate scheduler moves, and the warm-up in front of it.
-
-    Warm-up scales the learning rate of single steps by ``(step + 1) / warmup_steps`` and gives it back, so that any
-    scheduler goes on under it undisturbed. Source: Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
-    """
-
-    def __init__(
-        self, lr_scheduler: Any, optimizer: torch.optim.Optimizer, warmup_steps: int, interval: str | None
-    ) -> None:
-        self.lr_scheduler, self.optimizer, self.warmup_steps = lr_scheduler, optimizer, warmup_steps
-        self.factor = 1.0  # of the warm-up, at the last step
-        self.lr: float | None = None  # the first group's at the end of the last epoch, before the schedule moved
-        name = type(lr_scheduler).__name__
-        self.on_plateau = name == "ReduceLROnPlateau"
-        self.interval = interval or ("step" if name in _PER_STEP else "epoch")
-        if self.on_plateau and self.interval == "step":
-            raise UserError("trainer.lr_scheduler_interval: ReduceLROnPlateau moves after an epoch, not a step")
-
-    def horizon(self, epochs: int, steps: int) -> str:
-        """What is odd when the scheduler is laid out for another length than the run's; empty if nothing is.
-
-        Args:
-            epochs, steps: the run's length, in epochs and in optimizer steps.
-        """
-        length = steps if self.interval == "step" else epochs
-        run = f"the run has {length} {'optimizer steps' if self.interval == 'step' else 'epochs'}"
-        name = type(self.lr_scheduler).__name__
-        for key in ("T_max", "total_steps"):
-            planned = getattr(self.lr_scheduler, key, length)
-            if planned != length:
-                return f"{name} is laid out for {key}={planned}, and {run}"
-        last = max(getattr(self.lr_scheduler, "milestones", None) or [0])
-        return f"{name} never comes to its last milestone, {last}: {run}" if last >= length else ""
-
-    @contextlib.contextmanager
-    def warm_up(self, step: int) -> Iterator[None]:
-        self.factor = 1.0
-        if step >= self.warmup_steps:
-            yield
-            return
-        self.factor = (step + 1) / self.warmup_steps
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["lr"] * self.factor
-        yield
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-
-    def after_step(self) -> None:
-        if self.lr_scheduler is not None and self.interval == "step":
-            self._move()
-
-    def _move(self, *args: float) -> None:
-        try:
-            self.lr_scheduler.step(*args)
-        except ValueError as error:  # OneCycleLR past its total_steps
-            raise UserError(f"lr_scheduler: {type(self.lr_scheduler).__name__}: {one_line(error)}") from None
-
-    def after_epoch(self, log: dict[str, float], metric: str) -> None:
-        """Moves an epoch-wise schedule; one on a plateau looks at ``log[metric]``. Raises UserError."""
-        self.lr = float(self.optimizer.param_groups[0]["lr"])
-        if self.lr_scheduler is None or self.interval != "epoch":
-            return
-        if not self.on_plateau:
-            self._move()
-        elif metric in log:
-            self._move(log[metric])
-        else:
-            raise UserError(
-                "lr_scheduler: ReduceLROnPlateau follows trainer.monitor, "
-                + (f"but '{metric}' is not among {', '.join(log)}" if metric else "which is 'off'")
-            )

@@ -260,8 +260,12 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
             options.check_length(length)
         except UserError as error:
             checker.fail(("trainer", "warmup_steps"), str(error))
-    if not metric and _is_plateau(scheduler):
+    if not _is_plateau(scheduler):
+        return
+    if not metric:
         checker.fail(("lr_scheduler", "type"), "ReduceLROnPlateau follows trainer.monitor, which is 'off'")
+    if options.lr_scheduler_interval == "step":
+        checker.fail(("trainer", "lr_scheduler_interval"), "ReduceLROnPlateau moves after an epoch, not a step")
 
 
 def _is_plateau(node: Any) -> bool:

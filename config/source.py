@@ -165,7 +165,9 @@ class _Reader:
             node = yaml.compose(text, Loader=Loader)
         except yaml.MarkedYAMLError as error:
             mark = self.mark(error.problem_mark or error.context_mark)
-            raise self.fail(mark, (), one_line(ValueError(error.problem or error.context))) from None
+            problem = error.problem or error.context or ""
+            odd = _between_levels(text.splitlines()[: mark.line]) if "<block end>" in problem else ""
+            raise self.fail(mark, (), odd or one_line(ValueError(problem))) from None
         except yaml.reader.ReaderError as error:
             before = text[: error.position]
             mark = Mark(self.source, before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -244,3 +246,16 @@ class _Reader:
                     return self.note(mark, keys, f"{text} is too large for a number")
                 return value
         return text
+
+
+def _between_levels(lines: list[str]) -> str:
+    """What is odd about the last line's indentation, if it is none of those of the blocks around it."""
+    levels = [(len(line) - len(line.lstrip()), n) for n, line in enumerate(lines, 1) if line.strip(" -")]
+    levels = [(level, n) for level, n in levels if not lines[n - 1].lstrip().startswith("#")]
+    level = levels.pop()[0]
+    outer = max((n for above, n in levels if above <= level), default=0)
+    inner = min(((above, n) for above, n in levels if n > outer), default=None)
+    if not outer or inner is None or (level, outer) in levels:
+        return ""
+    around = len(lines[outer - 1]) - len(lines[outer - 1].lstrip())
+    return f"is indented by {level}: more than line {outer} ({around}), less than line {inner[1]} ({inner[0]})"

@@ -90,12 +90,7 @@ class Trainer(BaseTrainer):
         if self.place == 0:  # otherwise a resumed run goes on within this epoch
             self.train_metrics.reset()
         for batch in self.batches(epoch):
-            with self.update.context(self.batches_left):
-                loss, output, target = self.train_step(batch)
-            self.probe.after_forward(loss)
-            if self.update.backward(loss, self.share):
-                self.train_metrics.measure(loss, output, target, batch_len(target, output, batch))
-            self.probe.after_backward()
+            loss = self._learn(batch)
             stepped = self.update.step(measure=self.place % WRITE_BATCHES == 1)
             if self.place % WRITE_BATCHES == 1:
                 self.log_train(loss)
@@ -109,6 +104,24 @@ class Trainer(BaseTrainer):
             log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
         self.update.schedule.after_epoch(log, self.mnt_metric)
         return log
+
+    def _learn(self, batch: Any) -> torch.Tensor:
+        """Adds a batch's gradient and measures it; returns its loss (its last part's, where it is split)."""
+        passes = self.update.splitting.run(batch, self._pass, self.update.begin_again)
+        loss: torch.Tensor
+        for loss, *compared in passes:
+            if compared:
+                self.train_metrics.measure(loss, *compared)
+        return loss
+
+    def _pass(self, batch: Any, share: float, last: bool) -> tuple[Any, ...]:
+        """A batch, or a part of it, through the model and back: its loss, and what is to be measured, if it counts."""
+        with self.update.context(self.batches_left):
+            loss, output, target = self.train_step(batch)
+        self.probe.after_forward(loss)
+        counts = self.update.backward(loss, self.share * share, last)
+        self.probe.after_backward()
+        return (loss, output, target, batch_len(target, output, batch)) if counts else (loss,)
 
     def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
         """One forward pass: the loss of a batch, and what the metrics compare. The one seam most people override."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,13 +18,53 @@ def to_device(batch: Any, device: torch.device) -> Any:
         return batch if batch.device == device else batch.to(device, non_blocking=True)
     if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True)
+    return _rebuilt(batch, lambda value: to_device(value, device))
+
+
+def sample_count(batch: Any) -> int:
+    """The samples of a batch that ``narrow`` can cut: all its tensors agree on them, or all its lists; else 0."""
+    if _is_of_lists(batch):
+        sizes = {len(value) for value in batch}
+    else:
+        sizes = {len(tensor) for tensor in _tensors(batch) if tensor.ndim}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def narrow(batch: Any, start: int, end: int) -> Any:
+    """Samples ``start`` to ``end`` of a batch whose ``sample_count`` is not 0."""
+    size = sample_count(batch)
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value[start:end] if value.ndim else value
+        if isinstance(value, list | tuple) and len(value) == size and not _tensors(value):  # names, paths
+            return value[start:end]
+        return _rebuilt(value, cut)
+
+    return type(batch)(value[start:end] for value in batch) if _is_of_lists(batch) else cut(batch)
+
+
+def _is_of_lists(batch: Any) -> bool:
+    """Whether it is one of lists of samples, as in detection: the images, and what is on each."""
+    return isinstance(batch, list | tuple) and all(isinstance(value, list | tuple) for value in batch)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [tensor for item in inner for tensor in _tensors(item)]
+
+
+def _rebuilt(batch: Any, change: Callable[[Any], Any]) -> Any:
+    """A container of the same type with its values changed; anything else as it is."""
     if isinstance(batch, Mapping):
-        moved = {key: to_device(value, device) for key, value in batch.items()}
-        return moved if type(batch) is dict else type(batch)(moved)  # type: ignore[call-arg]
+        changed = {key: change(value) for key, value in batch.items()}
+        return changed if type(batch) is dict else type(batch)(changed)  # type: ignore[call-arg]
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device) for value in batch))
+        return type(batch)(*map(change, batch))
     if isinstance(batch, list | tuple):
-        return type(batch)(to_device(value, device) for value in batch)
+        return type(batch)(map(change, batch))
     return batch
 
 

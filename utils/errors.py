@@ -45,3 +45,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     """The text of ``error`` on one line, without control characters, cut at ``limit`` characters."""
     text = printable(" ".join(str(error).split()) or type(error).__name__)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the CPU under a limit, had no more memory for a tensor."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

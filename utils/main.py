@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from .errors import UserError, one_line, printable
+from .errors import UserError, is_out_of_memory, one_line, printable
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ def mistake_of(error: BaseException) -> UserError | None:
         if re.search(r"DataLoader worker .* (killed by signal|exited unexpectedly)", text):
             message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
             return UserError(f"data_loader: {message}: {one_line(error)}")
-        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        if is_out_of_memory(error):
             settings = "a smaller data_loader.args.batch_size, as many more trainer.accumulation_steps, or"
             return UserError(
                 f"out of memory: {one_line(error, 400)}\nWhat takes less: {settings} trainer.precision: bf16"

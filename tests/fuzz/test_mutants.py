@@ -47,7 +47,9 @@ def right_lines(mutant: Mutant, lines: list[str]) -> list[str]:
     value = ".*" if mutant.source.endswith("=") else ""
     places = "|".join(rf":{line}:\d+: " for line in mutant.lines) or f"{value}: ?"
     wanted = re.compile(f"{re.escape(mutant.source)}({places})({paths})")
-    return [line for line in lines if wanted.match(line) and mutant.word in line]
+    # YAML stumbles over a line's indentation where its block ends, and then names the line that is odd
+    named = re.compile("|".join(rf":.* line {line} \(\d+\)" for line in mutant.lines) or "$^")
+    return [line for line in lines if (wanted.match(line) and mutant.word in line) or named.search(line)]
 
 
 def problem(mutant: Mutant, lines: list[str], created: set[Path]) -> str:
