@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from logger.pictures import confusion, grid
 from logger.visualization import BackEnd, TensorboardWriter
@@ -49,6 +50,7 @@ class Display:
 
     def __init__(self, writer: TensorboardWriter, options: TrainerOptions) -> None:
         self.writer, self.options = writer, options
+        self._watches = options.wandb is not None and options.wandb.watch
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
 
     @harmless
@@ -72,6 +74,13 @@ class Display:
             with torch.no_grad():
                 self.writer.add_graph(model, inputs[:2] if isinstance(inputs, torch.Tensor) else inputs)
             set_random_state(state)
+
+    @harmless
+    def watch(self, model: nn.Module) -> None:
+        """Has W&B look at the model, once, if that is wanted."""
+        what, self._watches = self._watches, False
+        if what:
+            self.writer.watch(model, what)
 
     def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of a validation; keeps their first inputs for ``predictions``."""

@@ -21,6 +21,7 @@ class WandbOptions:
         project, entity, group, tags: where the run stands there.
         mode: ``offline`` needs no account and no network; ``wandb sync`` uploads it later.
         artifact: upload ``model_best.pt`` at the end.
+        watch: histograms of every parameter or of its gradients, by W&B's own hooks, every 100 batches.
     """
 
     project: str
@@ -29,6 +30,7 @@ class WandbOptions:
     group: str | None = None
     tags: list[str] | None = None
     artifact: bool = False
+    watch: Literal["gradients", "parameters", "all"] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class TrainerOptions:
         monitor: ``"min METRIC"``, ``"max METRIC"`` or ``"off"``: what decides which epoch is the best.
         early_stop: epochs without improvement that are tolerated; 0 or less never stops early.
         tensorboard: write TensorBoard files.
-        wandb: write to Weights & Biases too: project, mode (offline, online, disabled), entity, group, tags, artifact.
+        wandb: write to Weights & Biases too: project, mode, entity, group, tags, artifact, watch; see WandbOptions.
         image_period: sample predictions as pictures every so many epochs; null for none.
         histogram_period: histograms of weights and gradients every so many epochs; null for none.
         debug: looking inside: statistics, detect_nan, overfit_batches, profile.

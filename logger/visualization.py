@@ -141,6 +141,10 @@ class Writer:
         """A file to keep with the run, where a back end keeps files."""
         self._call("add_artifact", path)
 
+    def watch(self, model: Any, what: str) -> None:
+        """Hooks onto a model's ``gradients``, ``parameters`` or ``all``, where a back end has its own."""
+        self._call("watch", model, what)
+
     def flush(self) -> None:
         """Writes out what is buffered."""
         if any(back_end.background.started for back_end in self.back_ends):

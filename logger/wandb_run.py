@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+WATCH_BATCHES = 100  # between the histograms of `watch`
+
 
 class WandbRun:
     """One run, which a resumed training continues: its id is kept in ``wandb.json``, and nothing is told twice.
@@ -86,9 +88,13 @@ class WandbRun:
         self._run.summary.update(metrics)  # the hyperparameters are in the run's config
 
     def add_artifact(self, path: Path) -> None:
+        self._send()  # what the run has told goes before what may take long
         artifact = self._wandb.Artifact(f"model-{self._id}", type="model")
         artifact.add_file(str(path))
         self._run.log_artifact(artifact)
+
+    def watch(self, model: Any, what: Any) -> None:
+        self._run.watch(model, log=what, log_freq=WATCH_BATCHES)
 
     def flush(self) -> None:
         self._send()

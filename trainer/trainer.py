@@ -175,6 +175,7 @@ class Trainer(BaseTrainer):
         """The epoch's batches, on the device, with progress shown."""
         title = f"epoch {epoch}/{self.epochs}"
         empty = self.place == 0
+        self.display.watch(alone(self.model))
         for batch in progress(self._taken(), self.len_epoch, title, self.logger, self._status):
             empty = False
             self.place += 1

@@ -182,6 +182,23 @@ def test_an_offline_run_of_wandb_goes_on_under_its_id(trained: Any) -> None:
     assert any("weights/" in key for row in rows for key in row)
 
 
+def test_wandb_watches_a_model_if_asked_also_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logger.wandb_run.WATCH_BATCHES", 3)
+    watch = Display.watch  # these epochs are over before W&B has begun
+    monkeypatch.setattr(Display, "watch", lambda self, model: (watch(self, model), self.writer.flush()))
+    config = small_config(tmp_path, epochs=2, wandb={"project": "p", "watch": "all"})
+    first = make_trainer(config)
+    first.train()
+    time.sleep(1.1)  # its files are named by the second
+    make_trainer(config, resume=first.checkpoint_dir / "checkpoint-epoch1.pt").train()
+    files = sorted((first.config.log_dir / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 2
+    for file in files:
+        keys = {key for row in history(file) for key in row}
+        for what in ("gradients", "parameters"):  # W&B counts the models of a process
+            assert any(key.startswith(what) and "features.0.weight" in key for key in keys), sorted(keys)
+
+
 def test_wandb_tells_nothing_twice_after_a_kill(tmp_path: Path) -> None:
     config = small_config(tmp_path, epochs=3, wandb={"project": "p"})
     first = make_trainer(config)
