@@ -64,6 +64,10 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
         ),
         (["trainer.monitor=off"], "config/config.json:32:9: trainer.early_stop: needs a trainer.monitor"),
         (["valid_data_loader={type: DigitsDataLoader}"], "data_loader.args.validation_split: nothing would use this"),
+        (
+            ["lr_scheduler={type: ReduceLROnPlateau}", "trainer.lr_scheduler_interval=step"],
+            "after an epoch, not a step",
+        ),
         (["lr_scheduler={type: ReduceLROnPlateau}", *NO_MONITOR], "follows trainer.monitor, which is 'off'"),
         (["lr_scheduler.args.optimizer=1"], "'optimizer' is given by the program"),
         (["optimizer.type=Adm"], "no 'Adm' in torch.optim (did you mean 'Adam'?)"),

@@ -277,4 +277,6 @@ def edited(data: Config, rng: Random) -> tuple[Config, bool]:
     gone = metric not in logged(data) if metric else "Plateau" in str(data.get("lr_scheduler"))
     if gone or (not metric and (trainer.get("early_stop") or 0) > 0):
         choose_monitor(data, rng)
+    if "Plateau" in str(data.get("lr_scheduler")):  # moves after an epoch only
+        trainer.pop("lr_scheduler_interval", None)
     return data, all(made)
