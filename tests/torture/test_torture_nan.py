@@ -31,12 +31,12 @@ def faulty(config: dict[str, Any], run_id: str, bad: float, places: set[int]) ->
         ema = trainer.update.state_dict()["ema"]
         return snapshot({"w": weights, "g": gradients, "o": trainer.optimizer.state_dict(), "ema": ema})
 
-    def watched(loss: torch.Tensor, left: int | None = None) -> bool:
+    def watched(loss: torch.Tensor, *args: Any) -> bool:
         if next(seen) not in places:
-            return backward(loss, left)
+            return backward(loss, *args)
         before = moved()
         try:
-            return backward(loss * bad, left)
+            return backward(loss * bad, *args)
         finally:
             changed.extend(differences(before, moved()))
 
