@@ -10,6 +10,7 @@ import torch
 
 from utils.errors import UserError, one_line
 
+_NOTHING = contextlib.nullcontext()
 _PER_STEP = ("OneCycleLR", "CyclicLR")
 
 
@@ -48,12 +49,13 @@ class Schedule:
         last = max(getattr(self.lr_scheduler, "milestones", None) or [0])
         return f"{name} never comes to its last milestone, {last}: {run}" if last >= length else ""
 
-    @contextlib.contextmanager
-    def warm_up(self, step: int) -> Iterator[None]:
+    def warm_up(self, step: int) -> contextlib.AbstractContextManager[None]:
+        """Around optimizer step number ``step``, counted from 0."""
         self.factor = 1.0
-        if step >= self.warmup_steps:
-            yield
-            return
+        return _NOTHING if step >= self.warmup_steps else self._warming(step)
+
+    @contextlib.contextmanager
+    def _warming(self, step: int) -> Iterator[None]:
         self.factor = (step + 1) / self.warmup_steps
         rates = [group["lr"] for group in self.optimizer.param_groups]
         for group in self.optimizer.param_groups:

@@ -155,7 +155,7 @@ class Update:
             except KeyError as error:
                 raise UserError(f"the optimizer's state has no {error}: the checkpoint was damaged") from error
         self.scaler.update()
-        self.optimizer.zero_grad()
+        self._clear()
         self._close()
         self.steps += 1
         if self.scaler.get_scale() >= scale:  # otherwise the gradient overflowed, and the weights did not move
@@ -163,6 +163,15 @@ class Update:
         if self.ema is not None:
             self.ema.update_parameters(alone(self.model))
         return True
+
+    def _clear(self) -> None:
+        """``zero_grad``, without the marks for a profiler, which take 30 times as long as the work."""
+        if type(self.optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
+            self.optimizer.zero_grad()
+            return
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def _close(self) -> None:
         self._pending, self._used, self._window = 0, 0, self.options.accumulation_steps
@@ -183,7 +192,7 @@ class Update:
         if self._spoiled:
             if self._pending:
                 told += f"; the {self._pending} batches before it, of the same step, are left out"
-            self.optimizer.zero_grad()
+            self._clear()
             self._close()
         return told
 

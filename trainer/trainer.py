@@ -31,7 +31,8 @@ from utils.util import inf_loop
 
 __all__ = ["Trainer"]
 
-WRITE_BATCHES = 50  # how often the numbers of a single step are written: it costs as much as a small step does
+# How often the numbers of a single step are written, and how far apart: it costs as much as several small steps do.
+WRITE_BATCHES, WRITE_SECONDS = 50, 0.1
 KEPT = 20_000_000  # numbers of a validation's outputs that are kept on the device, to be looked at
 
 
@@ -91,8 +92,9 @@ class Trainer(BaseTrainer):
             self.train_metrics.reset()
         for batch in self.batches(epoch):
             loss = self._learn(batch)
-            stepped = self.update.step(measure=self.place % WRITE_BATCHES == 1)
-            if self.place % WRITE_BATCHES == 1:
+            writes = self.place % WRITE_BATCHES == 1 and self._may_write()
+            stepped = self.update.step(measure=writes)
+            if writes:
                 self.log_train(loss)
             if stepped:
                 self.after_step()
@@ -210,6 +212,9 @@ class Trainer(BaseTrainer):
 
     def _status(self) -> str:
         return self.train_metrics.brief()
+
+    def _may_write(self) -> bool:
+        return self.place == 1 or time.perf_counter() - self._speed[0] >= WRITE_SECONDS
 
     def log_train(self, loss: torch.Tensor) -> None:
         """Writes the numbers of one step; the only place of the loop that waits for the device."""

@@ -16,6 +16,8 @@ def to_device(batch: Any, device: torch.device) -> Any:
     """Moves every tensor in ``batch`` to ``device``; containers keep their type, other values stay."""
     if isinstance(batch, torch.Tensor):
         return batch if batch.device == device else batch.to(device, non_blocking=True)
+    if type(batch) is list:  # what most loaders give
+        return [to_device(value, device) for value in batch]
     if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True)
     return _rebuilt(batch, lambda value: to_device(value, device))
@@ -74,7 +76,10 @@ def batch_len(*values: Any) -> int:
     A tensor has as many as its first dimension; so has a container of them where all agree. Otherwise a list is one of
     samples, as in detection.
     """
-    return next((size for size in map(_size, values) if size), 1)
+    for value in values:
+        if size := _size(value):
+            return size
+    return 1
 
 
 def _size(value: Any) -> int:

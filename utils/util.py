@@ -106,7 +106,7 @@ def one_number(name: str, value: Any) -> Any:
     if isinstance(value, int | float):
         return value
     if hasattr(value, "detach") and value.numel() == 1:
-        return value.reshape(())
+        return value if value.ndim == 0 else value.reshape(())
     if getattr(value, "size", None) == 1:
         return value.item()
     shape = getattr(value, "shape", None)
@@ -162,7 +162,8 @@ class MetricTracker:
             self._totals[key] = total + value * n
             return
         pending = self._pending.setdefault(key, [])
-        pending.append((value.detach().clone(), n))  # a view would keep all that it is a part of
+        value = value.detach()
+        pending.append((value if value._base is None else value.clone(), n))  # a view would keep all it is a part of
         if len(pending) == PENDING:
             self._fetch(key)
 
