@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: train test fuzz torture lint types fmt clean
+.PHONY: train test fuzz torture bench lint types fmt clean
 
 train: .venv/.done
 	$(PY) train.py -c config.json $(ARGS)
@@ -17,6 +17,11 @@ fuzz: .venv/.done
 # Hundreds of kills, signals, full disks and flipped bytes; `make test` takes a fixed share of them.
 torture: .venv/.done
 	TORTURE=all $(PY) -m pytest -n 2 tests/torture -rP $(ARGS)
+
+# Figures beside other frameworks, which it installs; ARGS names the parts and MNIST's folder: see tests/benchmarks.
+bench: .venv/.done
+	$(PY) -m pip install --quiet --disable-pip-version-check ".[bench]"
+	$(PY) -m tests.benchmarks $(ARGS)
 
 lint: .venv/.done
 	$(PY) -m ruff check .

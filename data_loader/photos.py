@@ -50,18 +50,18 @@ class PhotoDataLoader(BaseDataLoader):
         from torchvision.datasets import ImageFolder
         from torchvision.transforms import v2
 
-        cut = [v2.Resize(size, antialias=True), v2.CenterCrop(size)]
+        cut = [v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size)]  # 256 and 224: as ImageNet is validated
         if training and augment:
             cut = [v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True), v2.RandomHorizontalFlip()]
-        transform = v2.Compose([*cut, v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+        normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
         root = Path(data_dir, "train" if training else "val")
         try:
-            dataset = ImageFolder(str(root), transform, loader=read_image)
+            dataset = ImageFolder(str(root), v2.Compose(cut), loader=read_image)
         except OSError as error:
             hint = f"; it can be had at {source}, unpacked into {data_dir}" if source else ""
             raise UserError(f"{root}: no photographs, in a folder for each class{hint} ({error.args[-1]})") from error
         self._validation = (data_dir, batch_size, False, num_workers, False, size, False, source)
-        super().__init__(dataset, batch_size, shuffle, num_workers=num_workers)
+        super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, batch_transform=normalise)
 
     def split_validation(self) -> BaseDataLoader:
         """The photographs in ``val``."""

@@ -70,8 +70,10 @@ def test_the_loop_shown_is_the_loop():
     def squeezed(text: str) -> str:
         return re.sub(r"\s+", " ", text)
 
-    loop = re.search(r"```python\n(for batch.*?)```", README, re.DOTALL)[1]
-    assert squeezed(loop) in squeezed((ROOT / "trainer/trainer.py").read_text())
+    shown = re.findall(r"```python\n((?:for batch|with self).*?)```", README, re.DOTALL)
+    assert len(shown) == 2
+    for part in shown:
+        assert squeezed(part) in squeezed((ROOT / "trainer/trainer.py").read_text())
 
 
 def test_every_shipped_config_is_mentioned():

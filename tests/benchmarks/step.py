@@ -1,27 +1,30 @@
 """What a training step costs beside loops by hand: ``python -m tests.benchmarks.step``. One thread, fresh processes.
 
-``plain`` is the loop that tutorials write; ``tuned`` has all that is known to make it cheaper: the fused optimizer,
-numbers fetched once an epoch, channels_last, and a malloc that keeps the pages it has. Each keeps loss and accuracy.
+``limit`` has all that is known to make a step cheaper: the fused optimizer, numbers fetched once an epoch,
+channels_last, and a malloc that keeps its pages. Each keeps loss and accuracy; ours writes TensorBoard too.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader
 
+from tests.benchmarks.peers import ARMS
+from tests.benchmarks.table import compare
 from tests.helpers import ROOT, make_trainer
 
-ROUNDS, EPOCHS = 7, 4
+ROUNDS, EPOCHS = 5, 4
 # model's config, shape of the input, batch size, steps of an epoch
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], int, int]] = {
     "mlp": ({"type": "mlp.MLP", "args": {"in_features": 64, "out_features": 10, "hidden": [32]}}, (64,), 32, 1500),
@@ -37,6 +40,9 @@ class Batches:
         made = [(torch.randn(batch_size, *shape), torch.randint(10, (batch_size,))) for _ in range(16)]
         self.batch_size, self.batches = batch_size, [made[step % 16] for step in range(steps)]
 
+    def __getitem__(self, step: int) -> Any:
+        return self.batches[step]
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self.batches)
 
@@ -51,24 +57,7 @@ def model_of(case: str) -> Any:
     return MLP(**CASES[case][0]["args"]) if case == "mlp" else LeNet()
 
 
-def plain(case: str, batches: Batches) -> list[float]:
-    model, seconds = model_of(case), []
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for _ in range(EPOCHS):
-        start, total, right = time.perf_counter(), 0.0, 0
-        for x, y in batches:
-            optimizer.zero_grad()
-            output = model(x)
-            loss = F.cross_entropy(output, y)
-            loss.backward()
-            optimizer.step()
-            total += loss.item()
-            right += (output.argmax(1) == y).sum().item()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def tuned(case: str, batches: Batches) -> list[float]:
+def limit(case: str, batches: Batches) -> list[float]:
     import ctypes
 
     libc = ctypes.CDLL(None)
@@ -118,25 +107,25 @@ def measure(arm: str, case: str) -> None:
     """Prints microseconds a step: the best epoch after the first."""
     torch.set_num_threads(1)
     _, shape, batch_size, steps = CASES[case]
-    seconds = {"plain": plain, "tuned": tuned, "ours": ours}[arm](case, Batches(shape, batch_size, steps))
+    batches = Batches(shape, batch_size, steps)
+    if arm in ARMS:
+        loader: Any = DataLoader(batches, batch_size=None) if arm in ("Accelerate", "Lightning") else batches
+        seconds = ARMS[arm](model_of(case), loader, None, EPOCHS, None)
+    else:
+        seconds = {"limit": limit, "ours": ours}[arm](case, batches)
     print(1e6 * min(seconds[1:]) / steps)
 
 
-def main() -> None:
+def microseconds_of(arm: str, case: str) -> float:
+    code = f"from tests.benchmarks.step import measure; measure('{arm}', '{case}')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main(rounds: int = ROUNDS) -> None:
     for case in CASES:
-        rows: dict[str, list[float]] = {"plain": [], "tuned": [], "ours": []}
-        for _ in range(ROUNDS):
-            for arm, row in rows.items():
-                code = f"from tests.benchmarks.step import measure; measure('{arm}', '{case}')"
-                done = subprocess.run(
-                    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-                )
-                row.append(float(done.stdout.split()[-1]))
-        medians = {arm: statistics.median(row) for arm, row in rows.items()}
-        told = ", ".join(f"{arm} {medians[arm]:.0f} us ({min(row):.0f} to {max(row):.0f})" for arm, row in rows.items())
-        print(f"{case}: {told}; ours / tuned {medians['ours'] / medians['tuned']:.2f}, ", end="")
-        print(f"ours / plain {medians['ours'] / medians['plain']:.2f}")
+        compare(f"A training step, {case}, one thread", "us", rounds, partial(microseconds_of, case=case))
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
