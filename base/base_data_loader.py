@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +16,7 @@ from utils.errors import UserError
 from utils.parallel import local_size, world_size
 from utils.seed import mix, seeded
 
-from .cache import cached, with_transform
+from .cache import cached, reader, with_transform
 from .sampler import (
     EpochBatches,
     EpochSampler,
@@ -235,12 +237,36 @@ def _check(
         raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
 
 
+def default_workers(dataset: Any, cache: bool = False) -> int:
+    """How many processes read a dataset if nobody says it: none where it is in memory, else one for each core.
+
+    None too for an iterable dataset, whose samples they would repeat, and where processes do not start as a copy of
+    this one, as then a dataset must be of a kind that can be sent to them.
+    """
+    start = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    if cache or reader(dataset) is not None or isinstance(dataset, IterableDataset) or start != "fork":
+        return 0
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 class DatasetLoader(BaseDataLoader):
     """Loads any dataset that the config names, e.g. ``{"type": "torchvision.datasets.CIFAR10", "args": {…}}``.
 
     Args:
         dataset, batch_size, shuffle, kwargs: BaseDataLoader's, whose other arguments it takes too.
+        num_workers: processes that read data; null for what ``default_workers`` finds.
     """
 
-    def __init__(self, dataset: Any, batch_size: int | None = 32, shuffle: bool = True, **kwargs: Any) -> None:
-        super().__init__(dataset, batch_size, shuffle, **kwargs)
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 32,
+        shuffle: bool = True,
+        *,
+        num_workers: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if num_workers is None:
+            num_workers = default_workers(dataset, kwargs.get("cache", False))
+            logging.getLogger("data_loader").info("Processes that read data (num_workers): %d", num_workers)
+        super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, **kwargs)

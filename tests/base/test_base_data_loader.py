@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import os
 import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ from torch.utils.data import BatchSampler, Dataset, IterableDataset, TensorDatas
 from torchvision.datasets import FakeData
 
 from base import BaseDataLoader, DatasetLoader
-from base.base_data_loader import with_transform
+from base.base_data_loader import default_workers, with_transform
 from base.sampler import EpochSampler
 from utils.errors import UserError
 from utils.util import inf_loop
@@ -483,3 +485,15 @@ def test_random_numbers_of_the_collate_function_do_not_depend_on_workers() -> No
         list(loader)  # the second pass too: workers live on
         batches.append([batch.tolist() for batch in loader])
     assert batches[0] == batches[1]
+
+
+def test_who_says_nothing_of_workers_gets_one_for_each_core_but_none_for_what_is_in_memory(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "fork")
+    in_memory, drawn = TensorDataset(torch.arange(8)), FakeData(8)
+    assert [default_workers(data) for data in (in_memory, drawn)] == [0, 3]
+    assert default_workers(drawn, cache=True) == 0
+    assert DatasetLoader(drawn, 4)._engine.num_workers == 3
+    assert DatasetLoader(drawn, 4, num_workers=1)._engine.num_workers == 1
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "spawn")
+    assert default_workers(drawn) == 0
