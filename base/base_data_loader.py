@@ -268,5 +268,4 @@ class DatasetLoader(BaseDataLoader):
     ) -> None:
         if num_workers is None:
             num_workers = default_workers(dataset, kwargs.get("cache", False))
-            logging.getLogger("data_loader").info("Processes that read data (num_workers): %d", num_workers)
         super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, **kwargs)

@@ -197,7 +197,7 @@ def test_a_resumed_run_is_not_touched(check: Check, finished: Path) -> None:
 
 
 def test_one_batch_of_each_is_loaded(check: Check, own: dict[str, ModuleType]) -> None:
-    loader = "{type: DatasetLoader, args: {dataset: {type: probe.Counting}, batch_size: %d}}"
+    loader = "{type: DatasetLoader, args: {dataset: {type: probe.Counting}, batch_size: %d, num_workers: 0}}"
     bill(check(f"data_loader={loader % 32}", f"valid_data_loader={loader % 48}"))
     assert len(own["data_loader"].ASKED) == 32 + 48
 
