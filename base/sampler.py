@@ -56,14 +56,19 @@ class EpochSampler(Sampler[int]):
         return len(self.indices)
 
     def __iter__(self) -> Iterator[int]:
-        indices = np.asarray(self.indices)
+        return iter(self.order().tolist())
+
+    def order(self) -> np.ndarray[Any, Any]:
+        """The epoch's samples, shape ``(len(self),)``; millions of them are no list, which would take as many MB."""
+        own = self.indices
+        indices = np.arange(own.start, own.stop, own.step) if isinstance(own, range) else np.asarray(own)
         generator = torch.Generator().manual_seed(mix(self.seed, self.epoch, ORDER))
         if self.ends is not None:
             drawn = torch.rand(len(indices), generator=generator, dtype=torch.float64)
             indices = indices[torch.searchsorted(self.ends, drawn, right=True).clamp(max=len(indices) - 1).numpy()]
         elif self.shuffle:
             indices = indices[torch.randperm(len(indices), generator=generator).numpy()]
-        return iter(indices.tolist())
+        return indices
 
 
 class EpochBatches(Sampler[Indices]):
@@ -102,18 +107,21 @@ class EpochBatches(Sampler[Indices]):
             batch = order[place] if size is None else order[place * size : (place + 1) * size]
             part = batch[len(batch) * own // ranks : len(batch) * (own + 1) // ranks]
             self._shares[place] = ranks * len(part) / max(1, len(batch))
-            if part or self.in_step:
-                yield Indices(part or batch[:1], mix(self.seed, epoch, FETCH, place, *([own] if own else [])))
+            if len(part) or self.in_step:
+                chosen = part if len(part) else batch[:1]
+                chosen = chosen.tolist() if isinstance(chosen, np.ndarray) else chosen
+                yield Indices(chosen, mix(self.seed, epoch, FETCH, place, *([own] if own else [])))
 
     def share(self, place: int) -> float:
         """The size of this rank's part of a batch, relative to the mean of the ranks' parts."""
         return self._shares.get(place, 1.0)
 
-    def _ordered(self) -> list[Any]:
+    def _ordered(self) -> Any:
         seed = mix(self.seed, self.epoch, ORDER)
         if isinstance(self.sampler, EpochSampler):
             self.sampler.epoch = self.epoch
-        elif hasattr(self.sampler, "set_epoch"):
+            return self.sampler.order()
+        if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(self.epoch)
         if isinstance(generator := getattr(self.sampler, "generator", None), torch.Generator):
             generator.manual_seed(seed)
