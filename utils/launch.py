@@ -30,7 +30,7 @@ def processes_wanted(config: Any) -> int:
         return 1
     kind, args = section.get("type", "ddp"), section.get("args")
     number = args.get("num_processes") if isinstance(args, dict) else None
-    if launched() or kind != "ddp":
+    if launched() or kind not in ("ddp", "fsdp"):
         return 1
     if number is None and type(n_gpu) is int and n_gpu > 1:
         import torch
