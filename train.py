@@ -16,11 +16,11 @@ from utils.parallel import main_first, rank
 
 def main(config: ConfigParser) -> None:
     config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
-    from base.lr_find import LrFind
     from base.trial import Trial
-    from logger.run_folder import RunFolder, summary
+    from base.trials import run_kind
+    from logger.run_folder import summary
 
-    with (Trial if config.args.check else LrFind if config.args.lr_find else RunFolder)(config) as run:
+    with run_kind(config.args)(config) as run:
         logger = config.get_logger("train", verbosity=0 if isinstance(run, Trial) else 2)
         with config.places():
             trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
@@ -90,8 +90,8 @@ if __name__ == "__main__":
     args.add_argument("-r", "--resume", default=None, help="checkpoint or run folder to go on from")
     args.add_argument("--check", action="store_true", help="try everything on one batch, tell the bill, leave nothing")
     args.add_argument("--lr-find", action="store_true", help="try rising learning rates, draw the loss, suggest one")
+    args.add_argument("--find-batch-size", action="store_true", help="try how large a batch the device has memory for")
     args.add_argument("-d", "--device", default=None, help="cpu, or indices of accelerators: 0 or 0,1")
-
     # More options of this kind set one value of the config each.
     options = [
         CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),

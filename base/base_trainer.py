@@ -25,6 +25,7 @@ from .display import wandb_back_end
 from .options import TrainerOptions
 from .parallel import Parallel, unwrap, wrap_again
 from .saving import Saver
+from .sharding import is_sharded
 from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, within
 from .stopping import in_step, is_better, parse_monitor, worst
 from .transfer import Transfer
@@ -51,7 +52,7 @@ class BaseTrainer:
         self._options = TrainerOptions.from_section(config["trainer"])
         self.logger = config.get_logger("trainer", self._options.verbosity)
         self.device, _ = prepare_device(config.get("n_gpu", 1))
-        self.model: Any = model.to(self.device)  # of the user's own class, with attributes of its own
+        self.model: Any = model if is_sharded(model) else model.to(self.device)  # Any: of the user's own class
         self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
         self.metric_ftns = metric_ftns
         self.optimizer = optimizer

@@ -19,6 +19,8 @@ from utils.errors import UserError, one_line
 from utils.files import sync_folder, temporary_of, written_whole
 from utils.runs import checkpoint_number, checkpoints
 
+from .sharding import class_of, cut_like
+
 # Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
 _ZIP = b"PK\x03\x04"
 _END = b"PK\x05\x06"  # 22 bytes from the end of one without a comment
@@ -243,9 +245,9 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
         if names
     ]
     if problems:
-        raise UserError(f"{source}: holds another architecture than {type(model).__name__}: {'; '.join(problems)}")
+        raise UserError(f"{source}: holds another architecture than {class_of(model).__name__}: {'; '.join(problems)}")
     try:
-        model.load_state_dict(state_dict)
+        model.load_state_dict({name: cut_like(value, own.get(name)) for name, value in state_dict.items()})
     except RuntimeError as error:  # what should be a tensor is none
         raise UserError(f"{source}: {one_line(error)}") from None
 

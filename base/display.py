@@ -20,6 +20,7 @@ from utils.seed import random_state, set_random_state
 from .options import TrainerOptions
 from .results import Recorder, Results
 from .samples import Samples
+from .sharding import is_sharded
 
 SHOWN = 16  # samples in a picture
 CURVES = 20  # classes that get a precision-recall curve each
@@ -69,7 +70,7 @@ class Display:
         if _are_pictures(inputs):
             captions = [samples.name(label) for label in labels_of(target)]
             self._show("input", samples, inputs, captions or [""] * len(inputs))
-        if isinstance(inputs, torch.Tensor | tuple):
+        if isinstance(inputs, torch.Tensor | tuple) and not is_sharded(model):  # the other ranks do not take part
             state = random_state()  # of which tracing, and what it imports, draw
             with torch.no_grad():
                 self.writer.add_graph(model, inputs[:2] if isinstance(inputs, torch.Tensor) else inputs)

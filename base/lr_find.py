@@ -14,7 +14,7 @@ from utils.errors import UserError
 from utils.files import written_whole
 from utils.util import inf_loop
 
-from .trial import Trial
+from .trial import Trial, check_loop
 from .update import Update
 
 LOW, HIGH = 1e-7, 10.0  # learning rates
@@ -46,9 +46,7 @@ class LrFind(Trial):
         Raises:
             UserError: the trainer's loop is one of its own, or the loss shows nothing.
         """
-        loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
-        if "train_step" not in vars(loop):
-            raise UserError(f"--lr-find: {loop.__name__} trains by a loop of its own")
+        check_loop(trainer, "--lr-find")
         losses = search(trainer)
         curve = smoothed(losses)
         lowest = min(curve, key=lambda point: point[1], default=(0.0, math.inf))

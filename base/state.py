@@ -23,6 +23,7 @@ from utils.util import MetricTracker
 
 from .checkpoint import duplicate, sweep
 from .parallel import unwrap
+from .sharding import class_of, cut_state, is_sharded, whole
 from .update import Update
 
 FORMAT = 1  # of our checkpoints
@@ -83,9 +84,9 @@ def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
     """All that what comes after ``epoch`` depends on, as tensors and plain values."""
     loader = loader_of(trainer)
     random = gather(trainer._random or random_state())
-    return {
+    state = {
         "format": FORMAT,
-        "arch": type(unwrap(trainer.model)).__name__,
+        "arch": class_of(unwrap(trainer.model)).__name__,
         "epoch": epoch,
         "step": trainer.steps_done(),
         "state_dict": unwrap(trainer.model).state_dict(),
@@ -100,6 +101,7 @@ def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
         "config": trainer.config.plain(),
         "environment": environment(trainer),
     }
+    return whole(state) if is_sharded(trainer.model) else state
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[str, Any], path: Path) -> str:
@@ -125,7 +127,7 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[
         return "starts anew"
     given = [dict(group) for group in optimizer.param_groups]
     try:
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state_dict(cut_state(optimizer, state["optimizer"]))
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path}: the optimizer's state does not fit: {one_line(error)}") from None
     old, new = section_of(was, "args"), section_of(now, "args")
@@ -208,7 +210,8 @@ def _restore_parts(trainer: Any, state: dict[str, Any]) -> None:
         if name in state["parts"]:
             if isinstance(part, LRScheduler):
                 _check_like(part.state_dict(), state["parts"][name])
-            part.load_state_dict(state["parts"][name])
+            saved = state["parts"][name]
+            part.load_state_dict(cut_state(part, saved) if isinstance(part, Optimizer) else saved)
             trainer.fates.setdefault(name, "kept")
     loader, inside = loader_of(trainer), state.get("within")
     same_seed = was.get("seed") == now.get("seed")

@@ -153,6 +153,13 @@ class Trial(RunFolder):
         )
 
 
+def check_loop(trainer: Any, option: str) -> None:
+    """Raises UserError for a trainer whose steps are not ``train_step`` and an ``Update``."""
+    loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
+    if "train_step" not in vars(loop):
+        raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
+
+
 def _belongs(owner: Any, code: Any, part: Any) -> bool:
     """Whether a frame runs ``part``: one of its methods, one of its modules', or the function itself."""
     while isinstance(part, functools.partial):

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .parallel import FUSED_CUT
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _FUSED_ON = ("cpu", "cuda")
 _CHOICES = {"fused", "foreach", "capturable", "differentiable"}  # arguments that choose an optimizer's kernel
@@ -46,6 +48,8 @@ def fused(config: Any, model: nn.Module) -> dict[str, Any]:
     """``{"fused": True}``, if the optimizer has one kernel for all of its step and the config chooses no other."""
     section = config["optimizer"]
     if _CHOICES & section.get("args", {}).keys() or not config.takes("optimizer", "fused"):
+        return {}
+    if config.get("parallel") and config["parallel"]["type"] == "fsdp" and section["type"] not in FUSED_CUT:
         return {}
     sparse = any(getattr(module, "sparse", False) is True for module in model.modules())  # an Embedding's gradient
     fits = all(p.device.type in _FUSED_ON and p.is_floating_point() for p in model.parameters())

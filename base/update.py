@@ -16,6 +16,7 @@ from utils.parallel import gather, world_size
 
 from .parallel import add_up_gradients, alone, sync_gradients
 from .schedule import Schedule
+from .sharding import drop_pass, is_sharded, together
 from .splitting import Splitting
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class Update:
             self.skipped += 1
             for buffer, before in self._buffers:
                 buffer.copy_(before)
+            drop_pass(self.model)
             return False
         loss = loss if self._window == 1 else loss / self._window
         loss = loss if share == 1.0 else loss * share
@@ -143,10 +145,11 @@ class Update:
             add_up_gradients(self.model)
         if self.options.grad_clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm)
+            self.grad_norm = together(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm))
         elif self._measures:
             self.scaler.unscale_(self.optimizer)
-            self.grad_norm = nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
+            grads = (p.grad for p in self.model.parameters() if p.grad is not None)
+            self.grad_norm = together(nn.utils.get_total_norm(grads))
         self._measures = False
         scale = self.scaler.get_scale()
         with self.schedule.warm_up(self.steps):
@@ -183,7 +186,7 @@ class Update:
 
         None with several processes, where the others would wait in vain for the one that begins again.
         """
-        return self._begin_again if world_size() == 1 else None
+        return self._begin_again if world_size() == 1 and not is_sharded(self.model) else None
 
     def _begin_again(self) -> str:
         told = ", with the same gradient"

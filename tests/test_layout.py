@@ -17,11 +17,11 @@ TOP_LEVEL = {
 }  # fmt: skip
 LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
-BUDGET = 6430  # of what trains and tests, which is what one reads in an afternoon
+BUDGET = 6630  # of what trains and tests, which is what one reads in an afternoon
 TOOLS = (  # look at it from beside, or at what it left
-    "config/__main__.py", "config/schema.py", "base/lr_find.py", "base/predict.py", "base/results.py",
-    "base/testing.py", "base/trial.py", "logger/charts.py", "logger/pictures.py", "logger/report.py", "logger/runs.py",
-    "utils/verify_resume.py",
+    "config/__main__.py", "config/schema.py", "base/find_batch_size.py", "base/lr_find.py", "base/predict.py",
+    "base/results.py", "base/testing.py", "base/trial.py", "logger/charts.py", "logger/pictures.py", "logger/report.py",
+    "logger/runs.py", "utils/verify_resume.py",
 )  # fmt: skip
 
 

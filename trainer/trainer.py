@@ -19,6 +19,7 @@ from base.metrics import MetricSet, name_of
 from base.options import TrainerOptions
 from base.parallel import alone, divided, sync_buffers
 from base.results import Recorder
+from base.sharding import gathered
 from base.state import loader_of
 from base.update import Update
 from logger.progress import progress
@@ -164,14 +165,15 @@ class Trainer(BaseTrainer):
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         sync_buffers(model)
-        return self.evaluate_split(
-            model,
-            self.display.watched(self.stoppable(self.valid_data_loader)),
-            self.criterion,
-            self.valid_metrics,
-            self.device,
-            self.update.autocast,
-        )
+        with gathered(model):
+            return self.evaluate_split(
+                model,
+                self.display.watched(self.stoppable(self.valid_data_loader)),
+                self.criterion,
+                self.valid_metrics,
+                self.device,
+                self.update.autocast,
+            )
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """The epoch's batches, on the device, with progress shown."""

@@ -34,16 +34,33 @@ def sample_count(batch: Any) -> int:
 
 def narrow(batch: Any, start: int, end: int) -> Any:
     """Samples ``start`` to ``end`` of a batch whose ``sample_count`` is not 0."""
+    return _along_samples(batch, lambda values: values[start:end])
+
+
+def repeated(batch: Any, size: int) -> Any:
+    """A batch of ``size`` samples: those of one whose ``sample_count`` is not 0, again and again."""
+    count = sample_count(batch)
+
+    def more(values: Any) -> Any:
+        if isinstance(values, torch.Tensor):
+            return values[torch.arange(size) % count]
+        return type(values)(values[place % count] for place in range(size))
+
+    return _along_samples(batch, more)
+
+
+def _along_samples(batch: Any, change: Callable[[Any], Any]) -> Any:
+    """The batch with all changed that has an item for each sample: tensors, and lists of names or of samples."""
     size = sample_count(batch)
 
-    def cut(value: Any) -> Any:
+    def walk(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return value[start:end] if value.ndim else value
+            return change(value) if value.ndim else value
         if isinstance(value, list | tuple) and len(value) == size and not _tensors(value):  # names, paths
-            return value[start:end]
-        return _rebuilt(value, cut)
+            return change(value)
+        return _rebuilt(value, walk)
 
-    return type(batch)(value[start:end] for value in batch) if _is_of_lists(batch) else cut(batch)
+    return type(batch)(map(change, batch)) if _is_of_lists(batch) else walk(batch)
 
 
 def _is_of_lists(batch: Any) -> bool:

@@ -26,11 +26,11 @@ def processes_wanted(config: Any) -> int:
         config: as it stands there: nothing was checked yet, and torch is not imported.
     """
     section, n_gpu = config.get("parallel") or {}, config.get("n_gpu")
-    if not isinstance(section, dict) or config.args.check:
+    if not isinstance(section, dict) or config.args.check or config.args.find_batch_size:
         return 1
     kind, args = section.get("type", "ddp"), section.get("args")
     number = args.get("num_processes") if isinstance(args, dict) else None
-    if launched() or kind != "ddp":
+    if launched() or kind not in ("ddp", "fsdp"):
         return 1
     if number is None and type(n_gpu) is int and n_gpu > 1:
         import torch

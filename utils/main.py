@@ -46,6 +46,9 @@ def mistake_of(error: BaseException) -> UserError | None:
         if "Expected to have finished reduction in the prior iteration" in text:
             message = "some parameters of the model had no part in the loss; set find_unused_parameters: true"
             return UserError(f"parallel.args.find_unused_parameters: {message}, or freeze them")
+        if "got mixed torch.Tensor and DTensor" in text:
+            message = "a part of the model is used without being called itself, as `block(x)`"
+            return UserError(f"parallel.args.blocks: {message}; only that puts its parameters together")
     if isinstance(error, IndexError) and re.match(r"Target -?\d+ is out of bounds", text):
         return UserError(f"loss: {one_line(error)} The model has fewer outputs than the data has classes")
     return None

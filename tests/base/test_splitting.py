@@ -167,7 +167,7 @@ def test_a_real_limit_of_memory(tmp_path):
         args.add_argument("-c", "--config")
         args.add_argument("-r", "--resume")
         args.add_argument("-d", "--device")
-        args.set_defaults(check=False, lr_find=False)
+        args.set_defaults(check=False, lr_find=False, find_batch_size=False)
         train.main(ConfigParser.from_args(args))
     """
     words = ["-c", str(tmp_path / "config.json")]
