@@ -182,7 +182,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
             found[path] = value
 
     walk({key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)}, "")
-    walk((config["data_loader"].get("args") or {}).get("batch_size"), "batch_size")
+    walk(((config.get("data_loader") or {}).get("args") or {}).get("batch_size"), "batch_size")
     walk(config["trainer"].get("epochs"), "epochs")
     return found
 

@@ -59,5 +59,6 @@ class MnistDataLoader(BaseDataLoader):
         with downloading(datasets.MNIST, data_dir):
             mnist = datasets.MNIST(data_dir, train=training, download=True)
         dataset = TensorDataset(mnist.data.unsqueeze(1), mnist.targets)
-        normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.1307,), (0.3081,))])
-        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, batch_transform=normalise)
+        # The first two do what ToTensor does, to the last bit: ``scale=True`` would multiply by 1 / 255.
+        steps = v2.Compose([v2.ToDtype(torch.float32), v2.Normalize((0,), (255,)), v2.Normalize((0.1307,), (0.3081,))])
+        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, batch_transform=steps)

@@ -140,6 +140,18 @@ def test_gzipped_files_put_there_by_hand_are_enough(data_dir):
         assert MnistDataLoader(str(data_dir), 32).n_samples == 400
 
 
+def test_mnist_is_normalised_to_the_last_bit_as_the_template_does(data_dir):
+    from torchvision import datasets, transforms
+
+    from data_loader.data_loaders import MnistDataLoader
+
+    steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    images, targets = next(iter(MnistDataLoader(str(data_dir), 32, shuffle=False)))
+    pairs = [datasets.MNIST(data_dir, transform=steps)[index] for index in range(32)]
+    assert torch.equal(images, torch.stack([image for image, _ in pairs]))
+    assert targets.tolist() == [target for _, target in pairs]
+
+
 def test_without_network_it_says_which_files_to_put_where(tmp_path, monkeypatch):
     from torchvision.datasets import MNIST
 

@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from base.display import Display
+from base.display import Display, hyperparameters
 from tests.helpers import differences, load, make_trainer, small_config
 
 EVERYTHING = {"images": 0, "scalars": 0, "histograms": 0, "tensors": 0}
@@ -116,6 +116,10 @@ def test_a_model_that_cannot_be_traced_costs_a_line_and_its_graph(
     assert "TensorBoard gets no graph of the model: it cannot be traced (no graph of such a thing)" in caplog.messages
     assert trainer.writer.enabled
     assert "loss/valid" in events_of(trainer).Tags()["scalars"]
+
+
+def test_the_loader_may_have_another_name_in_the_config() -> None:
+    assert hyperparameters({"trainer": {"epochs": 3}, "train_data_loader": {}}) == {"epochs": 3}
 
 
 def test_data_that_cannot_be_shown_costs_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

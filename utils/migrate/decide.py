@@ -18,6 +18,7 @@ TOGETHER = {
     "Trainer": ("BaseTrainer", "MetricTracker", "inf_loop"),
 }
 REPAIRS = Path(__file__).with_name("repairs")
+MANY = "asks for more than one GPU"
 CHECKPOINTS = ("model_best", "checkpoint-epoch")  # names of files that ours calls otherwise
 
 Place = tuple[File, Definition]
@@ -106,8 +107,8 @@ def _reaches(item: Definition, rest: list[Place], configs: list[Config]) -> Iter
     for config in configs:
         if item.name == "ConfigParser" and config.problem:
             yield f"as {config.problem}"
-        if item.name == "BaseTrainer" and "_prepare_device" in hidden and (config.value("n_gpu") or 0) > 1:
-            yield f"as {config.path} asks for more than one GPU, which its version prepares itself"
+        if item.name == "BaseTrainer" and (config.value("n_gpu") or 0) > 1:  # ours would start as many processes
+            yield f"as {config.path} {MANY}, for which it has DataParallel"
 
 
 def _heirs(name: str, rest: list[Place]) -> set[str]:

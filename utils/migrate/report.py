@@ -5,6 +5,7 @@ from __future__ import annotations
 from .advice import for_a_person, needs, steps
 from .compose import Folder
 from .configs import Config
+from .decide import MANY
 from .survey import Definition, File, Survey, our_names
 
 # What a project lacks as long as it keeps its own.
@@ -147,5 +148,19 @@ def _more(survey: Survey, folder: Folder) -> list[str]:
             f"mixed precision, accumulation, clipping, EMA (in a Trainer that derives from ours): {row}"
             for row in steps(survey)
         ]
-    rows.append("several GPUs by one process each, where the project's loop takes batches by `self.batches(epoch)`")
-    return rows
+    return [*rows, _processes(survey, folder)]
+
+
+def _processes(survey: Survey, folder: Folder) -> str:
+    """What a process for each GPU asks for."""
+    text = "several GPUs, a process for each (`-d 0,1`, or `parallel` in the config)"
+    trainer = survey.staying("BaseTrainer")
+    if trainer and MANY in trainer[1].why:
+        return f"{text}, in place of DataParallel: write `n_gpu: 1` where a config {MANY}, and move it in anew"
+    steps = ["take our train.py"] * (not _had(survey, "train.py") or not _ours(survey, "train.py"))
+    steps += ["take our BaseDataLoader, which divides a batch among them"] * (not _ours(survey, "BaseDataLoader"))
+    if any(repair.name == "template_order" for repair in folder.repairs):
+        steps.append("delete repairs/template_order.py and its line in base/__init__.py, which cannot divide a batch")
+    if survey.staying("Trainer"):
+        steps.append("call `self.update.backward(loss, self.share)`, which counts parts of a batch by their size")
+    return f"{text}: {'; '.join(steps)}"

@@ -88,6 +88,15 @@ def test_a_config_that_ours_cannot_read_keeps_the_projects_parser(tmp_path):
     assert "config.json" in why(decided(tmp_path, clouds=False), "ConfigParser")
 
 
+def test_data_parallel_stays_where_a_config_asks_for_more_than_one_gpu(tmp_path):
+    make(tmp_path, clouds=False)
+    for number, kept in ((1, ""), (2, "as config.json asks for more than one GPU, for which it has DataParallel")):
+        (tmp_path / "config.json").write_text(f'{{"name": "a", "n_gpu": {number}, "arch": {{}}, "trainer": {{}}}}')
+        survey = decided(tmp_path, clouds=False)
+        assert why(survey, "BaseTrainer") == kept
+        assert bool(why(survey, "train.py")) == bool(why(survey, "test.py")) == bool(kept)
+
+
 def test_a_file_that_only_imports_stays(tmp_path):
     survey = decided(tmp_path, clouds=False, data_loader__data_loaders="from .mine import MyLoader\n")
     assert "data_loader/data_loaders.py" in {file.path for file in survey.kept}

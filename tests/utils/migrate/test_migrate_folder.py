@@ -75,6 +75,31 @@ def test_each_repair_has_a_file_and_a_line_and_only_those_that_are_needed(migrat
     assert not (folder / "repairs/ties.py").exists()
 
 
+def test_the_way_to_a_process_for_each_gpu_is_told_and_leads_there(migrate):
+    _, report, folder = migrate()
+    told = next(line for line in report.split("\n") if line.startswith("- several GPUs"))
+    assert told == (
+        "- several GPUs, a process for each (`-d 0,1`, or `parallel` in the config): delete repairs/template_order.py "
+        "and its line in base/__init__.py, which cannot divide a batch; call `self.update.backward(loss, self.share)`, "
+        "which counts parts of a batch by their size"
+    )
+    command = ("train.py", "-c", "config.json", "parallel.args.num_processes=2", "parallel.type=ddp")
+    failed = run(*command, "trainer.epochs=1", cwd=folder)
+    assert "processes cannot divide batches in the template's order: delete repairs/template_order.py" in failed.stderr
+    (folder / "repairs/template_order.py").unlink()
+    lines = (folder / "base/__init__.py").read_text().splitlines(keepends=True)
+    (folder / "base/__init__.py").write_text("".join(line for line in lines if "template_order" not in line))
+    done = run(*command, "trainer.epochs=1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_where_a_config_wants_data_parallel_it_says_what_to_write_for_processes(migrate, tmp_path):
+    make(tmp_path / "old", clouds=False)
+    (tmp_path / "old/config.json").write_text('{"name": "a", "n_gpu": 2, "arch": {}, "trainer": {"epochs": 1}}')
+    _, report, _ = migrate(clouds=False)
+    assert "in place of DataParallel: write `n_gpu: 1` where a config asks for more than one GPU" in report
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

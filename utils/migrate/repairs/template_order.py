@@ -12,6 +12,8 @@ import numpy as np
 from torch.utils.data import DataLoader, SubsetRandomSampler, default_collate
 
 import base.base_data_loader
+from utils.errors import UserError
+from utils.parallel import world_size
 
 
 class Transformed:
@@ -38,6 +40,9 @@ class BaseDataLoader(DataLoader[Any]):
         batch_transform: Any = None,
         **dataloader_kwargs: Any,
     ) -> None:
+        if world_size() > 1:  # each would train on all of the data
+            message = "processes cannot divide batches in the template's order: delete repairs/template_order.py"
+            raise UserError(f"{world_size()} {message} and its line in base/__init__.py")
         self.validation_split, self.shuffle = validation_split, shuffle
         self.batch_idx, self.n_samples = 0, len(dataset)
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
