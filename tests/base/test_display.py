@@ -145,7 +145,18 @@ def test_data_that_cannot_be_shown_costs_a_line(tmp_path: Path, caplog: pytest.L
 
 
 def records(path: Path) -> list[Any]:
-    """The records of an offline run: a LevelDB log (blocks of 32 KiB) of protocol buffers."""
+    """The records of an offline run, which W&B's own process may finish writing after ``finish()`` has returned."""
+    end = time.monotonic() + 20
+    while True:
+        found = read(path)
+        if "exit" in [record.WhichOneof("record_type") for record in found]:
+            return found
+        assert time.monotonic() < end, f"{path} has no end"
+        time.sleep(0.1)
+
+
+def read(path: Path) -> list[Any]:
+    """What stands in the file so far: a LevelDB log (blocks of 32 KiB) of protocol buffers."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, place, whole, found = path.read_bytes(), 7, b"", []

@@ -537,5 +537,5 @@ def test_a_bug_keeps_its_traceback() -> None:
     ("argument", "value"), [("num_workers", -1), ("prefetch_factor", 2), ("timeout", -1), ("batch_size", 0)]
 )
 def test_a_value_that_the_data_loader_refuses_is_one_line(argument: str, value: Any) -> None:
-    node = {"type": "DatasetLoader", "args": {"dataset": {"type": "probe.Squares", "args": {"n": 4}}, argument: value}}
-    assert argument in refusal("data_loader", node)
+    args = {"dataset": {"type": "probe.Squares", "args": {"n": 4}}, "num_workers": 0, argument: value}
+    assert argument in refusal("data_loader", {"type": "DatasetLoader", "args": args})

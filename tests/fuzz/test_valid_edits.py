@@ -53,7 +53,8 @@ def edits(count: int, seed: int = 1) -> Iterator[Edit]:
         else:
             files = {f"main.{form}": render(data, f".{form}", compact).text}
         downloads = any(data_set in str(data) for data_set in ("CIFAR10", "Mnist", "photos."))
-        yield Edit(data, buildable and not downloads, files, words)
+        other_data = "transfer" in data and "photos." not in str(data)  # the new head has the photographs' two classes
+        yield Edit(data, buildable and not downloads and not other_data, files, words)
 
 
 def difference(old: Config, new: Config) -> Config:
