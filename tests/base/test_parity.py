@@ -189,3 +189,13 @@ def test_a_trainer_that_only_changes_the_step_still_tells_what_it_logs():
     assert Doubled.logged_names(["a"], options, True) == ["loss", "a", "val_loss", "val_a", "val_ema_loss", "val_ema_a"]
     assert Doubled.logged_names(["a"], options, False) == ["loss", "a"]
     assert OwnLoop.logged_names(["a"], options, True) is None
+
+
+def test_channels_last_lays_out_all_convolutions_also_of_one_input_channel(tmp_path):
+    """The first one's layout decides that of all activations."""
+    config = small_config(tmp_path, channels_last=True)
+    config["arch"] = {"type": "lenet.LeNet"}
+    weights = [p for p in make_trainer(config).model.parameters() if p.ndim == 4]
+    assert weights[0].shape[1] == 1
+    for weight in weights:
+        assert weight.stride()[1] == 1, weight.stride()  # the channels are neighbours

@@ -94,7 +94,7 @@ def ours(case: str, batches: Batches) -> list[float]:
             "optimizer": {"type": "Adam", "args": {"lr": 1e-3}},
             "loss": "cross_entropy",
             "metrics": ["accuracy"],
-            "trainer": {"epochs": EPOCHS, "save_dir": folder, "save_period": EPOCHS},
+            "trainer": {"epochs": EPOCHS, "save_dir": folder, "save_period": EPOCHS, "channels_last": case == "lenet"},
         }
         trainer = make_trainer(config)
         trainer.data_loader, trainer.len_epoch = batches, len(batches)
