@@ -54,7 +54,7 @@ def ours(folder: Path) -> None:
     args = argparse.ArgumentParser()
     for option in ("--config", "--resume", "--device"):
         args.add_argument(option)
-    args.set_defaults(check=False, lr_find=False)
+    args.set_defaults(check=False, lr_find=False, find_batch_size=False)
     sys.argv = ["train.py", "--config", "config.json", f"trainer.save_dir={folder}"]
     train.main(ConfigParser.from_args(args))
 
