@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, default_collate
 
 from utils.errors import UserError
+from utils.launch import cores
 from utils.parallel import local_size, world_size
 from utils.seed import mix, seeded
 
@@ -246,7 +246,7 @@ def default_workers(dataset: Any, cache: bool = False) -> int:
     start = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
     if cache or reader(dataset) is not None or isinstance(dataset, IterableDataset) or start != "fork":
         return 0
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(8, cores())
 
 
 class DatasetLoader(BaseDataLoader):

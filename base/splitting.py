@@ -39,7 +39,7 @@ class Splitting:
         """
         while True:
             try:
-                if self.parts == 1:
+                if self.parts == 1 or sample_count(batch) == 0:
                     return [one_pass(batch, 1.0, True)]
                 return [one_pass(*part) for part in self._split(batch)]
             except RuntimeError as error:
@@ -55,8 +55,6 @@ class Splitting:
 
     def _split(self, batch: Any) -> list[tuple[Any, float, bool]]:
         size = sample_count(batch)
-        if size == 0:
-            return [(batch, 1.0, True)]
         parts = min(self.parts, size)
         spans = itertools.pairwise(size * index // parts for index in range(parts + 1))
         return [(narrow(batch, a, b), (b - a) / size, b == size) for a, b in spans]

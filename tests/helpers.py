@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sklearn.datasets  # noqa: F401  (where `rich` is installed, its first import draws random numbers)
 import torch
 
@@ -40,6 +42,17 @@ def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | Non
     parser.check()
     with parser.places():
         return train.make_trainer(parser, logging.getLogger("train"))
+
+
+def parsed(*words: str | Path) -> ConfigParser:
+    """What train.py reads of its command line, for a plain run."""
+    args = argparse.ArgumentParser()
+    for option in ("--config", "--resume", "--device"):
+        args.add_argument(option)
+    args.set_defaults(check=False, lr_find=False, find_batch_size=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *map(str, words)])
+        return ConfigParser.from_args(args)
 
 
 def run(*words: str | Path, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:

@@ -148,10 +148,10 @@ def test_a_real_limit_of_memory(tmp_path):
     config["arch"] = {"type": "mlp.MLP", "args": wide}
     (tmp_path / "config.json").write_text(json.dumps(config))
     code = """if True:
-        import argparse, resource, sys, torch, torch.optim
+        import resource, sys, torch, torch.optim
         sys.path.insert(0, "")
         import train
-        from config import ConfigParser
+        from tests.helpers import parsed
         from base.update import Update
         from model.mlp import MLP
         context, forward = Update.context, MLP.forward
@@ -163,14 +163,9 @@ def test_a_real_limit_of_memory(tmp_path):
             return context(*args)
         Update.context = limited
         torch.set_num_threads(1)
-        args = argparse.ArgumentParser()
-        args.add_argument("-c", "--config")
-        args.add_argument("-r", "--resume")
-        args.add_argument("-d", "--device")
-        args.set_defaults(check=False, lr_find=False, find_batch_size=False)
-        train.main(ConfigParser.from_args(args))
+        train.main(parsed(*sys.argv[1:]))
     """
-    words = ["-c", str(tmp_path / "config.json")]
+    words = ["--config", str(tmp_path / "config.json")]
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
