@@ -62,9 +62,8 @@ class BaseTrainer:
         self.monitor = self._options.monitor
         self.mnt_mode, self.mnt_metric = parse_monitor(self.monitor)
         self.mnt_best = worst(self.mnt_mode)
-        tolerated = self._options.early_stop or 0
-        self.early_stop = tolerated if tolerated > 0 else inf
-        if tolerated > 0 and self.mnt_mode == "off":  # preflight lets it pass for pytorch-template's trainers
+        self.early_stop = max(0, self._options.early_stop or 0) or inf
+        if self.early_stop < inf and self.mnt_mode == "off":  # preflight lets it pass for pytorch-template's trainers
             self.logger.warning("trainer.early_stop has no effect: trainer.monitor does not say what must improve.")
         self.not_improved_count = 0
         self.start_epoch = 1
@@ -76,7 +75,6 @@ class BaseTrainer:
         self.parallel = Parallel()  # as is this
         self.transfer = Transfer(TransferOptions(), self.logger)  # train.py gives the config's
         self._random: dict[str, Any] | None = None  # the random numbers' state at the start of a validation
-
         self._resumed: dict[str, Any] | None = None
         self.checkpoint_dir = Path(config.save_dir)
         self._saver = Saver(self.checkpoint_dir, self._options, self.logger)
@@ -206,13 +204,17 @@ class BaseTrainer:
         self.transfer.after_step(unwrap(self.model))
         overdue = self.stop.poll(self._saver.is_overdue())
         asked = self.stop.requested()
-        steps = self.steps_done() or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
-        if asked or overdue or self._saver.is_due(steps):
+        if asked or overdue or self._saver.is_due(self._count):
+            steps = self._count()
             name = f"checkpoint-epoch{self.epoch}-step{steps}.pt"
             self._saver.save(lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, steps)
             self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
         if asked:
             raise Stopping
+
+    def _count(self) -> int:
+        """Optimizer updates done, or where nobody counts them batches."""
+        return self.steps_done() or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
 
     def stoppable(self, batches: Iterable[Any]) -> Iterator[Any]:
         """``batches`` of a validation, during which a request to stop is heard; it is then done again on resuming."""

@@ -48,9 +48,12 @@ class Probe:
             for name, module in model.named_modules():
                 if next(module.children(), None) is None:
                     module.register_forward_hook(partial(self._after_layer, name or type(module).__name__))
+        self._off = self.debug == DebugOptions() and options.histogram_period is None
 
     def begin(self, epoch: int, place: int, loader: Any) -> None:
         """Before batch number ``place`` of the epoch, counted from 1."""
+        if self._off:
+            return
         self._epoch, self._place, self._loader = epoch, place, loader
         self._measures = self.debug.statistics and place % EVERY == 1 and self.writer.enabled
         self._active = self._measures or self.debug.detect_nan
@@ -77,6 +80,8 @@ class Probe:
 
     def after_backward(self) -> None:
         """Writes what is due. Raises UserError if ``detect_nan`` finds a gradient that is not finite."""
+        if self._off:
+            return
         if self.debug.detect_nan and self.options.precision != "fp16":  # whose scaled gradients may overflow
             self._check("gradient of the output", self._gradients)
         if self._measures:

@@ -43,12 +43,12 @@ class Saver:
         self._error: Exception | None = None
         self._copy: dict[str, Any] | None = None  # that the thread writes
 
-    def is_due(self, steps: int) -> bool:
-        """Whether ``save_steps`` wants a checkpoint after so many optimizer steps."""
+    def is_due(self, count: Callable[[], int]) -> bool:
+        """Whether ``save_steps`` wants a checkpoint after the optimizer steps that ``count`` tells."""
         if self._error is not None:
             self.wait()
-        options = self.options
-        return options.save_steps is not None and steps - self.steps >= options.save_steps
+        wanted = self.options.save_steps
+        return wanted is not None and count() - self.steps >= wanted
 
     def is_overdue(self) -> bool:
         """Whether ``save_minutes`` wants one."""

@@ -24,15 +24,15 @@ class Splitting:
         self.parts = 1
 
     def run(
-        self, batch: Any, one_pass: Callable[[Any, float, bool], Any], again: Callable[[], str] | None = str
+        self, batch: Any, one_pass: Callable[[Any, float, bool], Any], again: Callable[[], str | None] = str
     ) -> list[Any]:
         """What ``one_pass`` gave for the batch, or for each of its parts.
 
         Args:
             batch: of tensors whose first dimension are the samples; one that is not is never split.
             one_pass: gets a part, its share of the batch's samples, and whether it is the last.
-            again: called before a batch begins again, for the traces of the pass that failed; tells what else to say.
-                None where nothing can begin again.
+            again: called before a batch begins again, for the traces of the pass that failed; tells what else to say,
+                or None where nothing can begin again.
 
         Raises:
             RuntimeError: what torch raised, where a single sample is too large too, or the batch cannot be split.
@@ -43,15 +43,15 @@ class Splitting:
                     return [one_pass(batch, 1.0, True)]
                 return [one_pass(*part) for part in self._split(batch)]
             except RuntimeError as error:
-                if not is_out_of_memory(error) or again is None or sample_count(batch) <= self.parts:
+                if not is_out_of_memory(error) or sample_count(batch) <= self.parts or (told := again()) is None:
                     raise
                 reason = one_line(error, 200)
             # Outside of the handler, whose traceback holds all that the pass had made.
             self.parts = min(2 * self.parts, sample_count(batch))
-            told = f"each batch from here on goes through the model in {self.parts} parts{again()}"
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
-            logging.getLogger("train").warning("out of memory (%s): %s", reason, told)
+            what = f"each batch from here on goes through the model in {self.parts} parts{told}"
+            logging.getLogger("train").warning("out of memory (%s): %s", reason, what)
 
     def _split(self, batch: Any) -> list[tuple[Any, float, bool]]:
         size = sample_count(batch)

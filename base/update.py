@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -180,15 +179,13 @@ class Update:
         self._pending, self._used, self._window = 0, 0, self.options.accumulation_steps
         self._spoiled = False
 
-    @property
-    def begin_again(self) -> Callable[[], str] | None:
+    def begin_again(self) -> str | None:
         """Takes back what a batch has added that ran out of memory, and tells what else that changes.
 
         None with several processes, where the others would wait in vain for the one that begins again.
         """
-        return self._begin_again if world_size() == 1 and not is_sharded(self.model) else None
-
-    def _begin_again(self) -> str:
+        if world_size() > 1 or is_sharded(self.model):
+            return None
         told = ", with the same gradient"
         if any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
             told += "; batch norms see one part at a time, which changes what they compute"

@@ -33,7 +33,7 @@ from utils.util import inf_loop
 __all__ = ["Trainer"]
 
 # How often the numbers of a single step are written, and how far apart: it costs as much as several small steps do.
-WRITE_BATCHES, WRITE_SECONDS = 50, 0.1
+WRITE_BATCHES, WRITE_SECONDS = 50, 0.2
 KEPT = 20_000_000  # numbers of a validation's outputs that are kept on the device, to be looked at
 
 

@@ -16,8 +16,8 @@ def to_device(batch: Any, device: torch.device) -> Any:
     """Moves every tensor in ``batch`` to ``device``; containers keep their type, other values stay."""
     if isinstance(batch, torch.Tensor):
         return batch if batch.device == device else batch.to(device, non_blocking=True)
-    if type(batch) is list:  # what most loaders give
-        return [to_device(value, device) for value in batch]
+    if type(batch) in (list, tuple):  # what most loaders give
+        return type(batch)([to_device(value, device) for value in batch])
     if hasattr(batch, "to"):
         return batch.to(device, non_blocking=True)
     return _rebuilt(batch, lambda value: to_device(value, device))
@@ -127,6 +127,8 @@ def split_target(batch: Any) -> tuple[Any, Any]:
     Returns:
         ``(inputs, target)``; ``inputs`` goes to ``call_model``.
     """
+    if isinstance(batch, (list, tuple)) and len(batch) >= 2:
+        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
     if isinstance(batch, Mapping):
         key = next((key for key in TARGET_KEYS if key in batch), None)
         if key is None:
@@ -135,8 +137,6 @@ def split_target(batch: Any) -> tuple[Any, Any]:
                 f"name it one of {', '.join(TARGET_KEYS)}, or override Trainer.forward"
             )
         return {name: value for name, value in batch.items() if name != key}, batch[key]
-    if isinstance(batch, list | tuple) and len(batch) >= 2:
-        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
     raise UserError(
         f"a batch of type {type(batch).__name__} holds no (input, target) pair: "
         "return pairs or dicts from the dataset, or override Trainer.forward"
@@ -145,8 +145,8 @@ def split_target(batch: Any) -> tuple[Any, Any]:
 
 def call_model(model: torch.nn.Module, inputs: Any) -> Any:
     """Calls ``model`` with a tensor, a sequence as positional or a mapping as keyword arguments."""
+    if isinstance(inputs, torch.Tensor):
+        return model(inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
-    if isinstance(inputs, list | tuple):
-        return model(*inputs)
-    return model(inputs)
+    return model(*inputs) if isinstance(inputs, list | tuple) else model(inputs)

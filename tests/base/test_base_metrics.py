@@ -134,6 +134,7 @@ def test_nothing_keeps_the_graph_of_the_forward_pass() -> None:
     output = model(torch.ones(3, 2))
     found = MetricSet([metric])
     found.measure(output.sum(), output, torch.zeros(3), 3)
+    found.settle()
     assert seen == [False]
     assert not found._pending["loss"][0][0].requires_grad
 
