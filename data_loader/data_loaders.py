@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
@@ -25,13 +29,14 @@ class DigitsDataLoader(BaseDataLoader):
         num_workers: int = 0,
         training: bool = True,
     ) -> None:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        train, test = split_indices(len(digits.target), 0.2, labels=digits.target)
+        # What load_digits() reads: to import scikit-learn for it takes longer than to train an epoch.
+        (package,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
+        table = np.loadtxt(Path(package, "datasets/data/digits.csv.gz"), delimiter=",", dtype=np.int64)
+        pixels, classes = table[:, :-1], table[:, -1]
+        train, test = split_indices(len(classes), 0.2, labels=classes)
         chosen = train if training else test
-        images = torch.tensor(digits.images[chosen] / 16.0, dtype=torch.float32).unsqueeze(1)
-        dataset = TensorDataset(images, torch.tensor(digits.target[chosen], dtype=torch.int64))
+        images = torch.tensor(pixels[chosen].reshape(-1, 1, 8, 8) / 16.0, dtype=torch.float32)
+        dataset = TensorDataset(images, torch.tensor(classes[chosen]))
         super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, stratify=bool(validation_split))
 
 
