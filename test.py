@@ -53,7 +53,8 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     recorder = Recorder(metrics := config.build_metrics(), device=device)
     if unread := config.unread_keys():
         logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
-    batches = progress(divided(data_loader, "data_loader", evaluating=True), length_of(data_loader), "test", logger)
+    data_loader = divided(data_loader, "data_loader", device, evaluating=True)
+    batches = progress(data_loader, length_of(data_loader), "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     values = own_evaluate(model, batches, criterion, recorder, device)
     about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch")}

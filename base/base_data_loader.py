@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, default_collate
 
+from utils.batch import to_device
 from utils.errors import UserError
 from utils.launch import cores
-from utils.parallel import local_size, world_size
+from utils.parallel import local_size, rank, world_size
 from utils.seed import mix, seeded
 
 from .cache import cached, reader, with_transform
 from .sampler import (
+    CHANGE,
     EpochBatches,
     EpochSampler,
     Indices,
@@ -57,6 +59,8 @@ class BaseDataLoader(DataLoader[Any]):
         dataloader_kwargs: what else ``torch.utils.data.DataLoader`` takes (pin_memory, drop_last, …).
 
     Attributes:
+        device: where ``batch_transform`` works: the trainer's. It is called by who takes the batch, as a worker would
+            have to send four times as much where bytes become floats.
         n_samples: samples an epoch (of the training part, when there is a split).
         valid_sampler: of the validation part, or None.
     """
@@ -90,6 +94,7 @@ class BaseDataLoader(DataLoader[Any]):
         self._batches: EpochBatches | None = None
         num_workers = -(-num_workers // local_size())
         self.batch_transform, self.eval_batch_transform = batch_transform, eval_batch_transform
+        self.device = torch.device("cpu")
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
         options.setdefault("generator", torch.Generator())
@@ -118,7 +123,7 @@ class BaseDataLoader(DataLoader[Any]):
             raise UserError(f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples")
         super().__init__(dataset, **own, **options)
         options["worker_init_fn"] = ShowDataset(dataset, options.get("worker_init_fn"))
-        whole = SeededDataset(dataset, options.pop("collate_fn") or default_collate, batch_transform)
+        whole = SeededDataset(dataset, options.pop("collate_fn") or default_collate)
         self._engine = DataLoader(whole, batch_sampler=self._batches, collate_fn=as_it_is, **options)
 
     def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
@@ -140,7 +145,13 @@ class BaseDataLoader(DataLoader[Any]):
         self._consumed = skip
         for batch in batches:
             self._consumed += 1
-            yield batch
+            yield self._changed(batch, mix(self.seed, number, CHANGE, self._consumed, rank()))
+
+    def _changed(self, batch: Any, seed: int) -> Any:
+        if self.batch_transform is None:
+            return batch
+        with seeded(seed):
+            return self.batch_transform(to_device(batch, self.device))
 
     def _start(self, number: int, skip: int) -> Any:
         if self._batches is None:
@@ -154,7 +165,8 @@ class BaseDataLoader(DataLoader[Any]):
 
     def batch_of(self, indices: list[int]) -> Any:
         """The batch of these samples of the dataset, as a loop gets it; where it is random, by numbers of its own."""
-        return self._engine.dataset.__getitems__(Indices(indices, self.seed))  # type: ignore[attr-defined]
+        samples = self._engine.dataset.__getitems__(Indices(indices, self.seed))  # type: ignore[attr-defined]
+        return self._changed(samples, self.seed)
 
     def indices(self) -> list[list[int]]:
         """The samples of the pass begun last, batch by batch, by their index in the dataset; empty if it has none."""

@@ -1,7 +1,8 @@
 """Augmentation of whole batches ``[images, target]``, drawn for each sample. For a loader's ``batch_transform``.
 
-Images are (N, C, H, W), of any dtype. They go into a ``torchvision.transforms.v2.Compose`` like v2's own, whose
-deterministic ones (ToDtype, Normalize, Resize) work on whole batches too; its random ones draw once for all of a batch.
+Images are (N, C, H, W), of any dtype, on any device; the random numbers are the CPU's everywhere. They go into a
+``torchvision.transforms.v2.Compose`` like v2's own, whose deterministic ones (ToDtype, Normalize, Resize) work on whole
+batches too; its random ones draw once for all of a batch.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class FlipEach(BatchTransform):
         self.p = p
 
     def change(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.where((torch.rand(len(images)) < self.p)[:, None, None, None], images.flip(-1), images)
+        mirrored = (torch.rand(len(images)) < self.p).to(images.device)
+        return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
 class CropEach(BatchTransform):
@@ -50,8 +52,8 @@ class CropEach(BatchTransform):
     def change(self, images: torch.Tensor) -> torch.Tensor:
         n, _, height, width = images.shape
         windows = F.pad(images, [self.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # views, at every place
-        top, left = torch.randint(2 * self.padding + 1, (2, n))
-        return windows[torch.arange(n), :, top, left]
+        top, left = torch.randint(2 * self.padding + 1, (2, n)).to(images.device)
+        return windows[torch.arange(n, device=images.device), :, top, left]
 
 
 class CutoutEach(BatchTransform):
@@ -72,14 +74,14 @@ def rectangles(images: torch.Tensor, heights: Any, widths: Any) -> torch.Tensor:
     """Where a rectangle lies whose middle is drawn for each image: (N, 1, H, W) bool. It may reach over the edge.
 
     Args:
-        heights, widths: in pixels, of all (a number) or of each (N, 1).
+        heights, widths: in pixels, of all (a number) or of each (N, 1), on the CPU.
     """
     inside: list[torch.Tensor] = []
     for length, size in zip(images.shape[2:], (heights, widths), strict=True):
         middle, places = torch.randint(length, (len(images), 1)), torch.arange(length)
         inside.append((places >= middle - size / 2) & (places < middle + size / 2))
     rows, columns = inside
-    return rows[:, None, :, None] & columns[:, None, None, :]
+    return (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
 
 
 class Mixed(BatchTransform):
@@ -97,13 +99,14 @@ class Mixed(BatchTransform):
     def forward(self, batch: Any) -> Any:
         images, target, *rest = batch
         share = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
-        other = torch.randperm(len(images))
+        other = torch.randperm(len(images)).to(images.device)
         images, share = self.mix(images, images[other], share)
+        share = share.to(images.device)
         classes = F.one_hot(target, self.num_classes).to(share.dtype)
         return [images, classes * share[:, None] + classes[other] * (1 - share[:, None]), *rest]
 
     def mix(self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mixed images (N, C, H, W), and what share of each is its own, (N,)."""
+        """The mixed images (N, C, H, W), and what share of each is its own, (N,), as it was drawn: on the CPU."""
         raise NotImplementedError
 
 
@@ -116,7 +119,7 @@ class MixUpEach(Mixed):
     def mix(self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if not images.is_floating_point():
             raise UserError("batch_transform: MixUpEach needs float images: put a ToDtype with scale before it")
-        weight = share.to(images.dtype)[:, None, None, None]
+        weight = share.to(images)[:, None, None, None]
         return images * weight + others * (1 - weight), share
 
 

@@ -263,8 +263,10 @@ def sync_buffers(model: nn.Module) -> None:
         torch.distributed.broadcast(buffer, src=0, group=parallel.group())
 
 
-def divided(loader: Any, name: str, evaluating: bool = False) -> Any:
+def divided(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
     """``loader``, which is divided among the ranks; when evaluating so that each sample comes once.
+
+    What it does to whole batches it does on ``device`` from here on.
 
     Raises:
         UserError: it cannot be divided.
@@ -272,6 +274,8 @@ def divided(loader: Any, name: str, evaluating: bool = False) -> Any:
     if parallel.world_size() > 1 and loader is not None and not hasattr(loader, "share"):
         message = "cannot be divided among processes; use base.DatasetLoader, or a class made from BaseDataLoader"
         raise UserError(f"{name}: a {type(loader).__name__} {message}")
+    if getattr(loader, "batch_transform", None) is not None:
+        loader.device = device
     if evaluating and hasattr(loader, "evaluating"):
         loader.evaluating()
     return loader

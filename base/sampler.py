@@ -18,7 +18,7 @@ from utils.seed import mix, seeded
 
 from .cache import reader
 
-ORDER, FETCH = 0, 1  # streams of random numbers: for the order of the samples, and for augmenting them
+ORDER, FETCH, CHANGE = 0, 1, 2  # streams of random numbers: for the order of samples, in them, and in whole batches
 
 
 class Indices(list[int]):
@@ -133,13 +133,10 @@ class SeededDataset(Dataset[Any]):
     """A dataset that fetches and collates a whole batch under the batch's own random numbers.
 
     Augmentation is thus the same in any worker, in any number of them, and after any resume.
-
-    Args:
-        transform: of whole batches, or None.
     """
 
-    def __init__(self, dataset: Any, collate_fn: Any, transform: Any = None) -> None:
-        self.dataset, self.collate_fn, self.transform = dataset, collate_fn, transform
+    def __init__(self, dataset: Any, collate_fn: Any) -> None:
+        self.dataset, self.collate_fn = dataset, collate_fn
         self.fetch = getattr(dataset, "__getitems__", None)
         self.read = reader(dataset) if collate_fn is default_collate else None
 
@@ -147,17 +144,11 @@ class SeededDataset(Dataset[Any]):
         return self.dataset[index]
 
     def __getitems__(self, indices: Indices) -> Any:
-        if self.read is not None and self.transform is None:
-            return self.read(indices)
-        with seeded(indices.seed):
-            batch = self._collated(indices)
-            return batch if self.transform is None else self.transform(batch)
-
-    def _collated(self, indices: Indices) -> Any:
         if self.read is not None:
             return self.read(indices)
-        samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
-        return self.collate_fn(samples)  # under the batch's random numbers, as it may draw some too (mixup)
+        with seeded(indices.seed):
+            samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
+            return self.collate_fn(samples)  # under the batch's random numbers, as it may draw some too (mixup)
 
 
 def as_it_is(batch: Any) -> Any:

@@ -53,7 +53,7 @@ class PhotoDataLoader(BaseDataLoader):
         cut = [v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size)]  # 256 and 224: as ImageNet is validated
         if training and augment:
             cut = [v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True), v2.RandomHorizontalFlip()]
-        normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+        normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD, inplace=True)])
         root = Path(data_dir, "train" if training else "val")
         try:
             dataset = ImageFolder(str(root), v2.Compose(cut), loader=read_image)

@@ -69,12 +69,12 @@ class Trainer(BaseTrainer):
         if len_epoch is not None and len_epoch < 1:
             raise UserError(f"trainer.len_epoch: {len_epoch} must be at least 1")
         self.device = device
-        data_loader = divided(data_loader, "data_loader")
+        data_loader = divided(data_loader, "data_loader", device)
         if self._options.debug is not None and self._options.debug.overfit_batches:
             data_loader = Overfit(data_loader, self._options.debug.overfit_batches)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
-        self.valid_data_loader = divided(valid_data_loader, "valid_data_loader", evaluating=True)
+        self.valid_data_loader = divided(valid_data_loader, "valid_data_loader", device, evaluating=True)
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))

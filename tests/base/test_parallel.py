@@ -221,10 +221,10 @@ def undividable(args):
 
 def test_a_loader_of_torch_is_refused_among_ranks_only(monkeypatch):
     loader = DataLoader([1, 2, 3])
-    assert divided(loader, "data_loader") is loader
+    assert divided(loader, "data_loader", torch.device("cpu")) is loader
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
     with pytest.raises(UserError, match="data_loader: a DataLoader cannot be divided among processes; use"):
-        divided(loader, "data_loader")
+        divided(loader, "data_loader", torch.device("cpu"))
 
 
 class Stream(IterableDataset):
