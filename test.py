@@ -48,7 +48,6 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             path = predict(model, args.predict, data_loader, criterion, device, folder, args.output)
             logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
         return
-
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
     recorder = Recorder(metrics := config.build_metrics(), device=device)
     if unread := config.unread_keys():
