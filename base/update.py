@@ -21,6 +21,7 @@ from .splitting import Splitting
 if TYPE_CHECKING:
     from .options import TrainerOptions
 
+UNSEEN = 100  # losses of an accelerator that are looked at together
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -67,6 +68,7 @@ class Update:
         self._spoiled = False  # by a part of a batch that may not get through
         self._added_up = True  # over the ranks, what the gradients hold
         self.skipped = 0
+        self._unseen: list[torch.Tensor] = []  # losses that nobody has waited for
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def context(self, batches_left: int | None = None) -> contextlib.AbstractContextManager[Any]:
@@ -102,18 +104,18 @@ class Update:
             Whether it counts: one that is not finite is left out under the policy ``skip``, on all ranks.
 
         Raises:
-            UserError: the loss is no single number, or under the policy ``raise`` not a finite one.
+            UserError: the loss is no single number, or under the policy ``raise`` not a finite one (see
+                ``check_losses``).
         """
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise UserError(f"the loss must be one number, not {shape}; take its mean() or sum()")
         policy = self.options.nan_policy
-        finite = policy == "ignore" or math.isfinite(loss.item())
-        if not finite and policy == "raise":
-            check_finite(loss.item(), self.steps)
-        if policy == "skip":
-            finite = all(gather(finite))
-        if not finite:
+        if policy == "raise":
+            self._unseen.append(loss.detach().reshape(()))
+            if self.device.type == "cpu" or len(self._unseen) == UNSEEN:
+                self.check_losses()
+        if policy == "skip" and not all(gather(math.isfinite(loss.item()))):
             self._pending += last
             self._added_up = False
             self.skipped += 1
@@ -127,6 +129,24 @@ class Update:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._pending, self._used, self._spoiled = self._pending + last, self._used + 1, not last
         return share > 0
+
+    def check_losses(self) -> None:
+        """Looks at the losses since the last call: on the CPU at each before its gradient, on an accelerator, which a
+        look waits for, at many together, and at the latest before a checkpoint.
+
+        Raises:
+            UserError: one of them is NaN or infinite.
+        """
+        unseen, self._unseen = self._unseen, []
+        for loss in torch.stack(unseen).tolist() if len(unseen) > 1 else [loss.item() for loss in unseen]:
+            if not math.isfinite(loss):
+                moved = (
+                    "the weights were not moved" if self.device.type == "cpu" else "go on from the newest checkpoint"
+                )
+                raise UserError(
+                    f"the loss is {loss} after {self.steps} optimizer steps; {moved}. "
+                    "Lower optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
+                )
 
     def step(self, measure: bool = False) -> bool:
         """Moves the weights if the window is full. Returns whether it did.
@@ -197,7 +217,8 @@ class Update:
         return told
 
     def flush(self) -> bool:
-        """At the end of an epoch of unknown length: steps with the part of a window that is there."""
+        """At the end of an epoch: looks at its losses, and steps with the part of a window that is there."""
+        self.check_losses()
         if self._pending == 0:
             return False
         for parameter in self.model.parameters():
@@ -207,6 +228,7 @@ class Update:
         return self.step()
 
     def state_dict(self) -> dict[str, Any]:
+        self.check_losses()
         ema = None if self.ema is None else self.ema.state_dict()
         return {"steps": self.steps, "parts": self.splitting.parts, "scaler": self.scaler.state_dict(), "ema": ema}
 
@@ -216,15 +238,6 @@ class Update:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None and state["ema"] is not None:
             self.ema.load_state_dict(state["ema"])
-
-
-def check_finite(loss: float, step: int) -> None:
-    """Raises UserError for a loss that is NaN or infinite."""
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the loss is {loss} after {step} optimizer steps; the weights were not moved. "
-            "Lower optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
-        )
 
 
 def averaged(model: nn.Module, decay: float) -> Any:

@@ -220,6 +220,7 @@ class Trainer(BaseTrainer):
 
     def log_train(self, loss: torch.Tensor) -> None:
         """Writes the numbers of one step; the only place of the loop that waits for the device."""
+        self.update.check_losses()
         self.writer.set_step(self.update.steps)
         self.writer.add_scalar("loss", loss.item())
         for index, group in enumerate(self.optimizer.param_groups):
