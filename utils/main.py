@@ -9,9 +9,14 @@ from collections.abc import Callable
 
 from .errors import UserError, is_out_of_memory, one_line, printable
 
+# How often a thread of torch's looks for its next work before it sleeps, on Linux; read when torch is imported. With
+# the usual 300,000, of two programs that share the cores one waits for threads that the other keeps from running.
+SPINS = "10000"
+
 
 def run_main(main: Callable[[], None]) -> None:
     """Calls ``main``; a UserError ends in its lines on standard error and status 2, Ctrl-C in status 130."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     try:
         main()
     except BrokenPipeError:  # nobody reads on (`| head`); Python would complain when it leaves

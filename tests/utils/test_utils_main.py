@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from utils.errors import UserError, nearest, one_line
-from utils.main import run_main
+from utils.main import SPINS, run_main
 
 
 def test_a_good_end_has_no_status(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,3 +66,12 @@ def test_the_nearest_choice_is_suggested(word: str, hint: str) -> None:
 )
 def test_an_error_is_put_on_one_printable_line(text: str, line: str) -> None:
     assert one_line(ValueError(text), limit=10 if text.startswith("xx") else 300) == line
+
+
+def test_threads_sleep_sooner_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, kept in ((None, SPINS), ("7", "7")):
+        monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+        if given:
+            monkeypatch.setenv("GOMP_SPINCOUNT", given)
+        run_main(lambda: None)
+        assert os.environ["GOMP_SPINCOUNT"] == kept
