@@ -60,14 +60,8 @@ def explain(config: ConfigParser, key: str) -> None:
         where = str(tree.mark(keys) or "the program") if keys in given else "default"
         missing = parameter is not None and value is parameter.empty
         was = [f"(was {written(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        rows.append(
-            (
-                dotted(keys),
-                "(missing)" if missing else short(value),
-                " ".join([where, *was]),
-                f"{taker}({parameter})" if taker else "",
-            )
-        )
+        shown, by = "(missing)" if missing else short(value), f"{taker}({parameter})" if taker else ""
+        rows.append((dotted(keys), shown, " ".join([where, *was]), by))
     if len(rows) == 1:
         raise UserError(f"{key}: the config has no such key{nearest(key, map(dotted, values))}")
     table(rows)

@@ -36,7 +36,7 @@ def read_command_line(args: Any, options: list[Any]) -> CommandLine:
     resume = find_checkpoint(args.resume) if args.resume else None
     tree = _load(args.config, resume)
     for option in options:
-        value = getattr(args, _dest(list(option.flags)), None)
+        value = getattr(args, argparse.ArgumentParser(add_help=False).add_argument(*option.flags).dest, None)
         if value is not None:
             set_value(tree, tuple(option.target.split(";")), value, Mark(f"{option.flags[0]} {value}"))
     findings = []
@@ -77,9 +77,3 @@ def _choose_device(tree: Tree, device: str) -> None:
     else:
         raise UserError(f"-d {device}: must be cpu, an index as in 0, or several as in 0,1")
     set_value(tree, ("n_gpu",), count, Mark(f"-d {device}"))
-
-
-def _dest(flags: list[str]) -> str:
-    """The attribute that argparse stores these flags under: the first long one, else the first."""
-    name = next((flag for flag in flags if flag.startswith("--")), flags[0])
-    return name.lstrip("-").replace("-", "_")

@@ -17,7 +17,7 @@ from utils.files import written_whole
 
 from .merge import CONFIG_DIR, SCHEMA
 from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, SECTIONS, class_named, own_options, trainer_options
-from .slots import INNER, ROOT, SLOTS, Signature, Slot, fits, import_module, trusted_packages
+from .slots import INNER, ROOT, SLOTS, Signature, Slot, import_module, misfit, trusted_packages
 
 PATH = CONFIG_DIR / SCHEMA
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -94,14 +94,14 @@ def _candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
     for home in slot.homes:
         module = import_module(home)
         for name in sorted(dir(module)):
-            if not name.startswith("_") and name not in seen and fits(getattr(module, name), slot):
+            if not name.startswith("_") and name not in seen and not misfit(getattr(module, name), slot):
                 seen.add(name)
                 yield name, getattr(module, name)
     for file in sorted((ROOT / slot.folder).glob("[!_]*.py")):
         module = import_module(f"{slot.folder}.{file.stem}")
         for name, found in sorted(vars(module).items()):
             own = getattr(found, "__module__", "") == module.__name__ and not name.startswith("_")
-            if own and module.__name__ not in slot.homes and fits(found, slot):
+            if own and module.__name__ not in slot.homes and not misfit(found, slot):
                 yield f"{file.stem}.{name}", found
 
 

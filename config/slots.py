@@ -156,7 +156,7 @@ def resolve(name: str, slot: Slot) -> Any:
         found = _search_homes(name, slot)
     else:
         found = (_search_folder(parts, slot) if len(parts) == 2 else None) or _search_library(parts, slot)
-    if reason := _misfit(found, slot):
+    if reason := misfit(found, slot):
         raise UserError(f"'{name}' {reason}")
     return found
 
@@ -176,7 +176,7 @@ def _names_in(slot: Slot) -> list[str]:
     modules = [
         (module, key) for module in map(import_module, slot.homes) for key in dir(module) if not key.startswith("_")
     ]
-    return [key for module, key in modules if not _misfit(getattr(module, key), slot)]
+    return [key for module, key in modules if not misfit(getattr(module, key), slot)]
 
 
 def _search_folder(parts: list[str], slot: Slot) -> Any:
@@ -196,30 +196,18 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
     found: Any = import_module(parts[0])
     for index, part in enumerate(parts[1:], start=2):
         module = import_module(".".join(parts[:index])) if type(found) is types.ModuleType else None
-        if module is None and not _has(found, part):
-            names = getattr(found, "__dict__", ())
-            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, names)}")
-        found = getattr(found, part, module)
+        try:
+            found = getattr(found, part) if module is None else getattr(found, part, module)
+        except Exception:  # some modules raise whatever they like when asked
+            near = nearest(part, getattr(found, "__dict__", ()))
+            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{near}") from None
     return found
-
-
-def _has(found: Any, part: str) -> bool:
-    """Whether it has the attribute, for modules that raise whatever they like when asked."""
-    try:
-        return hasattr(found, part)
-    except Exception:
-        return False
 
 
 _NOT_TRUSTED = "not in a trusted library (see [tool.plainloop] in pyproject.toml)"
 
 
-def fits(found: Any, slot: Slot) -> bool:
-    """Whether ``found`` may stand in ``slot``."""
-    return not _misfit(found, slot)
-
-
-def _misfit(found: Any, slot: Slot) -> str:
+def misfit(found: Any, slot: Slot) -> str:
     """Why ``found`` may not stand in ``slot``, judged by where it really lives; empty when it may."""
     is_class = inspect.isclass(found)
     if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):
