@@ -19,7 +19,7 @@ _IN_STEP = ("add_figure",)  # what they look at may change when the caller goes 
 PATIENCE = 4.0  # seconds without a sign of life that a training waits for a back end, once
 
 
-class BackEnd:
+class BackEnd(Background):
     """One place that a Writer writes to, in a thread of its own; its first failure ends it, with one warning.
 
     Args:
@@ -30,13 +30,9 @@ class BackEnd:
     """
 
     def __init__(self, name: str, logger: logging.Logger, module: str, make: Callable[[], Any]) -> None:
-        self.background = Background(name, logger, PATIENCE)
+        super().__init__(name, logger, PATIENCE)
         self.module, self.make = module, make
         self.target: Any = None
-
-    @property
-    def enabled(self) -> bool:
-        return self.background.enabled
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
         if not self.enabled:
@@ -46,8 +42,8 @@ class BackEnd:
 
             # Here, as a loader's workers, forked in the middle of it, would have half of it. Some draw random numbers.
             with seeded(0):
-                self.background.attempt("import", lambda: importlib.import_module(self.module))
-        self.background.do(method, lambda: self._call(method, args, kwargs))
+                self.attempt("import", lambda: importlib.import_module(self.module))
+        self.do(method, lambda: self._call(method, args, kwargs))
 
     def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.target is None:
@@ -57,9 +53,9 @@ class BackEnd:
             function(*(value() if isinstance(value, partial) else value for value in args), **kwargs)
 
     def close(self) -> None:
-        if self.background.started:
+        if self.started:
             self.call("close")
-            self.background.close()
+            super().close()
         self.target = None
 
 
@@ -107,8 +103,8 @@ class Writer:
 
     def _wait(self) -> None:
         for back_end in self.back_ends:
-            if back_end.background.started:
-                back_end.background.wait()
+            if back_end.started:
+                back_end.wait()
 
     # SummaryWriter's methods, as `add_scalar(tag, data, …)`: without its `global_step`, which `set_step` has told.
     add_scalar = partialmethod(_add, "add_scalar")  # a number
@@ -147,7 +143,7 @@ class Writer:
 
     def flush(self) -> None:
         """Writes out what is buffered."""
-        if any(back_end.background.started for back_end in self.back_ends):
+        if any(back_end.started for back_end in self.back_ends):
             self._call("flush")
             self._wait()
 
@@ -170,7 +166,7 @@ class TensorboardWriter(Writer):
         self.log_dir = Path(log_dir)
         self._purge_step: int | None = None
         super().__init__(logger, [BackEnd("TensorBoard", logger, "torch.utils.tensorboard", self._open)])
-        self.back_ends[0].background.enabled = bool(enabled)
+        self.back_ends[0].enabled = bool(enabled)
 
     def resume_at(self, step: int) -> None:
         """Hides what an interrupted run wrote at ``step`` or later, so that curves neither repeat nor fork."""
