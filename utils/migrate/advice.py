@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 
 from .configs import Config, preflight
-from .fingerprints import bindings
+from .fingerprints import FOLDERS, bindings
 from .mend import _stays, dotted
-from .survey import FOLDERS, ROOT, File, Survey
+from .survey import ROOT, File, Survey
 
 # What libraries took away or changed since 2018, by full name; names that are called are told with what to write now.
 REMOVED = {

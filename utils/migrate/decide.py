@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 from .configs import Config
+from .mend import REPAIRS
 from .survey import LOWER, ROOT, Definition, File, Survey, our_names
 
 # What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
@@ -17,7 +17,6 @@ TOGETHER = {
     "test.py": ("train.py", "ConfigParser"),
     "Trainer": ("BaseTrainer", "MetricTracker", "inf_loop"),
 }
-REPAIRS = Path(__file__).with_name("repairs")
 MANY = "asks for more than one GPU"
 CHECKPOINTS = ("model_best", "checkpoint-epoch")  # names of files that ours calls otherwise
 
