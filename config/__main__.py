@@ -10,7 +10,6 @@ from utils.errors import UserError, nearest
 from utils.main import run_main
 from utils.tables import BOLD, paint, table
 
-from .command_line import read_command_line
 from .parser import ConfigParser
 from .preflight import class_named, examine
 from .source import Keys, dotted
@@ -93,8 +92,7 @@ def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> 
     inside = Path(config or "", "config.json")
     args.config = str(inside) if config is not None and inside.is_file() else config
     args.overrides = overrides
-    words = read_command_line(args, [])
-    return ConfigParser(words.tree, words.resume)
+    return ConfigParser.from_args(args)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from utils.files import written_whole
 
 from .merge import CONFIG_DIR, SCHEMA
 from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, SECTIONS, class_named, own_options, trainer_options
-from .slots import INNER, ROOT, SLOTS, Signature, Slot, import_module, misfit, trusted_packages
+from .slots import FLAT, INNER, ROOT, SLOTS, Signature, Slot, import_module, misfit, trusted_packages
 
 PATH = CONFIG_DIR / SCHEMA
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -139,7 +139,7 @@ def _args(signature: Signature, found: Any, slot: Slot) -> Json:
     parameters = {name: p for name, p in signature.parameters.items() if name not in slot.given}
     return {
         **_or_reference("object", "null"),
-        "properties": {name: _property(name, parameter, found) for name, parameter in parameters.items()},
+        "properties": _properties(parameters, found),
         "patternProperties": REMARKS,
         "additionalProperties": signature.open_ended,
     }
@@ -148,10 +148,9 @@ def _args(signature: Signature, found: Any, slot: Slot) -> Json:
 def _trainer() -> Json:
     """The flat section: the options of every trainer, and what the constructors of those there are take."""
     options = class_named(OPTIONS)
-    members = {name: _property(name, parameter, options) for name, parameter in trainer_options().items()}
+    members = _properties(trainer_options(), options)
     for _, found in _candidates(SLOTS["trainer"]):
-        own = own_options(Signature.of(found))
-        members |= {name: _property(name, parameter, found) for name, parameter in own.items()}
+        members |= _properties(own_options(Signature.of(found)), found)
     members["type"] = _ref("trainer names")
     return _or_reference("object") | {
         "properties": members,
@@ -161,9 +160,11 @@ def _trainer() -> Json:
 
 def _section(kind: Any) -> Json:
     """A flat section, whose schema is a dataclass."""
-    members = {name: _property(name, parameter, kind) for name, parameter in Signature.of(kind).parameters.items()}
-    closed = {"patternProperties": REMARKS, "additionalProperties": False}
-    return _or_reference("object", "null") | {"properties": members} | closed
+    return _args(Signature.of(kind), kind, FLAT)
+
+
+def _properties(parameters: dict[str, inspect.Parameter], owner: Any) -> Json:
+    return {name: _property(name, parameter, owner) for name, parameter in parameters.items()}
 
 
 def _property(name: str, parameter: inspect.Parameter, owner: Any) -> Json:

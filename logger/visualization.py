@@ -125,21 +125,11 @@ class Writer:
         """A precision-recall curve of binary ``labels`` and ``predictions`` in [0, 1]."""
         self._call("add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs)
 
-    def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], **kwargs: Any) -> None:
-        """Hyperparameters with the metrics they led to."""
-        self._call("add_hparams", hparams, metrics, **kwargs)
-
-    def add_custom_scalars(self, layout: dict[str, Any]) -> None:
-        """Which numbers share a chart: ``{category: {chart: ["Multiline", [tag, …]]}}``."""
-        self._call("add_custom_scalars", layout)
-
-    def add_artifact(self, path: Path) -> None:
-        """A file to keep with the run, where a back end keeps files."""
-        self._call("add_artifact", path)
-
-    def watch(self, model: Any, what: str) -> None:
-        """Hooks onto a model's ``gradients``, ``parameters`` or ``all``, where a back end has its own."""
-        self._call("watch", model, what)
+    # The rest belongs to no step.
+    add_hparams = partialmethod(_call, "add_hparams")  # (hparams, metrics): what they led to
+    add_custom_scalars = partialmethod(_call, "add_custom_scalars")  # {category: {chart: ["Multiline", [tag, …]]}}
+    add_artifact = partialmethod(_call, "add_artifact")  # (path): a file to keep with the run, where files are kept
+    watch = partialmethod(_call, "watch")  # (model, what): hooks onto its gradients, parameters or all
 
     def flush(self) -> None:
         """Writes out what is buffered."""
