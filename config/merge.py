@@ -148,24 +148,22 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     """
     node: Any = tree.data
     path: Keys = ()
-    for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
+    key: Any
+    for depth, key in enumerate(keys, start=1):
         if isinstance(node, list):
             if not str(key).isdecimal() or int(key) >= len(node):
                 raise ConfigError([Finding(mark, (*path, key), f"this list takes an index from 0 to {len(node) - 1}")])
             key = int(key)
-        elif isinstance(node, dict):
-            if node.get(key) is None and not last:
-                node[key] = {}
-        else:
+        elif not isinstance(node, dict):
             raise ConfigError([Finding(mark, (*path, key), f"{dotted(path)} is the value {node!r} and has no keys")])
         path = (*path, key)
-        if last:
-            if key in (node if isinstance(node, dict) else range(len(node))):
-                tree.replace(path, node[key])
-            node[key] = value
-        else:
+        if depth < len(keys):
+            if isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}
             node = node[key]
+    if isinstance(node, list) or key in node:
+        tree.replace(path, node[key])
+    node[key] = value
     tree.marks = {old: old_mark for old, old_mark in tree.marks.items() if old[: len(path)] != path} | {path: mark}
     return path
 

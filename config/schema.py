@@ -17,7 +17,7 @@ from utils.files import written_whole
 
 from .merge import CONFIG_DIR, SCHEMA
 from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, SECTIONS, class_named, own_options, trainer_options
-from .slots import FLAT, INNER, ROOT, SLOTS, Signature, Slot, import_module, misfit, trusted_packages
+from .slots import FLAT, INNER, ROOT, SLOTS, Signature, Slot, import_module, misfit, names_in, trusted_packages
 
 PATH = CONFIG_DIR / SCHEMA
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -90,13 +90,7 @@ def _ref(name: str) -> Json:
 
 def _candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
     """Every name that may stand in a slot without the path of its library, and what it means."""
-    seen: set[str] = set()
-    for home in slot.homes:
-        module = import_module(home)
-        for name in sorted(dir(module)):
-            if not name.startswith("_") and name not in seen and not misfit(getattr(module, name), slot):
-                seen.add(name)
-                yield name, getattr(module, name)
+    yield from names_in(slot).items()
     for file in sorted((ROOT / slot.folder).glob("[!_]*.py")):
         module = import_module(f"{slot.folder}.{file.stem}")
         for name, found in sorted(vars(module).items()):

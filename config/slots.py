@@ -165,18 +165,20 @@ def _search_homes(name: str, slot: Slot) -> Any:
     for module in map(import_module, slot.homes):  # one after the other: the later ones are slow to import
         if hasattr(module, name):
             return getattr(module, name)
-    known = _names_in(slot)
+    known = names_in(slot)
     other = f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
     raise UserError(f"no '{name}' in {', '.join(slot.homes)}{nearest(name, known) or other}")
 
 
 @cache
-def _names_in(slot: Slot) -> list[str]:
-    """The public names in a slot's homes that fit it."""
-    modules = [
-        (module, key) for module in map(import_module, slot.homes) for key in dir(module) if not key.startswith("_")
-    ]
-    return [key for module, key in modules if not misfit(getattr(module, key), slot)]
+def names_in(slot: Slot) -> dict[str, Any]:
+    """The public names in a slot's homes that fit it, and what each means."""
+    found: dict[str, Any] = {}
+    for module in map(import_module, slot.homes):
+        for name in (name for name in dir(module) if name[0] != "_" and name not in found):
+            if not misfit(getattr(module, name), slot):
+                found[name] = getattr(module, name)
+    return found
 
 
 def _search_folder(parts: list[str], slot: Slot) -> Any:
