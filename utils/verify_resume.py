@@ -32,17 +32,11 @@ def differences(a: Any, b: Any, where: str = "") -> Iterator[str]:
         for index, (one, other) in enumerate(zip(a, b, strict=True)):
             yield from differences(one, other, f"{where}/{index}")
     elif isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        if a.dtype != b.dtype or a.shape != b.shape or _bytes(a) != _bytes(b):
+        bits = [tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (a, b)]
+        if a.dtype != b.dtype or a.shape != b.shape or not torch.equal(*bits):
             yield where
     elif type(a) is not type(b) or (a != b and not (a != a and b != b)):
         yield where
-
-
-def _bytes(tensor: Any) -> bytes:
-    import torch
-
-    data: bytes = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    return data
 
 
 def start(*words: str) -> subprocess.Popen[str]:

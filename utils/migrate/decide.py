@@ -106,7 +106,7 @@ def _reaches(item: Definition, rest: list[Place], configs: list[Config]) -> Iter
     for config in configs:
         if item.name == "ConfigParser" and config.problem:
             yield f"as {config.problem}"
-        if item.name == "BaseTrainer" and (config.value("n_gpu") or 0) > 1:  # ours would start as many processes
+        if item.name == "BaseTrainer" and config.n_gpu > 1:  # ours would start as many processes
             yield f"as {config.path} {MANY}, for which it has DataParallel"
 
 
