@@ -15,7 +15,6 @@ from typing import Any
 
 from .background import Background
 
-_IN_STEP = ("add_figure",)  # what they look at may change when the caller goes on
 PATIENCE = 4.0  # seconds without a sign of life that a training waits for a back end, once
 
 
@@ -95,10 +94,11 @@ class Writer:
     def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
         if not self.enabled:
             return
-        values = [_copy(value) for value in args]
+        # A tensor as it is now: the training goes on while it is written.
+        values = [value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value for value in args]
         for back_end in self.back_ends:
             back_end.call(method, *values, **kwargs)
-        if method in _IN_STEP:
+        if method == "add_figure":  # what it looks at may change when the caller goes on
             self._wait()
 
     def _wait(self) -> None:
@@ -192,8 +192,3 @@ class TensorboardWriter(Writer):
             writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = lambda _: None
         writer.add_traced_graph = lambda traced: writer._get_file_writer().add_graph(traced)
         return writer
-
-
-def _copy(value: Any) -> Any:
-    """A tensor as it is now: the training goes on while it is written."""
-    return value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value
