@@ -181,29 +181,25 @@ def to_keys(name: str) -> Keys:
     return tuple(int(part) if part.isdecimal() else part for part in name.split("."))
 
 
-def options_of(kind: Any, section: dict[str, Any]) -> Any:
+def options_of(kind: Any, section: dict[str, Any], place: str = "") -> Any:
     """The dataclass ``kind`` made from a flat section of the config, with those inside it; other keys are left.
 
     Raises:
-        UserError: it refuses its values; a line each, which begins with the key inside this section.
+        UserError: it refuses its values; a line each, which begins with ``place`` and the key inside this section.
     """
     values: dict[str, Any] = {}
     for name, parameter in Signature.of(kind).parameters.items():
-        if name not in section:
-            continue
-        value = values[name] = section[name]
-        inner, is_list = section_in(parameter.annotation)
-        if inner is None or value is None:
-            continue
-        made = []
-        for index, item in enumerate(value if is_list else [value]):
-            try:
-                made.append(options_of(inner, item))
-            except UserError as error:
-                place = f"{name}.{index}." if is_list else f"{name}."
-                raise UserError("\n".join(place + line for line in str(error).splitlines())) from None
-        values[name] = made if is_list else made[0]
-    return kind(**values)
+        if name in section:
+            value, (inner, is_list) = section[name], section_in(parameter.annotation)
+            if inner is not None and is_list and value is not None:
+                value = [options_of(inner, item, f"{place}{name}.{index}.") for index, item in enumerate(value)]
+            elif inner is not None and value is not None:
+                value = options_of(inner, value, f"{place}{name}.")
+            values[name] = value
+    try:
+        return kind(**values)
+    except UserError as error:
+        raise UserError("\n".join(place + line for line in str(error).splitlines())) from None
 
 
 def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:

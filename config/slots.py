@@ -125,22 +125,15 @@ def import_module(name: str) -> Any:
     """Imports a module; None when it is not there. Raises UserError when it is, and fails."""
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            return None
-        raise _import_error(name, error) from error
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # whatever its code raises; pytest's `skip` is no Exception
-        raise _import_error(name, error) from error
-
-
-def _import_error(name: str, error: BaseException) -> UserError:
-    own = own_frames(error)
-    place = f" ({own[-1].path}:{own[-1].line})" if own else ""
-    file = Path(f"{name.replace('.', '/')}.py")
-    name = str(file) if (ROOT / file).is_file() else name
-    return UserError(f"{name} cannot be imported: {type(error).__name__}: {one_line(error)}{place}")
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            return None
+        own, file = own_frames(error), Path(f"{name.replace('.', '/')}.py")
+        place = f" ({own[-1].path}:{own[-1].line})" if own else ""
+        name = str(file) if (ROOT / file).is_file() else name
+        raise UserError(f"{name} cannot be imported: {type(error).__name__}: {one_line(error)}{place}") from error
 
 
 def resolve(name: str, slot: Slot) -> Any:

@@ -49,11 +49,11 @@ class Finding(NamedTuple):
 class ConfigError(UserError):
     """Everything found wrong with a config, a line each."""
 
-    def __init__(self, findings: list[Finding], limit: int = SHOWN) -> None:
+    def __init__(self, findings: list[Finding]) -> None:
         self.findings = findings
-        lines = [str(finding) for finding in findings[:limit]]
-        if len(findings) > limit:
-            lines.append(f"and {len(findings) - limit} more")
+        lines = [str(finding) for finding in findings[:SHOWN]]
+        if len(findings) > SHOWN:
+            lines.append(f"and {len(findings) - SHOWN} more")
         super().__init__("\n".join(lines))
 
 
