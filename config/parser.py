@@ -250,7 +250,7 @@ class ConfigParser:
                 gets ``--run-id`` and any number of ``KEY=VALUE``.
             options: ``CustomArgs(flags, type, target)``, more ways to set one value.
         """
-        words = read_command_line(args, list(options))
-        parser = cls(words.tree, words.resume, run_id=words.run_id)
-        parser.args = words.args
+        tree, resume, run_id, words = read_command_line(args, list(options))
+        parser = cls(tree, resume, run_id=run_id)
+        parser.args = words
         return parser

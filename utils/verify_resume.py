@@ -44,28 +44,26 @@ def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    """Waits for its end. Raises UserError with its last lines if it failed."""
-    output, _ = process.communicate()
+def finish(process: subprocess.Popen[str], seconds: float | None = None) -> None:
+    """Waits for its end. Raises UserError with its last lines if it failed, TimeoutExpired after so many seconds."""
+    output, _ = process.communicate(timeout=seconds)
     if process.returncode:
         raise UserError(f"train.py ended with status {process.returncode}:\n" + "\n".join(output.splitlines()[-5:]))
 
 
 def killed(words: list[str], folder: Path, seconds: float, kills: int, chance: random.Random) -> Iterator[float]:
     """Trains with as many kills as there is time for; gives the moment of each, in seconds since its start."""
-    for _ in range(kills):
+    for left in range(kills, -1, -1):
         resumable = folder.is_dir() and bool(checkpoints(folder))
         process = start(*(["-r", str(folder)] if resumable else words))
         after = chance.uniform(0.2, 1.0) * seconds
         try:
-            process.wait(after)
-            finish(process)
+            finish(process, after if left else None)
             return
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             yield after
-    finish(start(*(["-r", str(folder)] if folder.is_dir() and checkpoints(folder) else words)))
 
 
 def result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
