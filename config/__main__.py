@@ -10,7 +10,6 @@ from utils.errors import UserError, nearest
 from utils.main import run_main
 from utils.tables import BOLD, paint, table
 
-from .command_line import read_command_line
 from .parser import ConfigParser
 from .preflight import class_named, examine
 from .source import Keys, dotted
@@ -60,14 +59,8 @@ def explain(config: ConfigParser, key: str) -> None:
         where = str(tree.mark(keys) or "the program") if keys in given else "default"
         missing = parameter is not None and value is parameter.empty
         was = [f"(was {written(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        rows.append(
-            (
-                dotted(keys),
-                "(missing)" if missing else short(value),
-                " ".join([where, *was]),
-                f"{taker}({parameter})" if taker else "",
-            )
-        )
+        shown, by = "(missing)" if missing else short(value), f"{taker}({parameter})" if taker else ""
+        rows.append((dotted(keys), shown, " ".join([where, *was]), by))
     if len(rows) == 1:
         raise UserError(f"{key}: the config has no such key{nearest(key, map(dotted, values))}")
     table(rows)
@@ -99,8 +92,7 @@ def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> 
     inside = Path(config or "", "config.json")
     args.config = str(inside) if config is not None and inside.is_file() else config
     args.overrides = overrides
-    words = read_command_line(args, [])
-    return ConfigParser(words.tree, words.resume)
+    return ConfigParser.from_args(args)
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ class Checker:
         self.tree = tree
         self.findings: list[Finding] = []
         self.own_loop = True  # what the trainer reads and logs is known only when it runs
+        self.found: dict[Keys, Any] = {}  # what the names of the parts mean
         self.taken: dict[Keys, tuple[str, inspect.Parameter]] = {}  # for every argument what takes it, given or not
 
     def fail(self, keys: Keys, message: str) -> None:
@@ -47,6 +48,15 @@ class Checker:
     def near(self, word: str, choices: Iterable[str]) -> str:
         """``nearest``, as long as the finding will be shown."""
         return nearest(word, choices) if len(self.findings) < SHOWN else ""
+
+    def ask(self, keys: Keys, call: Callable[..., Any], *args: Any) -> Any:
+        """``call(*args)``; None where it refuses values, a line each that begins with the key inside ``keys``."""
+        try:
+            return call(*args)
+        except UserError as error:
+            for line in str(error).splitlines():
+                name, _, message = line.partition(": ")
+                self.fail((*keys, *to_keys(name)), message)
 
     def takes(self, taker: str, parameters: dict[str, inspect.Parameter], keys: Keys) -> None:
         self.taken |= {(*keys, name): (taker, parameter) for name, parameter in parameters.items()}
@@ -70,7 +80,7 @@ class Checker:
                 self.fail(keys, shape)
             return
         try:
-            found = resolve(node["type"], slot)
+            found = self.found[keys] = resolve(node["type"], slot)
         except UserError as error:
             self.fail((*keys, "type"), str(error))
             return
@@ -114,22 +124,14 @@ class Checker:
         foreign = any(mark and arg and mark.source == arg.source for mark in marks)
         return f"; it was for another type, and ~{dotted(keys)} takes it away" if foreign else ""
 
-    def section(self, kind: Any, section: Any, keys: Keys) -> None:
-        """Checks a flat section, whose schema is the dataclass ``kind``, and those inside it."""
+    def section(self, kind: Any, section: Any, keys: Keys) -> Any:
+        """Checks a flat section, whose schema is the dataclass ``kind``, and those inside it; the object, or None."""
         if not isinstance(section, dict):
             names = ", ".join(Signature.of(kind).parameters)
-            self.fail(keys, f"must be a mapping of {names}, not {section!r}")
-            return
+            return self.fail(keys, f"must be a mapping of {names}, not {section!r}")
         before = len(self.findings)
         self.args(Signature.of(kind), section, keys, dotted(keys), FLAT)
-        if len(self.findings) > before:
-            return
-        try:
-            options_of(kind, section)
-        except UserError as error:
-            for line in str(error).splitlines():
-                name, _, message = line.partition(": ")
-                self.fail((*keys, *to_keys(name)), message)
+        return self.ask(keys, options_of, kind, section) if len(self.findings) == before else None
 
     def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
         kind, is_list = section_in(annotation)
@@ -179,29 +181,25 @@ def to_keys(name: str) -> Keys:
     return tuple(int(part) if part.isdecimal() else part for part in name.split("."))
 
 
-def options_of(kind: Any, section: dict[str, Any]) -> Any:
+def options_of(kind: Any, section: dict[str, Any], place: str = "") -> Any:
     """The dataclass ``kind`` made from a flat section of the config, with those inside it; other keys are left.
 
     Raises:
-        UserError: it refuses its values; a line each, which begins with the key inside this section.
+        UserError: it refuses its values; a line each, which begins with ``place`` and the key inside this section.
     """
     values: dict[str, Any] = {}
     for name, parameter in Signature.of(kind).parameters.items():
-        if name not in section:
-            continue
-        value = values[name] = section[name]
-        inner, is_list = section_in(parameter.annotation)
-        if inner is None or value is None:
-            continue
-        made = []
-        for index, item in enumerate(value if is_list else [value]):
-            try:
-                made.append(options_of(inner, item))
-            except UserError as error:
-                place = f"{name}.{index}." if is_list else f"{name}."
-                raise UserError("\n".join(place + line for line in str(error).splitlines())) from None
-        values[name] = made if is_list else made[0]
-    return kind(**values)
+        if name in section:
+            value, (inner, is_list) = section[name], section_in(parameter.annotation)
+            if inner is not None and is_list and value is not None:
+                value = [options_of(inner, item, f"{place}{name}.{index}.") for index, item in enumerate(value)]
+            elif inner is not None and value is not None:
+                value = options_of(inner, value, f"{place}{name}.")
+            values[name] = value
+    try:
+        return kind(**values)
+    except UserError as error:
+        raise UserError("\n".join(place + line for line in str(error).splitlines())) from None
 
 
 def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:
@@ -219,7 +217,7 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset:
         found = resolve(node["type"], slot)
     except UserError as error:
         raise tree.error((*keys, "type"), str(error)) from None
-    own = {key: value for key, value in (node.get("args") or {}).items() if not is_comment(key)}
+    own = own_args(node)
     annotations = Signature.of(found).parameters
     own |= {key: dataset for key in slot.beside if key in annotations and key not in own and dataset is not None}
     for key in sorted(own, key=lambda key: key != "dataset"):  # the dataset first: samplers want it
@@ -228,12 +226,16 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset:
             beside = own.get("dataset", dataset)
             value = _build_inner(tree, value, inner_slot(key, slot, annotation), (*keys, "args", key), beside)
         own[key] = convert(annotation, value)
-    twice = sorted(set(own) & set(kwargs))
-    if twice:
-        raise tree.error((*keys, "args", twice[0]), f"'{twice[0]}' is given by the program; take it out of the config")
+    for key in sorted(own.keys() & kwargs):
+        raise tree.error((*keys, "args", key), f"'{key}' is given by the program; take it out of the config")
     if slot.callback and not inspect.isclass(found):
         return with_args(found, own)
     return call(tree, found, keys, *args, **kwargs, **own)
+
+
+def own_args(node: dict[str, Any]) -> dict[str, Any]:
+    """The ``args`` of a part, without remarks."""
+    return {key: value for key, value in (node.get("args") or {}).items() if not is_comment(key)}
 
 
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
@@ -266,15 +268,12 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
         raise
     except UserError as error:
         raise tree.error(keys, str(error)) from None
-    except (*_REFUSALS, *_BUGS) as error:
+    except Exception as error:
         own = own_frames(error)
-        if own and isinstance(error, _BUGS):
-            error.config_keys = keys  # type: ignore[union-attr]
-            raise  # a fault in the project's code: its traceback helps
+        if not isinstance(error, _REFUSALS) and (own or not isinstance(error, _BUGS)):
+            error.config_keys = keys  # type: ignore[attr-defined]
+            raise  # a fault in the code: its traceback helps
         place = f" ({own[-1].path}:{own[-1].line})" if own else ""
         if isinstance(error, URLError):
             place += "; put the file into the place above by hand, or take weights from a file by transfer.init_from"
         raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{place}") from error
-    except Exception as error:
-        error.config_keys = keys  # type: ignore[attr-defined]
-        raise

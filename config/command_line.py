@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from utils.errors import UserError
 from utils.runs import find_checkpoint
@@ -16,17 +16,12 @@ from .preflight import check_name
 from .source import ConfigError, Mark, Tree
 
 
-class CommandLine(NamedTuple):
-    """What the words came to: the values, the checkpoint to resume from, the run's id, and argparse's own result."""
+def read_command_line(args: Any, options: list[Any]) -> tuple[Tree, Path | None, str | None, argparse.Namespace]:
+    """Reads the words, and the files that they name; see ``ConfigParser.from_args``.
 
-    tree: Tree
-    resume: Path | None
-    run_id: str | None
-    args: argparse.Namespace
-
-
-def read_command_line(args: Any, options: list[Any]) -> CommandLine:
-    """Reads the words, and the files that they name; see ``ConfigParser.from_args``."""
+    Returns:
+        The values, the checkpoint to resume from, the run's id, and argparse's own result.
+    """
     if isinstance(args, argparse.ArgumentParser):
         for option in options:
             args.add_argument(*option.flags, default=None, type=option.type, help=f"sets {option.target}")
@@ -36,7 +31,7 @@ def read_command_line(args: Any, options: list[Any]) -> CommandLine:
     resume = find_checkpoint(args.resume) if args.resume else None
     tree = _load(args.config, resume)
     for option in options:
-        value = getattr(args, _dest(list(option.flags)), None)
+        value = getattr(args, argparse.ArgumentParser(add_help=False).add_argument(*option.flags).dest, None)
         if value is not None:
             set_value(tree, tuple(option.target.split(";")), value, Mark(f"{option.flags[0]} {value}"))
     findings = []
@@ -50,7 +45,7 @@ def read_command_line(args: Any, options: list[Any]) -> CommandLine:
     if args.device is not None:
         _choose_device(tree, args.device)
     run_id = getattr(args, "run_id", None)
-    return CommandLine(tree, resume, check_name(run_id, "--run-id") if run_id else None, args)
+    return tree, resume, check_name(run_id, "--run-id") if run_id else None, args
 
 
 def _load(config: str | None, resume: Path | None) -> Tree:
@@ -77,9 +72,3 @@ def _choose_device(tree: Tree, device: str) -> None:
     else:
         raise UserError(f"-d {device}: must be cpu, an index as in 0, or several as in 0,1")
     set_value(tree, ("n_gpu",), count, Mark(f"-d {device}"))
-
-
-def _dest(flags: list[str]) -> str:
-    """The attribute that argparse stores these flags under: the first long one, else the first."""
-    name = next((flag for flag in flags if flag.startswith("--")), flags[0])
-    return name.lstrip("-").replace("-", "_")

@@ -109,14 +109,14 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
 
 
 def step_down(node: Any, keys: Iterable[str | int]) -> Any:
-    """The value at ``keys``, where lists take indices. Raises KeyError with the first key that is not there."""
+    """The value at ``keys``, where lists take indices. Raises KeyError with a hint at the key that was meant, or ''."""
     for key in keys:
         try:
             if isinstance(node, list) and not str(key).isdecimal():
                 raise IndexError(key)  # -1 is no place that a reader would look for
             node = node[int(key)] if isinstance(node, list) else node[str(key)]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise KeyError(key, node) from None
+            raise KeyError(nearest(str(key), node) if isinstance(node, dict) else "") from None
     return node
 
 
@@ -135,11 +135,9 @@ def apply_override(tree: Tree, text: str) -> None:
     try:
         parent = step_down(tree.data, keys[:-1])
         step_down(parent, keys[-1:])
-        del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        word, node = error.args if len(error.args) == 2 else ("", None)
-        near = nearest(word, node) if isinstance(node, dict) else ""
-        raise ConfigError([Finding(Mark(text), (), f"there is no such key to take away{near}")]) from None
+    except KeyError as error:
+        raise ConfigError([Finding(Mark(text), (), f"there is no such key to take away{error.args[0]}")]) from None
+    del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
 
 
 def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
@@ -150,24 +148,22 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     """
     node: Any = tree.data
     path: Keys = ()
-    for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
+    key: Any
+    for depth, key in enumerate(keys, start=1):
         if isinstance(node, list):
             if not str(key).isdecimal() or int(key) >= len(node):
                 raise ConfigError([Finding(mark, (*path, key), f"this list takes an index from 0 to {len(node) - 1}")])
             key = int(key)
-        elif isinstance(node, dict):
-            if node.get(key) is None and not last:
-                node[key] = {}
-        else:
+        elif not isinstance(node, dict):
             raise ConfigError([Finding(mark, (*path, key), f"{dotted(path)} is the value {node!r} and has no keys")])
         path = (*path, key)
-        if last:
-            if key in (node if isinstance(node, dict) else range(len(node))):
-                tree.replace(path, node[key])
-            node[key] = value
-        else:
+        if depth < len(keys):
+            if isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}
             node = node[key]
+    if isinstance(node, list) or key in node:
+        tree.replace(path, node[key])
+    node[key] = value
     tree.marks = {old: old_mark for old, old_mark in tree.marks.items() if old[: len(path)] != path} | {path: mark}
     return path
 
@@ -190,9 +186,7 @@ def interpolate(tree: Tree) -> set[str]:
         try:
             value = step_down(tree.data, path.split("."))
         except KeyError as error:
-            key, node = error.args
-            near = nearest(key, node) if isinstance(node, dict) else ""
-            raise tree.error(keys, f"${{{path}}}: the config has no such key{near}") from None
+            raise tree.error(keys, f"${{{path}}}: the config has no such key{error.args[0]}") from None
         used.add(path.partition(".")[0])
         return walk(value, keys, (*above, path))
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from utils.errors import UserError, nearest
 
 from . import preflight
-from .build import build, call, is_comment, options_of, to_keys
+from .build import build, call, is_comment, options_of, own_args, to_keys
 from .command_line import read_command_line
 from .merge import interpolate, set_value, step_down
 from .section import Section, plain
@@ -59,15 +59,13 @@ class ConfigParser:
         for target, value in (modification or {}).items():
             if value is not None:
                 set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
-        used = interpolate(self.tree)
+        self._used, self._own_loop = interpolate(self.tree), True
         self.tree.data = Section(self.tree.data)
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None  # what argparse made of the command line, if there was one
-        self._used, self._own_loop = used, True
-        in_place = self.resume is not None and run_id is None
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
-        self._folder = self.resume.parent if self.resume is not None and in_place else None
+        self._folder = self.resume.parent if self.resume is not None and run_id is None else None
 
     def move_to(self, folder: Path) -> None:
         """Makes ``folder`` the run's, wherever the config has it."""
@@ -182,15 +180,12 @@ class ConfigParser:
 
     def _from_module(self, name: str, module: Any, kwargs: dict[str, Any]) -> partial[Any]:
         section = self[name]
-        own = {key: value for key, value in (section.get("args") or {}).items() if not is_comment(key)}
-        kind = section["type"]
-        home = getattr(module, "__name__", module)
-        twice = sorted(set(own) & set(kwargs))
-        if twice:
-            raise self.tree.error((name, "args", twice[0]), "is given by the program; take it out of the config")
+        own, kind = own_args(section), section["type"]
+        for key in sorted(own.keys() & kwargs):
+            raise self.tree.error((name, "args", key), "is given by the program; take it out of the config")
         if not hasattr(module, kind):
             near = nearest(kind, (key for key in dir(module) if key[0] != "_"))
-            raise self.tree.error((name, "type"), f"no '{kind}' in {home}{near}")
+            raise self.tree.error((name, "type"), f"no '{kind}' in {getattr(module, '__name__', module)}{near}")
         return partial(call, self.tree, getattr(module, kind), (name,), **kwargs, **own)
 
     def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -239,11 +234,9 @@ class ConfigParser:
         The first four go by position, as pytorch-template's ``train.py`` gives them: a project may name them otherwise.
         """
         found, signature = preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])
-        parameters = signature.parameters
-        first = [given.pop(name) for name in preflight.GIVEN[:4] if name in given]
-        taken = {key: value for key, value in given.items() if key in parameters}
-        names = [name for name in list(parameters)[4:] if name not in preflight.GIVEN]
-        own = {name: self["trainer"][name] for name in names if name in self["trainer"]}
+        first = [given.pop(name) for name in preflight.TEMPLATE if name in given]
+        taken = {key: value for key, value in given.items() if key in signature.parameters}
+        own = {key: self["trainer"][key] for key in preflight.own_options(signature) if key in self["trainer"]}
         return found(*first, **taken, **own)
 
     # -- the command line -----------------------------------------------------------------------------------------
@@ -257,7 +250,7 @@ class ConfigParser:
                 gets ``--run-id`` and any number of ``KEY=VALUE``.
             options: ``CustomArgs(flags, type, target)``, more ways to set one value.
         """
-        words = read_command_line(args, list(options))
-        parser = cls(words.tree, words.resume, run_id=words.run_id)
-        parser.args = words.args
+        tree, resume, run_id, words = read_command_line(args, list(options))
+        parser = cls(tree, resume, run_id=run_id)
+        parser.args = words
         return parser

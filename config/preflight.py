@@ -12,7 +12,7 @@ from typing import Any
 
 from utils.errors import UserError, edit_distance, nearest, one_line
 
-from .build import Checker, is_node, options_of, to_keys
+from .build import Checker, is_node, options_of
 from .slots import SLOTS, Signature, Slot, resolve
 from .source import ConfigError, Keys, Tree
 
@@ -70,16 +70,10 @@ def examine(tree: Tree) -> Checker:
 
 
 def _check_section(checker: Checker, key: str, kind: Any) -> None:
-    before, section, trainer = len(checker.findings), checker.tree.data[key], checker.tree.data.get("trainer")
-    checker.section(kind, section, (key,))
+    trainer, made = checker.tree.data.get("trainer"), checker.section(kind, checker.tree.data[key], (key,))
     epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
-    if len(checker.findings) > before or type(epochs) is not int:
-        return
-    try:
-        options_of(kind, section).check_epochs(epochs)
-    except UserError as error:
-        name, _, message = str(error).partition(": ")
-        checker.fail((key, *to_keys(name)), message)
+    if made is not None and type(epochs) is int:
+        checker.ask((key,), made.check_epochs, epochs)
 
 
 def _check_keys(checker: Checker, data: dict[str, Any]) -> None:
@@ -163,16 +157,12 @@ def trainer_parameters(section: dict[str, Any], slot: Slot) -> tuple[Any, Signat
 
 def trainer_options() -> dict[str, inspect.Parameter]:
     """The parameters of the ``trainer`` section that every trainer has."""
-    return Signature.of(_options_class()).parameters
+    return Signature.of(class_named(OPTIONS)).parameters
 
 
 def own_options(signature: Signature) -> dict[str, inspect.Parameter]:
     """What a trainer's constructor takes from the ``trainer`` section; its first four are pytorch-template's."""
     return {name: value for name, value in list(signature.parameters.items())[4:] if name not in GIVEN}
-
-
-def _options_class() -> Any:
-    return class_named(OPTIONS)
 
 
 def class_named(place: tuple[str, str]) -> Any:
@@ -210,15 +200,10 @@ def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in section and not any(f"'{name}'" in h for h in hints):
             checker.fail(keys, f"needs '{name}'")
-    try:
-        made = options_of(_options_class(), {"epochs": 1} | good)
-    except UserError as error:
-        for line in str(error).splitlines():
-            name, _, message = line.partition(": ")
-            checker.fail((*keys, *to_keys(name)), message)
-        return
-    _check_save_dir(checker, made.save_dir)
-    _check_meaning(checker, found, made)
+    made = checker.ask(keys, options_of, class_named(OPTIONS), {"epochs": 1} | good)
+    if made is not None:
+        _check_save_dir(checker, made.save_dir)
+        _check_meaning(checker, found, made)
 
 
 def _check_save_dir(checker: Checker, save_dir: str) -> None:
@@ -237,15 +222,17 @@ def _check_save_dir(checker: Checker, save_dir: str) -> None:
 def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
     """Whether the parts fit each other: what no signature tells."""
     data = checker.tree.data
-    loader, scheduler = data.get("data_loader"), data.get("lr_scheduler")
+    loader = data.get("data_loader")
     args = loader.get("args") if isinstance(loader, dict) else None
-    if isinstance(args, dict) and args.get("validation_split") and data.get("valid_data_loader"):
+    args = args if isinstance(args, dict) else {}
+    if args.get("validation_split") and data.get("valid_data_loader"):
         message = "nothing would use this part, as there is a valid_data_loader; take one of the two away"
         checker.fail(("data_loader", "args", "validation_split"), message)
     tell = getattr(trainer, "logged_names", None)
     metrics = data.get("metrics", [])
     metrics = [metric_name(node) for node in metrics] if isinstance(metrics, list) else []
-    names = tell(metrics, options, _validates(data)) if tell else None
+    validates = bool(data.get("valid_data_loader")) or _splits(checker.found.get(("data_loader",)), args)
+    names = tell(metrics, options, validates) if tell else None
     checker.own_loop = names is None
     if names is None:
         return  # its first epoch will show
@@ -260,7 +247,8 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
             options.check_length(length)
         except UserError as error:
             checker.fail(("trainer", "warmup_steps"), str(error))
-    if not _is_plateau(scheduler):
+    scheduler = checker.found.get(("lr_scheduler",))
+    if "ReduceLROnPlateau" not in [kind.__name__ for kind in getattr(scheduler, "__mro__", ())]:
         return
     if not metric:
         checker.fail(("lr_scheduler", "type"), "ReduceLROnPlateau follows trainer.monitor, which is 'off'")
@@ -268,26 +256,13 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
         checker.fail(("trainer", "lr_scheduler_interval"), "ReduceLROnPlateau moves after an epoch, not a step")
 
 
-def _is_plateau(node: Any) -> bool:
-    try:
-        found = resolve(node["type"], SLOTS["lr_scheduler"])
-    except (UserError, TypeError, KeyError, AttributeError):
-        return False
-    return "ReduceLROnPlateau" in [cls.__name__ for cls in found.__mro__]
-
-
-def _validates(data: dict[str, Any]) -> bool:
-    """Whether there will be validation data; where only the loader knows, there may be."""
-    if data.get("valid_data_loader"):
-        return True
-    try:
-        node = data["data_loader"]
-        found = resolve(node["type"], SLOTS["data_loader"])
-        if not hasattr(found, "split_validation"):
-            return False
-        if "validation_split" in (node.get("args") or {}):
-            return bool(node["args"]["validation_split"])
-        own = inspect.signature(found).parameters.get("validation_split")
-        return bool(own.default) if own is not None else not found.__module__.startswith("base.")
-    except (UserError, TypeError, KeyError, AttributeError, ValueError):
+def _splits(loader: Any, args: dict[str, Any]) -> bool:
+    """Whether the training loader has a part for validation; where only it knows, it may."""
+    if loader is None:
         return True  # told already
+    if not hasattr(loader, "split_validation"):
+        return False
+    if "validation_split" in args:
+        return bool(args["validation_split"])
+    own = inspect.signature(loader).parameters.get("validation_split")
+    return bool(own.default) if own is not None else not loader.__module__.startswith("base.")

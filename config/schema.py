@@ -17,7 +17,7 @@ from utils.files import written_whole
 
 from .merge import CONFIG_DIR, SCHEMA
 from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, SECTIONS, class_named, own_options, trainer_options
-from .slots import INNER, ROOT, SLOTS, Signature, Slot, fits, import_module, trusted_packages
+from .slots import FLAT, INNER, ROOT, SLOTS, Signature, Slot, import_module, misfit, names_in, trusted_packages
 
 PATH = CONFIG_DIR / SCHEMA
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -90,18 +90,12 @@ def _ref(name: str) -> Json:
 
 def _candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
     """Every name that may stand in a slot without the path of its library, and what it means."""
-    seen: set[str] = set()
-    for home in slot.homes:
-        module = import_module(home)
-        for name in sorted(dir(module)):
-            if not name.startswith("_") and name not in seen and fits(getattr(module, name), slot):
-                seen.add(name)
-                yield name, getattr(module, name)
+    yield from names_in(slot).items()
     for file in sorted((ROOT / slot.folder).glob("[!_]*.py")):
         module = import_module(f"{slot.folder}.{file.stem}")
         for name, found in sorted(vars(module).items()):
             own = getattr(found, "__module__", "") == module.__name__ and not name.startswith("_")
-            if own and module.__name__ not in slot.homes and fits(found, slot):
+            if own and module.__name__ not in slot.homes and not misfit(found, slot):
                 yield f"{file.stem}.{name}", found
 
 
@@ -139,7 +133,7 @@ def _args(signature: Signature, found: Any, slot: Slot) -> Json:
     parameters = {name: p for name, p in signature.parameters.items() if name not in slot.given}
     return {
         **_or_reference("object", "null"),
-        "properties": {name: _property(name, parameter, found) for name, parameter in parameters.items()},
+        "properties": _properties(parameters, found),
         "patternProperties": REMARKS,
         "additionalProperties": signature.open_ended,
     }
@@ -148,10 +142,9 @@ def _args(signature: Signature, found: Any, slot: Slot) -> Json:
 def _trainer() -> Json:
     """The flat section: the options of every trainer, and what the constructors of those there are take."""
     options = class_named(OPTIONS)
-    members = {name: _property(name, parameter, options) for name, parameter in trainer_options().items()}
+    members = _properties(trainer_options(), options)
     for _, found in _candidates(SLOTS["trainer"]):
-        own = own_options(Signature.of(found))
-        members |= {name: _property(name, parameter, found) for name, parameter in own.items()}
+        members |= _properties(own_options(Signature.of(found)), found)
     members["type"] = _ref("trainer names")
     return _or_reference("object") | {
         "properties": members,
@@ -161,9 +154,11 @@ def _trainer() -> Json:
 
 def _section(kind: Any) -> Json:
     """A flat section, whose schema is a dataclass."""
-    members = {name: _property(name, parameter, kind) for name, parameter in Signature.of(kind).parameters.items()}
-    closed = {"patternProperties": REMARKS, "additionalProperties": False}
-    return _or_reference("object", "null") | {"properties": members} | closed
+    return _args(Signature.of(kind), kind, FLAT)
+
+
+def _properties(parameters: dict[str, inspect.Parameter], owner: Any) -> Json:
+    return {name: _property(name, parameter, owner) for name, parameter in parameters.items()}
 
 
 def _property(name: str, parameter: inspect.Parameter, owner: Any) -> Json:

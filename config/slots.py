@@ -125,22 +125,15 @@ def import_module(name: str) -> Any:
     """Imports a module; None when it is not there. Raises UserError when it is, and fails."""
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            return None
-        raise _import_error(name, error) from error
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # whatever its code raises; pytest's `skip` is no Exception
-        raise _import_error(name, error) from error
-
-
-def _import_error(name: str, error: BaseException) -> UserError:
-    own = own_frames(error)
-    place = f" ({own[-1].path}:{own[-1].line})" if own else ""
-    file = Path(f"{name.replace('.', '/')}.py")
-    name = str(file) if (ROOT / file).is_file() else name
-    return UserError(f"{name} cannot be imported: {type(error).__name__}: {one_line(error)}{place}")
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            return None
+        own, file = own_frames(error), Path(f"{name.replace('.', '/')}.py")
+        place = f" ({own[-1].path}:{own[-1].line})" if own else ""
+        name = str(file) if (ROOT / file).is_file() else name
+        raise UserError(f"{name} cannot be imported: {type(error).__name__}: {one_line(error)}{place}") from error
 
 
 def resolve(name: str, slot: Slot) -> Any:
@@ -156,7 +149,7 @@ def resolve(name: str, slot: Slot) -> Any:
         found = _search_homes(name, slot)
     else:
         found = (_search_folder(parts, slot) if len(parts) == 2 else None) or _search_library(parts, slot)
-    if reason := _misfit(found, slot):
+    if reason := misfit(found, slot):
         raise UserError(f"'{name}' {reason}")
     return found
 
@@ -165,18 +158,20 @@ def _search_homes(name: str, slot: Slot) -> Any:
     for module in map(import_module, slot.homes):  # one after the other: the later ones are slow to import
         if hasattr(module, name):
             return getattr(module, name)
-    known = _names_in(slot)
+    known = names_in(slot)
     other = f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
     raise UserError(f"no '{name}' in {', '.join(slot.homes)}{nearest(name, known) or other}")
 
 
 @cache
-def _names_in(slot: Slot) -> list[str]:
-    """The public names in a slot's homes that fit it."""
-    modules = [
-        (module, key) for module in map(import_module, slot.homes) for key in dir(module) if not key.startswith("_")
-    ]
-    return [key for module, key in modules if not _misfit(getattr(module, key), slot)]
+def names_in(slot: Slot) -> dict[str, Any]:
+    """The public names in a slot's homes that fit it, and what each means."""
+    found: dict[str, Any] = {}
+    for module in map(import_module, slot.homes):
+        for name in (name for name in dir(module) if name[0] != "_" and name not in found):
+            if not misfit(getattr(module, name), slot):
+                found[name] = getattr(module, name)
+    return found
 
 
 def _search_folder(parts: list[str], slot: Slot) -> Any:
@@ -196,30 +191,18 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
     found: Any = import_module(parts[0])
     for index, part in enumerate(parts[1:], start=2):
         module = import_module(".".join(parts[:index])) if type(found) is types.ModuleType else None
-        if module is None and not _has(found, part):
-            names = getattr(found, "__dict__", ())
-            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{nearest(part, names)}")
-        found = getattr(found, part, module)
+        try:
+            found = getattr(found, part) if module is None else getattr(found, part, module)
+        except Exception:  # some modules raise whatever they like when asked
+            near = nearest(part, getattr(found, "__dict__", ()))
+            raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{near}") from None
     return found
-
-
-def _has(found: Any, part: str) -> bool:
-    """Whether it has the attribute, for modules that raise whatever they like when asked."""
-    try:
-        return hasattr(found, part)
-    except Exception:
-        return False
 
 
 _NOT_TRUSTED = "not in a trusted library (see [tool.plainloop] in pyproject.toml)"
 
 
-def fits(found: Any, slot: Slot) -> bool:
-    """Whether ``found`` may stand in ``slot``."""
-    return not _misfit(found, slot)
-
-
-def _misfit(found: Any, slot: Slot) -> str:
+def misfit(found: Any, slot: Slot) -> str:
     """Why ``found`` may not stand in ``slot``, judged by where it really lives; empty when it may."""
     is_class = inspect.isclass(found)
     if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):

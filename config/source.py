@@ -49,11 +49,11 @@ class Finding(NamedTuple):
 class ConfigError(UserError):
     """Everything found wrong with a config, a line each."""
 
-    def __init__(self, findings: list[Finding], limit: int = SHOWN) -> None:
+    def __init__(self, findings: list[Finding]) -> None:
         self.findings = findings
-        lines = [str(finding) for finding in findings[:limit]]
-        if len(findings) > limit:
-            lines.append(f"and {len(findings) - limit} more")
+        lines = [str(finding) for finding in findings[:SHOWN]]
+        if len(findings) > SHOWN:
+            lines.append(f"and {len(findings) - SHOWN} more")
         super().__init__("\n".join(lines))
 
 
@@ -156,13 +156,15 @@ class _Reader:
                 return PLAIN if kind is yaml.ScalarNode and implicit[0] else super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
         text, self.is_json = self.text, strict_json
-        if strict_json:
-            self._check_json()
-            # YAML knows no tabs and half characters; outside of them the two write strings alike.
-            pairs = re.compile(r"\\ud[89ab]..\\ud[c-f]..", re.IGNORECASE)
-            text = pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
         try:
+            if strict_json:
+                json.loads(text)
+                # YAML knows no tabs and half characters; outside of them the two write strings alike.
+                pairs = re.compile(r"\\ud[89ab]..\\ud[c-f]..", re.IGNORECASE)
+                text = pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
             node = yaml.compose(text, Loader=Loader)
+        except json.JSONDecodeError as error:
+            raise self.fail(Mark(self.source, error.lineno, error.colno), (), f"not JSON: {error.msg}") from None
         except yaml.MarkedYAMLError as error:
             mark = self.mark(error.problem_mark or error.context_mark)
             problem = error.problem or error.context or ""
@@ -172,21 +174,11 @@ class _Reader:
             before = text[: error.position]
             mark = Mark(self.source, before.count("\n") + 1, len(before) - before.rfind("\n"))
             raise self.fail(mark, (), f"the control character #x{error.character:04x} is not allowed") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: thousands of digits
             raise self.fail(Mark(self.source), (), one_line(error)) from None
         except RecursionError:
             raise self.fail(Mark(self.source), (), f"nested deeper than {MAX_DEPTH} levels") from None
         return None if node is None else self.value(node, ())
-
-    def _check_json(self) -> None:
-        try:
-            json.loads(self.text)
-        except json.JSONDecodeError as error:
-            raise self.fail(Mark(self.source, error.lineno, error.colno), (), f"not JSON: {error.msg}") from None
-        except RecursionError:
-            raise self.fail(Mark(self.source), (), f"nested deeper than {MAX_DEPTH} levels") from None
-        except ValueError as error:
-            raise self.fail(Mark(self.source), (), one_line(error)) from None
 
     def value(self, node: Any, keys: Keys) -> Any:
         mark = self.mark(node.start_mark)

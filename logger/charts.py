@@ -17,6 +17,7 @@ svg .axis { stroke: currentColor; stroke-opacity: .2; }
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 """
 Series = Mapping[str, Sequence[tuple[float, float]]]
+Tick = tuple[float, float]  # where it is in the picture, and its number
 
 
 def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
@@ -35,15 +36,9 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
     xs = [x for points in kept.values() for x, _ in points]
     ys = [scaled(y) for points in kept.values() for _, y in points]
     x_of, y_of = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT), _scale(*_wider(ys), HEIGHT - BOTTOM, TOP)
-    parts = [_text(LEFT - 56, 18, title, css="title")]
-    for value in _log_ticks(*_wider(ys)) if log_y else _ticks(*_wider(ys)):
-        y = y_of(math.log10(value) if log_y else value)
-        parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 6, y + 4, f"{value:g}", "end"))
-    whole = all(x == int(x) for x in xs)
-    for value in _ticks(min(xs), max(xs), 6, whole):
-        parts.append(_text(x_of(value), HEIGHT - BOTTOM + 18, f"{value:g}", "middle"))
-    parts.append(_text(WIDTH - RIGHT, HEIGHT - 6, x_title, "end"))
+    y_ticks = _log_ticks(*_wider(ys)) if log_y else _ticks(*_wider(ys))
+    x_ticks = _ticks(min(xs), max(xs), 6, whole=all(x == int(x) for x in xs))
+    parts = _frame(title, x_title, [(x_of(x), x) for x in x_ticks], [(y_of(scaled(y)), y) for y in y_ticks])
     x = LEFT - 56.0
     for place, (name, points) in enumerate(kept.items()):
         colour = COLOURS[place % len(COLOURS)]
@@ -68,11 +63,9 @@ def scatter(title: str, points: Sequence[tuple[float, float]], x_title: str, y_t
         return ""
     low, high = _wider([value for point in points for value in point])
     x_of, y_of = _scale(low, high, LEFT, WIDTH - RIGHT), _scale(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [_text(LEFT - 56, 18, title, css="title")]
-    for value in _ticks(low, high):
-        parts.append(f'<path class="axis" d="M{LEFT} {y_of(value):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 6, y_of(value) + 4, f"{value:g}", "end"))
-        parts.append(_text(x_of(value), HEIGHT - BOTTOM + 18, f"{value:g}", "middle"))
+    ticks = _ticks(low, high)
+    axes = [[(of(value), value) for value in ticks] for of in (x_of, y_of)]
+    parts = _frame(title, f"{y_title} over {x_title}", *axes)
     diagonal = f"M{x_of(low)} {y_of(low)}L{x_of(high)} {y_of(high)}"
     parts.append(f'<path class="axis" style="stroke-opacity:.6" stroke-dasharray="4 4" d="{diagonal}"/>')
     if dots:
@@ -82,7 +75,6 @@ def scatter(title: str, points: Sequence[tuple[float, float]], x_title: str, y_t
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
         parts.append(f'<polyline class="line" stroke="{COLOURS[0]}" points="{path}"/>')
         parts += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="4" fill="{COLOURS[0]}"/>' for x, y in points]
-    parts.append(_text(WIDTH - RIGHT, HEIGHT - 6, f"{y_title} over {x_title}", "end"))
     return _svg(parts, title, WIDTH, HEIGHT)
 
 
@@ -132,6 +124,15 @@ def stacked(charts: Sequence[str], columns: int = 2) -> str:
         for place, chart in enumerate(charts)
     ]  # fmt: skip
     return _svg(placed, "", WIDTH * min(columns, len(charts)), HEIGHT * rows)
+
+
+def _frame(title: str, x_title: str, x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> list[str]:
+    """What is around the lines and points: the titles, and what stands at the axes."""
+    parts = [_text(LEFT - 56, 18, title, css="title"), _text(WIDTH - RIGHT, HEIGHT - 6, x_title, "end")]
+    for y, value in y_ticks:
+        parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(_text(LEFT - 6, y + 4, f"{value:g}", "end"))
+    return parts + [_text(x, HEIGHT - BOTTOM + 18, f"{value:g}", "middle") for x, value in x_ticks]
 
 
 def _svg(parts: Sequence[str], title: str, width: float, height: float) -> str:

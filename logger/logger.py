@@ -42,7 +42,12 @@ def setup_logging(
     """
     root = logging.getLogger()
     if Path(log_config).is_file() and save_dir is not None:
-        _project_config(Path(log_config), Path(save_dir))
+        settings: dict[str, Any] = read_json(log_config)
+        for own in settings["handlers"].values():
+            if "filename" in own:
+                own["filename"] = str(Path(save_dir, own["filename"]))
+        ensure_dir(save_dir)
+        logging.config.dictConfig(settings)
         return
     root.setLevel(default_level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
@@ -70,12 +75,3 @@ def close_files() -> None:
     for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
         root.removeHandler(handler)
         handler.close()
-
-
-def _project_config(log_config: Path, save_dir: Path) -> None:
-    ensure_dir(save_dir)
-    settings: dict[str, Any] = read_json(log_config)
-    for handler in settings["handlers"].values():
-        if "filename" in handler:
-            handler["filename"] = str(save_dir / handler["filename"])
-    logging.config.dictConfig(settings)

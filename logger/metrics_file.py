@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -11,6 +12,15 @@ from typing import Any
 from utils.files import written_whole
 
 from .background import Background
+
+
+def rows_in(text: str) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; what is no line of an epoch's numbers is left out."""
+    rows = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("epoch"), int)]
 
 
 class MetricsFile:
@@ -54,12 +64,6 @@ class MetricsFile:
     def _drop_after(self, epoch: int) -> None:
         if not self.path.is_file():
             return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                if json.loads(line)["epoch"] <= epoch:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue
+        rows = rows_in(self.path.read_text(encoding="utf-8", errors="replace"))
         with written_whole(self.path) as file:
-            file.write("".join(kept).encode())
+            file.writelines(json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch)

@@ -40,7 +40,10 @@ def grid(pictures: Sequence[Image], captions: Sequence[str], right: Sequence[boo
     draw = ImageDraw.Draw(canvas)
     for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         x, y = place % columns * width + 4, place // columns * height + 4
-        canvas.paste(_resized(picture, TILE), (x, y))
+        image, scale = Pillow.fromarray(picture), TILE / max(picture.shape[:2])
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        how = Pillow.Resampling.NEAREST if scale > 1 else Pillow.Resampling.BILINEAR
+        canvas.paste(image.resize(size, how), (x, y))
         verdict = right[place] if right is not None else None
         colour = INK if verdict is None else RIGHT if verdict else WRONG
         draw.text((x, y + TILE + 1), _fitting(caption, TILE, font), fill=colour, font=font)
@@ -84,15 +87,6 @@ def data_uri(picture: Image, side: int = 160) -> str:
         kind = "jpeg"
     image.save(file, kind)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _resized(picture: Image, side: int) -> Any:
-    from PIL import Image as Pillow
-
-    image = Pillow.fromarray(picture)
-    scale = side / max(image.size)
-    size = [max(1, round(length * scale)) for length in image.size]
-    return image.resize((size[0], size[1]), Pillow.Resampling.NEAREST if scale > 1 else Pillow.Resampling.BILINEAR)
 
 
 def _fitting(text: str, width: int, font: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import charts
+from .metrics_file import rows_in
 from .pictures import Image, data_uri
 
 CSS = """
@@ -118,22 +118,11 @@ def _cell(value: Any) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; what is no line of numbers is left out."""
-    rows: list[dict[str, Any]] = []
-    if not path.is_file():  # a pipe would be waited for
-        return rows
+    """The lines of a metrics.jsonl; none where it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return rows_in(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []  # no pipe
     except OSError:
-        return rows
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and isinstance(row.get("epoch"), int):
-            rows.append(row)
-    return rows
+        return []
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -15,11 +15,10 @@ from typing import Any
 
 from .background import Background
 
-_IN_STEP = ("add_figure",)  # what they look at may change when the caller goes on
 PATIENCE = 4.0  # seconds without a sign of life that a training waits for a back end, once
 
 
-class BackEnd:
+class BackEnd(Background):
     """One place that a Writer writes to, in a thread of its own; its first failure ends it, with one warning.
 
     Args:
@@ -30,13 +29,9 @@ class BackEnd:
     """
 
     def __init__(self, name: str, logger: logging.Logger, module: str, make: Callable[[], Any]) -> None:
-        self.background = Background(name, logger, PATIENCE)
+        super().__init__(name, logger, PATIENCE)
         self.module, self.make = module, make
         self.target: Any = None
-
-    @property
-    def enabled(self) -> bool:
-        return self.background.enabled
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
         if not self.enabled:
@@ -46,8 +41,8 @@ class BackEnd:
 
             # Here, as a loader's workers, forked in the middle of it, would have half of it. Some draw random numbers.
             with seeded(0):
-                self.background.attempt("import", lambda: importlib.import_module(self.module))
-        self.background.do(method, lambda: self._call(method, args, kwargs))
+                self.attempt("import", lambda: importlib.import_module(self.module))
+        self.do(method, lambda: self._call(method, args, kwargs))
 
     def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.target is None:
@@ -57,9 +52,9 @@ class BackEnd:
             function(*(value() if isinstance(value, partial) else value for value in args), **kwargs)
 
     def close(self) -> None:
-        if self.background.started:
+        if self.started:
             self.call("close")
-            self.background.close()
+            super().close()
         self.target = None
 
 
@@ -99,16 +94,17 @@ class Writer:
     def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
         if not self.enabled:
             return
-        values = [_copy(value) for value in args]
+        # A tensor as it is now: the training goes on while it is written.
+        values = [value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value for value in args]
         for back_end in self.back_ends:
             back_end.call(method, *values, **kwargs)
-        if method in _IN_STEP:
+        if method == "add_figure":  # what it looks at may change when the caller goes on
             self._wait()
 
     def _wait(self) -> None:
         for back_end in self.back_ends:
-            if back_end.background.started:
-                back_end.background.wait()
+            if back_end.started:
+                back_end.wait()
 
     # SummaryWriter's methods, as `add_scalar(tag, data, …)`: without its `global_step`, which `set_step` has told.
     add_scalar = partialmethod(_add, "add_scalar")  # a number
@@ -129,25 +125,15 @@ class Writer:
         """A precision-recall curve of binary ``labels`` and ``predictions`` in [0, 1]."""
         self._call("add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs)
 
-    def add_hparams(self, hparams: dict[str, Any], metrics: dict[str, Any], **kwargs: Any) -> None:
-        """Hyperparameters with the metrics they led to."""
-        self._call("add_hparams", hparams, metrics, **kwargs)
-
-    def add_custom_scalars(self, layout: dict[str, Any]) -> None:
-        """Which numbers share a chart: ``{category: {chart: ["Multiline", [tag, …]]}}``."""
-        self._call("add_custom_scalars", layout)
-
-    def add_artifact(self, path: Path) -> None:
-        """A file to keep with the run, where a back end keeps files."""
-        self._call("add_artifact", path)
-
-    def watch(self, model: Any, what: str) -> None:
-        """Hooks onto a model's ``gradients``, ``parameters`` or ``all``, where a back end has its own."""
-        self._call("watch", model, what)
+    # The rest belongs to no step.
+    add_hparams = partialmethod(_call, "add_hparams")  # (hparams, metrics): what they led to
+    add_custom_scalars = partialmethod(_call, "add_custom_scalars")  # {category: {chart: ["Multiline", [tag, …]]}}
+    add_artifact = partialmethod(_call, "add_artifact")  # (path): a file to keep with the run, where files are kept
+    watch = partialmethod(_call, "watch")  # (model, what): hooks onto its gradients, parameters or all
 
     def flush(self) -> None:
         """Writes out what is buffered."""
-        if any(back_end.background.started for back_end in self.back_ends):
+        if any(back_end.started for back_end in self.back_ends):
             self._call("flush")
             self._wait()
 
@@ -170,7 +156,7 @@ class TensorboardWriter(Writer):
         self.log_dir = Path(log_dir)
         self._purge_step: int | None = None
         super().__init__(logger, [BackEnd("TensorBoard", logger, "torch.utils.tensorboard", self._open)])
-        self.back_ends[0].background.enabled = bool(enabled)
+        self.back_ends[0].enabled = bool(enabled)
 
     def resume_at(self, step: int) -> None:
         """Hides what an interrupted run wrote at ``step`` or later, so that curves neither repeat nor fork."""
@@ -206,8 +192,3 @@ class TensorboardWriter(Writer):
             writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = lambda _: None
         writer.add_traced_graph = lambda traced: writer._get_file_writer().add_graph(traced)
         return writer
-
-
-def _copy(value: Any) -> Any:
-    """A tensor as it is now: the training goes on while it is written."""
-    return value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value

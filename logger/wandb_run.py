@@ -88,7 +88,7 @@ class WandbRun:
         self._run.summary.update(metrics)  # the hyperparameters are in the run's config
 
     def add_artifact(self, path: Path) -> None:
-        self._send()  # what the run has told goes before what may take long
+        self.flush()  # what the run has told goes before what may take long
         artifact = self._wandb.Artifact(f"model-{self._id}", type="model")
         artifact.add_file(str(path))
         self._run.log_artifact(artifact)
@@ -96,22 +96,19 @@ class WandbRun:
     def watch(self, model: Any, what: Any) -> None:
         self._run.watch(model, log=what, log_freq=WATCH_BATCHES)
 
-    def flush(self) -> None:
-        self._send()
-
     def close(self) -> None:
-        self._send()
+        self.flush()
         self._run.finish()
 
     def _log(self, tag: str, step: int, value: Any) -> None:
         if step <= self._before.get(tag, -1):
             return  # told before the training was stopped, and come to again
         if self._row.get("step", step) != step or tag in self._row:
-            self._send()
+            self.flush()
         self._row |= {"step": step, tag: value}
         self._told[tag] = step
 
-    def _send(self) -> None:
+    def flush(self) -> None:
         if self._row:
             self._remember()  # first: after a crash in between a value is missing, and none is there twice
             self._run.log(self._row)

@@ -12,6 +12,15 @@ from .errors import UserError, is_out_of_memory, one_line, printable
 # How often a thread of torch's looks for its next work before it sleeps, on Linux; read when torch is imported. With
 # the usual 300,000, of two programs that share the cores one waits for threads that the other keeps from running.
 SPINS = "10000"
+MISTAKES: tuple[tuple[type[Exception], str, str], ...] = (  # of a library's errors: the class, the text, what to do
+    (RuntimeError, r"DataLoader worker .* (killed by signal|exited unexpectedly)", "data_loader: a process that loads "
+     "data was killed (out of memory?); fewer num_workers take less: {}"),
+    (RuntimeError, "Expected to have finished reduction in the prior iteration", "parallel.args.find_unused_parameters:"
+     " some parameters of the model had no part in the loss; set find_unused_parameters: true, or freeze them"),
+    (RuntimeError, "got mixed torch.Tensor and DTensor", "parallel.args.blocks: a part of the model is used without "
+     "being called itself, as `block(x)`; only that puts its parameters together"),
+    (IndexError, r"^Target -?\d+ is out of bounds", "loss: {} The model has fewer outputs than the data has classes"),
+)  # fmt: skip
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -38,22 +47,10 @@ def mistake_of(error: BaseException) -> UserError | None:
     """What the user can do about an error; None where it is none of his."""
     if isinstance(error, UserError):
         return error
-    text = str(error)
-    if isinstance(error, RuntimeError):
-        if re.search(r"DataLoader worker .* (killed by signal|exited unexpectedly)", text):
-            message = "a process that loads data was killed (out of memory?); fewer num_workers take less"
-            return UserError(f"data_loader: {message}: {one_line(error)}")
-        if is_out_of_memory(error):
-            settings = "a smaller data_loader.args.batch_size, as many more trainer.accumulation_steps, or"
-            return UserError(
-                f"out of memory: {one_line(error, 400)}\nWhat takes less: {settings} trainer.precision: bf16"
-            )
-        if "Expected to have finished reduction in the prior iteration" in text:
-            message = "some parameters of the model had no part in the loss; set find_unused_parameters: true"
-            return UserError(f"parallel.args.find_unused_parameters: {message}, or freeze them")
-        if "got mixed torch.Tensor and DTensor" in text:
-            message = "a part of the model is used without being called itself, as `block(x)`"
-            return UserError(f"parallel.args.blocks: {message}; only that puts its parameters together")
-    if isinstance(error, IndexError) and re.match(r"Target -?\d+ is out of bounds", text):
-        return UserError(f"loss: {one_line(error)} The model has fewer outputs than the data has classes")
+    for kind, pattern, advice in MISTAKES:
+        if isinstance(error, kind) and re.search(pattern, str(error)):
+            return UserError(advice.format(one_line(error)))
+    if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        settings = "a smaller data_loader.args.batch_size, as many more trainer.accumulation_steps, or"
+        return UserError(f"out of memory: {one_line(error, 400)}\nWhat takes less: {settings} trainer.precision: bf16")
     return None

@@ -32,17 +32,11 @@ def differences(a: Any, b: Any, where: str = "") -> Iterator[str]:
         for index, (one, other) in enumerate(zip(a, b, strict=True)):
             yield from differences(one, other, f"{where}/{index}")
     elif isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        if a.dtype != b.dtype or a.shape != b.shape or _bytes(a) != _bytes(b):
+        bits = [tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (a, b)]
+        if a.dtype != b.dtype or a.shape != b.shape or not torch.equal(*bits):
             yield where
     elif type(a) is not type(b) or (a != b and not (a != a and b != b)):
         yield where
-
-
-def _bytes(tensor: Any) -> bytes:
-    import torch
-
-    data: bytes = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    return data
 
 
 def start(*words: str) -> subprocess.Popen[str]:
@@ -50,28 +44,26 @@ def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    """Waits for its end. Raises UserError with its last lines if it failed."""
-    output, _ = process.communicate()
+def finish(process: subprocess.Popen[str], seconds: float | None = None) -> None:
+    """Waits for its end. Raises UserError with its last lines if it failed, TimeoutExpired after so many seconds."""
+    output, _ = process.communicate(timeout=seconds)
     if process.returncode:
         raise UserError(f"train.py ended with status {process.returncode}:\n" + "\n".join(output.splitlines()[-5:]))
 
 
 def killed(words: list[str], folder: Path, seconds: float, kills: int, chance: random.Random) -> Iterator[float]:
     """Trains with as many kills as there is time for; gives the moment of each, in seconds since its start."""
-    for _ in range(kills):
+    for left in range(kills, -1, -1):
         resumable = folder.is_dir() and bool(checkpoints(folder))
         process = start(*(["-r", str(folder)] if resumable else words))
         after = chance.uniform(0.2, 1.0) * seconds
         try:
-            process.wait(after)
-            finish(process)
+            finish(process, after if left else None)
             return
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             yield after
-    finish(start(*(["-r", str(folder)] if folder.is_dir() and checkpoints(folder) else words)))
 
 
 def result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

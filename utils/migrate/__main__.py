@@ -11,10 +11,11 @@ from pathlib import Path
 from utils.errors import UserError, one_line, printable
 from utils.main import run_main
 
+from .advice import for_a_person
 from .compose import Folder, compose
 from .configs import find
 from .decide import decide
-from .report import is_done, report
+from .report import report
 from .survey import Survey, read
 
 LEFT = 3  # the exit status of --check where something is left for a person
@@ -28,12 +29,13 @@ def main(project: Path, target: Path | None) -> int:
     configs = find(project, survey.others)
     decide(survey, configs)
     folder = compose(survey)
-    text = report(survey, folder, configs, str(target or "NEW_FOLDER"))
+    left = for_a_person(survey, configs)
+    text = report(survey, folder, configs, left, str(target or "NEW_FOLDER"))
     if target is not None:
         folder.texts["MIGRATION.md"] = text
         write(survey, folder, target)
     print("\n".join(map(printable, text.split("\n"))))
-    return 0 if target is not None or is_done(survey, configs) else LEFT
+    return 0 if target is not None or not left else LEFT
 
 
 def _check_target(project: Path, target: Path) -> None:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 
 from .configs import Config, preflight
-from .fingerprints import bindings
+from .fingerprints import FOLDERS, bindings
 from .mend import _stays, dotted
-from .survey import FOLDERS, ROOT, File, Survey
+from .survey import ROOT, File, Survey
 
 # What libraries took away or changed since 2018, by full name; names that are called are told with what to write now.
 REMOVED = {
@@ -72,17 +72,14 @@ def _of_file(file: File) -> Iterator[tuple[int, str]]:
             yield from ((line, text) for text in _of_call(node, bound))
         elif isinstance(node, ast.Attribute):
             name = dotted(node, bound)
-            if name in REMOVED and name not in ("torch.fft",):
+            if name in REMOVED and name != "torch.fft":
                 yield line, f"{name} is gone; write {REMOVED[name]}"
         elif isinstance(node, ast.Import | ast.ImportFrom):
             module = getattr(node, "module", None) or ""
-            level = getattr(node, "level", 0)
-            for alias in node.names if not level else ():
+            for alias in node.names if not getattr(node, "level", 0) else ():
                 full = f"{module}.{alias.name}" if module else alias.name
-                for name in dict.fromkeys([full, module, full.split(".")[0]]):
-                    if name in REMOVED and name not in ("torch.fft", "torch"):
-                        yield line, f"{name} is gone; write {REMOVED[name]}"
-                        break
+                names = [name for name in (full, module, full.split(".")[0]) if name in REMOVED and name != "torch.fft"]
+                yield from ((line, f"{name} is gone; write {REMOVED[name]}") for name in names[:1])
 
 
 def _of_call(node: ast.Call, bound: dict[str, str]) -> Iterator[str]:

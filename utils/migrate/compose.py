@@ -31,9 +31,7 @@ def compose(survey: Survey) -> Folder:
     """Decides for every file whose it is, and fits the two together."""
     folder = Folder(moved=_moved(survey), repairs=repairs_of(survey))
     kept = {file.path for file in survey.kept}
-    for path, text in _ours(survey, folder.moved).items():
-        if path not in kept:
-            folder.texts[path] = text
+    folder.texts = {path: text for path, text in _ours(survey, folder.moved).items() if path not in kept}
     folder.texts |= _repairs(folder)
     for file in survey.kept:
         text = _fitted(file, folder.moved)
@@ -43,10 +41,7 @@ def compose(survey: Survey) -> Folder:
             folder.texts[file.path] = text
     _call_repairs(survey, folder)
     for path in survey.others:
-        if _is_templates(survey, path):
-            folder.dropped.append(path)
-        else:
-            folder.copied.append(path)
+        (folder.dropped if _is_templates(survey, path) else folder.copied).append(path)
     _settings(survey, folder)
     return folder
 
@@ -65,12 +60,11 @@ def _moved(survey: Survey) -> dict[str, str]:
     return moved
 
 
-def _place(path: str, moved: dict[str, str]) -> str:
-    """Where a file of ours goes."""
-    module = path.removesuffix(".py").replace("/", ".")
+def moved_to(module: str, moved: dict[str, str]) -> str:
+    """What a module of ours is called there."""
     module = moved.get(module, module)
     package = module.partition(".")[0]
-    return f"{moved.get(package, package)}{module[len(package) :]}".replace(".", "/") + ".py"
+    return moved.get(package, package) + module[len(package) :]
 
 
 def _ours(survey: Survey, moved: dict[str, str]) -> dict[str, str]:
@@ -78,7 +72,10 @@ def _ours(survey: Survey, moved: dict[str, str]) -> dict[str, str]:
     gone = {path for path, file in survey.files.items() if file.gone} | {*survey.unread}
     paths = [path.relative_to(ROOT).as_posix() for package in PACKAGES for path in ROOT.glob(f"{package}/*.py")]
     paths += [path for path in sorted(gone) if path.split("/")[0] not in PACKAGES and (ROOT / path).is_file()]
-    found = {_place(path, moved): _renamed((ROOT / path).read_text(encoding="utf-8"), path, moved) for path in paths}
+    found = {}
+    for path in paths:
+        new = moved_to(path.removesuffix(".py").replace("/", "."), moved).replace(".", "/") + ".py"
+        found[new] = _renamed((ROOT / path).read_text(encoding="utf-8"), path, moved)
     if "parse_config.py" not in survey.files or survey.files["parse_config.py"].gone:
         found["parse_config.py"] = PARSE_CONFIG.format(moved.get("config", "config"))
     return found
@@ -114,8 +111,7 @@ def _fitted(file: File, moved: dict[str, str]) -> str:
     imports: dict[str, list[str]] = {}
     for item in gone:
         if item.name in our_names():
-            home = _place(our_names()[item.name].replace(".", "/"), moved).removesuffix(".py").replace("/", ".")
-            imports.setdefault(home, []).append(item.name)
+            imports.setdefault(moved_to(our_names()[item.name], moved), []).append(item.name)
     added = [f"from {home} import {', '.join(sorted(names))}\n" for home, names in sorted(imports.items())]
     added += ["from repairs.live_frame import LiveFrame\n"] * bool(frames)
     at = first_line(file.tree, lines)

@@ -21,10 +21,10 @@ class Config:
     values: dict[str, Any] = field(default_factory=dict)
     problem: str = ""  # why ours cannot read it
 
-    def value(self, key: str) -> Any:
-        """A top-level value, if it is a number."""
-        found = self.values.get(key)
-        return found if isinstance(found, int | float) else None
+    @property
+    def n_gpu(self) -> float:
+        found = self.values.get("n_gpu")
+        return found if isinstance(found, int | float) else 0
 
 
 def find(folder: Path, names: list[str]) -> list[Config]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 from .configs import Config
+from .mend import REPAIRS
 from .survey import LOWER, ROOT, Definition, File, Survey, our_names
 
 # What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
@@ -17,7 +17,6 @@ TOGETHER = {
     "test.py": ("train.py", "ConfigParser"),
     "Trainer": ("BaseTrainer", "MetricTracker", "inf_loop"),
 }
-REPAIRS = Path(__file__).with_name("repairs")
 MANY = "asks for more than one GPU"
 CHECKPOINTS = ("model_best", "checkpoint-epoch")  # names of files that ours calls otherwise
 
@@ -107,7 +106,7 @@ def _reaches(item: Definition, rest: list[Place], configs: list[Config]) -> Iter
     for config in configs:
         if item.name == "ConfigParser" and config.problem:
             yield f"as {config.problem}"
-        if item.name == "BaseTrainer" and (config.value("n_gpu") or 0) > 1:  # ours would start as many processes
+        if item.name == "BaseTrainer" and config.n_gpu > 1:  # ours would start as many processes
             yield f"as {config.path} {MANY}, for which it has DataParallel"
 
 

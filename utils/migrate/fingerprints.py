@@ -1,6 +1,6 @@
 """What is the template's own: hashes of its definitions, whatever their formatting, comments and docstrings.
 
-``fingerprints.json`` is made from the template's history by ``python -m utils.migrate.fingerprints GIT_DIR``.
+``fingerprints.json`` is made from the template's history: see ``tests/utils/migrate/make_fingerprints.py``.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,57 +75,6 @@ def bindings(tree: ast.Module) -> dict[str, str]:
     return found
 
 
-def interface(node: ast.AST) -> set[str]:
-    """The methods of a class, or the function itself, each with its parameters."""
-    functions = [node] if isinstance(node, ast.FunctionDef) else ast.iter_child_nodes(node)
-    return {
-        f"{item.name}({', '.join(arg.arg for arg in item.args.args)})"
-        for item in functions
-        if isinstance(item, ast.FunctionDef) and (not item.name.startswith("_") or item.name == "__init__")
-    }
-
-
 @cache
 def table() -> Table:
     return Table(**json.loads(TABLE.read_text(encoding="utf-8")))
-
-
-def make(git_dir: str) -> Table:
-    """Reads every version of the template on the branch that its users copied."""
-
-    def git(*words: str) -> str:
-        return raw(*words).decode()
-
-    def raw(*words: str) -> bytes:
-        return subprocess.run(["git", "--git-dir", git_dir, *words], capture_output=True).stdout
-
-    last: dict[str, set[str]] = {}
-    hashes: dict[str, bool] = {}
-    imports: dict[str, set[str]] = {}
-    seen, texts = set(), set()
-    for commit in git("rev-list", "HEAD").split():  # the newest first
-        for row in git("ls-tree", "-r", commit).splitlines():
-            blob, path = row.split()[2], row.split("\t")[1]
-            if (blob, path) in seen:
-                continue
-            seen.add((blob, path))
-            if not path.endswith(".py") and path.rpartition("/")[2] != "config.json":
-                texts.add(digest_of(raw("cat-file", "blob", blob)))
-            if not is_templates_path(path):
-                continue
-            try:
-                tree = ast.parse(git("cat-file", "blob", blob))
-            except SyntaxError:
-                continue
-            for name, target in bindings(tree).items():
-                imports.setdefault(name, set()).add(target)
-            for node in statements(tree, imports=path.endswith("__init__.py")):
-                name = getattr(node, "name", "")
-                now = interface(node) <= last.setdefault(name, interface(node)) if name else True
-                hashes[fingerprint(node)] = hashes.get(fingerprint(node), False) or now
-    names = {name: sorted(targets) for name, targets in sorted(imports.items())}
-    return Table(dict(sorted(hashes.items())), names, sorted(texts))
-
-
-if __name__ == "__main__":
-    TABLE.write_text(json.dumps(make(sys.argv[1])._asdict(), indent=0) + "\n", encoding="utf-8")

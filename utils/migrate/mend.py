@@ -92,11 +92,9 @@ def _old_numpy(file: File) -> list[int]:
     names = _numpy_names()
     bound = bindings(file.tree)
     old = {f"numpy.{name}" for name in names}
-    lines = [node.lineno for node in _stays(file) if isinstance(node, ast.Attribute) and dotted(node, bound) in old]
-    for node in _stays(file):
-        if isinstance(node, ast.ImportFrom) and node.module == "numpy" and names & {x.name for x in node.names}:
-            lines.append(node.lineno)
-    return sorted(set(lines))
+    lines = {node.lineno for node in _stays(file) if isinstance(node, ast.Attribute) and dotted(node, bound) in old}
+    imports = [node for node in _stays(file) if isinstance(node, ast.ImportFrom) and node.module == "numpy"]
+    return sorted(lines | {node.lineno for node in imports if names & {alias.name for alias in node.names}})
 
 
 def _numpy_names() -> set[str]:
@@ -120,19 +118,13 @@ def frames_of(file: File) -> list[Frame]:
     """The frames that classes which stay make for themselves and then write to by columns, as MetricTracker does."""
     bound, found = bindings(file.tree), []
     for item in file.definitions:
-        if not item.gives_way and isinstance(item.node, ast.ClassDef):
-            nodes = list(ast.walk(item.node))
-            made: dict[str, list[ast.expr]] = {}
-            for node in nodes:
-                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-                    call = node.value.func
-                    if "pandas.DataFrame" in (dotted(call, bound), bound.get(ast.unparse(call), "").replace(":", ".")):
-                        made.setdefault(ast.unparse(node.targets[0]), []).append(call)
-            written = {name for node in nodes for name in made if _writes_column(node, name)}
-            for name in written:
-                for call in made[name]:
-                    length = (call.end_col_offset or 0) - call.col_offset
-                    found.append(Frame(call.lineno, call.col_offset, length))
+        nodes = list(ast.walk(item.node)) if isinstance(item.node, ast.ClassDef) and not item.gives_way else []
+        for node in nodes:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+                call, name = node.value.func, ast.unparse(node.targets[0])
+                made = "pandas.DataFrame" in (dotted(call, bound), bound.get(ast.unparse(call), "").replace(":", "."))
+                if made and any(_writes_column(other, name) for other in nodes):
+                    found.append(Frame(call.lineno, call.col_offset, (call.end_col_offset or 0) - call.col_offset))
     return found
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .advice import for_a_person, needs, steps
-from .compose import Folder
+from .advice import needs, steps
+from .compose import Folder, moved_to
 from .configs import Config
 from .decide import MANY
 from .survey import Definition, File, Survey, our_names
@@ -32,9 +32,8 @@ WHERE_OURS = {
 }
 
 
-def report(survey: Survey, folder: Folder, configs: list[Config], target: str) -> str:
-    """The whole report, as Markdown."""
-    left = for_a_person(survey, configs)
+def report(survey: Survey, folder: Folder, configs: list[Config], left: list[str], target: str) -> str:
+    """The whole report, as Markdown; ``left`` is what only a person can decide."""
     parts = [f"# {survey.folder.resolve().name}, moved to Plainloop\n"]
     parts.append(_list("Left for a person", left, "Nothing."))
     parts.append(_commands(survey, configs, target))
@@ -52,11 +51,6 @@ def report(survey: Survey, folder: Folder, configs: list[Config], target: str) -
     parts.append(_list("What it gains", _gains(survey), "Today's libraries."))
     parts.append(_list("What more it would gain", _more(survey, folder), "Nothing: all is ours."))
     return "\n".join(parts)
-
-
-def is_done(survey: Survey, configs: list[Config]) -> bool:
-    """Whether nothing is left for a person."""
-    return not for_a_person(survey, configs)
 
 
 def _list(title: str, rows: list[str], empty: str) -> str:
@@ -138,11 +132,9 @@ def _more(survey: Survey, folder: Folder) -> list[str]:
         home = our_names().get(name)
         if home is None or (file.path.split("/")[0] == "trainer"):
             continue
-        home = folder.moved.get(home, home)
-        package = home.partition(".")[0]
-        home = folder.moved.get(package, package) + home[len(package) :]
         both = {"BaseTrainer": " (with ConfigParser)", "ConfigParser": " (with BaseTrainer)"}.get(name, "")
-        rows.append(f"{text}: at {where} write `from {home} import {name}` in place of your class{both}")
+        line = f"from {moved_to(home, folder.moved)} import {name}"
+        rows.append(f"{text}: at {where} write `{line}` in place of your class{both}")
     if (place := survey.staying("Trainer")) and place[1].kind == "changed":
         rows += [
             f"mixed precision, accumulation, clipping, EMA (in a Trainer that derives from ours): {row}"

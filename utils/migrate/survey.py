@@ -11,10 +11,9 @@ from pathlib import Path
 
 from utils.errors import UserError, one_line
 
-from .fingerprints import bindings, fingerprint, is_templates_path, statements, table
+from .fingerprints import FOLDERS, bindings, fingerprint, is_templates_path, statements, table
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("base", "logger", "utils", "trainer", "data_loader", "model")
 LOWER = ("base", "logger", "utils")  # folders whose definitions give way one by one; in the others whole files do
 EVERYWHERE = {".git", "__pycache__", ".venv", "venv", ".idea", ".vscode", ".ipynb_checkpoints"}
 SKIPPED = {"saved"}  # at the top only: what the old project's runs wrote
@@ -165,9 +164,8 @@ def read(folder: Path) -> Survey:
 
 def _read_file(survey: Survey, path: Path, name: str) -> None:
     try:
-        with path.open("rb") as file:
-            encoding = tokenize.detect_encoding(file.readline)[0]
-        text = path.read_text(encoding=encoding)
+        with tokenize.open(path) as file:
+            text, encoding = file.read(), file.encoding
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of invalid escapes in the project's strings
             survey.files[name] = File(name, text, ast.parse(text), encoding)
