@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import multiprocessing
 import re
@@ -17,7 +18,7 @@ from utils.launch import cores
 from utils.parallel import local_size, rank, world_size
 from utils.seed import mix, seeded
 
-from .cache import cached, reader, with_transform
+from .cache import cached, is_tensors, with_transform
 from .sampler import (
     CHANGE,
     EpochBatches,
@@ -110,7 +111,7 @@ class BaseDataLoader(DataLoader[Any]):
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             train = self._split(len(dataset), split_seed, stratify)
             weights = None if sampler is None else class_weights(dataset, train)
-            sampler = EpochSampler(train, shuffle, self.seed, weights)
+            sampler = EpochSampler(train, shuffle, weights)
         drop_last = options.pop("drop_last", False)
         if batch_sampler is not None:
             own: dict[str, Any] = {"batch_sampler": batch_sampler}
@@ -132,7 +133,7 @@ class BaseDataLoader(DataLoader[Any]):
             return range(n_samples)
         labels = labels_of(self.init_kwargs["dataset"]) if stratify else None
         train, valid = split_indices(n_samples, self.validation_split, seed, labels)
-        self.valid_sampler = EpochSampler(valid, shuffle=False, seed=self.seed)
+        self.valid_sampler = EpochSampler(valid, shuffle=False)
         return train
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -160,7 +161,7 @@ class BaseDataLoader(DataLoader[Any]):
                 for _ in range(skip):
                     next(batches, None)
             return batches
-        self._batches.epoch, self._batches.start = number, skip
+        self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
         return self._engine
 
     def batch_of(self, indices: list[int]) -> Any:
@@ -172,11 +173,9 @@ class BaseDataLoader(DataLoader[Any]):
         """The samples of the pass begun last, batch by batch, by their index in the dataset; empty if it has none."""
         if self._batches is None:
             return []
-        start, self._batches.start = self._batches.start, 0
-        try:
-            return [list(batch) for batch in self._batches]
-        finally:
-            self._batches.start = start
+        whole = copy.copy(self._batches)
+        whole.start = 0
+        return [list(batch) for batch in whole]
 
     def set_epoch(self, epoch: int) -> None:
         """Says that the next pass is number ``epoch``, and starts with its first batch."""
@@ -191,9 +190,6 @@ class BaseDataLoader(DataLoader[Any]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on where ``state_dict`` was taken: the next pass is the rest of that one."""
         self.seed = state["seed"]
-        for part in (self.sampler, self._batches):
-            if isinstance(part, EpochSampler | EpochBatches):
-                part.seed = self.seed
         self._passes, self._skip, self._consumed = state["passes"], 0, state["consumed"]
         if state["passes"] and (self._batches is None or state["consumed"] < len(self._batches)):
             self._passes, self._skip = state["passes"] - 1, state["consumed"]
@@ -256,7 +252,7 @@ def default_workers(dataset: Any, cache: bool = False) -> int:
     this one, as then a dataset must be of a kind that can be sent to them.
     """
     start = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-    if cache or reader(dataset) is not None or isinstance(dataset, IterableDataset) or start != "fork":
+    if cache or is_tensors(dataset) or isinstance(dataset, IterableDataset) or start != "fork":
         return 0
     return min(8, cores())
 
