@@ -146,9 +146,10 @@ class BaseDataLoader(DataLoader[Any]):
         self._consumed = skip
         for batch in batches:
             self._consumed += 1
-            yield self._changed(batch, mix(self.seed, number, CHANGE, self._consumed, rank()))
+            yield self.transformed(batch, mix(self.seed, number, CHANGE, self._consumed, rank()))
 
-    def _changed(self, batch: Any, seed: int) -> Any:
+    def transformed(self, batch: Any, seed: int) -> Any:
+        """What ``batch_transform`` makes of a batch, by the random numbers of ``seed``."""
         if self.batch_transform is None:
             return batch
         with seeded(seed):
@@ -164,10 +165,10 @@ class BaseDataLoader(DataLoader[Any]):
         self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
         return self._engine
 
-    def batch_of(self, indices: list[int]) -> Any:
+    def batch_of(self, indices: list[int], seed: int) -> Any:
         """The batch of these samples of the dataset, as a loop gets it; where it is random, by numbers of its own."""
-        samples = self._engine.dataset.__getitems__(Indices(indices, self.seed))  # type: ignore[attr-defined]
-        return self._changed(samples, self.seed)
+        samples = self._engine.dataset.__getitems__(Indices(indices, seed))  # type: ignore[attr-defined]
+        return self.transformed(samples, seed)
 
     def indices(self) -> list[list[int]]:
         """The samples of the pass begun last, batch by batch, by their index in the dataset; empty if it has none."""
