@@ -187,7 +187,7 @@ def check_output(path: Path | None) -> None:
 def write(path: Path, text: str) -> Path:
     """Writes a result, whole or not at all; gives its path. Raises UserError."""
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as file:
             file.write(text.encode("utf-8", "replace"))
     except OSError as error:

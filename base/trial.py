@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,9 +17,11 @@ from config.slots import own_frames
 from config.source import ConfigError, Finding, Keys
 from logger.logger import close_files
 from logger.run_folder import RunFolder
-from utils.batch import length_of
+from utils.batch import length_of, to_device
 from utils.errors import UserError, one_line
 from utils.util import inf_loop
+
+from .update import Update
 
 STEPS = 4  # on the one batch; the first pays for what is set up once
 
@@ -128,7 +131,7 @@ class Trial(RunFolder):
             else "as many as the data has",
             "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
             "cheaper": ", ".join(name for name, on in cheap.items() if on) or "nothing",
-            "seconds": f"{min(seconds[1:] or seconds or [0.0]):.4f} a batch, without loading it",
+            "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
         }
         if config.get("parallel"):
             rows["parallel"] = f"{config['parallel']['type']}, tried in one process; a batch is that of all together"
@@ -148,16 +151,39 @@ class Trial(RunFolder):
         message = f"{type(error).__name__}: {one_line(error)}"
         if "Original Traceback" in str(error):  # of a loader's worker, as text
             message = one_line(ValueError(str(error).strip().splitlines()[-1]))
-        return "\n".join(
-            [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message)), *_lines_of(error)]
-        )
+        lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
+        return "\n".join(lines + [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)])
 
 
-def check_loop(trainer: Any, option: str) -> None:
-    """Raises UserError for a trainer whose steps are not ``train_step`` and an ``Update``."""
+def rounds(trainer: Any, option: str) -> inf_loop:
+    """The batches of a trainer, round and round, for ``steps_of``.
+
+    Raises:
+        UserError: its steps are not ``train_step`` and an ``Update``.
+    """
     loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
     if "train_step" not in vars(loop):
         raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
+    return trainer.data_loader if isinstance(trainer.data_loader, inf_loop) else inf_loop(trainer.data_loader)
+
+
+def steps_of(trainer: Any, **changed: Any) -> Callable[[Any], torch.Tensor | None]:
+    """A trainer's way to learn from a batch, aside from the run; gives the loss if the batch has made a step.
+
+    Args:
+        changed: options that differ from the trainer's.
+    """
+    options = replace(trainer._options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changed)
+    update = Update(trainer.model, trainer.optimizer, options, trainer.device)
+    trainer.model.train()
+
+    def learn(batch: Any) -> torch.Tensor | None:
+        with update.autocast():
+            loss: torch.Tensor = trainer.train_step(to_device(batch, trainer.device))[0]
+        update.backward(loss)
+        return loss if update.step() else None
+
+    return learn
 
 
 def _belongs(owner: Any, code: Any, part: Any) -> bool:
@@ -167,10 +193,6 @@ def _belongs(owner: Any, code: Any, part: Any) -> bool:
     if getattr(part, "__code__", None) is code:
         return True
     return owner is not None and (owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules()))
-
-
-def _lines_of(error: BaseException) -> list[str]:
-    return [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)]
 
 
 def describe(value: Any) -> str:
