@@ -32,22 +32,22 @@ def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
         UserError: a pattern matches nothing.
     """
     names = [name for name, _ in model.named_parameters()]
-    modules = [name for name, module in model.named_modules() if name and next(module.parameters(), None) is not None]
     selected: set[str] = set()
     for index, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
         glob = pattern.removeprefix("!")
-        inside = f"{glob}." if glob in modules else None
-        found = {name for name in names if fnmatchcase(name, glob) or (inside and name.startswith(inside))}
+        found = {name for name in names if fnmatchcase(name, glob) or name.startswith(f"{glob}.")}
         if not found:
             place = key if isinstance(patterns, str) else f"{key}.{index}"
-            near = nearest(glob, [*modules, *names])
-            raise UserError(f"{place}: '{pattern}' matches no parameter{near or _some(names)}")
+            modules = [name for name, module in model.named_modules() if name and list(module.parameters())]
+            near = nearest(glob, [*modules, *names]) or f"; there are {some(names, 4)}"
+            raise UserError(f"{place}: '{pattern}' matches no parameter{near}")
         selected = selected - found if pattern.startswith("!") else selected | found
     return selected
 
 
-def _some(names: list[str]) -> str:
-    return f"; there are {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+def some(names: list[str], most: int = 3) -> str:
+    """The first of ``names``, for a message."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def layers_of(model: nn.Module) -> list[list[str]]:
@@ -170,13 +170,12 @@ class Audit:
         changed = [name for name, value in self.before.items() if name in now and checksum(now[name]) != value]
         if changed:
             raise UserError(
-                f"transfer.freeze: {', '.join(changed[:3])}{', …' if len(changed) > 3 else ''} changed in a step "
-                "although frozen; does the model, the trainer or the optimizer write to it?"
+                f"transfer.freeze: {some(changed)} changed in a step although frozen; "
+                "does the model, the trainer or the optimizer write to it?"
             )
         if self.silent:
-            names = sorted(self.silent)
-            shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            logger.warning("%d trained parameters got no gradient in the first step: %s", len(names), shown)
+            names = some(sorted(self.silent), 5)
+            logger.warning("%d trained parameters got no gradient in the first step: %s", len(self.silent), names)
 
 
 def checksum(value: torch.Tensor) -> int:

@@ -30,13 +30,14 @@ class Recorder(MetricSet):
     def __init__(
         self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None, limit: float = math.inf
     ) -> None:
-        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
-        self._limit = self._room = limit if world_size() == 1 else 0  # of several processes, none has all
         super().__init__(metrics, writer, device)
+        self._limit = limit if world_size() == 1 else 0  # of several processes, none has all
+        self.reset()
 
     def reset(self) -> None:
         super().reset()
-        self._rows, self._room = [], self._limit
+        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
+        self._room = self._limit
 
     def measure(self, loss: torch.Tensor, output: Any, target: Any, n: int) -> None:
         super().measure(loss, output, target, n)
@@ -164,11 +165,8 @@ class Results(Predictions):
         else:
             sure, right = self.probability.ravel(), self.target.ravel() == 1
         place = np.minimum((sure * bins).astype(int), bins - 1)
-        found = [
-            (float(sure[place == index].mean()), float(right[place == index].mean()), int((place == index).sum()))
-            for index in range(bins)
-            if (place == index).any()
-        ]
+        inside = [place == index for index in range(bins)]
+        found = [(float(sure[own].mean()), float(right[own].mean()), int(own.sum())) for own in inside if own.any()]
         return found, sum(abs(mean - share) * size for mean, share, size in found) / max(len(sure), 1)
 
     def worst(self, number: int) -> list[int]:
