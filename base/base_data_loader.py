@@ -142,7 +142,13 @@ class BaseDataLoader(DataLoader[Any]):
         skip, self._skip = self._skip, 0
         assert isinstance(self._engine.generator, torch.Generator)
         self._engine.generator.manual_seed(mix(self.seed, number))
-        batches = iter(self._start(number, skip))
+        if self._batches is not None:
+            self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
+        batches = iter(self._engine)
+        if self._batches is None:
+            with seeded(self.seed):  # what is read to be skipped draws from nobody's random numbers
+                for _ in range(skip):
+                    next(batches, None)
         self._consumed = skip
         for batch in batches:
             self._consumed += 1
@@ -154,16 +160,6 @@ class BaseDataLoader(DataLoader[Any]):
             return batch
         with seeded(seed):
             return self.batch_transform(to_device(batch, self.device))
-
-    def _start(self, number: int, skip: int) -> Any:
-        if self._batches is None:
-            batches = iter(self._engine)
-            with seeded(self.seed):  # what is read to be skipped draws from nobody's random numbers
-                for _ in range(skip):
-                    next(batches, None)
-            return batches
-        self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
-        return self._engine
 
     def batch_of(self, indices: list[int], seed: int) -> Any:
         """The batch of these samples of the dataset, as a loop gets it; where it is random, by numbers of its own."""

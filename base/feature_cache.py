@@ -35,6 +35,9 @@ class Prefix:
         model: with all but its last part frozen.
         inputs: an example batch, (N, …).
 
+    Attributes:
+        output: the prefix's, for the example.
+
     Raises:
         UserError: nothing frozen runs first, or the rest of the model looks at more than the prefix's last output.
     """
@@ -50,7 +53,7 @@ class Prefix:
         while end < len(calls) and _is_plain(calls[end][0]):
             end += 1  # pooling makes what is stored small
         for length in dict.fromkeys((end, frozen[-1] + 1)):
-            self._calls = calls[:length]
+            self._calls, self.output = calls[:length], calls[length - 1][1]
             if self._is_whole(inputs):
                 return
         raise UserError(f"{KEY}: {type(model).__name__} looks at more than the last output of its frozen part")
@@ -169,10 +172,9 @@ def cache_features(model: nn.Module, loaders: list[Any], device: torch.device, l
         UserError: the transforms are random, the batches are no (input, target) pairs of tensors, the model does not
             come apart, or the outputs do not fit into memory.
     """
-    start, made = time.perf_counter(), []
+    start = time.perf_counter()
     prefix = prepare(model, loaders, device)
-    for loader in loaders:
-        made.append(None if loader is None else _cached(loader, prefix, device, logger))
+    made = [None if loader is None else _cached(loader, prefix, device, logger) for loader in loaders]
     prefix.skip()
     data: list[Any] = [loader.dataset for loader in made if loader is not None]
     size = sum(part.features.nbytes for part in data) / 1e6
@@ -212,19 +214,15 @@ def _pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def _cached(loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger: logging.Logger) -> BaseDataLoader:
     dataset: Any = loader.dataset
     indices = list(loader.sampler.indices if isinstance(loader.sampler, EpochSampler) else range(len(dataset)))
-    features: torch.Tensor | None = None
-    targets, done = [], 0
+    features, targets, done = _room(len(indices), prefix.output), [], 0
     options = {key: getattr(loader, key) for key in ("batch_size", "num_workers", "collate_fn")}
     batches: DataLoader[Any] = DataLoader(dataset, sampler=indices, generator=torch.Generator(), **options)
     for batch in progress(batches, len(batches), "features", logger):
         inputs, target = _pair(loader.transformed(batch, 0))
         output = prefix.compute(to_device(inputs, device)).cpu()
-        if features is None:
-            features = _room(len(indices), output)
         features[done : done + len(output)] = output
         targets.append(target)
         done += len(output)
-    assert features is not None
     places = torch.zeros(len(dataset), dtype=torch.int64)
     places[torch.as_tensor(indices)] = torch.arange(len(indices))
     data = Features(features, torch.cat(targets), places)

@@ -141,13 +141,9 @@ def freeze(model: nn.Module, frozen: Iterable[str], whole: bool = True) -> None:
 
 def frozen_tensors(model: nn.Module) -> dict[str, Any]:
     """All that must not change: the frozen parameters, and the buffers of the frozen modules, by name."""
-    found: dict[str, Any] = {name: value for name, value in model.named_parameters() if not value.requires_grad}
-    modules = {id(module) for part in frozen_modules(model) for module in part.modules()}
-    for prefix, module in model.named_modules():
-        if id(module) in modules:
-            own = dict(module.named_buffers(recurse=False))
-            found |= {f"{prefix}.{name}" if prefix else name: value for name, value in own.items()}
-    return found
+    still = {id(buffer) for part in frozen_modules(model) for buffer in part.buffers()}
+    parameters = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+    return parameters | {name: value for name, value in model.named_buffers() if id(value) in still}
 
 
 class Audit:

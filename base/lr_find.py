@@ -26,11 +26,6 @@ class LrFind(Trial):
     the lowest loss, Howard and Gugger 2020, "Deep Learning for Coders", chapter 5.
     """
 
-    def __enter__(self) -> LrFind:
-        self._picture = self.save_dir.parent / "lr-find.svg"
-        super().__enter__()
-        return self
-
     def first(self, loader: Any, name: str) -> Any:
         """The loader as it is: the search takes what it needs."""
         super().first(loader, name)
@@ -54,11 +49,11 @@ class LrFind(Trial):
             f"suggested: {rate:.2g}": [(math.log10(rate), next(loss for lr, loss in curve if lr >= rate))],
         }
         chart = charts.lines("Loss over learning rate", series, "log10 of the learning rate")
-        write(self._picture, charts.standalone(chart))
+        picture = write(self.home / "lr-find.svg", charts.standalone(chart))
         lines = [
             f"Learning rate: {rate:.2g}, a tenth of where the loss is lowest; tried {LOW:g} to {curve[-1][0]:.2g}."
         ]
-        lines += [f"  its curve   {self._picture}", f"  to train    train.py … --lr {rate:.2g}"]
+        lines += [f"  its curve   {picture}", f"  to train    train.py … --lr {rate:.2g}"]
         return "\n".join(lines)
 
 

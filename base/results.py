@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -209,14 +209,12 @@ def intervals(
     """
     if rows is None:
         return {}
-    functions: dict[str, Callable[[Any, Any], Any]] = {
-        "loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
-    }
+    functions: dict[str, Any] = {"loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion}
     functions |= {name_of(metric): _Stateful(metric) if is_stateful(metric) else metric for metric in metrics}
     found = {}
     for name, function in functions.items():
         try:
-            span = _interval(function, *rows, values[name], is_mean=not isinstance(function, _Stateful))
+            span = _interval(function, *rows, values[name])
         except Exception:  # a metric that wants a batch as the loader gives it
             continue
         if np.isfinite(span).all():
@@ -235,12 +233,10 @@ class _Stateful:
 
 
 @torch.no_grad()
-def _interval(
-    function: Any, output: torch.Tensor, target: torch.Tensor, value: float, is_mean: bool
-) -> tuple[float, float]:
+def _interval(function: Any, output: torch.Tensor, target: torch.Tensor, value: float) -> tuple[float, float]:
     draw = np.random.default_rng(0)
     n = len(output)
-    if is_mean:
+    if not isinstance(function, _Stateful):
         blocks = np.array_split(draw.permutation(n), min(n, BLOCKS))
         sizes = np.array([len(block) for block in blocks], dtype=float)
         means = np.array([float(one_number("", function(output[block], target[block]))) for block in blocks])

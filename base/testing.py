@@ -51,6 +51,7 @@ class Tested:
         rows = recorder.recorded()
         self.about, self.values, self.samples = about, values, Samples(loader)
         self.results = Results(*rows, self.samples.classes, name_of(criterion)) if rows else None
+        self.classes = self.results.classes() if self.results is not None else []
         self.intervals = intervals(rows, criterion, metrics, values)
         order = self.samples.order()
         flat = [index for batch in order for index in batch] if order else []
@@ -63,14 +64,13 @@ class Tested:
         for name, value in self.values.items():
             span = self.intervals.get(name)
             lines.append(f"  {name:<15} {value:<10.6g}" + (f" [{span[0]:.4g}, {span[1]:.4g}]" if span else ""))
-        rows = self.results.classes() if self.results is not None else []
-        if rows:
-            width = min(30, max(5, *(len(row["class"]) for row in rows)))
+        if self.classes:
+            width = min(30, max(5, *(len(row["class"]) for row in self.classes)))
             lines.append(f"  {'class':<{width}} precision  recall      f1  support")
-            for row in rows[:20]:
+            for row in self.classes[:20]:
                 numbers = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}"
                 lines.append(f"  {row['class'][:width]:<{width}} {numbers}")
-            lines += [f"  … and {len(rows) - 20} more in the report"] * (len(rows) > 20)
+            lines += [f"  … and {len(self.classes) - 20} more in the report"] * (len(self.classes) > 20)
         return [line.rstrip() for line in lines]
 
     def report(self, logger: logging.Logger, folder: Path, config: dict[str, Any], output: Path | None) -> None:
@@ -83,8 +83,7 @@ class Tested:
         """The about, the numbers with their intervals, and the classes, as JSON; of NaN and infinities null."""
         metrics = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
         results = {"metrics": metrics, "intervals": self.intervals}
-        classes = self.results.classes() if self.results is not None else []
-        return json.dumps(self.about | results | {"classes": classes}, indent=4) + "\n"
+        return json.dumps(self.about | results | {"classes": self.classes}, indent=4) + "\n"
 
     def write(self, folder: Path, config: dict[str, Any], output: Path | None = None) -> list[Path]:
         """Writes ``test/CHECKPOINT.json``, ``test/predictions.csv`` and ``report.html`` into a run's folder.
@@ -160,7 +159,7 @@ class Tested:
         )
         if curve and len(results.target):
             page.charts(f"Calibration: expected error {error:.3g}", [curve])
-        page.table("Labels" if results.kind == "multilabel" else "Classes", results.classes())
+        page.table("Labels" if results.kind == "multilabel" else "Classes", self.classes)
         heading = "The surest mistakes" if results.kind == "classification" else "The largest errors"
         page.samples(heading, [self._sample(place, results) for place in results.worst(SHOWN)])
         page.samples("Right, and least sure", [self._sample(place, results) for place in results.least_sure(SHOWN)])

@@ -154,8 +154,7 @@ class Transfer:
             self._frozen = {name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")}
         else:
             self._frozen = select(model, kind, "transfer.freeze")
-        freeze(model, self._frozen, self.options.frozen_eval)
-        self.thawed = thawed_at(model, self.options)
+        self.thawed = thawed_at(model, self.options, self._frozen)
         if len(self.frozen_at(1)) == len(list(model.parameters())):
             raise UserError(f"transfer.freeze: freezes all {len(self._frozen)} parameters: nothing is left to train")
         freeze(model, self.frozen_at(1), self.options.frozen_eval)

@@ -66,6 +66,7 @@ class Trial(RunFolder):
 
     def __enter__(self) -> Trial:
         self._temporary = tempfile.TemporaryDirectory(prefix="trial-")
+        self.home = self.save_dir.parent  # of the runs of this name
         self.config.move_to(Path(self._temporary.name) / "run")
         self.config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
         self._parts: list[tuple[Keys, Any]] = []
