@@ -119,8 +119,7 @@ class Prefix:
         def blank(like: torch.Tensor) -> Callable[..., torch.Tensor]:
             def forward(*_args: Any, **_kwargs: Any) -> torch.Tensor:
                 assert self._stored is not None
-                shape = (len(self._stored), *like.shape[1:])
-                made = torch.empty(shape, dtype=like.dtype, device=self._stored.device)
+                made = self._stored.new_empty((len(self._stored), *like.shape[1:]), dtype=like.dtype)
                 return made if filler is None else made.fill_(filler)
 
             return forward

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from types import MethodType
 from typing import Any
@@ -45,9 +45,9 @@ def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
     return selected
 
 
-def some(names: list[str], most: int = 3) -> str:
+def some(names: Sequence[Any], most: int = 3) -> str:
     """The first of ``names``, for a message."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
 def layers_of(model: nn.Module) -> list[list[str]]:

@@ -97,8 +97,7 @@ class Predictions:
             probability = torch.stack([1 - probability.reshape(-1), probability.reshape(-1)], 1)
         self.probability = probability.numpy()
         n_classes = self.probability.shape[1]
-        fits = classes is not None and len(classes) == n_classes
-        self.names = classes if classes is not None and fits else [str(label) for label in range(n_classes)]
+        self.names = classes if classes and len(classes) == n_classes else [str(label) for label in range(n_classes)]
         if kind == "classification":
             self.prediction, self.confidence = self.probability.argmax(1), self.probability.max(1)
         else:

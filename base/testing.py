@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from logger import charts
-from logger.report import Page, Sample, curves, provenance_text, read_metrics
+from logger.report import Page, Sample, curves, provenance_text
+from logger.runs import Run
 from utils.errors import UserError
 from utils.files import written_whole
 from utils.provenance import provenance
-from utils.util import read_json
 
 from .metrics import name_of
 from .results import Recorder, Results, intervals
@@ -53,10 +52,8 @@ class Tested:
         self.results = Results(*rows, self.samples.classes, name_of(criterion)) if rows else None
         self.classes = self.results.classes() if self.results is not None else []
         self.intervals = intervals(rows, criterion, metrics, values)
-        order = self.samples.order()
-        flat = [index for batch in order for index in batch] if order else []
-        n = len(self.results.target) if self.results is not None else -1
-        self.indices: list[int] | None = flat if len(flat) == n else None
+        flat = [index for batch in self.samples.order() or [] for index in batch]
+        self.indices = flat if rows and len(flat) == len(rows[1]) else None
 
     def lines(self) -> list[str]:
         """The numbers for the console, each with its interval, and a line for every class."""
@@ -125,17 +122,14 @@ class Tested:
         kind = (
             f"{about['n_samples']:,} samples of {about['split']}; the {about['weights']} after epoch {about['epoch']}"
         )
+        run = Run(folder)
         page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", kind)
         page.scores(self.values, self.intervals)
-        page.charts("Training", curves(read_metrics(folder / "log" / "metrics.jsonl")))
+        page.charts("Training", curves(run.rows))
         if results is not None:
             self._figures(page, results)
         page.text("Config", json.dumps(config, indent=2))
-        sessions: list[dict[str, Any]] = []
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            if (path := folder / "provenance.json").is_file():  # a pipe would be waited for
-                sessions = [dict(session) for session in read_json(path)["sessions"]]
-        for number, session in enumerate(sessions, 1):
+        for number, session in enumerate(run.sessions, 1):
             page.text(f"Trained: session {number}", provenance_text(session))
             page.text(f"Uncommitted changes of session {number}", str(session.get("git_diff") or ""))
         page.text("Tested", provenance_text(provenance()))
@@ -165,16 +159,15 @@ class Tested:
         page.samples("Right, and least sure", [self._sample(place, results) for place in results.least_sure(SHOWN)])
 
     def _sample(self, place: int, results: Results) -> Sample:
-        index = self.indices[place] if self.indices is not None else None
-        picture = self.samples.picture(self.samples.fetch(index)) if index is not None else None
-        path = self.samples.path(index) if index is not None else None
+        name, picture = f"sample {place}", None
+        if self.indices is not None:
+            index = self.indices[place]
+            picture, path = self.samples.picture(self.samples.fetch(index)), self.samples.path(index)
+            name = Path(path).name if path else f"sample {index}"
         target, guess = results.told(results.target[place]), results.told(results.prediction[place])
         sure = f" {results.confidence[place]:.1%}" if results.confidence is not None else ""
-        right = target == guess
-        caption = f"{guess or 'none'}{sure}" if right else f"{guess or 'none'}{sure}, is {target or 'none'}"
-        return Sample(
-            Path(path).name if path else f"sample {place if index is None else index}", caption, right, picture
-        )
+        caption = f"{guess or 'none'}{sure}" + ("" if target == guess else f", is {target or 'none'}")
+        return Sample(name, caption, target == guess, picture)
 
 
 def check_output(path: Path | None) -> None:

@@ -114,7 +114,7 @@ class Transfer:
                 known = int(labels.max()) + 1 if labels.ndim == 1 and not labels.is_floating_point() else None
         num_classes = self.options.head.num_classes
         if known is not None and (known > num_classes or (names and known != num_classes)):
-            which = f" ({some(list(map(str, names)), 5)})" if names else ""
+            which = f" ({some(names, 5)})" if names else ""
             raise UserError(f"transfer.head.num_classes: {num_classes}, but the data has {known} classes{which}")
 
     def load(self, model: nn.Module) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from traceback import walk_tb
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -117,19 +119,19 @@ class Trial(RunFolder):
         sizes = [path.stat().st_size for path in self.save_dir.glob("checkpoint*")]
         counts = [sum(p.numel() for p in model.parameters() if p.requires_grad is wanted) for wanted in (True, False)]
         window = config["trainer"].get("accumulation_steps", 1)
-        epoch = -(-n_batches // window) if n_batches else None
-        epochs = config["trainer"]["epochs"]
-        cheap = {key: config["trainer"].get(key) for key in ("channels_last", "compile")}
-        cheap = {"fused optimizer": trainer.optimizer.defaults.get("fused")} | cheap
+        steps, epochs = "as many as the data has", config["trainer"]["epochs"]
+        if n_batches:
+            epoch = math.ceil(n_batches / window)
+            steps = f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs"
+        cheap = {"fused optimizer": trainer.optimizer.defaults.get("fused")}
+        cheap |= {key: config["trainer"].get(key) for key in ("channels_last", "compile")}
         seconds = getattr(loader, "seconds", []) or [time.perf_counter() - start]
         rows = {
             "model": f"{type(model).__name__} on {trainer.device}",
             "parameters": f"{sum(counts):,} in all, {counts[0]:,} trainable, {counts[1]:,} frozen",
             "batch": describe(getattr(loader, "batch", None)),
             "output": describe(outputs[0]) if outputs else "the model was not called as a whole",
-            "steps": f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs"
-            if epoch
-            else "as many as the data has",
+            "steps": steps,
             "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
             "cheaper": ", ".join(name for name, on in cheap.items() if on) or "nothing",
             "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
@@ -141,12 +143,8 @@ class Trial(RunFolder):
     def _blame(self, error: BaseException) -> str:
         """The part of the config whose object the innermost frame belongs to, the error, and the user's own frames."""
         keys: Keys = getattr(error, "config_keys", ())
-        trace, owners = error.__traceback__, []
-        while trace is not None:
-            owners.append((trace.tb_frame.f_locals.get("self"), trace.tb_frame.f_code))
-            trace = trace.tb_next
-        for owner, code in reversed(owners):
-            keys = keys or next((keys for keys, part in self._parts if _belongs(owner, code, part)), ())
+        for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+            keys = keys or next((keys for keys, part in self._parts if _belongs(frame, part)), ())
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
         message = f"{type(error).__name__}: {one_line(error)}"
@@ -187,12 +185,13 @@ def steps_of(trainer: Any, **changed: Any) -> Callable[[Any], torch.Tensor | Non
     return learn
 
 
-def _belongs(owner: Any, code: Any, part: Any) -> bool:
+def _belongs(frame: FrameType, part: Any) -> bool:
     """Whether a frame runs ``part``: one of its methods, one of its modules', or the function itself."""
     while isinstance(part, functools.partial):
         part = part.func
-    if getattr(part, "__code__", None) is code:
+    if getattr(part, "__code__", None) is frame.f_code:
         return True
+    owner = frame.f_locals.get("self")
     return owner is not None and (owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules()))
 
 
