@@ -111,6 +111,11 @@ class Predictions:
             return " ".join(name for name, is_set in zip(self.names, value, strict=True) if is_set)
         return " ".join(f"{number:.6g}" for number in np.ravel(value).tolist())
 
+    def row(self, place: int) -> list[str]:
+        """The prediction of one sample in words, and its confidence; for a CSV."""
+        sure = "" if self.confidence is None else f"{self.confidence[place]:.6g}"
+        return [self.told(self.prediction[place]), sure]
+
 
 class Results(Predictions):
     """What the rows of a split mean.

@@ -111,10 +111,8 @@ class Tested:
         table.writerow(["index", "target", "prediction", "confidence", "path"])
         for place in range(len(results.target)):
             index = self.indices[place] if self.indices is not None else place
-            sure = f"{results.confidence[place]:.6g}" if results.confidence is not None else ""
             path = self.samples.path(index) if self.indices is not None else None
-            told = (results.told(results.target[place]), results.told(results.prediction[place]))
-            table.writerow([index, *told, sure, path or ""])
+            table.writerow([index, results.told(results.target[place]), *results.row(place), path or ""])
         return file.getvalue()
 
     def _report(self, folder: Path, config: dict[str, Any]) -> str:
