@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -73,10 +74,7 @@ def largest(trains: Callable[[int], bool], start: int, most: int) -> int:
         if size == most:
             return most
         fits, size = size, min(2 * size, most)
-    while size - fits > 1:
-        middle = (fits + size) // 2
-        fits, size = (middle, size) if trains(middle) else (fits, middle)
-    return fits
+    return bisect_left(range(size), True, lo=fits + 1, key=lambda tried: not trains(tried)) - 1
 
 
 def trains(trainer: Any, batch: Any) -> bool:

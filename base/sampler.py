@@ -210,8 +210,7 @@ def class_weights(dataset: Any, indices: Any) -> Array:
     named = ", ".join(f"{label}: {count}" for label, count in list(zip(classes, counts, strict=True))[:20])
     more = ", …" if len(classes) > 20 else ""
     logging.getLogger("data_loader").info("Class-balanced: every class is drawn as often; samples: %s%s", named, more)
-    weights: Array = (1 / counts)[places]
-    return weights
+    return np.asarray((1 / counts)[places])
 
 
 def labels_of(dataset: Any, key: str = "stratify") -> Any:

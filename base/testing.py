@@ -33,25 +33,18 @@ class Tested:
         about: checkpoint, weights, split, epoch, as they stand in the JSON.
         values: the numbers of the split.
         recorder: what measured them.
-        metrics: the metrics themselves.
         criterion: the loss; a module is moved to the CPU, as the rows are there.
         loader: that was tested on.
     """
 
     def __init__(
-        self,
-        about: dict[str, Any],
-        values: dict[str, float],
-        recorder: Recorder,
-        metrics: list[Any],
-        criterion: Any,
-        loader: Any,
+        self, about: dict[str, Any], values: dict[str, float], recorder: Recorder, criterion: Any, loader: Any
     ) -> None:
         rows = recorder.recorded()
         self.about, self.values, self.samples = about, values, Samples(loader)
         self.results = Results(*rows, self.samples.classes, name_of(criterion)) if rows else None
         self.classes = self.results.classes() if self.results is not None else []
-        self.intervals = intervals(rows, criterion, metrics, values)
+        self.intervals = intervals(rows, criterion, recorder.metrics, values)
         flat = [index for batch in self.samples.order() or [] for index in batch]
         self.indices = flat if rows and len(flat) == len(rows[1]) else None
 
