@@ -48,7 +48,6 @@ class MetricSet(MetricTracker):
             for part in _parts(metric).values():
                 part.distributed_available_fn = _alone  # `result` adds up the ranks
         self.splitting = Splitting()
-        self._order = ["loss", *map(name_of, self.metrics)]
         self._waiting: list[tuple[Any, Any, Any, int]] = []  # to be measured
         super().__init__("loss", *self._functions, writer=writer)
 
@@ -130,7 +129,8 @@ class MetricSet(MetricTracker):
         values = super().means()
         for name, metric in self._objects.items():
             values[name] = float(one_number(name, metric.compute())) if metric.update_called else float("nan")
-        return {name: values[name] for name in [*self._order, *values] if name in values}
+        order = ["loss", *map(name_of, self.metrics), *values]
+        return {name: values[name] for name in order if name in values}
 
 
 def _detached(value: Any) -> Any:

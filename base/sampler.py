@@ -129,9 +129,6 @@ class SeededDataset(Dataset[Any]):
         self.fetch = getattr(dataset, "__getitems__", None)
         self.is_tensors = collate_fn is default_collate and is_tensors(dataset)
 
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index]
-
     def __getitems__(self, indices: Indices) -> Any:
         if self.is_tensors:  # what collating the samples one by one gives, without their making
             return list(self.dataset[torch.tensor(indices)])

@@ -105,15 +105,14 @@ class Transfer:
     def _check_classes(self, dataset: Any) -> None:
         if self.options.head is None or dataset is None:
             return
-        names, known = getattr(dataset, "classes", None), None
-        if isinstance(names, list | tuple):
-            known = len(names)
-        else:
+        names = getattr(dataset, "classes", None)
+        names = names if isinstance(names, list | tuple) else ()
+        known, num_classes = len(names), self.options.head.num_classes
+        if not names:
             with contextlib.suppress(UserError, TypeError, ValueError):  # it does not tell
                 labels = torch.as_tensor(labels_of(dataset))
-                known = int(labels.max()) + 1 if labels.ndim == 1 and not labels.is_floating_point() else None
-        num_classes = self.options.head.num_classes
-        if known is not None and (known > num_classes or (names and known != num_classes)):
+                known = int(labels.max()) + 1 if labels.ndim == 1 and not labels.is_floating_point() else 0
+        if known > num_classes or (names and known != num_classes):
             which = f" ({some(names, 5)})" if names else ""
             raise UserError(f"transfer.head.num_classes: {num_classes}, but the data has {known} classes{which}")
 
