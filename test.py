@@ -49,7 +49,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
         return
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
-    recorder = Recorder(metrics := config.build_metrics(), device=device)
+    recorder = Recorder(config.build_metrics(), device=device)
     if unread := config.unread_keys():
         logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
     data_loader = divided(data_loader, "data_loader", device, evaluating=True)
@@ -59,7 +59,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch")}
     about["n_samples"] = sum(gather(recorder.n_samples))
     if is_main():
-        results = Tested(about, values, recorder, metrics, criterion, data_loader)
+        results = Tested(about, values, recorder, criterion, data_loader)
         results.report(logger, folder, config.plain(), args.output)
 
 

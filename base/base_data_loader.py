@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import multiprocessing
 import re
@@ -17,7 +18,7 @@ from utils.launch import cores
 from utils.parallel import local_size, rank, world_size
 from utils.seed import mix, seeded
 
-from .cache import cached, reader, with_transform
+from .cache import cached, is_tensors, with_transform
 from .sampler import (
     CHANGE,
     EpochBatches,
@@ -110,7 +111,7 @@ class BaseDataLoader(DataLoader[Any]):
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             train = self._split(len(dataset), split_seed, stratify)
             weights = None if sampler is None else class_weights(dataset, train)
-            sampler = EpochSampler(train, shuffle, self.seed, weights)
+            sampler = EpochSampler(train, shuffle, weights)
         drop_last = options.pop("drop_last", False)
         if batch_sampler is not None:
             own: dict[str, Any] = {"batch_sampler": batch_sampler}
@@ -132,7 +133,7 @@ class BaseDataLoader(DataLoader[Any]):
             return range(n_samples)
         labels = labels_of(self.init_kwargs["dataset"]) if stratify else None
         train, valid = split_indices(n_samples, self.validation_split, seed, labels)
-        self.valid_sampler = EpochSampler(valid, shuffle=False, seed=self.seed)
+        self.valid_sampler = EpochSampler(valid, shuffle=False)
         return train
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -141,42 +142,37 @@ class BaseDataLoader(DataLoader[Any]):
         skip, self._skip = self._skip, 0
         assert isinstance(self._engine.generator, torch.Generator)
         self._engine.generator.manual_seed(mix(self.seed, number))
-        batches = iter(self._start(number, skip))
+        if self._batches is not None:
+            self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
+        batches = iter(self._engine)
+        if self._batches is None:
+            with seeded(self.seed):  # what is read to be skipped draws from nobody's random numbers
+                for _ in range(skip):
+                    next(batches, None)
         self._consumed = skip
         for batch in batches:
             self._consumed += 1
-            yield self._changed(batch, mix(self.seed, number, CHANGE, self._consumed, rank()))
+            yield self.transformed(batch, mix(self.seed, number, CHANGE, self._consumed, rank()))
 
-    def _changed(self, batch: Any, seed: int) -> Any:
+    def transformed(self, batch: Any, seed: int) -> Any:
+        """What ``batch_transform`` makes of a batch, by the random numbers of ``seed``."""
         if self.batch_transform is None:
             return batch
         with seeded(seed):
             return self.batch_transform(to_device(batch, self.device))
 
-    def _start(self, number: int, skip: int) -> Any:
-        if self._batches is None:
-            batches = iter(self._engine)
-            with seeded(self.seed):  # what is read to be skipped draws from nobody's random numbers
-                for _ in range(skip):
-                    next(batches, None)
-            return batches
-        self._batches.epoch, self._batches.start = number, skip
-        return self._engine
-
-    def batch_of(self, indices: list[int]) -> Any:
+    def batch_of(self, indices: list[int], seed: int) -> Any:
         """The batch of these samples of the dataset, as a loop gets it; where it is random, by numbers of its own."""
-        samples = self._engine.dataset.__getitems__(Indices(indices, self.seed))  # type: ignore[attr-defined]
-        return self._changed(samples, self.seed)
+        samples = self._engine.dataset.__getitems__(Indices(indices, seed))  # type: ignore[attr-defined]
+        return self.transformed(samples, seed)
 
     def indices(self) -> list[list[int]]:
         """The samples of the pass begun last, batch by batch, by their index in the dataset; empty if it has none."""
         if self._batches is None:
             return []
-        start, self._batches.start = self._batches.start, 0
-        try:
-            return [list(batch) for batch in self._batches]
-        finally:
-            self._batches.start = start
+        whole = copy.copy(self._batches)
+        whole.start = 0
+        return [list(batch) for batch in whole]
 
     def set_epoch(self, epoch: int) -> None:
         """Says that the next pass is number ``epoch``, and starts with its first batch."""
@@ -191,9 +187,6 @@ class BaseDataLoader(DataLoader[Any]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on where ``state_dict`` was taken: the next pass is the rest of that one."""
         self.seed = state["seed"]
-        for part in (self.sampler, self._batches):
-            if isinstance(part, EpochSampler | EpochBatches):
-                part.seed = self.seed
         self._passes, self._skip, self._consumed = state["passes"], 0, state["consumed"]
         if state["passes"] and (self._batches is None or state["consumed"] < len(self._batches)):
             self._passes, self._skip = state["passes"] - 1, state["consumed"]
@@ -256,7 +249,7 @@ def default_workers(dataset: Any, cache: bool = False) -> int:
     this one, as then a dataset must be of a kind that can be sent to them.
     """
     start = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-    if cache or reader(dataset) is not None or isinstance(dataset, IterableDataset) or start != "fork":
+    if cache or is_tensors(dataset) or isinstance(dataset, IterableDataset) or start != "fork":
         return 0
     return min(8, cores())
 

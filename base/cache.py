@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +113,6 @@ def free_memory() -> int | None:
         return None
 
 
-def reader(dataset: Any) -> Callable[[list[int]], Any] | None:
-    """Reads a whole batch of a dataset that is nothing but tensors; None for any other."""
-    if type(dataset) is TensorDataset or (type(dataset) is Cached and dataset.transform is None):
-        return Reader(dataset.tensors)
-    return None
-
-
-class Reader:
-    """``[tensor[indices] for each tensor]``: what collating the samples one by one gives, without their making."""
-
-    def __init__(self, tensors: tuple[torch.Tensor, ...]) -> None:
-        self.tensors = tensors
-
-    def __call__(self, indices: list[int]) -> list[torch.Tensor]:
-        rows = torch.tensor(indices)
-        return [tensor[rows] for tensor in self.tensors]
+def is_tensors(dataset: Any) -> bool:
+    """Whether a dataset is nothing but tensors, of which whole batches can be read at once."""
+    return type(dataset) is TensorDataset or (type(dataset) is Cached and dataset.transform is None)

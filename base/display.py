@@ -181,9 +181,9 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, bool | int | float | str):
             found[path] = value
 
-    walk({key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)}, "")
-    walk(((config.get("data_loader") or {}).get("args") or {}).get("batch_size"), "batch_size")
-    walk(config["trainer"].get("epochs"), "epochs")
+    varied = {key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)}
+    varied["batch_size"] = ((config.get("data_loader") or {}).get("args") or {}).get("batch_size")
+    walk(varied | {"epochs": config["trainer"].get("epochs")}, "")
     return found
 
 

@@ -15,8 +15,6 @@ from utils.parallel import gather
 
 from .metrics import MetricSet
 
-Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
-
 
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     """Runs ``model`` on a batch of any of the shapes that ``split_target`` knows.
@@ -35,7 +33,7 @@ def evaluate(
     criterion: Callable[[Any, Any], torch.Tensor],
     metrics: MetricSet,
     device: torch.device,
-    forward: Forward = forward,
+    forward: Callable[[nn.Module, Any], tuple[Any, Any]] = forward,
     autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> dict[str, float]:
     """The sample-weighted loss and metrics of ``model``, in eval mode, over ``batches``.

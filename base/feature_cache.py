@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from logger.progress import progress
 from utils.batch import to_device
 from utils.errors import UserError
-from utils.seed import seeded
 
 from .base_data_loader import BaseDataLoader
+from .cache import free_memory
 from .sampler import EpochSampler, as_it_is
 
 KEY = "transfer.cache_features"
@@ -36,6 +35,9 @@ class Prefix:
         model: with all but its last part frozen.
         inputs: an example batch, (N, …).
 
+    Attributes:
+        output: the prefix's, for the example.
+
     Raises:
         UserError: nothing frozen runs first, or the rest of the model looks at more than the prefix's last output.
     """
@@ -51,7 +53,7 @@ class Prefix:
         while end < len(calls) and _is_plain(calls[end][0]):
             end += 1  # pooling makes what is stored small
         for length in dict.fromkeys((end, frozen[-1] + 1)):
-            self._calls = calls[:length]
+            self._calls, self.output = calls[:length], calls[length - 1][1]
             if self._is_whole(inputs):
                 return
         raise UserError(f"{KEY}: {type(model).__name__} looks at more than the last output of its frozen part")
@@ -117,8 +119,7 @@ class Prefix:
         def blank(like: torch.Tensor) -> Callable[..., torch.Tensor]:
             def forward(*_args: Any, **_kwargs: Any) -> torch.Tensor:
                 assert self._stored is not None
-                shape = (len(self._stored), *like.shape[1:])
-                made = torch.empty(shape, dtype=like.dtype, device=self._stored.device)
+                made = self._stored.new_empty((len(self._stored), *like.shape[1:]), dtype=like.dtype)
                 return made if filler is None else made.fill_(filler)
 
             return forward
@@ -170,10 +171,9 @@ def cache_features(model: nn.Module, loaders: list[Any], device: torch.device, l
         UserError: the transforms are random, the batches are no (input, target) pairs of tensors, the model does not
             come apart, or the outputs do not fit into memory.
     """
-    start, made = time.perf_counter(), []
+    start = time.perf_counter()
     prefix = prepare(model, loaders, device)
-    for loader in loaders:
-        made.append(None if loader is None else _cached(loader, prefix, device, logger))
+    made = [None if loader is None else _cached(loader, prefix, device, logger) for loader in loaders]
     prefix.skip()
     data: list[Any] = [loader.dataset for loader in made if loader is not None]
     size = sum(part.features.nbytes for part in data) / 1e6
@@ -189,32 +189,19 @@ def prepare(model: nn.Module, loaders: list[Any], device: torch.device) -> Prefi
     for loader in loaders:
         if loader is None:
             continue
-        if (
-            not isinstance(loader, BaseDataLoader)
-            or not hasattr(loader.dataset, "__getitem__")
-            or not loader.batch_size
-        ):
+        if not isinstance(loader, BaseDataLoader) or loader._batches is None or not loader.batch_size:
             raise UserError(f"{KEY}: needs loaders made from base.BaseDataLoader, of a dataset with indices")
-        _check_fixed(loader.dataset)
-    with seeded(0):
-        inputs, _ = _pair(next(iter(_plain_loader(loaders[0], range(min(2, len(loaders[0].dataset)))))))
+        _check_fixed(loader, len(loader.dataset))  # type: ignore[arg-type]
+    inputs, _ = _pair(loaders[0].batch_of(list(range(min(2, len(loaders[0].dataset)))), 0))
     return Prefix(model, to_device(inputs, device))
 
 
-def _check_fixed(dataset: Any) -> None:
-    for index in np.linspace(0, len(dataset) - 1, min(PROBES, len(dataset))).astype(int).tolist():
-        with seeded(1):
-            one = dataset[index]
-        with seeded(2):
-            other = dataset[index]
-        pairs = zip(one, other, strict=True) if isinstance(one, tuple | list) else [(one, other)]
-        if not all(torch.equal(a, b) for a, b in pairs if isinstance(a, torch.Tensor)):
+def _check_fixed(loader: BaseDataLoader, n_samples: int) -> None:
+    probes = np.linspace(0, n_samples - 1, min(PROBES, n_samples)).astype(int).tolist()
+    one, other = (_pair(loader.batch_of(probes, seed)) for seed in (1, 2))
+    for index, *values in zip(probes, *one, *other, strict=True):
+        if not all(map(torch.equal, values[:2], values[2:])):
             raise UserError(f"{KEY}: the transforms of the data are random: sample {index} is never twice the same")
-
-
-def _plain_loader(loader: BaseDataLoader, indices: Any) -> DataLoader[Any]:
-    options = {key: getattr(loader, key) for key in ("num_workers", "collate_fn")}
-    return DataLoader(loader.dataset, loader.batch_size, sampler=indices, generator=torch.Generator(), **options)
 
 
 def _pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -226,30 +213,27 @@ def _pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def _cached(loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger: logging.Logger) -> BaseDataLoader:
     dataset: Any = loader.dataset
     indices = list(loader.sampler.indices if isinstance(loader.sampler, EpochSampler) else range(len(dataset)))
-    features: torch.Tensor | None = None
-    targets, done = [], 0
-    batches = _plain_loader(loader, indices)
+    features, targets, done = _room(len(indices), prefix.output), [], 0
+    options = {key: getattr(loader, key) for key in ("batch_size", "num_workers", "collate_fn")}
+    batches: DataLoader[Any] = DataLoader(dataset, sampler=indices, generator=torch.Generator(), **options)
     for batch in progress(batches, len(batches), "features", logger):
-        inputs, target = _pair(batch)
+        inputs, target = _pair(loader.transformed(batch, 0))
         output = prefix.compute(to_device(inputs, device)).cpu()
-        if features is None:
-            features = _room(len(indices), output)
         features[done : done + len(output)] = output
         targets.append(target)
         done += len(output)
-    assert features is not None
     places = torch.zeros(len(dataset), dtype=torch.int64)
     places[torch.as_tensor(indices)] = torch.arange(len(indices))
     data = Features(features, torch.cat(targets), places)
     same = {key: value for key, value in loader.init_kwargs.items() if key in ("batch_size", "drop_last", "pin_memory")}
     made = BaseDataLoader(data, sampler=loader.sampler, collate_fn=as_it_is, **same)
-    return made if loader._batches is None or loader._batches.in_step else made.evaluating()
+    made.seed = loader.seed
+    assert loader._batches is not None
+    return made if loader._batches.in_step else made.evaluating()
 
 
 def _room(count: int, like: torch.Tensor) -> torch.Tensor:
     needed = count * like[0].nbytes
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > 0.8 * free:
-            raise UserError(f"{KEY}: {count:,} outputs take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+    if (free := free_memory()) is not None and needed > 0.8 * free:
+        raise UserError(f"{KEY}: {count:,} outputs take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
     return torch.empty((count, *like.shape[1:]), dtype=like.dtype)

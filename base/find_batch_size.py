@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import gc
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from utils.batch import length_of, repeated, sample_count, to_device
+from utils.batch import length_of, repeated, sample_count
 from utils.errors import UserError, is_out_of_memory
 from utils.parallel import world_size
-from utils.util import inf_loop, prepare_device
+from utils.util import prepare_device
 
 from .param_groups import learning_rate
-from .trial import Trial, check_loop
-from .update import Update
+from .trial import Trial, rounds, steps_of
 
 MOST = 1 << 20  # samples, where the data does not tell how many there are
 
@@ -44,8 +43,7 @@ class FindBatchSize(Trial):
         Raises:
             UserError: the trainer's loop is one of its own, its samples cannot be told, or not one of them fits.
         """
-        check_loop(trainer, "--find-batch-size")
-        loader = trainer.data_loader if isinstance(trainer.data_loader, inf_loop) else inf_loop(trainer.data_loader)
+        loader = rounds(trainer, "--find-batch-size")
         batch = next(loader)
         own, known = sample_count(batch), getattr(loader.loader, "n_samples", None)
         if own == 0:
@@ -76,10 +74,7 @@ def largest(trains: Callable[[int], bool], start: int, most: int) -> int:
         if size == most:
             return most
         fits, size = size, min(2 * size, most)
-    while size - fits > 1:
-        middle = (fits + size) // 2
-        fits, size = (middle, size) if trains(middle) else (fits, middle)
-    return fits
+    return bisect_left(range(size), True, lo=fits + 1, key=lambda tried: not trains(tried)) - 1
 
 
 def trains(trainer: Any, batch: Any) -> bool:
@@ -89,12 +84,10 @@ def trains(trainer: Any, batch: Any) -> bool:
         RuntimeError: what torch raised, if it was not for lack of memory.
     """
     window = min(2, trainer._options.accumulation_steps)  # the second pass of one has gradients beside it
-    options = replace(trainer._options, accumulation_steps=window, warmup_steps=0, ema_decay=None, nan_policy="ignore")
-    update = Update(trainer.model, trainer.optimizer, options, trainer.device)
-    trainer.model.train()
+    learn = steps_of(trainer, accumulation_steps=window)
     try:
         for _ in range(2 * window):
-            _pass(trainer, update, batch)
+            learn(batch)
         fits = True
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -106,10 +99,3 @@ def trains(trainer: Any, batch: Any) -> bool:
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
     return fits
-
-
-def _pass(trainer: Any, update: Update, batch: Any) -> None:
-    with update.autocast():
-        loss, _, _ = trainer.train_step(to_device(batch, trainer.device))
-    update.backward(loss)
-    update.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from types import MethodType
 from typing import Any
@@ -32,22 +32,22 @@ def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
         UserError: a pattern matches nothing.
     """
     names = [name for name, _ in model.named_parameters()]
-    modules = [name for name, module in model.named_modules() if name and next(module.parameters(), None) is not None]
     selected: set[str] = set()
     for index, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
         glob = pattern.removeprefix("!")
-        inside = f"{glob}." if glob in modules else None
-        found = {name for name in names if fnmatchcase(name, glob) or (inside and name.startswith(inside))}
+        found = {name for name in names if fnmatchcase(name, glob) or name.startswith(f"{glob}.")}
         if not found:
             place = key if isinstance(patterns, str) else f"{key}.{index}"
-            near = nearest(glob, [*modules, *names])
-            raise UserError(f"{place}: '{pattern}' matches no parameter{near or _some(names)}")
+            modules = [name for name, module in model.named_modules() if name and list(module.parameters())]
+            near = nearest(glob, [*modules, *names]) or f"; there are {some(names, 4)}"
+            raise UserError(f"{place}: '{pattern}' matches no parameter{near}")
         selected = selected - found if pattern.startswith("!") else selected | found
     return selected
 
 
-def _some(names: list[str]) -> str:
-    return f"; there are {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"
+def some(names: Sequence[Any], most: int = 3) -> str:
+    """The first of ``names``, for a message."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
 def layers_of(model: nn.Module) -> list[list[str]]:
@@ -141,13 +141,9 @@ def freeze(model: nn.Module, frozen: Iterable[str], whole: bool = True) -> None:
 
 def frozen_tensors(model: nn.Module) -> dict[str, Any]:
     """All that must not change: the frozen parameters, and the buffers of the frozen modules, by name."""
-    found: dict[str, Any] = {name: value for name, value in model.named_parameters() if not value.requires_grad}
-    modules = {id(module) for part in frozen_modules(model) for module in part.modules()}
-    for prefix, module in model.named_modules():
-        if id(module) in modules:
-            own = dict(module.named_buffers(recurse=False))
-            found |= {f"{prefix}.{name}" if prefix else name: value for name, value in own.items()}
-    return found
+    still = {id(buffer) for part in frozen_modules(model) for buffer in part.buffers()}
+    parameters = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+    return parameters | {name: value for name, value in model.named_buffers() if id(value) in still}
 
 
 class Audit:
@@ -170,13 +166,12 @@ class Audit:
         changed = [name for name, value in self.before.items() if name in now and checksum(now[name]) != value]
         if changed:
             raise UserError(
-                f"transfer.freeze: {', '.join(changed[:3])}{', …' if len(changed) > 3 else ''} changed in a step "
-                "although frozen; does the model, the trainer or the optimizer write to it?"
+                f"transfer.freeze: {some(changed)} changed in a step although frozen; "
+                "does the model, the trainer or the optimizer write to it?"
             )
         if self.silent:
-            names = sorted(self.silent)
-            shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            logger.warning("%d trained parameters got no gradient in the first step: %s", len(names), shown)
+            names = some(sorted(self.silent), 5)
+            logger.warning("%d trained parameters got no gradient in the first step: %s", len(self.silent), names)
 
 
 def checksum(value: torch.Tensor) -> int:

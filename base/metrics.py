@@ -36,18 +36,18 @@ class MetricSet(MetricTracker):
         device: where the model's outputs are.
 
     Attributes:
+        metrics: as they were given.
         splitting: of batches that the memory is too small for, on the way to be measured.
     """
 
     def __init__(self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None) -> None:
-        metrics = list(metrics)
-        self._functions = {name_of(metric): metric for metric in metrics if not is_stateful(metric)}
-        self._objects = {name_of(metric): metric.clone().to(device) for metric in metrics if is_stateful(metric)}
+        self.metrics = list(metrics)
+        self._functions = {name_of(metric): metric for metric in self.metrics if not is_stateful(metric)}
+        self._objects = {name_of(metric): metric.clone().to(device) for metric in self.metrics if is_stateful(metric)}
         for metric in self._objects.values():
             for part in _parts(metric).values():
                 part.distributed_available_fn = _alone  # `result` adds up the ranks
         self.splitting = Splitting()
-        self._order = ["loss", *(name_of(metric) for metric in metrics)]
         self._waiting: list[tuple[Any, Any, Any, int]] = []  # to be measured
         super().__init__("loss", *self._functions, writer=writer)
 
@@ -129,7 +129,8 @@ class MetricSet(MetricTracker):
         values = super().means()
         for name, metric in self._objects.items():
             values[name] = float(one_number(name, metric.compute())) if metric.update_called else float("nan")
-        return {name: values[name] for name in [*self._order, *values] if name in values}
+        order = ["loss", *map(name_of, self.metrics), *values]
+        return {name: values[name] for name in order if name in values}
 
 
 def _detached(value: Any) -> Any:

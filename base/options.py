@@ -13,6 +13,19 @@ from utils.errors import UserError
 from .stopping import parse_monitor
 
 
+def too_small(options: Any, **least: int) -> list[str]:
+    """What is wrong with those of some options that are below the ``least`` they may be; None is no number."""
+    values = {name: getattr(options, name) for name in least}
+    wrong = {name: value for name, value in values.items() if value is not None and not value >= least[name]}
+    return [f"{name}: {value!r} must be at least {least[name]}" for name, value in wrong.items()]
+
+
+def refuse(problems: list[str]) -> None:
+    """Raises UserError, a line for each, if there are ``problems``."""
+    if problems:
+        raise UserError("\n".join(problems))
+
+
 @dataclass(frozen=True)
 class WandbOptions:
     """``trainer.wandb``: Weights & Biases.
@@ -48,9 +61,7 @@ class ProfileOptions:
     active: int = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("wait", 0), ("warmup", 0), ("active", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}: {getattr(self, name)} must be at least {least}")
+        refuse(too_small(self, wait=0, warmup=0, active=1))
 
 
 @dataclass(frozen=True)
@@ -70,8 +81,7 @@ class DebugOptions:
     profile: ProfileOptions | None = None
 
     def __post_init__(self) -> None:
-        if self.overfit_batches < 0:
-            raise UserError(f"overfit_batches: {self.overfit_batches} must be at least 0")
+        refuse(too_small(self, overfit_batches=0))
 
 
 @dataclass(frozen=True)
@@ -148,16 +158,8 @@ class TrainerOptions:
     def __post_init__(self) -> None:
         counts = ("epochs", "save_period", "save_steps", "keep_last", "keep_best", "accumulation_steps")
         least = dict.fromkeys((*counts, "image_period", "histogram_period"), 1)
-        least["warmup_steps"] = 0
-        values = {name: getattr(self, name) for name in least}
-        problems = [
-            f"{name}: {value!r} must be at least {least[name]}"
-            for name, value in values.items()
-            if value is not None and not value >= least[name]
-        ]
-        if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
-            problems.append(f"grad_clip_norm: {self.grad_clip_norm} must be above 0, or null")
-        for name in ("save_minutes", "max_minutes"):
+        problems = too_small(self, **least, warmup_steps=0)
+        for name in ("grad_clip_norm", "save_minutes", "max_minutes"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 problems.append(f"{name}: {value} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
@@ -168,8 +170,7 @@ class TrainerOptions:
             parse_monitor(self.monitor)
         except UserError as error:
             problems.append(str(error))
-        if problems:
-            raise UserError("\n".join(problems))
+        refuse(problems)
 
     def check_length(self, batches: int) -> int:
         """The optimizer steps of a run with so many batches an epoch. Raises UserError if all would be warm-up."""

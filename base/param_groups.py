@@ -68,10 +68,9 @@ def make_groups(model: nn.Module, options: TransferOptions, thawed: Thawed, lr: 
     return list(groups.values())
 
 
-def thawed_at(model: nn.Module, options: TransferOptions) -> Thawed:
-    """The parameters that are frozen first and trained later. Raises UserError for a phase that thaws nothing."""
+def thawed_at(model: nn.Module, options: TransferOptions, frozen: set[str]) -> Thawed:
+    """The parameters ``frozen`` first that are trained later. Raises UserError for a phase that thaws nothing."""
     thawed: Thawed = {}
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     for index, phase in enumerate(options.thaw or []):
         names = select(model, phase.params, f"transfer.thaw.{index}.params")
         if not (new := names & frozen - thawed.keys()):

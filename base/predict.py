@@ -130,19 +130,13 @@ def predict(
         rows: dict[Path, list[str]] = {}
         if read:
             output = model(reader.batch(list(read.values())).to(device)).float().cpu()
-            rows = dict(zip(read, _told(Predictions(output, kind, samples.classes, name_of(criterion))), strict=True))
+            made = Predictions(output, kind, samples.classes, name_of(criterion))
+            rows = dict(zip(read, map(made.row, range(len(made.prediction))), strict=True))
         table.writerows([path, *rows.get(path, ["", ""])] for path in chunk)
         done += len(read)
     if not done:
         raise UserError(f"--predict {source}: none of the {len(paths)} files is a picture that can be read")
     return write(target or folder / "test" / f"predict-{source.resolve().name}.csv", text.getvalue())
-
-
-def _told(predictions: Predictions) -> Iterator[list[str]]:
-    """Prediction and confidence, row by row."""
-    sure = predictions.confidence
-    for place, value in enumerate(predictions.prediction):
-        yield [predictions.told(value), "" if sure is None else f"{sure[place]:.6g}"]
 
 
 def _readable(paths: list[Path], reader: Reader) -> Iterator[tuple[Path, torch.Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,14 @@ class Recorder(MetricSet):
     def __init__(
         self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None, limit: float = math.inf
     ) -> None:
-        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
-        self._limit = self._room = limit if world_size() == 1 else 0  # of several processes, none has all
         super().__init__(metrics, writer, device)
+        self._limit = limit if world_size() == 1 else 0  # of several processes, none has all
+        self.reset()
 
     def reset(self) -> None:
         super().reset()
-        self._rows, self._room = [], self._limit
+        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
+        self._room = self._limit
 
     def measure(self, loss: torch.Tensor, output: Any, target: Any, n: int) -> None:
         super().measure(loss, output, target, n)
@@ -96,8 +97,7 @@ class Predictions:
             probability = torch.stack([1 - probability.reshape(-1), probability.reshape(-1)], 1)
         self.probability = probability.numpy()
         n_classes = self.probability.shape[1]
-        fits = classes is not None and len(classes) == n_classes
-        self.names = classes if classes is not None and fits else [str(label) for label in range(n_classes)]
+        self.names = classes if classes and len(classes) == n_classes else [str(label) for label in range(n_classes)]
         if kind == "classification":
             self.prediction, self.confidence = self.probability.argmax(1), self.probability.max(1)
         else:
@@ -110,6 +110,11 @@ class Predictions:
         if self.kind == "multilabel":
             return " ".join(name for name, is_set in zip(self.names, value, strict=True) if is_set)
         return " ".join(f"{number:.6g}" for number in np.ravel(value).tolist())
+
+    def row(self, place: int) -> list[str]:
+        """The prediction of one sample in words, and its confidence; for a CSV."""
+        sure = "" if self.confidence is None else f"{self.confidence[place]:.6g}"
+        return [self.told(self.prediction[place]), sure]
 
 
 class Results(Predictions):
@@ -164,11 +169,8 @@ class Results(Predictions):
         else:
             sure, right = self.probability.ravel(), self.target.ravel() == 1
         place = np.minimum((sure * bins).astype(int), bins - 1)
-        found = [
-            (float(sure[place == index].mean()), float(right[place == index].mean()), int((place == index).sum()))
-            for index in range(bins)
-            if (place == index).any()
-        ]
+        inside = [place == index for index in range(bins)]
+        found = [(float(sure[own].mean()), float(right[own].mean()), int(own.sum())) for own in inside if own.any()]
         return found, sum(abs(mean - share) * size for mean, share, size in found) / max(len(sure), 1)
 
     def worst(self, number: int) -> list[int]:
@@ -211,14 +213,12 @@ def intervals(
     """
     if rows is None:
         return {}
-    functions: dict[str, Callable[[Any, Any], Any]] = {
-        "loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
-    }
+    functions: dict[str, Any] = {"loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion}
     functions |= {name_of(metric): _Stateful(metric) if is_stateful(metric) else metric for metric in metrics}
     found = {}
     for name, function in functions.items():
         try:
-            span = _interval(function, *rows, values[name], is_mean=not isinstance(function, _Stateful))
+            span = _interval(function, *rows, values[name])
         except Exception:  # a metric that wants a batch as the loader gives it
             continue
         if np.isfinite(span).all():
@@ -237,12 +237,10 @@ class _Stateful:
 
 
 @torch.no_grad()
-def _interval(
-    function: Any, output: torch.Tensor, target: torch.Tensor, value: float, is_mean: bool
-) -> tuple[float, float]:
+def _interval(function: Any, output: torch.Tensor, target: torch.Tensor, value: float) -> tuple[float, float]:
     draw = np.random.default_rng(0)
     n = len(output)
-    if is_mean:
+    if not isinstance(function, _Stateful):
         blocks = np.array_split(draw.permutation(n), min(n, BLOCKS))
         sizes = np.array([len(block) for block in blocks], dtype=float)
         means = np.array([float(one_number("", function(output[block], target[block]))) for block in blocks])

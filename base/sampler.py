@@ -16,8 +16,9 @@ from utils.errors import UserError
 from utils.parallel import rank, world_size
 from utils.seed import mix, seeded
 
-from .cache import reader
+from .cache import is_tensors
 
+Array = np.ndarray[Any, Any]
 ORDER, FETCH, CHANGE = 0, 1, 2  # streams of random numbers: for the order of samples, in them, and in whole batches
 
 
@@ -28,28 +29,18 @@ class Indices(list[int]):
         super().__init__(values)
         self.seed = seed
 
-    def __reduce__(self) -> Any:  # for the queue to a worker
-        return Indices, (list(self), self.seed)
-
 
 class EpochSampler(Sampler[int]):
-    """The samples of one split, in order or shuffled; the order depends on (seed, epoch) alone.
+    """The samples of one split, in order or shuffled; where it is random, by its ``generator``.
 
     Args:
         indices: the samples; a range stands for all of a dataset.
-        shuffle: a new order for every epoch.
-        seed: of the order.
+        shuffle: a new order for every pass.
         weights: of the samples, which are then drawn with replacement, as many as there are.
     """
 
-    def __init__(
-        self,
-        indices: range | np.ndarray[Any, Any],
-        shuffle: bool,
-        seed: int,
-        weights: np.ndarray[Any, Any] | None = None,
-    ) -> None:
-        self.indices, self.shuffle, self.seed, self.epoch = indices, shuffle, seed, 0
+    def __init__(self, indices: range | Array, shuffle: bool, weights: Array | None = None) -> None:
+        self.indices, self.shuffle, self.generator = indices, shuffle, torch.Generator()
         self.ends = None if weights is None else torch.from_numpy(np.cumsum(weights) / np.sum(weights))
 
     def __len__(self) -> int:
@@ -58,16 +49,15 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         return iter(self.order().tolist())
 
-    def order(self) -> np.ndarray[Any, Any]:
-        """The epoch's samples, shape ``(len(self),)``; millions of them are no list, which would take as many MB."""
+    def order(self) -> Array:
+        """The samples of a pass, shape ``(len(self),)``; millions of them are no list, which would take as many MB."""
         own = self.indices
         indices = np.arange(own.start, own.stop, own.step) if isinstance(own, range) else np.asarray(own)
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch, ORDER))
         if self.ends is not None:
-            drawn = torch.rand(len(indices), generator=generator, dtype=torch.float64)
+            drawn = torch.rand(len(indices), generator=self.generator, dtype=torch.float64)
             indices = indices[torch.searchsorted(self.ends, drawn, right=True).clamp(max=len(indices) - 1).numpy()]
         elif self.shuffle:
-            indices = indices[torch.randperm(len(indices), generator=generator).numpy()]
+            indices = indices[torch.randperm(len(indices), generator=self.generator).numpy()]
         return indices
 
 
@@ -76,8 +66,8 @@ class EpochBatches(Sampler[Indices]):
 
     Of each batch a rank gets its part; all the parts are the batch, whatever the number of ranks.
 
-    A sampler that is not ours (``WeightedRandomSampler``, a project's own) is run under random numbers that
-    depend on (seed, epoch) too, and the global ones are left as they were.
+    The sampler, whosever it is (``WeightedRandomSampler``, a project's own), is run under random numbers that depend
+    on (seed, epoch) alone, and the global ones are left as they were.
 
     Args:
         sampler: gives indices, or with ``batch_size`` None whole batches of them.
@@ -118,13 +108,12 @@ class EpochBatches(Sampler[Indices]):
 
     def _ordered(self) -> Any:
         seed = mix(self.seed, self.epoch, ORDER)
-        if isinstance(self.sampler, EpochSampler):
-            self.sampler.epoch = self.epoch
-            return self.sampler.order()
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(self.epoch)
         if isinstance(generator := getattr(self.sampler, "generator", None), torch.Generator):
             generator.manual_seed(seed)
+        if isinstance(self.sampler, EpochSampler):
+            return self.sampler.order()
         with seeded(seed):
             return list(self.sampler)
 
@@ -138,14 +127,11 @@ class SeededDataset(Dataset[Any]):
     def __init__(self, dataset: Any, collate_fn: Any) -> None:
         self.dataset, self.collate_fn = dataset, collate_fn
         self.fetch = getattr(dataset, "__getitems__", None)
-        self.read = reader(dataset) if collate_fn is default_collate else None
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index]
+        self.is_tensors = collate_fn is default_collate and is_tensors(dataset)
 
     def __getitems__(self, indices: Indices) -> Any:
-        if self.read is not None:
-            return self.read(indices)
+        if self.is_tensors:  # what collating the samples one by one gives, without their making
+            return list(self.dataset[torch.tensor(indices)])
         with seeded(indices.seed):
             samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
             return self.collate_fn(samples)  # under the batch's random numbers, as it may draw some too (mixup)
@@ -176,9 +162,7 @@ class ShowDataset:
             self.then(worker_id)
 
 
-def split_indices(
-    n_samples: int, split: float | int, seed: int = 0, labels: Any = None
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def split_indices(n_samples: int, split: float | int, seed: int = 0, labels: Any = None) -> tuple[Array, Array]:
     """Divides ``range(n_samples)`` into a training and a validation part.
 
     With seed 0 and no labels these are pytorch-template's very indices: those of ``np.random.seed(0)`` and
@@ -214,7 +198,7 @@ def split_indices(
     return np.sort(order[size:]), np.sort(order[:size])
 
 
-def class_weights(dataset: Any, indices: Any) -> np.ndarray[Any, Any]:
+def class_weights(dataset: Any, indices: Any) -> Array:
     """Weights of the samples at ``indices`` under which every class is drawn as often; logs how many each has."""
     labels = np.asarray(labels_of(dataset, "sampler"))[np.asarray(indices)]
     if labels.ndim != 1:
@@ -223,8 +207,7 @@ def class_weights(dataset: Any, indices: Any) -> np.ndarray[Any, Any]:
     named = ", ".join(f"{label}: {count}" for label, count in list(zip(classes, counts, strict=True))[:20])
     more = ", …" if len(classes) > 20 else ""
     logging.getLogger("data_loader").info("Class-balanced: every class is drawn as often; samples: %s%s", named, more)
-    weights: np.ndarray[Any, Any] = (1 / counts)[places]
-    return weights
+    return np.asarray((1 / counts)[places])
 
 
 def labels_of(dataset: Any, key: str = "stratify") -> Any:

@@ -74,7 +74,7 @@ class Samples:
         if self.batch_transform is None:
             return self.raw(index)
         try:
-            return split_target(self.loader.batch_of([index]))[0][0]
+            return split_target(self.loader.batch_of([index], self.loader.seed))[0][0]
         except Exception:  # as above
             return None
 

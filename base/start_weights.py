@@ -13,6 +13,7 @@ from utils.errors import UserError, one_line
 from utils.runs import find_checkpoint
 
 from .checkpoint import has_ema, load, weights_of
+from .freezing import some
 
 Weights = dict[str, torch.Tensor]
 
@@ -70,12 +71,8 @@ class Fit:
         rows = {"missing": self.missing, "unused": self.unused, "another shape": self.other_shape}
         lines = [f"  {'matched':<14}{len(self.matched)} of {self.total} tensors"]
         for name, names in rows.items():
-            lines.append(f"  {name:<14}{len(names)}" + (f": {', '.join(names[:3])}" if names else "") + _more(names))
+            lines.append(f"  {name:<14}{len(names)}" + (f": {some(names)}" if names else ""))
         return "\n".join(lines)
-
-
-def _more(names: list[str]) -> str:
-    return ", …" if len(names) > 3 else ""
 
 
 def rename(weights: Weights, patterns: dict[str, str]) -> Weights:
@@ -120,14 +117,12 @@ def fit(model: nn.Module, weights: Weights) -> Fit:
         return sum(own[name].shape == named[name].shape for name in both), len(both)
 
     options = [("", ""), *((prefix, "") for prefix in prefixes(weights)), *(("", prefix) for prefix in prefixes(own))]
-    best = max(options, key=lambda option: score(under(*option)))  # the first of equals: without a change
-    named = under(*best)
+    there, here = max(options, key=lambda option: score(under(*option)))  # the first of equals: without a change
+    named = under(there, here)
     matched = {name: value for name, value in named.items() if name in own and own[name].shape == value.shape}
-    other = [f"{name} {tuple(named[name].shape)} for {tuple(own[name].shape)}" for name in own if name in named]
-    other = [text for text in other if text.partition(" ")[0] not in matched]
-    unused = [
-        name for name in weights if best[1] + name.removeprefix(best[0]) not in own or not name.startswith(best[0])
-    ]
+    unlike = [name for name in own if name in named and name not in matched]
+    other = [f"{name} {tuple(named[name].shape)} for {tuple(own[name].shape)}" for name in unlike]
+    unused = [name for name in weights if not name.startswith(there) or here + name.removeprefix(there) not in own]
     return Fit(matched, [name for name in own if name not in named], unused, other, len(own))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from logger import charts
-from logger.report import Page, Sample, curves, provenance_text, read_metrics
+from logger.report import Page, Sample, curves, provenance_text
+from logger.runs import Run
 from utils.errors import UserError
 from utils.files import written_whole
 from utils.provenance import provenance
-from utils.util import read_json
 
 from .metrics import name_of
 from .results import Recorder, Results, intervals
@@ -34,28 +33,20 @@ class Tested:
         about: checkpoint, weights, split, epoch, as they stand in the JSON.
         values: the numbers of the split.
         recorder: what measured them.
-        metrics: the metrics themselves.
         criterion: the loss; a module is moved to the CPU, as the rows are there.
         loader: that was tested on.
     """
 
     def __init__(
-        self,
-        about: dict[str, Any],
-        values: dict[str, float],
-        recorder: Recorder,
-        metrics: list[Any],
-        criterion: Any,
-        loader: Any,
+        self, about: dict[str, Any], values: dict[str, float], recorder: Recorder, criterion: Any, loader: Any
     ) -> None:
         rows = recorder.recorded()
         self.about, self.values, self.samples = about, values, Samples(loader)
         self.results = Results(*rows, self.samples.classes, name_of(criterion)) if rows else None
-        self.intervals = intervals(rows, criterion, metrics, values)
-        order = self.samples.order()
-        flat = [index for batch in order for index in batch] if order else []
-        n = len(self.results.target) if self.results is not None else -1
-        self.indices: list[int] | None = flat if len(flat) == n else None
+        self.classes = self.results.classes() if self.results is not None else []
+        self.intervals = intervals(rows, criterion, recorder.metrics, values)
+        flat = [index for batch in self.samples.order() or [] for index in batch]
+        self.indices = flat if rows and len(flat) == len(rows[1]) else None
 
     def lines(self) -> list[str]:
         """The numbers for the console, each with its interval, and a line for every class."""
@@ -63,14 +54,13 @@ class Tested:
         for name, value in self.values.items():
             span = self.intervals.get(name)
             lines.append(f"  {name:<15} {value:<10.6g}" + (f" [{span[0]:.4g}, {span[1]:.4g}]" if span else ""))
-        rows = self.results.classes() if self.results is not None else []
-        if rows:
-            width = min(30, max(5, *(len(row["class"]) for row in rows)))
+        if self.classes:
+            width = min(30, max(5, *(len(row["class"]) for row in self.classes)))
             lines.append(f"  {'class':<{width}} precision  recall      f1  support")
-            for row in rows[:20]:
+            for row in self.classes[:20]:
                 numbers = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}"
                 lines.append(f"  {row['class'][:width]:<{width}} {numbers}")
-            lines += [f"  … and {len(rows) - 20} more in the report"] * (len(rows) > 20)
+            lines += [f"  … and {len(self.classes) - 20} more in the report"] * (len(self.classes) > 20)
         return [line.rstrip() for line in lines]
 
     def report(self, logger: logging.Logger, folder: Path, config: dict[str, Any], output: Path | None) -> None:
@@ -83,8 +73,7 @@ class Tested:
         """The about, the numbers with their intervals, and the classes, as JSON; of NaN and infinities null."""
         metrics = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
         results = {"metrics": metrics, "intervals": self.intervals}
-        classes = self.results.classes() if self.results is not None else []
-        return json.dumps(self.about | results | {"classes": classes}, indent=4) + "\n"
+        return json.dumps(self.about | results | {"classes": self.classes}, indent=4) + "\n"
 
     def write(self, folder: Path, config: dict[str, Any], output: Path | None = None) -> list[Path]:
         """Writes ``test/CHECKPOINT.json``, ``test/predictions.csv`` and ``report.html`` into a run's folder.
@@ -115,10 +104,8 @@ class Tested:
         table.writerow(["index", "target", "prediction", "confidence", "path"])
         for place in range(len(results.target)):
             index = self.indices[place] if self.indices is not None else place
-            sure = f"{results.confidence[place]:.6g}" if results.confidence is not None else ""
             path = self.samples.path(index) if self.indices is not None else None
-            told = (results.told(results.target[place]), results.told(results.prediction[place]))
-            table.writerow([index, *told, sure, path or ""])
+            table.writerow([index, results.told(results.target[place]), *results.row(place), path or ""])
         return file.getvalue()
 
     def _report(self, folder: Path, config: dict[str, Any]) -> str:
@@ -126,17 +113,14 @@ class Tested:
         kind = (
             f"{about['n_samples']:,} samples of {about['split']}; the {about['weights']} after epoch {about['epoch']}"
         )
+        run = Run(folder)
         page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", kind)
         page.scores(self.values, self.intervals)
-        page.charts("Training", curves(read_metrics(folder / "log" / "metrics.jsonl")))
+        page.charts("Training", curves(run.rows))
         if results is not None:
             self._figures(page, results)
         page.text("Config", json.dumps(config, indent=2))
-        sessions: list[dict[str, Any]] = []
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            if (path := folder / "provenance.json").is_file():  # a pipe would be waited for
-                sessions = [dict(session) for session in read_json(path)["sessions"]]
-        for number, session in enumerate(sessions, 1):
+        for number, session in enumerate(run.sessions, 1):
             page.text(f"Trained: session {number}", provenance_text(session))
             page.text(f"Uncommitted changes of session {number}", str(session.get("git_diff") or ""))
         page.text("Tested", provenance_text(provenance()))
@@ -160,22 +144,21 @@ class Tested:
         )
         if curve and len(results.target):
             page.charts(f"Calibration: expected error {error:.3g}", [curve])
-        page.table("Labels" if results.kind == "multilabel" else "Classes", results.classes())
+        page.table("Labels" if results.kind == "multilabel" else "Classes", self.classes)
         heading = "The surest mistakes" if results.kind == "classification" else "The largest errors"
         page.samples(heading, [self._sample(place, results) for place in results.worst(SHOWN)])
         page.samples("Right, and least sure", [self._sample(place, results) for place in results.least_sure(SHOWN)])
 
     def _sample(self, place: int, results: Results) -> Sample:
-        index = self.indices[place] if self.indices is not None else None
-        picture = self.samples.picture(self.samples.fetch(index)) if index is not None else None
-        path = self.samples.path(index) if index is not None else None
+        name, picture = f"sample {place}", None
+        if self.indices is not None:
+            index = self.indices[place]
+            picture, path = self.samples.picture(self.samples.fetch(index)), self.samples.path(index)
+            name = Path(path).name if path else f"sample {index}"
         target, guess = results.told(results.target[place]), results.told(results.prediction[place])
         sure = f" {results.confidence[place]:.1%}" if results.confidence is not None else ""
-        right = target == guess
-        caption = f"{guess or 'none'}{sure}" if right else f"{guess or 'none'}{sure}, is {target or 'none'}"
-        return Sample(
-            Path(path).name if path else f"sample {place if index is None else index}", caption, right, picture
-        )
+        caption = f"{guess or 'none'}{sure}" + ("" if target == guess else f", is {target or 'none'}")
+        return Sample(name, caption, target == guess, picture)
 
 
 def check_output(path: Path | None) -> None:
@@ -187,7 +170,7 @@ def check_output(path: Path | None) -> None:
 def write(path: Path, text: str) -> Path:
     """Writes a result, whole or not at all; gives its path. Raises UserError."""
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as file:
             file.write(text.encode("utf-8", "replace"))
     except OSError as error:

@@ -13,7 +13,7 @@ from torch import nn
 from utils.errors import UserError, nearest
 
 from .feature_cache import cache_features, prepare
-from .freezing import Audit, freeze, layers_of, select
+from .freezing import Audit, freeze, layers_of, select, size_of, some
 from .param_groups import Thawed, make_groups, table_of, thawed_at
 from .sampler import labels_of
 from .start_weights import fit, read_weights, rename
@@ -105,16 +105,15 @@ class Transfer:
     def _check_classes(self, dataset: Any) -> None:
         if self.options.head is None or dataset is None:
             return
-        names, known = getattr(dataset, "classes", None), None
-        if isinstance(names, list | tuple):
-            known = len(names)
-        else:
+        names = getattr(dataset, "classes", None)
+        names = names if isinstance(names, list | tuple) else ()
+        known, num_classes = len(names), self.options.head.num_classes
+        if not names:
             with contextlib.suppress(UserError, TypeError, ValueError):  # it does not tell
                 labels = torch.as_tensor(labels_of(dataset))
-                known = int(labels.max()) + 1 if labels.ndim == 1 and not labels.is_floating_point() else None
-        num_classes = self.options.head.num_classes
-        if known is not None and (known > num_classes or (names and known != num_classes)):
-            which = f" ({', '.join(map(str, names[:5]))}{', …' if known > 5 else ''})" if names else ""
+                known = int(labels.max()) + 1 if labels.ndim == 1 and not labels.is_floating_point() else 0
+        if known > num_classes or (names and known != num_classes):
+            which = f" ({some(names, 5)})" if names else ""
             raise UserError(f"transfer.head.num_classes: {num_classes}, but the data has {known} classes{which}")
 
     def load(self, model: nn.Module) -> None:
@@ -154,8 +153,7 @@ class Transfer:
             self._frozen = {name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")}
         else:
             self._frozen = select(model, kind, "transfer.freeze")
-        freeze(model, self._frozen, self.options.frozen_eval)
-        self.thawed = thawed_at(model, self.options)
+        self.thawed = thawed_at(model, self.options, self._frozen)
         if len(self.frozen_at(1)) == len(list(model.parameters())):
             raise UserError(f"transfer.freeze: freezes all {len(self._frozen)} parameters: nothing is left to train")
         freeze(model, self.frozen_at(1), self.options.frozen_eval)
@@ -212,8 +210,7 @@ def phases(model: nn.Module, options: TransferOptions) -> list[str]:
 
 def describe(model: nn.Module) -> str:
     """What of a model is trained, in a line."""
-    sizes = {name: (value.numel(), value.requires_grad) for name, value in model.named_parameters()}
-    trained = [name for name, (_, on) in sizes.items() if on]
-    count, total = sum(sizes[name][0] for name in trained), sum(size for size, _ in sizes.values())
-    names = ", ".join(trained if len(trained) <= 4 else [*trained[:2], "…", trained[-1]])
+    trained = {name: value.numel() for name, value in model.named_parameters() if value.requires_grad}
+    count, total = sum(trained.values()), size_of(model)
+    names = ", ".join(trained if len(trained) <= 4 else [*list(trained)[:2], "…", list(trained)[-1]])
     return f"{count:,} of {total:,} parameters are trained ({names}), {total - count:,} are frozen"

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from utils.errors import UserError
 
+from .options import refuse, too_small
+
 
 @dataclass(frozen=True)
 class Head:
@@ -21,8 +23,7 @@ class Head:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.num_classes < 1:
-            raise UserError(f"num_classes: {self.num_classes} must be at least 1")
+        refuse(too_small(self, num_classes=1))
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class Thaw:
     lr_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.epoch < 1:
-            raise UserError(f"epoch: {self.epoch} must be at least 1")
+        refuse(too_small(self, epoch=1))
         if not self.lr_scale > 0:
             raise UserError(f"lr_scale: {self.lr_scale} must be above 0")
 
@@ -120,8 +120,7 @@ class TransferOptions:
         problems += [f"{name}: needs a transfer.init_from" for name, on in needs.items() if on and not self.init_from]
         if self.cache_features and self.thaw:
             problems.append("cache_features: what is thawed later changes; take transfer.thaw or this away")
-        if problems:
-            raise UserError("\n".join(problems))
+        refuse(problems)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises UserError for a phase that the run never comes to."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from traceback import walk_tb
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -16,9 +19,11 @@ from config.slots import own_frames
 from config.source import ConfigError, Finding, Keys
 from logger.logger import close_files
 from logger.run_folder import RunFolder
-from utils.batch import length_of
+from utils.batch import length_of, to_device
 from utils.errors import UserError, one_line
 from utils.util import inf_loop
+
+from .update import Update
 
 STEPS = 4  # on the one batch; the first pays for what is set up once
 
@@ -63,6 +68,7 @@ class Trial(RunFolder):
 
     def __enter__(self) -> Trial:
         self._temporary = tempfile.TemporaryDirectory(prefix="trial-")
+        self.home = self.save_dir.parent  # of the runs of this name
         self.config.move_to(Path(self._temporary.name) / "run")
         self.config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
         self._parts: list[tuple[Keys, Any]] = []
@@ -113,22 +119,22 @@ class Trial(RunFolder):
         sizes = [path.stat().st_size for path in self.save_dir.glob("checkpoint*")]
         counts = [sum(p.numel() for p in model.parameters() if p.requires_grad is wanted) for wanted in (True, False)]
         window = config["trainer"].get("accumulation_steps", 1)
-        epoch = -(-n_batches // window) if n_batches else None
-        epochs = config["trainer"]["epochs"]
-        cheap = {key: config["trainer"].get(key) for key in ("channels_last", "compile")}
-        cheap = {"fused optimizer": trainer.optimizer.defaults.get("fused")} | cheap
+        steps, epochs = "as many as the data has", config["trainer"]["epochs"]
+        if n_batches:
+            epoch = math.ceil(n_batches / window)
+            steps = f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs"
+        cheap = {"fused optimizer": trainer.optimizer.defaults.get("fused")}
+        cheap |= {key: config["trainer"].get(key) for key in ("channels_last", "compile")}
         seconds = getattr(loader, "seconds", []) or [time.perf_counter() - start]
         rows = {
             "model": f"{type(model).__name__} on {trainer.device}",
             "parameters": f"{sum(counts):,} in all, {counts[0]:,} trainable, {counts[1]:,} frozen",
             "batch": describe(getattr(loader, "batch", None)),
             "output": describe(outputs[0]) if outputs else "the model was not called as a whole",
-            "steps": f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs"
-            if epoch
-            else "as many as the data has",
+            "steps": steps,
             "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
             "cheaper": ", ".join(name for name, on in cheap.items() if on) or "nothing",
-            "seconds": f"{min(seconds[1:] or seconds or [0.0]):.4f} a batch, without loading it",
+            "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
         }
         if config.get("parallel"):
             rows["parallel"] = f"{config['parallel']['type']}, tried in one process; a batch is that of all together"
@@ -137,40 +143,56 @@ class Trial(RunFolder):
     def _blame(self, error: BaseException) -> str:
         """The part of the config whose object the innermost frame belongs to, the error, and the user's own frames."""
         keys: Keys = getattr(error, "config_keys", ())
-        trace, owners = error.__traceback__, []
-        while trace is not None:
-            owners.append((trace.tb_frame.f_locals.get("self"), trace.tb_frame.f_code))
-            trace = trace.tb_next
-        for owner, code in reversed(owners):
-            keys = keys or next((keys for keys, part in self._parts if _belongs(owner, code, part)), ())
+        for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+            keys = keys or next((keys for keys, part in self._parts if _belongs(frame, part)), ())
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
         message = f"{type(error).__name__}: {one_line(error)}"
         if "Original Traceback" in str(error):  # of a loader's worker, as text
             message = one_line(ValueError(str(error).strip().splitlines()[-1]))
-        return "\n".join(
-            [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message)), *_lines_of(error)]
-        )
+        lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
+        return "\n".join(lines + [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)])
 
 
-def check_loop(trainer: Any, option: str) -> None:
-    """Raises UserError for a trainer whose steps are not ``train_step`` and an ``Update``."""
+def rounds(trainer: Any, option: str) -> inf_loop:
+    """The batches of a trainer, round and round, for ``steps_of``.
+
+    Raises:
+        UserError: its steps are not ``train_step`` and an ``Update``.
+    """
     loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
     if "train_step" not in vars(loop):
         raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
+    return trainer.data_loader if isinstance(trainer.data_loader, inf_loop) else inf_loop(trainer.data_loader)
 
 
-def _belongs(owner: Any, code: Any, part: Any) -> bool:
+def steps_of(trainer: Any, **changed: Any) -> Callable[[Any], torch.Tensor | None]:
+    """A trainer's way to learn from a batch, aside from the run; gives the loss if the batch has made a step.
+
+    Args:
+        changed: options that differ from the trainer's.
+    """
+    options = replace(trainer._options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changed)
+    update = Update(trainer.model, trainer.optimizer, options, trainer.device)
+    trainer.model.train()
+
+    def learn(batch: Any) -> torch.Tensor | None:
+        with update.autocast():
+            loss: torch.Tensor = trainer.train_step(to_device(batch, trainer.device))[0]
+        update.backward(loss)
+        return loss if update.step() else None
+
+    return learn
+
+
+def _belongs(frame: FrameType, part: Any) -> bool:
     """Whether a frame runs ``part``: one of its methods, one of its modules', or the function itself."""
     while isinstance(part, functools.partial):
         part = part.func
-    if getattr(part, "__code__", None) is code:
+    if getattr(part, "__code__", None) is frame.f_code:
         return True
+    owner = frame.f_locals.get("self")
     return owner is not None and (owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules()))
-
-
-def _lines_of(error: BaseException) -> list[str]:
-    return [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)]
 
 
 def describe(value: Any) -> str:

@@ -238,7 +238,7 @@ def test_a_sampler_chooses_the_samples() -> None:
 
 
 def test_a_batch_sampler_chooses_whole_batches() -> None:
-    batch_sampler = BatchSampler(EpochSampler(range(5), False, 0), 2, drop_last=True)
+    batch_sampler = BatchSampler(EpochSampler(range(5), False), 2, drop_last=True)
     loader = BaseDataLoader(numbers(5), None, batch_sampler=batch_sampler)
     assert seen(loader) == [[0, 1], [2, 3]]
     assert (loader.n_samples, len(loader)) == (5, 2)
@@ -447,7 +447,7 @@ def test_without_an_evaluation_transform_both_parts_share_the_dataset() -> None:
         (numbers(), {"validation_split": 0.01}, "validation_split=0.01 of 10 samples leaves a part empty"),
         (
             numbers(),
-            {"validation_split": 2, "sampler": EpochSampler(range(3), False, 0)},
+            {"validation_split": 2, "sampler": EpochSampler(range(3), False)},
             "validation_split and a sampler cannot both choose the samples",
         ),
         (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
+from base.batch_transforms import FlipEach
 from base.feature_cache import Prefix, cache_features
 from base.freezing import freeze
 from base.transfer import output_layer
@@ -101,8 +101,25 @@ def test_random_transforms_are_refused():
         cache_features(model, [BaseDataLoader(Noisy(*data), 4)], torch.device("cpu"), None)
 
 
+class Doubled(nn.Module):
+    def forward(self, batch):
+        return [2 * batch[0], batch[1]]
+
+
+def test_whole_batches_are_transformed_before_the_frozen_part():
+    data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
+    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    loader = BaseDataLoader(TensorDataset(*data), 4, shuffle=False, batch_transform=Doubled())
+    expected = [model(batch[0]) for batch in loader]
+    (cached,) = cache_features(model, [loader], torch.device("cpu"), logging.getLogger("x"))
+    assert all(torch.equal(model(batch[0]), values) for batch, values in zip(cached, expected, strict=True))
+    images = TensorDataset(torch.rand(8, 1, 4, 4), data[1])
+    with pytest.raises(UserError, match="the transforms of the data are random"):
+        cache_features(model, [BaseDataLoader(images, 4, batch_transform=FlipEach())], torch.device("cpu"), None)
+
+
 def test_too_much_for_the_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(os, "sysconf", lambda name: 1)
+    monkeypatch.setattr("base.feature_cache.free_memory", lambda: 1)
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     with pytest.raises(UserError, match=r"8 outputs take 0\.0 GB"):

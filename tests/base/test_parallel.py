@@ -126,7 +126,7 @@ class Batch(list):
 def batches_of(length, size, monkeypatch, rank, ranks, in_step=True):
     monkeypatch.setattr(sampler, "rank", lambda: rank)
     monkeypatch.setattr(sampler, "world_size", lambda: ranks)
-    batches = sampler.EpochBatches(sampler.EpochSampler(range(length), True, 3), size, False, 3)
+    batches = sampler.EpochBatches(sampler.EpochSampler(range(length), True), size, False, 3)
     batches.in_step, batches.epoch = in_step, 2
     found = []
     for place, indices in enumerate(batches):
@@ -139,7 +139,7 @@ def test_ranks_augment_by_numbers_of_their_own_and_the_main_one_by_those_it_has_
     def seeds(rank, ranks):
         monkeypatch.setattr(sampler, "rank", lambda: rank)
         monkeypatch.setattr(sampler, "world_size", lambda: ranks)
-        return [batch.seed for batch in sampler.EpochBatches(sampler.EpochSampler(range(8), True, 3), 4, False, 3)]
+        return [batch.seed for batch in sampler.EpochBatches(sampler.EpochSampler(range(8), True), 4, False, 3)]
 
     assert seeds(0, 2) == seeds(0, 1)
     assert not set(seeds(0, 2)) & set(seeds(1, 2))
