@@ -154,8 +154,8 @@ def filled(state: dict[str, Any], path: Path, like: Callable[[str], Any] = lambd
     try:
         with warnings.catch_warnings(action="ignore"):  # that it reads by itself
             load_dcp(wanted, storage_reader=_Reader(folder, set(sums)), no_dist=True)
-    except CheckpointException as error:
-        cause = next(iter(error.failures.values()))[0]
+    except (CheckpointException, Exception) as error:  # an index may hold anything
+        cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
         raise UserError(f"{path}: its shards cannot be read: {one_line(cause)}") from None
     return made  # type: ignore[no-any-return]
 
@@ -165,17 +165,16 @@ class _Reader(FileSystemReader):
 
     def __init__(self, folder: Path, names: set[str]) -> None:
         super().__init__(folder)
-        self.folder, self.names = folder, names
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
-        with (self.folder / _INDEX).open("rb") as file:
-            index = _Unpickler(file).load()
-        for value in index.state_dict_metadata.values():
+        with (folder / _INDEX).open("rb") as file:
+            self.index = _Unpickler(file).load()
+        for value in self.index.state_dict_metadata.values():
             if not isinstance(value, metadata.TensorStorageMetadata):  # DCP would unpickle it, whatever it is
                 raise ValueError("it holds more than tensors")
-        if not {info.relative_path for info in index.storage_data.values()} <= self.names:
+        if not {info.relative_path for info in self.index.storage_data.values()} <= names:
             raise ValueError("it names other files than its own")
-        return index
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
+        return self.index
 
 
 class _Unpickler(pickle.Unpickler):

@@ -14,7 +14,7 @@ from utils.errors import UserError, nearest
 from utils.files import locked, written_whole
 from utils.main import run_main
 from utils.provenance import git
-from utils.runs import checkpoints, shards_of, sweep_shards
+from utils.runs import SHARDS, checkpoints, sweep_shards
 from utils.tables import table
 from utils.util import read_json
 
@@ -236,7 +236,7 @@ def clean(runs: list[Run], yes: bool) -> None:
         return
     print("\n".join(str(path) for _, path in old))
     freed = [path for _, path in old if path.stat().st_nlink == 1]
-    shards = [file for path in freed if (folder := shards_of(path)) for file in folder.iterdir()]
+    shards = [file for path in freed for file in path.parent.glob(f"{path.stem}.*{SHARDS}/*")]
     size = sum(path.stat().st_size for path in freed + shards)
     print(f"{len(old)} checkpoints, {size / 1e6:,.1f} MB. The best ones stay, and the newest.")
     with contextlib.suppress(EOFError):
