@@ -20,13 +20,14 @@ from utils.parallel import Votes, from_main, is_main, phase, world_size
 from utils.stop import StopRequest
 from utils.util import ensure_dir, plain_number, prepare_device, write_json
 
-from .checkpoint import load_newest, load_weights
+from .checkpoint import load_weights
 from .display import wandb_back_end
 from .options import TrainerOptions
 from .parallel import Parallel, unwrap, wrap_again
+from .resuming import read_newest
 from .saving import Saver
 from .sharding import is_sharded
-from .state import FORMAT, KINDS, reposition, restore_best, restore_optimizer, restore_rest, state_of, within
+from .state import reposition, restore_best, restore_optimizer, restore_rest, state_of, within
 from .stopping import in_step, is_better, parse_monitor, worst
 from .transfer import Transfer
 from .transfer_options import TransferOptions
@@ -265,13 +266,7 @@ class BaseTrainer:
         Raises:
             UserError: the checkpoint is missing, damaged, or of another architecture.
         """
-        state, path = from_main(load_newest(Path(resume_path), self.logger) if is_main() else None)
-        kinds = {"state_dict": dict, "epoch": int, "optimizer": dict, "config": object}
-        kinds |= {key: kind for key, kind in KINDS.items() if key in state}
-        wrong = [key for key, kind in kinds.items() if not isinstance(state.get(key), kind)]
-        wrong += ["epoch"] * (not wrong and (state["epoch"] < 0 or state["epoch"] is True))
-        if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
-            raise UserError(f"{path}: is no checkpoint to resume from: {', '.join(wrong) or 'its format'} does not fit")
+        state, path = read_newest(self, Path(resume_path))
         load_weights(unwrap(self.model), state["state_dict"], path)
         self.fates = {
             "weights": "kept",

@@ -165,8 +165,11 @@ def verify(path: Path) -> None:
         raise UserError(f"{path}: damaged checkpoint: the checksum of {damaged} is wrong")
 
 
-def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def load(path: Path, map_location: Any = "cpu", fill: bool = True) -> dict[str, Any]:
     """Reads a checkpoint of ours or of pytorch-template: checked first, then without running any code in it.
+
+    Args:
+        fill: read the tensors that are in shards, too; otherwise ``filled`` is left to do.
 
     Raises:
         UserError: missing, damaged, or holding more than tensors and plain values.
@@ -182,19 +185,24 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
+    if "shards" in state:
+        from .shards import filled, verify_shards
+
+        verify_shards(state, path)
+        return filled(state, path) if fill else state
     return state
 
 
 def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Path]:
-    """Loads ``path``; if it is damaged, the newest good one before it in the same folder, and says so."""
+    """Loads ``path``; if it is damaged, the newest good one before it, and says so; what is in shards is unread."""
     try:
-        return load(path), path
+        return load(path, fill=False), path
     except UserError as error:
         older = checkpoints(path.parent)
         older = older[older.index(path) + 1 :] if path in older else []
         for candidate in older:
             try:
-                state = load(candidate)
+                state = load(candidate, fill=False)
             except UserError:
                 continue
             logger.warning("%s; going on from %s", error, candidate.name)

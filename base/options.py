@@ -99,6 +99,7 @@ class TrainerOptions:
         on_inexact_resume: what follows when resuming cannot give the same bits (another thread count, torch build,
             device, dataset): ``go_on``, or ``stop``.
         async_save: train on while a checkpoint is written.
+        sharded_checkpoint: each process writes its part of a model that fsdp cuts, into a folder beside the checkpoint.
         on_save_error: what follows when one cannot be written (a full disk): ``stop``, or ``go_on`` without it.
         max_minutes: stop after so many, counted from the trainer's making, with a checkpoint, status 75; null for none.
         nan_policy: for a loss that is not finite: ``raise`` an error, ``skip`` its batch, or ``ignore`` it.
@@ -133,6 +134,7 @@ class TrainerOptions:
     keep_best: int = 1
     on_inexact_resume: Literal["go_on", "stop"] = "go_on"
     async_save: bool = False
+    sharded_checkpoint: bool = False
     on_save_error: Literal["stop", "go_on"] = "stop"
     max_minutes: float | None = None
     nan_policy: Literal["raise", "skip", "ignore"] = "raise"
@@ -164,6 +166,8 @@ class TrainerOptions:
                 problems.append(f"{name}: {value} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             problems.append(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
+        if self.sharded_checkpoint and (self.async_save or (self.wandb is not None and self.wandb.artifact)):
+            problems.append("sharded_checkpoint: goes neither with async_save nor with wandb.artifact; turn it off")
         if self.compile and self.debug is not None and (self.debug.statistics or self.debug.detect_nan):
             problems.append("debug: statistics and detect_nan look between layers, which compile fuses; turn it off")
         try:

@@ -37,6 +37,8 @@ class Parallel:
 
     def check(self, config: Any) -> None:
         """Raises UserError for what the rest of the config asks for and this does not do."""
+        if TrainerOptions.from_section(config["trainer"]).sharded_checkpoint:
+            raise UserError("trainer.sharded_checkpoint: only a model that is cut has shards; set parallel.type: fsdp")
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model as it is trained; ``model`` is on the device, with what is frozen frozen."""

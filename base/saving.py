@@ -13,7 +13,7 @@ import torch
 
 from utils.errors import UserError
 from utils.parallel import from_main, is_main, phase
-from utils.runs import BEST, checkpoint_number
+from utils.runs import BEST, checkpoint_number, sweep_shards
 
 from .checkpoint import duplicate, prune, save
 from .options import TrainerOptions
@@ -25,7 +25,7 @@ class Saver:
 
     Args:
         folder: of the run.
-        options: save_steps, save_minutes, keep_last, keep_best, async_save, on_save_error.
+        options: save_steps, save_minutes, keep_last, keep_best, async_save, sharded_checkpoint, on_save_error.
         logger: is told of a failure, where the run goes on.
 
     Attributes:
@@ -57,11 +57,14 @@ class Saver:
 
     def measure(self, state: dict[str, Any]) -> None:
         """Takes the time of a save, of which nothing is kept."""
-        if not is_main():
-            return
         start, trial = time.monotonic(), self.folder / ".measured.tmp"
+        state = self._without_shards(state, trial)
+        if self._error is not None or not is_main():
+            self.wait()
+            return
         save(state, trial)
         trial.unlink()
+        sweep_shards(self.folder)
         self.seconds = time.monotonic() - start
 
     def enter_best(self, mode: str, value: float, epoch: int) -> None:
@@ -88,12 +91,13 @@ class Saver:
         self.wait()
         start = time.monotonic()
         before = phase("the saving of a checkpoint")
-        state = make_state()
+        state = self._without_shards(make_state(), self.folder / name)
         self.steps = steps
         if not is_main():
             self._time = time.monotonic()
         elif not self.options.async_save:
-            self._write(state, name, best, only)
+            if self._error is None:
+                self._write(state, name, best, only)
             self.seconds = max(self.seconds, time.monotonic() - start)
             self._time = time.monotonic()
             self.wait()
@@ -104,6 +108,18 @@ class Saver:
             self._thread.start()
         from_main(None)  # the other ranks wait, with patience; what fails here ends them too
         phase(before)
+
+    def _without_shards(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
+        """What is left for ``path``, once each rank has written its part of a model that is cut. All call alike."""
+        if not self.options.sharded_checkpoint:
+            return state
+        from .shards import write_shards
+
+        try:
+            return write_shards(state, path)
+        except UserError as error:
+            self._error = error
+            return state
 
     def _write(self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None) -> None:
         epoch = state["epoch"]
@@ -123,6 +139,7 @@ class Saver:
             self._error = UserError(f"{path}: the checkpoint could not be written: {error.strerror}")
         except Exception as error:  # of a thread it would be lost
             self._error = error
+        sweep_shards(self.folder)
         if start is not None:
             self.seconds = max(self.seconds, time.monotonic() - start)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -42,21 +42,30 @@ def together(value: Any) -> Any:
     return value.full_tensor() if is_cut(value) else value
 
 
-def whole(value: Any) -> Any:
-    """A state with its tensors put together, in the CPU's memory; empty ones but on the main rank. All call alike."""
-    if is_cut(value):
-        full = together(value.detach())
-        return full.cpu() if is_main() else full.new_empty(0, device="cpu")
+def replaced(value: Any, change: Callable[[str, Any], Any], where: str = "") -> Any:
+    """A state with ``change(where, tensor)`` for its tensors that are cut, or have no data; ``where`` as ``a.b.c``."""
+    if is_cut(value) or getattr(value, "is_meta", False):
+        return change(where, value)
     if isinstance(value, dict):
         filled = copy.copy(value)  # of a state_dict with its versions
-        filled.update({key: whole(item) for key, item in value.items()})
+        filled.update({key: replaced(item, change, f"{where}.{key}".lstrip(".")) for key, item in value.items()})
         return filled
     return value
 
 
+def whole(state: dict[str, Any]) -> Any:
+    """A state with its tensors put together, in the CPU's memory; empty ones but on the main rank. All call alike."""
+
+    def put_together(_: str, value: Any) -> Any:
+        full = together(value.detach())
+        return full.cpu() if is_main() else full.new_empty(0, device="cpu")
+
+    return replaced(state, put_together)
+
+
 def cut_like(value: Any, like: Any) -> Any:
     """A whole tensor, cut as ``like`` is; anything else as it is."""
-    if not is_cut(like) or getattr(value, "shape", None) != like.shape:
+    if not is_cut(like) or is_cut(value) or getattr(value, "shape", None) != like.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 

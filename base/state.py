@@ -17,7 +17,7 @@ from config.source import dotted
 from config.text import flat, written
 from utils.errors import UserError, one_line
 from utils.parallel import gather, is_main, rank, world_size
-from utils.runs import BEST
+from utils.runs import BEST, sweep_shards
 from utils.seed import random_state, set_random_state
 from utils.util import MetricTracker
 
@@ -101,7 +101,7 @@ def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
         "config": trainer.config.plain(),
         "environment": environment(trainer),
     }
-    return whole(state) if is_sharded(trainer.model) else state
+    return whole(state) if is_sharded(trainer.model) and not trainer._options.sharded_checkpoint else state
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[str, Any], path: Path) -> str:
@@ -166,6 +166,7 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
         trainer._saver.steps = state["step"]
         if is_main():
             _restore_best_file(trainer, path)
+            sweep_shards(trainer.checkpoint_dir)
     except OSError as error:
         raise UserError(f"{trainer.checkpoint_dir / BEST}: cannot be written: {error.strerror}") from None
     try:

@@ -14,7 +14,7 @@ from utils.errors import UserError, nearest
 from utils.files import locked, written_whole
 from utils.main import run_main
 from utils.provenance import git
-from utils.runs import checkpoints
+from utils.runs import SHARDS, checkpoints, sweep_shards
 from utils.tables import table
 from utils.util import read_json
 
@@ -235,7 +235,9 @@ def clean(runs: list[Run], yes: bool) -> None:
         print("There is nothing to clean: only the best checkpoints are there, and the newest.")
         return
     print("\n".join(str(path) for _, path in old))
-    size = sum(status.st_size for _, path in old if (status := path.stat()).st_nlink == 1)
+    freed = [path for _, path in old if path.stat().st_nlink == 1]
+    shards = [file for path in freed for file in path.parent.glob(f"{path.stem}.*{SHARDS}/*")]
+    size = sum(path.stat().st_size for path in freed + shards)
     print(f"{len(old)} checkpoints, {size / 1e6:,.1f} MB. The best ones stay, and the newest.")
     with contextlib.suppress(EOFError):
         yes = yes or input("Delete them? [y/N] ").strip().lower() in ("y", "yes")
@@ -243,6 +245,7 @@ def clean(runs: list[Run], yes: bool) -> None:
     for run, path in old if yes else []:
         if run.state != "running":  # it may have been resumed meanwhile
             path.unlink(missing_ok=True)
+            sweep_shards(run.folder)
             done += 1
     print(f"{done} deleted.")
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,10 +101,12 @@ class Ended(NamedTuple):
 
 
 class Program:
-    """A command with all that it starts; ``end`` leaves nothing of it."""
+    """A command with all that it starts; ``end`` leaves nothing of it. ``before`` are the words that run it."""
 
-    def __init__(self, *words: object, cwd: Path = ROOT, torchrun: str = "", **environment: str) -> None:
-        command = [sys.executable, *torchrun.split(), *map(str, words)]
+    def __init__(
+        self, *words: object, cwd: Path = ROOT, torchrun: str = "", before: Sequence[str] = (), **environment: str
+    ) -> None:
+        command = [*before, sys.executable, *torchrun.split(), *map(str, words)]
         self.start = time.monotonic()
         self.process = subprocess.Popen(
             command,

@@ -206,6 +206,37 @@ def test_under_torchrun_a_stop_is_no_reason_to_start_again(tmp_path):
     assert "Resuming from" not in done.out
 
 
+def test_the_other_ranks_write_nothing(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SPY)
+    line = words(tmp_path, "trainer.monitor=min val_loss", "data_loader.args.num_workers=1", tensorboard=True)
+    done = Program(*line, PYTHONPATH=str(tmp_path), SPY=str(tmp_path)).end()
+    assert done.code == 0, done.err
+    seen = [(tmp_path / f"rank{rank}.log").read_text().splitlines() for rank in (0, 1)]
+    mine = [[line for line in lines if concerns(line, tmp_path)] for lines in seen]
+    assert any("checkpoint-epoch3.pt" in line for line in mine[0])  # it sees what there is to be seen
+    assert mine[1] == []
+
+
+def concerns(line, tmp_path):
+    """Whether a line of the spy is of the run's folder or the project's, bytecode aside."""
+    return any(str(folder) in line for folder in (tmp_path / "saved", ROOT)) and "__pycache__" not in line
+
+
+# Notes what a process with a rank, and the workers that it forks, opens to write, makes, renames or deletes.
+SPY = """
+import os, sys
+log = os.open(f"{os.environ['SPY']}/rank{os.environ.get('LOCAL_RANK')}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+changes = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+def watch(event, args):
+    if event in changes or (event == "open" and isinstance(args[2], int) and args[2] & writing):
+        paths = [os.path.join(os.getcwd(), os.fsdecode(a)) for a in args if isinstance(a, (str, bytes, os.PathLike))]
+        os.write(log, f"{event} {' '.join(paths)}\\n".encode())
+
+sys.addaudithook(watch)
+"""
+
 BROKEN = """
 import runpy, sys
 from trainer import trainer

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import zipfile
 from math import inf
 from pathlib import Path
 
 from .errors import UserError
+from .files import sync_folder
 
 BEST = "model_best.pt"
+SHARDS = ".shards"  # the end of a folder's name, whose tensors a checkpoint beside it refers to
 _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
 
 
@@ -26,6 +30,33 @@ def checkpoint_number(path: Path) -> tuple[float, float]:
     """
     match = _NAME.fullmatch(path.name)
     return (int(match[1]), int(match[2]) if match[2] else inf) if match else (0, 0)
+
+
+def shards_of(path: Path) -> Path | None:
+    """The folder of shards that a checkpoint refers to, by its bytes alone. Raises OSError and zipfile.BadZipFile."""
+    with zipfile.ZipFile(path) as archive:
+        pickles = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+    match = re.search(rb"[\w.-]+\.[0-9a-f]{8}" + re.escape(SHARDS.encode()), b"".join(pickles))
+    return path.with_name(match[0].decode()) if match else None
+
+
+def sweep_shards(folder: Path) -> None:
+    """Deletes the shards to which no checkpoint in ``folder`` refers: of deleted ones, and of a killed save."""
+    if not (there := list(folder.glob(f"*{SHARDS}"))):
+        return
+    sync_folder(folder)  # a power cut must not bring back what refers to them
+    try:
+        kept = {shards_of(path) for path in folder.glob("*.pt")}
+    except (OSError, zipfile.BadZipFile):  # a damaged one does not tell
+        return
+    for path in there:
+        if path not in kept:
+            drop_shards(path)
+
+
+def drop_shards(folder: Path) -> None:
+    """Deletes one such folder."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:

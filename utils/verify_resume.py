@@ -86,6 +86,7 @@ def main() -> int:
     args = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(prefix="verify-") as home:
         options = {"epochs": args.epochs, "save_steps": args.save_steps, "save_dir": home, "keep_last": 3}
+        options["sharded_checkpoint"] = False  # its checkpoints are compared as one file
         words = ["-c", args.config, *args.overrides, "name=verify"]
         words += [f"trainer.{key}={value}" for key, value in options.items()]
         began = time.monotonic()
