@@ -147,9 +147,8 @@ class Checker:
             self.node(value, inner, keys)
             return
         items = value if isinstance(value, list) else [value]
-        if annotation is not dict and any(
-            is_node(item) or (inner.is_part and isinstance(item, dict)) for item in items
-        ):
+        has_part = any(is_node(item) or (inner.is_part and isinstance(item, dict)) for item in items)
+        if has_part and annotation is not dict:
             self.inner(value, keys, inner)
             return
         if not accepts(annotation, value):

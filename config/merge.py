@@ -36,7 +36,7 @@ def find_config(name: str | Path) -> Path:
     else:
         known = sorted(path.name for path in CONFIG_DIR.iterdir() if path.suffix in SUFFIXES and path.name != SCHEMA)
         message = f"no such config, here or in config/{nearest(str(name), known)}; there are: {', '.join(known)}"
-    raise ConfigError([Finding(Mark(str(name)), (), message)])
+    raise ConfigError.at(Mark(str(name)), message)
 
 
 def load_tree(path: Path, above: tuple[Path, ...] = (), read: list[Path] | None = None) -> Tree:
@@ -125,9 +125,7 @@ def apply_override(tree: Tree, text: str) -> None:
     key, equals, value = text.partition("=")
     keys: Keys = tuple(key.removeprefix("~").split("."))
     if len(keys) > MAX_DEPTH or "" in keys or bool(equals) == key.startswith("~"):
-        raise ConfigError(
-            [Finding(Mark(text), (), "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY")]
-        )
+        raise ConfigError.at(Mark(text), "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY")
     if equals:
         keys = set_value(tree, keys, parse_value(value), Mark(text))
         tree.raw[keys] = value
@@ -136,7 +134,7 @@ def apply_override(tree: Tree, text: str) -> None:
         parent = step_down(tree.data, keys[:-1])
         step_down(parent, keys[-1:])
     except KeyError as error:
-        raise ConfigError([Finding(Mark(text), (), f"there is no such key to take away{error.args[0]}")]) from None
+        raise ConfigError.at(Mark(text), f"there is no such key to take away{error.args[0]}") from None
     del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
 
 
@@ -152,10 +150,10 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     for depth, key in enumerate(keys, start=1):
         if isinstance(node, list):
             if not str(key).isdecimal() or int(key) >= len(node):
-                raise ConfigError([Finding(mark, (*path, key), f"this list takes an index from 0 to {len(node) - 1}")])
+                raise ConfigError.at(mark, f"this list takes an index from 0 to {len(node) - 1}", (*path, key))
             key = int(key)
         elif not isinstance(node, dict):
-            raise ConfigError([Finding(mark, (*path, key), f"{dotted(path)} is the value {node!r} and has no keys")])
+            raise ConfigError.at(mark, f"{dotted(path)} is the value {node!r} and has no keys", (*path, key))
         path = (*path, key)
         if depth < len(keys):
             if isinstance(node, dict) and node.get(key) is None:

@@ -223,9 +223,8 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
     """Whether the parts fit each other: what no signature tells."""
     data = checker.tree.data
     loader = data.get("data_loader")
-    args = loader.get("args") if isinstance(loader, dict) else None
-    args = args if isinstance(args, dict) else {}
-    if args.get("validation_split") and data.get("valid_data_loader"):
+    args = (loader.get("args") or {}) if isinstance(loader, dict) else None
+    if isinstance(args, dict) and args.get("validation_split") and data.get("valid_data_loader"):
         message = "nothing would use this part, as there is a valid_data_loader; take one of the two away"
         checker.fail(("data_loader", "args", "validation_split"), message)
     tell = getattr(trainer, "logged_names", None)
@@ -256,9 +255,9 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
         checker.fail(("trainer", "lr_scheduler_interval"), "ReduceLROnPlateau moves after an epoch, not a step")
 
 
-def _splits(loader: Any, args: dict[str, Any]) -> bool:
+def _splits(loader: Any, args: Any) -> bool:
     """Whether the training loader has a part for validation; where only it knows, it may."""
-    if loader is None:
+    if loader is None or not isinstance(args, dict):
         return True  # told already
     if not hasattr(loader, "split_validation"):
         return False

@@ -56,6 +56,11 @@ class ConfigError(UserError):
             lines.append(f"and {len(findings) - SHOWN} more")
         super().__init__("\n".join(lines))
 
+    @classmethod
+    def at(cls, mark: Mark | None, message: str, keys: Keys = ()) -> ConfigError:
+        """Of one finding."""
+        return cls([Finding(mark, keys, message)])
+
 
 @dataclass
 class Tree:
@@ -78,7 +83,7 @@ class Tree:
         return self.marks.get(keys)
 
     def error(self, keys: Keys, message: str) -> ConfigError:
-        return ConfigError([Finding(self.mark(keys), keys, message)])
+        return ConfigError.at(self.mark(keys), message, keys)
 
 
 def dotted(keys: Keys) -> str:
@@ -91,17 +96,17 @@ def read_tree(path: Path) -> Tree:
         is_long = path.stat().st_size > MAX_BYTES
         text = "" if is_long else path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError([Finding(Mark(str(path)), (), f"not UTF-8 text (byte {error.start})")]) from None
+        raise ConfigError.at(Mark(str(path)), f"not UTF-8 text (byte {error.start})") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = "is a folder" if path.is_dir() else getattr(error, "strerror", None) or one_line(error)
-        raise ConfigError([Finding(Mark(str(path)), (), f"cannot be read: {reason}")]) from None
+        raise ConfigError.at(Mark(str(path)), f"cannot be read: {reason}") from None
     if is_long:
-        raise ConfigError([Finding(Mark(str(path)), (), f"is longer than a config may be ({MAX_BYTES:,} bytes)")])
+        raise ConfigError.at(Mark(str(path)), f"is longer than a config may be ({MAX_BYTES:,} bytes)")
     reader = _Reader(text, str(path))
     data = reader.read(strict_json=path.suffix == ".json") if text.strip() else None
     if not isinstance(data, dict):
         kind = "is empty" if data is None else f"holds a {type(data).__name__}"
-        raise ConfigError([Finding(Mark(str(path)), (), f"{kind}; a config is a mapping of keys to values")])
+        raise ConfigError.at(Mark(str(path)), f"{kind}; a config is a mapping of keys to values")
     if reader.findings:
         raise ConfigError(reader.findings)
     return Tree(data, reader.marks)
@@ -139,9 +144,6 @@ class _Reader:
         self.values = 0
         self.is_json = False
 
-    def fail(self, mark: Mark, keys: Keys, message: str) -> ConfigError:
-        return ConfigError([Finding(mark, keys, message)])
-
     def note(self, mark: Mark, keys: Keys, message: str) -> None:
         self.findings.append(Finding(mark, keys, message))
 
@@ -164,20 +166,20 @@ class _Reader:
                 text = pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
             node = yaml.compose(text, Loader=Loader)
         except json.JSONDecodeError as error:
-            raise self.fail(Mark(self.source, error.lineno, error.colno), (), f"not JSON: {error.msg}") from None
+            raise ConfigError.at(Mark(self.source, error.lineno, error.colno), f"not JSON: {error.msg}") from None
         except yaml.MarkedYAMLError as error:
             mark = self.mark(error.problem_mark or error.context_mark)
             problem = error.problem or error.context or ""
             odd = _between_levels(text.splitlines()[: mark.line]) if "<block end>" in problem else ""
-            raise self.fail(mark, (), odd or one_line(ValueError(problem))) from None
+            raise ConfigError.at(mark, odd or one_line(ValueError(problem))) from None
         except yaml.reader.ReaderError as error:
             before = text[: error.position]
             mark = Mark(self.source, before.count("\n") + 1, len(before) - before.rfind("\n"))
-            raise self.fail(mark, (), f"the control character #x{error.character:04x} is not allowed") from None
+            raise ConfigError.at(mark, f"the control character #x{error.character:04x} is not allowed") from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: thousands of digits
-            raise self.fail(Mark(self.source), (), one_line(error)) from None
+            raise ConfigError.at(Mark(self.source), one_line(error)) from None
         except RecursionError:
-            raise self.fail(Mark(self.source), (), f"nested deeper than {MAX_DEPTH} levels") from None
+            raise ConfigError.at(Mark(self.source), f"nested deeper than {MAX_DEPTH} levels") from None
         return None if node is None else self.value(node, ())
 
     def value(self, node: Any, keys: Keys) -> Any:
@@ -185,7 +187,8 @@ class _Reader:
         self.marks.setdefault(keys, mark)
         self.values += 1
         if len(keys) > MAX_DEPTH or self.values > MAX_VALUES:
-            raise self.fail(mark, keys[:3], f"over {MAX_DEPTH} levels or {MAX_VALUES:,} values (aliases count too)")
+            message = f"over {MAX_DEPTH} levels or {MAX_VALUES:,} values (aliases count too)"
+            raise ConfigError.at(mark, message, keys[:3])
         if node.tag not in self.tags:
             return self.note(mark, keys, f"the tag {node.tag} is not allowed here")
         if node.id == "scalar":

@@ -147,11 +147,10 @@ def points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, fl
 
 def provenance_text(session: Mapping[str, Any]) -> str:
     """Where a run came from, in lines; without its diff, which stands by itself."""
-    rows = {key: value for key, value in session.items() if key != "git_diff"}
     lines = []
-    for key, value in rows.items():
+    for key, value in session.items():
         if isinstance(value, dict):
             lines += [f"{key}.{inner}: {item}" for inner, item in value.items()]
-        else:
+        elif key != "git_diff":
             lines.append(f"{key}: {' '.join(map(str, value)) if isinstance(value, list) else value}")
     return "\n".join(lines)

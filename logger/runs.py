@@ -263,9 +263,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     least, most = {"compare": (2, 6), "best": (1, 1)}.get(args.command, (0, 1))
     if not least <= len(args.names) <= most:
-        parser.error(
-            f"{args.command} takes {least} to {most} names" if least < most else f"{args.command} takes a name"
-        )
+        parser.error(f"{args.command} takes {f'{least} to {most} names' if least < most else 'a name'}")
     runs = runs_in(args.dir)
     if args.command == "compare":
         compare([find(runs, name) for name in args.names], args.output or args.dir / "compare.svg")

@@ -87,11 +87,10 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     accelerator = torch.accelerator.current_accelerator() if used else None
     if accelerator is None:
         return torch.device("cpu"), []
-    if local_rank() >= available:
-        raise UserError(
-            f"n_gpu: {local_rank() + 1} processes want an accelerator each, and this machine has {available}"
-        )
-    return torch.device(accelerator.type, local_rank()), [local_rank()] if world_size() > 1 else list(range(used))
+    index = local_rank()
+    if index >= available:
+        raise UserError(f"n_gpu: {index + 1} processes want an accelerator each, and this machine has {available}")
+    return torch.device(accelerator.type, index), [index] if world_size() > 1 else list(range(used))
 
 
 PENDING = 1000  # tensors that a mean keeps before it adds them up
