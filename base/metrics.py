@@ -46,7 +46,7 @@ class MetricSet(MetricTracker):
         self._objects = {name_of(metric): metric.clone().to(device) for metric in self.metrics if is_stateful(metric)}
         for metric in self._objects.values():
             for part in _parts(metric).values():
-                part.distributed_available_fn = _alone  # `result` adds up the ranks
+                part.distributed_available_fn = lambda: False  # `result` adds up the ranks
         self.splitting = Splitting()
         self._waiting: list[tuple[Any, Any, Any, int]] = []  # to be measured
         super().__init__("loss", *self._functions, writer=writer)
@@ -135,10 +135,6 @@ class MetricSet(MetricTracker):
 
 def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
-
-
-def _alone() -> bool:
-    return False
 
 
 def _parts(metric: Any) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +18,7 @@ from .evaluate import forward
 from .metrics import name_of
 from .results import Predictions, kind_of
 from .samples import Samples
-from .testing import write
+from .testing import csv_of, write
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 BATCH = 64
@@ -116,9 +114,7 @@ def predict(
     """
     paths, samples, done = files_in(source), Samples(loader), 0
     reader = Reader(samples)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "prediction", "confidence"])
+    table: list[list[Any]] = [["path", "prediction", "confidence"]]
     model.eval()
     output, truth = forward(model, to_device(next(iter(loader)), device))
     kind = kind_of(output, truth) if isinstance(output, torch.Tensor) and isinstance(truth, torch.Tensor) else ""
@@ -132,11 +128,11 @@ def predict(
             output = model(reader.batch(list(read.values())).to(device)).float().cpu()
             made = Predictions(output, kind, samples.classes, name_of(criterion))
             rows = dict(zip(read, map(made.row, range(len(made.prediction))), strict=True))
-        table.writerows([path, *rows.get(path, ["", ""])] for path in chunk)
+        table += [[path, *rows.get(path, ["", ""])] for path in chunk]
         done += len(read)
     if not done:
         raise UserError(f"--predict {source}: none of the {len(paths)} files is a picture that can be read")
-    return write(target or folder / "test" / f"predict-{source.resolve().name}.csv", text.getvalue())
+    return write(target or folder / "test" / f"predict-{source.resolve().name}.csv", csv_of(table))
 
 
 def _readable(paths: list[Path], reader: Reader) -> Iterator[tuple[Path, torch.Tensor]]:

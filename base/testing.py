@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,12 @@ class Tested:
 
     def _table(self, results: Results) -> str:
         """The predictions as CSV: index, target, prediction, confidence, path."""
-        file = io.StringIO()
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["index", "target", "prediction", "confidence", "path"])
+        rows: list[list[Any]] = [["index", "target", "prediction", "confidence", "path"]]
         for place in range(len(results.target)):
             index = self.indices[place] if self.indices is not None else place
             path = self.samples.path(index) if self.indices is not None else None
-            table.writerow([index, results.told(results.target[place]), *results.row(place), path or ""])
-        return file.getvalue()
+            rows.append([index, results.told(results.target[place]), *results.row(place), path or ""])
+        return csv_of(rows)
 
     def _report(self, folder: Path, config: dict[str, Any]) -> str:
         about, results = self.about, self.results
@@ -165,6 +164,13 @@ def check_output(path: Path | None) -> None:
     """Raises UserError if no file can stand at ``path``."""
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise UserError(f"--output {path}: must be a file in a folder that is there")
+
+
+def csv_of(rows: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
 
 
 def write(path: Path, text: str) -> Path:
