@@ -18,13 +18,14 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     from base.checkpoint import load, load_weights, weights_of
     from base.evaluate import evaluate
     from base.parallel import divided
+    from base.placing import output_device, placed
     from base.predict import predict
     from base.results import Recorder
     from base.testing import Tested, check_output
     from base.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
-    from utils.batch import length_of
+    from utils.batch import length_of, to_device
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
@@ -40,16 +41,15 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     monitored = "val_ema_" in str(config["trainer"].get("monitor"))
     weights, kind = weights_of(checkpoint, monitored if args.ema is None else args.ema)
     load_weights(model, weights, config.resume)
-    model = model.to(device := prepare_device(config.get("n_gpu", 1))[0])
-    criterion = config.build("loss")
-    criterion = criterion.to(device) if hasattr(criterion, "to") else criterion
+    model, device = placed(model, prepare_device(config.get("n_gpu", 1))[0])
+    criterion = to_device(config.build("loss"), end := output_device(model, device))
     if args.predict is not None:
         if is_main():
             path = predict(model, args.predict, data_loader, criterion, device, folder, args.output)
             logger.info("Predicted by the %s of %s; written to %s", kind, config.resume, path)
         return
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
-    recorder = Recorder(config.build_metrics(), device=device)
+    recorder = Recorder(config.build_metrics(), device=end)
     if unread := config.unread_keys():
         logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
     data_loader = divided(data_loader, "data_loader", device, evaluating=True)

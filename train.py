@@ -41,6 +41,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
     from base.parallel import Parallel
     from base.param_groups import learning_rate, make_lr_scheduler
+    from base.placing import placed
     from base.transfer import Transfer
     from base.tuning import cheaper_steps
     from utils.seed import seed_everything, seed_rank
@@ -58,8 +59,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
     transfer = Transfer(config.options("transfer"), logger)
     transfer.prepare(model, fresh=config.resume is None, dataset=getattr(data_loader, "dataset", None))
     logger.info(model)
-    device, _ = prepare_device(config.get("n_gpu", 1))
-    model = model.to(device)
+    model, device = placed(model, prepare_device(config.get("n_gpu", 1))[0])
     data_loader, valid_data_loader = transfer.cache(model, [data_loader, valid_data_loader], device, limit is None)
     if limit is not None:
         data_loader = limit(data_loader, "data_loader")

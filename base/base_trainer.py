@@ -24,9 +24,9 @@ from .checkpoint import load_weights
 from .display import wandb_back_end
 from .options import TrainerOptions
 from .parallel import Parallel, unwrap, wrap_again
+from .placing import output_device, placed
 from .resuming import read_newest
 from .saving import Saver
-from .sharding import is_sharded
 from .state import reposition, restore_best, restore_optimizer, restore_rest, state_of, within
 from .stopping import in_step, is_better, parse_monitor, worst
 from .transfer import Transfer
@@ -41,7 +41,7 @@ class BaseTrainer:
     optimizer, a scheduler, a module, an ``Update``) is saved and restored with it.
 
     Args:
-        model: is moved to the device.
+        model: is moved to the device, if it does not lie on several.
         criterion: ``criterion(output, target) -> loss``.
         metric_ftns: functions ``metric(output, target) -> number``, and torchmetrics objects.
         optimizer: over the model's parameters.
@@ -52,9 +52,10 @@ class BaseTrainer:
         self.config = config
         self._options = TrainerOptions.from_section(config["trainer"])
         self.logger = config.get_logger("trainer", self._options.verbosity)
-        self.device, _ = prepare_device(config.get("n_gpu", 1))
-        self.model: Any = model if is_sharded(model) else model.to(self.device)  # Any: of the user's own class
-        self.criterion = criterion.to(self.device) if isinstance(criterion, nn.Module) else criterion
+        self.model: Any  # of the user's own class
+        self.model, self.device = placed(model, prepare_device(config.get("n_gpu", 1))[0])
+        end = output_device(model, self.device)
+        self.criterion = criterion.to(end) if isinstance(criterion, nn.Module) else criterion
         self.metric_ftns = metric_ftns
         self.optimizer = optimizer
 

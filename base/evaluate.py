@@ -20,10 +20,13 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     """Runs ``model`` on a batch of any of the shapes that ``split_target`` knows.
 
     Returns:
-        ``(output, target)``, as losses and metrics take them.
+        ``(output, target)``, as losses and metrics take them: on one device, which may be another than the inputs'.
     """
     inputs, target = split_target(batch)
-    return call_model(model, inputs), target
+    output = call_model(model, inputs)
+    if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
+        target = to_device(target, output.device)
+    return output, target
 
 
 @torch.no_grad()

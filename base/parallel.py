@@ -18,6 +18,7 @@ from utils.errors import UserError, nearest, one_line
 from utils.launch import most_processes
 
 from .options import TrainerOptions
+from .placing import is_spread
 from .sharding import is_sharded
 
 
@@ -61,6 +62,7 @@ class dp(Parallel):  # noqa: N801
         _refuse_ranks("dp")
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        _refuse_spread("dp", model)
         return model if device.type == "cpu" else nn.DataParallel(model)
 
 
@@ -109,7 +111,7 @@ class ddp(_Several):  # noqa: N801
         parallel.barrier()  # the building may have taken them more or less time
         return DistributedDataParallel(
             model,
-            device_ids=None if device.type == "cpu" else [device],
+            device_ids=None if device.type == "cpu" or is_spread(model) else [device],
             process_group=parallel.group(),
             bucket_cap_mb=self.bucket_cap_mb,
             find_unused_parameters=self.find_unused_parameters,
@@ -157,6 +159,7 @@ class fsdp(_Several):  # noqa: N801
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         if is_sharded(model):  # freezing and thawing change nothing about it
             return model
+        _refuse_spread("fsdp", model)
         blocks = self.chosen(model)
         if self.cpu_offload and device.type == "cpu":
             raise UserError("parallel.args.cpu_offload: the model is on the CPU already")
@@ -224,6 +227,12 @@ def _fits(name: list[str], pattern: list[str]) -> bool:
 def _refuse_ranks(kind: str) -> None:
     if parallel.world_size() > 1:
         raise UserError(f"is {kind}, but {parallel.world_size()} processes were started; they need ddp")
+
+
+def _refuse_spread(kind: str, model: nn.Module) -> None:
+    if is_spread(model):
+        message = f"{type(model).__name__} places its own parts on several devices, which goes with none and ddp"
+        raise UserError(f"parallel.type: is {kind}, but {message}")
 
 
 def unwrap(model: nn.Module) -> nn.Module:

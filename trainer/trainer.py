@@ -18,6 +18,7 @@ from base.inspect import Overfit, Probe, memory_mb
 from base.metrics import MetricSet, name_of
 from base.options import TrainerOptions
 from base.parallel import alone, divided, sync_buffers
+from base.placing import output_device
 from base.results import Recorder
 from base.sharding import gathered
 from base.state import loader_of
@@ -44,7 +45,7 @@ class Trainer(BaseTrainer):
     or ``_train_epoch`` (all of it; see ``trainer/gan.py``).
 
     Args:
-        device: where the model is.
+        device: where the model takes its inputs.
         data_loader: of training batches.
         valid_data_loader: of validation batches, or None.
         lr_scheduler: of torch's, or None.
@@ -79,8 +80,9 @@ class Trainer(BaseTrainer):
         self.lr_scheduler = lr_scheduler
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
-        self.train_metrics = MetricSet(metric_ftns, self.writer, device)
-        self.valid_metrics = Recorder(metric_ftns, self.writer, device, KEPT if self.writer.enabled else 0)
+        end = output_device(self.model, device)
+        self.train_metrics = MetricSet(metric_ftns, self.writer, end)
+        self.valid_metrics = Recorder(metric_ftns, self.writer, end, KEPT if self.writer.enabled else 0)
         self.display = Display(self.writer, self._options)
         self.probe = Probe(alone(self.model), self.writer, self._options, config.log_dir, self.logger)
         self._check_length()
