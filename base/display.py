@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from config.source import dotted
+from config.text import flat
 from logger.pictures import confusion, grid
 from logger.visualization import BackEnd, TensorboardWriter
 from utils.batch import split_target
@@ -34,9 +36,8 @@ def harmless(show: Callable[..., None]) -> Callable[..., None]:
         try:
             show(self, *args)
         except Exception as error:
-            self.writer.logger.warning(
-                "Display.%s failed: %s: %s", show.__name__, type(error).__name__, one_line(error)
-            )
+            told = f"{type(error).__name__}: {one_line(error)}"
+            self.writer.logger.warning("Display.%s failed: %s", show.__name__, told)
 
     return shown
 
@@ -136,9 +137,8 @@ class Display:
         results = Results(*rows, Samples(loader).classes, loss) if rows else None
         if results is None or results.confusion is None or len(results.names) > 50:
             return
-        self.writer.add_image(
-            "confusion_matrix", partial(confusion, results.confusion, results.names), dataformats="HWC"
-        )
+        picture = partial(confusion, results.confusion, results.names)
+        self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
         assert results.probability is not None
         for label, name in enumerate(results.names[:CURVES]):
             self.writer.add_pr_curve(f"precision_recall/{name}", results.target == label, results.probability[:, label])
@@ -172,19 +172,10 @@ def labels_of(target: Any) -> list[int]:
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """The numbers, names and switches of the parts that people vary, by their key path."""
-    found: dict[str, Any] = {}
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{path}.{key}" if path else key)
-        elif isinstance(value, bool | int | float | str):
-            found[path] = value
-
     varied = {key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)}
     varied["batch_size"] = ((config.get("data_loader") or {}).get("args") or {}).get("batch_size")
-    walk(varied | {"epochs": config["trainer"].get("epochs")}, "")
-    return found
+    values = flat(varied | {"epochs": config["trainer"].get("epochs")})
+    return {dotted(keys): value for keys, value in values.items() if isinstance(value, bool | int | float | str)}
 
 
 def wandb_back_end(config: Any, options: TrainerOptions, logger: Any) -> list[BackEnd]:

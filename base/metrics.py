@@ -82,26 +82,16 @@ class MetricSet(MetricTracker):
             for metric in self._objects.values():
                 metric.update(output, target)
 
-    @property
-    def n_samples(self) -> int:
-        self.settle()
-        return super().n_samples
-
-    def avg(self, key: str) -> float:
-        self.settle()
-        return super().avg(key)
-
     def brief(self) -> str:
         """The loss so far and the first metric's mean, for a bar; torchmetrics objects may take long to tell."""
         return "  ".join(f"{name} {self.avg(name):.4f}" for name in ["loss", *self._functions][:2])
 
     def state_dict(self) -> dict[str, Any]:
-        self.settle()
-        objects = {}
+        state, objects = super().state_dict(), {}
         for name, metric in self._objects.items():
             updates = {key: part._update_count for key, part in _parts(metric).items()}
             objects[name] = {"state": metric.state_dict(), "updates": updates}
-        return super().state_dict() | {"objects": objects}
+        return state | {"objects": objects}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
@@ -125,7 +115,6 @@ class MetricSet(MetricTracker):
         return whole
 
     def means(self) -> dict[str, float]:
-        self.settle()
         values = super().means()
         for name, metric in self._objects.items():
             values[name] = float(one_number(name, metric.compute())) if metric.update_called else float("nan")

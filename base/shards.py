@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import secrets
+import shutil
 import warnings
 import zlib
 from collections.abc import Callable
@@ -26,12 +27,11 @@ from utils.errors import UserError, one_line
 from utils.files import sync_folder
 from utils.main import run_main
 from utils.parallel import from_main, gather, is_main
-from utils.runs import SHARDS, drop_shards, find_checkpoint
+from utils.runs import SHARDS, find_checkpoint
 
 from .sharding import is_cut, replaced
 
 _INDEX = ".metadata"
-_RECORDS = (metadata, filesystem)  # whose classes an index may hold
 
 
 def write_shards(state: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def write_shards(state: dict[str, Any], path: Path) -> dict[str, Any]:
         save_dcp(parts, storage_writer=writer)
     except CheckpointException as error:
         if is_main():
-            drop_shards(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         rank, (cause, _) = min(error.failures.items(), key=lambda failure: failure[0])
         if not isinstance(cause, OSError):
             raise RuntimeError(f"on rank {rank}: {one_line(cause)}") from error
@@ -181,13 +181,11 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module in ("pathlib", "pathlib._local"):
             return PurePosixPath
-        homes = {home.__name__: home for home in (*_RECORDS, torch)}
+        homes = {home.__name__: home for home in (metadata, filesystem, torch, torch.serialization)}
         found = getattr(homes.get(module), name, None)
-        record = isinstance(found, type) and found.__module__ in (home.__name__ for home in _RECORDS)
-        if record or found is torch.Size or isinstance(found, torch.dtype):
+        record = isinstance(found, type) and found.__module__ in (metadata.__name__, filesystem.__name__)
+        if record or isinstance(found, torch.dtype) or found in (torch.Size, torch.serialization._get_layout):
             return found
-        if (module, name) == ("torch.serialization", "_get_layout"):
-            return torch.serialization._get_layout
         raise pickle.UnpicklingError(f"it holds more than tensors: {module}.{name}")
 
 

@@ -108,12 +108,10 @@ class Tested:
         return csv_of(rows)
 
     def _report(self, folder: Path, config: dict[str, Any]) -> str:
-        about, results = self.about, self.results
-        kind = (
-            f"{about['n_samples']:,} samples of {about['split']}; the {about['weights']} after epoch {about['epoch']}"
-        )
-        run = Run(folder)
-        page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", kind)
+        about, results, run = self.about, self.results, Run(folder)
+        tested = f"{about['n_samples']:,} samples of {about['split']}"
+        subtitle = f"{tested}; the {about['weights']} after epoch {about['epoch']}"
+        page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", subtitle)
         page.scores(self.values, self.intervals)
         page.charts("Training", curves(run.rows))
         if results is not None:
@@ -138,9 +136,8 @@ class Tested:
         if results.confusion is not None and len(names) <= 60:
             page.matrix("What is taken for what", charts.matrix("Confusion matrix", results.confusion, names))
         bins, error = results.calibration()
-        curve = charts.scatter(
-            "Calibration", [(sure, right) for sure, right, _ in bins], "confidence", "share that is right", dots=False
-        )
+        points = [(sure, right) for sure, right, _ in bins]
+        curve = charts.scatter("Calibration", points, "confidence", "share that is right", dots=False)
         if curve and len(results.target):
             page.charts(f"Calibration: expected error {error:.3g}", [curve])
         page.table("Labels" if results.kind == "multilabel" else "Classes", self.classes)

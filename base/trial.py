@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from traceback import walk_tb
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -75,11 +75,10 @@ class Trial(RunFolder):
         super().__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
+        error = raised[1]
         try:
-            super().__exit__(kind, error, trace)
+            super().__exit__(*raised)
         finally:
             close_files()
             self._temporary.cleanup()

@@ -89,13 +89,11 @@ class Run:
         """What it said otherwise than the config that it started from; of all its sessions."""
         found: Facts = {}
         for session in self.sessions:
-            changes = session.get("changes")
-            found |= changes if isinstance(changes, dict) else {}
+            found |= changes if isinstance(changes := session.get("changes"), dict) else {}
         return ", ".join(f"{key}={_written(value)}" for key, value in found.items())
 
     def score(self) -> str:
-        best = self.best
-        return "" if best is None else f"{self.monitor[1]} {best[0]:.5g} (epoch {best[1]})"
+        return f"{self.monitor[1]} {best[0]:.5g} (epoch {best[1]})" if (best := self.best) else ""
 
 
 def _read(path: Path) -> Facts:
@@ -143,9 +141,7 @@ def find(runs: list[Run], word: str) -> Run:
 def show(runs: list[Run]) -> None:
     """Prints a line for each run."""
     head = ("run", "started", "state", "epochs", "best", "changed")
-    rows = [
-        (run.name, run.started[:16].replace("T", " "), run.state, run.epochs, run.score(), run.changes) for run in runs
-    ]
+    rows = [(r.name, r.started[:16].replace("T", " "), r.state, r.epochs, r.score(), r.changes) for r in runs]
     table([head, *rows]) if rows else print("There are no runs yet.")
 
 
@@ -168,11 +164,7 @@ def differences(sides: list[dict[str, str]]) -> list[tuple[str, ...]]:
 def compare(runs: list[Run], target: Path) -> None:
     """Prints what tells the runs apart, and draws their curves into ``target``."""
     names = [run.name if len({r.name for r in runs}) == len(runs) else str(run.folder) for run in runs]
-    last = [
-        {key: f"{value:.5g}" for key, value in run.rows[-1].items() if isinstance(value, float)}
-        for run in runs
-        if run.rows
-    ]
+    last = [{k: f"{v:.5g}" for k, v in run.rows[-1].items() if isinstance(v, float)} for run in runs if run.rows]
     scores: list[tuple[str, ...]] = [("state", *(run.state for run in runs)), ("epochs", *(run.epochs for run in runs))]
     scores.append(("best", *(run.score() for run in runs)))
     if len(last) == len(runs):
@@ -206,9 +198,8 @@ def _code(runs: list[Run]) -> str:
             told = git("diff", "--stat", commits[0], commit)
             lines.append(f"Code, {commits[0][:8]} to {commit[:8]}:\n{told or 'this repository does not have both'}")
     if len({session.get("git_diff") for session in sessions}) > 1:
-        sizes = (
-            f"{run.name} {str(s.get('git_diff') or '').count(chr(10))}" for run, s in zip(runs, sessions, strict=True)
-        )
+        counts = [str(session.get("git_diff") or "").count("\n") for session in sessions]
+        sizes = (f"{run.name} {count}" for run, count in zip(runs, counts, strict=True))
         lines.append(f"Lines of uncommitted changes (see provenance.json): {', '.join(sizes)}")
     return "\n".join(lines) or "Their code is the same."
 

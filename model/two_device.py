@@ -12,31 +12,24 @@ from utils.parallel import local_rank
 class TwoDeviceNet(BaseModel):
     """Two halves of a multi-layer perceptron, each on a device of its own.
 
-    ``forward`` takes (N, …) float, ``in_features`` numbers a sample, and gives logits (N, num_classes) on ``second``.
+    ``forward`` takes (N, …) float, ``in_features`` numbers a sample, and gives logits (N, num_classes) on the second.
     Not tried on two accelerators, which were not at hand.
 
     Args:
-        first: the device of the first half, as ``cuda:0``; None takes the accelerators that are there, two for each
-            process, or leaves all of it where the trainer puts it.
-        second: likewise.
+        devices: of the two halves, as ``["cuda:0", "cuda:1"]``; None takes the accelerators that are there, two for
+            each process, or leaves all of it where the trainer puts it.
     """
 
     def __init__(
-        self,
-        in_features: int = 64,
-        hidden: int = 128,
-        num_classes: int = 10,
-        first: str | None = None,
-        second: str | None = None,
+        self, in_features: int = 64, hidden: int = 128, num_classes: int = 10, devices: list[str] | None = None
     ) -> None:
         super().__init__()
-        own = 2 * local_rank()
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.device_count() > own + 1 else None
-        if accelerator is not None:
-            first, second = first or f"{accelerator.type}:{own}", second or f"{accelerator.type}:{own + 1}"
-        self.front = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU()).to(first or "cpu")
-        self.back = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
-        self.back.to(second or "cpu")
+        own, accelerator = 2 * local_rank(), torch.accelerator.current_accelerator()
+        if devices is None and accelerator is not None and torch.accelerator.device_count() > own + 1:
+            devices = [f"{accelerator.type}:{own}", f"{accelerator.type}:{own + 1}"]
+        first, second = devices or ("cpu", "cpu")
+        self.front = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU()).to(first)
+        self.back = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)).to(second)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.front(x.flatten(1))

@@ -17,11 +17,11 @@ TOP_LEVEL = {
 }  # fmt: skip
 LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
-BUDGET = 6630  # of what trains and tests, which is what one reads in an afternoon
+BUDGET = 6628  # of what trains and tests, which is what one reads in an afternoon
 TOOLS = (  # look at it from beside, or at what it left
-    "config/__main__.py", "config/schema.py", "base/find_batch_size.py", "base/lr_find.py", "base/predict.py",
-    "base/results.py", "base/testing.py", "base/trial.py", "logger/charts.py", "logger/pictures.py", "logger/report.py",
-    "logger/runs.py", "utils/verify_resume.py",
+    "config/__main__.py", "config/schema.py", "base/display.py", "base/find_batch_size.py", "base/lr_find.py",
+    "base/predict.py", "base/results.py", "base/testing.py", "base/trial.py", "logger/charts.py", "logger/pictures.py",
+    "logger/report.py", "logger/runs.py", "utils/verify_resume.py",
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_the_product_stays_in_its_budget():
     moving = {name: lines.pop(name) for name in SOURCES if name.startswith("utils/migrate/")}
     assert sum(lines.values()) <= BUDGET
     assert sum(tools.values()) <= 1700
-    assert sum(moving.values()) <= 1150  # another tool, which a project needs once
+    assert sum(moving.values()) <= 1063  # another tool, which a project needs once
 
 
 def test_nothing_below_the_programs_imports_by_a_name_from_a_checkpoint():

@@ -9,9 +9,6 @@ from collections.abc import Callable
 
 from .errors import UserError, is_out_of_memory, one_line, printable
 
-# How often a thread of torch's looks for its next work before it sleeps, on Linux; read when torch is imported. With
-# the usual 300,000, of two programs that share the cores one waits for threads that the other keeps from running.
-SPINS = "10000"
 MISTAKES: tuple[tuple[type[Exception], str, str], ...] = (  # of a library's errors: the class, the text, what to do
     (RuntimeError, r"DataLoader worker .* (killed by signal|exited unexpectedly)", "data_loader: a process that loads "
      "data was killed (out of memory?); fewer num_workers take less: {}"),
@@ -25,7 +22,9 @@ MISTAKES: tuple[tuple[type[Exception], str, str], ...] = (  # of a library's err
 
 def run_main(main: Callable[[], None]) -> None:
     """Calls ``main``; a UserError ends in its lines on standard error and status 2, Ctrl-C in status 130."""
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    # How often a thread of torch's looks for its next work before it sleeps, on Linux; read when torch is imported. With
+    # the usual 300,000, of two programs that share the cores one waits for threads that the other keeps from running.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         main()
     except BrokenPipeError:  # nobody reads on (`| head`); Python would complain when it leaves

@@ -51,12 +51,7 @@ def sweep_shards(folder: Path) -> None:
         return
     for path in there:
         if path not in kept:
-            drop_shards(path)
-
-
-def drop_shards(folder: Path) -> None:
-    """Deletes one such folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:

@@ -179,8 +179,12 @@ class MetricTracker:
             for value, (_, n) in zip(values, pending, strict=True):
                 self._totals[key] += value * n
 
+    def settle(self) -> None:
+        """Adds what a subclass has put off; called before anybody looks."""
+
     def state_dict(self) -> dict[str, Any]:
         """The sums and counts so far, for a checkpoint within an epoch."""
+        self.settle()
         for key in list(self._pending):
             self._fetch(key)
         return {"totals": dict(self._totals), "counts": dict(self._counts)}
@@ -193,10 +197,12 @@ class MetricTracker:
     @property
     def n_samples(self) -> int:
         """How many samples the first name was followed over."""
+        self.settle()
         return next(iter(self._counts.values()), 0)
 
     def avg(self, key: str) -> float:
         """The mean of ``key`` so far; 0.0 when nothing was added."""
+        self.settle()
         self._fetch(key)
         count = self._counts[key]
         return float(self._totals[key]) / count if count else 0.0

@@ -50,7 +50,7 @@ def stub(monkeypatch):
 def test_a_model_on_one_device_is_moved_and_one_on_two_stays():
     model, device = placed(nn.Linear(2, 2), META)
     assert (next(model.parameters()).device, device, output_device(model, device)) == (META, META, META)
-    model = TwoDeviceNet(second="meta")
+    model = TwoDeviceNet(devices=["cpu", "meta"])
     assert placed(model, META) == (model, CPU)
     assert is_spread(model)
     assert output_device(model, CPU) == META
@@ -60,7 +60,7 @@ def test_a_model_on_one_device_is_moved_and_one_on_two_stays():
 
 
 def test_activations_and_targets_go_where_the_second_half_is():
-    output, target = forward(TwoDeviceNet(second="meta"), (torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3])))
+    output, target = forward(TwoDeviceNet(devices=["cpu", "meta"]), (torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3])))
     assert (output.shape, output.device, target.device) == ((3, 10), META, META)
     assert nn.functional.cross_entropy(output, target).device == META
 
@@ -80,11 +80,11 @@ def test_ddp_is_told_no_device_for_it(monkeypatch):
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
     monkeypatch.setattr(parallel, "barrier", lambda: None)
     monkeypatch.setattr(base_parallel, "DistributedDataParallel", lambda model, device_ids, **_: device_ids)
-    assert ddp().wrap(TwoDeviceNet(second="meta"), SECOND) is None
+    assert ddp().wrap(TwoDeviceNet(devices=["cpu", "meta"]), SECOND) is None
     assert ddp().wrap(TwoDeviceNet(), SECOND) == [SECOND]
 
 
 @pytest.mark.parametrize("kind", [dp, fsdp])
 def test_what_takes_models_of_one_device_only_refuses_it(kind):
     with pytest.raises(UserError, match=f"parallel.type: is {kind.__name__}, but TwoDeviceNet places its own parts"):
-        kind().wrap(TwoDeviceNet(second="meta"), CPU)
+        kind().wrap(TwoDeviceNet(devices=["cpu", "meta"]), CPU)
