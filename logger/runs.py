@@ -93,7 +93,7 @@ class Run:
         return ", ".join(f"{key}={_written(value)}" for key, value in found.items())
 
     def score(self) -> str:
-        return f"{self.monitor[1]} {best[0]:.5g} (epoch {best[1]})" if (best := self.best) else ""
+        return f"{self.monitor[1]} {top[0]:.5g} (epoch {top[1]})" if (top := self.best) else ""
 
 
 def _read(path: Path) -> Facts:

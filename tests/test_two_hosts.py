@@ -93,7 +93,7 @@ def test_two_hosts_train_as_one_does(tmp_path, hosts):
 
 
 def test_a_host_that_is_cut_off_and_comes_back_goes_on_with_the_other(tmp_path, hosts):
-    words = words_of(tmp_path, "two", epochs=8)
+    words = words_of(tmp_path, "two", epochs=4)
     both, folder = start(hosts, words), tmp_path / "saved/ranks/two"
     both[0].until(lambda: folder.is_dir() and len(checkpoints(folder)) > 1)
     ip("-n", hosts[1], "link", "set", "cable", "down")
@@ -106,5 +106,5 @@ def test_a_host_that_is_cut_off_and_comes_back_goes_on_with_the_other(tmp_path, 
     errors = "".join(end.err for end in done)
     assert re.search(r"rank \d \(t\d+[ab], process \d+\) has not answered for 5 s, in the ", errors)
     assert "Resuming from" in done[0].out + done[1].out
-    assert Program(*words_of(tmp_path, "one", epochs=8)).end().code == 0
+    assert Program(*words_of(tmp_path, "one", epochs=4)).end().code == 0
     check_same(tmp_path)
