@@ -22,8 +22,8 @@ MISTAKES: tuple[tuple[type[Exception], str, str], ...] = (  # of a library's err
 
 def run_main(main: Callable[[], None]) -> None:
     """Calls ``main``; a UserError ends in its lines on standard error and status 2, Ctrl-C in status 130."""
-    # How often a thread of torch's looks for work before it sleeps, on Linux; read when torch is imported. With the usual
-    # 300,000, of two programs that share the cores one waits for threads that the other keeps from running.
+    # How often a thread of torch's looks for work before it sleeps, on Linux; read when torch is imported. With the
+    # usual 300,000, of two programs that share the cores one waits for threads that the other keeps from running.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         main()
