@@ -24,9 +24,8 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     """
     inputs, target = split_target(batch)
     output = call_model(model, inputs)
-    if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
-        target = to_device(target, output.device)
-    return output, target
+    tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
+    return output, target.to(output.device) if tensors and target.device != output.device else target
 
 
 @torch.no_grad()

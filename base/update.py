@@ -21,7 +21,6 @@ from .splitting import Splitting
 if TYPE_CHECKING:
     from .options import TrainerOptions
 
-UNSEEN = 100  # losses of an accelerator that are looked at together
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -68,7 +67,8 @@ class Update:
         self._spoiled = False  # by a part of a batch that may not get through
         self._added_up = True  # over the ranks, what the gradients hold
         self.skipped = 0
-        self._unseen: list[torch.Tensor] = []  # losses that nobody has waited for
+        self._waits_to_look = device.type != "cpu"  # at losses, as that means to wait for the device
+        self._unseen: list[torch.Tensor] = []
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def context(self, batches_left: int | None = None) -> contextlib.AbstractContextManager[Any]:
@@ -111,10 +111,10 @@ class Update:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise UserError(f"the loss must be one number, not {shape}; take its mean() or sum()")
         policy = self.options.nan_policy
-        if policy == "raise":
+        if policy == "raise" and self._waits_to_look:
             self._unseen.append(loss.detach().reshape(()))
-            if self.device.type == "cpu" or len(self._unseen) == UNSEEN:
-                self.check_losses()
+        elif policy == "raise":
+            self._check(loss.item())
         if policy == "skip" and not all(gather(math.isfinite(loss.item()))):
             self._pending += last
             self._added_up = False
@@ -131,22 +131,24 @@ class Update:
         return share > 0
 
     def check_losses(self) -> None:
-        """Looks at the losses since the last call: on the CPU at each before its gradient, on an accelerator, which a
-        look waits for, at many together, and at the latest before a checkpoint.
+        """Looks at an accelerator's losses since the last call, at the latest before a checkpoint.
+
+        On the CPU each was looked at before its gradient.
 
         Raises:
             UserError: one of them is NaN or infinite.
         """
         unseen, self._unseen = self._unseen, []
-        for loss in torch.stack(unseen).tolist() if len(unseen) > 1 else [loss.item() for loss in unseen]:
-            if not math.isfinite(loss):
-                moved = (
-                    "the weights were not moved" if self.device.type == "cpu" else "go on from the newest checkpoint"
-                )
-                raise UserError(
-                    f"the loss is {loss} after {self.steps} optimizer steps; {moved}. "
-                    "Lower optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
-                )
+        for loss in torch.stack(unseen).tolist() if unseen else []:
+            self._check(loss)
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            moved = "go on from the newest checkpoint" if self._waits_to_look else "the weights were not moved"
+            raise UserError(
+                f"the loss is {loss} after {self.steps} optimizer steps; {moved}. "
+                "Lower optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
+            )
 
     def step(self, measure: bool = False) -> bool:
         """Moves the weights if the window is full. Returns whether it did.
