@@ -117,9 +117,8 @@ def copied(path, folder):
 CLIPPED = {"accumulation_steps": 3, "grad_clip_norm": 0.5, "save_steps": 1, "async_save": True}
 
 
-@pytest.mark.parametrize("trainer", [{}, CLIPPED])
-def test_as_many_ranks_go_on_to_the_same_bits_from_everywhere(tmp_path, trainer):
-    config = table_config(tmp_path, **{"epochs": 2, "save_steps": 3} | trainer) | CUT
+def check_going_on(tmp_path, config, copied, state):
+    """From every checkpoint of a run, as ``copied(path, folder)``, as many ranks go on to the same bits."""
     config["arch"]["args"]["dropout"] = 0.3
     config["data_loader"]["args"]["batch_size"] = 73
     in_ranks(2, trained, config, "full")
@@ -128,8 +127,14 @@ def test_as_many_ranks_go_on_to_the_same_bits_from_everywhere(tmp_path, trainer)
     for path in places:
         folder = tmp_path / "small" / path.stem
         in_ranks(2, trained, config, None, copied(path, folder))
-        assert differences(state_of(folder), state_of(tmp_path / "small/full")) == [], path.name
+        assert differences(state(folder), state(tmp_path / "small/full")) == [], path.name
         assert lines_of(folder) == lines_of(tmp_path / "small/full")
+
+
+@pytest.mark.parametrize("trainer", [{}, CLIPPED])
+def test_as_many_ranks_go_on_to_the_same_bits_from_everywhere(tmp_path, trainer):
+    config = table_config(tmp_path, **{"epochs": 2, "save_steps": 3} | trainer) | CUT
+    check_going_on(tmp_path, config, copied, state_of)
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])

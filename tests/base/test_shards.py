@@ -19,7 +19,7 @@ from base.checkpoint import load, save
 from base.sharding import is_cut
 from logger import runs
 from tests.base.test_parallel import lines_of, table_config
-from tests.base.test_sharding import CUT, trained
+from tests.base.test_sharding import CUT, check_going_on, trained
 from tests.helpers import differences, make_trainer, run
 from tests.ranks import Program, in_ranks
 from tests.torture.harness import ALL
@@ -81,17 +81,7 @@ def test_pruning_takes_the_shards_along(tmp_path):
 
 @pytest.mark.parametrize("trainer", [{}, {"accumulation_steps": 3, "grad_clip_norm": 0.5, "save_steps": 1}])
 def test_as_many_ranks_go_on_to_the_same_bits_from_everywhere(tmp_path, trainer):
-    config = sharded_config(tmp_path, **{"save_steps": 3} | trainer)
-    config["arch"]["args"]["dropout"] = 0.3
-    config["data_loader"]["args"]["batch_size"] = 73
-    in_ranks(2, trained, config, "full")
-    places = sorted((tmp_path / "small/full").glob("checkpoint-*.pt"))[:-1]
-    assert len(places) >= 2
-    for path in places:
-        folder = tmp_path / "small" / path.stem
-        in_ranks(2, trained, config, None, copied(path, folder))
-        assert differences(last(folder), last(tmp_path / "small/full")) == [], path.name
-        assert lines_of(folder) == lines_of(tmp_path / "small/full")
+    check_going_on(tmp_path, sharded_config(tmp_path, **{"save_steps": 3} | trainer), copied, last)
 
 
 @pytest.mark.parametrize("after", [1, 3])
