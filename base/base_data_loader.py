@@ -60,8 +60,8 @@ class BaseDataLoader(DataLoader[Any]):
         dataloader_kwargs: what else ``torch.utils.data.DataLoader`` takes (pin_memory, drop_last, …).
 
     Attributes:
-        device: where ``batch_transform`` works: the trainer's. It is called by who takes the batch, as a worker would
-            have to send four times as much where bytes become floats.
+        device: the trainer's. ``batch_transform`` works there, called by who takes the batch, as a worker would have to
+            send four times as much where bytes become floats; and memory is pinned for it, unless ``pin_memory`` says.
         n_samples: samples an epoch (of the training part, when there is a split).
         valid_sampler: of the validation part, or None.
     """
@@ -140,8 +140,9 @@ class BaseDataLoader(DataLoader[Any]):
         """One pass over the data. Passes number themselves, unless ``set_epoch`` says which one is next."""
         number, self._passes = self._passes, self._passes + 1
         skip, self._skip = self._skip, 0
-        assert isinstance(self._engine.generator, torch.Generator)
-        self._engine.generator.manual_seed(mix(self.seed, number))
+        self._engine.generator.manual_seed(mix(self.seed, number))  # type: ignore[attr-defined]
+        if self.device.type in ("cuda", "xpu"):
+            self._engine.pin_memory = self.init_kwargs.get("pin_memory", True)
         if self._batches is not None:
             self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
         batches = iter(self._engine)
@@ -180,9 +181,9 @@ class BaseDataLoader(DataLoader[Any]):
 
     def state_dict(self) -> dict[str, int]:
         """Where the loop is: the seed, the passes begun, and the batches consumed (not prefetched) of the last."""
-        if self._skip:  # the rest of a pass that is to be gone on with is begun already
-            return {"seed": self.seed, "passes": self._passes + 1, "consumed": self._skip}
-        return {"seed": self.seed, "passes": self._passes, "consumed": self._consumed}
+        # The rest of a pass that is to be gone on with is begun already.
+        passes, consumed = (self._passes + 1, self._skip) if self._skip else (self._passes, self._consumed)
+        return {"seed": self.seed, "passes": passes, "consumed": consumed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on where ``state_dict`` was taken: the next pass is the rest of that one."""
@@ -271,6 +272,5 @@ class DatasetLoader(BaseDataLoader):
         num_workers: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if num_workers is None:
-            num_workers = default_workers(dataset, kwargs.get("cache", False))
-        super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, **kwargs)
+        workers = default_workers(dataset, kwargs.get("cache", False)) if num_workers is None else num_workers
+        super().__init__(dataset, batch_size, shuffle, num_workers=workers, **kwargs)

@@ -38,8 +38,8 @@ class FlipEach(BatchTransform):
         self.p = p
 
     def change(self, images: torch.Tensor) -> torch.Tensor:
-        mirrored = (torch.rand(len(images)) < self.p).to(images.device)
-        return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        mirrored = (torch.rand(len(images)) < self.p).nonzero().squeeze(1).to(images.device)
+        return images.index_copy(0, mirrored, images.index_select(0, mirrored).flip(-1))
 
 
 class CropEach(BatchTransform):

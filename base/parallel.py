@@ -277,7 +277,7 @@ def sync_buffers(model: nn.Module) -> None:
 def divided(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
     """``loader``, which is divided among the ranks; when evaluating so that each sample comes once.
 
-    What it does to whole batches it does on ``device`` from here on.
+    From here on it works for ``device``: what it does to whole batches it does there.
 
     Raises:
         UserError: it cannot be divided.
@@ -285,8 +285,7 @@ def divided(loader: Any, name: str, device: torch.device, evaluating: bool = Fal
     if parallel.world_size() > 1 and loader is not None and not hasattr(loader, "share"):
         message = "cannot be divided among processes; use base.DatasetLoader, or a class made from BaseDataLoader"
         raise UserError(f"{name}: a {type(loader).__name__} {message}")
-    if getattr(loader, "batch_transform", None) is not None:
+    if hasattr(loader, "transformed"):
         loader.device = device
-    if evaluating and hasattr(loader, "evaluating"):
-        loader.evaluating()
+        return loader.evaluating() if evaluating else loader
     return loader

@@ -131,7 +131,8 @@ class SeededDataset(Dataset[Any]):
 
     def __getitems__(self, indices: Indices) -> Any:
         if self.is_tensors:  # what collating the samples one by one gives, without their making
-            return list(self.dataset[torch.tensor(indices)])
+            places = torch.from_numpy(np.array(indices))
+            return [tensor.index_select(0, places) for tensor in self.dataset.tensors]
         with seeded(indices.seed):
             samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
             return self.collate_fn(samples)  # under the batch's random numbers, as it may draw some too (mixup)
@@ -146,7 +147,7 @@ class ShowDataset:
     """A ``worker_init_fn``: in a worker, ``get_worker_info().dataset`` is the user's dataset, as ever.
 
     A request to stop, which Ctrl-C and batch systems send to a whole group of processes, is the training's to hear:
-    it still needs its data.
+    it still needs its data. And it gives way to the training, whose threads wait for each other where one has no core.
     """
 
     def __init__(self, dataset: Any, then: Any) -> None:
@@ -157,6 +158,7 @@ class ShowDataset:
         if hasattr(os, "setpgid"):
             os.setpgid(0, 0)
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            os.nice(10)
         object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
         if self.then is not None:
             self.then(worker_id)

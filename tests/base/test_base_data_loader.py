@@ -497,3 +497,29 @@ def test_who_says_nothing_of_workers_gets_one_for_each_core_but_none_for_what_is
     assert DatasetLoader(drawn, 4, num_workers=1)._engine.num_workers == 1
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "spawn")
     assert default_workers(drawn) == 0
+
+
+@pytest.mark.parametrize(("options", "pinned"), [({}, True), ({"pin_memory": False}, False)])
+def test_memory_is_pinned_for_an_accelerator_that_has_use_for_it(options: dict[str, Any], pinned: bool) -> None:
+    loaders = [DatasetLoader(FakeData(8, transform=np.asarray), 4, num_workers=0, **options) for _ in range(2)]
+    loaders[1].device = torch.device("cuda")
+    for loader, wanted in zip(loaders, (False, pinned), strict=True):
+        iter(loader).__next__()  # torch pins nothing where there is no accelerator
+        assert loader._engine.pin_memory is wanted
+
+
+class Niceness(Dataset[int]):
+    """How far the process that reads gives way to others."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_workers_give_way_to_the_training() -> None:
+    here = Niceness()[0]
+    (batch,) = DatasetLoader(Niceness(), 2, num_workers=1)
+    assert batch.tolist() == [min(19, here + 10)] * 2
+    assert Niceness()[0] == here

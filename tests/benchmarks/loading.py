@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from base.base_data_loader import BaseDataLoader
 from base.batch_transforms import CropEach, FlipEach
+from base.tuning import keep_freed_memory
 from data_loader.photos import PhotoDataLoader, read_image
 
 N, BATCH, ROUNDS = 20_000, 128, 5
@@ -72,7 +73,7 @@ def main() -> None:
         print(f"{name}: {medians[1] / medians[0]:.1f} times")
 
 
-def make_photographs(folder: Path, n: int = 400) -> None:
+def make_photographs(folder: Path, n: int = 2000) -> None:
     """JPEG files of a usual size, blurred noise in two classes, in the folders that PhotoDataLoader reads."""
     random = np.random.RandomState(0)
     for split in ("train", "val"):
@@ -110,5 +111,6 @@ def photographs() -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as train.py has it; for all of them
     main()
     photographs()
