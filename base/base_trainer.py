@@ -151,10 +151,8 @@ class BaseTrainer:
         log = {"epoch": epoch} | {key: plain_number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
-        seconds = time.perf_counter() - start
-        self._metrics_file.write(
-            {"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": round(seconds, 3)}
-        )
+        seconds = round(time.perf_counter() - start, 3)
+        self._metrics_file.write({"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": seconds})
         is_first, self.last_log, self.place = not self.last_log, log, 0
         among_best = epoch in [epoch for _, epoch in self._saver.best]
         self._only_best = among_best and not self._is_due(epoch)
@@ -237,10 +235,8 @@ class BaseTrainer:
     def _check_first_epoch(self, log: dict[str, Any]) -> None:
         """Faults that only a finished epoch shows; its checkpoint is written, so that nothing is lost."""
         if self.mnt_mode != "off" and self.mnt_metric not in log:
-            raise UserError(
-                f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{nearest(self.mnt_metric, log)}; "
-                f"it gave {', '.join(log)}"
-            )
+            hint = f"{nearest(self.mnt_metric, log)}; it gave {', '.join(log)}"
+            raise UserError(f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{hint}")
         changed = self._options.needing_update()
         if changed and self.steps_done() == 0:
             self.logger.warning(
@@ -269,10 +265,8 @@ class BaseTrainer:
         """
         state, path = read_newest(self, Path(resume_path))
         load_weights(unwrap(self.model), state["state_dict"], path)
-        self.fates = {
-            "weights": "kept",
-            "optimizer": restore_optimizer(self.optimizer, state, self.config.plain(), path),
-        }
+        kept = restore_optimizer(self.optimizer, state, self.config.plain(), path)
+        self.fates = {"weights": "kept", "optimizer": kept}
         self.start_epoch = state["epoch"] + 1
         restore_best(self, state)
         self._resumed, self._resumed_path = state, path

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+import shutil
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from logger.progress import progress
 from utils.errors import UserError
+from utils.parallel import barrier, gather, local_rank, local_size, rank
 
 
 def with_transform(dataset: Any, transform: Any) -> Any:
@@ -63,7 +68,7 @@ class Cached(TensorDataset):
 
 
 def cached(dataset: Dataset[Any]) -> Cached:
-    """Reads all of ``dataset`` once, before its ``transform``.
+    """Reads all of ``dataset`` once, before its ``transform``; the ranks of a machine share the reading and the memory.
 
     Raises:
         UserError: it would not fit in memory, its samples differ in shape, or are no tuples of images and numbers.
@@ -77,8 +82,9 @@ def cached(dataset: Dataset[Any]) -> Cached:
     size = n_samples * sum(part.nbytes for part in first)
     if (free := free_memory()) is not None and size > free / 2:
         raise UserError(f"cache: the {n_samples:,} samples take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
-    whole = [np.empty((n_samples, *part.shape), part.dtype) for part in first]
-    for index in progress(range(n_samples), n_samples, "reading the data into memory", logging.getLogger("cache")):
+    whole = _room(n_samples, first)
+    own = range(local_rank(), n_samples, local_size())
+    for index in progress(own, len(own), "reading the data into memory", logging.getLogger("cache")):
         for place, part, like in zip(whole, _places(plain[index]), first, strict=True):
             if (part.shape, part.dtype) != (like.shape, like.dtype):
                 raise UserError(
@@ -86,11 +92,32 @@ def cached(dataset: Dataset[Any]) -> Cached:
                     f"{like.shape}; only samples of one shape can be kept (Resize them on the disk, or leave it off)"
                 )
             place[index] = part
-    tensors = [torch.from_numpy(place) for place in whole]  # forked workers share them as they are
-    as_picture = hasattr(plain[0][0], "getbands")
-    if as_picture:  # PIL's are (H, W) or (H, W, C)
-        tensors[0] = tensors[0].unsqueeze(1) if tensors[0].ndim == 3 else tensors[0].permute(0, 3, 1, 2).contiguous()
-    return Cached(*tensors, transform=transform, as_picture=as_picture, dataset=dataset)
+    barrier()
+    tensors = map(torch.from_numpy, whole)  # forked workers share them as they are
+    return Cached(*tensors, transform=transform, as_picture=hasattr(plain[0][0], "getbands"), dataset=dataset)
+
+
+def _room(n_samples: int, like: list[Any]) -> list[Any]:
+    """Empty arrays for ``n_samples`` samples; the ranks of a machine have the same ones. Raises UserError."""
+    if local_size() == 1:
+        return [np.empty((n_samples, *part.shape), part.dtype) for part in like]
+    size, place = n_samples * sum(part.nbytes for part in like), "/dev/shm"
+    if not Path(place).is_dir() or shutil.disk_usage(place).free <= size:  # in a container it may be next to nothing
+        place = tempfile.gettempdir()
+    own = tempfile.TemporaryDirectory(prefix="cache-", dir=place) if local_rank() == 0 else nullcontext("")
+    try:
+        with own as folder:  # which goes once all have its files open
+            folder = gather(folder)[rank() - local_rank()]
+            files = [(Path(folder, str(number)), part) for number, part in enumerate(like)]
+            for path, part in files if local_rank() == 0 else ():
+                with path.open("wb") as file:  # one that finds no room at a later write ends the process
+                    os.posix_fallocate(file.fileno(), 0, n_samples * part.nbytes)
+            barrier()
+            room = [np.memmap(path, part.dtype, "r+", shape=(n_samples, *part.shape)) for path, part in files]
+            barrier()
+    except OSError as error:
+        raise UserError(f"cache: {size / 1e9:.1f} GB for all processes, in {place}: {error.strerror}") from None
+    return room
 
 
 def _places(sample: Any) -> list[np.ndarray[Any, Any]]:
@@ -98,6 +125,8 @@ def _places(sample: Any) -> list[np.ndarray[Any, Any]]:
     if not isinstance(sample, tuple | list) or not sample:
         raise UserError(f"cache: a sample is a {type(sample).__name__}, not a tuple of an input and a target")
     arrays = [np.asarray(part) for part in sample]
+    if hasattr(sample[0], "getbands"):  # PIL's are (H, W) or (H, W, C)
+        arrays[0] = arrays[0][None] if arrays[0].ndim == 2 else arrays[0].transpose(2, 0, 1)
     for part, array in zip(sample, arrays, strict=True):
         if array.dtype.kind not in "biuf":
             raise UserError(f"cache: a sample holds a {type(part).__name__}; only images and numbers can be kept")

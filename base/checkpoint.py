@@ -99,10 +99,8 @@ def _crc_between(file: IO[bytes], records: list[zipfile.ZipInfo], end: int) -> i
     crc = place = 0
     for record in sorted(records, key=lambda record: record.header_offset):
         file.seek(record.header_offset + 26)  # the lengths of the name and of the padding after it
-        lengths = file.read(4)
-        start = (
-            record.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
-        )
+        lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
+        start = record.header_offset + 30 + lengths
         file.seek(place)
         crc, place = zlib.crc32(file.read(max(0, start - place)), crc), start + record.compress_size
     file.seek(place)

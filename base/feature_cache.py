@@ -227,7 +227,7 @@ def _cached(loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger
     data = Features(features, torch.cat(targets), places)
     same = {key: value for key, value in loader.init_kwargs.items() if key in ("batch_size", "drop_last", "pin_memory")}
     made = BaseDataLoader(data, sampler=loader.sampler, collate_fn=as_it_is, **same)
-    made.seed = loader.seed
+    made.seed, made.device = loader.seed, device
     assert loader._batches is not None
     return made if loader._batches.in_step else made.evaluating()
 

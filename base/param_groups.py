@@ -60,9 +60,8 @@ def make_groups(model: nn.Module, options: TransferOptions, thawed: Thawed, lr: 
             values["weight_decay"] = own.weight_decay
         elif options.no_decay == "norm_and_bias" and parameter.ndim <= 1:
             values["weight_decay"] = 0.0
-        group = groups.setdefault(
-            (epoch, *sorted(values.items())), {"params": [], "names": [], "epoch": epoch} | values
-        )
+        new: dict[str, Any] = {"params": [], "names": [], "epoch": epoch} | values
+        group = groups.setdefault((epoch, *sorted(values.items())), new)
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())

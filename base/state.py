@@ -117,13 +117,11 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[
     """
     was, now = section_of(state["config"], "optimizer"), section_of(config, "optimizer")
     anew = _schedule(state["config"]) != _schedule(config)
+    why = "`transfer` trains by other groups now" if _grouping(state["config"]) != _grouping(config) else ""
     if was.get("type", now["type"]) != now["type"]:
-        logging.getLogger("trainer").warning(
-            "The optimizer was %s and is %s now: it starts anew.", was["type"], now["type"]
-        )
-        return "starts anew"
-    if _grouping(state["config"]) != _grouping(config):
-        logging.getLogger("trainer").warning("`transfer` trains by other groups now: the optimizer starts anew.")
+        why = f"optimizer.type was {was['type']} and is {now['type']} now"
+    if why:
+        logging.getLogger("trainer").warning("%s: the optimizer starts anew.", why)
         return "starts anew"
     given = [dict(group) for group in optimizer.param_groups]
     try:
@@ -240,11 +238,8 @@ def _check_like(own: dict[str, Any], saved: dict[str, Any]) -> None:
 def _tell(trainer: Any, state: dict[str, Any]) -> None:
     """What the config says otherwise than before, what became of each part, and which promise cannot be kept."""
     was, now = flat(plain(state["config"])), flat(trainer.config.plain())
-    changes = [
-        f"  {dotted(keys)}: {written(was.get(keys))} -> {written(now.get(keys))}"
-        for keys in {**was, **now}
-        if was.get(keys) != now.get(keys)
-    ]
+    both = [(dotted(keys), was.get(keys), now.get(keys)) for keys in {**was, **now}]
+    changes = [f"  {key}: {written(old)} -> {written(new)}" for key, old, new in both if old != new]
     if changes:
         fates = [f"  {name:<22} {fate}" for name, fate in trainer.fates.items()]
         trainer.logger.warning("\n".join(["Changed since the checkpoint:", *changes, "So of the run:", *fates]))

@@ -26,9 +26,8 @@ def output_layer(model: nn.Module, name: str | None = None) -> str:
     Raises:
         UserError: ``name`` is no such layer, or there is none.
     """
-    layers: list[str] = [
-        key for key, module in model.named_modules() if key and isinstance(module, nn.Linear | nn.Conv2d)
-    ]
+    kinds = nn.Linear | nn.Conv2d
+    layers: list[str] = [key for key, module in model.named_modules() if key and isinstance(module, kinds)]
     if not layers:
         raise UserError(f"transfer.head: {type(model).__name__} has no Linear or Conv2d layer")
     if name is None:
@@ -144,9 +143,8 @@ class Transfer:
         if isinstance(kind, int):
             layers = layers_of(model)
             if kind >= len(layers):
-                raise UserError(
-                    f"transfer.freeze: {kind} freezes nothing: {type(model).__name__} has {len(layers)} layers"
-                )
+                name = type(model).__name__
+                raise UserError(f"transfer.freeze: {kind} freezes nothing: {name} has {len(layers)} layers")
             self._frozen = {name for layer in layers[:-kind] for name in layer}
         elif kind == "all_but_head":
             head = self.head or output_layer(model)

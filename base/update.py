@@ -53,9 +53,7 @@ class Update:
     ) -> None:
         self.model, self.optimizer, self.options, self.device = model, optimizer, options, device
         if isinstance(optimizer, torch.optim.LBFGS):
-            raise UserError(
-                "optimizer.type: LBFGS evaluates the loss several times a step, which this loop does not do"
-            )
+            raise UserError("optimizer.type: LBFGS evaluates the loss several times a step; this loop does not do so")
         self.schedule = Schedule(lr_scheduler, optimizer, options.warmup_steps, options.lr_scheduler_interval)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self.ema = averaged(alone(model), options.ema_decay) if options.ema_decay is not None else None

@@ -41,10 +41,8 @@ class MetricsFile:
 
     def write(self, values: dict[str, Any]) -> None:
         """Adds one line. It is in the file when this returns, as a checkpoint may follow."""
-        finite = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()
-        }
+        lacking = {key for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
+        finite = values | dict.fromkeys(lacking)
         self._background.do("write", lambda: self._append(json.dumps(finite, default=str) + "\n"))
         self._background.wait()
 

@@ -39,11 +39,8 @@ class ResNet(BaseModel):
 
     def __init__(self, blocks: int, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        ]
+        first = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        layers: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU()]
         channels = width
         for stage in range(3):
             for block in range(blocks):

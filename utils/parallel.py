@@ -217,9 +217,8 @@ class Votes:
             closed, self._open = closed + self._open, []
         for _, work in closed:
             work.wait()
-        return [max(values) for values in zip(*(ballot.tolist() for ballot, _ in closed), strict=True)] or [0] * len(
-            wants
-        )
+        ballots = [ballot.tolist() for ballot, _ in closed] or [[0] * len(wants)]
+        return [max(values) for values in zip(*ballots, strict=True)]
 
 
 def run_of_before(folder: str | None = None) -> str | None:
@@ -247,11 +246,8 @@ def _fail(error: BaseException) -> None:
                 time.sleep(0.05)
         told = _world.store.compare_set("failed", "", told).decode()
         if lost and told == f"{_world.rank} {status}":
-            missing = _missing(
-                f"has not answered for {_world.seconds:g} s"
-                if re.search("[Tt]imed out|timeout", str(error))
-                else "is gone"
-            )
+            silent = re.search("[Tt]imed out|timeout", str(error))
+            missing = _missing(f"has not answered for {_world.seconds:g} s" if silent else "is gone")
     if told.split()[0] != str(_world.rank):
         sys.exit(int(told.split()[1]))
     prefix = "" if is_main() else f"rank {_world.rank}: "

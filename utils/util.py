@@ -110,9 +110,8 @@ def one_number(name: str, value: Any) -> Any:
         return value.item()
     shape = getattr(value, "shape", None)
     got = type(value).__name__ if shape is None else f"{type(value).__name__.lower()} of shape {tuple(shape)}"
-    raise UserError(
-        f"the metric '{name}' must give one number, not a {got} (if it averages classes, try average: macro)"
-    )
+    hint = "if it averages classes, try average: macro"
+    raise UserError(f"the metric '{name}' must give one number, not a {got} ({hint})")
 
 
 def plain_number(value: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,8 @@ from torchvision.transforms import v2
 from base import cache
 from base.base_data_loader import BaseDataLoader
 from base.batch_transforms import CropEach, CutMixEach, CutoutEach, FlipEach, MixUpEach
+from tests.ranks import in_ranks
+from utils import parallel
 from utils.errors import UserError
 
 
@@ -163,7 +168,7 @@ def test_mixing_keeps_the_sum_of_the_target_and_says_what_share_is_whose():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BaseDataLoader(Pictures(sizes=(8, 9)), 5, cache=True), r"sample 1 has uint8 \(9, 6, 3\)"),
+        (lambda: BaseDataLoader(Pictures(sizes=(8, 9)), 5, cache=True), r"sample 1 has uint8 \(3, 9, 6\)"),
         (lambda: BaseDataLoader(Numbers(lambda i: {"x": i}), 2, cache=True), "a sample is a dict"),
         (lambda: BaseDataLoader(Numbers(lambda i: ("word", i)), 2, cache=True), "a sample holds a str"),
         (lambda: BaseDataLoader(Stream(), 2, cache=True), "cannot be cached"),
@@ -181,3 +186,46 @@ def test_data_that_would_fill_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr(cache, "free_memory", lambda: 1000)
     with pytest.raises(UserError, match=r"20 samples take .* GB are free"):
         BaseDataLoader(Pictures(), 5, cache=True)
+
+
+@pytest.mark.parametrize("shm", [True, False])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_the_ranks_of_a_machine_share_the_reading_and_the_memory(tmp_path, monkeypatch, ranks, shm):
+    """Each reads its part alone, and has all; the files' names are gone while they are used."""
+    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path))
+    if not shm:
+        monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0))
+
+    def read():
+        data = Pictures()
+        kept = cache.cached(data)
+        found = [bytes(tensor.numpy()) for tensor in kept.tensors], data.reads
+        parallel.barrier()
+        if parallel.rank() == 0:
+            kept.tensors[0][7] = 255
+        parallel.barrier()
+        return *found, kept.tensors[0][7].min().item(), sorted(tmp_path.iterdir())
+
+    whole = [bytes(tensor.numpy()) for tensor in cache.cached(Pictures()).tensors]
+    for rank, (values, reads, changed, left) in enumerate(in_ranks(ranks, read)):
+        assert values == whole
+        assert reads == len(range(rank, 20, ranks)) + 2  # the first sample: its shape, and whether it is a picture
+        assert changed == 255
+        assert left == []
+
+
+def test_no_room_for_the_ranks_memory_is_told_in_a_line(tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def read():
+        with pytest.raises(UserError, match=r"cache: 0.0 GB for all processes, in .*: No space left on device"):
+            cache.cached(Pictures(SCALE[0]))
+
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0))
+    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    monkeypatch.setattr(cache, "barrier", lambda: None)
+    monkeypatch.setattr(cache, "local_size", lambda: 2)
+    read()
+    assert list(tmp_path.iterdir()) == []
