@@ -287,5 +287,6 @@ def divided(loader: Any, name: str, device: torch.device, evaluating: bool = Fal
         raise UserError(f"{name}: a {type(loader).__name__} {message}")
     if hasattr(loader, "transformed"):
         loader.device = device
-        return loader.evaluating() if evaluating else loader
+        if evaluating:
+            loader.evaluating()
     return loader

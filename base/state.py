@@ -117,11 +117,12 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[
     """
     was, now = section_of(state["config"], "optimizer"), section_of(config, "optimizer")
     anew = _schedule(state["config"]) != _schedule(config)
-    why = "`transfer` trains by other groups now" if _grouping(state["config"]) != _grouping(config) else ""
+    regrouped = _grouping(state["config"]) != _grouping(config)
+    why = "`transfer` trains by other groups now: the optimizer" if regrouped else ""
     if was.get("type", now["type"]) != now["type"]:
-        why = f"optimizer.type was {was['type']} and is {now['type']} now"
+        why = f"The optimizer was {was['type']} and is {now['type']} now: it"
     if why:
-        logging.getLogger("trainer").warning("%s: the optimizer starts anew.", why)
+        logging.getLogger("trainer").warning("%s starts anew.", why)
         return "starts anew"
     given = [dict(group) for group in optimizer.param_groups]
     try:
