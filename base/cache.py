@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import os
-import shutil
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,9 @@ from torch.utils.data import Dataset, TensorDataset
 
 from logger.progress import progress
 from utils.errors import UserError
-from utils.parallel import barrier, gather, local_rank, local_size, rank
+from utils.parallel import local_rank, local_size, of_first
+
+_NUMBERS = itertools.count()  # of the caches of this process: as those of the others count
 
 
 def with_transform(dataset: Any, transform: Any) -> Any:
@@ -68,7 +68,7 @@ class Cached(TensorDataset):
 
 
 def cached(dataset: Dataset[Any]) -> Cached:
-    """Reads all of ``dataset`` once, before its ``transform``; the ranks of a machine share the reading and the memory.
+    """Reads all of ``dataset`` once, before its ``transform``: of a machine's ranks the first, for all of them.
 
     Raises:
         UserError: it would not fit in memory, its samples differ in shape, or are no tuples of images and numbers.
@@ -77,47 +77,38 @@ def cached(dataset: Dataset[Any]) -> Cached:
         return dataset
     transform = getattr(dataset, "transform", None)
     plain: Any = dataset if transform is None else with_transform(dataset, None)
-    n_samples = len(plain)
     first = _places(plain[0])
-    size = n_samples * sum(part.nbytes for part in first)
-    if (free := free_memory()) is not None and size > free / 2:
-        raise UserError(f"cache: the {n_samples:,} samples take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
-    whole = _room(n_samples, first)
-    own = range(local_rank(), n_samples, local_size())
-    for index in progress(own, len(own), "reading the data into memory", logging.getLogger("cache")):
-        for place, part, like in zip(whole, _places(plain[index]), first, strict=True):
-            if (part.shape, part.dtype) != (like.shape, like.dtype):
-                raise UserError(
-                    f"cache: sample {index} has {part.dtype} {part.shape} where the first one has {like.dtype} "
-                    f"{like.shape}; only samples of one shape can be kept (Resize them on the disk, or leave it off)"
-                )
-            place[index] = part
-    barrier()
+    shapes = [((len(plain), *part.shape), part.dtype) for part in first]
+    shared = local_size() > 1 and hasattr(os, "memfd_create")  # files in memory, without a name that is left behind
+    own, key = not shared or local_rank() == 0, f"cache {next(_NUMBERS)}"
+    size = len(plain) * sum(part.nbytes for part in first)
+    if own and (free := free_memory()) is not None and size > free / 2:
+        raise UserError(f"cache: the {len(plain):,} samples take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+    if shared:
+        paths = [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in first] if own else of_first(key)
+        whole: list[Any] = [
+            np.memmap(path, dtype, "r+", shape=shape) for path, (shape, dtype) in zip(paths, shapes, strict=True)
+        ]
+    else:
+        whole = [np.empty(*shape) for shape in shapes]
+    if own:
+        _fill(whole, plain, first)
+    if shared and own:
+        of_first(key, paths)
     tensors = map(torch.from_numpy, whole)  # forked workers share them as they are
     return Cached(*tensors, transform=transform, as_picture=hasattr(plain[0][0], "getbands"), dataset=dataset)
 
 
-def _room(n_samples: int, like: list[Any]) -> list[Any]:
-    """Empty arrays for ``n_samples`` samples; the ranks of a machine have the same ones. Raises UserError."""
-    if local_size() == 1:
-        return [np.empty((n_samples, *part.shape), part.dtype) for part in like]
-    size, place = n_samples * sum(part.nbytes for part in like), "/dev/shm"
-    if not Path(place).is_dir() or shutil.disk_usage(place).free <= size:  # in a container it may be next to nothing
-        place = tempfile.gettempdir()
-    own = tempfile.TemporaryDirectory(prefix="cache-", dir=place) if local_rank() == 0 else nullcontext("")
-    try:
-        with own as folder:  # which goes once all have its files open
-            folder = gather(folder)[rank() - local_rank()]
-            files = [(Path(folder, str(number)), part) for number, part in enumerate(like)]
-            for path, part in files if local_rank() == 0 else ():
-                with path.open("wb") as file:  # one that finds no room at a later write ends the process
-                    os.posix_fallocate(file.fileno(), 0, n_samples * part.nbytes)
-            barrier()
-            room = [np.memmap(path, part.dtype, "r+", shape=(n_samples, *part.shape)) for path, part in files]
-            barrier()
-    except OSError as error:
-        raise UserError(f"cache: {size / 1e9:.1f} GB for all processes, in {place}: {error.strerror}") from None
-    return room
+def _fill(whole: list[Any], plain: Any, like: list[Any]) -> None:
+    """Reads the samples of ``plain``, of which ``like`` is the first. Raises UserError."""
+    for index in progress(range(len(plain)), len(plain), "reading the data into memory", logging.getLogger("cache")):
+        for place, part, first in zip(whole, _places(plain[index]), like, strict=True):
+            if (part.shape, part.dtype) != (first.shape, first.dtype):
+                raise UserError(
+                    f"cache: sample {index} has {part.dtype} {part.shape} where the first one has {first.dtype} "
+                    f"{first.shape}; only samples of one shape can be kept (Resize them on the disk, or leave it off)"
+                )
+            place[index] = part
 
 
 def _places(sample: Any) -> list[np.ndarray[Any, Any]]:

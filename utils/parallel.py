@@ -6,6 +6,7 @@ Alone, a process is rank 0 of 1, and nothing here costs anything. Nothing import
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -174,6 +175,14 @@ def from_main(value: Any) -> Any:
     box = [value if is_main() else None]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def of_first(name: str, value: Any = None) -> Any:
+    """What the first rank of this machine tells by giving a ``value``, in JSON's types; the others wait for it."""
+    key = f"{name} of rank {_world.rank - _world.local_rank}"
+    if value is not None:
+        _world.store.set(key, json.dumps(value))
+    return json.loads(_world.store.get(key))
 
 
 def group() -> Any:
