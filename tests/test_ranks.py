@@ -162,7 +162,7 @@ def test_a_killed_rank_ends_all_and_is_named(tmp_path, rank):
 
 @pytest.mark.parametrize("rank", FIRST)
 def test_a_rank_that_hangs_is_named_and_ended_within_the_timeout(tmp_path, rank):
-    program = long(tmp_path)
+    program = long(tmp_path, "parallel.args.start_timeout_seconds=15")  # which a checkpoint is waited for too
     pids = program.ranks()
     os.kill(pids[rank], signal.SIGSTOP)
     start = time.monotonic()
