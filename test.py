@@ -51,12 +51,19 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     logger.info("Testing the %s of %s on %s.", kind, config.resume, split)
     recorder = Recorder(config.build_metrics(), device=end)
     if unread := config.unread_keys():
-        logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
+        logger.warning(
+            "Nothing has read these keys of the config: %s", ", ".join(map(repr, unread))
+        )
     data_loader = divided(data_loader, "data_loader", device, evaluating=True)
     batches = progress(data_loader, length_of(data_loader), "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     values = own_evaluate(model, batches, criterion, recorder, device)
-    about = {"checkpoint": str(config.resume), "weights": kind, "split": split, "epoch": checkpoint.get("epoch")}
+    about = {
+        "checkpoint": str(config.resume),
+        "weights": kind,
+        "split": split,
+        "epoch": checkpoint.get("epoch"),
+    }
     about["n_samples"] = sum(gather(recorder.n_samples))
     if is_main():
         results = Tested(about, values, recorder, criterion, data_loader)
@@ -71,25 +78,51 @@ def test_loader(config: ConfigParser) -> tuple[Any, str]:
         changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
         args = config["data_loader"].setdefault("args", {})
         args.pop("sampler", None)
-        args.update({key: value for key, value in changes.items() if config.takes("data_loader", key)})
+        args.update(
+            {key: value for key, value in changes.items() if config.takes("data_loader", key)}
+        )
         return config.build("data_loader"), "the test part of the data_loader (training=False)"
     if config.get("valid_data_loader"):
         return config.build("valid_data_loader"), "the valid_data_loader (there is no test data)"
     loader = config.build("data_loader").split_validation()
     if loader is None:
-        raise UserError("there is nothing to test on: give a test_data_loader, or a validation_split")
+        raise UserError(
+            "there is nothing to test on: give a test_data_loader, or a validation_split"
+        )
     return loader, "the validation split (there is no test data)"
 
 
 if __name__ == "__main__":
     args = argparse.ArgumentParser(description="Tests a trained model.")
-    args.add_argument("-r", "--resume", required=True, help="checkpoint, or run folder (its best one is tested)")
+    args.add_argument(
+        "-r", "--resume", required=True, help="checkpoint, or run folder (its best one is tested)"
+    )
     args.add_argument("-c", "--config", default=None, help="config file, in place of the run's own")
     args.add_argument("-d", "--device", default=None, help="cpu, or the index of an accelerator")
-    args.add_argument("-o", "--output", type=Path, default=None, help="write the result to this JSON (CSV) file too")
-    args.add_argument("--predict", type=Path, metavar="PATH", help="predict the pictures there, which have no labels")
-    args.add_argument("--ema", action=argparse.BooleanOptionalAction, help="the EMA weights (default: if monitored)")
-    args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. test_data_loader.args.batch_size=512")
+    args.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=None,
+        help="write the result to this JSON (CSV) file too",
+    )
+    args.add_argument(
+        "--predict",
+        type=Path,
+        metavar="PATH",
+        help="predict the pictures there, which have no labels",
+    )
+    args.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        help="the EMA weights (default: if monitored)",
+    )
+    args.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="e.g. test_data_loader.args.batch_size=512",
+    )
 
     def run() -> None:
         options = args.parse_intermixed_args()

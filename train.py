@@ -29,15 +29,25 @@ def main(config: ConfigParser) -> None:
             return
         run.describe()
         if unread := config.unread_keys():
-            logger.warning("Nothing has read these keys of the config: %s", ", ".join(map(repr, unread)))
+            logger.warning(
+                "Nothing has read these keys of the config: %s", ", ".join(map(repr, unread))
+            )
         trainer.train()
         if (stop := getattr(trainer, "stop", None)) is not None and stop.status:
             run.stopped(stop.reason)
             sys.exit(stop.status)
-        logger.info(summary(config.save_dir, getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)))
+        logger.info(
+            summary(
+                config.save_dir,
+                getattr(trainer, "mnt_metric", ""),
+                getattr(trainer, "mnt_best", None),
+            )
+        )
 
 
-def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None) -> Any:
+def make_trainer(
+    config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None
+) -> Any:
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
     from base.parallel import Parallel
     from base.param_groups import learning_rate, make_lr_scheduler
@@ -57,17 +67,23 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
             valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
         model = config.build("arch")
     transfer = Transfer(config.options("transfer"), logger)
-    transfer.prepare(model, fresh=config.resume is None, dataset=getattr(data_loader, "dataset", None))
+    transfer.prepare(
+        model, fresh=config.resume is None, dataset=getattr(data_loader, "dataset", None)
+    )
     logger.info(model)
     model, device = placed(model, prepare_device(config.get("n_gpu", 1))[0])
-    data_loader, valid_data_loader = transfer.cache(model, [data_loader, valid_data_loader], device, limit is None)
+    data_loader, valid_data_loader = transfer.cache(
+        model, [data_loader, valid_data_loader], device, limit is None
+    )
     if limit is not None:
         data_loader = limit(data_loader, "data_loader")
         valid_data_loader = limit(valid_data_loader, "valid_data_loader")
     cheaper = cheaper_steps(config, model, logger)
     wrapped = parallel.wrap(model, device)
 
-    optimizer = config.build("optimizer", transfer.parameters(model, learning_rate(config)), **cheaper)
+    optimizer = config.build(
+        "optimizer", transfer.parameters(model, learning_rate(config)), **cheaper
+    )
     seed_rank(config.seed, rank())  # for dropout and the like
     trainer = config.build_trainer(
         model=wrapped,
@@ -86,12 +102,28 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Callable[.
 
 if __name__ == "__main__":
     args = argparse.ArgumentParser(description="Trains what a config describes.")
-    args.add_argument("-c", "--config", default=None, help="config file; a name is looked for in config/ too")
+    args.add_argument(
+        "-c", "--config", default=None, help="config file; a name is looked for in config/ too"
+    )
     args.add_argument("-r", "--resume", default=None, help="checkpoint or run folder to go on from")
-    args.add_argument("--check", action="store_true", help="try everything on one batch, tell the bill, leave nothing")
-    args.add_argument("--lr-find", action="store_true", help="try rising learning rates, draw the loss, suggest one")
-    args.add_argument("--find-batch-size", action="store_true", help="try how large a batch the device has memory for")
-    args.add_argument("-d", "--device", default=None, help="cpu, or indices of accelerators: 0 or 0,1")
+    args.add_argument(
+        "--check",
+        action="store_true",
+        help="try everything on one batch, tell the bill, leave nothing",
+    )
+    args.add_argument(
+        "--lr-find",
+        action="store_true",
+        help="try rising learning rates, draw the loss, suggest one",
+    )
+    args.add_argument(
+        "--find-batch-size",
+        action="store_true",
+        help="try how large a batch the device has memory for",
+    )
+    args.add_argument(
+        "-d", "--device", default=None, help="cpu, or indices of accelerators: 0 or 0,1"
+    )
     # More options of this kind set one value of the config each.
     options = [
         CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),

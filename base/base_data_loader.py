@@ -87,7 +87,11 @@ class BaseDataLoader(DataLoader[Any]):
     ) -> None:
         of_iterable = validation_split or cache or batch_transform is not None
         _check(dataset, batch_size, validation_split, sampler, batch_sampler, bool(of_iterable))
-        self.shuffle, self.validation_split, self.eval_transform = shuffle, validation_split, eval_transform
+        self.shuffle, self.validation_split, self.eval_transform = (
+            shuffle,
+            validation_split,
+            eval_transform,
+        )
         # The experiment's seed, without taking it from a config: whoever seeds torch decides the order.
         self.seed = torch.initial_seed() % 2**63
         self._passes, self._consumed, self._skip = 0, 0, 0
@@ -97,17 +101,26 @@ class BaseDataLoader(DataLoader[Any]):
         self.batch_transform, self.eval_batch_transform = batch_transform, eval_batch_transform
         self.device = torch.device("cpu")
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
-        options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get("persistent_workers", True)
+        options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get(
+            "persistent_workers", True
+        )
         options.setdefault("generator", torch.Generator())
         if isinstance(dataset, IterableDataset):
             self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
-            options["persistent_workers"] = False  # their random numbers would run on from pass to pass
+            options["persistent_workers"] = (
+                False  # their random numbers would run on from pass to pass
+            )
             super().__init__(dataset, batch_size=batch_size, **options)
             self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
             self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
             return
         dataset = cached(dataset) if cache else dataset
-        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False, **options}
+        self.init_kwargs = {
+            "dataset": dataset,
+            "batch_size": batch_size,
+            "shuffle": False,
+            **options,
+        }
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             train = self._split(len(dataset), split_seed, stratify)
             weights = None if sampler is None else class_weights(dataset, train)
@@ -121,11 +134,15 @@ class BaseDataLoader(DataLoader[Any]):
             self._batches = EpochBatches(sampler, batch_size, drop_last, self.seed)
         self.n_samples = len(sampler) if sampler is not None else len(dataset)
         if len(self._batches) == 0:
-            raise UserError(f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples")
+            raise UserError(
+                f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples"
+            )
         super().__init__(dataset, **own, **options)
         options["worker_init_fn"] = ShowDataset(dataset, options.get("worker_init_fn"))
         whole = SeededDataset(dataset, options.pop("collate_fn") or default_collate)
-        self._engine = DataLoader(whole, batch_sampler=self._batches, collate_fn=as_it_is, **options)
+        self._engine = DataLoader(
+            whole, batch_sampler=self._batches, collate_fn=as_it_is, **options
+        )
 
     def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
         """The training part's indices; keeps the validation part's sampler."""
@@ -182,7 +199,9 @@ class BaseDataLoader(DataLoader[Any]):
     def state_dict(self) -> dict[str, int]:
         """Where the loop is: the seed, the passes begun, and the batches consumed (not prefetched) of the last."""
         # The rest of a pass that is to be gone on with is begun already.
-        passes, consumed = (self._passes + 1, self._skip) if self._skip else (self._passes, self._consumed)
+        passes, consumed = (
+            (self._passes + 1, self._skip) if self._skip else (self._passes, self._consumed)
+        )
         return {"seed": self.seed, "passes": passes, "consumed": consumed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -212,35 +231,53 @@ class BaseDataLoader(DataLoader[Any]):
             dataset = with_transform(dataset, self.eval_transform)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
         options["batch_transform"] = self.eval_batch_transform or self.batch_transform
-        for name, transform in (("", getattr(dataset, "transform", None)), ("batch_", options["batch_transform"])):
-            if getattr(self, f"eval_{name}transform") is None and re.search("Random|Aug|Jitter|Each", repr(transform)):
+        for name, transform in (
+            ("", getattr(dataset, "transform", None)),
+            ("batch_", options["batch_transform"]),
+        ):
+            if getattr(self, f"eval_{name}transform") is None and re.search(
+                "Random|Aug|Jitter|Each", repr(transform)
+            ):
                 message = f"The validation part is augmented like the training part: give an eval_{name}transform."
                 logging.getLogger("data_loader").warning(message)
         return BaseDataLoader(sampler=self.valid_sampler, **options).evaluating()
 
 
 def _check(
-    dataset: Any, batch_size: int | None, split: float | int, sampler: Any, batch_sampler: Any, whole: bool
+    dataset: Any,
+    batch_size: int | None,
+    split: float | int,
+    sampler: Any,
+    batch_sampler: Any,
+    whole: bool,
 ) -> None:
     """Raises UserError for arguments that do not go together; ``whole``: some of them need all of a dataset."""
     iterable = isinstance(dataset, IterableDataset)
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size={batch_size} must be at least 1")
     if iterable and whole:
-        raise UserError(f"an iterable dataset cannot be {'split; give a valid_data_loader' if split else WHOLE}")
+        raise UserError(
+            f"an iterable dataset cannot be {'split; give a valid_data_loader' if split else WHOLE}"
+        )
     if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
         part = "an iterable dataset" if iterable else "a DistributedSampler"
-        raise UserError(f"{part} does not go with several processes: the loader divides the batches itself")
+        raise UserError(
+            f"{part} does not go with several processes: the loader divides the batches itself"
+        )
     if iterable:
         return
     if len(dataset) == 0:
         raise UserError(f"the dataset {type(dataset).__name__} is empty")
     if batch_size is None and batch_sampler is None:
-        raise UserError("batch_size: null needs a batch_sampler, or an iterable dataset that gives batches")
+        raise UserError(
+            "batch_size: null needs a batch_sampler, or an iterable dataset that gives batches"
+        )
     if isinstance(sampler, str) and sampler != "class_balanced":
         raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
     if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):
-        raise UserError("validation_split and a sampler cannot both choose the samples; give a valid_data_loader")
+        raise UserError(
+            "validation_split and a sampler cannot both choose the samples; give a valid_data_loader"
+        )
 
 
 def default_workers(dataset: Any, cache: bool = False) -> int:
@@ -249,7 +286,10 @@ def default_workers(dataset: Any, cache: bool = False) -> int:
     None too for an iterable dataset, whose samples they would repeat, and where processes do not start as a copy of
     this one, as then a dataset must be of a kind that can be sent to them.
     """
-    start = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    start = (
+        multiprocessing.get_start_method(allow_none=True)
+        or multiprocessing.get_all_start_methods()[0]
+    )
     if cache or is_tensors(dataset) or isinstance(dataset, IterableDataset) or start != "fork":
         return 0
     return min(8, cores())
@@ -272,5 +312,9 @@ class DatasetLoader(BaseDataLoader):
         num_workers: int | None = None,
         **kwargs: Any,
     ) -> None:
-        workers = default_workers(dataset, kwargs.get("cache", False)) if num_workers is None else num_workers
+        workers = (
+            default_workers(dataset, kwargs.get("cache", False))
+            if num_workers is None
+            else num_workers
+        )
         super().__init__(dataset, batch_size, shuffle, num_workers=workers, **kwargs)

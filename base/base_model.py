@@ -17,5 +17,7 @@ class BaseModel(nn.Module):
         raise NotImplementedError
 
     def __str__(self) -> str:
-        trainable = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        trainable = sum(
+            parameter.numel() for parameter in self.parameters() if parameter.requires_grad
+        )
         return f"{super().__str__()}\nTrainable parameters: {trainable}"

@@ -48,7 +48,9 @@ class BaseTrainer:
         config: a ConfigParser; its ``trainer`` section holds the TrainerOptions.
     """
 
-    def __init__(self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any) -> None:
+    def __init__(
+        self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any
+    ) -> None:
         self.config = config
         self._options = TrainerOptions.from_section(config["trainer"])
         self.logger = config.get_logger("trainer", self._options.verbosity)
@@ -65,18 +67,27 @@ class BaseTrainer:
         self.mnt_mode, self.mnt_metric = parse_monitor(self.monitor)
         self.mnt_best = worst(self.mnt_mode)
         self.early_stop = max(0, self._options.early_stop or 0) or inf
-        if self.early_stop < inf and self.mnt_mode == "off":  # preflight lets it pass for pytorch-template's trainers
-            self.logger.warning("trainer.early_stop has no effect: trainer.monitor does not say what must improve.")
+        if (
+            self.early_stop < inf and self.mnt_mode == "off"
+        ):  # preflight lets it pass for pytorch-template's trainers
+            self.logger.warning(
+                "trainer.early_stop has no effect: trainer.monitor does not say what must improve."
+            )
         self.not_improved_count = 0
         self.start_epoch = 1
         self.last_log: dict[str, Any] = {}  # of the last epoch that was trained here
         self._stopping = False  # this epoch is the last, whatever `epochs` says
         self._only_best = False  # this epoch is not due by save_period
-        self.epoch, self.place = 0, 0  # where the loop is: the epoch, and how many of its batches it has taken
+        self.epoch, self.place = (
+            0,
+            0,
+        )  # where the loop is: the epoch, and how many of its batches it has taken
         self.stop = StopRequest(self._options.max_minutes, Votes() if world_size() > 1 else None)
         self.parallel = Parallel()  # as is this
         self.transfer = Transfer(TransferOptions(), self.logger)  # train.py gives the config's
-        self._random: dict[str, Any] | None = None  # the random numbers' state at the start of a validation
+        self._random: dict[str, Any] | None = (
+            None  # the random numbers' state at the start of a validation
+        )
         self._resumed: dict[str, Any] | None = None
         self.checkpoint_dir = Path(config.save_dir)
         self._saver = Saver(self.checkpoint_dir, self._options, self.logger)
@@ -87,14 +98,22 @@ class BaseTrainer:
             setup_logging(config.log_dir)
             if not (self.checkpoint_dir / "config.json").exists():
                 write_json(config.plain(), self.checkpoint_dir / "config.json")
-        self.writer = TensorboardWriter(config.log_dir, self.logger, self._options.tensorboard and is_main())
-        self.writer.back_ends += wandb_back_end(config, self._options, self.logger) if is_main() else []
-        self._metrics_file = MetricsFile(Path(config.log_dir) / "metrics.jsonl", self.logger, enabled=is_main())
+        self.writer = TensorboardWriter(
+            config.log_dir, self.logger, self._options.tensorboard and is_main()
+        )
+        self.writer.back_ends += (
+            wandb_back_end(config, self._options, self.logger) if is_main() else []
+        )
+        self._metrics_file = MetricsFile(
+            Path(config.log_dir) / "metrics.jsonl", self.logger, enabled=is_main()
+        )
         if config.resume is None:
             self._metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
 
     @classmethod
-    def logged_names(cls, metrics: list[str], options: TrainerOptions, validates: bool) -> list[str] | None:
+    def logged_names(
+        cls, metrics: list[str], options: TrainerOptions, validates: bool
+    ) -> list[str] | None:
         """The names of an epoch's numbers, of which ``trainer.monitor`` is one; None if only an epoch will show them.
 
         Args:
@@ -120,7 +139,9 @@ class BaseTrainer:
                 self._reserve()
                 for epoch in range(self.start_epoch, self.epochs + 1):
                     if self.not_improved_count > self.early_stop:
-                        self.logger.info("The run had stopped early already; raise trainer.early_stop to go on.")
+                        self.logger.info(
+                            "The run had stopped early already; raise trainer.early_stop to go on."
+                        )
                         break
                     self._run_epoch(epoch)
                     if self._stopping or self.stop.requested():
@@ -143,16 +164,25 @@ class BaseTrainer:
         start = time.perf_counter()
         self.epoch = epoch
         self._begin_epoch(epoch)
-        lr = self.optimizer.param_groups[0]["lr"] if hasattr(self.optimizer, "param_groups") else None
+        lr = (
+            self.optimizer.param_groups[0]["lr"]
+            if hasattr(self.optimizer, "param_groups")
+            else None
+        )
         result = from_main(self._train_epoch(epoch))
         self.stop.poll(wait=True)
-        if isinstance(update := getattr(self, "update", None), Update) and update.schedule.lr is not None:
+        if (
+            isinstance(update := getattr(self, "update", None), Update)
+            and update.schedule.lr is not None
+        ):
             lr = update.schedule.lr
         log = {"epoch": epoch} | {key: plain_number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
         seconds = round(time.perf_counter() - start, 3)
-        self._metrics_file.write({"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": seconds})
+        self._metrics_file.write(
+            {"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": seconds}
+        )
         is_first, self.last_log, self.place = not self.last_log, log, 0
         among_best = epoch in [epoch for _, epoch in self._saver.best]
         self._only_best = among_best and not self._is_due(epoch)
@@ -164,7 +194,11 @@ class BaseTrainer:
             self._check_first_epoch(log)
         self.start_epoch = epoch + 1
         if self._stopping:
-            self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, self.not_improved_count)
+            self.logger.info(
+                "%s has not improved for %d epochs: stopping.",
+                self.mnt_metric,
+                self.not_improved_count,
+            )
 
     # -- the parts of an epoch ----------------------------------------------------------------------------------
 
@@ -178,7 +212,9 @@ class BaseTrainer:
         phase(f"the training of epoch {epoch}")
         if self.transfer.enter(epoch, unwrap(self.model)) and world_size() > 1:
             wrap_again(self)
-        for name in ("data_loader", "valid_data_loader") if self.place == 0 else ("valid_data_loader",):
+        for name in (
+            ("data_loader", "valid_data_loader") if self.place == 0 else ("valid_data_loader",)
+        ):
             set_epoch = getattr(getattr(self, name, None), "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
@@ -189,7 +225,9 @@ class BaseTrainer:
             return False
         if isfinite(log[self.mnt_metric]):
             self._saver.enter_best(self.mnt_mode, log[self.mnt_metric], log["epoch"])
-        if isfinite(log[self.mnt_metric]) and is_better(self.mnt_mode, log[self.mnt_metric], self.mnt_best):
+        if isfinite(log[self.mnt_metric]) and is_better(
+            self.mnt_mode, log[self.mnt_metric], self.mnt_best
+        ):
             self.mnt_best, self.not_improved_count = log[self.mnt_metric], 0
             return True
         self.not_improved_count += 1
@@ -207,14 +245,19 @@ class BaseTrainer:
         if asked or overdue or self._saver.is_due(self._count):
             steps = self._count()
             name = f"checkpoint-epoch{self.epoch}-step{steps}.pt"
-            self._saver.save(lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, steps)
+            self._saver.save(
+                lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, steps
+            )
             self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
         if asked:
             raise Stopping
 
     def _count(self) -> int:
         """Optimizer updates done, or where nobody counts them batches."""
-        return self.steps_done() or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
+        return (
+            self.steps_done()
+            or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
+        )
 
     def stoppable(self, batches: Iterable[Any]) -> Iterator[Any]:
         """``batches`` of a validation, during which a request to stop is heard; it is then done again on resuming."""
@@ -250,7 +293,9 @@ class BaseTrainer:
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
         """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
         name = f"checkpoint-epoch{epoch}.pt"
-        self._saver.save(lambda: self._state(epoch), name, self.steps_done(), save_best, self._only_best)
+        self._saver.save(
+            lambda: self._state(epoch), name, self.steps_done(), save_best, self._only_best
+        )
         self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
 
     def _state(self, epoch: int) -> dict[str, Any]:

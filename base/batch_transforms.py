@@ -22,8 +22,14 @@ class BatchTransform(nn.Module):
     def forward(self, batch: Any) -> Any:
         if isinstance(batch, torch.Tensor):
             return self.change(batch)
-        if not isinstance(batch, list | tuple) or not isinstance(batch[0], torch.Tensor) or batch[0].ndim != 4:
-            raise UserError(f"batch_transform: {type(self).__name__} needs [images (N, C, H, W), target]")
+        if (
+            not isinstance(batch, list | tuple)
+            or not isinstance(batch[0], torch.Tensor)
+            or batch[0].ndim != 4
+        ):
+            raise UserError(
+                f"batch_transform: {type(self).__name__} needs [images (N, C, H, W), target]"
+            )
         return [self.change(batch[0]), *batch[1:]]
 
     def change(self, images: torch.Tensor) -> torch.Tensor:
@@ -51,7 +57,9 @@ class CropEach(BatchTransform):
 
     def change(self, images: torch.Tensor) -> torch.Tensor:
         n, _, height, width = images.shape
-        windows = F.pad(images, [self.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # views, at every place
+        windows = (
+            F.pad(images, [self.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
+        )  # views, at every place
         top, left = torch.randint(2 * self.padding + 1, (2, n)).to(images.device)
         return windows[torch.arange(n, device=images.device), :, top, left]
 
@@ -105,7 +113,9 @@ class Mixed(BatchTransform):
         classes = F.one_hot(target, self.num_classes).to(share.dtype)
         return [images, classes * share[:, None] + classes[other] * (1 - share[:, None]), *rest]
 
-    def mix(self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def mix(
+        self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The mixed images (N, C, H, W), and what share of each is its own, (N,), as it was drawn: on the CPU."""
         raise NotImplementedError
 
@@ -116,9 +126,13 @@ class MixUpEach(Mixed):
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412
     """
 
-    def mix(self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def mix(
+        self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if not images.is_floating_point():
-            raise UserError("batch_transform: MixUpEach needs float images: put a ToDtype with scale before it")
+            raise UserError(
+                "batch_transform: MixUpEach needs float images: put a ToDtype with scale before it"
+            )
         weight = share.to(images)[:, None, None, None]
         return images * weight + others * (1 - weight), share
 
@@ -129,7 +143,9 @@ class CutMixEach(Mixed):
     Source: Yun et al. 2019, https://arxiv.org/abs/1905.04899
     """
 
-    def mix(self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def mix(
+        self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         _, _, height, width = images.shape
         side = (1 - share).sqrt()[:, None]
         inside = rectangles(images, height * side, width * side)

@@ -27,11 +27,15 @@ def with_transform(dataset: Any, transform: Any) -> Any:
         UserError: the dataset has no ``transform`` attribute.
     """
     if not hasattr(dataset, "transform"):
-        raise UserError(f"eval_transform: {type(dataset).__name__} has no `transform` attribute to replace")
+        raise UserError(
+            f"eval_transform: {type(dataset).__name__} has no `transform` attribute to replace"
+        )
     changed = copy.copy(dataset)
     changed.transform = transform
     if hasattr(changed, "transforms") and hasattr(changed, "target_transform"):
-        from torchvision.datasets.vision import StandardTransform  # torchvision keeps a second, combined one
+        from torchvision.datasets.vision import (
+            StandardTransform,
+        )  # torchvision keeps a second, combined one
 
         changed.transforms = StandardTransform(transform, changed.target_transform)
     return changed
@@ -47,7 +51,9 @@ class Cached(TensorDataset):
         dataset: what was read, whose other attributes (``classes``, ``targets``) it still has.
     """
 
-    def __init__(self, *tensors: torch.Tensor, transform: Any, as_picture: bool, dataset: Any) -> None:
+    def __init__(
+        self, *tensors: torch.Tensor, transform: Any, as_picture: bool, dataset: Any
+    ) -> None:
         super().__init__(*tensors)
         self.transform, self.as_picture, self.dataset = transform, as_picture, dataset
 
@@ -79,15 +85,24 @@ def cached(dataset: Dataset[Any]) -> Cached:
     plain: Any = dataset if transform is None else with_transform(dataset, None)
     first = _places(plain[0])
     shapes = [((len(plain), *part.shape), part.dtype) for part in first]
-    shared = local_size() > 1 and hasattr(os, "memfd_create")  # files in memory, without a name that is left behind
+    shared = local_size() > 1 and hasattr(
+        os, "memfd_create"
+    )  # files in memory, without a name that is left behind
     own, key = not shared or local_rank() == 0, f"cache {next(_NUMBERS)}"
     size = len(plain) * sum(part.nbytes for part in first)
     if own and (free := free_memory()) is not None and size > free / 2:
-        raise UserError(f"cache: the {len(plain):,} samples take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+        raise UserError(
+            f"cache: the {len(plain):,} samples take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        )
     if shared:
-        paths = [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in first] if own else of_first(key)
+        paths = (
+            [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in first]
+            if own
+            else of_first(key)
+        )
         whole: list[Any] = [
-            np.memmap(path, dtype, "r+", shape=shape) for path, (shape, dtype) in zip(paths, shapes, strict=True)
+            np.memmap(path, dtype, "r+", shape=shape)
+            for path, (shape, dtype) in zip(paths, shapes, strict=True)
         ]
     else:
         whole = [np.empty(*shape) for shape in shapes]
@@ -96,12 +111,16 @@ def cached(dataset: Dataset[Any]) -> Cached:
     if shared and own:
         of_first(key, paths)
     tensors = map(torch.from_numpy, whole)  # forked workers share them as they are
-    return Cached(*tensors, transform=transform, as_picture=hasattr(plain[0][0], "getbands"), dataset=dataset)
+    return Cached(
+        *tensors, transform=transform, as_picture=hasattr(plain[0][0], "getbands"), dataset=dataset
+    )
 
 
 def _fill(whole: list[Any], plain: Any, like: list[Any]) -> None:
     """Reads the samples of ``plain``, of which ``like`` is the first. Raises UserError."""
-    for index in progress(range(len(plain)), len(plain), "reading the data into memory", logging.getLogger("cache")):
+    for index in progress(
+        range(len(plain)), len(plain), "reading the data into memory", logging.getLogger("cache")
+    ):
         for place, part, first in zip(whole, _places(plain[index]), like, strict=True):
             if (part.shape, part.dtype) != (first.shape, first.dtype):
                 raise UserError(
@@ -114,20 +133,27 @@ def _fill(whole: list[Any], plain: Any, like: list[Any]) -> None:
 def _places(sample: Any) -> list[np.ndarray[Any, Any]]:
     """The places of a sample as arrays. Raises UserError."""
     if not isinstance(sample, tuple | list) or not sample:
-        raise UserError(f"cache: a sample is a {type(sample).__name__}, not a tuple of an input and a target")
+        raise UserError(
+            f"cache: a sample is a {type(sample).__name__}, not a tuple of an input and a target"
+        )
     arrays = [np.asarray(part) for part in sample]
     if hasattr(sample[0], "getbands"):  # PIL's are (H, W) or (H, W, C)
         arrays[0] = arrays[0][None] if arrays[0].ndim == 2 else arrays[0].transpose(2, 0, 1)
     for part, array in zip(sample, arrays, strict=True):
         if array.dtype.kind not in "biuf":
-            raise UserError(f"cache: a sample holds a {type(part).__name__}; only images and numbers can be kept")
+            raise UserError(
+                f"cache: a sample holds a {type(part).__name__}; only images and numbers can be kept"
+            )
     return arrays
 
 
 def free_memory() -> int | None:
     """Bytes that this machine has to give; None where it does not tell."""
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        lines = dict(
+            line.split(":")
+            for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        )
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None

@@ -31,7 +31,9 @@ class OldConfig:
     """Stands for a ``ConfigParser`` inside a checkpoint of pytorch-template, or of a project's own; holds data only."""
 
     def __getitem__(self, name: str) -> Any:
-        return vars(self)["_config"][name] if "_config" in vars(self) else vars(self)["config"][name]
+        return (
+            vars(self)["_config"][name] if "_config" in vars(self) else vars(self)["config"][name]
+        )
 
 
 class OldPath(str):
@@ -59,12 +61,16 @@ def old_number(dtype: OldDtype, data: bytes) -> Any:
 
 
 # For every `torch.load` of the process: a project's own code calls `torch.load(config.resume)` too.
-torch.serialization.add_safe_globals([(OldConfig, "parse_config.ConfigParser"), (OldDtype, "numpy.dtype")])
+torch.serialization.add_safe_globals(
+    [(OldConfig, "parse_config.ConfigParser"), (OldDtype, "numpy.dtype")]
+)
 torch.serialization.add_safe_globals([(OldConfig, "config.parser.ConfigParser")])
 for _module in ("numpy.core", "numpy._core"):
     torch.serialization.add_safe_globals([(old_number, f"{_module}.multiarray.scalar")])
 for _module in ("pathlib", "pathlib._local"):  # the second one since Python 3.13
-    torch.serialization.add_safe_globals([(OldPath, f"{_module}.PosixPath"), (OldPath, f"{_module}.WindowsPath")])
+    torch.serialization.add_safe_globals(
+        [(OldPath, f"{_module}.PosixPath"), (OldPath, f"{_module}.WindowsPath")]
+    )
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -155,7 +161,14 @@ def verify(path: Path) -> None:
                 raise UserError(f"{path}: not a checkpoint: torch compresses nothing")
             _check_seal(path, archive, file)
             damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
@@ -178,7 +191,9 @@ def load(path: Path, map_location: Any = "cpu", fill: bool = True) -> dict[str, 
     except pickle.UnpicklingError as error:
         names = sorted(set(re.findall(r"GLOBAL ([\w.]+)", str(error))))
         found = f": {', '.join(names)}" if names else ""
-        raise UserError(f"{path}: not loaded, as it holds more than tensors and plain values{found}") from None
+        raise UserError(
+            f"{path}: not loaded, as it holds more than tensors and plain values{found}"
+        ) from None
     except Exception as error:  # a legacy file that is cut off raises almost anything
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):
@@ -223,7 +238,9 @@ def prune(folder: Path, keep_last: int | None, newest: tuple[float, float]) -> N
     sweep(folder)
     numbered = [(checkpoint_number(path), path) for path in checkpoints(folder)]
     past = [path for number, path in numbered if number > newest]
-    for path in past + [path for number, path in numbered if number <= newest][keep_last:] * (keep_last is not None):
+    for path in past + [path for number, path in numbered if number <= newest][keep_last:] * (
+        keep_last is not None
+    ):
         path.unlink(missing_ok=True)
 
 
@@ -236,7 +253,11 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
     own = model.state_dict()
     if not isinstance(state_dict, dict) or not all(isinstance(name, str) for name in state_dict):
         raise UserError(f"{source}: its state_dict is a {type(state_dict).__name__}")
-    if state_dict and all(name.startswith("module.") for name in state_dict) and not set(state_dict) & set(own):
+    if (
+        state_dict
+        and all(name.startswith("module.") for name in state_dict)
+        and not set(state_dict) & set(own)
+    ):
         state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
     missing, unused = sorted(set(own) - set(state_dict)), sorted(set(state_dict) - set(own))
     shapes = [
@@ -247,13 +268,21 @@ def load_weights(model: torch.nn.Module, state_dict: dict[str, Any], source: obj
     ]
     problems = [
         f"{what} {len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for what, names in (("lacks", missing), ("has unknown", unused), ("has other shapes in", shapes))
+        for what, names in (
+            ("lacks", missing),
+            ("has unknown", unused),
+            ("has other shapes in", shapes),
+        )
         if names
     ]
     if problems:
-        raise UserError(f"{source}: holds another architecture than {class_of(model).__name__}: {'; '.join(problems)}")
+        raise UserError(
+            f"{source}: holds another architecture than {class_of(model).__name__}: {'; '.join(problems)}"
+        )
     try:
-        model.load_state_dict({name: cut_like(value, own.get(name)) for name, value in state_dict.items()})
+        model.load_state_dict(
+            {name: cut_like(value, own.get(name)) for name, value in state_dict.items()}
+        )
     except RuntimeError as error:  # what should be a tensor is none
         raise UserError(f"{source}: {one_line(error)}") from None
 
@@ -273,5 +302,9 @@ def weights_of(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], st
     """A checkpoint's averaged weights if it has some and they are wanted, else the plain ones; and which they are."""
     if not has_ema(state) or not use_ema:
         return state.get("state_dict", state), "weights"
-    named = {name.removeprefix("module."): value for name, value in _ema(state).items() if name != "n_averaged"}
+    named = {
+        name.removeprefix("module."): value
+        for name, value in _ema(state).items()
+        if name != "n_averaged"
+    }
     return named, "EMA weights"

@@ -56,25 +56,35 @@ class Display:
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
 
     @harmless
-    def first_batch(self, batch: Any, loader: Any, model: Any, config: dict[str, Any], metrics: list[str]) -> None:
+    def first_batch(
+        self, batch: Any, loader: Any, model: Any, config: dict[str, Any], metrics: list[str]
+    ) -> None:
         """Shows the first batch that is trained on, as it is after augmentation, the model's graph, and the config.
 
         Training and validation of each of the ``metrics`` get a chart together.
         """
         if not self.writer.enabled:
             return
-        pairs = {name: ["Multiline", [f"{name}/train", f"{name}/valid"]] for name in ["loss", *metrics]}
+        pairs = {
+            name: ["Multiline", [f"{name}/train", f"{name}/valid"]] for name in ["loss", *metrics]
+        }
         self.writer.add_custom_scalars({"training and validation": pairs})
-        self.writer.add_text("config", "    " + json.dumps(config, indent=4).replace("\n", "\n    "))
+        self.writer.add_text(
+            "config", "    " + json.dumps(config, indent=4).replace("\n", "\n    ")
+        )
         inputs, target = _split(batch)
         samples = Samples(loader)
         if _are_pictures(inputs):
             captions = [samples.name(label) for label in labels_of(target)]
             self._show("input", samples, inputs, captions or [""] * len(inputs))
-        if isinstance(inputs, torch.Tensor | tuple) and not is_sharded(model):  # the other ranks do not take part
+        if isinstance(inputs, torch.Tensor | tuple) and not is_sharded(
+            model
+        ):  # the other ranks do not take part
             state = random_state()  # of which tracing, and what it imports, draw
             with torch.no_grad():
-                self.writer.add_graph(model, inputs[:2] if isinstance(inputs, torch.Tensor) else inputs)
+                self.writer.add_graph(
+                    model, inputs[:2] if isinstance(inputs, torch.Tensor) else inputs
+                )
             set_random_state(state)
 
     @harmless
@@ -88,7 +98,11 @@ class Display:
         """The batches of a validation; keeps their first inputs for ``predictions``."""
         self._inputs = []
         for batch in batches:
-            if sum(map(len, self._inputs)) < SHOWN and self.writer.enabled and _are_pictures(_split(batch)[0]):
+            if (
+                sum(map(len, self._inputs)) < SHOWN
+                and self.writer.enabled
+                and _are_pictures(_split(batch)[0])
+            ):
                 self._inputs.append(_split(batch)[0])
             yield batch
 
@@ -106,27 +120,51 @@ class Display:
         if results.confidence is None:
             return
         captions, right = [], (results.target == results.prediction).tolist()
-        for label, guess, sure in zip(results.target, results.prediction, results.confidence, strict=True):
+        for label, guess, sure in zip(
+            results.target, results.prediction, results.confidence, strict=True
+        ):
             told = results.told(guess)
-            captions.append(f"{told} {sure:.0%}" if guess == label else f"{told}, is {results.told(label)}")
-        self._show("predictions", samples, torch.cat([values.cpu() for values in inputs]), captions, right)
+            captions.append(
+                f"{told} {sure:.0%}" if guess == label else f"{told}, is {results.told(label)}"
+            )
+        self._show(
+            "predictions", samples, torch.cat([values.cpu() for values in inputs]), captions, right
+        )
 
     def _show(
-        self, tag: str, samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None = None
+        self,
+        tag: str,
+        samples: Samples,
+        inputs: Any,
+        captions: list[str],
+        right: list[bool] | None = None,
     ) -> None:
-        inputs, captions = inputs[:SHOWN].detach().clone().cpu(), captions[:SHOWN]  # the training goes on
+        inputs, captions = (
+            inputs[:SHOWN].detach().clone().cpu(),
+            captions[:SHOWN],
+        )  # the training goes on
         if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
-            self.writer.add_image(tag, partial(_draw, samples, inputs, captions, right), dataformats="HWC")
+            self.writer.add_image(
+                tag, partial(_draw, samples, inputs, captions, right), dataformats="HWC"
+            )
 
     @harmless
     def end(
-        self, config: dict[str, Any], log: dict[str, Any], best: tuple[str, float] | None, checkpoint: Path
+        self,
+        config: dict[str, Any],
+        log: dict[str, Any],
+        best: tuple[str, float] | None,
+        checkpoint: Path,
     ) -> None:
         """Shows the hyperparameters with what they led to; keeps the best checkpoint where that is wanted."""
-        numbers = {f"final/{name}": value for name, value in log.items() if isinstance(value, float)}
+        numbers = {
+            f"final/{name}": value for name, value in log.items() if isinstance(value, float)
+        }
         numbers |= {} if best is None else {f"best/{best[0]}": best[1]}
         if numbers:
-            self.writer.add_hparams(hyperparameters(config), numbers, run_name=".", global_step=self.writer.step)
+            self.writer.add_hparams(
+                hyperparameters(config), numbers, run_name=".", global_step=self.writer.step
+            )
         if self.options.wandb is not None and self.options.wandb.artifact and checkpoint.is_file():
             self.writer.add_artifact(checkpoint)
 
@@ -141,7 +179,9 @@ class Display:
         self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
         assert results.probability is not None
         for label, name in enumerate(results.names[:CURVES]):
-            self.writer.add_pr_curve(f"precision_recall/{name}", results.target == label, results.probability[:, label])
+            self.writer.add_pr_curve(
+                f"precision_recall/{name}", results.target == label, results.probability[:, label]
+            )
 
 
 def _draw(samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None) -> Any:
@@ -172,10 +212,16 @@ def labels_of(target: Any) -> list[int]:
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """The numbers, names and switches of the parts that people vary, by their key path."""
-    varied = {key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)}
+    varied = {
+        key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)
+    }
     varied["batch_size"] = ((config.get("data_loader") or {}).get("args") or {}).get("batch_size")
     values = flat(varied | {"epochs": config["trainer"].get("epochs")})
-    return {dotted(keys): value for keys, value in values.items() if isinstance(value, bool | int | float | str)}
+    return {
+        dotted(keys): value
+        for keys, value in values.items()
+        if isinstance(value, bool | int | float | str)
+    }
 
 
 def wandb_back_end(config: Any, options: TrainerOptions, logger: Any) -> list[BackEnd]:

@@ -25,7 +25,9 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     inputs, target = split_target(batch)
     output = call_model(model, inputs)
     tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
-    return output, target.to(output.device) if tensors and target.device != output.device else target
+    return output, target.to(
+        output.device
+    ) if tensors and target.device != output.device else target
 
 
 @torch.no_grad()

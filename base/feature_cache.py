@@ -46,9 +46,15 @@ class Prefix:
         self.model, self._shape = model, inputs.shape[1:]
         self._stored: torch.Tensor | None = None
         calls = self._record(inputs)
-        frozen = [place for place, (module, _) in enumerate(calls) if next(module.parameters(), None) is not None]
+        frozen = [
+            place
+            for place, (module, _) in enumerate(calls)
+            if next(module.parameters(), None) is not None
+        ]
         if not frozen:
-            raise UserError(f"{KEY}: no frozen part of {type(model).__name__} runs before what is trained")
+            raise UserError(
+                f"{KEY}: no frozen part of {type(model).__name__} runs before what is trained"
+            )
         end = frozen[-1] + 1
         while end < len(calls) and _is_plain(calls[end][0]):
             end += 1  # pooling makes what is stored small
@@ -56,7 +62,9 @@ class Prefix:
             self._calls, self.output = calls[:length], calls[length - 1][1]
             if self._is_whole(inputs):
                 return
-        raise UserError(f"{KEY}: {type(model).__name__} looks at more than the last output of its frozen part")
+        raise UserError(
+            f"{KEY}: {type(model).__name__} looks at more than the last output of its frozen part"
+        )
 
     def _record(self, inputs: torch.Tensor) -> list[tuple[nn.Module, Any]]:
         """The largest modules without trained parameters that run before any trained one, in order, with outputs."""
@@ -66,7 +74,11 @@ class Prefix:
 
         def watch(module: nn.Module) -> None:
             if not any(parameter.requires_grad for parameter in module.parameters()):
-                hooks.append(module.register_forward_hook(lambda m, _, out: None if ended else calls.append((m, out))))
+                hooks.append(
+                    module.register_forward_hook(
+                        lambda m, _, out: None if ended else calls.append((m, out))
+                    )
+                )
                 return
             if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
                 hooks.append(module.register_forward_pre_hook(lambda *_: ended.append(True)))
@@ -78,7 +90,11 @@ class Prefix:
         for hook in hooks:
             hook.remove()
         modules = [module for module, _ in calls]
-        return [(module, out) for module, out in calls if modules.count(module) == 1 and isinstance(out, torch.Tensor)]
+        return [
+            (module, out)
+            for module, out in calls
+            if modules.count(module) == 1 and isinstance(out, torch.Tensor)
+        ]
 
     @torch.no_grad()
     def _run(self, inputs: torch.Tensor) -> Any:
@@ -105,7 +121,9 @@ class Prefix:
     def compute(self, inputs: torch.Tensor) -> torch.Tensor:
         """The prefix's output for ``inputs``."""
         found: list[torch.Tensor] = []
-        with self._calls[-1][0].register_forward_hook(lambda _module, _inputs, output: found.append(output)):
+        with self._calls[-1][0].register_forward_hook(
+            lambda _module, _inputs, output: found.append(output)
+        ):
             self._run(inputs)
         return found[0]
 
@@ -119,7 +137,9 @@ class Prefix:
         def blank(like: torch.Tensor) -> Callable[..., torch.Tensor]:
             def forward(*_args: Any, **_kwargs: Any) -> torch.Tensor:
                 assert self._stored is not None
-                made = self._stored.new_empty((len(self._stored), *like.shape[1:]), dtype=like.dtype)
+                made = self._stored.new_empty(
+                    (len(self._stored), *like.shape[1:]), dtype=like.dtype
+                )
                 return made if filler is None else made.fill_(filler)
 
             return forward
@@ -144,7 +164,11 @@ class Prefix:
 def _is_plain(module: nn.Module) -> bool:
     """Whether it is one of torch's without parameters or random numbers: pooling, an activation."""
     random = isinstance(module, _DropoutNd | nn.RReLU)
-    return type(module).__module__.startswith("torch.nn.modules.") and not random and not list(module.parameters())
+    return (
+        type(module).__module__.startswith("torch.nn.modules.")
+        and not random
+        and not list(module.parameters())
+    )
 
 
 class Features(Dataset[Any]):
@@ -161,7 +185,9 @@ class Features(Dataset[Any]):
         return self.features[places], self.targets[places]
 
 
-def cache_features(model: nn.Module, loaders: list[Any], device: torch.device, logger: logging.Logger) -> list[Any]:
+def cache_features(
+    model: nn.Module, loaders: list[Any], device: torch.device, logger: logging.Logger
+) -> list[Any]:
     """Computes the frozen part's output for all samples of ``loaders``; the model takes those in place of its inputs.
 
     Returns:
@@ -173,12 +199,16 @@ def cache_features(model: nn.Module, loaders: list[Any], device: torch.device, l
     """
     start = time.perf_counter()
     prefix = prepare(model, loaders, device)
-    made = [None if loader is None else _cached(loader, prefix, device, logger) for loader in loaders]
+    made = [
+        None if loader is None else _cached(loader, prefix, device, logger) for loader in loaders
+    ]
     prefix.skip()
     data: list[Any] = [loader.dataset for loader in made if loader is not None]
     size = sum(part.features.nbytes for part in data) / 1e6
     counts = " + ".join(str(len(part.features)) for part in data)
-    logger.info("Features cached: %s samples, %.1f MB, %.1f s.", counts, size, time.perf_counter() - start)
+    logger.info(
+        "Features cached: %s samples, %.1f MB, %.1f s.", counts, size, time.perf_counter() - start
+    )
     return made
 
 
@@ -189,8 +219,14 @@ def prepare(model: nn.Module, loaders: list[Any], device: torch.device) -> Prefi
     for loader in loaders:
         if loader is None:
             continue
-        if not isinstance(loader, BaseDataLoader) or loader._batches is None or not loader.batch_size:
-            raise UserError(f"{KEY}: needs loaders made from base.BaseDataLoader, of a dataset with indices")
+        if (
+            not isinstance(loader, BaseDataLoader)
+            or loader._batches is None
+            or not loader.batch_size
+        ):
+            raise UserError(
+                f"{KEY}: needs loaders made from base.BaseDataLoader, of a dataset with indices"
+            )
         _check_fixed(loader, len(loader.dataset))  # type: ignore[arg-type]
     inputs, _ = _pair(loaders[0].batch_of(list(range(min(2, len(loaders[0].dataset)))), 0))
     return Prefix(model, to_device(inputs, device))
@@ -201,21 +237,33 @@ def _check_fixed(loader: BaseDataLoader, n_samples: int) -> None:
     one, other = (_pair(loader.batch_of(probes, seed)) for seed in (1, 2))
     for index, *values in zip(probes, *one, *other, strict=True):
         if not all(map(torch.equal, values[:2], values[2:])):
-            raise UserError(f"{KEY}: the transforms of the data are random: sample {index} is never twice the same")
+            raise UserError(
+                f"{KEY}: the transforms of the data are random: sample {index} is never twice the same"
+            )
 
 
 def _pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    if isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, torch.Tensor) for part in batch):
+    if (
+        isinstance(batch, list | tuple)
+        and len(batch) == 2
+        and all(isinstance(part, torch.Tensor) for part in batch)
+    ):
         return batch[0], batch[1]
     raise UserError(f"{KEY}: the batches must be pairs of an input and a target tensor")
 
 
-def _cached(loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger: logging.Logger) -> BaseDataLoader:
+def _cached(
+    loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger: logging.Logger
+) -> BaseDataLoader:
     dataset: Any = loader.dataset
-    indices = list(loader.sampler.indices if isinstance(loader.sampler, EpochSampler) else range(len(dataset)))
+    indices = list(
+        loader.sampler.indices if isinstance(loader.sampler, EpochSampler) else range(len(dataset))
+    )
     features, targets, done = _room(len(indices), prefix.output), [], 0
     options = {key: getattr(loader, key) for key in ("batch_size", "num_workers", "collate_fn")}
-    batches: DataLoader[Any] = DataLoader(dataset, sampler=indices, generator=torch.Generator(), **options)
+    batches: DataLoader[Any] = DataLoader(
+        dataset, sampler=indices, generator=torch.Generator(), **options
+    )
     for batch in progress(batches, len(batches), "features", logger):
         inputs, target = _pair(loader.transformed(batch, 0))
         output = prefix.compute(to_device(inputs, device)).cpu()
@@ -225,7 +273,11 @@ def _cached(loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger
     places = torch.zeros(len(dataset), dtype=torch.int64)
     places[torch.as_tensor(indices)] = torch.arange(len(indices))
     data = Features(features, torch.cat(targets), places)
-    same = {key: value for key, value in loader.init_kwargs.items() if key in ("batch_size", "drop_last", "pin_memory")}
+    same = {
+        key: value
+        for key, value in loader.init_kwargs.items()
+        if key in ("batch_size", "drop_last", "pin_memory")
+    }
     made = BaseDataLoader(data, sampler=loader.sampler, collate_fn=as_it_is, **same)
     made.seed, made.device = loader.seed, device
     assert loader._batches is not None
@@ -235,5 +287,7 @@ def _cached(loader: BaseDataLoader, prefix: Prefix, device: torch.device, logger
 def _room(count: int, like: torch.Tensor) -> torch.Tensor:
     needed = count * like[0].nbytes
     if (free := free_memory()) is not None and needed > 0.8 * free:
-        raise UserError(f"{KEY}: {count:,} outputs take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+        raise UserError(
+            f"{KEY}: {count:,} outputs take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        )
     return torch.empty((count, *like.shape[1:]), dtype=like.dtype)

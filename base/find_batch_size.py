@@ -55,13 +55,17 @@ class FindBatchSize(Trial):
         if size == 0:
             raise UserError("--find-batch-size: not one sample fits into the device's memory")
         limit = "all samples that there are" if size == most else f"{size + 1} is too large"
-        lines = [f"Batch size: {size:,} trains on {trainer.device}; {limit}. Leave room where samples differ in size."]
+        lines = [
+            f"Batch size: {size:,} trains on {trainer.device}; {limit}. Leave room where samples differ in size."
+        ]
         lines += [f"  to train       train.py … --bs {size}"]
         if (lr := learning_rate(self.config)) is not None:
             lines += [
                 f"  learning rate  {lr:g} for {own} samples would be {lr * size / own:.3g} (Goyal et al. 2017: as"
             ]
-            lines += ["                 many times larger as the batch, after a warm-up; tried with SGD)"]
+            lines += [
+                "                 many times larger as the batch, after a warm-up; tried with SGD)"
+            ]
         if self.config.get("parallel"):
             lines += ["  parallel       tried in one process; batch_size is that of all together"]
         return "\n".join(lines)
@@ -83,7 +87,9 @@ def trains(trainer: Any, batch: Any) -> bool:
     Raises:
         RuntimeError: what torch raised, if it was not for lack of memory.
     """
-    window = min(2, trainer._options.accumulation_steps)  # the second pass of one has gradients beside it
+    window = min(
+        2, trainer._options.accumulation_steps
+    )  # the second pass of one has gradients beside it
     learn = steps_of(trainer, accumulation_steps=window)
     try:
         for _ in range(2 * window):

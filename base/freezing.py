@@ -38,7 +38,9 @@ def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
         found = {name for name in names if fnmatchcase(name, glob) or name.startswith(f"{glob}.")}
         if not found:
             place = key if isinstance(patterns, str) else f"{key}.{index}"
-            modules = [name for name, module in model.named_modules() if name and list(module.parameters())]
+            modules = [
+                name for name, module in model.named_modules() if name and list(module.parameters())
+            ]
             near = nearest(glob, [*modules, *names]) or f"; there are {some(names, 4)}"
             raise UserError(f"{place}: '{pattern}' matches no parameter{near}")
         selected = selected - found if pattern.startswith("!") else selected | found
@@ -73,7 +75,10 @@ def layers_of(model: nn.Module) -> list[list[str]]:
         add({prefix + name: value for name, value in module.named_parameters(recurse=False)}, False)
         for name, child in module.named_children():
             named = {f"{prefix}{name}.{key}": value for key, value in child.named_parameters()}
-            inner = max((size_of(part) for part in child.children() if next(part.children(), None)), default=0)
+            inner = max(
+                (size_of(part) for part in child.children() if next(part.children(), None)),
+                default=0,
+            )
             if isinstance(child, containers) or inner > half:
                 walk(child, f"{prefix}{name}.")
             else:
@@ -102,7 +107,9 @@ def frozen_modules(model: nn.Module) -> Iterator[nn.Module]:
         if is_norm or (parameters and not any(parameter.requires_grad for parameter in parameters)):
             yield module
             return
-        trainable_seen = trainable_seen or any(p.requires_grad for p in module.parameters(recurse=False))
+        trainable_seen = trainable_seen or any(
+            p.requires_grad for p in module.parameters(recurse=False)
+        )
         for child in module.children():
             yield from walk(child)
 
@@ -134,7 +141,9 @@ def freeze(model: nn.Module, frozen: Iterable[str], whole: bool = True) -> None:
     if not names:
         return
     for part in frozen_modules(model):
-        for module in [part] if whole else [module for module in part.modules() if isinstance(module, NORMS)]:
+        for module in (
+            [part] if whole else [module for module in part.modules() if isinstance(module, NORMS)]
+        ):
             module.train = MethodType(train, module)  # type: ignore[method-assign]
     model.train(model.training)
 
@@ -142,7 +151,9 @@ def freeze(model: nn.Module, frozen: Iterable[str], whole: bool = True) -> None:
 def frozen_tensors(model: nn.Module) -> dict[str, Any]:
     """All that must not change: the frozen parameters, and the buffers of the frozen modules, by name."""
     still = {id(buffer) for part in frozen_modules(model) for buffer in part.buffers()}
-    parameters = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+    parameters = {
+        name: value for name, value in model.named_parameters() if not value.requires_grad
+    }
     return parameters | {name: value for name, value in model.named_buffers() if id(value) in still}
 
 
@@ -163,7 +174,11 @@ class Audit:
         for hook in self._hooks:
             hook.remove()
         now = frozen_tensors(model)
-        changed = [name for name, value in self.before.items() if name in now and checksum(now[name]) != value]
+        changed = [
+            name
+            for name, value in self.before.items()
+            if name in now and checksum(now[name]) != value
+        ]
         if changed:
             raise UserError(
                 f"transfer.freeze: {some(changed)} changed in a step although frozen; "
@@ -171,9 +186,15 @@ class Audit:
             )
         if self.silent:
             names = some(sorted(self.silent), 5)
-            logger.warning("%d trained parameters got no gradient in the first step: %s", len(self.silent), names)
+            logger.warning(
+                "%d trained parameters got no gradient in the first step: %s",
+                len(self.silent),
+                names,
+            )
 
 
 def checksum(value: torch.Tensor) -> int:
     """CRC-32 of a tensor's bytes, as far as they are here."""
-    return zlib.crc32(part_of(value).detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return zlib.crc32(
+        part_of(value).detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    )

@@ -35,19 +35,34 @@ class Probe:
     """
 
     def __init__(
-        self, model: nn.Module, writer: Writer, options: TrainerOptions, folder: Path, logger: logging.Logger
+        self,
+        model: nn.Module,
+        writer: Writer,
+        options: TrainerOptions,
+        folder: Path,
+        logger: logging.Logger,
     ) -> None:
-        self.model, self.writer, self.options, self.folder, self.logger = model, writer, options, folder, logger
+        self.model, self.writer, self.options, self.folder, self.logger = (
+            model,
+            writer,
+            options,
+            folder,
+            logger,
+        )
         self.debug = options.debug or DebugOptions()
         self._epoch, self._place, self._loader = 0, 0, None
         self._measures = self._active = False
-        self._outputs: list[tuple[str, torch.Tensor, torch.Tensor]] = []  # layer, statistics, which samples are finite
+        self._outputs: list[
+            tuple[str, torch.Tensor, torch.Tensor]
+        ] = []  # layer, statistics, which samples are finite
         self._gradients: list[tuple[str, torch.Tensor, torch.Tensor]] = []
         self._profiler: Any = None
         if self.debug.statistics or self.debug.detect_nan:
             for name, module in model.named_modules():
                 if next(module.children(), None) is None:
-                    module.register_forward_hook(partial(self._after_layer, name or type(module).__name__))
+                    module.register_forward_hook(
+                        partial(self._after_layer, name or type(module).__name__)
+                    )
         self._off = self.debug == DebugOptions() and options.histogram_period is None
 
     def begin(self, epoch: int, place: int, loader: Any) -> None:
@@ -64,32 +79,47 @@ class Probe:
     def _after_layer(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if not self._active:
             return
-        several = output if isinstance(output, tuple | list) else (output,)  # an LSTM gives its states too
-        values = next((v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point()), None)
+        several = (
+            output if isinstance(output, tuple | list) else (output,)
+        )  # an LSTM gives its states too
+        values = next(
+            (v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point()), None
+        )
         if values is None:
             return
         measures, gradients = self._measures, self._gradients
         self._outputs.append((name, *_look(values.detach(), measures)))
         if values.requires_grad:
-            values.register_hook(lambda grad: gradients.append((name, *_look(grad.detach(), measures))))  # type: ignore[no-untyped-call]
+            values.register_hook(
+                lambda grad: gradients.append((name, *_look(grad.detach(), measures)))
+            )  # type: ignore[no-untyped-call]
 
     def after_forward(self, loss: torch.Tensor) -> None:
         """Raises UserError if ``detect_nan`` finds the first layer whose output is not finite, or the loss is not."""
         if self.debug.detect_nan:
-            self._check("output", [*self._outputs, ("the loss", *_look(loss.detach().reshape(-1), False))])
+            self._check(
+                "output", [*self._outputs, ("the loss", *_look(loss.detach().reshape(-1), False))]
+            )
 
     def after_backward(self) -> None:
         """Writes what is due. Raises UserError if ``detect_nan`` finds a gradient that is not finite."""
         if self._off:
             return
-        if self.debug.detect_nan and self.options.precision != "fp16":  # whose scaled gradients may overflow
+        if (
+            self.debug.detect_nan and self.options.precision != "fp16"
+        ):  # whose scaled gradients may overflow
             self._check("gradient of the output", self._gradients)
         if self._measures:
             self._write("activation", self._outputs)
             self._write("gradient", self._gradients)
         self._active = self._measures = False
         period = self.options.histogram_period
-        if period is not None and self._place == 1 and self._epoch % period == 0 and self.writer.enabled:
+        if (
+            period is not None
+            and self._place == 1
+            and self._epoch % period == 0
+            and self.writer.enabled
+        ):
             for name, parameter in self.model.named_parameters():
                 self.writer.add_histogram(f"weights/{name}", parameter)
                 if parameter.grad is not None:
@@ -117,7 +147,9 @@ class Probe:
             return ""
         indices = order[self._place - 1]
         if len(indices) == len(finite) > 1:
-            indices = [index for index, good in zip(indices, finite.tolist(), strict=True) if not good]
+            indices = [
+                index for index, good in zip(indices, finite.tolist(), strict=True) if not good
+            ]
         shown = ", ".join(map(str, indices[:20])) + (", …" if len(indices) > 20 else "")
         return f"; its samples in the dataset: {shown}"
 
@@ -127,7 +159,9 @@ class Probe:
             return
         from torch.profiler import profile, schedule
 
-        self._profiler = profile(schedule=schedule(**asdict(steps), repeat=1), on_trace_ready=self._traced)
+        self._profiler = profile(
+            schedule=schedule(**asdict(steps), repeat=1), on_trace_ready=self._traced
+        )
         self._profiler.start()
 
     def _traced(self, profiler: Any) -> None:
@@ -151,7 +185,12 @@ def _look(values: torch.Tensor, measure: bool) -> tuple[torch.Tensor, torch.Tens
     if not measure:
         return finite, finite
     numbers = values.float()
-    statistics = (numbers.norm(), numbers.mean(), (numbers == 0).float().mean(), numbers.isnan().float().mean())
+    statistics = (
+        numbers.norm(),
+        numbers.mean(),
+        (numbers == 0).float().mean(),
+        numbers.isnan().float().mean(),
+    )
     return torch.stack(statistics), finite
 
 
@@ -200,4 +239,6 @@ def memory_mb(device: torch.device) -> float:
     import resource
     import sys
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1e6 if sys.platform == "darwin" else 1e3
+    )

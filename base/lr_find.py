@@ -40,13 +40,19 @@ class LrFind(Trial):
         losses = search(trainer)
         curve = smoothed(losses)
         lowest = min(curve, key=lambda point: point[1], default=(0.0, math.inf))
-        noise = statistics.pstdev(loss for _, loss in losses[: 2 * WINDOW] or [(0.0, 0.0)])  # while nothing moves
+        noise = statistics.pstdev(
+            loss for _, loss in losses[: 2 * WINDOW] or [(0.0, 0.0)]
+        )  # while nothing moves
         if not curve or curve[0][1] - lowest[1] <= noise:
-            raise UserError("--lr-find: the loss falls at no learning rate; look at the data and the model first")
+            raise UserError(
+                "--lr-find: the loss falls at no learning rate; look at the data and the model first"
+            )
         rate = lowest[0] / 10
         series = {
             "loss": [(math.log10(lr), loss) for lr, loss in curve],
-            f"suggested: {rate:.2g}": [(math.log10(rate), next(loss for lr, loss in curve if lr >= rate))],
+            f"suggested: {rate:.2g}": [
+                (math.log10(rate), next(loss for lr, loss in curve if lr >= rate))
+            ],
         }
         chart = charts.lines("Loss over learning rate", series, "log10 of the learning rate")
         picture = write(self.home / "lr-find.svg", charts.standalone(chart))
@@ -64,7 +70,9 @@ def search(trainer: Any) -> list[tuple[float, float]]:
     highest = max(given)
     found: list[tuple[float, float]] = []
     lately: list[float] = []  # the mean of the last losses
-    for batch in progress(loader, STEPS * trainer._options.accumulation_steps, "lr-find", trainer.logger):
+    for batch in progress(
+        loader, STEPS * trainer._options.accumulation_steps, "lr-find", trainer.logger
+    ):
         lr = LOW * (HIGH / LOW) ** (len(found) / (STEPS - 1))
         for group, own in zip(trainer.optimizer.param_groups, given, strict=True):
             group["lr"] = lr * own / highest
@@ -72,7 +80,9 @@ def search(trainer: Any) -> list[tuple[float, float]]:
             continue
         found.append((lr, loss.item()))
         lately.append(sum(value for _, value in found[-WINDOW:]) / min(len(found), WINDOW))
-        if len(found) == STEPS or not lately[-1] <= DIVERGED * min(lately[WINDOW:], default=math.inf):
+        if len(found) == STEPS or not lately[-1] <= DIVERGED * min(
+            lately[WINDOW:], default=math.inf
+        ):
             break
     return [(lr, value) for lr, value in found if math.isfinite(value)]
 

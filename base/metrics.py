@@ -11,7 +11,10 @@ from utils.util import MetricTracker, one_number
 
 from .splitting import Splitting
 
-TOGETHER, SMALL = 8, 100_000  # batches that are measured together, if they have no more numbers than this
+TOGETHER, SMALL = (
+    8,
+    100_000,
+)  # batches that are measured together, if they have no more numbers than this
 
 
 def name_of(metric: Any) -> str:
@@ -40,10 +43,18 @@ class MetricSet(MetricTracker):
         splitting: of batches that the memory is too small for, on the way to be measured.
     """
 
-    def __init__(self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None) -> None:
+    def __init__(
+        self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None
+    ) -> None:
         self.metrics = list(metrics)
-        self._functions = {name_of(metric): metric for metric in self.metrics if not is_stateful(metric)}
-        self._objects = {name_of(metric): metric.clone().to(device) for metric in self.metrics if is_stateful(metric)}
+        self._functions = {
+            name_of(metric): metric for metric in self.metrics if not is_stateful(metric)
+        }
+        self._objects = {
+            name_of(metric): metric.clone().to(device)
+            for metric in self.metrics
+            if is_stateful(metric)
+        }
         for metric in self._objects.values():
             for part in _parts(metric).values():
                 part.distributed_available_fn = lambda: False  # `result` adds up the ranks
@@ -66,7 +77,11 @@ class MetricSet(MetricTracker):
         Raises:
             UserError: a metric gives more than one number.
         """
-        small = isinstance(output, torch.Tensor) and output.is_cpu and output.numel() * TOGETHER <= SMALL
+        small = (
+            isinstance(output, torch.Tensor)
+            and output.is_cpu
+            and output.numel() * TOGETHER <= SMALL
+        )
         self._waiting.append((_detached(loss), _detached(output), target, n))
         if not small or len(self._waiting) == TOGETHER:
             self.settle()
@@ -117,7 +132,9 @@ class MetricSet(MetricTracker):
     def means(self) -> dict[str, float]:
         values = super().means()
         for name, metric in self._objects.items():
-            values[name] = float(one_number(name, metric.compute())) if metric.update_called else float("nan")
+            values[name] = (
+                float(one_number(name, metric.compute())) if metric.update_called else float("nan")
+            )
         order = ["loss", *map(name_of, self.metrics), *values]
         return {name: values[name] for name in order if name in values}
 
@@ -145,7 +162,9 @@ def _merged(metric: Any, states: list[dict[str, Any]]) -> dict[str, Any]:
     for name, part in _parts(metric).items():
         counts = [state["updates"].get(name, 0) for state in states]
         whole["updates"][name] = sum(counts)
-        seen = [state["state"] for state, count in zip(states, counts, strict=True) if count] or [states[0]["state"]]
+        seen = [state["state"] for state, count in zip(states, counts, strict=True) if count] or [
+            states[0]["state"]
+        ]
         for key, reduce in part._reductions.items():
             full = f"{name}.{key}" if name else key
             values = [state[full] for state in seen]

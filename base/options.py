@@ -16,7 +16,11 @@ from .stopping import parse_monitor
 def too_small(options: Any, **least: int) -> list[str]:
     """What is wrong with those of some options that are below the ``least`` they may be; None is no number."""
     values = {name: getattr(options, name) for name in least}
-    wrong = {name: value for name, value in values.items() if value is not None and not value >= least[name]}
+    wrong = {
+        name: value
+        for name, value in values.items()
+        if value is not None and not value >= least[name]
+    }
     return [f"{name}: {value!r} must be at least {least[name]}" for name, value in wrong.items()]
 
 
@@ -158,7 +162,14 @@ class TrainerOptions:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "save_period", "save_steps", "keep_last", "keep_best", "accumulation_steps")
+        counts = (
+            "epochs",
+            "save_period",
+            "save_steps",
+            "keep_last",
+            "keep_best",
+            "accumulation_steps",
+        )
         least = dict.fromkeys((*counts, "image_period", "histogram_period"), 1)
         problems = too_small(self, **least, warmup_steps=0)
         for name in ("grad_clip_norm", "save_minutes", "max_minutes"):
@@ -166,10 +177,20 @@ class TrainerOptions:
                 problems.append(f"{name}: {value} must be above 0, or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             problems.append(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
-        if self.sharded_checkpoint and (self.async_save or (self.wandb is not None and self.wandb.artifact)):
-            problems.append("sharded_checkpoint: goes neither with async_save nor with wandb.artifact; turn it off")
-        if self.compile and self.debug is not None and (self.debug.statistics or self.debug.detect_nan):
-            problems.append("debug: statistics and detect_nan look between layers, which compile fuses; turn it off")
+        if self.sharded_checkpoint and (
+            self.async_save or (self.wandb is not None and self.wandb.artifact)
+        ):
+            problems.append(
+                "sharded_checkpoint: goes neither with async_save nor with wandb.artifact; turn it off"
+            )
+        if (
+            self.compile
+            and self.debug is not None
+            and (self.debug.statistics or self.debug.detect_nan)
+        ):
+            problems.append(
+                "debug: statistics and detect_nan look between layers, which compile fuses; turn it off"
+            )
         try:
             parse_monitor(self.monitor)
         except UserError as error:
@@ -180,14 +201,27 @@ class TrainerOptions:
         """The optimizer steps of a run with so many batches an epoch. Raises UserError if all would be warm-up."""
         steps = self.epochs * math.ceil(batches / self.accumulation_steps)
         if self.warmup_steps > steps:
-            raise UserError(f"{self.warmup_steps} is longer than the run, which has {steps} optimizer steps")
+            raise UserError(
+                f"{self.warmup_steps} is longer than the run, which has {steps} optimizer steps"
+            )
         return steps
 
     def needing_update(self) -> list[str]:
         """The options that differ from their defaults and have an effect only in a loop with an ``Update``."""
-        names = ("precision", "accumulation_steps", "grad_clip_norm", "ema_decay", "warmup_steps", "histogram_period")
+        names = (
+            "precision",
+            "accumulation_steps",
+            "grad_clip_norm",
+            "ema_decay",
+            "warmup_steps",
+            "histogram_period",
+        )
         changed = [name for name in names if getattr(self, name) != getattr(TrainerOptions, name)]
-        return changed + [f"debug.{name}" for name in ("statistics", "detect_nan") if getattr(self.debug, name, False)]
+        return changed + [
+            f"debug.{name}"
+            for name in ("statistics", "detect_nan")
+            if getattr(self.debug, name, False)
+        ]
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:

@@ -39,7 +39,9 @@ class Parallel:
     def check(self, config: Any) -> None:
         """Raises UserError for what the rest of the config asks for and this does not do."""
         if TrainerOptions.from_section(config["trainer"]).sharded_checkpoint:
-            raise UserError("trainer.sharded_checkpoint: only a model that is cut has shards; set parallel.type: fsdp")
+            raise UserError(
+                "trainer.sharded_checkpoint: only a model that is cut has shards; set parallel.type: fsdp"
+            )
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model as it is trained; ``model`` is on the device, with what is frozen frozen."""
@@ -76,7 +78,9 @@ class _Several(Parallel):
 
     def __post_init__(self) -> None:
         if self.num_processes is not None and not 1 <= self.num_processes <= most_processes():
-            raise UserError(f"num_processes={self.num_processes} must lie between 1 and {most_processes()}")
+            raise UserError(
+                f"num_processes={self.num_processes} must lie between 1 and {most_processes()}"
+            )
         for name in ("start_timeout_seconds", "timeout_seconds", "bucket_cap_mb"):
             if not getattr(self, name, 1) > 0:
                 raise UserError(f"{name}={getattr(self, name)} must be above 0")
@@ -103,8 +107,12 @@ class ddp(_Several):  # noqa: N801
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         if self.sync_batch_norm and device.type == "cpu":
-            raise UserError("parallel.args.sync_batch_norm: torch has it for accelerators, not for the CPU")
-        if parallel.world_size() == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
+            raise UserError(
+                "parallel.args.sync_batch_norm: torch has it for accelerators, not for the CPU"
+            )
+        if parallel.world_size() == 1 or not any(
+            parameter.requires_grad for parameter in model.parameters()
+        ):
             return model
         if self.sync_batch_norm:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -152,9 +160,13 @@ class fsdp(_Several):  # noqa: N801
         if options.wandb is not None and options.wandb.watch:
             raise UserError("trainer.wandb.watch: does not go with fsdp")
         kind = str(section["type"]).rpartition(".")[2]
-        if kind in _WHOLE_ONLY or (kind not in FUSED_CUT and (section.get("args") or {}).get("fused")):
+        if kind in _WHOLE_ONLY or (
+            kind not in FUSED_CUT and (section.get("args") or {}).get("fused")
+        ):
             what = "" if kind in _WHOLE_ONLY else " with fused: true"
-            raise UserError(f"optimizer.type: {kind}{what} needs whole parameters, which fsdp cuts; AdamW does not")
+            raise UserError(
+                f"optimizer.type: {kind}{what} needs whole parameters, which fsdp cuts; AdamW does not"
+            )
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         if is_sharded(model):  # freezing and thawing change nothing about it
@@ -176,7 +188,11 @@ class fsdp(_Several):  # noqa: N801
 
     def chosen(self, model: nn.Module) -> list[str]:
         """The names of the blocks, the inner ones first. Raises UserError for a pattern that matches none."""
-        names = [name for name, module in model.named_modules() if name and next(module.parameters(), None) is not None]
+        names = [
+            name
+            for name, module in model.named_modules()
+            if name and next(module.parameters(), None) is not None
+        ]
         found: set[str] = set()
         for index, pattern in enumerate(self.blocks):
             words = pattern.split(".")
@@ -187,7 +203,9 @@ class fsdp(_Several):  # noqa: N801
             found |= matching
         owners: dict[int, str] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
-            owner = max((block for block in found if name.startswith(f"{block}.")), key=len, default="")
+            owner = max(
+                (block for block in found if name.startswith(f"{block}.")), key=len, default=""
+            )
             if owners.setdefault(id(parameter), owner) != owner:
                 message = f"{name} is shared by two blocks, which must be one, or part of none"
                 raise UserError(f"parallel.args.blocks: {message}")
@@ -195,7 +213,12 @@ class fsdp(_Several):  # noqa: N801
 
     def _shard(self, model: nn.Module, blocks: list[str], device: torch.device) -> None:
         from torch.distributed.device_mesh import DeviceMesh
-        from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+        from torch.distributed.fsdp import (
+            CPUOffloadPolicy,
+            MixedPrecisionPolicy,
+            OffloadPolicy,
+            fully_shard,
+        )
 
         parallel.barrier()  # the building may have taken them more or less time
         for tensor in (*model.parameters(), *model.buffers()):
@@ -210,13 +233,29 @@ class fsdp(_Several):  # noqa: N801
         }
         try:
             for name in blocks:
-                fully_shard(model.get_submodule(name), mp_policy=MixedPrecisionPolicy(param, reduce), **options)
-            fully_shard(model, mp_policy=MixedPrecisionPolicy(param, reduce, param and torch.float32), **options)
+                fully_shard(
+                    model.get_submodule(name),
+                    mp_policy=MixedPrecisionPolicy(param, reduce),
+                    **options,
+                )
+            fully_shard(
+                model,
+                mp_policy=MixedPrecisionPolicy(param, reduce, param and torch.float32),
+                **options,
+            )
         except (ValueError, NotImplementedError) as error:
-            raise UserError(f"parallel: {type(model).__name__} cannot be cut: {one_line(error)}") from error
+            raise UserError(
+                f"parallel: {type(model).__name__} cannot be cut: {one_line(error)}"
+            ) from error
 
 
-_WHOLE_ONLY = ("Adafactor", "LBFGS", "Muon", "Rprop", "SparseAdam")  # tried; what is computed number by number works
+_WHOLE_ONLY = (
+    "Adafactor",
+    "LBFGS",
+    "Muon",
+    "Rprop",
+    "SparseAdam",
+)  # tried; what is computed number by number works
 FUSED_CUT = ("Adam", "AdamW")  # optimizers whose fused kernels torch has for cut parameters
 
 
@@ -226,7 +265,9 @@ def _fits(name: list[str], pattern: list[str]) -> bool:
 
 def _refuse_ranks(kind: str) -> None:
     if parallel.world_size() > 1:
-        raise UserError(f"is {kind}, but {parallel.world_size()} processes were started; they need ddp")
+        raise UserError(
+            f"is {kind}, but {parallel.world_size()} processes were started; they need ddp"
+        )
 
 
 def _refuse_spread(kind: str, model: nn.Module) -> None:
@@ -249,7 +290,9 @@ def alone(model: nn.Module) -> nn.Module:
 def wrap_again(trainer: Any) -> None:
     """Once something else is trained than before: what exchanges the gradients is made for certain parameters."""
     for remade in (unwrap, lambda model: trainer.parallel.wrap(model, trainer.device)):
-        trainer.model = remade(trainer.model)  # the old one is gone before there is a new one: both would exchange
+        trainer.model = remade(
+            trainer.model
+        )  # the old one is gone before there is a new one: both would exchange
         if hasattr(trainer, "update"):
             trainer.update.model = trainer.model
 

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from .transfer_options import ParamGroup, TransferOptions
 
 Group = dict[str, Any]
-Thawed = dict[str, tuple[int, float]]  # names of parameters: from which epoch on, with which lr_scale
+Thawed = dict[
+    str, tuple[int, float]
+]  # names of parameters: from which epoch on, with which lr_scale
 
 
-def make_groups(model: nn.Module, options: TransferOptions, thawed: Thawed, lr: float | None) -> list[Group]:
+def make_groups(
+    model: nn.Module, options: TransferOptions, thawed: Thawed, lr: float | None
+) -> list[Group]:
     """The groups of all parameters that are trained at any time of the run, each in exactly one.
 
     Those that are thawed later stand in groups of their own from the start: without a gradient an optimizer neither
@@ -73,7 +77,9 @@ def thawed_at(model: nn.Module, options: TransferOptions, frozen: set[str]) -> T
     for index, phase in enumerate(options.thaw or []):
         names = select(model, phase.params, f"transfer.thaw.{index}.params")
         if not (new := names & frozen - thawed.keys()):
-            raise UserError(f"transfer.thaw.{index}.params: all of {phase.params} is trained already by then")
+            raise UserError(
+                f"transfer.thaw.{index}.params: all of {phase.params} is trained already by then"
+            )
         thawed |= dict.fromkeys(new, (phase.epoch, phase.lr_scale))
     return thawed
 
@@ -84,7 +90,9 @@ def _chosen(model: nn.Module, entries: Sequence[ParamGroup]) -> dict[str, ParamG
         names = select(model, entry.params, f"transfer.param_groups.{index}.params")
         if both := sorted(names & chosen.keys()):
             other = next(i for i, entry in enumerate(entries) if entry is chosen[both[0]])
-            raise UserError(f"transfer.param_groups.{index}.params: takes '{both[0]}', which group {other} has already")
+            raise UserError(
+                f"transfer.param_groups.{index}.params: takes '{both[0]}', which group {other} has already"
+            )
         chosen |= dict.fromkeys(names, entry)
     return chosen
 
@@ -94,7 +102,11 @@ def _layer_scales(model: nn.Module, decay: float | None) -> dict[str, float]:
     if decay is None:
         return {}
     layers = layers_of(model)
-    return {name: decay ** (len(layers) - 1 - index) for index, names in enumerate(layers) for name in names}
+    return {
+        name: decay ** (len(layers) - 1 - index)
+        for index, names in enumerate(layers)
+        for name in names
+    }
 
 
 def table_of(groups: list[Group], lr: float | None) -> str:
@@ -106,9 +118,14 @@ def table_of(groups: list[Group], lr: float | None) -> str:
         size = sum(parameter.numel() for parameter in group["params"])
         rate, decay = group.get("lr", lr), group.get("weight_decay")
         numbers = (f"{size:,}", str(len(names)), "own" if rate is None else f"{rate:.3g}")
-        rows.append((*numbers, "own" if decay is None else f"{decay:g}", str(group["epoch"]), which))
+        rows.append(
+            (*numbers, "own" if decay is None else f"{decay:g}", str(group["epoch"]), which)
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False)) for row in rows]
+    lines = [
+        "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False))
+        for row in rows
+    ]
     return "\n".join(f"  {line}  {row[-1]}" for line, row in zip(lines, rows, strict=True))
 
 
@@ -116,7 +133,9 @@ def learning_rate(config: Any) -> float | None:
     """What the config, or else the optimizer's own default, says; None for an optimizer without."""
     section = config["optimizer"]
     parameter = Signature.of(resolve(section["type"], SLOTS["optimizer"])).parameters.get("lr")
-    value = (section.get("args") or {}).get("lr", parameter.default if parameter is not None else None)
+    value = (section.get("args") or {}).get(
+        "lr", parameter.default if parameter is not None else None
+    )
     return float(value) if isinstance(value, int | float) else None
 
 

@@ -34,7 +34,9 @@ def files_in(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise UserError(f"--predict {source}: there is no such file or folder")
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(
+        path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     if not found:
         raise UserError(f"--predict {source}: holds no picture ({', '.join(SUFFIXES)})")
     return found
@@ -55,8 +57,14 @@ class Reader:
         self.transform = getattr(samples.inner, "transform", None) or self._to_tensor
         self.batch_transform = samples.batch_transform
         pattern = samples.raw(0)
-        if not isinstance(pattern, torch.Tensor) or pattern.ndim != 3 or pattern.shape[0] not in (1, 3):
-            raise UserError("--predict: the model's data are no pictures (1 or 3, H, W), so no file can stand for them")
+        if (
+            not isinstance(pattern, torch.Tensor)
+            or pattern.ndim != 3
+            or pattern.shape[0] not in (1, 3)
+        ):
+            raise UserError(
+                "--predict: the model's data are no pictures (1 or 3, H, W), so no file can stand for them"
+            )
         self.shape, self.dtype = tuple(pattern.shape), pattern.dtype
 
     def read(self, path: Path) -> torch.Tensor:
@@ -64,7 +72,9 @@ class Reader:
         values = torch.as_tensor(self.transform(self.open(str(path))))
         if tuple(values.shape) != self.shape:  # the transform leaves the size as it is
             height, width = self.shape[1:]
-            values = torch.as_tensor(self.transform(self._opened(str(path)).resize((width, height))))
+            values = torch.as_tensor(
+                self.transform(self._opened(str(path)).resize((width, height)))
+            )
         return values
 
     def _opened(self, path: str) -> Any:
@@ -83,7 +93,9 @@ class Reader:
         inputs = torch.stack(values)
         if self.batch_transform is None:
             return inputs
-        batch: torch.Tensor = self.batch_transform([inputs, torch.zeros(len(inputs), dtype=torch.int64)])[0]
+        batch: torch.Tensor = self.batch_transform(
+            [inputs, torch.zeros(len(inputs), dtype=torch.int64)]
+        )[0]
         return batch
 
 
@@ -117,9 +129,15 @@ def predict(
     table: list[list[Any]] = [["path", "prediction", "confidence"]]
     model.eval()
     output, truth = forward(model, to_device(next(iter(loader)), device))
-    kind = kind_of(output, truth) if isinstance(output, torch.Tensor) and isinstance(truth, torch.Tensor) else ""
+    kind = (
+        kind_of(output, truth)
+        if isinstance(output, torch.Tensor) and isinstance(truth, torch.Tensor)
+        else ""
+    )
     if not kind:
-        raise UserError("--predict: what the model gives are neither scores of classes or labels, nor numbers")
+        raise UserError(
+            "--predict: what the model gives are neither scores of classes or labels, nor numbers"
+        )
     for start in range(0, len(paths), BATCH):
         chunk = paths[start : start + BATCH]
         read = dict(_readable(chunk, reader))
@@ -131,7 +149,9 @@ def predict(
         table += [[path, *rows.get(path, ["", ""])] for path in chunk]
         done += len(read)
     if not done:
-        raise UserError(f"--predict {source}: none of the {len(paths)} files is a picture that can be read")
+        raise UserError(
+            f"--predict {source}: none of the {len(paths)} files is a picture that can be read"
+        )
     return write(target or folder / "test" / f"predict-{source.resolve().name}.csv", csv_of(table))
 
 

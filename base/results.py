@@ -28,7 +28,11 @@ class Recorder(MetricSet):
     """
 
     def __init__(
-        self, metrics: Iterable[Any], writer: Any = None, device: torch.device | None = None, limit: float = math.inf
+        self,
+        metrics: Iterable[Any],
+        writer: Any = None,
+        device: torch.device | None = None,
+        limit: float = math.inf,
     ) -> None:
         super().__init__(metrics, writer, device)
         self._limit = limit if world_size() == 1 else 0  # of several processes, none has all
@@ -44,7 +48,9 @@ class Recorder(MetricSet):
         if self._rows is None:
             return
         tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
-        if not tensors or not (1 <= output.ndim <= 2 and 1 <= target.ndim <= 2 and len(output) == len(target) == n):
+        if not tensors or not (
+            1 <= output.ndim <= 2 and 1 <= target.ndim <= 2 and len(output) == len(target) == n
+        ):
             self._rows = None
             return
         self._room -= output.numel() + target.numel()
@@ -80,7 +86,9 @@ class Predictions:
         confidence: (N,) the probability of the class that is predicted, else None.
     """
 
-    def __init__(self, output: torch.Tensor, kind: str, classes: list[str] | None, loss: str = "") -> None:
+    def __init__(
+        self, output: torch.Tensor, kind: str, classes: list[str] | None, loss: str = ""
+    ) -> None:
         self.kind = kind
         self.names: list[str] = []
         self.probability: Array | None = None
@@ -92,12 +100,18 @@ class Predictions:
         if kind == "classification" and not binary:
             probability = output.softmax(1)
         else:
-            probability = output if loss in ("BCELoss", "binary_cross_entropy") else output.sigmoid()
+            probability = (
+                output if loss in ("BCELoss", "binary_cross_entropy") else output.sigmoid()
+            )
         if binary:  # it is of the second of two classes
             probability = torch.stack([1 - probability.reshape(-1), probability.reshape(-1)], 1)
         self.probability = probability.numpy()
         n_classes = self.probability.shape[1]
-        self.names = classes if classes and len(classes) == n_classes else [str(label) for label in range(n_classes)]
+        self.names = (
+            classes
+            if classes and len(classes) == n_classes
+            else [str(label) for label in range(n_classes)]
+        )
         if kind == "classification":
             self.prediction, self.confidence = self.probability.argmax(1), self.probability.max(1)
         else:
@@ -130,7 +144,9 @@ class Results(Predictions):
         confusion: of a classification (C, C) counts, rows are targets; else None.
     """
 
-    def __init__(self, output: torch.Tensor, target: torch.Tensor, classes: list[str] | None, loss: str = "") -> None:
+    def __init__(
+        self, output: torch.Tensor, target: torch.Tensor, classes: list[str] | None, loss: str = ""
+    ) -> None:
         super().__init__(output, kind_of(output, target), classes, loss)
         self.target: Array = target.numpy()
         self.confusion: Array | None = None
@@ -151,9 +167,17 @@ class Results(Predictions):
         from sklearn.metrics import precision_recall_fscore_support
 
         labels = list(range(len(self.names)))
-        columns = precision_recall_fscore_support(self.target, self.prediction, labels=labels, zero_division=0.0)
+        columns = precision_recall_fscore_support(
+            self.target, self.prediction, labels=labels, zero_division=0.0
+        )
         return [
-            {"class": name, "precision": float(p), "recall": float(r), "f1": float(f1), "support": int(support)}
+            {
+                "class": name,
+                "precision": float(p),
+                "recall": float(r),
+                "f1": float(f1),
+                "support": int(support),
+            }
             for name, p, r, f1, support in zip(self.names, *columns, strict=True)
         ]
 
@@ -170,14 +194,23 @@ class Results(Predictions):
             sure, right = self.probability.ravel(), self.target.ravel() == 1
         place = np.minimum((sure * bins).astype(int), bins - 1)
         inside = [place == index for index in range(bins)]
-        found = [(float(sure[own].mean()), float(right[own].mean()), int(own.sum())) for own in inside if own.any()]
-        return found, sum(abs(mean - share) * size for mean, share, size in found) / max(len(sure), 1)
+        found = [
+            (float(sure[own].mean()), float(right[own].mean()), int(own.sum()))
+            for own in inside
+            if own.any()
+        ]
+        return found, sum(abs(mean - share) * size for mean, share, size in found) / max(
+            len(sure), 1
+        )
 
     def worst(self, number: int) -> list[int]:
         """The places of the surest mistakes; of a regression, or of labels, the largest errors."""
         if self.confidence is not None:
             wrong = np.flatnonzero(self.prediction != self.target)
-            return [int(place) for place in wrong[np.argsort(-self.confidence[wrong], kind="stable")][:number]]
+            return [
+                int(place)
+                for place in wrong[np.argsort(-self.confidence[wrong], kind="stable")][:number]
+            ]
         guess = self.prediction if self.probability is None else self.probability
         if guess.shape != self.target.shape:
             return []
@@ -189,12 +222,20 @@ class Results(Predictions):
         if self.confidence is None:
             return []
         right = np.flatnonzero(self.prediction == self.target)
-        return [int(place) for place in right[np.argsort(self.confidence[right], kind="stable")][:number]]
+        return [
+            int(place)
+            for place in right[np.argsort(self.confidence[right], kind="stable")][:number]
+        ]
 
 
 def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
     """What the shapes and values tell: ``classification``, ``multilabel``, ``regression``, or empty."""
-    if target.ndim == 1 and output.ndim == 2 and output.shape[1] > 1 and not target.is_floating_point():
+    if (
+        target.ndim == 1
+        and output.ndim == 2
+        and output.shape[1] > 1
+        and not target.is_floating_point()
+    ):
         fits = len(target) > 0 and int(target.min()) >= 0 and int(target.max()) < output.shape[1]
         return "classification" if fits else ""
     if output.numel() != target.numel():
@@ -205,7 +246,10 @@ def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
 
 
 def intervals(
-    rows: tuple[torch.Tensor, torch.Tensor] | None, criterion: Any, metrics: list[Any], values: dict[str, float]
+    rows: tuple[torch.Tensor, torch.Tensor] | None,
+    criterion: Any,
+    metrics: list[Any],
+    values: dict[str, float],
 ) -> dict[str, tuple[float, float]]:
     """95 % bootstrap intervals of the loss and the metrics; without those that cannot be computed on any rows.
 
@@ -213,8 +257,12 @@ def intervals(
     """
     if rows is None:
         return {}
-    functions: dict[str, Any] = {"loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion}
-    functions |= {name_of(metric): _Stateful(metric) if is_stateful(metric) else metric for metric in metrics}
+    functions: dict[str, Any] = {
+        "loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
+    }
+    functions |= {
+        name_of(metric): _Stateful(metric) if is_stateful(metric) else metric for metric in metrics
+    }
     found = {}
     for name, function in functions.items():
         try:
@@ -237,14 +285,20 @@ class _Stateful:
 
 
 @torch.no_grad()
-def _interval(function: Any, output: torch.Tensor, target: torch.Tensor, value: float) -> tuple[float, float]:
+def _interval(
+    function: Any, output: torch.Tensor, target: torch.Tensor, value: float
+) -> tuple[float, float]:
     draw = np.random.default_rng(0)
     n = len(output)
     if not isinstance(function, _Stateful):
         blocks = np.array_split(draw.permutation(n), min(n, BLOCKS))
         sizes = np.array([len(block) for block in blocks], dtype=float)
-        means = np.array([float(one_number("", function(output[block], target[block]))) for block in blocks])
-        if np.isclose((means * sizes).sum() / n, value, rtol=1e-3, atol=1e-6):  # else it is no mean over samples
+        means = np.array(
+            [float(one_number("", function(output[block], target[block]))) for block in blocks]
+        )
+        if np.isclose(
+            (means * sizes).sum() / n, value, rtol=1e-3, atol=1e-6
+        ):  # else it is no mean over samples
             times = draw.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=DRAWS)
             return _middle((times * means * sizes).sum(1) / (times * sizes).sum(1))
     drawn = [draw.integers(0, n, n) for _ in range(WHOLE_DRAWS)]

@@ -28,15 +28,21 @@ def read_newest(trainer: Any, path: Path) -> tuple[dict[str, Any], Path]:
     wrong = [key for key, kind in kinds.items() if not isinstance(state.get(key), kind)]
     wrong += ["epoch"] * (not wrong and (state["epoch"] < 0 or state["epoch"] is True))
     if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
-        raise UserError(f"{path}: is no checkpoint to resume from: {', '.join(wrong) or 'its format'} does not fit")
+        raise UserError(
+            f"{path}: is no checkpoint to resume from: {', '.join(wrong) or 'its format'} does not fit"
+        )
     if "shards" not in state:
         return state, path
     from .shards import filled
 
-    own = {f"state_dict.{name}": value for name, value in unwrap(trainer.model).state_dict().items()}
+    own = {
+        f"state_dict.{name}": value for name, value in unwrap(trainer.model).state_dict().items()
+    }
     for name, part in {"optimizer": trainer.optimizer, **parts_of(trainer)}.items():
         groups = part.param_groups if isinstance(part, Optimizer) else []
         where = name if part is trainer.optimizer else f"parts.{name}"
         parameters = chain.from_iterable(group["params"] for group in groups)
         own |= {f"{where}.state.{place}": parameter for place, parameter in enumerate(parameters)}
-    return filled(state, path, lambda where: own.get(where, own.get(where.rpartition(".")[0]))), path
+    return filled(
+        state, path, lambda where: own.get(where, own.get(where.rpartition(".")[0]))
+    ), path

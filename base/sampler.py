@@ -19,7 +19,11 @@ from utils.seed import mix, seeded
 from .cache import is_tensors
 
 Array = np.ndarray[Any, Any]
-ORDER, FETCH, CHANGE = 0, 1, 2  # streams of random numbers: for the order of samples, in them, and in whole batches
+ORDER, FETCH, CHANGE = (
+    0,
+    1,
+    2,
+)  # streams of random numbers: for the order of samples, in them, and in whole batches
 
 
 class Indices(list[int]):
@@ -41,7 +45,9 @@ class EpochSampler(Sampler[int]):
 
     def __init__(self, indices: range | Array, shuffle: bool, weights: Array | None = None) -> None:
         self.indices, self.shuffle, self.generator = indices, shuffle, torch.Generator()
-        self.ends = None if weights is None else torch.from_numpy(np.cumsum(weights) / np.sum(weights))
+        self.ends = (
+            None if weights is None else torch.from_numpy(np.cumsum(weights) / np.sum(weights))
+        )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -52,10 +58,14 @@ class EpochSampler(Sampler[int]):
     def order(self) -> Array:
         """The samples of a pass, shape ``(len(self),)``; millions of them are no list, which would take as many MB."""
         own = self.indices
-        indices = np.arange(own.start, own.stop, own.step) if isinstance(own, range) else np.asarray(own)
+        indices = (
+            np.arange(own.start, own.stop, own.step) if isinstance(own, range) else np.asarray(own)
+        )
         if self.ends is not None:
             drawn = torch.rand(len(indices), generator=self.generator, dtype=torch.float64)
-            indices = indices[torch.searchsorted(self.ends, drawn, right=True).clamp(max=len(indices) - 1).numpy()]
+            indices = indices[
+                torch.searchsorted(self.ends, drawn, right=True).clamp(max=len(indices) - 1).numpy()
+            ]
         elif self.shuffle:
             indices = indices[torch.randperm(len(indices), generator=self.generator).numpy()]
         return indices
@@ -78,7 +88,12 @@ class EpochBatches(Sampler[Indices]):
     """
 
     def __init__(self, sampler: Any, batch_size: int | None, drop_last: bool, seed: int) -> None:
-        self.sampler, self.batch_size, self.drop_last, self.seed = sampler, batch_size, drop_last, seed
+        self.sampler, self.batch_size, self.drop_last, self.seed = (
+            sampler,
+            batch_size,
+            drop_last,
+            seed,
+        )
         self.epoch = 0
         self.start = 0
         self.in_step = True
@@ -134,8 +149,12 @@ class SeededDataset(Dataset[Any]):
             places = torch.from_numpy(np.array(indices))
             return [tensor.index_select(0, places) for tensor in self.dataset.tensors]
         with seeded(indices.seed):
-            samples = self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
-            return self.collate_fn(samples)  # under the batch's random numbers, as it may draw some too (mixup)
+            samples = (
+                self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
+            )
+            return self.collate_fn(
+                samples
+            )  # under the batch's random numbers, as it may draw some too (mixup)
 
 
 def as_it_is(batch: Any) -> Any:
@@ -164,7 +183,9 @@ class ShowDataset:
             self.then(worker_id)
 
 
-def split_indices(n_samples: int, split: float | int, seed: int = 0, labels: Any = None) -> tuple[Array, Array]:
+def split_indices(
+    n_samples: int, split: float | int, seed: int = 0, labels: Any = None
+) -> tuple[Array, Array]:
     """Divides ``range(n_samples)`` into a training and a validation part.
 
     With seed 0 and no labels these are pytorch-template's very indices: those of ``np.random.seed(0)`` and
@@ -204,11 +225,17 @@ def class_weights(dataset: Any, indices: Any) -> Array:
     """Weights of the samples at ``indices`` under which every class is drawn as often; logs how many each has."""
     labels = np.asarray(labels_of(dataset, "sampler"))[np.asarray(indices)]
     if labels.ndim != 1:
-        raise UserError(f"sampler: class_balanced wants one class a sample, not labels of shape {labels.shape[1:]}")
+        raise UserError(
+            f"sampler: class_balanced wants one class a sample, not labels of shape {labels.shape[1:]}"
+        )
     classes, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    named = ", ".join(f"{label}: {count}" for label, count in list(zip(classes, counts, strict=True))[:20])
+    named = ", ".join(
+        f"{label}: {count}" for label, count in list(zip(classes, counts, strict=True))[:20]
+    )
     more = ", …" if len(classes) > 20 else ""
-    logging.getLogger("data_loader").info("Class-balanced: every class is drawn as often; samples: %s%s", named, more)
+    logging.getLogger("data_loader").info(
+        "Class-balanced: every class is drawn as often; samples: %s%s", named, more
+    )
     return np.asarray((1 / counts)[places])
 
 
@@ -226,4 +253,6 @@ def labels_of(dataset: Any, key: str = "stratify") -> Any:
         return dataset.tensors[-1]
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
         return np.asarray(labels_of(dataset.dataset, key))[dataset.indices]
-    raise UserError(f"{key}: {type(dataset).__name__} has no `targets` or `labels` that tell the classes")
+    raise UserError(
+        f"{key}: {type(dataset).__name__} has no `targets` or `labels` that tell the classes"
+    )

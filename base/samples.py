@@ -28,9 +28,13 @@ class Samples:
         self.dataset = getattr(self.loader, "dataset", None)
         self.inner = self._inner(0)[0]
         classes = getattr(self.inner, "classes", None)
-        self.classes = [str(name) for name in classes] if isinstance(classes, list | tuple) else None
+        self.classes = (
+            [str(name) for name in classes] if isinstance(classes, list | tuple) else None
+        )
         self.batch_transform = getattr(self.loader, "batch_transform", None)
-        self._mean, self._std = normalisation(self.batch_transform or getattr(self.inner, "transform", None))
+        self._mean, self._std = normalisation(
+            self.batch_transform or getattr(self.inner, "transform", None)
+        )
 
     def order(self) -> list[list[int]] | None:
         """The index in the dataset of every sample of the pass begun last, batch by batch."""
@@ -42,7 +46,9 @@ class Samples:
 
     def name(self, label: int) -> str:
         """The name of a class, else its number."""
-        return self.classes[label] if self.classes and 0 <= label < len(self.classes) else str(label)
+        return (
+            self.classes[label] if self.classes and 0 <= label < len(self.classes) else str(label)
+        )
 
     def path(self, index: int) -> str | None:
         """The file of a sample, as torchvision's folders of images tell it."""

@@ -53,7 +53,10 @@ class Saver:
     def is_overdue(self) -> bool:
         """Whether ``save_minutes`` wants one."""
         options = self.options
-        return options.save_minutes is not None and time.monotonic() - self._time >= 60 * options.save_minutes
+        return (
+            options.save_minutes is not None
+            and time.monotonic() - self._time >= 60 * options.save_minutes
+        )
 
     def measure(self, state: dict[str, Any]) -> None:
         """Takes the time of a save, of which nothing is kept."""
@@ -74,7 +77,12 @@ class Saver:
         del self.best[self.options.keep_best :]
 
     def save(
-        self, make_state: Callable[[], dict[str, Any]], name: str, steps: int, best: bool = False, only: bool = False
+        self,
+        make_state: Callable[[], dict[str, Any]],
+        name: str,
+        steps: int,
+        best: bool = False,
+        only: bool = False,
     ) -> None:
         """Writes a checkpoint; ``async_save`` holds the caller only while the state is copied.
 
@@ -104,7 +112,9 @@ class Saver:
         else:
             self._time = start
             self._copy = snapshot(state, self._copy)
-            self._thread = threading.Thread(target=self._write, args=(self._copy, name, best, only, start))
+            self._thread = threading.Thread(
+                target=self._write, args=(self._copy, name, best, only, start)
+            )
             self._thread.start()
         from_main(None)  # the other ranks wait, with patience; what fails here ends them too
         phase(before)
@@ -121,11 +131,17 @@ class Saver:
             self._error = error
             return state
 
-    def _write(self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None) -> None:
+    def _write(
+        self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None
+    ) -> None:
         epoch = state["epoch"]
         path, own = self.folder / name, self.folder / BEST.replace(".", f"-epoch{epoch}.")
         places = [] if only else [path]
-        if self.options.keep_best > 1 and "within" not in state and epoch in [epoch for _, epoch in self.best]:
+        if (
+            self.options.keep_best > 1
+            and "within" not in state
+            and epoch in [epoch for _, epoch in self.best]
+        ):
             places.append(own)
         if best:
             places.append(self.folder / BEST)
@@ -136,7 +152,9 @@ class Saver:
             prune(self.folder, self.options.keep_last, newest=checkpoint_number(path))
             self._prune_best()
         except OSError as error:
-            self._error = UserError(f"{path}: the checkpoint could not be written: {error.strerror}")
+            self._error = UserError(
+                f"{path}: the checkpoint could not be written: {error.strerror}"
+            )
         except Exception as error:  # of a thread it would be lost
             self._error = error
         sweep_shards(self.folder)
@@ -172,7 +190,10 @@ def snapshot(value: Any, before: Any = None) -> Any:
             takes longer than to copy into it.
     """
     if isinstance(value, torch.Tensor):
-        if isinstance(before, torch.Tensor) and (before.shape, before.dtype) == (value.shape, value.dtype):
+        if isinstance(before, torch.Tensor) and (before.shape, before.dtype) == (
+            value.shape,
+            value.dtype,
+        ):
             return before.copy_(value.detach())
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

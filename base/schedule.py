@@ -22,16 +22,24 @@ class Schedule:
     """
 
     def __init__(
-        self, lr_scheduler: Any, optimizer: torch.optim.Optimizer, warmup_steps: int, interval: str | None
+        self,
+        lr_scheduler: Any,
+        optimizer: torch.optim.Optimizer,
+        warmup_steps: int,
+        interval: str | None,
     ) -> None:
         self.lr_scheduler, self.optimizer, self.warmup_steps = lr_scheduler, optimizer, warmup_steps
         self.factor = 1.0  # of the warm-up, at the last step
-        self.lr: float | None = None  # the first group's at the end of the last epoch, before the schedule moved
+        self.lr: float | None = (
+            None  # the first group's at the end of the last epoch, before the schedule moved
+        )
         name = type(lr_scheduler).__name__
         self.on_plateau = name == "ReduceLROnPlateau"
         self.interval = interval or ("step" if name in _PER_STEP else "epoch")
         if self.on_plateau and self.interval == "step":
-            raise UserError("trainer.lr_scheduler_interval: ReduceLROnPlateau moves after an epoch, not a step")
+            raise UserError(
+                "trainer.lr_scheduler_interval: ReduceLROnPlateau moves after an epoch, not a step"
+            )
 
     def horizon(self, epochs: int, steps: int) -> str:
         """What is odd when the scheduler is laid out for another length than the run's; empty if nothing is.
@@ -72,7 +80,9 @@ class Schedule:
         try:
             self.lr_scheduler.step(*args)
         except ValueError as error:  # OneCycleLR past its total_steps
-            raise UserError(f"lr_scheduler: {type(self.lr_scheduler).__name__}: {one_line(error)}") from None
+            raise UserError(
+                f"lr_scheduler: {type(self.lr_scheduler).__name__}: {one_line(error)}"
+            ) from None
 
     def after_epoch(self, log: dict[str, float], metric: str) -> None:
         """Moves an epoch-wise schedule; one on a plateau looks at ``log[metric]``. Raises UserError."""

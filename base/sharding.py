@@ -48,7 +48,12 @@ def replaced(value: Any, change: Callable[[str, Any], Any], where: str = "") -> 
         return change(where, value)
     if isinstance(value, dict):
         filled = copy.copy(value)  # of a state_dict with its versions
-        filled.update({key: replaced(item, change, f"{where}.{key}".lstrip(".")) for key, item in value.items()})
+        filled.update(
+            {
+                key: replaced(item, change, f"{where}.{key}".lstrip("."))
+                for key, item in value.items()
+            }
+        )
         return filled
     return value
 

@@ -88,7 +88,9 @@ class _Writer(FileSystemWriter):
             written = super().write_data(plan, planner)
         except RuntimeError as error:  # torch's about positions, for a failed write
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-        self.sums |= {path.name: _crc(path) for path in self.folder.glob(f"{plan.storage_data.prefix}*")}
+        self.sums |= {
+            path.name: _crc(path) for path in self.folder.glob(f"{plan.storage_data.prefix}*")
+        }
         return written
 
     def finish(self, metadata: Any, results: Any) -> None:
@@ -111,21 +113,29 @@ def verify_shards(state: dict[str, Any], path: Path) -> None:
         try:
             good = _crc(folder / name) == crc
         except OSError as error:
-            raise UserError(f"{path}: its shard {folder.name}/{name} cannot be read: {error.strerror}") from None
+            raise UserError(
+                f"{path}: its shard {folder.name}/{name} cannot be read: {error.strerror}"
+            ) from None
         if not good:
-            raise UserError(f"{path}: damaged checkpoint: the checksum of {folder.name}/{name} is wrong")
+            raise UserError(
+                f"{path}: damaged checkpoint: the checksum of {folder.name}/{name} is wrong"
+            )
 
 
 def _described(state: dict[str, Any], path: Path) -> tuple[Path, dict[str, int]]:
     shards = state["shards"]
-    name, sums = (shards.get("folder"), shards.get("crc32")) if isinstance(shards, dict) else (None, None)
+    name, sums = (
+        (shards.get("folder"), shards.get("crc32")) if isinstance(shards, dict) else (None, None)
+    )
     names = (name, *sums) if isinstance(sums, dict) else (None,)
     if not all(isinstance(file, str) and Path(file).name == file for file in names):
         raise UserError(f"{path}: damaged checkpoint: what it says of its shards is nothing")
     return path.with_name(str(name)), dict(sums or {})
 
 
-def filled(state: dict[str, Any], path: Path, like: Callable[[str], Any] = lambda where: None) -> dict[str, Any]:
+def filled(
+    state: dict[str, Any], path: Path, like: Callable[[str], Any] = lambda where: None
+) -> dict[str, Any]:
     """A checkpoint's state with the data of its shards; each process reads what it asks for.
 
     Args:
@@ -155,7 +165,11 @@ def filled(state: dict[str, Any], path: Path, like: Callable[[str], Any] = lambd
         with warnings.catch_warnings(action="ignore"):  # that it reads by itself
             load_dcp(wanted, storage_reader=_Reader(folder, set(sums)), no_dist=True)
     except (CheckpointException, Exception) as error:  # an index may hold anything
-        cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+        cause = (
+            next(iter(error.failures.values()))[0]
+            if isinstance(error, CheckpointException)
+            else error
+        )
         raise UserError(f"{path}: its shards cannot be read: {one_line(cause)}") from None
     return made  # type: ignore[no-any-return]
 
@@ -168,7 +182,9 @@ class _Reader(FileSystemReader):
         with (folder / _INDEX).open("rb") as file:
             self.index = _Unpickler(file).load()
         for value in self.index.state_dict_metadata.values():
-            if not isinstance(value, metadata.TensorStorageMetadata):  # DCP would unpickle it, whatever it is
+            if not isinstance(
+                value, metadata.TensorStorageMetadata
+            ):  # DCP would unpickle it, whatever it is
                 raise ValueError("it holds more than tensors")
         if not {info.relative_path for info in self.index.storage_data.values()} <= names:
             raise ValueError("it names other files than its own")
@@ -183,14 +199,23 @@ class _Unpickler(pickle.Unpickler):
             return PurePosixPath
         homes = {home.__name__: home for home in (metadata, filesystem, torch, torch.serialization)}
         found = getattr(homes.get(module), name, None)
-        record = isinstance(found, type) and found.__module__ in (metadata.__name__, filesystem.__name__)
-        if record or isinstance(found, torch.dtype) or found in (torch.Size, torch.serialization._get_layout):
+        record = isinstance(found, type) and found.__module__ in (
+            metadata.__name__,
+            filesystem.__name__,
+        )
+        if (
+            record
+            or isinstance(found, torch.dtype)
+            or found in (torch.Size, torch.serialization._get_layout)
+        ):
             return found
         raise pickle.UnpicklingError(f"it holds more than tensors: {module}.{name}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m base.shards", description="Makes one file of a checkpoint.")
+    parser = argparse.ArgumentParser(
+        prog="python -m base.shards", description="Makes one file of a checkpoint."
+    )
     parser.add_argument("checkpoint", help="checkpoint, or run folder (its best one)")
     parser.add_argument("output", type=Path, help="the .pt file")
     args = parser.parse_args()

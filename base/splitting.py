@@ -24,7 +24,10 @@ class Splitting:
         self.parts = 1
 
     def run(
-        self, batch: Any, one_pass: Callable[[Any, float, bool], Any], again: Callable[[], str | None] = str
+        self,
+        batch: Any,
+        one_pass: Callable[[Any, float, bool], Any],
+        again: Callable[[], str | None] = str,
     ) -> list[Any]:
         """What ``one_pass`` gave for the batch, or for each of its parts.
 
@@ -43,7 +46,11 @@ class Splitting:
                     return [one_pass(batch, 1.0, True)]
                 return [one_pass(*part) for part in self._split(batch)]
             except RuntimeError as error:
-                if not is_out_of_memory(error) or sample_count(batch) <= self.parts or (told := again()) is None:
+                if (
+                    not is_out_of_memory(error)
+                    or sample_count(batch) <= self.parts
+                    or (told := again()) is None
+                ):
                     raise
                 reason = one_line(error, 200)
             # Outside of the handler, whose traceback holds all that the pass had made.

@@ -17,7 +17,13 @@ from .freezing import some
 
 Weights = dict[str, torch.Tensor]
 
-NESTED = ("state_dict", "model_state_dict", "model_state", "model", "params")  # where others keep them in a checkpoint
+NESTED = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "params",
+)  # where others keep them in a checkpoint
 
 
 def read_weights(source: str, use_ema: bool = False) -> tuple[Weights, str]:
@@ -44,7 +50,11 @@ def read_weights(source: str, use_ema: bool = False) -> tuple[Weights, str]:
         raise UserError(f"{path}: holds no EMA weights; take init_ema away")
     weights, kind = weights_of(state, use_ema)
     for key in NESTED:
-        weights = weights[key] if isinstance(weights, dict) and isinstance(weights.get(key), dict) else weights
+        weights = (
+            weights[key]
+            if isinstance(weights, dict) and isinstance(weights.get(key), dict)
+            else weights
+        )
     named = weights.items() if isinstance(weights, dict) else ()
     tensors = {str(name): value for name, value in named if isinstance(value, torch.Tensor)}
     if not tensors:
@@ -86,10 +96,14 @@ def rename(weights: Weights, patterns: dict[str, str]) -> Weights:
         regex = re.compile("(.*)".join(map(re.escape, pattern.split("*"))))
         parts = target.split("*")
         if len(parts) - 1 > pattern.count("*"):
-            raise UserError(f"transfer.rename.{pattern}: '{target}' has more stars than '{pattern}'")
+            raise UserError(
+                f"transfer.rename.{pattern}: '{target}' has more stars than '{pattern}'"
+            )
         matches = {name: match for name in renamed if (match := regex.fullmatch(name))}
         if not matches:
-            raise UserError(f"transfer.rename.{pattern}: matches none of the names, as {', '.join(list(weights)[:3])}")
+            raise UserError(
+                f"transfer.rename.{pattern}: matches none of the names, as {', '.join(list(weights)[:3])}"
+            )
         new = {}
         for name, value in renamed.items():
             if name in matches:
@@ -107,26 +121,48 @@ def fit(model: nn.Module, weights: Weights) -> Fit:
 
     Wrappers put one before the names (``module.``, ``model.``, ``backbone.``), here or there.
     """
-    own = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    own = {
+        name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)
+    }
 
     def under(there: str, here: str) -> Weights:
-        return {here + name.removeprefix(there): value for name, value in weights.items() if name.startswith(there)}
+        return {
+            here + name.removeprefix(there): value
+            for name, value in weights.items()
+            if name.startswith(there)
+        }
 
     def score(named: Weights) -> tuple[int, int]:
         both = own.keys() & named.keys()
         return sum(own[name].shape == named[name].shape for name in both), len(both)
 
-    options = [("", ""), *((prefix, "") for prefix in prefixes(weights)), *(("", prefix) for prefix in prefixes(own))]
-    there, here = max(options, key=lambda option: score(under(*option)))  # the first of equals: without a change
+    options = [
+        ("", ""),
+        *((prefix, "") for prefix in prefixes(weights)),
+        *(("", prefix) for prefix in prefixes(own)),
+    ]
+    there, here = max(
+        options, key=lambda option: score(under(*option))
+    )  # the first of equals: without a change
     named = under(there, here)
-    matched = {name: value for name, value in named.items() if name in own and own[name].shape == value.shape}
+    matched = {
+        name: value
+        for name, value in named.items()
+        if name in own and own[name].shape == value.shape
+    }
     unlike = [name for name in own if name in named and name not in matched]
     other = [f"{name} {tuple(named[name].shape)} for {tuple(own[name].shape)}" for name in unlike]
-    unused = [name for name in weights if not name.startswith(there) or here + name.removeprefix(there) not in own]
+    unused = [
+        name
+        for name in weights
+        if not name.startswith(there) or here + name.removeprefix(there) not in own
+    ]
     return Fit(matched, [name for name in own if name not in named], unused, other, len(own))
 
 
 def prefixes(names: Any) -> list[str]:
     """The first one and two parts of dotted names, each with its dot."""
     parts = [name.split(".") for name in names]
-    return list(dict.fromkeys(".".join(part[:n]) + "." for part in parts for n in (1, 2) if len(part) > n))
+    return list(
+        dict.fromkeys(".".join(part[:n]) + "." for part in parts for n in (1, 2) if len(part) > n)
+    )

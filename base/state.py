@@ -27,15 +27,28 @@ from .sharding import class_of, cut_state, is_sharded, whole
 from .update import Update
 
 FORMAT = 1  # of our checkpoints
-KINDS: dict[str, Any] = {"monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict}
+KINDS: dict[str, Any] = {
+    "monitor_best": int | float,
+    "not_improved_count": int,
+    "best": list,
+    "parts": dict,
+}
 _KINDS = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
 
 
 def parts_of(trainer: Any) -> dict[str, Any]:
     """What else has a state: schedulers, further optimizers and modules, ``update``; by attribute name."""
     known = {id(module) for module in trainer.model.modules()} | {id(trainer.optimizer)}
-    parts = {name: part for name, part in vars(trainer).items() if isinstance(part, _KINDS) and id(part) not in known}
-    return {name: part for name, part in parts.items() if not isinstance(part, nn.Module) or part.state_dict()}
+    parts = {
+        name: part
+        for name, part in vars(trainer).items()
+        if isinstance(part, _KINDS) and id(part) not in known
+    }
+    return {
+        name: part
+        for name, part in parts.items()
+        if not isinstance(part, nn.Module) or part.state_dict()
+    }
 
 
 def loader_of(trainer: Any) -> Any:
@@ -48,7 +61,11 @@ def loader_of(trainer: Any) -> Any:
 def trackers_of(trainer: Any) -> dict[str, MetricTracker]:
     """What measures the epoch that is being trained; validation starts afresh."""
     valid = getattr(trainer, "valid_metrics", None)
-    return {name: part for name, part in vars(trainer).items() if isinstance(part, MetricTracker) and part is not valid}
+    return {
+        name: part
+        for name, part in vars(trainer).items()
+        if isinstance(part, MetricTracker) and part is not valid
+    }
 
 
 def within(trainer: Any) -> dict[str, Any]:
@@ -57,7 +74,10 @@ def within(trainer: Any) -> dict[str, Any]:
     ranks = gather({name: tracker.state_dict() for name, tracker in trackers.items()})
     if len(ranks) == 1:
         return {"place": trainer.place, "trackers": ranks[0]}
-    whole = {name: tracker.merged([states[name] for states in ranks]) for name, tracker in trackers.items()}
+    whole = {
+        name: tracker.merged([states[name] for states in ranks])
+        for name, tracker in trackers.items()
+    }
     return {"place": trainer.place, "trackers": whole, "trackers_of_ranks": ranks}
 
 
@@ -101,10 +121,16 @@ def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
         "config": trainer.config.plain(),
         "environment": environment(trainer),
     }
-    return whole(state) if is_sharded(trainer.model) and not trainer._options.sharded_checkpoint else state
+    return (
+        whole(state)
+        if is_sharded(trainer.model) and not trainer._options.sharded_checkpoint
+        else state
+    )
 
 
-def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], config: dict[str, Any], path: Path) -> str:
+def restore_optimizer(
+    optimizer: Optimizer, state: dict[str, Any], config: dict[str, Any], path: Path
+) -> str:
     """Restores the optimizer if its type is the same; arguments that the config changed since then win.
 
     Args:
@@ -146,7 +172,9 @@ def restore_best(trainer: Any, state: dict[str, Any]) -> None:
     trainer.fates["best, patience"] = "kept"
     trainer.mnt_best = state.get("monitor_best", trainer.mnt_best)
     trainer.not_improved_count = state.get("not_improved_count", 0)
-    known = [[trainer.mnt_best, 0]] if abs(trainer.mnt_best) < inf and trainer.mnt_mode != "off" else []
+    known = (
+        [[trainer.mnt_best, 0]] if abs(trainer.mnt_best) < inf and trainer.mnt_mode != "off" else []
+    )
     trainer._saver.best = [(float(value), int(epoch)) for value, epoch in state.get("best", known)]
 
 
@@ -158,7 +186,9 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
     """
     logger = trainer.logger
     if "parts" not in state:
-        logger.warning("This checkpoint of pytorch-template holds no scheduler, patience or random state.")
+        logger.warning(
+            "This checkpoint of pytorch-template holds no scheduler, patience or random state."
+        )
         return
     trainer._metrics_file.drop_after(state["epoch"])
     try:
@@ -167,7 +197,9 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
             _restore_best_file(trainer, path)
             sweep_shards(trainer.checkpoint_dir)
     except OSError as error:
-        raise UserError(f"{trainer.checkpoint_dir / BEST}: cannot be written: {error.strerror}") from None
+        raise UserError(
+            f"{trainer.checkpoint_dir / BEST}: cannot be written: {error.strerror}"
+        ) from None
     try:
         _restore_parts(trainer, state)
         random = _own(state["random"], state.get("random_of_ranks"))
@@ -175,7 +207,9 @@ def restore_rest(trainer: Any, state: dict[str, Any], path: Path) -> None:
             set_random_state(random)
         _tell(trainer, state)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: its state does not fit this trainer: {one_line(error)}") from error
+        raise UserError(
+            f"{path}: its state does not fit this trainer: {one_line(error)}"
+        ) from error
     if trainer.steps_done():  # how a loop of the project's own counts its steps is not known
         trainer.writer.resume_at(trainer.steps_done() + 1)
 
@@ -218,7 +252,9 @@ def _restore_parts(trainer: Any, state: dict[str, Any]) -> None:
     trainer.fates["order, random numbers"] = "kept" if same_seed else "start anew, as seed changed"
     if loader is not None and state["loader"] is not None:
         loader.load_state_dict(state["loader"] | ({} if same_seed else {"seed": loader.seed}))
-        if loader is trainer.data_loader and inside is None:  # an epoch is a pass of its own, however that before ended
+        if (
+            loader is trainer.data_loader and inside is None
+        ):  # an epoch is a pass of its own, however that before ended
             loader.set_epoch(state["loader"]["passes"])
     if inside is not None:
         trainer.place = inside["place"]
@@ -243,9 +279,15 @@ def _tell(trainer: Any, state: dict[str, Any]) -> None:
     changes = [f"  {key}: {written(old)} -> {written(new)}" for key, old, new in both if old != new]
     if changes:
         fates = [f"  {name:<22} {fate}" for name, fate in trainer.fates.items()]
-        trainer.logger.warning("\n".join(["Changed since the checkpoint:", *changes, "So of the run:", *fates]))
+        trainer.logger.warning(
+            "\n".join(["Changed since the checkpoint:", *changes, "So of the run:", *fates])
+        )
     before, here = state.get("environment", {}), environment(trainer)
-    other = [f"{key} {before[key]} -> {here[key]}" for key in here if before.get(key, here[key]) != here[key]]
+    other = [
+        f"{key} {before[key]} -> {here[key]}"
+        for key in here
+        if before.get(key, here[key]) != here[key]
+    ]
     if other:
         message = f"not the same bits as without a stop: {', '.join(other)}"
         if trainer._options.on_inexact_resume == "stop":
@@ -265,9 +307,15 @@ def section_of(config: Any, name: str) -> dict[str, Any]:
 def _grouping(config: Any) -> list[Any]:
     """What decides which parameters the optimizer has, in which groups."""
     transfer = section_of(config, "transfer")
-    return [transfer.get(key) for key in ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")]
+    return [
+        transfer.get(key)
+        for key in ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")
+    ]
 
 
 def _schedule(config: Any) -> tuple[Any, Any]:
     optimizer = section_of(config, "optimizer")
-    return section_of(config, "lr_scheduler"), (optimizer.get("type"), section_of(optimizer, "args").get("lr"))
+    return section_of(config, "lr_scheduler"), (
+        optimizer.get("type"),
+        section_of(optimizer, "args").get("lr"),
+    )

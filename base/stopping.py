@@ -16,7 +16,9 @@ def parse_monitor(monitor: str) -> tuple[str, str]:
         return "off", ""
     mode, _, metric = monitor.partition(" ")
     if mode not in ("min", "max") or not metric.strip():
-        raise UserError(f"monitor: {monitor!r} must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'")
+        raise UserError(
+            f"monitor: {monitor!r} must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"
+        )
     return mode, metric.strip()
 
 

@@ -39,7 +39,12 @@ class Tested:
     """
 
     def __init__(
-        self, about: dict[str, Any], values: dict[str, float], recorder: Recorder, criterion: Any, loader: Any
+        self,
+        about: dict[str, Any],
+        values: dict[str, float],
+        recorder: Recorder,
+        criterion: Any,
+        loader: Any,
     ) -> None:
         rows = recorder.recorded()
         self.about, self.values, self.samples = about, values, Samples(loader)
@@ -54,17 +59,24 @@ class Tested:
         lines = []
         for name, value in self.values.items():
             span = self.intervals.get(name)
-            lines.append(f"  {name:<15} {value:<10.6g}" + (f" [{span[0]:.4g}, {span[1]:.4g}]" if span else ""))
+            lines.append(
+                f"  {name:<15} {value:<10.6g}"
+                + (f" [{span[0]:.4g}, {span[1]:.4g}]" if span else "")
+            )
         if self.classes:
             width = min(30, max(5, *(len(row["class"]) for row in self.classes)))
             lines.append(f"  {'class':<{width}} precision  recall      f1  support")
             for row in self.classes[:20]:
                 numbers = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}"
                 lines.append(f"  {row['class'][:width]:<{width}} {numbers}")
-            lines += [f"  … and {len(self.classes) - 20} more in the report"] * (len(self.classes) > 20)
+            lines += [f"  … and {len(self.classes) - 20} more in the report"] * (
+                len(self.classes) > 20
+            )
         return [line.rstrip() for line in lines]
 
-    def report(self, logger: logging.Logger, folder: Path, config: dict[str, Any], output: Path | None) -> None:
+    def report(
+        self, logger: logging.Logger, folder: Path, config: dict[str, Any], output: Path | None
+    ) -> None:
         """Tells the numbers, and writes them; see ``write``."""
         logger.info("\n".join(self.lines()))
         for path in self.write(folder, config, output):
@@ -72,7 +84,9 @@ class Tested:
 
     def json(self) -> str:
         """The about, the numbers with their intervals, and the classes, as JSON; of NaN and infinities null."""
-        metrics = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
+        metrics = {
+            name: value if math.isfinite(value) else None for name, value in self.values.items()
+        }
         results = {"metrics": metrics, "intervals": self.intervals}
         return json.dumps(self.about | results | {"classes": self.classes}, indent=4) + "\n"
 
@@ -95,7 +109,9 @@ class Tested:
             files[target / "predictions.csv"] = self._table(self.results)
         files[folder / "report.html"] = self._report(folder, config)
         if not Path(os.path.realpath(target)).is_relative_to(folder.resolve()):
-            raise UserError(f"{target}: is a symbolic link that leads out of {folder}; nothing is written there")
+            raise UserError(
+                f"{target}: is a symbolic link that leads out of {folder}; nothing is written there"
+            )
         return [write(path, text) for path, text in files.items()]
 
     def _table(self, results: Results) -> str:
@@ -104,7 +120,9 @@ class Tested:
         for place in range(len(results.target)):
             index = self.indices[place] if self.indices is not None else place
             path = self.samples.path(index) if self.indices is not None else None
-            rows.append([index, results.told(results.target[place]), *results.row(place), path or ""])
+            rows.append(
+                [index, results.told(results.target[place]), *results.row(place), path or ""]
+            )
         return csv_of(rows)
 
     def _report(self, folder: Path, config: dict[str, Any]) -> str:
@@ -119,7 +137,9 @@ class Tested:
         page.text("Config", json.dumps(config, indent=2))
         for number, session in enumerate(run.sessions, 1):
             page.text(f"Trained: session {number}", provenance_text(session))
-            page.text(f"Uncommitted changes of session {number}", str(session.get("git_diff") or ""))
+            page.text(
+                f"Uncommitted changes of session {number}", str(session.get("git_diff") or "")
+            )
         page.text("Tested", provenance_text(provenance()))
         return page.html()
 
@@ -127,33 +147,59 @@ class Tested:
         """What fits the kind of task."""
         names = results.names
         if results.kind == "regression":
-            flat = list(zip(results.target.ravel().tolist(), results.prediction.ravel().tolist(), strict=True))
+            flat = list(
+                zip(
+                    results.target.ravel().tolist(),
+                    results.prediction.ravel().tolist(),
+                    strict=True,
+                )
+            )
             drawn = flat[:: max(1, len(flat) // POINTS)]
             errors = sorted(guess - target for target, guess in flat)
-            shares = [(errors[int(share * (len(errors) - 1) / 100)], float(share)) for share in range(101)]
+            shares = [
+                (errors[int(share * (len(errors) - 1) / 100)], float(share)) for share in range(101)
+            ]
             left = charts.scatter("Predictions", drawn, "target", "prediction")
-            page.charts("Predictions", [left, charts.lines("Errors, in % up to", {"%": shares}, "prediction - target")])
+            page.charts(
+                "Predictions",
+                [left, charts.lines("Errors, in % up to", {"%": shares}, "prediction - target")],
+            )
         if results.confusion is not None and len(names) <= 60:
-            page.matrix("What is taken for what", charts.matrix("Confusion matrix", results.confusion, names))
+            page.matrix(
+                "What is taken for what",
+                charts.matrix("Confusion matrix", results.confusion, names),
+            )
         bins, error = results.calibration()
         points = [(sure, right) for sure, right, _ in bins]
-        curve = charts.scatter("Calibration", points, "confidence", "share that is right", dots=False)
+        curve = charts.scatter(
+            "Calibration", points, "confidence", "share that is right", dots=False
+        )
         if curve and len(results.target):
             page.charts(f"Calibration: expected error {error:.3g}", [curve])
         page.table("Labels" if results.kind == "multilabel" else "Classes", self.classes)
-        heading = "The surest mistakes" if results.kind == "classification" else "The largest errors"
+        heading = (
+            "The surest mistakes" if results.kind == "classification" else "The largest errors"
+        )
         page.samples(heading, [self._sample(place, results) for place in results.worst(SHOWN)])
-        page.samples("Right, and least sure", [self._sample(place, results) for place in results.least_sure(SHOWN)])
+        page.samples(
+            "Right, and least sure",
+            [self._sample(place, results) for place in results.least_sure(SHOWN)],
+        )
 
     def _sample(self, place: int, results: Results) -> Sample:
         name, picture = f"sample {place}", None
         if self.indices is not None:
             index = self.indices[place]
-            picture, path = self.samples.picture(self.samples.fetch(index)), self.samples.path(index)
+            picture, path = (
+                self.samples.picture(self.samples.fetch(index)),
+                self.samples.path(index),
+            )
             name = Path(path).name if path else f"sample {index}"
         target, guess = results.told(results.target[place]), results.told(results.prediction[place])
         sure = f" {results.confidence[place]:.1%}" if results.confidence is not None else ""
-        caption = f"{guess or 'none'}{sure}" + ("" if target == guess else f", is {target or 'none'}")
+        caption = f"{guess or 'none'}{sure}" + (
+            "" if target == guess else f", is {target or 'none'}"
+        )
         return Sample(name, caption, target == guess, picture)
 
 

@@ -27,7 +27,9 @@ def output_layer(model: nn.Module, name: str | None = None) -> str:
         UserError: ``name`` is no such layer, or there is none.
     """
     kinds = nn.Linear | nn.Conv2d
-    layers: list[str] = [key for key, module in model.named_modules() if key and isinstance(module, kinds)]
+    layers: list[str] = [
+        key for key, module in model.named_modules() if key and isinstance(module, kinds)
+    ]
     if not layers:
         raise UserError(f"transfer.head: {type(model).__name__} has no Linear or Conv2d layer")
     if name is None:
@@ -47,9 +49,14 @@ def replace_head(model: nn.Module, head: Head) -> str:
     if isinstance(old, nn.Linear):
         new: nn.Linear | nn.Conv2d = nn.Linear(old.in_features, head.num_classes, **like)
     else:
-        same = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+        same = {
+            key: getattr(old, key)
+            for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+        }
         new = nn.Conv2d(old.in_channels, head.num_classes, **same, **like)
-    nn.init.normal_(new.weight, std=0.01)  # near-equal outputs at first, as ImageNet's networks start
+    nn.init.normal_(
+        new.weight, std=0.01
+    )  # near-equal outputs at first, as ImageNet's networks start
     if new.bias is not None:
         nn.init.zeros_(new.bias)
     setattr(model.get_submodule(parent), last, new)
@@ -99,7 +106,9 @@ class Transfer:
         """The new last layer, which test.py needs too."""
         if self.options.head is not None:
             self.head = replace_head(model, self.options.head)
-            self.logger.info("New head: %s, with %d outputs.", self.head, self.options.head.num_classes)
+            self.logger.info(
+                "New head: %s, with %d outputs.", self.head, self.options.head.num_classes
+            )
 
     def _check_classes(self, dataset: Any) -> None:
         if self.options.head is None or dataset is None:
@@ -110,10 +119,16 @@ class Transfer:
         if not names:
             with contextlib.suppress(UserError, TypeError, ValueError):  # it does not tell
                 labels = torch.as_tensor(labels_of(dataset))
-                known = int(labels.max()) + 1 if labels.ndim == 1 and not labels.is_floating_point() else 0
+                known = (
+                    int(labels.max()) + 1
+                    if labels.ndim == 1 and not labels.is_floating_point()
+                    else 0
+                )
         if known > num_classes or (names and known != num_classes):
             which = f" ({some(names, 5)})" if names else ""
-            raise UserError(f"transfer.head.num_classes: {num_classes}, but the data has {known} classes{which}")
+            raise UserError(
+                f"transfer.head.num_classes: {num_classes}, but the data has {known} classes{which}"
+            )
 
     def load(self, model: nn.Module) -> None:
         """Loads the start weights, and tells what fitted. Raises UserError if too little did."""
@@ -144,23 +159,31 @@ class Transfer:
             layers = layers_of(model)
             if kind >= len(layers):
                 name = type(model).__name__
-                raise UserError(f"transfer.freeze: {kind} freezes nothing: {name} has {len(layers)} layers")
+                raise UserError(
+                    f"transfer.freeze: {kind} freezes nothing: {name} has {len(layers)} layers"
+                )
             self._frozen = {name for layer in layers[:-kind] for name in layer}
         elif kind == "all_but_head":
             head = self.head or output_layer(model)
-            self._frozen = {name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")}
+            self._frozen = {
+                name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")
+            }
         else:
             self._frozen = select(model, kind, "transfer.freeze")
         self.thawed = thawed_at(model, self.options, self._frozen)
         if len(self.frozen_at(1)) == len(list(model.parameters())):
-            raise UserError(f"transfer.freeze: freezes all {len(self._frozen)} parameters: nothing is left to train")
+            raise UserError(
+                f"transfer.freeze: freezes all {len(self._frozen)} parameters: nothing is left to train"
+            )
         freeze(model, self.frozen_at(1), self.options.frozen_eval)
 
     def frozen_at(self, epoch: int) -> set[str]:
         """The names of the parameters that are frozen in an epoch."""
         return self._frozen - {name for name, (start, _) in self.thawed.items() if start <= epoch}
 
-    def cache(self, model: nn.Module, loaders: list[Any], device: torch.device, fill: bool = True) -> list[Any]:
+    def cache(
+        self, model: nn.Module, loaders: list[Any], device: torch.device, fill: bool = True
+    ) -> list[Any]:
         """The loaders, of cached features if the section asks for them; without ``fill`` only looks if that works."""
         if not self.options.cache_features:
             return loaders
@@ -175,7 +198,10 @@ class Transfer:
         if len(groups) == 1 and groups[0].keys() <= {"params", "names", "epoch"}:
             return list(groups[0]["params"])
         self.logger.info("Parameter groups:\n%s", table_of(groups, lr))
-        return [{key: value for key, value in group.items() if key not in ("names", "epoch")} for group in groups]
+        return [
+            {key: value for key, value in group.items() if key not in ("names", "epoch")}
+            for group in groups
+        ]
 
     def enter(self, epoch: int, model: nn.Module) -> bool:
         """Thaws what ``epoch`` begins to train. Returns whether it was another phase before."""
@@ -208,7 +234,11 @@ def phases(model: nn.Module, options: TransferOptions) -> list[str]:
 
 def describe(model: nn.Module) -> str:
     """What of a model is trained, in a line."""
-    trained = {name: value.numel() for name, value in model.named_parameters() if value.requires_grad}
+    trained = {
+        name: value.numel() for name, value in model.named_parameters() if value.requires_grad
+    }
     count, total = sum(trained.values()), size_of(model)
-    names = ", ".join(trained if len(trained) <= 4 else [*list(trained)[:2], "…", list(trained)[-1]])
+    names = ", ".join(
+        trained if len(trained) <= 4 else [*list(trained)[:2], "…", list(trained)[-1]]
+    )
     return f"{count:,} of {total:,} parameters are trained ({names}), {total - count:,} are frozen"

@@ -111,19 +111,33 @@ class TransferOptions:
         if not 0 <= self.min_match <= 1:
             problems.append(f"min_match: {self.min_match} must lie between 0 and 1")
         if isinstance(self.freeze, int) and self.freeze < 1:
-            problems.append(f"freeze: {self.freeze} must be at least 1: the number of last layers that are trained")
+            problems.append(
+                f"freeze: {self.freeze} must be at least 1: the number of last layers that are trained"
+            )
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             problems.append(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
         needs: dict[str, Any] = {"thaw": self.thaw, "cache_features": self.cache_features}
-        problems += [f"{name}: needs a transfer.freeze" for name, on in needs.items() if on and self.freeze is None]
+        problems += [
+            f"{name}: needs a transfer.freeze"
+            for name, on in needs.items()
+            if on and self.freeze is None
+        ]
         needs = {"rename": self.rename, "init_ema": self.init_ema}
-        problems += [f"{name}: needs a transfer.init_from" for name, on in needs.items() if on and not self.init_from]
+        problems += [
+            f"{name}: needs a transfer.init_from"
+            for name, on in needs.items()
+            if on and not self.init_from
+        ]
         if self.cache_features and self.thaw:
-            problems.append("cache_features: what is thawed later changes; take transfer.thaw or this away")
+            problems.append(
+                "cache_features: what is thawed later changes; take transfer.thaw or this away"
+            )
         refuse(problems)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises UserError for a phase that the run never comes to."""
         for index, phase in enumerate(self.thaw or []):
             if phase.epoch > epochs:
-                raise UserError(f"thaw.{index}.epoch: {phase.epoch} comes after the last of {epochs} epochs")
+                raise UserError(
+                    f"thaw.{index}.epoch: {phase.epoch} comes after the last of {epochs} epochs"
+                )

@@ -82,7 +82,11 @@ class Trial(RunFolder):
         finally:
             close_files()
             self._temporary.cleanup()
-        if isinstance(error, ConfigError) and error.__cause__ is not None and own_frames(error.__cause__):
+        if (
+            isinstance(error, ConfigError)
+            and error.__cause__ is not None
+            and own_frames(error.__cause__)
+        ):
             error.__cause__.config_keys = error.findings[0].keys  # type: ignore[attr-defined]
             raise UserError(self._blame(error.__cause__)) from None
         if isinstance(error, Exception) and not isinstance(error, UserError):
@@ -96,14 +100,18 @@ class Trial(RunFolder):
         if loader is None:
             return None
         self._parts += [((name,), loader), ((name,), getattr(loader, "dataset", None))]
-        run = self.config["trainer"]["epochs"] * (length_of(loader) or STEPS)  # a schedule may have no step beyond it
+        run = self.config["trainer"]["epochs"] * (
+            length_of(loader) or STEPS
+        )  # a schedule may have no step beyond it
         return FirstBatch(loader, min(STEPS, run) if name == "data_loader" else 1)
 
     def bill(self, trainer: Any) -> str:
         """Runs an epoch of what the loaders still give, saves a checkpoint, and tells what it found as a table."""
         model, config = trainer.model, self.config
         self._parts += [(("arch",), model), (("loss",), trainer.criterion), (("trainer",), trainer)]
-        self._parts += [(("metrics", index), metric) for index, metric in enumerate(trainer.metric_ftns)]
+        self._parts += [
+            (("metrics", index), metric) for index, metric in enumerate(trainer.metric_ftns)
+        ]
         loader = getattr(trainer, "data_loader", None)
         loader = loader.loader if isinstance(loader, inf_loop) else loader
         n_batches = getattr(trainer, "len_epoch", None) or length_of(loader)
@@ -116,7 +124,10 @@ class Trial(RunFolder):
         trainer._save_checkpoint(1)
         trainer.writer.close()
         sizes = [path.stat().st_size for path in self.save_dir.glob("checkpoint*")]
-        counts = [sum(p.numel() for p in model.parameters() if p.requires_grad is wanted) for wanted in (True, False)]
+        counts = [
+            sum(p.numel() for p in model.parameters() if p.requires_grad is wanted)
+            for wanted in (True, False)
+        ]
         window = config["trainer"].get("accumulation_steps", 1)
         steps, epochs = "as many as the data has", config["trainer"]["epochs"]
         if n_batches:
@@ -136,8 +147,12 @@ class Trial(RunFolder):
             "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
         }
         if config.get("parallel"):
-            rows["parallel"] = f"{config['parallel']['type']}, tried in one process; a batch is that of all together"
-        return "\n".join(["All of it works:", *(f"  {name:<11} {text}" for name, text in rows.items())])
+            rows["parallel"] = (
+                f"{config['parallel']['type']}, tried in one process; a batch is that of all together"
+            )
+        return "\n".join(
+            ["All of it works:", *(f"  {name:<11} {text}" for name, text in rows.items())]
+        )
 
     def _blame(self, error: BaseException) -> str:
         """The part of the config whose object the innermost frame belongs to, the error, and the user's own frames."""
@@ -150,7 +165,10 @@ class Trial(RunFolder):
         if "Original Traceback" in str(error):  # of a loader's worker, as text
             message = one_line(ValueError(str(error).strip().splitlines()[-1]))
         lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
-        return "\n".join(lines + [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)])
+        return "\n".join(
+            lines
+            + [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)]
+        )
 
 
 def rounds(trainer: Any, option: str) -> inf_loop:
@@ -162,7 +180,11 @@ def rounds(trainer: Any, option: str) -> inf_loop:
     loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
     if "train_step" not in vars(loop):
         raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
-    return trainer.data_loader if isinstance(trainer.data_loader, inf_loop) else inf_loop(trainer.data_loader)
+    return (
+        trainer.data_loader
+        if isinstance(trainer.data_loader, inf_loop)
+        else inf_loop(trainer.data_loader)
+    )
 
 
 def steps_of(trainer: Any, **changed: Any) -> Callable[[Any], torch.Tensor | None]:
@@ -171,7 +193,9 @@ def steps_of(trainer: Any, **changed: Any) -> Callable[[Any], torch.Tensor | Non
     Args:
         changed: options that differ from the trainer's.
     """
-    options = replace(trainer._options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changed)
+    options = replace(
+        trainer._options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changed
+    )
     update = Update(trainer.model, trainer.optimizer, options, trainer.device)
     trainer.model.train()
 
@@ -191,7 +215,9 @@ def _belongs(frame: FrameType, part: Any) -> bool:
     if getattr(part, "__code__", None) is frame.f_code:
         return True
     owner = frame.f_locals.get("self")
-    return owner is not None and (owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules()))
+    return owner is not None and (
+        owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules())
+    )
 
 
 def describe(value: Any) -> str:

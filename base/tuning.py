@@ -14,7 +14,12 @@ from .parallel import FUSED_CUT
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _FUSED_ON = ("cpu", "cuda")
-_CHOICES = {"fused", "foreach", "capturable", "differentiable"}  # arguments that choose an optimizer's kernel
+_CHOICES = {
+    "fused",
+    "foreach",
+    "capturable",
+    "differentiable",
+}  # arguments that choose an optimizer's kernel
 
 
 def cheaper_steps(config: Any, model: nn.Module, logger: logging.Logger) -> dict[str, Any]:
@@ -49,9 +54,15 @@ def fused(config: Any, model: nn.Module) -> dict[str, Any]:
     section = config["optimizer"]
     if _CHOICES & section.get("args", {}).keys() or not config.takes("optimizer", "fused"):
         return {}
-    if config.get("parallel") and config["parallel"]["type"] == "fsdp" and section["type"] not in FUSED_CUT:
+    if (
+        config.get("parallel")
+        and config["parallel"]["type"] == "fsdp"
+        and section["type"] not in FUSED_CUT
+    ):
         return {}
-    sparse = any(getattr(module, "sparse", False) is True for module in model.modules())  # an Embedding's gradient
+    sparse = any(
+        getattr(module, "sparse", False) is True for module in model.modules()
+    )  # an Embedding's gradient
     fits = all(p.device.type in _FUSED_ON and p.is_floating_point() for p in model.parameters())
     return {"fused": True} if fits and not sparse else {}
 
@@ -78,5 +89,7 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    large = mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(_M_MMAP_THRESHOLD, 1 << 25)  # older ones refuse more
+    large = mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(
+        _M_MMAP_THRESHOLD, 1 << 25
+    )  # older ones refuse more
     return bool(large and mallopt(_M_TRIM_THRESHOLD, 1 << 30))

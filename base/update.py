@@ -53,10 +53,16 @@ class Update:
     ) -> None:
         self.model, self.optimizer, self.options, self.device = model, optimizer, options, device
         if isinstance(optimizer, torch.optim.LBFGS):
-            raise UserError("optimizer.type: LBFGS evaluates the loss several times a step; this loop does not do so")
-        self.schedule = Schedule(lr_scheduler, optimizer, options.warmup_steps, options.lr_scheduler_interval)
+            raise UserError(
+                "optimizer.type: LBFGS evaluates the loss several times a step; this loop does not do so"
+            )
+        self.schedule = Schedule(
+            lr_scheduler, optimizer, options.warmup_steps, options.lr_scheduler_interval
+        )
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-        self.ema = averaged(alone(model), options.ema_decay) if options.ema_decay is not None else None
+        self.ema = (
+            averaged(alone(model), options.ema_decay) if options.ema_decay is not None else None
+        )
         self.steps = 0
         self.splitting = Splitting()
         self.grad_norm: torch.Tensor | None = None
@@ -65,7 +71,9 @@ class Update:
         self._spoiled = False  # by a part of a batch that may not get through
         self._added_up = True  # over the ranks, what the gradients hold
         self.skipped = 0
-        self._waits_to_look = device.type != "cpu"  # at losses, as that means to wait for the device
+        self._waits_to_look = (
+            device.type != "cpu"
+        )  # at losses, as that means to wait for the device
         self._unseen: list[torch.Tensor] = []
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -79,7 +87,9 @@ class Update:
         """
         if self.options.nan_policy == "skip":
             self._buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        if self._pending == 0 and batches_left and batches_left > 0:  # an iterable dataset may give more than it told
+        if (
+            self._pending == 0 and batches_left and batches_left > 0
+        ):  # an iterable dataset may give more than it told
             self._window = min(self._window, batches_left)
         self._added_up = self._pending + 1 >= self._window
         sync_gradients(self.model, self._added_up)
@@ -88,7 +98,9 @@ class Update:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The forward pass's precision."""
         dtype = _DTYPES.get(self.options.precision)
-        return contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        return (
+            contextlib.nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        )
 
     def backward(self, loss: torch.Tensor, share: float = 1.0, last: bool = True) -> bool:
         """Adds the gradient of ``loss``.
@@ -142,7 +154,11 @@ class Update:
 
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
-            moved = "go on from the newest checkpoint" if self._waits_to_look else "the weights were not moved"
+            moved = (
+                "go on from the newest checkpoint"
+                if self._waits_to_look
+                else "the weights were not moved"
+            )
             raise UserError(
                 f"the loss is {loss} after {self.steps} optimizer steps; {moved}. "
                 "Lower optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
@@ -164,7 +180,9 @@ class Update:
             add_up_gradients(self.model)
         if self.options.grad_clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            self.grad_norm = together(nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm))
+            self.grad_norm = together(
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.options.grad_clip_norm)
+            )
         elif self._measures:
             self.scaler.unscale_(self.optimizer)
             grads = (p.grad for p in self.model.parameters() if p.grad is not None)
@@ -175,12 +193,16 @@ class Update:
             try:
                 self.scaler.step(self.optimizer)
             except KeyError as error:
-                raise UserError(f"the optimizer's state has no {error}: the checkpoint was damaged") from error
+                raise UserError(
+                    f"the optimizer's state has no {error}: the checkpoint was damaged"
+                ) from error
         self.scaler.update()
         self._clear()
         self._close()
         self.steps += 1
-        if self.scaler.get_scale() >= scale:  # otherwise the gradient overflowed, and the weights did not move
+        if (
+            self.scaler.get_scale() >= scale
+        ):  # otherwise the gradient overflowed, and the weights did not move
             self.schedule.after_step()
         if self.ema is not None:
             self.ema.update_parameters(alone(self.model))
@@ -207,7 +229,9 @@ class Update:
         if world_size() > 1 or is_sharded(self.model):
             return None
         told = ", with the same gradient"
-        if any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
+        if any(
+            isinstance(module, _BatchNorm) and module.training for module in self.model.modules()
+        ):
             told += "; batch norms see one part at a time, which changes what they compute"
         if self._spoiled:
             if self._pending:
@@ -230,7 +254,12 @@ class Update:
     def state_dict(self) -> dict[str, Any]:
         self.check_losses()
         ema = None if self.ema is None else self.ema.state_dict()
-        return {"steps": self.steps, "parts": self.splitting.parts, "scaler": self.scaler.state_dict(), "ema": ema}
+        return {
+            "steps": self.steps,
+            "parts": self.splitting.parts,
+            "scaler": self.scaler.state_dict(),
+            "ema": ema,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps, self.splitting.parts = int(state["steps"]), max(1, int(state.get("parts", 1)))

@@ -48,18 +48,29 @@ def explain(config: ConfigParser, key: str) -> None:
     tree, known = config.tree, examine(config.tree).taken
     wanted: Keys = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
     given = flat(tree.data)
-    defaults = {keys: parameter.default for keys, (_, parameter) in known.items() if keys not in given}
-    values = given | {keys: value for keys, value in defaults.items() if not any(k[: len(keys)] == keys for k in given)}
+    defaults = {
+        keys: parameter.default for keys, (_, parameter) in known.items() if keys not in given
+    }
+    values = given | {
+        keys: value
+        for keys, value in defaults.items()
+        if not any(k[: len(keys)] == keys for k in given)
+    }
     rows = [("key", "value", "from", "taken by")]
     for keys, value in values.items():
-        is_item = keys == wanted[:-1] and isinstance(value, list) and wanted[-1] in range(len(value))
+        is_item = (
+            keys == wanted[:-1] and isinstance(value, list) and wanted[-1] in range(len(value))
+        )
         if keys[: len(wanted)] != wanted and not is_item:
             continue
         taker, parameter = known.get(keys, ("", None))
         where = str(tree.mark(keys) or "the program") if keys in given else "default"
         missing = parameter is not None and value is parameter.empty
         was = [f"(was {written(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        shown, by = "(missing)" if missing else short(value), f"{taker}({parameter})" if taker else ""
+        shown, by = (
+            "(missing)" if missing else short(value),
+            f"{taker}({parameter})" if taker else "",
+        )
         rows.append((dotted(keys), shown, " ".join([where, *was]), by))
     if len(rows) == 1:
         raise UserError(f"{key}: the config has no such key{nearest(key, map(dotted, values))}")
@@ -73,17 +84,27 @@ def phases(config: ConfigParser) -> list[str]:
     import torch
 
     args = config["arch"].get("args") or {}
-    args.update({key: value for key, value in (("weights", None), ("pretrained", False)) if key in args})
+    args.update(
+        {key: value for key, value in (("weights", None), ("pretrained", False)) if key in args}
+    )
     with torch.device("meta"), config.places():
-        lines: list[str] = class_named(("base.transfer", "phases"))(config.build("arch"), config.options("transfer"))
+        lines: list[str] = class_named(("base.transfer", "phases"))(
+            config.build("arch"), config.options("transfer")
+        )
     return lines
 
 
 def differ(one: dict[str, Any], other: dict[str, Any], names: tuple[str, str]) -> None:
     """Prints the values that two configs do not share."""
     a, b = flat(one), flat(other)
-    keys = [keys for keys in {**a, **b} if keys not in a or keys not in b or written(a[keys]) != written(b[keys])]
-    rows = [(dotted(k), short(a[k]) if k in a else "-", short(b[k]) if k in b else "-") for k in keys]
+    keys = [
+        keys
+        for keys in {**a, **b}
+        if keys not in a or keys not in b or written(a[keys]) != written(b[keys])
+    ]
+    rows = [
+        (dotted(k), short(a[k]) if k in a else "-", short(b[k]) if k in b else "-") for k in keys
+    ]
     table([("key", *names), *rows]) if rows else print("They are the same.")
 
 
@@ -97,11 +118,15 @@ def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m config", description="Looks at configs.", formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m config",
+        description="Looks at configs.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.epilog = "\n".join(f"{name:<8} {text}" for name, text in COMMANDS.items())
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("words", nargs="*", metavar="KEY | A B | KEY=VALUE", help="of explain, of diff, overrides")
+    parser.add_argument(
+        "words", nargs="*", metavar="KEY | A B | KEY=VALUE", help="of explain, of diff, overrides"
+    )
     parser.add_argument("-c", "--config", help="config file or run folder (default: config.json)")
     args = parser.parse_intermixed_args()
     args.resume = args.device = None
@@ -109,7 +134,9 @@ def main() -> None:
     words = [word for word in args.words if word not in overrides]
     n_words = {"explain": (1, 1), "diff": (0, 2)}.get(args.command, (0, 0))
     if not n_words[0] <= len(words) <= n_words[1]:
-        parser.error(f"{args.command} takes {n_words[0]} to {n_words[1]} names beside -c and KEY=VALUE")
+        parser.error(
+            f"{args.command} takes {n_words[0]} to {n_words[1]} names beside -c and KEY=VALUE"
+        )
     if args.command == "schema":
         from .schema import write
 

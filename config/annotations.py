@@ -34,13 +34,19 @@ def accepts(annotation: Any, value: Any) -> bool:
         items = [choice for choice in choices if choice is not Ellipsis]
         if kind is tuple and items == list(choices) and items:
             return len(items) == len(value) and all(map(accepts, items, value))
-        fits = issubclass(list, kind) or issubclass(kind, tuple | set | frozenset) or not _is_known(kind)
+        fits = (
+            issubclass(list, kind)
+            or issubclass(kind, tuple | set | frozenset)
+            or not _is_known(kind)
+        )
         return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
     if isinstance(value, dict):
         return issubclass(dict, kind) or not _is_known(kind)
     if isinstance(value, bool | str):
         return kind is type(value)
-    return isinstance(value, kind) or (kind is float and isinstance(value, int) and abs(value) < sys.float_info.max)
+    return isinstance(value, kind) or (
+        kind is float and isinstance(value, int) and abs(value) < sys.float_info.max
+    )
 
 
 def section_in(annotation: Any) -> tuple[Any, bool]:
@@ -65,7 +71,9 @@ def _is_known(kind: type) -> bool:
 def _named(kind: type, text: str) -> Any:
     """The object of type ``kind`` that a config can only name: an enum's member, a path, a ``torch.dtype``."""
     if issubclass(kind, enum.Enum):
-        return kind.__members__.get(text) or next((member for member in kind if member.value == text), None)
+        return kind.__members__.get(text) or next(
+            (member for member in kind if member.value == text), None
+        )
     if issubclass(kind, os.PathLike):
         return Path(text)
     if (kind.__module__, kind.__name__) == ("torch", "dtype"):
@@ -77,11 +85,17 @@ def _named(kind: type, text: str) -> Any:
 def convert(annotation: Any, value: Any) -> Any:
     """``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
     if isinstance(value, list):
-        choices = [choice for choice in (annotation, *get_args(annotation)) if get_origin(choice) in _LISTS]
+        choices = [
+            choice for choice in (annotation, *get_args(annotation)) if get_origin(choice) in _LISTS
+        ]
         kinds: Any = get_args(choices[0]) if choices else ()
         by_place = bool(choices) and get_origin(choices[0]) is tuple and len(kinds) == len(value)
         kinds = kinds if by_place else kinds[:1] * len(value)
-        return [convert(kind, item) for kind, item in zip(kinds, value, strict=True)] if kinds else value
+        return (
+            [convert(kind, item) for kind, item in zip(kinds, value, strict=True)]
+            if kinds
+            else value
+        )
     kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
     if not isinstance(value, str):
         return value

@@ -39,11 +39,17 @@ class Checker:
         self.findings: list[Finding] = []
         self.own_loop = True  # what the trainer reads and logs is known only when it runs
         self.found: dict[Keys, Any] = {}  # what the names of the parts mean
-        self.taken: dict[Keys, tuple[str, inspect.Parameter]] = {}  # for every argument what takes it, given or not
+        self.taken: dict[
+            Keys, tuple[str, inspect.Parameter]
+        ] = {}  # for every argument what takes it, given or not
 
     def fail(self, keys: Keys, message: str) -> None:
-        overridden = [inside for inside in self.tree.raw if inside[: len(keys)] == keys]  # an item of this list
-        self.findings.append(Finding(self.tree.mark(overridden[-1] if overridden else keys), keys, message))
+        overridden = [
+            inside for inside in self.tree.raw if inside[: len(keys)] == keys
+        ]  # an item of this list
+        self.findings.append(
+            Finding(self.tree.mark(overridden[-1] if overridden else keys), keys, message)
+        )
 
     def near(self, word: str, choices: Iterable[str]) -> str:
         """``nearest``, as long as the finding will be shown."""
@@ -70,7 +76,9 @@ class Checker:
             self.fail(keys, f"{shape}, not {node!r}")
             return
         known = ("type", "args", "name") if keys[0] == "metrics" else ("type", "args")
-        hints = {key: self.near(key, known) for key in node if key not in known and not is_comment(key)}
+        hints = {
+            key: self.near(key, known) for key in node if key not in known and not is_comment(key)
+        }
         for key, hint in hints.items():
             self.fail((*keys, key), f"unknown key{hint}; a part has 'type' and 'args'")
         if not isinstance(node.get("type"), str):
@@ -86,13 +94,17 @@ class Checker:
             return
         args = node.get("args")
         if args is not None and not isinstance(args, dict):
-            self.fail((*keys, "args"), f"must be a mapping of argument names to values, not {args!r}")
+            self.fail(
+                (*keys, "args"), f"must be a mapping of argument names to values, not {args!r}"
+            )
             return
         given = 0 if slot.callback and inspect.isclass(found) else len(slot.given)
         signature = Signature.of(found, given)
         self.args(signature, args or {}, (*keys, "args"), node["type"], slot)
 
-    def args(self, signature: Signature, args: dict[str, Any], keys: Keys, owner: str, slot: Slot) -> None:
+    def args(
+        self, signature: Signature, args: dict[str, Any], keys: Keys, owner: str, slot: Slot
+    ) -> None:
         """Checks keyword arguments: unknown, missing, of the wrong type; nested parts at any depth."""
         parameters = signature.parameters
         self.takes(signature.taker, parameters, keys)
@@ -110,17 +122,29 @@ class Checker:
             elif not signature.open_ended:
                 hint = self.near(key, sorted(parameters, key=lambda name: name in args))
                 meant.append(hint)
-                self.fail(where, f"{owner} takes no '{key}'{hint or _choices(parameters)}{self._inherited(where)}")
+                self.fail(
+                    where,
+                    f"{owner} takes no '{key}'{hint or _choices(parameters)}{self._inherited(where)}",
+                )
             else:
                 self.inner(value, where, inner_slot(key, slot))
         for name, parameter in parameters.items():
-            needed = parameter.default is parameter.empty and name not in (*args, *slot.given, *slot.beside)
-            if needed and not any(f"'{name}'" in hint for hint in meant):  # that one is told already
+            needed = parameter.default is parameter.empty and name not in (
+                *args,
+                *slot.given,
+                *slot.beside,
+            )
+            if needed and not any(
+                f"'{name}'" in hint for hint in meant
+            ):  # that one is told already
                 self.fail(keys[:-1] if not args else keys, f"{owner} needs '{name}'")
 
     def _inherited(self, keys: Keys) -> str:
         """What to do with an argument of the type that stood here before another file, or an override, changed it."""
-        marks, arg = [mark for mark, _ in self.tree.replaced.get((*keys[:-2], "type"), [])], self.tree.mark(keys)
+        marks, arg = (
+            [mark for mark, _ in self.tree.replaced.get((*keys[:-2], "type"), [])],
+            self.tree.mark(keys),
+        )
         foreign = any(mark and arg and mark.source == arg.source for mark in marks)
         return f"; it was for another type, and ~{dotted(keys)} takes it away" if foreign else ""
 
@@ -133,7 +157,9 @@ class Checker:
         self.args(Signature.of(kind), section, keys, dotted(keys), FLAT)
         return self.ask(keys, options_of, kind, section) if len(self.findings) == before else None
 
-    def value(self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]) -> None:
+    def value(
+        self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]
+    ) -> None:
         kind, is_list = section_in(annotation)
         if kind is not None and value is not None and slot in (FLAT, SLOTS["trainer"]):
             if is_list and not isinstance(value, list):
@@ -147,7 +173,9 @@ class Checker:
             self.node(value, inner, keys)
             return
         items = value if isinstance(value, list) else [value]
-        has_part = any(is_node(item) or (inner.is_part and isinstance(item, dict)) for item in items)
+        has_part = any(
+            is_node(item) or (inner.is_part and isinstance(item, dict)) for item in items
+        )
         if has_part and annotation is not dict:
             self.inner(value, keys, inner)
             return
@@ -191,7 +219,10 @@ def options_of(kind: Any, section: dict[str, Any], place: str = "") -> Any:
         if name in section:
             value, (inner, is_list) = section[name], section_in(parameter.annotation)
             if inner is not None and is_list and value is not None:
-                value = [options_of(inner, item, f"{place}{name}.{index}.") for index, item in enumerate(value)]
+                value = [
+                    options_of(inner, item, f"{place}{name}.{index}.")
+                    for index, item in enumerate(value)
+                ]
             elif inner is not None and value is not None:
                 value = options_of(inner, value, f"{place}{name}.")
             values[name] = value
@@ -201,7 +232,9 @@ def options_of(kind: Any, section: dict[str, Any], place: str = "") -> Any:
         raise UserError("\n".join(place + line for line in str(error).splitlines())) from None
 
 
-def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any) -> Any:
+def build(
+    tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any
+) -> Any:
     """Makes what ``node`` describes; parts inside its ``args`` first.
 
     Args:
@@ -218,15 +251,23 @@ def build(tree: Tree, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset:
         raise tree.error((*keys, "type"), str(error)) from None
     own = own_args(node)
     annotations = Signature.of(found).parameters
-    own |= {key: dataset for key in slot.beside if key in annotations and key not in own and dataset is not None}
+    own |= {
+        key: dataset
+        for key in slot.beside
+        if key in annotations and key not in own and dataset is not None
+    }
     for key in sorted(own, key=lambda key: key != "dataset"):  # the dataset first: samplers want it
         value, annotation = own[key], annotations[key].annotation if key in annotations else Any
         if annotation is not dict:
             beside = own.get("dataset", dataset)
-            value = _build_inner(tree, value, inner_slot(key, slot, annotation), (*keys, "args", key), beside)
+            value = _build_inner(
+                tree, value, inner_slot(key, slot, annotation), (*keys, "args", key), beside
+            )
         own[key] = convert(annotation, value)
     for key in sorted(own.keys() & kwargs):
-        raise tree.error((*keys, "args", key), f"'{key}' is given by the program; take it out of the config")
+        raise tree.error(
+            (*keys, "args", key), f"'{key}' is given by the program; take it out of the config"
+        )
     if slot.callback and not inspect.isclass(found):
         return with_args(found, own)
     return call(tree, found, keys, *args, **kwargs, **own)
@@ -238,7 +279,12 @@ def own_args(node: dict[str, Any]) -> dict[str, Any]:
 
 
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
-_BUGS = (OverflowError, AssertionError, AttributeError, LookupError)  # of the project's, if it is its code
+_BUGS = (
+    OverflowError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+)  # of the project's, if it is its code
 
 
 def with_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
@@ -254,14 +300,21 @@ def _build_inner(tree: Tree, value: Any, slot: Slot, keys: Keys, dataset: Any) -
     if is_node(value) or (isinstance(value, str) and slot.callback):
         return build(tree, value, slot, keys, dataset=dataset)
     if isinstance(value, list):
-        return [_build_inner(tree, item, slot, (*keys, index), dataset) for index, item in enumerate(value)]
+        return [
+            _build_inner(tree, item, slot, (*keys, index), dataset)
+            for index, item in enumerate(value)
+        ]
     return value
 
 
 def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwargs: Any) -> Any:
     """``found(*args, **kwargs)``; arguments that it refuses are an error of the config, with its key path."""
     try:
-        with downloading(found, kwargs["root"]) if kwargs.get("download") and "root" in kwargs else nullcontext():
+        with (
+            downloading(found, kwargs["root"])
+            if kwargs.get("download") and "root" in kwargs
+            else nullcontext()
+        ):
             return found(*args, **kwargs)
     except ConfigError:
         raise
@@ -275,4 +328,6 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
         place = f" ({own[-1].path}:{own[-1].line})" if own else ""
         if isinstance(error, URLError):
             place += "; put the file into the place above by hand, or take weights from a file by transfer.init_from"
-        raise tree.error(keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{place}") from error
+        raise tree.error(
+            keys, f"{getattr(found, '__name__', found)}: {one_line(error)}{place}"
+        ) from error

@@ -16,7 +16,9 @@ from .preflight import check_name
 from .source import ConfigError, Mark, Tree
 
 
-def read_command_line(args: Any, options: list[Any]) -> tuple[Tree, Path | None, str | None, argparse.Namespace]:
+def read_command_line(
+    args: Any, options: list[Any]
+) -> tuple[Tree, Path | None, str | None, argparse.Namespace]:
     """Reads the words, and the files that they name; see ``ConfigParser.from_args``.
 
     Returns:
@@ -24,16 +26,24 @@ def read_command_line(args: Any, options: list[Any]) -> tuple[Tree, Path | None,
     """
     if isinstance(args, argparse.ArgumentParser):
         for option in options:
-            args.add_argument(*option.flags, default=None, type=option.type, help=f"sets {option.target}")
-        args.add_argument("--run-id", default=None, help="names the run's folder (default: the time)")
+            args.add_argument(
+                *option.flags, default=None, type=option.type, help=f"sets {option.target}"
+            )
+        args.add_argument(
+            "--run-id", default=None, help="names the run's folder (default: the time)"
+        )
         args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. trainer.epochs=2")
         args = args.parse_intermixed_args()
     resume = find_checkpoint(args.resume) if args.resume else None
     tree = _load(args.config, resume)
     for option in options:
-        value = getattr(args, argparse.ArgumentParser(add_help=False).add_argument(*option.flags).dest, None)
+        value = getattr(
+            args, argparse.ArgumentParser(add_help=False).add_argument(*option.flags).dest, None
+        )
         if value is not None:
-            set_value(tree, tuple(option.target.split(";")), value, Mark(f"{option.flags[0]} {value}"))
+            set_value(
+                tree, tuple(option.target.split(";")), value, Mark(f"{option.flags[0]} {value}")
+            )
     findings = []
     for override in getattr(args, "overrides", []):
         try:
@@ -54,7 +64,9 @@ def _load(config: str | None, resume: Path | None) -> Tree:
         return load_tree(find_config(config or "config.json"))
     beside = resume.parent / "config.json"
     if not beside.is_file() and config is None:
-        raise UserError(f"{resume.parent} has no config.json beside the checkpoint; give one with -c")
+        raise UserError(
+            f"{resume.parent} has no config.json beside the checkpoint; give one with -c"
+        )
     tree = load_tree(beside) if beside.is_file() else Tree({})
     if config is not None:
         new = load_tree(find_config(config))

@@ -11,7 +11,18 @@ from typing import Any
 
 from utils.errors import nearest
 
-from .source import MAX_DEPTH, MAX_VALUES, ConfigError, Finding, Keys, Mark, Tree, dotted, parse_value, read_tree
+from .source import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    ConfigError,
+    Finding,
+    Keys,
+    Mark,
+    Tree,
+    dotted,
+    parse_value,
+    read_tree,
+)
 
 CONFIG_DIR = Path(__file__).parent
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -25,7 +36,9 @@ _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 
 def find_config(name: str | Path) -> Path:
     """The file that ``name`` means: as given, else in ``config/``; each with or without its suffix."""
-    shown = CONFIG_DIR.relative_to(Path.cwd()) if CONFIG_DIR.is_relative_to(Path.cwd()) else CONFIG_DIR
+    shown = (
+        CONFIG_DIR.relative_to(Path.cwd()) if CONFIG_DIR.is_relative_to(Path.cwd()) else CONFIG_DIR
+    )
     for folder in (Path(), shown):
         for suffix in ("", *SUFFIXES):
             path = folder / f"{name}{suffix}"
@@ -34,7 +47,11 @@ def find_config(name: str | Path) -> Path:
     if os.path.isdir(name):  # noqa: PTH112
         message = "is a folder; give a file, or `-r` to resume a run"
     else:
-        known = sorted(path.name for path in CONFIG_DIR.iterdir() if path.suffix in SUFFIXES and path.name != SCHEMA)
+        known = sorted(
+            path.name
+            for path in CONFIG_DIR.iterdir()
+            if path.suffix in SUFFIXES and path.name != SCHEMA
+        )
         message = f"no such config, here or in config/{nearest(str(name), known)}; there are: {', '.join(known)}"
     raise ConfigError.at(Mark(str(name)), message)
 
@@ -62,7 +79,13 @@ def load_tree(path: Path, above: tuple[Path, ...] = (), read: list[Path] | None 
     merged, findings = Tree({}), []
     for name in bases if isinstance(bases, list) else [bases]:
         try:
-            _merge(merged, load_tree(_base(tree, path, name, above, len(read)), (*above, path.resolve()), read), ())
+            _merge(
+                merged,
+                load_tree(
+                    _base(tree, path, name, above, len(read)), (*above, path.resolve()), read
+                ),
+                (),
+            )
         except ConfigError as error:
             findings += error.findings
     if findings:
@@ -78,7 +101,9 @@ def _base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_read: in
         siblings = (file.name for file in path.parent.iterdir() if file.suffix in SUFFIXES)
         raise tree.error(("extends",), f"no such file: {base}{nearest(str(name), siblings)}")
     if base.resolve() in (*above, path.resolve()):
-        raise tree.error(("extends",), f"a circle: {base} extends this file, directly or through others")
+        raise tree.error(
+            ("extends",), f"a circle: {base} extends this file, directly or through others"
+        )
     if n_read >= MAX_FILES:
         raise tree.error(("extends",), f"more than {MAX_FILES} files in all")
     return base
@@ -91,7 +116,9 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         path = (*keys, key)
         if key.startswith("~"):
             if key[1:] not in here:
-                raise tree.error(path, f"there is no inherited '{key[1:]}' to take away{nearest(key[1:], here)}")
+                raise tree.error(
+                    path, f"there is no inherited '{key[1:]}' to take away{nearest(key[1:], here)}"
+                )
             del here[key[1:]]
         elif isinstance(value, dict) and isinstance(here.get(key), dict):
             into.marks[path] = tree.marks.get(path) or into.marks[path]
@@ -100,9 +127,13 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
             if key in here:
                 into.replace(path, here[key])
             if isinstance(here.get(key), dict | list):
-                into.marks = {old: mark for old, mark in into.marks.items() if old[: len(path)] != path}
+                into.marks = {
+                    old: mark for old, mark in into.marks.items() if old[: len(path)] != path
+                }
             if isinstance(value, dict | list):
-                into.marks |= {where: mark for where, mark in tree.marks.items() if where[: len(path)] == path}
+                into.marks |= {
+                    where: mark for where, mark in tree.marks.items() if where[: len(path)] == path
+                }
             elif path in tree.marks:
                 into.marks[path] = tree.marks[path]
             here[key] = deepcopy(value)
@@ -125,7 +156,9 @@ def apply_override(tree: Tree, text: str) -> None:
     key, equals, value = text.partition("=")
     keys: Keys = tuple(key.removeprefix("~").split("."))
     if len(keys) > MAX_DEPTH or "" in keys or bool(equals) == key.startswith("~"):
-        raise ConfigError.at(Mark(text), "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY")
+        raise ConfigError.at(
+            Mark(text), "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY"
+        )
     if equals:
         keys = set_value(tree, keys, parse_value(value), Mark(text))
         tree.raw[keys] = value
@@ -134,7 +167,9 @@ def apply_override(tree: Tree, text: str) -> None:
         parent = step_down(tree.data, keys[:-1])
         step_down(parent, keys[-1:])
     except KeyError as error:
-        raise ConfigError.at(Mark(text), f"there is no such key to take away{error.args[0]}") from None
+        raise ConfigError.at(
+            Mark(text), f"there is no such key to take away{error.args[0]}"
+        ) from None
     del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
 
 
@@ -150,10 +185,14 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     for depth, key in enumerate(keys, start=1):
         if isinstance(node, list):
             if not str(key).isdecimal() or int(key) >= len(node):
-                raise ConfigError.at(mark, f"this list takes an index from 0 to {len(node) - 1}", (*path, key))
+                raise ConfigError.at(
+                    mark, f"this list takes an index from 0 to {len(node) - 1}", (*path, key)
+                )
             key = int(key)
         elif not isinstance(node, dict):
-            raise ConfigError.at(mark, f"{dotted(path)} is the value {node!r} and has no keys", (*path, key))
+            raise ConfigError.at(
+                mark, f"{dotted(path)} is the value {node!r} and has no keys", (*path, key)
+            )
         path = (*path, key)
         if depth < len(keys):
             if isinstance(node, dict) and node.get(key) is None:
@@ -162,7 +201,9 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     if isinstance(node, list) or key in node:
         tree.replace(path, node[key])
     node[key] = value
-    tree.marks = {old: old_mark for old, old_mark in tree.marks.items() if old[: len(path)] != path} | {path: mark}
+    tree.marks = {
+        old: old_mark for old, old_mark in tree.marks.items() if old[: len(path)] != path
+    } | {path: mark}
     return path
 
 
@@ -184,7 +225,9 @@ def interpolate(tree: Tree) -> set[str]:
         try:
             value = step_down(tree.data, path.split("."))
         except KeyError as error:
-            raise tree.error(keys, f"${{{path}}}: the config has no such key{error.args[0]}") from None
+            raise tree.error(
+                keys, f"${{{path}}}: the config has no such key{error.args[0]}"
+            ) from None
         used.add(path.partition(".")[0])
         return walk(value, keys, (*above, path))
 
@@ -205,7 +248,9 @@ def interpolate(tree: Tree) -> set[str]:
             text = _REFERENCE.sub(lambda match: str(fetch(match[1].strip(), keys, above)), node)
             unfolded += len(text) * (text != node)
             if len(text) > MAX_TEXT or unfolded > 10 * MAX_TEXT:
-                raise tree.error(keys, f"longer than {MAX_TEXT:,} characters when its ${{…}} are unfolded")
+                raise tree.error(
+                    keys, f"longer than {MAX_TEXT:,} characters when its ${{…}} are unfolded"
+                )
             return text
         except ConfigError as error:
             if above:

@@ -74,7 +74,11 @@ class ConfigParser:
     # A project's own _save_checkpoint puts the ConfigParser itself into the file: as plain values, which load safely.
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_config": self.plain(), "resume": self.resume and str(self.resume), "run_id": self.run_id}
+        return {
+            "_config": self.plain(),
+            "resume": self.resume and str(self.resume),
+            "run_id": self.run_id,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         ConfigParser.__init__(self, state["_config"], state["resume"], run_id=state["run_id"])
@@ -112,7 +116,9 @@ class ConfigParser:
         """The run's folder: its checkpoints and its config. Not made here."""
         if self._folder is not None:
             return self._folder
-        return Path(self.config["trainer"].get("save_dir", "saved/"), self.config["name"], self.run_id)
+        return Path(
+            self.config["trainer"].get("save_dir", "saved/"), self.config["name"], self.run_id
+        )
 
     @property
     def log_dir(self) -> Path:
@@ -149,8 +155,15 @@ class ConfigParser:
         known = {*preflight.KNOWN, *self._used, *config._read}
         rows: list[Keys] = [(key,) for key in config.keys() if key not in known]  # noqa: SIM118
         _, signature = preflight.trainer_parameters(trainer, SLOTS["trainer"])
-        known = {"type", *preflight.trainer_options(), *signature.parameters, *getattr(trainer, "_read", trainer)}
-        rows += [("trainer", key) for key in trainer.keys() if key not in known and not self._own_loop]  # noqa: SIM118
+        known = {
+            "type",
+            *preflight.trainer_options(),
+            *signature.parameters,
+            *getattr(trainer, "_read", trainer),
+        }
+        rows += [
+            ("trainer", key) for key in trainer.keys() if key not in known and not self._own_loop
+        ]  # noqa: SIM118
         if self.resume is not None:
             overridden = {keys[:length] for keys in self.tree.raw for length in (1, 2)}
             rows = [keys for keys in rows if keys in overridden]
@@ -182,10 +195,14 @@ class ConfigParser:
         section = self[name]
         own, kind = own_args(section), section["type"]
         for key in sorted(own.keys() & kwargs):
-            raise self.tree.error((name, "args", key), "is given by the program; take it out of the config")
+            raise self.tree.error(
+                (name, "args", key), "is given by the program; take it out of the config"
+            )
         if not hasattr(module, kind):
             near = nearest(kind, (key for key in dir(module) if key[0] != "_"))
-            raise self.tree.error((name, "type"), f"no '{kind}' in {getattr(module, '__name__', module)}{near}")
+            raise self.tree.error(
+                (name, "type"), f"no '{kind}' in {getattr(module, '__name__', module)}{near}"
+            )
         return partial(call, self.tree, getattr(module, kind), (name,), **kwargs, **own)
 
     def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -204,7 +221,12 @@ class ConfigParser:
         except UserError as error:
             key, _, message = str(error).partition(": ")
             keys = to_keys(key)
-            if isinstance(error, ConfigError) or keys[0] not in self.config or len(keys) == 1 or " " in key:
+            if (
+                isinstance(error, ConfigError)
+                or keys[0] not in self.config
+                or len(keys) == 1
+                or " " in key
+            ):
                 raise
             raise self.tree.error(keys, message) from error
 
@@ -219,7 +241,9 @@ class ConfigParser:
             metric: Any = build(self.tree, node, SLOTS["metrics"], ("metrics", index))
             name = preflight.metric_name(node)
             if getattr(metric, "__name__", "") != name:
-                metric = partial(metric) if inspect.isfunction(metric) else metric  # the function keeps its own name
+                metric = (
+                    partial(metric) if inspect.isfunction(metric) else metric
+                )  # the function keeps its own name
                 metric.__name__ = name
             metrics.append(metric)
         return metrics
@@ -236,13 +260,19 @@ class ConfigParser:
         found, signature = preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])
         first = [given.pop(name) for name in preflight.TEMPLATE if name in given]
         taken = {key: value for key, value in given.items() if key in signature.parameters}
-        own = {key: self["trainer"][key] for key in preflight.own_options(signature) if key in self["trainer"]}
+        own = {
+            key: self["trainer"][key]
+            for key in preflight.own_options(signature)
+            if key in self["trainer"]
+        }
         return found(*first, **taken, **own)
 
     # -- the command line -----------------------------------------------------------------------------------------
 
     @classmethod
-    def from_args(cls, args: argparse.ArgumentParser | Any, options: Iterable[Any] = ()) -> ConfigParser:
+    def from_args(
+        cls, args: argparse.ArgumentParser | Any, options: Iterable[Any] = ()
+    ) -> ConfigParser:
         """Reads the command line and the files that it names.
 
         Args:

@@ -18,7 +18,9 @@ from .source import ConfigError, Keys, Tree
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN: dict[str, Any] = {"name": str, "description": str, "seed": int, "n_gpu": int}
-SECTIONS = {"transfer": ("base.transfer_options", "TransferOptions")}  # flat ones: the schema is this class's signature
+SECTIONS = {
+    "transfer": ("base.transfer_options", "TransferOptions")
+}  # flat ones: the schema is this class's signature
 KNOWN = (*PLAIN, *SLOTS, *SECTIONS, "extends", "$schema")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -70,7 +72,10 @@ def examine(tree: Tree) -> Checker:
 
 
 def _check_section(checker: Checker, key: str, kind: Any) -> None:
-    trainer, made = checker.tree.data.get("trainer"), checker.section(kind, checker.tree.data[key], (key,))
+    trainer, made = (
+        checker.tree.data.get("trainer"),
+        checker.section(kind, checker.tree.data[key], (key,)),
+    )
     epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
     if made is not None and type(epochs) is int:
         checker.ask((key,), made.check_epochs, epochs)
@@ -86,7 +91,9 @@ def _check_keys(checker: Checker, data: dict[str, Any]) -> None:
         if key in data:
             checker.value(annotation, data[key], (key,), SLOTS["arch"], data)
         if annotation is int and type(data.get(key)) is int and not 0 <= data[key] < 2**63:
-            checker.fail((key,), f"{data[key]} must not be negative" if data[key] < 0 else "is over 63 bits")
+            checker.fail(
+                (key,), f"{data[key]} must not be negative" if data[key] < 0 else "is over 63 bits"
+            )
     if isinstance(data.get("name"), str):
         try:
             check_name(data["name"], "the name")
@@ -101,7 +108,14 @@ def _check_keys(checker: Checker, data: dict[str, Any]) -> None:
 
 def _check_relative(checker: Checker, node: dict[str, Any], key: str) -> None:
     """A part of the project's own whose name says what it is (``discriminator_optimizer``, ``optimizer_D``)."""
-    slot = next((slot for name, slot in SLOTS.items() if key.endswith(f"_{name}") or key.startswith(f"{name}_")), None)
+    slot = next(
+        (
+            slot
+            for name, slot in SLOTS.items()
+            if key.endswith(f"_{name}") or key.startswith(f"{name}_")
+        ),
+        None,
+    )
     if slot is None:
         return
     try:
@@ -133,7 +147,9 @@ def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:
         checker.node(node, slot, ("metrics", index))
         name = metric_name(node)
         if name in names or name in ("loss", "epoch", "lr", "step", "seconds"):
-            checker.fail(("metrics", index), f"the name '{name}' is taken; give this metric another \"name\"")
+            checker.fail(
+                ("metrics", index), f"the name '{name}' is taken; give this metric another \"name\""
+            )
         if not name.isprintable():
             checker.fail(("metrics", index), "its name has control characters")
         names.append(name)
@@ -162,7 +178,9 @@ def trainer_options() -> dict[str, inspect.Parameter]:
 
 def own_options(signature: Signature) -> dict[str, inspect.Parameter]:
     """What a trainer's constructor takes from the ``trainer`` section; its first four are pytorch-template's."""
-    return {name: value for name, value in list(signature.parameters.items())[4:] if name not in GIVEN}
+    return {
+        name: value for name, value in list(signature.parameters.items())[4:] if name not in GIVEN
+    }
 
 
 def class_named(place: tuple[str, str]) -> Any:
@@ -198,7 +216,11 @@ def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
         if key in options and len(checker.findings) == before:
             good[key] = section[key]
     for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in section and not any(f"'{name}'" in h for h in hints):
+        if (
+            parameter.default is parameter.empty
+            and name not in section
+            and not any(f"'{name}'" in h for h in hints)
+        ):
             checker.fail(keys, f"needs '{name}'")
     made = checker.ask(keys, options_of, class_named(OPTIONS), {"epochs": 1} | good)
     if made is not None:
@@ -212,7 +234,9 @@ def _check_save_dir(checker: Checker, save_dir: str) -> None:
     if not save_dir.isprintable():
         checker.fail(keys, f"{save_dir!r} is no name of a folder")
         return
-    there = next(path for path in (Path(save_dir), *Path(save_dir).parents, Path()) if os.path.lexists(path))
+    there = next(
+        path for path in (Path(save_dir), *Path(save_dir).parents, Path()) if os.path.lexists(path)
+    )
     if not os.path.isdir(there):  # noqa: PTH112
         checker.fail(keys, f"{there} is no folder")
     elif not os.access(there, os.W_OK):
@@ -225,22 +249,33 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
     loader = data.get("data_loader")
     args = (loader.get("args") or {}) if isinstance(loader, dict) else None
     if isinstance(args, dict) and args.get("validation_split") and data.get("valid_data_loader"):
-        message = "nothing would use this part, as there is a valid_data_loader; take one of the two away"
+        message = (
+            "nothing would use this part, as there is a valid_data_loader; take one of the two away"
+        )
         checker.fail(("data_loader", "args", "validation_split"), message)
     tell = getattr(trainer, "logged_names", None)
     metrics = data.get("metrics", [])
     metrics = [metric_name(node) for node in metrics] if isinstance(metrics, list) else []
-    validates = bool(data.get("valid_data_loader")) or _splits(checker.found.get(("data_loader",)), args)
+    validates = bool(data.get("valid_data_loader")) or _splits(
+        checker.found.get(("data_loader",)), args
+    )
     names = tell(metrics, options, validates) if tell else None
     checker.own_loop = names is None
     if names is None:
         return  # its first epoch will show
     metric = options.monitor.partition(" ")[2].strip()
-    if metric and metric not in names and "None" not in metrics:  # of one without a type, as is told
-        message = f"nothing is logged as '{metric}'{nearest(metric, names)}; there are {', '.join(names)}"
+    if (
+        metric and metric not in names and "None" not in metrics
+    ):  # of one without a type, as is told
+        message = (
+            f"nothing is logged as '{metric}'{nearest(metric, names)}; there are {', '.join(names)}"
+        )
         checker.fail(("trainer", "monitor"), message)
     if not metric and (options.early_stop or 0) > 0:
-        checker.fail(("trainer", "early_stop"), "needs a trainer.monitor, as 'min val_loss'; 0 never stops early")
+        checker.fail(
+            ("trainer", "early_stop"),
+            "needs a trainer.monitor, as 'min val_loss'; 0 never stops early",
+        )
     if isinstance(length := data["trainer"].get("len_epoch"), int) and length > 0:
         try:
             options.check_length(length)
@@ -250,9 +285,14 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
     if "ReduceLROnPlateau" not in [kind.__name__ for kind in getattr(scheduler, "__mro__", ())]:
         return
     if not metric:
-        checker.fail(("lr_scheduler", "type"), "ReduceLROnPlateau follows trainer.monitor, which is 'off'")
+        checker.fail(
+            ("lr_scheduler", "type"), "ReduceLROnPlateau follows trainer.monitor, which is 'off'"
+        )
     if options.lr_scheduler_interval == "step":
-        checker.fail(("trainer", "lr_scheduler_interval"), "ReduceLROnPlateau moves after an epoch, not a step")
+        checker.fail(
+            ("trainer", "lr_scheduler_interval"),
+            "ReduceLROnPlateau moves after an epoch, not a step",
+        )
 
 
 def _splits(loader: Any, args: Any) -> bool:

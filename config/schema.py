@@ -16,8 +16,28 @@ from typing import Any, Literal, Union, get_args, get_origin
 from utils.files import written_whole
 
 from .merge import CONFIG_DIR, SCHEMA
-from .preflight import KNOWN, OPTIONS, PLAIN, REQUIRED, SECTIONS, class_named, own_options, trainer_options
-from .slots import FLAT, INNER, ROOT, SLOTS, Signature, Slot, import_module, misfit, names_in, trusted_packages
+from .preflight import (
+    KNOWN,
+    OPTIONS,
+    PLAIN,
+    REQUIRED,
+    SECTIONS,
+    class_named,
+    own_options,
+    trainer_options,
+)
+from .slots import (
+    FLAT,
+    INNER,
+    ROOT,
+    SLOTS,
+    Signature,
+    Slot,
+    import_module,
+    misfit,
+    names_in,
+    trusted_packages,
+)
 
 PATH = CONFIG_DIR / SCHEMA
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -35,13 +55,17 @@ def write(path: Path = PATH) -> Path:
 def text_of(schema: Json) -> str:
     """The schema as JSON with a line for each definition, so that a change shows as one."""
     members = [
-        f'"$defs": {{\n{_lines(value)}\n}}' if key == "$defs" else _lines({key: value}) for key, value in schema.items()
+        f'"$defs": {{\n{_lines(value)}\n}}' if key == "$defs" else _lines({key: value})
+        for key, value in schema.items()
     ]
     return "{\n" + ",\n".join(members) + "\n}\n"
 
 
 def _lines(members: Json) -> str:
-    return ",\n".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in members.items())
+    return ",\n".join(
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in members.items()
+    )
 
 
 def schema() -> Json:
@@ -58,15 +82,22 @@ def schema() -> Json:
         slots[key] = _part(slot, key, args)
     slots["trainer"] = _trainer()
     properties: Json = {key: _typed(kind) for key, kind in PLAIN.items()}
-    properties |= {"$schema": True, "extends": {"type": ["string", "array"], "description": "Configs to start from."}}
+    properties |= {
+        "$schema": True,
+        "extends": {"type": ["string", "array"], "description": "Configs to start from."},
+    }
     properties |= {key: _ref(key) for key in SLOTS}
     properties |= {key: _section(class_named(place)) for key, place in SECTIONS.items()}
     properties["loss"] = {"anyOf": [_ref("loss names"), _ref("loss")]}
-    properties["metrics"] = _or_reference("array") | {"items": {"anyOf": [_ref("metrics names"), _ref("metrics")]}}
+    properties["metrics"] = _or_reference("array") | {
+        "items": {"anyOf": [_ref("metrics names"), _ref("metrics")]}
+    }
     values: Json = {kind: _or_reference(kind) for kind in (*KINDS.values(), "array")}
     values["string"] = {"type": "string"}
     values["number"]["pattern"] = r"\$\{|^-?\.inf$"
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "torchmetrics"))
+    libraries = ", ".join(
+        f"{name} {version(name)}" for name in ("torch", "torchvision", "torchmetrics")
+    )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$comment": f"Written by `python -m config schema` from the signatures of this project and of {libraries}.",
@@ -101,7 +132,9 @@ def _candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
 
 def _names(slot: Slot) -> Json:
     """A ``type``: the names with their first lines, or the path of something in a trusted library."""
-    known = [{"const": name, "description": _first_line(found)} for name, found in _candidates(slot)]
+    known = [
+        {"const": name, "description": _first_line(found)} for name, found in _candidates(slot)
+    ]
     libraries = "|".join(sorted({*trusted_packages(), slot.folder}))
     return {"anyOf": [*known, {"type": "string", "pattern": rf"^({libraries})\.|\$\{{"}]}
 
@@ -115,7 +148,9 @@ def _part(slot: Slot, key: str, parts: Json) -> Json:
         parts[signature.taker] = _args(signature, found, slot)
         then = {"properties": {"args": _ref(signature.taker)}}
         names = [name, *(f"{home}.{name}" for home in slot.homes if "." not in name)]
-        cases.append({"if": {"properties": {"type": {"enum": names}}, "required": ["type"]}, "then": then})
+        cases.append(
+            {"if": {"properties": {"type": {"enum": names}}, "required": ["type"]}, "then": then}
+        )
     members: Json = {"type": _ref(f"{key} names"), "args": _or_reference("object", "null")}
     if key == "metrics":
         members["name"] = {"type": "string", "description": "What it is logged as."}
@@ -171,15 +206,23 @@ def _property(name: str, parameter: inspect.Parameter, owner: Any) -> Json:
     default = parameter.default
     if default is None and result:  # `x: int = None`, as many write it
         result = {"anyOf": [result, {"type": "null"}]}
-    if type(default) in (*KINDS, tuple, list) and default == default:  # a NaN is none that could be written
-        result |= {"default": list(default) if isinstance(default, tuple) else default} if _is_plain(default) else {}
+    if (
+        type(default) in (*KINDS, tuple, list) and default == default
+    ):  # a NaN is none that could be written
+        result |= (
+            {"default": list(default) if isinstance(default, tuple) else default}
+            if _is_plain(default)
+            else {}
+        )
     if line := _line_about(name, owner):
         result |= {"description": line}
     return result
 
 
 def _is_plain(value: Any) -> bool:
-    return all(type(item) in KINDS for item in (value if isinstance(value, list | tuple) else [value]))
+    return all(
+        type(item) in KINDS for item in (value if isinstance(value, list | tuple) else [value])
+    )
 
 
 def _typed(annotation: Any) -> Json:
@@ -190,7 +233,9 @@ def _typed(annotation: Any) -> Json:
     if origin is Literal:
         return _one_of(choices)
     if origin in (Union, types.UnionType):
-        members = [_typed(choice) for choice in choices if getattr(choice, "__name__", "") != "Tensor"]
+        members = [
+            _typed(choice) for choice in choices if getattr(choice, "__name__", "") != "Tensor"
+        ]
         return {"anyOf": members} if all(members) else {}
     if inspect.isclass(annotation) and is_dataclass(annotation):
         return _section(annotation)
@@ -199,7 +244,12 @@ def _typed(annotation: Any) -> Json:
     if (origin or annotation) in (list, tuple, Sequence):
         return _ref("array")
     if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
-        return _one_of([*annotation.__members__, *(member.value for member in annotation if _is_plain(member.value))])
+        return _one_of(
+            [
+                *annotation.__members__,
+                *(member.value for member in annotation if _is_plain(member.value)),
+            ]
+        )
     if annotation in KINDS:
         return _ref(KINDS[annotation])
     return {}
@@ -217,7 +267,9 @@ def _line_about(name: str, owner: Any) -> str:
     """The first line about a parameter in a docstring of Google's style or of torch's; of the class or its parents."""
     for kind in inspect.getmro(owner) if inspect.isclass(owner) else (owner,):
         text = f"{kind.__doc__ or ''}\n{getattr(kind.__init__, '__doc__', '') if inspect.isclass(kind) else ''}"
-        if match := re.search(rf"^\s+(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*(?: ?\([^\n]*?\))?: *(\S[^\n]*)", text, re.M):
+        if match := re.search(
+            rf"^\s+(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*(?: ?\([^\n]*?\))?: *(\S[^\n]*)", text, re.M
+        ):
             return match[1]
     return ""
 
@@ -228,5 +280,10 @@ def _typos(words: list[str]) -> str:
     for word in map(re.escape, (word for word in words if word.isidentifier())):
         for i in range(len(word) + 1):
             a, b = word[:i], word[i:]
-            wrong |= {a + any_letter + b, a + b[1:], a + any_letter + b[1:], a + b[1:2] + b[:1] + b[2:]}
+            wrong |= {
+                a + any_letter + b,
+                a + b[1:],
+                a + any_letter + b[1:],
+                a + b[1:2] + b[:1] + b[2:],
+            }
     return f"^(?!({'|'.join(words)})$)({'|'.join(sorted(wrong))})$".replace("$schema", r"\$schema")

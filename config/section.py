@@ -56,7 +56,9 @@ def _sections(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """A copy in dicts, lists, numbers and strings only, fit for JSON and for a checkpoint."""
     if isinstance(value, Mapping):
-        items = dict.items(value) if isinstance(value, dict) else value.items()  # a Section notes what is read
+        items = (
+            dict.items(value) if isinstance(value, dict) else value.items()
+        )  # a Section notes what is read
         return {str(key): plain(item) for key, item in items}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]

@@ -48,18 +48,39 @@ class Slot(NamedTuple):
 
 _LOADERS, _PAIR = "data_loader.data_loaders", ("output", "target")
 _LOADER = Slot("data_loader", (_LOADERS, "base"), "torch.utils.data.DataLoader", duck=True)
-_DATASET = Slot("data_loader", (_LOADERS, "torchvision.datasets"), "torch.utils.data.Dataset", duck=True)
+_DATASET = Slot(
+    "data_loader", (_LOADERS, "torchvision.datasets"), "torch.utils.data.Dataset", duck=True
+)
 _TRANSFORM = Slot(
-    "data_loader", (_LOADERS, "torchvision.transforms.v2"), "torch.nn.Module", ("torchvision.transforms",), duck=True
+    "data_loader",
+    (_LOADERS, "torchvision.transforms.v2"),
+    "torch.nn.Module",
+    ("torchvision.transforms",),
+    duck=True,
 )
 _BATCH_TRANSFORM = _TRANSFORM._replace(homes=(*_TRANSFORM.homes, "base.batch_transforms"))
 _SAMPLES = ("data_source", "dataset")
-_SAMPLER = Slot("data_loader", (_LOADERS, "torch.utils.data"), "torch.utils.data.Sampler", beside=_SAMPLES, duck=True)
+_SAMPLER = Slot(
+    "data_loader",
+    (_LOADERS, "torch.utils.data"),
+    "torch.utils.data.Sampler",
+    beside=_SAMPLES,
+    duck=True,
+)
 _COLLATE = Slot(
-    "data_loader", (_LOADERS,), "", ("torch.utils.data._utils.collate",), ("batch",), callback=True, duck=True
+    "data_loader",
+    (_LOADERS,),
+    "",
+    ("torch.utils.data._utils.collate",),
+    ("batch",),
+    callback=True,
+    duck=True,
 )
 _PART = Slot("model", ("model.model", "torch.nn", "torchvision.models"), "torch.nn.Module")
-_LOSSES, _METRICS = ("model.loss", "torch.nn.functional", "torch.nn"), ("model.metric", "torchmetrics")
+_LOSSES, _METRICS = (
+    ("model.loss", "torch.nn.functional", "torch.nn"),
+    ("model.metric", "torchmetrics"),
+)
 _SCHEDULES = "torch.optim.lr_scheduler"
 
 SLOTS: dict[str, Slot] = {
@@ -67,10 +88,16 @@ SLOTS: dict[str, Slot] = {
     "data_loader": _LOADER,
     "valid_data_loader": _LOADER,
     "test_data_loader": _LOADER,
-    "loss": Slot("model", _LOSSES, "torch.nn.Module", ("torch.nn.functional",), _PAIR, callback=True),
-    "metrics": Slot("model", _METRICS, "torchmetrics.Metric", ("torchmetrics.functional",), _PAIR, callback=True),
+    "loss": Slot(
+        "model", _LOSSES, "torch.nn.Module", ("torch.nn.functional",), _PAIR, callback=True
+    ),
+    "metrics": Slot(
+        "model", _METRICS, "torchmetrics.Metric", ("torchmetrics.functional",), _PAIR, callback=True
+    ),
     "optimizer": Slot("trainer", ("torch.optim",), "torch.optim.Optimizer", given=("params",)),
-    "lr_scheduler": Slot("trainer", (_SCHEDULES,), f"{_SCHEDULES}.LRScheduler", given=("optimizer",)),
+    "lr_scheduler": Slot(
+        "trainer", (_SCHEDULES,), f"{_SCHEDULES}.LRScheduler", given=("optimizer",)
+    ),
     "parallel": Slot("trainer", ("base.parallel",), "base.parallel.Parallel"),
     "trainer": Slot("trainer", ("trainer", "trainer.trainer"), "base.BaseTrainer"),
 }
@@ -79,7 +106,10 @@ FLAT = Slot("model", (), "", is_part=False)  # of a section without a `type`
 
 # Parts inside `args`, by the end of their parameter's name: dataset, valid_dataset, eval_transform, …
 INNER = {"batch_transform": _BATCH_TRANSFORM, "dataset": _DATASET, "datasets": _DATASET}
-INNER |= {"transform": _TRANSFORM, "transforms": _BATCH_TRANSFORM}  # Compose's, of samples or of batches
+INNER |= {
+    "transform": _TRANSFORM,
+    "transforms": _BATCH_TRANSFORM,
+}  # Compose's, of samples or of batches
 INNER |= {"sampler": _SAMPLER, "collate_fn": _COLLATE}
 
 
@@ -89,7 +119,11 @@ def inner_slot(parameter: str, outer: Slot, annotation: Any = None) -> Slot:
         if parameter == name or parameter.endswith(f"_{name}"):
             return slot
     slot = _PART if outer.folder == "model" else Slot(outer.folder, outer.homes, "", duck=True)
-    if inspect.isclass(annotation) and "." not in annotation.__qualname__ and annotation.__module__ != "builtins":
+    if (
+        inspect.isclass(annotation)
+        and "." not in annotation.__qualname__
+        and annotation.__module__ != "builtins"
+    ):
         slot = slot._replace(kind=f"{annotation.__module__}.{annotation.__name__}")
     return slot._replace(is_part=False)
 
@@ -101,7 +135,9 @@ def trusted_packages() -> frozenset[str]:
         table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         return frozenset(table["tool"]["plainloop"]["trusted"])
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"pyproject.toml: [tool.plainloop] trusted: cannot be read ({one_line(error)})") from None
+        raise UserError(
+            f"pyproject.toml: [tool.plainloop] trusted: cannot be read ({one_line(error)})"
+        ) from None
 
 
 class Frame(NamedTuple):
@@ -115,10 +151,16 @@ class Frame(NamedTuple):
 
 def own_frames(error: BaseException) -> list[Frame]:
     """The lines of an error's traceback that are in the project's own folders; a loader's worker gives his as text."""
-    frames = [(frame.filename, frame.lineno, frame.name, frame.line) for frame in extract_tb(error.__traceback__)]
+    frames = [
+        (frame.filename, frame.lineno, frame.name, frame.line)
+        for frame in extract_tb(error.__traceback__)
+    ]
     frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', str(error))
     own = [frame for frame in frames if Path(frame[0]).parent in map(ROOT.joinpath, USERS)]
-    return [Frame(Path(path).relative_to(ROOT), int(line or 0), name, text or "") for path, line, name, text in own]
+    return [
+        Frame(Path(path).relative_to(ROOT), int(line or 0), name, text or "")
+        for path, line, name, text in own
+    ]
 
 
 def import_module(name: str) -> Any:
@@ -133,7 +175,9 @@ def import_module(name: str) -> Any:
         own, file = own_frames(error), Path(f"{name.replace('.', '/')}.py")
         place = f" ({own[-1].path}:{own[-1].line})" if own else ""
         name = str(file) if (ROOT / file).is_file() else name
-        raise UserError(f"{name} cannot be imported: {type(error).__name__}: {one_line(error)}{place}") from error
+        raise UserError(
+            f"{name} cannot be imported: {type(error).__name__}: {one_line(error)}{place}"
+        ) from error
 
 
 def resolve(name: str, slot: Slot) -> Any:
@@ -143,19 +187,27 @@ def resolve(name: str, slot: Slot) -> Any:
         UserError: no such name, not trusted, or not what the slot takes.
     """
     parts = name[:1000].split(".")[:20]  # more is an attack
-    if not all(part.isidentifier() for part in parts) or any(part.startswith("_") for part in parts):
-        raise UserError(f"'{one_line(ValueError(name), 80)}' is not the name of a public class or function")
+    if not all(part.isidentifier() for part in parts) or any(
+        part.startswith("_") for part in parts
+    ):
+        raise UserError(
+            f"'{one_line(ValueError(name), 80)}' is not the name of a public class or function"
+        )
     if len(parts) == 1:
         found = _search_homes(name, slot)
     else:
-        found = (_search_folder(parts, slot) if len(parts) == 2 else None) or _search_library(parts, slot)
+        found = (_search_folder(parts, slot) if len(parts) == 2 else None) or _search_library(
+            parts, slot
+        )
     if reason := misfit(found, slot):
         raise UserError(f"'{name}' {reason}")
     return found
 
 
 def _search_homes(name: str, slot: Slot) -> Any:
-    for module in map(import_module, slot.homes):  # one after the other: the later ones are slow to import
+    for module in map(
+        import_module, slot.homes
+    ):  # one after the other: the later ones are slow to import
         if hasattr(module, name):
             return getattr(module, name)
     known = names_in(slot)
@@ -177,7 +229,11 @@ def names_in(slot: Slot) -> dict[str, Any]:
 def _search_folder(parts: list[str], slot: Slot) -> Any:
     module = import_module(f"{slot.folder}.{parts[0]}")
     if module is not None and not hasattr(module, parts[1]):
-        own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        own = [
+            name
+            for name, value in vars(module).items()
+            if getattr(value, "__module__", "") == module.__name__
+        ]
         raise UserError(f"no '{parts[1]}' in {slot.folder}/{parts[0]}.py{nearest(parts[1], own)}")
     return getattr(module, parts[1], None)
 
@@ -218,10 +274,16 @@ def misfit(found: Any, slot: Slot) -> str:
         return ""
     made = found if is_class else None if slot.callback else _hints(found).get("return")
     kind = _kind(slot)
-    choices = get_args(made) if isinstance(made, types.UnionType) or get_origin(made) is Union else [made]
-    if kind is None or not all(inspect.isclass(choice) and issubclass(choice, kind) for choice in choices):
+    choices = (
+        get_args(made) if isinstance(made, types.UnionType) or get_origin(made) is Union else [made]
+    )
+    if kind is None or not all(
+        inspect.isclass(choice) and issubclass(choice, kind) for choice in choices
+    ):
         wanted = f"a {slot.kind}" if slot.kind else f"what {slot.folder}/ defines"
-        wanted += f", or a function that {slot.homes[0].replace('.', '/')}.py defines" * slot.callback
+        wanted += (
+            f", or a function that {slot.homes[0].replace('.', '/')}.py defines" * slot.callback
+        )
         return f"({module}.{found.__qualname__}) does not fit: here stands {wanted}"
     known = package in (slot.folder, "base", *trusted_packages()) or in_home
     return "" if known else f"lives in {module}, {_NOT_TRUSTED}"
@@ -257,7 +319,9 @@ class Signature(NamedTuple):
             return cls({}, True, name)
         hints = _hints(found)
         named = {
-            parameter.name: parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+            parameter.name: parameter.replace(
+                annotation=hints.get(parameter.name, parameter.annotation)
+            )
             for parameter in parameters[given:]
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         }
@@ -265,7 +329,13 @@ class Signature(NamedTuple):
         if open_ended and inspect.isclass(found) and found.__mro__[1] is not object:
             # What a class does not name it hands on, as a rule to its parent; of our own it is sure.
             parent = cls.of(found.__mro__[1])
-            inherited = {name: parameter.replace(default=None) for name, parameter in parent.parameters.items()}
-            named = {**inherited, **named}  # the class may give to its parent itself what that needs
+            inherited = {
+                name: parameter.replace(default=None)
+                for name, parameter in parent.parameters.items()
+            }
+            named = {
+                **inherited,
+                **named,
+            }  # the class may give to its parent itself what that needs
             open_ended = parent.open_ended or not found.__module__.startswith("base.")
         return cls(named, open_ended, name)

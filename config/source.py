@@ -31,7 +31,11 @@ class Mark(NamedTuple):
     def __str__(self) -> str:
         if self.line:
             return f"{self.source}:{self.line}:{self.col}"
-        return self.source if len(self.source) <= 120 or "=" not in self.source else self.source[:119] + "…"
+        return (
+            self.source
+            if len(self.source) <= 120 or "=" not in self.source
+            else self.source[:119] + "…"
+        )
 
 
 class Finding(NamedTuple):
@@ -98,10 +102,14 @@ def read_tree(path: Path) -> Tree:
     except UnicodeDecodeError as error:
         raise ConfigError.at(Mark(str(path)), f"not UTF-8 text (byte {error.start})") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = "is a folder" if path.is_dir() else getattr(error, "strerror", None) or one_line(error)
+        reason = (
+            "is a folder" if path.is_dir() else getattr(error, "strerror", None) or one_line(error)
+        )
         raise ConfigError.at(Mark(str(path)), f"cannot be read: {reason}") from None
     if is_long:
-        raise ConfigError.at(Mark(str(path)), f"is longer than a config may be ({MAX_BYTES:,} bytes)")
+        raise ConfigError.at(
+            Mark(str(path)), f"is longer than a config may be ({MAX_BYTES:,} bytes)"
+        )
     reader = _Reader(text, str(path))
     data = reader.read(strict_json=path.suffix == ".json") if text.strip() else None
     if not isinstance(data, dict):
@@ -133,9 +141,18 @@ class _Reader:
         (re.compile(r"[-+]?[0-9]+"), int),
         (re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
         (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
-        (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
+        (
+            re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+            lambda text: float(text.replace(".", "")),
+        ),
     )
-    tags = (PLAIN, *[f"tag:yaml.org,2002:{name}" for name in ("str", "null", "bool", "int", "float", "map", "seq")])
+    tags = (
+        PLAIN,
+        *[
+            f"tag:yaml.org,2002:{name}"
+            for name in ("str", "null", "bool", "int", "float", "map", "seq")
+        ],
+    )
 
     def __init__(self, text: str, source: str) -> None:
         self.text, self.source = text, source
@@ -155,7 +172,11 @@ class _Reader:
 
         class Loader(yaml.BaseLoader):  # makes nodes: no objects, no 1.1 scalars
             def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-                return PLAIN if kind is yaml.ScalarNode and implicit[0] else super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+                return (
+                    PLAIN
+                    if kind is yaml.ScalarNode and implicit[0]
+                    else super().resolve(kind, value, implicit)
+                )  # type: ignore[no-untyped-call]
 
         text, self.is_json = self.text, strict_json
         try:
@@ -166,20 +187,28 @@ class _Reader:
                 text = pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
             node = yaml.compose(text, Loader=Loader)
         except json.JSONDecodeError as error:
-            raise ConfigError.at(Mark(self.source, error.lineno, error.colno), f"not JSON: {error.msg}") from None
+            raise ConfigError.at(
+                Mark(self.source, error.lineno, error.colno), f"not JSON: {error.msg}"
+            ) from None
         except yaml.MarkedYAMLError as error:
             mark = self.mark(error.problem_mark or error.context_mark)
             problem = error.problem or error.context or ""
-            odd = _between_levels(text.splitlines()[: mark.line]) if "<block end>" in problem else ""
+            odd = (
+                _between_levels(text.splitlines()[: mark.line]) if "<block end>" in problem else ""
+            )
             raise ConfigError.at(mark, odd or one_line(ValueError(problem))) from None
         except yaml.reader.ReaderError as error:
             before = text[: error.position]
             mark = Mark(self.source, before.count("\n") + 1, len(before) - before.rfind("\n"))
-            raise ConfigError.at(mark, f"the control character #x{error.character:04x} is not allowed") from None
+            raise ConfigError.at(
+                mark, f"the control character #x{error.character:04x} is not allowed"
+            ) from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: thousands of digits
             raise ConfigError.at(Mark(self.source), one_line(error)) from None
         except RecursionError:
-            raise ConfigError.at(Mark(self.source), f"nested deeper than {MAX_DEPTH} levels") from None
+            raise ConfigError.at(
+                Mark(self.source), f"nested deeper than {MAX_DEPTH} levels"
+            ) from None
         return None if node is None else self.value(node, ())
 
     def value(self, node: Any, keys: Keys) -> Any:
@@ -193,8 +222,13 @@ class _Reader:
             return self.note(mark, keys, f"the tag {node.tag} is not allowed here")
         if node.id == "scalar":
             is_text = node.tag == "tag:yaml.org,2002:str"
-            is_infinite = self.is_json and node.value in (".inf", "-.inf")  # as JSON has no other way to write it
-            return node.value if is_text and not is_infinite else self.scalar(node.value, mark, keys)
+            is_infinite = self.is_json and node.value in (
+                ".inf",
+                "-.inf",
+            )  # as JSON has no other way to write it
+            return (
+                node.value if is_text and not is_infinite else self.scalar(node.value, mark, keys)
+            )
         if node.id == "sequence":
             return [self.value(child, (*keys, index)) for index, child in enumerate(node.value)]
         return self.mapping(node, keys)
@@ -245,7 +279,9 @@ class _Reader:
 
 def _between_levels(lines: list[str]) -> str:
     """What is odd about the last line's indentation, if it is none of those of the blocks around it."""
-    levels = [(len(line) - len(line.lstrip()), n) for n, line in enumerate(lines, 1) if line.strip(" -")]
+    levels = [
+        (len(line) - len(line.lstrip()), n) for n, line in enumerate(lines, 1) if line.strip(" -")
+    ]
     levels = [(level, n) for level, n in levels if not lines[n - 1].lstrip().startswith("#")]
     level = levels.pop()[0]
     outer = max((n for above, n in levels if above <= level), default=0)

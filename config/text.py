@@ -28,7 +28,15 @@ def written(value: Any) -> str:
 
 def flat(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
     """Every value that is no section, under its key path."""
-    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    if not members or (isinstance(value, list) and not any(isinstance(item, dict | list) for item in value)):
+    members = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    if not members or (
+        isinstance(value, list) and not any(isinstance(item, dict | list) for item in value)
+    ):
         return {keys: value}
     return {path: item for key, part in members for path, item in flat(part, (*keys, key)).items()}

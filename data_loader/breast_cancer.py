@@ -33,4 +33,11 @@ class BreastCancerDataLoader(BaseDataLoader):
         chosen = train if training else test
         rows = torch.tensor((table.data[chosen] - mean) / std, dtype=torch.float32)
         dataset = TensorDataset(rows, torch.tensor(table.target[chosen], dtype=torch.float32))
-        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, stratify=bool(validation_split))
+        super().__init__(
+            dataset,
+            batch_size,
+            shuffle,
+            validation_split,
+            num_workers,
+            stratify=bool(validation_split),
+        )

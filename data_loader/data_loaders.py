@@ -31,13 +31,22 @@ class DigitsDataLoader(BaseDataLoader):
     ) -> None:
         # What load_digits() reads: to import scikit-learn for it takes longer than to train an epoch.
         (package,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
-        table = np.loadtxt(Path(package, "datasets/data/digits.csv.gz"), delimiter=",", dtype=np.int64)
+        table = np.loadtxt(
+            Path(package, "datasets/data/digits.csv.gz"), delimiter=",", dtype=np.int64
+        )
         pixels, classes = table[:, :-1], table[:, -1]
         train, test = split_indices(len(classes), 0.2, labels=classes)
         chosen = train if training else test
         images = torch.tensor(pixels[chosen].reshape(-1, 1, 8, 8) / 16.0, dtype=torch.float32)
         dataset = TensorDataset(images, torch.tensor(classes[chosen]))
-        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, stratify=bool(validation_split))
+        super().__init__(
+            dataset,
+            batch_size,
+            shuffle,
+            validation_split,
+            num_workers,
+            stratify=bool(validation_split),
+        )
 
 
 class MnistDataLoader(BaseDataLoader):
@@ -65,5 +74,13 @@ class MnistDataLoader(BaseDataLoader):
             mnist = datasets.MNIST(data_dir, train=training, download=True)
         dataset = TensorDataset(mnist.data.unsqueeze(1), mnist.targets)
         # The first two do what ToTensor does, to the last bit: ``scale=True`` would multiply by 1 / 255.
-        steps = v2.Compose([v2.ToDtype(torch.float32), v2.Normalize((0,), (255,)), v2.Normalize((0.1307,), (0.3081,))])
-        super().__init__(dataset, batch_size, shuffle, validation_split, num_workers, batch_transform=steps)
+        steps = v2.Compose(
+            [
+                v2.ToDtype(torch.float32),
+                v2.Normalize((0,), (255,)),
+                v2.Normalize((0.1307,), (0.3081,)),
+            ]
+        )
+        super().__init__(
+            dataset, batch_size, shuffle, validation_split, num_workers, batch_transform=steps
+        )

@@ -10,7 +10,10 @@ import torch
 from base import BaseDataLoader
 from utils.errors import UserError
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: what pretrained networks expect
+MEAN, STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of ImageNet: what pretrained networks expect
 
 
 def read_image(path: str) -> Any:
@@ -50,18 +53,30 @@ class PhotoDataLoader(BaseDataLoader):
         from torchvision.datasets import ImageFolder
         from torchvision.transforms import v2
 
-        cut = [v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size)]  # 256 and 224: as ImageNet is validated
+        cut = [
+            v2.Resize(size * 8 // 7, antialias=True),
+            v2.CenterCrop(size),
+        ]  # 256 and 224: as ImageNet is validated
         if training and augment:
-            cut = [v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True), v2.RandomHorizontalFlip()]
-        normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD, inplace=True)])
+            cut = [
+                v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True),
+                v2.RandomHorizontalFlip(),
+            ]
+        normalise = v2.Compose(
+            [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD, inplace=True)]
+        )
         root = Path(data_dir, "train" if training else "val")
         try:
             dataset = ImageFolder(str(root), v2.Compose(cut), loader=read_image)
         except OSError as error:
             hint = f"; it can be had at {source}, unpacked into {data_dir}" if source else ""
-            raise UserError(f"{root}: no photographs, in a folder for each class{hint} ({error.args[-1]})") from error
+            raise UserError(
+                f"{root}: no photographs, in a folder for each class{hint} ({error.args[-1]})"
+            ) from error
         self._validation = (data_dir, batch_size, False, num_workers, False, size, False, source)
-        super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, batch_transform=normalise)
+        super().__init__(
+            dataset, batch_size, shuffle, num_workers=num_workers, batch_transform=normalise
+        )
 
     def split_validation(self) -> BaseDataLoader:
         """The photographs in ``val``."""

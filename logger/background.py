@@ -49,7 +49,9 @@ class Background:
             self._give_up(what, "it does not keep up")
             return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)  # a hanging one is left behind
+            self._thread = threading.Thread(
+                target=self._run, daemon=True
+            )  # a hanging one is left behind
             self._thread.start()
 
     def _run(self) -> None:

@@ -27,7 +27,10 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
         series: by name the points (x, y).
         log_y: a logarithmic y axis, where all are positive.
     """
-    kept = {name: [point for point in points if all(map(math.isfinite, point))] for name, points in series.items()}
+    kept = {
+        name: [point for point in points if all(map(math.isfinite, point))]
+        for name, points in series.items()
+    }
     kept = {name: points for name, points in kept.items() if points}
     if not kept:
         return ""
@@ -35,10 +38,15 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
     scaled = math.log10 if log_y else float
     xs = [x for points in kept.values() for x, _ in points]
     ys = [scaled(y) for points in kept.values() for _, y in points]
-    x_of, y_of = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT), _scale(*_wider(ys), HEIGHT - BOTTOM, TOP)
+    x_of, y_of = (
+        _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT),
+        _scale(*_wider(ys), HEIGHT - BOTTOM, TOP),
+    )
     y_ticks = _log_ticks(*_wider(ys)) if log_y else _ticks(*_wider(ys))
     x_ticks = _ticks(min(xs), max(xs), 6, whole=all(x == int(x) for x in xs))
-    parts = _frame(title, x_title, [(x_of(x), x) for x in x_ticks], [(y_of(scaled(y)), y) for y in y_ticks])
+    parts = _frame(
+        title, x_title, [(x_of(x), x) for x in x_ticks], [(y_of(scaled(y)), y) for y in y_ticks]
+    )
     x = LEFT - 56.0
     for place, (name, points) in enumerate(kept.items()):
         colour = COLOURS[place % len(COLOURS)]
@@ -46,17 +54,24 @@ def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
         parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
         if len(points) <= 40:
             radius = 2.5 if len(points) > 1 else 5
-            dots = (f'<circle r="{radius}" cx="{x_of(a):.1f}" cy="{y_of(scaled(b)):.1f}"/>' for a, b in points)
+            dots = (
+                f'<circle r="{radius}" cx="{x_of(a):.1f}" cy="{y_of(scaled(b)):.1f}"/>'
+                for a, b in points
+            )
             parts.append(f'<g fill="{colour}">{"".join(dots)}</g>')
         if len(series) > 1:
             shown = name if len(name) <= 24 else name[:23] + "…"
-            parts.append(f'<rect x="{x:.0f}" y="{HEIGHT - 15}" width="10" height="10" fill="{colour}"/>')
+            parts.append(
+                f'<rect x="{x:.0f}" y="{HEIGHT - 15}" width="10" height="10" fill="{colour}"/>'
+            )
             parts.append(_text(x + 14, HEIGHT - 6, shown))
             x += 26 + 7.2 * len(shown)
     return _svg(parts, title, WIDTH, HEIGHT)
 
 
-def scatter(title: str, points: Sequence[tuple[float, float]], x_title: str, y_title: str, dots: bool = True) -> str:
+def scatter(
+    title: str, points: Sequence[tuple[float, float]], x_title: str, y_title: str, dots: bool = True
+) -> str:
     """Points against the diagonal: predictions against targets, or a calibration (joined, not ``dots``)."""
     points = [point for point in points if all(map(math.isfinite, point))]
     if not points:
@@ -67,14 +82,19 @@ def scatter(title: str, points: Sequence[tuple[float, float]], x_title: str, y_t
     axes = [[(of(value), value) for value in ticks] for of in (x_of, y_of)]
     parts = _frame(title, f"{y_title} over {x_title}", *axes)
     diagonal = f"M{x_of(low)} {y_of(low)}L{x_of(high)} {y_of(high)}"
-    parts.append(f'<path class="axis" style="stroke-opacity:.6" stroke-dasharray="4 4" d="{diagonal}"/>')
+    parts.append(
+        f'<path class="axis" style="stroke-opacity:.6" stroke-dasharray="4 4" d="{diagonal}"/>'
+    )
     if dots:
         circles = (f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="2.5"/>' for x, y in points)
         parts.append(f'<g fill="{COLOURS[0]}" fill-opacity=".5">{"".join(circles)}</g>')
     else:
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
         parts.append(f'<polyline class="line" stroke="{COLOURS[0]}" points="{path}"/>')
-        parts += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="4" fill="{COLOURS[0]}"/>' for x, y in points]
+        parts += [
+            f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="4" fill="{COLOURS[0]}"/>'
+            for x, y in points
+        ]
     return _svg(parts, title, WIDTH, HEIGHT)
 
 
@@ -98,7 +118,9 @@ def matrix(title: str, counts: Any, names: Sequence[str]) -> str:
         for column, count in enumerate(counts[row]):
             share, x, y = count / total, margin + side * column, top + side * row
             colour = COLOURS[2] if row == column else "#cf3038"
-            opacity = max(0.04, min(1.0, share if row == column else 0.15 + 3 * share)) if count else 0.04
+            opacity = (
+                max(0.04, min(1.0, share if row == column else 0.15 + 3 * share)) if count else 0.04
+            )
             parts.append(
                 f'<rect x="{x}" y="{y}" width="{side - 1}" height="{side - 1}" fill="{colour}"'
                 f' fill-opacity="{opacity:.2f}"><title>{escape(name)} → {escape(names[column])}: {count}</title></rect>'
@@ -128,7 +150,10 @@ def stacked(charts: Sequence[str], columns: int = 2) -> str:
 
 def _frame(title: str, x_title: str, x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> list[str]:
     """What is around the lines and points: the titles, and what stands at the axes."""
-    parts = [_text(LEFT - 56, 18, title, css="title"), _text(WIDTH - RIGHT, HEIGHT - 6, x_title, "end")]
+    parts = [
+        _text(LEFT - 56, 18, title, css="title"),
+        _text(WIDTH - RIGHT, HEIGHT - 6, x_title, "end"),
+    ]
     for y, value in y_ticks:
         parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
         parts.append(_text(LEFT - 6, y + 4, f"{value:g}", "end"))
@@ -136,18 +161,24 @@ def _frame(title: str, x_title: str, x_ticks: Sequence[Tick], y_ticks: Sequence[
 
 
 def _svg(parts: Sequence[str], title: str, width: float, height: float) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img"'
+    )
     return f'{head} aria-label="{escape(title)}">{"".join(parts)}</svg>'
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", css: str = "", turn: str = "") -> str:
+def _text(
+    x: float, y: float, text: str, anchor: str = "start", css: str = "", turn: str = ""
+) -> str:
     extra = (f' class="{css}"' if css else "") + (f' transform="{turn}"' if turn else "")
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Any:
     span = high - low or 1.0
-    return lambda value: start + (value - low) / span * (end - start) if high > low else (start + end) / 2
+    return lambda value: (
+        start + (value - low) / span * (end - start) if high > low else (start + end) / 2
+    )
 
 
 def _wider(values: Sequence[float]) -> tuple[float, float]:

@@ -23,7 +23,11 @@ class _Console(logging.Handler):
             lines = self.format(record).expandtabs().split("\n")
             tqdm.write("\n".join(map(printable, lines)), file=sys.stdout)
             sys.stdout.flush()
-        except (OSError, ValueError, AttributeError):  # nobody reads on (`| head`), or there is no console
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+        ):  # nobody reads on (`| head`), or there is no console
             logging.getLogger().removeHandler(self)
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (or Python fails at its exit)
 
@@ -51,7 +55,9 @@ def setup_logging(
         return
     root.setLevel(default_level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
-        for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+        for handler in [
+            handler for handler in root.handlers if type(handler) is logging.StreamHandler
+        ]:
             root.removeHandler(handler)  # what ConfigParser.get_logger made do with
         root.addHandler(_Console())
     logging.captureWarnings(True)
@@ -72,6 +78,8 @@ def setup_logging(
 def close_files() -> None:
     """Ends the logging to files; the console goes on."""
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
+    for handler in [
+        handler for handler in root.handlers if isinstance(handler, logging.FileHandler)
+    ]:
         root.removeHandler(handler)
         handler.close()

@@ -34,14 +34,20 @@ class MetricsFile:
         enabled: otherwise every method does nothing.
     """
 
-    def __init__(self, path: Path, logger: logging.Logger | None = None, enabled: bool = True) -> None:
+    def __init__(
+        self, path: Path, logger: logging.Logger | None = None, enabled: bool = True
+    ) -> None:
         self.path = path
         self._background = Background(path.name, logger or logging.getLogger("metrics"))
         self._background.enabled = enabled
 
     def write(self, values: dict[str, Any]) -> None:
         """Adds one line. It is in the file when this returns, as a checkpoint may follow."""
-        lacking = {key for key, value in values.items() if isinstance(value, float) and not math.isfinite(value)}
+        lacking = {
+            key
+            for key, value in values.items()
+            if isinstance(value, float) and not math.isfinite(value)
+        }
         finite = values | dict.fromkeys(lacking)
         self._background.do("write", lambda: self._append(json.dumps(finite, default=str) + "\n"))
         self._background.wait()
@@ -64,4 +70,6 @@ class MetricsFile:
             return
         rows = rows_in(self.path.read_text(encoding="utf-8", errors="replace"))
         with written_whole(self.path) as file:
-            file.writelines(json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch)
+            file.writelines(
+                json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch
+            )

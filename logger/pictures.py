@@ -16,7 +16,9 @@ TILE = 96  # pixels a side
 
 def to_picture(values: Any, mean: Any = None, std: Any = None) -> Image | None:
     """A tensor (1 or 3, H, W) or (H, W) as a picture: un-normalised by ``mean`` and ``std``, else stretched."""
-    array = np.asarray(values.detach().cpu().float() if hasattr(values, "detach") else values, dtype=np.float32)
+    array = np.asarray(
+        values.detach().cpu().float() if hasattr(values, "detach") else values, dtype=np.float32
+    )
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[0] not in (1, 3) or min(array.shape[1:]) < 2:
         return None
@@ -29,7 +31,9 @@ def to_picture(values: Any, mean: Any = None, std: Any = None) -> Image | None:
     return np.repeat(np.moveaxis(pixels, 0, -1), 3 // len(pixels), axis=-1)
 
 
-def grid(pictures: Sequence[Image], captions: Sequence[str], right: Sequence[bool | None] | None = None) -> Image:
+def grid(
+    pictures: Sequence[Image], captions: Sequence[str], right: Sequence[bool | None] | None = None
+) -> Image:
     """The pictures in rows of up to eight, each with its caption below: green if right, red if wrong."""
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
@@ -55,25 +59,39 @@ def confusion(matrix: Image, names: Sequence[str]) -> Image:
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
 
-    side, margin, font = (44 if len(names) <= 20 else 24), 100, ImageFont.load_default(12 if len(names) <= 20 else 8)
-    canvas = Pillow.new("RGB", (margin + side * len(names) + 8, margin + side * len(names) + 8), "white")
+    side, margin, font = (
+        (44 if len(names) <= 20 else 24),
+        100,
+        ImageFont.load_default(12 if len(names) <= 20 else 8),
+    )
+    canvas = Pillow.new(
+        "RGB", (margin + side * len(names) + 8, margin + side * len(names) + 8), "white"
+    )
     draw = ImageDraw.Draw(canvas)
     draw.text((8, 4), "rows: target, columns: predicted", fill=INK, font=ImageFont.load_default(10))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     for row, name in enumerate(names):
         label = _fitting(name, margin - 12, font)
-        draw.text((margin - 6, margin + side * (row + 0.5)), label, fill=INK, font=font, anchor="rm")
+        draw.text(
+            (margin - 6, margin + side * (row + 0.5)), label, fill=INK, font=font, anchor="rm"
+        )
         turned = Pillow.new("RGB", (margin - 30, 16), "white")
-        ImageDraw.Draw(turned).text((0, 8), _fitting(name, margin - 32, font), fill=INK, font=font, anchor="lm")
+        ImageDraw.Draw(turned).text(
+            (0, 8), _fitting(name, margin - 32, font), fill=INK, font=font, anchor="lm"
+        )
         canvas.paste(turned.rotate(90, expand=True), (int(margin + side * (row + 0.5)) - 8, 26))
         for column, count in enumerate(matrix[row]):
             share = float(shares[row, column])
             x, y = margin + side * column, margin + side * row
-            fill = tuple(int(255 - share * (255 - part)) for part in (RIGHT if row == column else WRONG))
+            fill = tuple(
+                int(255 - share * (255 - part)) for part in (RIGHT if row == column else WRONG)
+            )
             draw.rectangle((x, y, x + side - 2, y + side - 2), fill=fill)
             if count:
                 ink = "white" if share > 0.5 else INK
-                draw.text((x + side / 2, y + side / 2), str(int(count)), fill=ink, font=font, anchor="mm")
+                draw.text(
+                    (x + side / 2, y + side / 2), str(int(count)), fill=ink, font=font, anchor="mm"
+                )
     return np.asarray(canvas)
 
 

@@ -14,7 +14,11 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def progress(
-    batches: Iterable[Any], total: int | None, title: str, logger: logging.Logger, status: Callable[[], str] = str
+    batches: Iterable[Any],
+    total: int | None,
+    title: str,
+    logger: logging.Logger,
+    status: Callable[[], str] = str,
 ) -> Iterator[Any]:
     """Gives ``batches`` on, and shows how many of ``total`` are done.
 
@@ -25,7 +29,9 @@ def progress(
     if not logger.isEnabledFor(logging.INFO):
         yield from batches
         return
-    if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):  # in a notebook, or a terminal
+    if "ipykernel" in sys.modules or (
+        sys.stderr is not None and sys.stderr.isatty()
+    ):  # in a notebook, or a terminal
         yield from _bar(batches, total, title, status)
         return
     shown = time.monotonic()
@@ -37,7 +43,9 @@ def progress(
         yield batch
 
 
-def _bar(batches: Iterable[Any], total: int | None, title: str, status: Callable[[], str]) -> Iterator[Any]:
+def _bar(
+    batches: Iterable[Any], total: int | None, title: str, status: Callable[[], str]
+) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=title, leave=False, mininterval=0.1, dynamic_ncols=True) as bar:

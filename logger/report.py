@@ -60,7 +60,9 @@ class Page:
         self.title = title
         self.parts = [f"<h1>{escape(title)}</h1><p>{escape(subtitle)}</p>"]
 
-    def scores(self, values: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> None:
+    def scores(
+        self, values: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+    ) -> None:
         cards = []
         for name, value in values.items():
             span = intervals.get(name)
@@ -69,7 +71,9 @@ class Page:
         self._section("Scores", "".join(cards), "scores")
 
     def charts(self, heading: str, drawn: Sequence[str]) -> None:
-        self._section(heading, "".join(f'<div class="card">{chart}</div>' for chart in drawn if chart), "grid")
+        self._section(
+            heading, "".join(f'<div class="card">{chart}</div>' for chart in drawn if chart), "grid"
+        )
 
     def matrix(self, heading: str, drawn: str) -> None:
         self._section(heading, f'<div class="card matrix scroll">{drawn}</div>' if drawn else "")
@@ -77,20 +81,27 @@ class Page:
     def table(self, heading: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             head = "".join(f"<th>{escape(key)}</th>" for key in rows[0])
-            body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>" for row in rows)
+            body = "".join(
+                f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>"
+                for row in rows
+            )
             table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             self._section(heading, f'<div class="card scroll">{table}</div>')
 
     def samples(self, heading: str, samples: Sequence[Sample]) -> None:
         if samples and all(sample.picture is None for sample in samples):
-            self.table(heading, [{"sample": sample.title, "": sample.caption} for sample in samples])
+            self.table(
+                heading, [{"sample": sample.title, "": sample.caption} for sample in samples]
+            )
             return
         figures = []
         for sample in samples:
             css, image = "good" if sample.right else "bad", ""
             if sample.picture is not None:
                 small = ' class="small"' if max(sample.picture.shape[:2]) < 100 else ""
-                image = f'<img{small} alt="{escape(sample.title)}" src="{data_uri(sample.picture)}">'
+                image = (
+                    f'<img{small} alt="{escape(sample.title)}" src="{data_uri(sample.picture)}">'
+                )
             text = f'<b class="{css}">{escape(sample.caption)}</b><br>{escape(sample.title)}'
             figures.append(f"<figure>{image}<figcaption>{text}</figcaption></figure>")
         self._section(heading, "".join(figures), "samples")
@@ -120,20 +131,30 @@ def _cell(value: Any) -> str:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; none where it cannot be read."""
     try:
-        return rows_in(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []  # no pipe
+        return (
+            rows_in(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
+        )  # no pipe
     except OSError:
         return []
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A chart for each number of an epoch, training and validation in one; the learning rate last."""
-    names = [name for name in dict.fromkeys(key for row in rows for key in row) if name not in ("epoch", "step")]
+    names = [
+        name
+        for name in dict.fromkeys(key for row in rows for key in row)
+        if name not in ("epoch", "step")
+    ]
     bases = dict.fromkeys(name.removeprefix("val_").removeprefix("ema_") for name in names)
     drawn = []
     for base in bases:
         if base in ("seconds", "lr"):
             continue
-        series = {name: points(rows, name) for name in (base, f"val_{base}", f"val_ema_{base}") if name in names}
+        series = {
+            name: points(rows, name)
+            for name in (base, f"val_{base}", f"val_ema_{base}")
+            if name in names
+        }
         drawn.append(charts.lines(base, series, "epoch", log_y=base.startswith("loss")))
     drawn.append(charts.lines("learning rate", {"lr": points(rows, "lr")}, "epoch"))
     return [chart for chart in drawn if chart]
@@ -142,7 +163,11 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
     """(epoch, value) where the epoch has that number."""
     found = [(row["epoch"], row.get(name)) for row in rows]
-    return [(epoch, value) for epoch, value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+    return [
+        (epoch, value)
+        for epoch, value in found
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
 
 
 def provenance_text(session: Mapping[str, Any]) -> str:
@@ -152,5 +177,7 @@ def provenance_text(session: Mapping[str, Any]) -> str:
         if isinstance(value, dict):
             lines += [f"{key}.{inner}: {item}" for inner, item in value.items()]
         elif key != "git_diff":
-            lines.append(f"{key}: {' '.join(map(str, value)) if isinstance(value, list) else value}")
+            lines.append(
+                f"{key}: {' '.join(map(str, value)) if isinstance(value, list) else value}"
+            )
     return "\n".join(lines)

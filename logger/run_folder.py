@@ -66,7 +66,9 @@ class RunFolder:
             setup_logging(self.config.log_dir)
         except OSError as error:
             self._discard()
-            raise UserError(f"{self.save_dir}: the run folder cannot be made: {error.strerror}") from None
+            raise UserError(
+                f"{self.save_dir}: the run folder cannot be made: {error.strerror}"
+            ) from None
         run_of_before(str(self.save_dir))
 
     def _make(self) -> None:
@@ -98,10 +100,16 @@ class RunFolder:
         for path in (*above, *self.save_dir.rglob("*")):
             if not path.is_symlink() and path.exists() and not (path.is_file() or path.is_dir()):
                 raise UserError(f"{path}: is neither a file nor a folder")
-            if path.match("log/wandb/*/logs/debug-core.log"):  # W&B's own link to its log; nothing comes back to it
+            if path.match(
+                "log/wandb/*/logs/debug-core.log"
+            ):  # W&B's own link to its log; nothing comes back to it
                 continue
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home.resolve()):
-                raise UserError(f"{path}: is a symbolic link that leads out of {home}; nothing is written there")
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(
+                home.resolve()
+            ):
+                raise UserError(
+                    f"{path}: is a symbolic link that leads out of {home}; nothing is written there"
+                )
 
     def describe(self) -> None:
         """Writes ``config.json``, and in ``provenance.json`` one more session: command, changes, code, machine."""
@@ -110,7 +118,9 @@ class RunFolder:
         path = self.save_dir / "provenance.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
-        self._sessions.append(provenance() | {"changes": self.config.changes(), "end": None, "outcome": "running"})
+        self._sessions.append(
+            provenance() | {"changes": self.config.changes(), "end": None, "outcome": "running"}
+        )
         try:
             _write(self.save_dir / "config.json", self.config.plain())
             _write(path, {"sessions": self._sessions})
@@ -120,17 +130,32 @@ class RunFolder:
     def stopped(self, reason: str) -> None:
         """Notes why the run ends before its end, and tells how to go on."""
         self._outcome = f"stopped by {reason}"
-        logging.getLogger("train").info("Go on with: %s train.py -r %s", command_of_python(), self.save_dir)
+        logging.getLogger("train").info(
+            "Go on with: %s train.py -r %s", command_of_python(), self.save_dir
+        )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
         if self._sessions:
-            outcome = "finished" if error is None else "interrupted" if interrupted else f"failed: {one_line(error)}"
+            outcome = (
+                "finished"
+                if error is None
+                else "interrupted"
+                if interrupted
+                else f"failed: {one_line(error)}"
+            )
             outcome = self._outcome or outcome
             self._sessions[-1] |= {"end": now(), "outcome": outcome}
             with contextlib.suppress(OSError):
                 _write(self.save_dir / "provenance.json", {"sessions": self._sessions})
-        if isinstance(error, UserError) and self.made and self.save_dir.is_dir() and not self._holds_weights():
+        if (
+            isinstance(error, UserError)
+            and self.made
+            and self.save_dir.is_dir()
+            and not self._holds_weights()
+        ):
             self._discard()
         elif isinstance(error, UserError) and self.made_log and not self._sessions:
             close_files()

@@ -44,7 +44,11 @@ class Run:
         trainer = self.config.get("trainer")
         self.trainer: Facts = trainer if isinstance(trainer, dict) else {}
         sessions = _read(folder / "provenance.json").get("sessions")
-        self.sessions = [item for item in sessions if isinstance(item, dict)] if isinstance(sessions, list) else []
+        self.sessions = (
+            [item for item in sessions if isinstance(item, dict)]
+            if isinstance(sessions, list)
+            else []
+        )
 
     @cached_property
     def rows(self) -> list[Facts]:
@@ -61,7 +65,12 @@ class Run:
         outcome = str(self.sessions[-1].get("outcome")) if self.sessions else ""
         if outcome == "running":
             return "running" if locked(self.folder / "log" / ".lock") else "crashed"
-        words = {"finished": "finished", "stopped": "stopped", "interrupted": "stopped", "failed": "crashed"}
+        words = {
+            "finished": "finished",
+            "stopped": "stopped",
+            "interrupted": "stopped",
+            "failed": "crashed",
+        }
         return next((word for start, word in words.items() if outcome.startswith(start)), "")
 
     @property
@@ -113,7 +122,9 @@ def runs_in(root: Path) -> list[Run]:
     """The runs under ``root``, the oldest first. Raises UserError if it is no folder."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; --dir says where the runs are")
-    found = [Run(path.parent) for path in root.glob("*/*/config.json") if not path.parent.is_symlink()]
+    found = [
+        Run(path.parent) for path in root.glob("*/*/config.json") if not path.parent.is_symlink()
+    ]
     return sorted(found, key=lambda run: (run.started, run.name))
 
 
@@ -122,7 +133,9 @@ def of_name(runs: list[Run], name: str) -> list[Run]:
     found = [run for run in runs if run.folder.parent.name == name]
     if not found:
         names = sorted({run.folder.parent.name for run in runs})
-        raise UserError(f"{name}: no run has this name{nearest(name, names)}; there are {', '.join(names) or 'none'}")
+        raise UserError(
+            f"{name}: no run has this name{nearest(name, names)}; there are {', '.join(names) or 'none'}"
+        )
     return found
 
 
@@ -134,14 +147,21 @@ def find(runs: list[Run], word: str) -> Run:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{word}: {' and '.join(run.name for run in found)} have this id; give NAME/RUN_ID")
-    raise UserError(f"{word}: no such run{nearest(word, [run.name for run in runs])}; `list` shows them")
+        raise UserError(
+            f"{word}: {' and '.join(run.name for run in found)} have this id; give NAME/RUN_ID"
+        )
+    raise UserError(
+        f"{word}: no such run{nearest(word, [run.name for run in runs])}; `list` shows them"
+    )
 
 
 def show(runs: list[Run]) -> None:
     """Prints a line for each run."""
     head = ("run", "started", "state", "epochs", "best", "changed")
-    rows = [(r.name, r.started[:16].replace("T", " "), r.state, r.epochs, r.score(), r.changes) for r in runs]
+    rows = [
+        (r.name, r.started[:16].replace("T", " "), r.state, r.epochs, r.score(), r.changes)
+        for r in runs
+    ]
     table([head, *rows]) if rows else print("There are no runs yet.")
 
 
@@ -163,22 +183,46 @@ def differences(sides: list[dict[str, str]]) -> list[tuple[str, ...]]:
 
 def compare(runs: list[Run], target: Path) -> None:
     """Prints what tells the runs apart, and draws their curves into ``target``."""
-    names = [run.name if len({r.name for r in runs}) == len(runs) else str(run.folder) for run in runs]
-    last = [{k: f"{v:.5g}" for k, v in run.rows[-1].items() if isinstance(v, float)} for run in runs if run.rows]
-    scores: list[tuple[str, ...]] = [("state", *(run.state for run in runs)), ("epochs", *(run.epochs for run in runs))]
+    names = [
+        run.name if len({r.name for r in runs}) == len(runs) else str(run.folder) for run in runs
+    ]
+    last = [
+        {k: f"{v:.5g}" for k, v in run.rows[-1].items() if isinstance(v, float)}
+        for run in runs
+        if run.rows
+    ]
+    scores: list[tuple[str, ...]] = [
+        ("state", *(run.state for run in runs)),
+        ("epochs", *(run.epochs for run in runs)),
+    ]
     scores.append(("best", *(run.score() for run in runs)))
     if len(last) == len(runs):
         keys = dict.fromkeys(key for side in last for key in side)
-        scores += [(f"last {key}", *(side.get(key, "-") for side in last)) for key in keys if key != "seconds"]
+        scores += [
+            (f"last {key}", *(side.get(key, "-") for side in last))
+            for key in keys
+            if key != "seconds"
+        ]
     table([("score", *names), *scores])
     rows = differences([dict(flat(run.config)) for run in runs])
     print()
     table([("config", *names), *rows]) if rows else print("Their configs are the same.")
     print("\n" + _code(runs))
     metrics = dict.fromkeys(key for run in runs for row in run.rows for key in row)
-    drawn = [key for key in metrics if key not in ("epoch", "step", "seconds") and f"val_{key}" not in metrics]
-    series = [(key, {name: points(run.rows, key) for name, run in zip(names, runs, strict=True)}) for key in drawn]
-    pictures = [chart for key, values in series if (chart := charts.lines(key, values, "epoch", log_y="loss" in key))]
+    drawn = [
+        key
+        for key in metrics
+        if key not in ("epoch", "step", "seconds") and f"val_{key}" not in metrics
+    ]
+    series = [
+        (key, {name: points(run.rows, key) for name, run in zip(names, runs, strict=True)})
+        for key in drawn
+    ]
+    pictures = [
+        chart
+        for key, values in series
+        if (chart := charts.lines(key, values, "epoch", log_y="loss" in key))
+    ]
     if pictures:
         try:
             with written_whole(target) as file:
@@ -196,7 +240,9 @@ def _code(runs: list[Run]) -> str:
     for commit in dict.fromkeys(commits[1:]):
         if commit and commits[0] and commit != commits[0]:
             told = git("diff", "--stat", commits[0], commit)
-            lines.append(f"Code, {commits[0][:8]} to {commit[:8]}:\n{told or 'this repository does not have both'}")
+            lines.append(
+                f"Code, {commits[0][:8]} to {commit[:8]}:\n{told or 'this repository does not have both'}"
+            )
     if len({session.get("git_diff") for session in sessions}) > 1:
         counts = [str(session.get("git_diff") or "").count("\n") for session in sessions]
         sizes = (f"{run.name} {count}" for run, count in zip(runs, counts, strict=True))
@@ -220,7 +266,9 @@ def clean(runs: list[Run], yes: bool) -> None:
     """Deletes the checkpoints that nothing needs: neither the best ones, nor a run's newest."""
     old = []
     for run in runs:
-        keep = 1 if run.state == "finished" else 2  # one that goes on may need the one before a damaged newest
+        keep = (
+            1 if run.state == "finished" else 2
+        )  # one that goes on may need the one before a damaged newest
         old += [(run, path) for path in checkpoints(run.folder)[keep:] if run.state != "running"]
     if not old:
         print("There is nothing to clean: only the best checkpoints are there, and the newest.")
@@ -243,18 +291,28 @@ def clean(runs: list[Run], yes: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m logger.runs", description="Looks at runs.", formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m logger.runs",
+        description="Looks at runs.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.epilog = "\n".join(f"{name:<8} {text}" for name, text in COMMANDS.items())
     parser.add_argument("command", nargs="?", choices=COMMANDS, default="list")
-    parser.add_argument("names", nargs="*", metavar="NAME | RUN", help="an experiment; of compare, runs")
-    parser.add_argument("--dir", type=Path, default=Path("saved"), help="where the runs are (default: saved)")
-    parser.add_argument("-o", "--output", type=Path, help="of compare: the picture (default: compare.svg in --dir)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME | RUN", help="an experiment; of compare, runs"
+    )
+    parser.add_argument(
+        "--dir", type=Path, default=Path("saved"), help="where the runs are (default: saved)"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, help="of compare: the picture (default: compare.svg in --dir)"
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="of clean: delete without asking")
     args = parser.parse_intermixed_args()
     least, most = {"compare": (2, 6), "best": (1, 1)}.get(args.command, (0, 1))
     if not least <= len(args.names) <= most:
-        parser.error(f"{args.command} takes {f'{least} to {most} names' if least < most else 'a name'}")
+        parser.error(
+            f"{args.command} takes {f'{least} to {most} names' if least < most else 'a name'}"
+        )
     runs = runs_in(args.dir)
     if args.command == "compare":
         compare([find(runs, name) for name in args.names], args.output or args.dir / "compare.svg")

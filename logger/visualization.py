@@ -28,7 +28,9 @@ class BackEnd(Background):
         make: opens it: gives an object with methods named as SummaryWriter's; what it lacks is left out.
     """
 
-    def __init__(self, name: str, logger: logging.Logger, module: str, make: Callable[[], Any]) -> None:
+    def __init__(
+        self, name: str, logger: logging.Logger, module: str, make: Callable[[], Any]
+    ) -> None:
         super().__init__(name, logger, PATIENCE)
         self.module, self.make = module, make
         self.target: Any = None
@@ -49,7 +51,9 @@ class BackEnd(Background):
             self.target = self.make()
         function = getattr(self.target, method, None)
         if function is not None:
-            function(*(value() if isinstance(value, partial) else value for value in args), **kwargs)
+            function(
+                *(value() if isinstance(value, partial) else value for value in args), **kwargs
+            )
 
     def close(self) -> None:
         if self.started:
@@ -87,7 +91,9 @@ class Writer:
             self.add_scalar("steps_per_sec", moved / max(now - self._time, 1e-9))
         self._time = now
 
-    def _add(self, method: str, tag: str, data: Any, *args: Any, per_mode: bool = True, **kwargs: Any) -> None:
+    def _add(
+        self, method: str, tag: str, data: Any, *args: Any, per_mode: bool = True, **kwargs: Any
+    ) -> None:
         tag = f"{tag}/{self.mode}" if per_mode and self.mode else tag
         self._call(method, tag, data, self.step, *args, **kwargs)
 
@@ -95,7 +101,10 @@ class Writer:
         if not self.enabled:
             return
         # A tensor as it is now: the training goes on while it is written.
-        values = [value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value for value in args]
+        values = [
+            value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value
+            for value in args
+        ]
         for back_end in self.back_ends:
             back_end.call(method, *values, **kwargs)
         if method == "add_figure":  # what it looks at may change when the caller goes on
@@ -121,15 +130,25 @@ class Writer:
         """Points for the projector, (N, D)."""
         self._call("add_embedding", data, *args, global_step=self.step, tag=tag, **kwargs)
 
-    def add_pr_curve(self, tag: str, labels: Any, predictions: Any, *args: Any, **kwargs: Any) -> None:
+    def add_pr_curve(
+        self, tag: str, labels: Any, predictions: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """A precision-recall curve of binary ``labels`` and ``predictions`` in [0, 1]."""
-        self._call("add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs)
+        self._call(
+            "add_pr_curve", f"{tag}/{self.mode}", labels, predictions, self.step, *args, **kwargs
+        )
 
     # The rest belongs to no step.
     add_hparams = partialmethod(_call, "add_hparams")  # (hparams, metrics): what they led to
-    add_custom_scalars = partialmethod(_call, "add_custom_scalars")  # {category: {chart: ["Multiline", [tag, …]]}}
-    add_artifact = partialmethod(_call, "add_artifact")  # (path): a file to keep with the run, where files are kept
-    watch = partialmethod(_call, "watch")  # (model, what): hooks onto its gradients, parameters or all
+    add_custom_scalars = partialmethod(
+        _call, "add_custom_scalars"
+    )  # {category: {chart: ["Multiline", [tag, …]]}}
+    add_artifact = partialmethod(
+        _call, "add_artifact"
+    )  # (path): a file to keep with the run, where files are kept
+    watch = partialmethod(
+        _call, "watch"
+    )  # (model, what): hooks onto its gradients, parameters or all
 
     def flush(self) -> None:
         """Writes out what is buffered."""
@@ -155,7 +174,9 @@ class TensorboardWriter(Writer):
     def __init__(self, log_dir: str | Path, logger: logging.Logger, enabled: bool) -> None:
         self.log_dir = Path(log_dir)
         self._purge_step: int | None = None
-        super().__init__(logger, [BackEnd("TensorBoard", logger, "torch.utils.tensorboard", self._open)])
+        super().__init__(
+            logger, [BackEnd("TensorBoard", logger, "torch.utils.tensorboard", self._open)]
+        )
         self.back_ends[0].enabled = bool(enabled)
 
     def resume_at(self, step: int) -> None:
@@ -173,11 +194,16 @@ class TensorboardWriter(Writer):
         try:
             with warnings.catch_warnings(action="ignore"):  # of what a trace does not follow
                 traced = _pytorch_graph.graph(
-                    model, inputs, kwargs.get("verbose", False), kwargs.get("use_strict_trace", True)
+                    model,
+                    inputs,
+                    kwargs.get("verbose", False),
+                    kwargs.get("use_strict_trace", True),
                 )  # type: ignore[no-untyped-call]
         except Exception as error:
             first = str(error).strip().partition("\n")[0]
-            self.logger.info("TensorBoard gets no graph of the model: it cannot be traced (%s)", first)
+            self.logger.info(
+                "TensorBoard gets no graph of the model: it cannot be traced (%s)", first
+            )
             return
         finally:
             for module, training in modes:
@@ -188,7 +214,11 @@ class TensorboardWriter(Writer):
         from torch.utils import tensorboard
 
         writer: Any = tensorboard.SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
-        with contextlib.suppress(AttributeError):  # what ends its thread is raised by its next call too: that is enough
-            writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = lambda _: None
+        with contextlib.suppress(
+            AttributeError
+        ):  # what ends its thread is raised by its next call too: that is enough
+            writer._get_file_writer().event_writer._async_writer._worker._invoke_excepthook = (
+                lambda _: None
+            )
         writer.add_traced_graph = lambda traced: writer._get_file_writer().add_graph(traced)
         return writer

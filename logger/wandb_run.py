@@ -30,11 +30,15 @@ class WandbRun:
         RuntimeError: online without a key; a login prompt would wait for ever in a script.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], options: dict[str, Any], resumed: bool) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], options: dict[str, Any], resumed: bool
+    ) -> None:
         import wandb
 
         if options["mode"] == "online" and not _has_key():
-            raise RuntimeError("there is no API key: run `wandb login`, or set trainer.wandb.mode to offline")
+            raise RuntimeError(
+                "there is no API key: run `wandb login`, or set trainer.wandb.mode to offline"
+            )
         self._wandb, self._path = wandb, folder / "wandb.json"
         state: dict[str, Any] = {}
         if resumed:
@@ -69,7 +73,9 @@ class WandbRun:
         pixels = pixels if dataformats in ("HWC", "HW") else np.moveaxis(pixels, 0, -1)
         if pixels.dtype != np.uint8:
             pixels = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-        self._log(tag, step, self._wandb.Image(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels))
+        self._log(
+            tag, step, self._wandb.Image(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+        )
 
     def add_images(self, tag: str, images: Any, step: int) -> None:
         self.add_image(tag, np.concatenate(list(np.asarray(images)), axis=-1), step)

@@ -17,7 +17,11 @@ class MLP(BaseModel):
     """
 
     def __init__(
-        self, in_features: int, out_features: int = 1, hidden: list[int] | None = None, dropout: float = 0.0
+        self,
+        in_features: int,
+        out_features: int = 1,
+        hidden: list[int] | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         sizes = [in_features, *([64] if hidden is None else hidden)]

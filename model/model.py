@@ -41,7 +41,9 @@ class SmallConvNet(BaseModel):
         dropout: probability, before the last layer.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1, width: int = 32, dropout: float = 0.25) -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 1, width: int = 32, dropout: float = 0.25
+    ) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, padding=1),
@@ -53,7 +55,9 @@ class SmallConvNet(BaseModel):
             nn.MaxPool2d(2),
             nn.AdaptiveAvgPool2d(4),
         )
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(2 * width * 16, num_classes))
+        self.classifier = nn.Sequential(
+            nn.Flatten(), nn.Dropout(dropout), nn.Linear(2 * width * 16, num_classes)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier(self.features(x))

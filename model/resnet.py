@@ -23,7 +23,9 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         shortcut = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(y + F.pad(shortcut, (0, 0, 0, 0, self.added // 2, self.added - self.added // 2)))
+        return F.relu(
+            y + F.pad(shortcut, (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
+        )
 
 
 class ResNet(BaseModel):
@@ -37,7 +39,9 @@ class ResNet(BaseModel):
         width: channels of the first stage.
     """
 
-    def __init__(self, blocks: int, num_classes: int = 10, in_channels: int = 3, width: int = 16) -> None:
+    def __init__(
+        self, blocks: int, num_classes: int = 10, in_channels: int = 3, width: int = 16
+    ) -> None:
         super().__init__()
         first = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         layers: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU()]

@@ -21,15 +21,25 @@ class TwoDeviceNet(BaseModel):
     """
 
     def __init__(
-        self, in_features: int = 64, hidden: int = 128, num_classes: int = 10, devices: list[str] | None = None
+        self,
+        in_features: int = 64,
+        hidden: int = 128,
+        num_classes: int = 10,
+        devices: list[str] | None = None,
     ) -> None:
         super().__init__()
         own, accelerator = 2 * local_rank(), torch.accelerator.current_accelerator()
-        if devices is None and accelerator is not None and torch.accelerator.device_count() > own + 1:
+        if (
+            devices is None
+            and accelerator is not None
+            and torch.accelerator.device_count() > own + 1
+        ):
             devices = [f"{accelerator.type}:{own}", f"{accelerator.type}:{own + 1}"]
         first, second = devices or ("cpu", "cpu")
         self.front = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU()).to(first)
-        self.back = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)).to(second)
+        self.back = nn.Sequential(
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
+        ).to(second)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.front(x.flatten(1))

@@ -28,7 +28,10 @@ def small_config(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
         "name": "small",
         "n_gpu": 0,
         "arch": {"type": "SmallConvNet", "args": {"width": 4}},
-        "data_loader": {"type": "DigitsDataLoader", "args": {"batch_size": 128, "validation_split": 0.2}},
+        "data_loader": {
+            "type": "DigitsDataLoader",
+            "args": {"batch_size": 128, "validation_split": 0.2},
+        },
         "optimizer": {"type": "Adam", "args": {"lr": 0.01}},
         "loss": "cross_entropy",
         "metrics": ["accuracy"],
@@ -55,12 +58,20 @@ def parsed(*words: str | Path) -> ConfigParser:
         return ConfigParser.from_args(args)
 
 
-def run(*words: str | Path, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str | Path, cwd: Path = ROOT, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Runs ``python WORDS`` as a user does."""
     environment = {**os.environ, "PYTHONPATH": ""}
     command = [sys.executable, *map(str, words)]
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        command,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 
@@ -78,7 +89,11 @@ def differences(a: Any, b: Any) -> list[str]:
 def copy_project(target: Path) -> Path:
     """A fresh checkout of the project as it is now, without what git ignores."""
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():

@@ -32,7 +32,9 @@ for line in sys.stdin:
 @functools.cache
 def store_maker() -> subprocess.Popen[str]:
     command = [sys.executable, "-c", STORES]
-    maker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    maker = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
     atexit.register(maker.kill)
     return maker
 
@@ -46,7 +48,9 @@ def new_store() -> int:
     return int(maker.stdout.readline())
 
 
-def in_ranks(count: int, function: Callable[..., Any], *args: Any, timeout: float = 15, **section: Any) -> list[Any]:
+def in_ranks(
+    count: int, function: Callable[..., Any], *args: Any, timeout: float = 15, **section: Any
+) -> list[Any]:
     """What ``function(*args)`` returns in each of ``count`` joined ranks, forked from here.
 
     Args:
@@ -60,7 +64,9 @@ def in_ranks(count: int, function: Callable[..., Any], *args: Any, timeout: floa
     pipes, processes = [], []
     for rank in range(count):
         here, there = fork.Pipe(duplex=False)
-        process = fork.Process(target=_rank, args=(rank, count, port, section, there, function, args, timeout))
+        process = fork.Process(
+            target=_rank, args=(rank, count, port, section, there, function, args, timeout)
+        )
         process.start()
         there.close()
         pipes.append(here)
@@ -79,9 +85,27 @@ def in_ranks(count: int, function: Callable[..., Any], *args: Any, timeout: floa
     return [value for _, value in results]
 
 
-def _rank(rank: int, count: int, port: int, section: Any, pipe: Any, function: Any, args: Any, timeout: float) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+def _rank(
+    rank: int,
+    count: int,
+    port: int,
+    section: Any,
+    pipe: Any,
+    function: Any,
+    args: Any,
+    timeout: float,
+) -> None:
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
     logging.getLogger().handlers.clear()
     faulthandler.dump_traceback_later(timeout - 1, file=sys.__stderr__)  # of one that hangs
     try:
@@ -104,7 +128,12 @@ class Program:
     """A command with all that it starts; ``end`` leaves nothing of it. ``before`` are the words that run it."""
 
     def __init__(
-        self, *words: object, cwd: Path = ROOT, torchrun: str = "", before: Sequence[str] = (), **environment: str
+        self,
+        *words: object,
+        cwd: Path = ROOT,
+        torchrun: str = "",
+        before: Sequence[str] = (),
+        **environment: str,
     ) -> None:
         command = [*before, sys.executable, *torchrun.split(), *map(str, words)]
         self.start = time.monotonic()

@@ -35,11 +35,20 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
     ("words", "message"),
     [
         (["-c", "nowhere.json"], "nowhere.json: no such config"),
-        (["data_loader.args.validation_split=5000"], "validation_split=5000 of 1438 samples leaves a part empty"),
-        (["data_loader.args.validation_split=1.5"], "validation_split=1.5 of 1438 samples leaves a part empty"),
+        (
+            ["data_loader.args.validation_split=5000"],
+            "validation_split=5000 of 1438 samples leaves a part empty",
+        ),
+        (
+            ["data_loader.args.validation_split=1.5"],
+            "validation_split=1.5 of 1438 samples leaves a part empty",
+        ),
         (["data_loader.args.batch_size=0"], "batch_size=0 must be at least 1"),
         (
-            ["data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 0}}}}", *NO_MONITOR],
+            [
+                "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 0}}}}",
+                *NO_MONITOR,
+            ],
             "the dataset FakeData is empty",
         ),
         (
@@ -50,25 +59,43 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
             ],
             "batch_size=32 with drop_last leaves no batch of 9 samples",
         ),
-        (["loss={type: cross_entropy, args: {reduction: none}}"], "the loss must be one number, not (64,)"),
         (
-            [*NO_MONITOR, "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]"],
+            ["loss={type: cross_entropy, args: {reduction: none}}"],
+            "the loss must be one number, not (64,)",
+        ),
+        (
+            [
+                *NO_MONITOR,
+                "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]",
+            ],
             "the metric 'Accuracy' must give one number, not a tensor of shape (10,)",
         ),
         (["optimizer={type: SGD, args: {lr: 1e30}}"], "the loss is nan after"),
-        (["trainer.monitor=min val_los"], "nothing is logged as 'val_los' (did you mean 'val_loss'?)"),
+        (
+            ["trainer.monitor=min val_los"],
+            "nothing is logged as 'val_los' (did you mean 'val_loss'?)",
+        ),
         (["trainer.save_dir=train.py/x"], "trainer.save_dir: train.py is no folder"),
         (
             ["trainer.warmup_steps=1000"],
             "trainer.warmup_steps: 1000 is longer than the run, which has 270 optimizer steps",
         ),
-        (["trainer.monitor=off"], "config/config.json:32:9: trainer.early_stop: needs a trainer.monitor"),
-        (["valid_data_loader={type: DigitsDataLoader}"], "data_loader.args.validation_split: nothing would use this"),
+        (
+            ["trainer.monitor=off"],
+            "config/config.json:32:9: trainer.early_stop: needs a trainer.monitor",
+        ),
+        (
+            ["valid_data_loader={type: DigitsDataLoader}"],
+            "data_loader.args.validation_split: nothing would use this",
+        ),
         (
             ["lr_scheduler={type: ReduceLROnPlateau}", "trainer.lr_scheduler_interval=step"],
             "after an epoch, not a step",
         ),
-        (["lr_scheduler={type: ReduceLROnPlateau}", *NO_MONITOR], "follows trainer.monitor, which is 'off'"),
+        (
+            ["lr_scheduler={type: ReduceLROnPlateau}", *NO_MONITOR],
+            "follows trainer.monitor, which is 'off'",
+        ),
         (["lr_scheduler.args.optimizer=1"], "'optimizer' is given by the program"),
         (["optimizer.type=Adm"], "no 'Adm' in torch.optim (did you mean 'Adam'?)"),
         (["optimizer.args.lrr=1"], "Adam takes no 'lrr' (did you mean 'lr'?)"),
@@ -81,7 +108,11 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )
 def test_a_mistake_ends_in_one_line(program, tmp_path, words, message):
-    save = [] if any("save_dir" in word for word in words) else [f"trainer.save_dir={tmp_path / 'saved'}"]
+    save = (
+        []
+        if any("save_dir" in word for word in words)
+        else [f"trainer.save_dir={tmp_path / 'saved'}"]
+    )
     status, lines = program("train.py", *words, *save)
     assert status == 2
     assert len(lines) == 1
@@ -92,7 +123,11 @@ def test_a_mistake_ends_in_one_line(program, tmp_path, words, message):
 def test_all_mistakes_are_told_at_once(program):
     status, lines = program("train.py", "arch.args.wdth=3", "loss=nll_los", "trainer.epochs=x")
     assert status == 2
-    assert [line.partition("=")[0] for line in lines] == ["arch.args.wdth", "loss", "trainer.epochs"]
+    assert [line.partition("=")[0] for line in lines] == [
+        "arch.args.wdth",
+        "loss",
+        "trainer.epochs",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +135,12 @@ def finished(tmp_path_factory):
     """The folder of a run of one epoch."""
     folder = tmp_path_factory.mktemp("runs")
     done = run(
-        "train.py", "--run-id", "r", "trainer.epochs=1", f"trainer.save_dir={folder}", "trainer.tensorboard=false"
+        "train.py",
+        "--run-id",
+        "r",
+        "trainer.epochs=1",
+        f"trainer.save_dir={folder}",
+        "trainer.tensorboard=false",
     )
     assert done.returncode == 0, done.stderr
     return folder / "digits" / "r"
@@ -114,7 +154,10 @@ def test_a_truncated_checkpoint(program, finished, tmp_path):
         status, lines = program(name, "-r", str(path))
         assert (status, len(lines)) == (2, 1)
         assert "damaged checkpoint" in lines[0]
-    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file()) == [path.name, "config.json"]
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file()) == [
+        path.name,
+        "config.json",
+    ]
 
 
 def test_a_checkpoint_of_another_architecture(program, finished):
@@ -139,7 +182,9 @@ def test_an_output_that_cannot_be_written(program, finished):
 
 
 def test_a_run_id_that_is_taken(program, finished):
-    status, lines = program("train.py", "--run-id", "r", f"trainer.save_dir={finished.parent.parent}")
+    status, lines = program(
+        "train.py", "--run-id", "r", f"trainer.save_dir={finished.parent.parent}"
+    )
     assert (status, len(lines)) == (2, 1)
     assert "holds a run already" in lines[0]
     assert (finished / "model_best.pt").exists()
@@ -172,4 +217,6 @@ def test_a_users_own_error_keeps_its_traceback(tmp_path, program):
     done = run("-c", script)
     assert done.returncode == 1
     assert "NameError: name 'undefined_name' is not defined" in done.stderr
-    assert (tmp_path / "digits" / "x" / "log" / "info.log").exists()  # a fault to look into, not a slip
+    assert (
+        tmp_path / "digits" / "x" / "log" / "info.log"
+    ).exists()  # a fault to look into, not a slip

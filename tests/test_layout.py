@@ -15,7 +15,9 @@ TOP_LEVEL = {
     "pyproject.toml", "train.py", "test.py", "config", "base", "data_loader", "model", "trainer", "logger", "utils",
     "saved", "tests", "README.md", "Makefile", "LICENSE", ".ci", ".github", ".gitignore",
 }  # fmt: skip
-LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+LISTED = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.splitlines()
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
 BUDGET = 6627  # of what trains and tests, which is what one reads in an afternoon
 TOOLS = (  # look at it from beside, or at what it left
@@ -27,9 +29,21 @@ TOOLS = (  # look at it from beside, or at what it left
 
 def code_lines(text: str) -> int:
     """Lines that hold code: not blank, not comment, not docstring."""
-    quiet = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    quiet = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    lines = {line for token in tokens if token.type not in quiet for line in range(token.start[0], token.end[0] + 1)}
+    lines = {
+        line
+        for token in tokens
+        if token.type not in quiet
+        for line in range(token.start[0], token.end[0] + 1)
+    }
     for node in ast.walk(ast.parse(text)):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node, clean=False) is not None:
@@ -68,4 +82,6 @@ def test_the_product_stays_in_its_budget():
 
 
 def test_nothing_below_the_programs_imports_by_a_name_from_a_checkpoint():
-    assert not any("weights_only=False" in (ROOT / name).read_text(encoding="utf-8") for name in SOURCES)
+    assert not any(
+        "weights_only=False" in (ROOT / name).read_text(encoding="utf-8") for name in SOURCES
+    )

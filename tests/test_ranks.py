@@ -19,7 +19,10 @@ CONFIG = {
     "name": "ranks",
     "n_gpu": 0,
     "arch": {"type": "mlp.MLP", "args": {"in_features": 30, "hidden": [16], "dropout": 0.2}},
-    "data_loader": {"type": "breast_cancer.BreastCancerDataLoader", "args": {"batch_size": 8, "validation_split": 0.2}},
+    "data_loader": {
+        "type": "breast_cancer.BreastCancerDataLoader",
+        "args": {"batch_size": 8, "validation_split": 0.2},
+    },
     "optimizer": {"type": "Adam", "args": {"lr": 0.01}},
     "loss": {"type": "BCEWithLogitsLoss"},
     "metrics": ["binary_accuracy"],
@@ -31,7 +34,12 @@ TORCHRUN = "-m torch.distributed.run --nproc-per-node 2"
 
 def words(tmp_path, *more, **trainer):
     """train.py with a config of two ranks."""
-    trainer = {"epochs": 3, "save_dir": str(tmp_path / "saved"), "tensorboard": False, "save_steps": 10} | trainer
+    trainer = {
+        "epochs": 3,
+        "save_dir": str(tmp_path / "saved"),
+        "tensorboard": False,
+        "save_steps": 10,
+    } | trainer
     (tmp_path / "c.json").write_text(json.dumps(CONFIG | {"trainer": trainer}))
     return ["train.py", "-c", tmp_path / "c.json", "--run-id", "run", *more]
 
@@ -46,7 +54,9 @@ def last(tmp_path):
 
 def long(tmp_path, *more, torchrun="", **trainer):
     """A run that lasts, once it has written a checkpoint."""
-    program = Program(*words(tmp_path, *more, epochs=10_000, keep_last=2, **trainer), torchrun=torchrun)
+    program = Program(
+        *words(tmp_path, *more, epochs=10_000, keep_last=2, **trainer), torchrun=torchrun
+    )
     program.until(lambda: folder(tmp_path).is_dir() and checkpoints(folder(tmp_path)))
     return program
 
@@ -59,7 +69,11 @@ def test_both_ways_to_start_give_the_same_run_and_only_the_main_rank_writes(tmp_
         assert done.code == 0, done.err
         assert done.out.count("epoch 3/3") == 1
         assert done.out.count("Run folder") == 1
-        names = sorted(str(found.relative_to(folder(path))) for found in folder(path).rglob("*") if found.is_file())
+        names = sorted(
+            str(found.relative_to(folder(path)))
+            for found in folder(path).rglob("*")
+            if found.is_file()
+        )
         assert [name for name in names if "checkpoint" not in name] == [
             "config.json", "log/.lock", "log/info.log", "log/metrics.jsonl", "provenance.json",
         ]  # fmt: skip
@@ -70,7 +84,10 @@ def test_both_ways_to_start_give_the_same_run_and_only_the_main_rank_writes(tmp_
 
 
 def test_torchrun_alone_is_enough_and_the_test_program_takes_several_ranks_too(tmp_path):
-    assert Program(*words(tmp_path, "~parallel", "trainer.epochs=1"), torchrun=TORCHRUN).end().code == 0
+    assert (
+        Program(*words(tmp_path, "~parallel", "trainer.epochs=1"), torchrun=TORCHRUN).end().code
+        == 0
+    )
     results = []
     for torchrun in ("", TORCHRUN):
         output = tmp_path / f"test{len(results)}.json"
@@ -144,7 +161,9 @@ def test_ranks_whose_launcher_is_killed_leave_with_a_checkpoint(tmp_path):
         os.kill(pid, signal.SIGKILL)
     program.end(5)
     assert not left
-    assert "stopped by the end of the launcher" in (folder(tmp_path) / "provenance.json").read_text()
+    assert (
+        "stopped by the end of the launcher" in (folder(tmp_path) / "provenance.json").read_text()
+    )
 
 
 @pytest.mark.parametrize("rank", SECOND)
@@ -162,7 +181,9 @@ def test_a_killed_rank_ends_all_and_is_named(tmp_path, rank):
 
 @pytest.mark.parametrize("rank", FIRST)
 def test_a_rank_that_hangs_is_named_and_ended_within_the_timeout(tmp_path, rank):
-    program = long(tmp_path, "parallel.args.start_timeout_seconds=15")  # which a checkpoint is waited for too
+    program = long(
+        tmp_path, "parallel.args.start_timeout_seconds=15"
+    )  # which a checkpoint is waited for too
     pids = program.ranks()
     os.kill(pids[rank], signal.SIGSTOP)
     start = time.monotonic()
@@ -208,18 +229,25 @@ def test_under_torchrun_a_stop_is_no_reason_to_start_again(tmp_path):
 
 def test_the_other_ranks_write_nothing(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(SPY)
-    line = words(tmp_path, "trainer.monitor=min val_loss", "data_loader.args.num_workers=1", tensorboard=True)
+    line = words(
+        tmp_path, "trainer.monitor=min val_loss", "data_loader.args.num_workers=1", tensorboard=True
+    )
     done = Program(*line, PYTHONPATH=str(tmp_path), SPY=str(tmp_path)).end()
     assert done.code == 0, done.err
     seen = [(tmp_path / f"rank{rank}.log").read_text().splitlines() for rank in (0, 1)]
     mine = [[line for line in lines if concerns(line, tmp_path)] for lines in seen]
-    assert any("checkpoint-epoch3.pt" in line for line in mine[0])  # it sees what there is to be seen
+    assert any(
+        "checkpoint-epoch3.pt" in line for line in mine[0]
+    )  # it sees what there is to be seen
     assert mine[1] == []
 
 
 def concerns(line, tmp_path):
     """Whether a line of the spy is of the run's folder or the project's, bytecode aside."""
-    return any(str(folder) in line for folder in (tmp_path / "saved", ROOT)) and "__pycache__" not in line
+    return (
+        any(str(folder) in line for folder in (tmp_path / "saved", ROOT))
+        and "__pycache__" not in line
+    )
 
 
 # Notes what a process with a rank, and the workers that it forks, opens to write, makes, renames or deletes.

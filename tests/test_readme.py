@@ -53,7 +53,10 @@ def test_the_commands_run(project):
 
 
 def test_what_is_shown_of_the_terminal_is_real(project):
-    shown = [block.strip().splitlines() for block in re.findall(r"```text\n\$ python (.*?)```", README, re.DOTALL)]
+    shown = [
+        block.strip().splitlines()
+        for block in re.findall(r"```text\n\$ python (.*?)```", README, re.DOTALL)
+    ]
     assert len(shown) == 2
     for command, *expected in shown:
         done = run(*shlex.split(command), cwd=project)

@@ -13,7 +13,9 @@ QUICK = ("trainer.epochs=2", "trainer.tensorboard=false", "arch.args.width=4")
 
 def test_a_reader_of_the_output_that_goes_away_does_not_stop_a_run(tmp_path):
     command = [sys.executable, "train.py", *QUICK, f"trainer.save_dir={tmp_path}", "--run-id", "x"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     process.stdout.readline()
     process.stdout.close()
     _, errors = process.communicate()
@@ -29,7 +31,11 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path):
     )
     (tmp_path / "digits" / "x" / "log").mkdir(parents=True)
     other = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert other.stdout.readline() == "held\n"
     done = run("train.py", *QUICK, f"trainer.save_dir={tmp_path}", "--run-id", "x")
@@ -41,8 +47,16 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path):
 
 def test_keys_used_by_reference_are_used_and_useless_overrides_are_told(tmp_path):
     config = tmp_path / "c.json"
-    config.write_text(json.dumps({"extends": str(ROOT / "config/config.json"), "bs": 128, "spare": 1}))
-    words = [*QUICK, "data_loader.args.batch_size=${bs}", f"trainer.save_dir={tmp_path}", "--run-id", "x"]
+    config.write_text(
+        json.dumps({"extends": str(ROOT / "config/config.json"), "bs": 128, "spare": 1})
+    )
+    words = [
+        *QUICK,
+        "data_loader.args.batch_size=${bs}",
+        f"trainer.save_dir={tmp_path}",
+        "--run-id",
+        "x",
+    ]
     done = run("train.py", "-c", config, *words)
     assert "Nothing has read these keys of the config: 'spare'" in done.stdout
     assert "'bs'" not in done.stdout

@@ -39,9 +39,13 @@ def data_dir(tmp_path, monkeypatch):
     raw.mkdir(parents=True)
     for part, n in (("train", 400), ("t10k", 100)):
         images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + images.tobytes())
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 2051, n, 28, 28) + images.tobytes()
+        )
         labels = random.integers(0, 10, n, dtype=np.uint8)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">II", 2049, n) + labels.tobytes()
+        )
     folder = tmp_path / CIFAR10.base_folder
     folder.mkdir()
 
@@ -56,7 +60,9 @@ def data_dir(tmp_path, monkeypatch):
             "labels": random.integers(0, 10, n).tolist(),
         }
 
-    monkeypatch.setattr(CIFAR10, "train_list", [write(f"data_batch_{i}", batch(80)) for i in range(1, 6)])
+    monkeypatch.setattr(
+        CIFAR10, "train_list", [write(f"data_batch_{i}", batch(80)) for i in range(1, 6)]
+    )
     monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch(100))])
     name, md5 = write("batches.meta", {"label_names": [str(i) for i in range(10)]})
     monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
@@ -107,7 +113,9 @@ def test_it_trains_two_batches(path, data_dir):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_its_head_says_what_it_is_how_to_run_it_and_what_to_expect(path):
     text = path.read_text(encoding="utf-8")
-    head = json.loads(text)["description"] if path.suffix == ".json" else text.partition("\nname:")[0]
+    head = (
+        json.loads(text)["description"] if path.suffix == ".json" else text.partition("\nname:")[0]
+    )
     assert f"python train.py -c {path.name}" in head
     assert "xpect" in head
 
@@ -161,6 +169,8 @@ def test_without_network_it_says_which_files_to_put_where(tmp_path, monkeypatch)
         raise OSError("no network")
 
     monkeypatch.setattr(MNIST, "download", no_network)
-    with pytest.raises(UserError, match=r"put train-images-idx3-ubyte.gz, .* into .*MNIST/raw \(no network\)"):
+    with pytest.raises(
+        UserError, match=r"put train-images-idx3-ubyte.gz, .* into .*MNIST/raw \(no network\)"
+    ):
         MnistDataLoader(str(tmp_path / "data"), 32)
     assert not (tmp_path / "data").exists()

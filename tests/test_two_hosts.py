@@ -36,8 +36,23 @@ def hosts():
             for name, folder in zip(names, folders, strict=True):
                 ip("netns", "add", name)
                 folder.mkdir(parents=True)
-                (folder / "hosts").write_text(f"127.0.0.1 localhost\n10.77.0.1 {names[0]}\n10.77.0.2 {names[1]}\n")
-            ip("link", "add", "cable", "netns", names[0], "type", "veth", "peer", "name", "cable", "netns", names[1])
+                (folder / "hosts").write_text(
+                    f"127.0.0.1 localhost\n10.77.0.1 {names[0]}\n10.77.0.2 {names[1]}\n"
+                )
+            ip(
+                "link",
+                "add",
+                "cable",
+                "netns",
+                names[0],
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "cable",
+                "netns",
+                names[1],
+            )
             for number, name in enumerate(names, 1):
                 ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "cable")
                 ip("-n", name, "link", "set", "cable", "up")
@@ -48,7 +63,9 @@ def hosts():
         yield names
     finally:
         for name, folder in zip(names, folders, strict=True):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)  # and the cable with it
+            subprocess.run(
+                ["ip", "netns", "del", name], capture_output=True, check=False
+            )  # and the cable with it
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -57,7 +74,12 @@ def host(name, *words):
 
 
 def words_of(tmp_path, run_id, **trainer):
-    trainer = {"epochs": 2, "save_dir": str(tmp_path / "saved"), "tensorboard": False, "save_steps": 10} | trainer
+    trainer = {
+        "epochs": 2,
+        "save_dir": str(tmp_path / "saved"),
+        "tensorboard": False,
+        "save_steps": 10,
+    } | trainer
     arch = {"type": "mlp.MLP", "args": {"in_features": 30, "hidden": [16]}}
     (tmp_path / "c.json").write_text(json.dumps(CONFIG | {"arch": arch, "trainer": trainer}))
     return ["train.py", "-c", tmp_path / "c.json", "--run-id", run_id]
@@ -65,14 +87,23 @@ def words_of(tmp_path, run_id, **trainer):
 
 def start(hosts, words):
     """README's command on both hosts, which have one device each."""
-    command = re.search(r"srun torchrun (--nnodes=2.*?) train.py", README, re.DOTALL)[1].replace("\\\n", "")
-    options = command.replace("=4", "=1").replace('"$HEAD:29500"', f"{hosts[0]}:29500").replace('"$SLURM_JOB_ID"', "1")
+    command = re.search(r"srun torchrun (--nnodes=2.*?) train.py", README, re.DOTALL)[1].replace(
+        "\\\n", ""
+    )
+    options = (
+        command.replace("=4", "=1")
+        .replace('"$HEAD:29500"', f"{hosts[0]}:29500")
+        .replace('"$SLURM_JOB_ID"', "1")
+    )
     torchrun = f"-m torch.distributed.run {options}"
     return [Program(*words, torchrun=torchrun, before=host(name)) for name in hosts]
 
 
 def numbers(tmp_path, run_id):
-    lines = map(json.loads, (tmp_path / "saved/ranks" / run_id / "log/metrics.jsonl").read_text().splitlines())
+    lines = map(
+        json.loads,
+        (tmp_path / "saved/ranks" / run_id / "log/metrics.jsonl").read_text().splitlines(),
+    )
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
@@ -98,7 +129,9 @@ def test_a_host_that_is_cut_off_and_comes_back_goes_on_with_the_other(tmp_path, 
     both[0].until(lambda: folder.is_dir() and len(checkpoints(folder)) > 1)
     ip("-n", hosts[1], "link", "set", "cable", "down")
     cut = time.monotonic()
-    both[0].until(lambda: not both[0].ranks(), 30)  # after timeout_seconds it has given the other up
+    both[0].until(
+        lambda: not both[0].ranks(), 30
+    )  # after timeout_seconds it has given the other up
     assert 4 < time.monotonic() - cut < 20
     ip("-n", hosts[1], "link", "set", "cable", "up")
     done = [program.end(60) for program in both]

@@ -26,7 +26,13 @@ class GanTrainer(Trainer):
     """
 
     def __init__(
-        self, model: Any, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any, **kwargs: Any
+        self,
+        model: Any,
+        criterion: Any,
+        metric_ftns: list[Any],
+        optimizer: Any,
+        config: Any,
+        **kwargs: Any,
     ) -> None:
         if world_size() > 1:
             raise UserError("trainer.type: GanTrainer trains in one process")
@@ -34,11 +40,15 @@ class GanTrainer(Trainer):
         optimizer = config.init_obj("optimizer", torch.optim, model.generator.parameters())
         super().__init__(model, criterion, metric_ftns, optimizer, config, **kwargs)
         discriminator = self.model.discriminator
-        self.optimizer_d = config.init_obj("discriminator_optimizer", torch.optim, discriminator.parameters())
+        self.optimizer_d = config.init_obj(
+            "discriminator_optimizer", torch.optim, discriminator.parameters()
+        )
         self.tracker = MetricTracker("loss_g", "loss_d")
 
     @classmethod
-    def logged_names(cls, metrics: list[str], options: TrainerOptions, validates: bool) -> list[str]:
+    def logged_names(
+        cls, metrics: list[str], options: TrainerOptions, validates: bool
+    ) -> list[str]:
         return ["loss_g", "loss_d", *["val_frechet"] * validates]
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
@@ -48,10 +58,15 @@ class GanTrainer(Trainer):
         for real, _ in self.batches(epoch):
             n = batch_len(real)
             real = real.flatten(1)
-            ones, zeros = torch.ones(n, 1, device=self.device), torch.zeros(n, 1, device=self.device)
+            ones, zeros = (
+                torch.ones(n, 1, device=self.device),
+                torch.zeros(n, 1, device=self.device),
+            )
 
             fake = self.model(torch.randn(n, self.model.latent_size, device=self.device))
-            loss_d = self.criterion(self.model.discriminator(real), 0.9 * ones)  # one-sided label smoothing
+            loss_d = self.criterion(
+                self.model.discriminator(real), 0.9 * ones
+            )  # one-sided label smoothing
             loss_d = loss_d + self.criterion(self.model.discriminator(fake.detach()), zeros)
             self._step(self.optimizer_d, loss_d)
 
@@ -88,7 +103,9 @@ class GanTrainer(Trainer):
         model.eval()
         metrics.reset()
         real = torch.cat([images.flatten(1) for images, _ in batches]).to(device)
-        noise = torch.Generator().manual_seed(0)  # the same noise every time, so that epochs compare
+        noise = torch.Generator().manual_seed(
+            0
+        )  # the same noise every time, so that epochs compare
         fake = model(torch.randn(len(real), model.latent_size, generator=noise).to(device))
         metrics.add("frechet", frechet_distance(real, fake), len(real))
         return {"frechet": metrics.avg("frechet")}
@@ -97,7 +114,9 @@ class GanTrainer(Trainer):
         log = super()._valid_epoch(epoch)
         noise = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            images = self.model(torch.randn(64, self.model.latent_size, generator=noise).to(self.device))
+            images = self.model(
+                torch.randn(64, self.model.latent_size, generator=noise).to(self.device)
+            )
         self.writer.add_images("generated", images.view(-1, 1, 8, 8))
         return log
 

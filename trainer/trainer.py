@@ -75,18 +75,27 @@ class Trainer(BaseTrainer):
             data_loader = Overfit(data_loader, self._options.debug.overfit_batches)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
-        self.valid_data_loader = divided(valid_data_loader, "valid_data_loader", device, evaluating=True)
+        self.valid_data_loader = divided(
+            valid_data_loader, "valid_data_loader", device, evaluating=True
+        )
         self.do_validation = valid_data_loader is not None
         self.lr_scheduler = lr_scheduler
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         self.update = Update(self.model, self.optimizer, self._options, device, lr_scheduler)
         end = output_device(self.model, device)
         self.train_metrics = MetricSet(metric_ftns, self.writer, end)
-        self.valid_metrics = Recorder(metric_ftns, self.writer, end, KEPT if self.writer.enabled else 0)
+        self.valid_metrics = Recorder(
+            metric_ftns, self.writer, end, KEPT if self.writer.enabled else 0
+        )
         self.display = Display(self.writer, self._options)
-        self.probe = Probe(alone(self.model), self.writer, self._options, config.log_dir, self.logger)
+        self.probe = Probe(
+            alone(self.model), self.writer, self._options, config.log_dir, self.logger
+        )
         self._check_length()
-        self._speed = (0.0, math.inf)  # when numbers were last written, and the samples of the epoch until then
+        self._speed = (
+            0.0,
+            math.inf,
+        )  # when numbers were last written, and the samples of the epoch until then
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Trains one epoch, validates, moves the schedule; returns the epoch's numbers."""
@@ -157,9 +166,14 @@ class Trainer(BaseTrainer):
         self._random = random_state()
         log = self._evaluate(alone(self.model))
         self.writer.set_step(self.steps_done() or epoch, "valid")
-        self.display.predictions(epoch, self.valid_data_loader, self.valid_metrics, name_of(self.criterion))
+        self.display.predictions(
+            epoch, self.valid_data_loader, self.valid_metrics, name_of(self.criterion)
+        )
         if self.update.ema is not None:
-            log |= {f"ema_{name}": value for name, value in self._evaluate(self.update.ema.module).items()}
+            log |= {
+                f"ema_{name}": value
+                for name, value in self._evaluate(self.update.ema.module).items()
+            }
         self._random = None
         for name, value in log.items():
             self.writer.add_scalar(name, value)
@@ -188,7 +202,9 @@ class Trainer(BaseTrainer):
             batch = to_device(batch, self.device)
             if epoch == self.place == 1:
                 names = list(map(name_of, self.metric_ftns))
-                self.display.first_batch(batch, self.data_loader, alone(self.model), self.config.plain(), names)
+                self.display.first_batch(
+                    batch, self.data_loader, alone(self.model), self.config.plain(), names
+                )
             self.probe.begin(epoch, self.place, self.data_loader)
             yield batch
         if empty:
@@ -226,12 +242,16 @@ class Trainer(BaseTrainer):
         self.writer.set_step(self.update.steps)
         self.writer.add_scalar("loss", loss.item())
         for index, group in enumerate(self.optimizer.param_groups):
-            self.writer.add_scalar("lr" if index == 0 else f"lr_{index}", group["lr"] * self.update.schedule.factor)
+            self.writer.add_scalar(
+                "lr" if index == 0 else f"lr_{index}", group["lr"] * self.update.schedule.factor
+            )
         if self.update.grad_norm is not None:
             self.writer.add_scalar("grad_norm", self.update.grad_norm)
         now, seen = time.perf_counter(), self.train_metrics.n_samples
         if seen > self._speed[1]:  # within the epoch: validation aside
-            self.writer.add_scalar("samples_per_sec", (seen - self._speed[1]) / (now - self._speed[0]))
+            self.writer.add_scalar(
+                "samples_per_sec", (seen - self._speed[1]) / (now - self._speed[0])
+            )
         self._speed = now, seen
         self.writer.add_scalar("memory_mb", memory_mb(self.device))
 
@@ -246,12 +266,23 @@ class Trainer(BaseTrainer):
         """How far the epoch is, as ``[128/1617 (8%)]``."""
         n_samples = getattr(self.data_loader, "n_samples", 0)
         total = n_samples or self.len_epoch or 1
-        current = batch_idx * (getattr(self.data_loader, "batch_size", None) or 1) if n_samples else batch_idx
+        current = (
+            batch_idx * (getattr(self.data_loader, "batch_size", None) or 1)
+            if n_samples
+            else batch_idx
+        )
         return f"[{current}/{total} ({100 * current / total:.0f}%)]"
 
     @classmethod
-    def logged_names(cls, metrics: list[str], options: TrainerOptions, validates: bool) -> list[str] | None:
-        own = {name for kind in cls.__mro__ if issubclass(kind, Trainer) and kind is not Trainer for name in vars(kind)}
+    def logged_names(
+        cls, metrics: list[str], options: TrainerOptions, validates: bool
+    ) -> list[str] | None:
+        own = {
+            name
+            for kind in cls.__mro__
+            if issubclass(kind, Trainer) and kind is not Trainer
+            for name in vars(kind)
+        }
         if own & {"_train_epoch", "_valid_epoch", "evaluate_split"}:
             return None
         names = ["loss", *metrics]

@@ -56,7 +56,9 @@ def _along_samples(batch: Any, change: Callable[[Any], Any]) -> Any:
     def walk(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return change(value) if value.ndim else value
-        if isinstance(value, list | tuple) and len(value) == size and not _tensors(value):  # names, paths
+        if (
+            isinstance(value, list | tuple) and len(value) == size and not _tensors(value)
+        ):  # names, paths
             return change(value)
         return _rebuilt(value, walk)
 
@@ -65,13 +67,21 @@ def _along_samples(batch: Any, change: Callable[[Any], Any]) -> Any:
 
 def _is_of_lists(batch: Any) -> bool:
     """Whether it is one of lists of samples, as in detection: the images, and what is on each."""
-    return isinstance(batch, list | tuple) and all(isinstance(value, list | tuple) for value in batch)
+    return isinstance(batch, list | tuple) and all(
+        isinstance(value, list | tuple) for value in batch
+    )
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    inner = (
+        value.values()
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, list | tuple)
+        else ()
+    )
     return [tensor for item in inner for tensor in _tensors(item)]
 
 

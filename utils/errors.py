@@ -14,10 +14,24 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if not word:
         return ""
     word, names = str(word)[:80], list(dict.fromkeys(str(choice) for choice in choices))
-    distances = {name: edit_distance(word.lower(), name.lower()) for name in names if len(name) <= 2 * len(word) + 4}
-    likeness = {name: SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in distances}
-    close = [name for name in distances if distances[name] <= max(1, len(name) // 3) or likeness[name] >= 0.7]
-    best = min(close, key=lambda name: (distances[name], edit_distance(word, name), -likeness[name]), default=None)
+    distances = {
+        name: edit_distance(word.lower(), name.lower())
+        for name in names
+        if len(name) <= 2 * len(word) + 4
+    }
+    likeness = {
+        name: SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in distances
+    }
+    close = [
+        name
+        for name in distances
+        if distances[name] <= max(1, len(name) // 3) or likeness[name] >= 0.7
+    ]
+    best = min(
+        close,
+        key=lambda name: (distances[name], edit_distance(word, name), -likeness[name]),
+        default=None,
+    )
     return f" (did you mean '{best}'?)" if best is not None else ""
 
 

@@ -59,10 +59,14 @@ def lock(path: Path) -> IO[bytes] | None:
     file = path.open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.register_at_fork(after_in_child=file.close)  # a loader's worker may outlive a killed training for a while
+        os.register_at_fork(
+            after_in_child=file.close
+        )  # a loader's worker may outlive a killed training for a while
     except BlockingIOError:
         file.close()
-        raise UserError(f"{path.parent.parent}: another process is training in this folder") from None
+        raise UserError(
+            f"{path.parent.parent}: another process is training in this folder"
+        ) from None
     except OSError:  # a network disk without locks
         pass
     return file

@@ -50,6 +50,10 @@ def mistake_of(error: BaseException) -> UserError | None:
         if isinstance(error, kind) and re.search(pattern, str(error)):
             return UserError(advice.format(one_line(error)))
     if isinstance(error, RuntimeError) and is_out_of_memory(error):
-        settings = "a smaller data_loader.args.batch_size, as many more trainer.accumulation_steps, or"
-        return UserError(f"out of memory: {one_line(error, 400)}\nWhat takes less: {settings} trainer.precision: bf16")
+        settings = (
+            "a smaller data_loader.args.batch_size, as many more trainer.accumulation_steps, or"
+        )
+        return UserError(
+            f"out of memory: {one_line(error, 400)}\nWhat takes less: {settings} trainer.precision: bf16"
+        )
     return None

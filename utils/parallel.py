@@ -24,7 +24,10 @@ from .main import mistake_of
 from .stop import STATUS
 
 _LOST = re.compile(r"gloo|NCCL|ProcessGroup|TCPStore|pair closure|DistNetworkError|DistStoreError")
-START_SECONDS, TRAINING_SECONDS = 300.0, 120.0  # how long the others are waited for, at the start and later
+START_SECONDS, TRAINING_SECONDS = (
+    300.0,
+    120.0,
+)  # how long the others are waited for, at the start and later
 PATIENCE_SECONDS = 3.0  # for another rank to tell its error, of which ours may be the consequence
 
 
@@ -90,7 +93,10 @@ def joined(config: Any) -> Iterator[None]:
     import torch.distributed as dist
 
     _world.rank, _world.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    _world.local_rank, _world.local_size = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    _world.local_rank, _world.local_size = (
+        int(os.environ["LOCAL_RANK"]),
+        int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+    )
     section = config.get("parallel")
     args = section.get("args") if isinstance(section, dict) else None
     times = [("start_timeout_seconds", START_SECONDS), ("timeout_seconds", TRAINING_SECONDS)]
@@ -109,7 +115,9 @@ def joined(config: Any) -> Iterator[None]:
     except SystemExit as end:  # asked for, by all of them
         dist.barrier()
         if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) and end.code in STATUS.values():
-            sys.exit(0)  # torchrun would take any other status for a failure, and start the ranks again
+            sys.exit(
+                0
+            )  # torchrun would take any other status for a failure, and start the ranks again
         raise
     except BaseException as error:
         _fail(error)
@@ -117,7 +125,16 @@ def joined(config: Any) -> Iterator[None]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-        for name in ("rank", "size", "local_rank", "local_size", "store", "run_store", "group", "phase"):
+        for name in (
+            "rank",
+            "size",
+            "local_rank",
+            "local_size",
+            "store",
+            "run_store",
+            "group",
+            "phase",
+        ):
             vars(_world).pop(name, None)
 
 
@@ -133,12 +150,24 @@ def _meet(n_gpu: int, start_seconds: float) -> None:
         torch.accelerator.set_device_index(_world.local_rank)
     try:
         hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by the launcher
-        place, patience = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timedelta(seconds=start_seconds)
-        store = TCPStore(*place, is_master=is_main() and not hosted, wait_for_workers=False, timeout=patience)
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # what those before have left would mislead
-        _world.store, _world.run_store = PrefixStore(f"attempt{attempt}", store), PrefixStore("run", store)
+        place, patience = (
+            (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])),
+            timedelta(seconds=start_seconds),
+        )
+        store = TCPStore(
+            *place, is_master=is_main() and not hosted, wait_for_workers=False, timeout=patience
+        )
+        attempt = os.environ.get(
+            "TORCHELASTIC_RESTART_COUNT", "0"
+        )  # what those before have left would mislead
+        _world.store, _world.run_store = (
+            PrefixStore(f"attempt{attempt}", store),
+            PrefixStore("run", store),
+        )
         meeting = PrefixStore("meeting", _world.store)
-        dist.init_process_group(backend, store=meeting, rank=_world.rank, world_size=_world.size, timeout=patience)
+        dist.init_process_group(
+            backend, store=meeting, rank=_world.rank, world_size=_world.size, timeout=patience
+        )
         phase("the start")
         _world.group = dist.new_group(timeout=timedelta(seconds=_world.seconds))
     except (RuntimeError, ValueError) as error:
@@ -150,7 +179,9 @@ def phase(name: str) -> str:
     """Notes what this rank is about, in case that it is lost in it. Returns what it was about before."""
     before, _world.phase = _world.phase, name
     if _world.store is not None:
-        with contextlib.suppress(RuntimeError):  # the launcher has gone; the ranks are about to leave
+        with contextlib.suppress(
+            RuntimeError
+        ):  # the launcher has gone; the ranks are about to leave
             _world.store.set(f"phase{_world.rank}", f"{socket.gethostname()} {os.getpid()} {name}")
     return before
 
@@ -242,9 +273,15 @@ def run_of_before(folder: str | None = None) -> str | None:
 
 def _fail(error: BaseException) -> None:
     """Agrees with the other ranks on who tells what has happened. Raises what this rank is to end with."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which may see another rank's end first
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # the launcher's, which may see another rank's end first
     mistake = mistake_of(error)
-    lost = mistake is None and isinstance(error, RuntimeError) and _LOST.search(f"{type(error)} {error}") is not None
+    lost = (
+        mistake is None
+        and isinstance(error, RuntimeError)
+        and _LOST.search(f"{type(error)} {error}") is not None
+    )
     status = 2 if mistake is not None else 130 if isinstance(error, KeyboardInterrupt) else 1
     told, missing = f"{_world.rank} {status}", ""
     with contextlib.suppress(Exception):  # the launcher has gone, and the store with it
@@ -256,7 +293,9 @@ def _fail(error: BaseException) -> None:
         told = _world.store.compare_set("failed", "", told).decode()
         if lost and told == f"{_world.rank} {status}":
             silent = re.search("[Tt]imed out|timeout", str(error))
-            missing = _missing(f"has not answered for {_world.seconds:g} s" if silent else "is gone")
+            missing = _missing(
+                f"has not answered for {_world.seconds:g} s" if silent else "is gone"
+            )
     if told.split()[0] != str(_world.rank):
         sys.exit(int(told.split()[1]))
     prefix = "" if is_main() else f"rank {_world.rank}: "

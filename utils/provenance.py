@@ -24,7 +24,9 @@ def now() -> str:
 def git(*args: str) -> str | None:
     """What git says of this project; None where it fails."""
     try:
-        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -40,11 +42,16 @@ def _version(package: str) -> str | None:
 def _device_names() -> list[str]:
     import torch
 
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
     if accelerator is None:
         return []
     name = getattr(getattr(torch, accelerator.type), "get_device_name", None)
-    return [name(index) if name else accelerator.type for index in range(torch.accelerator.device_count())]
+    return [
+        name(index) if name else accelerator.type
+        for index in range(torch.accelerator.device_count())
+    ]
 
 
 def provenance() -> dict[str, Any]:
@@ -58,7 +65,8 @@ def provenance() -> dict[str, Any]:
         "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "git_diff": (git("diff", "HEAD") or "")[:DIFF] if status else None,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in PACKAGES},
         "machine": {
             "host": platform.node(),
             "system": platform.platform(),

@@ -19,7 +19,9 @@ _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, the newest (by number) first; the best one is not among them."""
-    found = [path for path in folder.iterdir() if checkpoint_number(path) != (0, 0) and path.is_file()]
+    found = [
+        path for path in folder.iterdir() if checkpoint_number(path) != (0, 0) and path.is_file()
+    ]
     return sorted(found, key=checkpoint_number, reverse=True)
 
 
@@ -68,5 +70,7 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
     best = [path / best for best in (BEST, "model_best.pth") if (path / best).is_file()]
     found = best + checkpoints(path) if best_first else checkpoints(path) + best
     if not found:
-        raise UserError(f"{path}: there is no checkpoint in this folder (checkpoint-epochN.pt or {BEST})")
+        raise UserError(
+            f"{path}: there is no checkpoint in this folder (checkpoint-epochN.pt or {BEST})"
+        )
     return found[0]

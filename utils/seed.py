@@ -72,10 +72,15 @@ def _accelerator() -> Any:
 
 def random_state() -> dict[str, Any]:
     """All random states as tensors and plain values, fit for a checkpoint that loads without pickle."""
-    python, numpy, accelerator = random.getstate(), np.random.get_state(legacy=False), _accelerator()
+    python, numpy, accelerator = (
+        random.getstate(),
+        np.random.get_state(legacy=False),
+        _accelerator(),
+    )
     return {
         "python": [python[0], list(python[1]), python[2]],
-        "numpy": numpy | {"state": {key: np.asarray(value).tolist() for key, value in numpy["state"].items()}},
+        "numpy": numpy
+        | {"state": {key: np.asarray(value).tolist() for key, value in numpy["state"].items()}},
         "torch": torch.get_rng_state(),
         "accelerator": None if accelerator is None else accelerator.get_rng_state(),
     }

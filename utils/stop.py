@@ -56,7 +56,9 @@ class StopRequest:
         if agreed and not self.status:
             names = {code: name for name, code in STATUS.items()}
             self.status = agreed
-            self.reason = reason if status == agreed else f"{names[agreed]} or a time limit, on another rank"
+            self.reason = (
+                reason if status == agreed else f"{names[agreed]} or a time limit, on another rank"
+            )
         return bool(anyone)
 
     def _look(self) -> tuple[int, str]:
@@ -78,7 +80,11 @@ class StopRequest:
             return
         usual = (signal.SIG_DFL, signal.default_int_handler)
         numbers = [getattr(signal, name) for name in STATUS if hasattr(signal, name)]
-        before = {number: signal.signal(number, self._hear) for number in numbers if signal.getsignal(number) in usual}
+        before = {
+            number: signal.signal(number, self._hear)
+            for number in numbers
+            if signal.getsignal(number) in usual
+        }
         try:
             yield
         finally:

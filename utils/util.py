@@ -89,7 +89,9 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
         return torch.device("cpu"), []
     index = local_rank()
     if index >= available:
-        raise UserError(f"n_gpu: {index + 1} processes want an accelerator each, and this machine has {available}")
+        raise UserError(
+            f"n_gpu: {index + 1} processes want an accelerator each, and this machine has {available}"
+        )
     return torch.device(accelerator.type, index), [index] if world_size() > 1 else list(range(used))
 
 
@@ -109,7 +111,11 @@ def one_number(name: str, value: Any) -> Any:
     if getattr(value, "size", None) == 1:
         return value.item()
     shape = getattr(value, "shape", None)
-    got = type(value).__name__ if shape is None else f"{type(value).__name__.lower()} of shape {tuple(shape)}"
+    got = (
+        type(value).__name__
+        if shape is None
+        else f"{type(value).__name__.lower()} of shape {tuple(shape)}"
+    )
     hint = "if it averages classes, try average: macro"
     raise UserError(f"the metric '{name}' must give one number, not a {got} ({hint})")
 
@@ -137,7 +143,9 @@ class MetricTracker:
         self.writer = writer
         self._totals: dict[str, float] = dict.fromkeys(keys, 0.0)
         self._counts: dict[str, int] = dict.fromkeys(keys, 0)
-        self._pending: dict[str, list[tuple[Any, int]]] = {}  # tensors that were not fetched from their device yet
+        self._pending: dict[
+            str, list[tuple[Any, int]]
+        ] = {}  # tensors that were not fetched from their device yet
 
     def reset(self) -> None:
         """Forgets all values; the names stay."""
@@ -161,7 +169,9 @@ class MetricTracker:
             return
         pending = self._pending.setdefault(key, [])
         value = value.detach()
-        pending.append((value if value._base is None else value.clone(), n))  # a view would keep all it is a part of
+        pending.append(
+            (value if value._base is None else value.clone(), n)
+        )  # a view would keep all it is a part of
         if len(pending) == PENDING:
             self._fetch(key)
 

@@ -48,10 +48,15 @@ def finish(process: subprocess.Popen[str], seconds: float | None = None) -> None
     """Waits for its end. Raises UserError with its last lines if it failed, TimeoutExpired after so many seconds."""
     output, _ = process.communicate(timeout=seconds)
     if process.returncode:
-        raise UserError(f"train.py ended with status {process.returncode}:\n" + "\n".join(output.splitlines()[-5:]))
+        raise UserError(
+            f"train.py ended with status {process.returncode}:\n"
+            + "\n".join(output.splitlines()[-5:])
+        )
 
 
-def killed(words: list[str], folder: Path, seconds: float, kills: int, chance: random.Random) -> Iterator[float]:
+def killed(
+    words: list[str], folder: Path, seconds: float, kills: int, chance: random.Random
+) -> Iterator[float]:
     """Trains with as many kills as there is time for; gives the moment of each, in seconds since its start."""
     for left in range(kills, -1, -1):
         resumable = folder.is_dir() and bool(checkpoints(folder))
@@ -71,8 +76,12 @@ def result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     import torch
 
     state = torch.load(checkpoints(folder)[0], map_location="cpu", weights_only=True)
-    lines = map(json.loads, (folder / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return state, [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
+    lines = map(
+        json.loads, (folder / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    )
+    return state, [
+        {key: value for key, value in line.items() if key not in CLOCKS} for line in lines
+    ]
 
 
 def main() -> int:
@@ -80,12 +89,19 @@ def main() -> int:
     parser.add_argument("-c", "--config", default="config.json")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--save-steps", type=int, default=10, help="a checkpoint every so many optimizer steps")
+    parser.add_argument(
+        "--save-steps", type=int, default=10, help="a checkpoint every so many optimizer steps"
+    )
     parser.add_argument("--seed", type=int, default=None, help="of the moments of the kills")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(prefix="verify-") as home:
-        options = {"epochs": args.epochs, "save_steps": args.save_steps, "save_dir": home, "keep_last": 3}
+        options = {
+            "epochs": args.epochs,
+            "save_steps": args.save_steps,
+            "save_dir": home,
+            "keep_last": 3,
+        }
         options["sharded_checkpoint"] = False  # its checkpoints are compared as one file
         words = ["-c", args.config, *args.overrides, "name=verify"]
         words += [f"trainer.{key}={value}" for key, value in options.items()]
@@ -95,14 +111,20 @@ def main() -> int:
         print(f"Without a stop: {args.epochs} epochs in {seconds:.1f} s.")
         folders = [Path(home, "verify", name) for name in ("straight", "killed")]
         chance = random.Random(args.seed)
-        moments = list(killed([*words, "--run-id", "killed"], folders[1], seconds, args.kills, chance))
-        print(f"Killed {len(moments)} times, after {', '.join(f'{moment:.1f}' for moment in moments)} s.")
+        moments = list(
+            killed([*words, "--run-id", "killed"], folders[1], seconds, args.kills, chance)
+        )
+        print(
+            f"Killed {len(moments)} times, after {', '.join(f'{moment:.1f}' for moment in moments)} s."
+        )
         (state, lines), (other_state, other_lines) = map(result, folders)
     found = [*differences(lines, other_lines, "metrics.jsonl"), *differences(state, other_state)]
     if found:
         print(f"NOT the same: {len(found)} values differ, the first of them {', '.join(found[:5])}")
         return 1
-    print("The same to the bit: weights, optimizer, schedule, random numbers, order, and every line of metrics.jsonl.")
+    print(
+        "The same to the bit: weights, optimizer, schedule, random numbers, order, and every line of metrics.jsonl."
+    )
     return 0
 
 

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from torchvision.datasets import FakeData
 
 from base import BaseDataLoader, DatasetLoader
@@ -119,9 +125,13 @@ def test_workers_change_no_bit_of_any_batch(with_workers: dict[int, list[Any]]) 
     assert with_workers[0] == with_workers[2]
 
 
-def test_augmentation_differs_between_samples_batches_and_epochs(with_workers: dict[int, list[Any]]) -> None:
+def test_augmentation_differs_between_samples_batches_and_epochs(
+    with_workers: dict[int, list[Any]],
+) -> None:
     for part in (1, 2, 3):  # Python's, NumPy's, torch's
-        drawn = [str(value) for epoch in with_workers[2] for batch in epoch for value in batch[part]]
+        drawn = [
+            str(value) for epoch in with_workers[2] for batch in epoch for value in batch[part]
+        ]
         assert len(set(drawn)) == 44
 
 
@@ -294,7 +304,9 @@ def test_batches_have_the_shape_of_the_samples(sample: Any, batch: Any) -> None:
 
 
 def test_named_tuples_stay_named_tuples() -> None:
-    loader = BaseDataLoader([Pair(torch.tensor(index), index) for index in range(2)], 2, shuffle=False)
+    loader = BaseDataLoader(
+        [Pair(torch.tensor(index), index) for index in range(2)], 2, shuffle=False
+    )
     (batch,) = loader
     assert isinstance(batch, Pair)
     assert batch.x.tolist() == [0, 1]
@@ -310,7 +322,9 @@ def test_a_collate_function_makes_the_batches() -> None:
 
 
 def test_other_arguments_go_to_torchs_loader() -> None:
-    loader = BaseDataLoader(numbers(), 4, True, 0.0, 1, timeout=7, prefetch_factor=3, persistent_workers=False)
+    loader = BaseDataLoader(
+        numbers(), 4, True, 0.0, 1, timeout=7, prefetch_factor=3, persistent_workers=False
+    )
     assert (loader.timeout, loader.prefetch_factor, loader.persistent_workers) == (7, 3, False)
     assert BaseDataLoader(numbers(), 4, num_workers=1).persistent_workers is True
 
@@ -324,7 +338,12 @@ def test_a_general_loader_takes_any_dataset() -> None:
 def test_pytorch_templates_attributes_are_there() -> None:
     dataset = numbers()
     loader = BaseDataLoader(dataset, 4, True, 0.3, 0)
-    assert (loader.batch_size, loader.n_samples, loader.validation_split, loader.shuffle) == (4, 7, 0.3, True)
+    assert (loader.batch_size, loader.n_samples, loader.validation_split, loader.shuffle) == (
+        4,
+        7,
+        0.3,
+        True,
+    )
     assert loader.dataset is dataset
     assert len(loader.sampler) == 7  # type: ignore[arg-type]
     assert loader.valid_sampler is not None
@@ -363,7 +382,9 @@ def test_the_split_has_a_seed_of_its_own() -> None:
     parts = []
     for torch_seed, split_seed in ((1, 0), (2, 0), (1, 3)):
         torch.manual_seed(torch_seed)
-        valid = BaseDataLoader(numbers(20), 4, validation_split=5, split_seed=split_seed).split_validation()
+        valid = BaseDataLoader(
+            numbers(20), 4, validation_split=5, split_seed=split_seed
+        ).split_validation()
         parts.append(seen(valid))
     assert parts[0] == parts[1] != parts[2]
 
@@ -391,7 +412,9 @@ def eval_transform(_: Any) -> torch.Tensor:
     return torch.zeros(1)
 
 
-@pytest.mark.parametrize("transform", [train_transform, None], ids=["with", "without a training transform"])
+@pytest.mark.parametrize(
+    "transform", [train_transform, None], ids=["with", "without a training transform"]
+)
 def test_validation_gets_the_evaluation_transform(transform: Any) -> None:
     def collate(samples: list[Any]) -> list[Any]:
         return [value for value, _ in samples]
@@ -430,7 +453,11 @@ def test_without_an_evaluation_transform_both_parts_share_the_dataset() -> None:
     [
         (numbers(), {"batch_size": 0}, "batch_size=0 must be at least 1"),
         (numbers(), {"batch_size": -3}, "batch_size=-3 must be at least 1"),
-        (numbers(), {"batch_size": None}, "batch_size: null needs a batch_sampler, or an iterable dataset"),
+        (
+            numbers(),
+            {"batch_size": None},
+            "batch_size: null needs a batch_sampler, or an iterable dataset",
+        ),
         (numbers(0), {}, "the dataset TensorDataset is empty"),
         ([], {}, "the dataset list is empty"),
         (
@@ -443,8 +470,16 @@ def test_without_an_evaluation_transform_both_parts_share_the_dataset() -> None:
             {"batch_size": 9, "drop_last": True, "validation_split": 2},
             "batch_size=9 with drop_last leaves no batch of 8 samples",
         ),
-        (numbers(), {"validation_split": 10}, "validation_split=10 of 10 samples leaves a part empty"),
-        (numbers(), {"validation_split": 0.01}, "validation_split=0.01 of 10 samples leaves a part empty"),
+        (
+            numbers(),
+            {"validation_split": 10},
+            "validation_split=10 of 10 samples leaves a part empty",
+        ),
+        (
+            numbers(),
+            {"validation_split": 0.01},
+            "validation_split=0.01 of 10 samples leaves a part empty",
+        ),
         (
             numbers(),
             {"validation_split": 2, "sampler": EpochSampler(range(3), False)},
@@ -455,8 +490,16 @@ def test_without_an_evaluation_transform_both_parts_share_the_dataset() -> None:
             {"validation_split": 2, "batch_size": None, "batch_sampler": [[1]]},
             "validation_split and a sampler cannot both choose the samples",
         ),
-        (Stream(5), {"validation_split": 2}, "an iterable dataset cannot be split; give a valid_data_loader"),
-        (list(range(5)), {"validation_split": 2, "stratify": True}, "stratify: list has no `targets` or `labels`"),
+        (
+            Stream(5),
+            {"validation_split": 2},
+            "an iterable dataset cannot be split; give a valid_data_loader",
+        ),
+        (
+            list(range(5)),
+            {"validation_split": 2, "stratify": True},
+            "stratify: list has no `targets` or `labels`",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(dataset: Any, kwargs: dict[str, Any], message: str) -> None:
@@ -468,12 +511,16 @@ def test_a_mistake_is_told_in_one_line(dataset: Any, kwargs: dict[str, Any], mes
 
 def test_an_evaluation_transform_for_a_dataset_without_transforms_is_a_mistake() -> None:
     loader = BaseDataLoader(numbers(), 4, validation_split=2, eval_transform=eval_transform)
-    with pytest.raises(UserError, match="eval_transform: TensorDataset has no `transform` attribute to replace"):
+    with pytest.raises(
+        UserError, match="eval_transform: TensorDataset has no `transform` attribute to replace"
+    ):
         loader.split_validation()
 
 
 def noisy_collate(samples: list[Any]) -> torch.Tensor:
-    return torch.stack([torch.as_tensor(sample, dtype=torch.float32) for sample in samples]) + torch.rand(1)
+    return torch.stack(
+        [torch.as_tensor(sample, dtype=torch.float32) for sample in samples]
+    ) + torch.rand(1)
 
 
 def test_random_numbers_of_the_collate_function_do_not_depend_on_workers() -> None:
@@ -487,7 +534,9 @@ def test_random_numbers_of_the_collate_function_do_not_depend_on_workers() -> No
     assert batches[0] == batches[1]
 
 
-def test_who_says_nothing_of_workers_gets_one_for_each_core_but_none_for_what_is_in_memory(monkeypatch):
+def test_who_says_nothing_of_workers_gets_one_for_each_core_but_none_for_what_is_in_memory(
+    monkeypatch,
+):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "fork")
     in_memory, drawn = TensorDataset(torch.arange(8)), FakeData(8)
@@ -500,8 +549,13 @@ def test_who_says_nothing_of_workers_gets_one_for_each_core_but_none_for_what_is
 
 
 @pytest.mark.parametrize(("options", "pinned"), [({}, True), ({"pin_memory": False}, False)])
-def test_memory_is_pinned_for_an_accelerator_that_has_use_for_it(options: dict[str, Any], pinned: bool) -> None:
-    loaders = [DatasetLoader(FakeData(8, transform=np.asarray), 4, num_workers=0, **options) for _ in range(2)]
+def test_memory_is_pinned_for_an_accelerator_that_has_use_for_it(
+    options: dict[str, Any], pinned: bool
+) -> None:
+    loaders = [
+        DatasetLoader(FakeData(8, transform=np.asarray), 4, num_workers=0, **options)
+        for _ in range(2)
+    ]
     loaders[1].device = torch.device("cuda")
     for loader, wanted in zip(loaders, (False, pinned), strict=True):
         iter(loader).__next__()  # torch pins nothing where there is no accelerator

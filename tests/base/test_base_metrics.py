@@ -22,7 +22,9 @@ def share(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def right(n: int, of: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Outputs (of, 2) for classes (of,), the first ``n`` of them right."""
     target = torch.zeros(of, dtype=torch.int64)
-    return torch.stack([torch.tensor([1.0, 0.0]) if i < n else torch.tensor([0.0, 1.0]) for i in range(of)]), target
+    return torch.stack(
+        [torch.tensor([1.0, 0.0]) if i < n else torch.tensor([0.0, 1.0]) for i in range(of)]
+    ), target
 
 
 def measured(metrics: list[Any], *batches: tuple[int, int], loss: float = 0.0) -> dict[str, float]:
@@ -47,7 +49,10 @@ def test_a_short_last_batch_counts_by_its_samples() -> None:
 def test_a_torchmetrics_object_sees_the_whole_epoch() -> None:
     auroc = torchmetrics.AUROC(task="binary")
     found = MetricSet([auroc])
-    for scores, target in (([0.1, 0.4], [0, 0]), ([0.35, 0.8], [1, 1])):  # one class a batch: no AUROC of its own
+    for scores, target in (
+        ([0.1, 0.4], [0, 0]),
+        ([0.35, 0.8], [1, 1]),
+    ):  # one class a batch: no AUROC of its own
         found.measure(torch.tensor(0.0), torch.tensor(scores), torch.tensor(target), 2)
     assert found.result()["BinaryAUROC"] == pytest.approx(0.75)
 
@@ -80,7 +85,8 @@ def test_the_result_is_of_plain_floats() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [2, 2.0, np.float32(2), np.array(2), np.array([2]), torch.tensor(2), torch.tensor([2.0])]
+    "value",
+    [2, 2.0, np.float32(2), np.array(2), np.array([2]), torch.tensor(2), torch.tensor([2.0])],
 )
 def test_a_metric_may_give_a_number_of_any_kind(value: Any) -> None:
     def metric(output: Any, target: Any) -> Any:
@@ -91,7 +97,17 @@ def test_a_metric_may_give_a_number_of_any_kind(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [torch.ones(3), torch.ones(0), np.ones(3), np.ones((2, 2)), [1.0, 2.0], (1.0, 2.0), None, {"a": 1.0}, "1"],
+    [
+        torch.ones(3),
+        torch.ones(0),
+        np.ones(3),
+        np.ones((2, 2)),
+        [1.0, 2.0],
+        (1.0, 2.0),
+        None,
+        {"a": 1.0},
+        "1",
+    ],
     ids=repr,
 )
 def test_a_metric_that_gives_anything_else_is_refused_in_one_line(value: Any) -> None:
@@ -113,7 +129,9 @@ def test_a_metric_that_gives_anything_else_is_refused_in_one_line(value: Any) ->
     ids=["matrix", "vector", "curves"],
 )
 def test_a_torchmetrics_object_that_gives_more_than_a_number_is_refused(metric: Any) -> None:
-    with pytest.raises(UserError, match=f"the metric '{type(metric).__name__}' must give one number"):
+    with pytest.raises(
+        UserError, match=f"the metric '{type(metric).__name__}' must give one number"
+    ):
         measured([metric], (1, 3))
 
 

@@ -12,15 +12,31 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler, RandomSampler, Sampler, Subset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from base import BaseDataLoader
 from base import sampler as base_sampler
-from base.sampler import EpochBatches, EpochSampler, Indices, SeededDataset, labels_of, split_indices
+from base.sampler import (
+    EpochBatches,
+    EpochSampler,
+    Indices,
+    SeededDataset,
+    labels_of,
+    split_indices,
+)
 from utils.errors import UserError
 
 
-def batches(sampler: Any, size: int | None, epoch: int = 0, start: int = 0, seed: int = 5) -> list[list[int]]:
+def batches(
+    sampler: Any, size: int | None, epoch: int = 0, start: int = 0, seed: int = 5
+) -> list[list[int]]:
     found = EpochBatches(sampler, size, drop_last=False, seed=seed)
     found.epoch, found.start = epoch, start
     return [list(batch) for batch in found]
@@ -49,7 +65,11 @@ def test_a_shuffled_order_holds_every_sample_once() -> None:
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     assert order(EpochSampler(range(50), True), 3) == order(EpochSampler(range(50), True), 3)
-    orders = {tuple(order(EpochSampler(range(50), True), epoch, seed)) for seed in range(5) for epoch in range(5)}
+    orders = {
+        tuple(order(EpochSampler(range(50), True), epoch, seed))
+        for seed in range(5)
+        for epoch in range(5)
+    }
     assert len(orders) == 25
 
 
@@ -100,19 +120,25 @@ class Shuffling(Sampler[int]):
         return 20
 
     def __iter__(self) -> Iterator[int]:
-        return iter([random.randrange(20) for _ in range(10)] + np.random.permutation(20).tolist()[:10])
+        return iter(
+            [random.randrange(20) for _ in range(10)] + np.random.permutation(20).tolist()[:10]
+        )
 
 
 SAMPLERS = {
     "weighted": lambda: WeightedRandomSampler([1.0] * 20, 20),
-    "weighted with a generator": lambda: WeightedRandomSampler([1.0] * 20, 20, generator=torch.Generator()),
+    "weighted with a generator": lambda: WeightedRandomSampler(
+        [1.0] * 20, 20, generator=torch.Generator()
+    ),
     "random": lambda: RandomSampler(range(20)),
     "own": Shuffling,
 }
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_foreign_sampler_gives_the_same_in_the_same_epoch_and_another_in_the_next(name: str) -> None:
+def test_a_foreign_sampler_gives_the_same_in_the_same_epoch_and_another_in_the_next(
+    name: str,
+) -> None:
     make = SAMPLERS[name]
     first = batches(make(), 4, epoch=1)
     torch.rand(3), random.random(), np.random.rand()
@@ -226,10 +252,15 @@ def test_a_stratified_split_holds_every_class_in_proportion() -> None:
     assert sorted([*train, *valid]) == list(range(100))
 
 
-@pytest.mark.parametrize("labels", [["a", "b"] * 20, torch.tensor([0.0, 1.0] * 20), [True, False] * 20])
+@pytest.mark.parametrize(
+    "labels", [["a", "b"] * 20, torch.tensor([0.0, 1.0] * 20), [True, False] * 20]
+)
 def test_labels_of_any_type_can_be_divided(labels: Any) -> None:
     _, valid = split_indices(40, 10, labels=labels)
-    assert Counter(bool(np.asarray(labels)[index] == np.asarray(labels)[0]) for index in valid) == {True: 5, False: 5}
+    assert Counter(bool(np.asarray(labels)[index] == np.asarray(labels)[0]) for index in valid) == {
+        True: 5,
+        False: 5,
+    }
 
 
 def test_a_stratified_split_has_exactly_the_size_asked_for() -> None:
@@ -262,7 +293,9 @@ def test_the_labels_of_torchs_own_datasets_are_found() -> None:
 
 @pytest.mark.parametrize("dataset", [range(3), SimpleNamespace(targets=5)], ids=["none", "no list"])
 def test_a_dataset_without_labels_cannot_be_stratified(dataset: Any) -> None:
-    with pytest.raises(UserError, match=r"stratify: .* has no `targets` or `labels` that tell the classes"):
+    with pytest.raises(
+        UserError, match=r"stratify: .* has no `targets` or `labels` that tell the classes"
+    ):
         labels_of(dataset)
 
 
@@ -286,7 +319,11 @@ def test_a_class_balanced_sampler_draws_every_class_as_often_and_tells_the_count
     ("data", "sampler", "message"),
     [
         ([1, 2], "class_balanced", "sampler: list has no `targets`"),
-        (TensorDataset(torch.ones(4), torch.ones(4, 2)), "class_balanced", "wants one class a sample"),
+        (
+            TensorDataset(torch.ones(4), torch.ones(4, 2)),
+            "class_balanced",
+            "wants one class a sample",
+        ),
         (TensorDataset(torch.ones(4), torch.ones(4)), "balanced", "must be class_balanced"),
     ],
 )

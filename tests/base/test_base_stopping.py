@@ -23,9 +23,13 @@ def test_a_monitor_is_a_mode_and_a_metric(monitor: str, parsed: tuple[str, str])
     assert parse_monitor(monitor) == parsed
 
 
-@pytest.mark.parametrize("monitor", ["", "min", "max ", "val_loss", "lowest val_loss", "Off", "MIN val_loss"])
+@pytest.mark.parametrize(
+    "monitor", ["", "min", "max ", "val_loss", "lowest val_loss", "Off", "MIN val_loss"]
+)
 def test_any_other_monitor_is_refused_with_an_example(monitor: str) -> None:
-    with pytest.raises(UserError, match="must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"):
+    with pytest.raises(
+        UserError, match="must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"
+    ):
         parse_monitor(monitor)
 
 
@@ -43,7 +47,9 @@ def test_any_other_monitor_is_refused_with_an_example(monitor: str) -> None:
         ("min", -inf, 0.0, True),
     ],
 )
-def test_better_is_strictly_better_and_nan_never(mode: str, value: float, best: float, better: bool) -> None:
+def test_better_is_strictly_better_and_nan_never(
+    mode: str, value: float, best: float, better: bool
+) -> None:
     assert is_better(mode, value, best) is better
 
 

@@ -34,7 +34,9 @@ class Pictures(Dataset):
         self.reads += 1
         size = self.sizes[index % len(self.sizes)]
         shape = (size, 6, 3) if self.channels == 3 else (size, 6)
-        picture = Image.fromarray(np.random.RandomState(index).randint(0, 256, shape, dtype=np.uint8))
+        picture = Image.fromarray(
+            np.random.RandomState(index).randint(0, 256, shape, dtype=np.uint8)
+        )
         return (self.transform(picture) if self.transform else picture), index % 2
 
 
@@ -55,7 +57,9 @@ class Numbers(Dataset):
 
 
 SCALE = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
-AUGMENT = v2.Compose([v2.RandomCrop(8, padding=2, pad_if_needed=True), v2.RandomHorizontalFlip(), *SCALE])
+AUGMENT = v2.Compose(
+    [v2.RandomCrop(8, padding=2, pad_if_needed=True), v2.RandomHorizontalFlip(), *SCALE]
+)
 
 
 def batches(loader):
@@ -64,7 +68,11 @@ def batches(loader):
 
 def same(first, second):
     pairs = list(zip(first, second, strict=True))
-    return all(torch.equal(a, b) and a.dtype == b.dtype for x, y in pairs for a, b in zip(x, y, strict=True))
+    return all(
+        torch.equal(a, b) and a.dtype == b.dtype
+        for x, y in pairs
+        for a, b in zip(x, y, strict=True)
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -95,7 +103,10 @@ def test_a_batch_transform_gives_what_the_samples_transform_gives():
     one_by_one = BaseDataLoader(Pictures(v2.Compose([*SCALE, v2.Normalize([0.5], [0.2])])), 6)
     torch.manual_seed(3)
     at_once = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.2])])
-    assert same(batches(one_by_one), batches(BaseDataLoader(Pictures(), 6, cache=True, batch_transform=at_once)))
+    assert same(
+        batches(one_by_one),
+        batches(BaseDataLoader(Pictures(), 6, cache=True, batch_transform=at_once)),
+    )
 
 
 def test_a_tensor_dataset_is_read_by_the_batch_and_gives_the_same(monkeypatch):
@@ -108,11 +119,17 @@ def test_a_tensor_dataset_is_read_by_the_batch_and_gives_the_same(monkeypatch):
 
 
 def test_random_batch_transforms_do_not_depend_on_workers_and_go_on_anywhere():
-    chosen = v2.Compose([FlipEach(), CropEach(2), v2.ToDtype(torch.float32, scale=True), MixUpEach(2)])
+    chosen = v2.Compose(
+        [FlipEach(), CropEach(2), v2.ToDtype(torch.float32, scale=True), MixUpEach(2)]
+    )
     loaders = []
     for num_workers in (0, 2):
         torch.manual_seed(3)
-        loaders.append(BaseDataLoader(Pictures(), 6, num_workers=num_workers, cache=True, batch_transform=chosen))
+        loaders.append(
+            BaseDataLoader(
+                Pictures(), 6, num_workers=num_workers, cache=True, batch_transform=chosen
+            )
+        )
     whole = batches(loaders[0])
     torch.rand(5)
     assert same(whole, batches(loaders[1]))
@@ -125,7 +142,9 @@ def test_the_validation_part_has_its_own_batch_transform(caplog):
     scale = v2.ToDtype(torch.float32, scale=True)
     data = TensorDataset(torch.full((20, 1, 4, 4), 255, dtype=torch.uint8), torch.arange(20))
     augmented = v2.Compose([CutoutEach(2), scale])
-    loader = BaseDataLoader(data, 5, validation_split=5, batch_transform=augmented, eval_batch_transform=scale)
+    loader = BaseDataLoader(
+        data, 5, validation_split=5, batch_transform=augmented, eval_batch_transform=scale
+    )
     assert next(iter(loader))[0].min() == 0
     assert next(iter(loader.split_validation()))[0].min() == 1
     assert not caplog.records
@@ -143,11 +162,15 @@ def test_each_sample_draws_for_itself():
     cropped = CropEach(1)([images, torch.zeros(200)])[0]
     padded = torch.nn.functional.pad(images[0], [1] * 4)
     possible = [padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
-    found = [next(i for i, one in enumerate(possible) if torch.equal(image, one)) for image in cropped]
+    found = [
+        next(i for i, one in enumerate(possible) if torch.equal(image, one)) for image in cropped
+    ]
     assert set(found) == set(range(9))
     holes = (CutoutEach(3)(images + 1) == 0).sum(dim=(1, 2, 3))
     assert holes.max() == 9
-    assert holes.min() >= 4  # a corner: as of an even one, two pixels before the middle count, of three one
+    assert (
+        holes.min() >= 4
+    )  # a corner: as of an even one, two pixels before the middle count, of three one
 
 
 def test_mixing_keeps_the_sum_of_the_target_and_says_what_share_is_whose():
@@ -167,13 +190,27 @@ def test_mixing_keeps_the_sum_of_the_target_and_says_what_share_is_whose():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BaseDataLoader(Pictures(sizes=(8, 9)), 5, cache=True), r"sample 1 has uint8 \(3, 9, 6\)"),
+        (
+            lambda: BaseDataLoader(Pictures(sizes=(8, 9)), 5, cache=True),
+            r"sample 1 has uint8 \(3, 9, 6\)",
+        ),
         (lambda: BaseDataLoader(Numbers(lambda i: {"x": i}), 2, cache=True), "a sample is a dict"),
-        (lambda: BaseDataLoader(Numbers(lambda i: ("word", i)), 2, cache=True), "a sample holds a str"),
+        (
+            lambda: BaseDataLoader(Numbers(lambda i: ("word", i)), 2, cache=True),
+            "a sample holds a str",
+        ),
         (lambda: BaseDataLoader(Stream(), 2, cache=True), "cannot be cached"),
-        (lambda: BaseDataLoader(Stream(), 2, batch_transform=FlipEach()), "cannot be .*nor its batches transformed"),
+        (
+            lambda: BaseDataLoader(Stream(), 2, batch_transform=FlipEach()),
+            "cannot be .*nor its batches transformed",
+        ),
         (lambda: FlipEach()([torch.zeros(3, 4), 1]), "needs .images"),
-        (lambda: MixUpEach(2)([torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3).long()]), "ToDtype"),
+        (
+            lambda: MixUpEach(2)(
+                [torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3).long()]
+            ),
+            "ToDtype",
+        ),
     ],
 )
 def test_what_cannot_be_is_told(make, message):
@@ -188,7 +225,9 @@ def test_data_that_would_fill_the_memory_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("in_turn", [True, False])  # as a run makes its loaders, for the first may download
+@pytest.mark.parametrize(
+    "in_turn", [True, False]
+)  # as a run makes its loaders, for the first may download
 def test_the_ranks_of_a_machine_share_the_reading_and_the_memory(ranks, in_turn):
     def read():
         data = Pictures()
@@ -205,7 +244,9 @@ def test_the_ranks_of_a_machine_share_the_reading_and_the_memory(ranks, in_turn)
     whole = [bytes(tensor.numpy()) for tensor in wanted]
     for rank, (values, reads, changed) in enumerate(in_ranks(ranks, read)):
         assert values == whole
-        assert reads == (2 if rank else 22)  # with the first sample: its shape, and whether it is a picture
+        assert reads == (
+            2 if rank else 22
+        )  # with the first sample: its shape, and whether it is a picture
         assert changed == 255
 
 

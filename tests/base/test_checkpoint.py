@@ -25,7 +25,11 @@ class Hostile:
 
 
 def state(value: float) -> dict:
-    return {"state_dict": {"w": torch.full((10,), float(value))}, "epoch": int(value), "config": {"a": [1, None, "x"]}}
+    return {
+        "state_dict": {"w": torch.full((10,), float(value))},
+        "epoch": int(value),
+        "config": {"a": [1, None, "x"]},
+    }
 
 
 def test_what_is_saved_loads_anywhere(tmp_path):
@@ -153,7 +157,9 @@ def test_weights_of_a_dataparallel_model_fit_the_plain_one():
 
 
 def test_other_weights_are_refused_with_names_and_shapes():
-    with pytest.raises(UserError, match=r"other shapes in 1 \(weight is \(3, 5\) there, \(3, 2\) here\)"):
+    with pytest.raises(
+        UserError, match=r"other shapes in 1 \(weight is \(3, 5\) there, \(3, 2\) here\)"
+    ):
         checkpoint.load_weights(torch.nn.Linear(2, 3), torch.nn.Linear(5, 3).state_dict(), "file")
 
 

@@ -40,7 +40,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _patience: None) -> Any:
     """Two epochs and, resumed, a third; in TensorBoard and W&B."""
     folder = tmp_path_factory.mktemp("runs")
     config = small_config(folder, tensorboard=True, histogram_period=2, monitor="max val_accuracy")
-    config["trainer"] |= {"wandb": {"project": "digits", "group": "tests", "tags": ["a"], "artifact": True}}
+    config["trainer"] |= {
+        "wandb": {"project": "digits", "group": "tests", "tags": ["a"], "artifact": True}
+    }
     first = make_trainer(config)
     first.train()
     config["trainer"]["epochs"] = 3
@@ -57,7 +59,14 @@ def events(trained: Any) -> EventAccumulator:
 
 def test_the_numbers_stand_in_charts_of_their_own_kind(events: EventAccumulator) -> None:
     tags = set(events.Tags()["scalars"])
-    assert {"loss/train", "loss/valid", "accuracy/train", "accuracy/valid", "lr/train", "grad_norm/train"} <= tags
+    assert {
+        "loss/train",
+        "loss/valid",
+        "accuracy/train",
+        "accuracy/valid",
+        "lr/train",
+        "grad_norm/train",
+    } <= tags
     assert {"memory_mb/train"} <= tags
     assert all(event.value > 0 for event in events.Scalars("memory_mb/train"))
     assert [event.value for event in events.Scalars("lr/train")] == [pytest.approx(0.01)] * 3
@@ -67,7 +76,11 @@ def test_a_resumed_curve_neither_repeats_nor_leaps(trained: Any, events: EventAc
     steps = trained.steps_done() // 3
     assert [event.step for event in events.Scalars("loss/valid")] == [steps, 2 * steps, 3 * steps]
     assert [event.step for event in events.Scalars("loss/train")] == [1, steps + 1, 2 * steps + 1]
-    assert [event.step for event in events.Images("predictions/valid")] == [steps, 2 * steps, 3 * steps]
+    assert [event.step for event in events.Images("predictions/valid")] == [
+        steps,
+        2 * steps,
+        3 * steps,
+    ]
     assert len(events.Images("input")) == 1
 
 
@@ -77,16 +90,27 @@ def test_the_graph_the_config_and_the_histograms_are_there(events: EventAccumula
     assert "config/text_summary" in tags["tensors"]
     assert "custom_scalars__config__" in tags["tensors"]  # loss/train and loss/valid in one chart
     weights = [tag for tag in tags["histograms"] if tag.startswith("weights/")]
-    assert {tag.replace("weights/", "gradients/") for tag in weights} == set(tags["histograms"]) - set(weights)
+    assert {tag.replace("weights/", "gradients/") for tag in weights} == set(
+        tags["histograms"]
+    ) - set(weights)
     assert len(events.Histograms(weights[0])) == 1  # of epoch 2
 
 
-def test_the_end_shows_hyperparameters_confusions_and_curves(trained: Any, events: EventAccumulator) -> None:
-    assert {"_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"} <= set(
-        events.summary_metadata
-    )
+def test_the_end_shows_hyperparameters_confusions_and_curves(
+    trained: Any, events: EventAccumulator
+) -> None:
+    assert {
+        "_hparams_/experiment",
+        "_hparams_/session_start_info",
+        "_hparams_/session_end_info",
+    } <= set(events.summary_metadata)
     (start,) = [events.summary_metadata["_hparams_/session_start_info"].plugin_data.content]
-    assert HParamsPluginData.FromString(start).session_start_info.hparams["optimizer.args.lr"].number_value == 0.01
+    assert (
+        HParamsPluginData.FromString(start)
+        .session_start_info.hparams["optimizer.args.lr"]
+        .number_value
+        == 0.01
+    )
     assert events.Scalars("best/val_accuracy")[-1].value == pytest.approx(trained.mnt_best)
     assert events.Scalars("final/val_loss")[-1].value == pytest.approx(trained.last_log["val_loss"])
     assert "confusion_matrix/valid" in events.Tags()["images"]
@@ -113,7 +137,10 @@ def test_a_model_that_cannot_be_traced_costs_a_line_and_its_graph(
     monkeypatch.setattr("torch.utils.tensorboard._pytorch_graph.graph", refuses)
     trainer = make_trainer(small_config(tmp_path, tensorboard=True, epochs=1))
     trainer.train()
-    assert "TensorBoard gets no graph of the model: it cannot be traced (no graph of such a thing)" in caplog.messages
+    assert (
+        "TensorBoard gets no graph of the model: it cannot be traced (no graph of such a thing)"
+        in caplog.messages
+    )
     assert trainer.writer.enabled
     assert "loss/valid" in events_of(trainer).Tags()["scalars"]
 
@@ -122,10 +149,14 @@ def test_the_loader_may_have_another_name_in_the_config() -> None:
     assert hyperparameters({"trainer": {"epochs": 3}, "train_data_loader": {}}) == {"epochs": 3}
 
 
-def test_data_that_cannot_be_shown_costs_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_data_that_cannot_be_shown_costs_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = small_config(tmp_path, tensorboard=True, epochs=1)
     config["data_loader"] |= {"args": None}
-    trainer = make_trainer(config | {"valid_data_loader": {"type": "DigitsDataLoader", "args": {"training": False}}})
+    trainer = make_trainer(
+        config | {"valid_data_loader": {"type": "DigitsDataLoader", "args": {"training": False}}}
+    )
 
     class Odd:
         @property
@@ -176,15 +207,25 @@ def read(path: Path) -> list[Any]:
 
 
 def history(path: Path) -> list[dict[str, str]]:
-    rows = [record.history for record in records(path) if record.WhichOneof("record_type") == "history"]
-    return [{item.key or ".".join(item.nested_key): item.value_json for item in row.item} for row in rows]
+    rows = [
+        record.history for record in records(path) if record.WhichOneof("record_type") == "history"
+    ]
+    return [
+        {item.key or ".".join(item.nested_key): item.value_json for item in row.item}
+        for row in rows
+    ]
 
 
 def test_an_offline_run_of_wandb_goes_on_under_its_id(trained: Any) -> None:
     files = sorted((trained.config.log_dir / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2  # before and after the resume
     assert len({file.name for file in files}) == 1
-    runs = [record.run for file in files for record in records(file) if record.WhichOneof("record_type") == "run"]
+    runs = [
+        record.run
+        for file in files
+        for record in records(file)
+        if record.WhichOneof("record_type") == "run"
+    ]
     assert {run.run_id for run in runs} == {files[0].stem.removeprefix("run-")}
     assert (runs[0].project, runs[0].run_group, list(runs[0].tags)) == ("digits", "tests", ["a"])
     config = {item.key: item.value_json for item in runs[0].config.update}
@@ -197,10 +238,14 @@ def test_an_offline_run_of_wandb_goes_on_under_its_id(trained: Any) -> None:
     assert any("weights/" in key for row in rows for key in row)
 
 
-def test_wandb_watches_a_model_if_asked_also_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_watches_a_model_if_asked_also_after_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("logger.wandb_run.WATCH_BATCHES", 3)
     watch = Display.watch  # these epochs are over before W&B has begun
-    monkeypatch.setattr(Display, "watch", lambda self, model: (watch(self, model), self.writer.flush()))
+    monkeypatch.setattr(
+        Display, "watch", lambda self, model: (watch(self, model), self.writer.flush())
+    )
     config = small_config(tmp_path, epochs=2, wandb={"project": "p", "watch": "all"})
     first = make_trainer(config)
     first.train()
@@ -211,7 +256,9 @@ def test_wandb_watches_a_model_if_asked_also_after_a_resume(tmp_path: Path, monk
     for file in files:
         keys = {key for row in history(file) for key in row}
         for what in ("gradients", "parameters"):  # W&B counts the models of a process
-            assert any(key.startswith(what) and "features.0.weight" in key for key in keys), sorted(keys)
+            assert any(key.startswith(what) and "features.0.weight" in key for key in keys), sorted(
+                keys
+            )
 
 
 def test_wandb_tells_nothing_twice_after_a_kill(tmp_path: Path) -> None:
@@ -219,10 +266,14 @@ def test_wandb_tells_nothing_twice_after_a_kill(tmp_path: Path) -> None:
     first = make_trainer(config)
     first.train()
     time.sleep(1.1)
-    again = make_trainer(config, resume=first.checkpoint_dir / "checkpoint-epoch1.pt")  # epochs 2 and 3 come again
+    again = make_trainer(
+        config, resume=first.checkpoint_dir / "checkpoint-epoch1.pt"
+    )  # epochs 2 and 3 come again
     again.train()
     files = (again.config.log_dir / "wandb").glob("offline-run-*/*.wandb")
-    steps = [int(row["step"]) for file in sorted(files) for row in history(file) if "loss/valid" in row]
+    steps = [
+        int(row["step"]) for file in sorted(files) for row in history(file) if "loss/valid" in row
+    ]
     assert steps == sorted(set(steps))
     assert len(steps) == 3
 
@@ -233,14 +284,18 @@ def test_wandb_online_without_a_key_asks_nothing(
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    trainer = make_trainer(small_config(tmp_path, epochs=1, wandb={"project": "p", "mode": "online"}))
+    trainer = make_trainer(
+        small_config(tmp_path, epochs=1, wandb={"project": "p", "mode": "online"})
+    )
     trainer.train()
     (message,) = [text for text in caplog.messages if "Weights & Biases" in text]
     assert "there is no API key: run `wandb login`, or set trainer.wandb.mode to offline" in message
 
 
 def test_disabled_wandb_is_not_there(tmp_path: Path) -> None:
-    trainer = make_trainer(small_config(tmp_path, epochs=1, wandb={"project": "p", "mode": "disabled"}))
+    trainer = make_trainer(
+        small_config(tmp_path, epochs=1, wandb={"project": "p", "mode": "disabled"})
+    )
     trainer.train()
     assert not (trainer.config.log_dir / "wandb.json").exists()
     assert not (trainer.config.log_dir / "wandb").exists()
@@ -252,7 +307,9 @@ def test_a_tracker_that_hangs_delays_a_run_once(
     over = threading.Event()
     monkeypatch.setattr("logger.visualization.PATIENCE", 1.0)
     monkeypatch.setattr("logger.wandb_run.WandbRun", lambda *_: over.wait(60))
-    trainer = make_trainer(small_config(tmp_path, epochs=3, tensorboard=True, wandb={"project": "p"}))
+    trainer = make_trainer(
+        small_config(tmp_path, epochs=3, tensorboard=True, wandb={"project": "p"})
+    )
     start = time.monotonic()
     trainer.train()
     assert time.monotonic() - start < 30

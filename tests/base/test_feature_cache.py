@@ -57,7 +57,9 @@ class Skipping(nn.Module):
 
 
 def test_a_model_that_looks_past_the_prefix_is_refused():
-    with pytest.raises(UserError, match="Skipping looks at more than the last output of its frozen part"):
+    with pytest.raises(
+        UserError, match="Skipping looks at more than the last output of its frozen part"
+    ):
         Prefix(frozen(Skipping()), torch.randn(2, 4))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     freeze(model, ["1.weight", "1.bias"])
@@ -97,7 +99,10 @@ class Noisy(TensorDataset):
 def test_random_transforms_are_refused():
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
-    with pytest.raises(UserError, match=r"transfer\.cache_features: the transforms of the data are random: sample 0"):
+    with pytest.raises(
+        UserError,
+        match=r"transfer\.cache_features: the transforms of the data are random: sample 0",
+    ):
         cache_features(model, [BaseDataLoader(Noisy(*data), 4)], torch.device("cpu"), None)
 
 
@@ -112,10 +117,17 @@ def test_whole_batches_are_transformed_before_the_frozen_part():
     loader = BaseDataLoader(TensorDataset(*data), 4, shuffle=False, batch_transform=Doubled())
     expected = [model(batch[0]) for batch in loader]
     (cached,) = cache_features(model, [loader], torch.device("cpu"), logging.getLogger("x"))
-    assert all(torch.equal(model(batch[0]), values) for batch, values in zip(cached, expected, strict=True))
+    assert all(
+        torch.equal(model(batch[0]), values) for batch, values in zip(cached, expected, strict=True)
+    )
     images = TensorDataset(torch.rand(8, 1, 4, 4), data[1])
     with pytest.raises(UserError, match="the transforms of the data are random"):
-        cache_features(model, [BaseDataLoader(images, 4, batch_transform=FlipEach())], torch.device("cpu"), None)
+        cache_features(
+            model,
+            [BaseDataLoader(images, 4, batch_transform=FlipEach())],
+            torch.device("cpu"),
+            None,
+        )
 
 
 def test_too_much_for_the_memory_is_refused(monkeypatch):
@@ -123,4 +135,9 @@ def test_too_much_for_the_memory_is_refused(monkeypatch):
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     with pytest.raises(UserError, match=r"8 outputs take 0\.0 GB"):
-        cache_features(model, [BaseDataLoader(TensorDataset(*data), 4)], torch.device("cpu"), logging.getLogger("x"))
+        cache_features(
+            model,
+            [BaseDataLoader(TensorDataset(*data), 4)],
+            torch.device("cpu"),
+            logging.getLogger("x"),
+        )

@@ -40,8 +40,12 @@ def tool(config: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(("backward", "accumulation"), [(False, 1), (True, 3)])
-def test_a_real_model_is_tried_up_to_where_its_memory_ends(tmp_path: Path, backward: bool, accumulation: int) -> None:
-    config = small_config(tmp_path, accumulation_steps=accumulation, warmup_steps=3, precision="bf16")
+def test_a_real_model_is_tried_up_to_where_its_memory_ends(
+    tmp_path: Path, backward: bool, accumulation: int
+) -> None:
+    config = small_config(
+        tmp_path, accumulation_steps=accumulation, warmup_steps=3, precision="bf16"
+    )
     config["arch"] = {"type": "mlp.MLP", "args": {"in_features": 64, "out_features": 10}}
     trainer = crowd(make_trainer(config), 300, backward)
     told = tool(config).bill(trainer).splitlines()
@@ -52,7 +56,9 @@ def test_a_real_model_is_tried_up_to_where_its_memory_ends(tmp_path: Path, backw
     assert all(value.grad is None for value in trainer.model.parameters())  # of the try that failed
 
 
-def test_no_more_samples_are_tried_than_there_are_and_several_processes_are_reminded(tmp_path: Path) -> None:
+def test_no_more_samples_are_tried_than_there_are_and_several_processes_are_reminded(
+    tmp_path: Path,
+) -> None:
     config = small_config(tmp_path) | {"parallel": {"type": "ddp"}}
     told = tool(config).bill(make_trainer(config))
     assert "Batch size: 1,151 trains on cpu; all samples that there are." in told
@@ -95,8 +101,12 @@ def test_a_batch_that_does_not_tell_its_samples_is_a_line(tmp_path: Path) -> Non
         tool(small_config(tmp_path)).bill(trainer)
 
 
-@pytest.mark.parametrize("section", [{}, {"parallel": {"type": "ddp", "args": {"num_processes": 2}}}])
-def test_on_the_cpu_it_is_a_line_and_nothing_is_left(tmp_path: Path, monkeypatch: Any, section: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "section", [{}, {"parallel": {"type": "ddp", "args": {"num_processes": 2}}}]
+)
+def test_on_the_cpu_it_is_a_line_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: Any, section: dict[str, Any]
+) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "c.json").write_text(json.dumps(small_config(tmp_path / "saved") | section))
@@ -114,7 +124,10 @@ x, y = torch.arange(6.0).view(3, 2), torch.arange(3)
     ("batch", "expected"),
     [
         ([x, y], [x[[0, 1, 2, 0]], y[[0, 1, 2, 0]]]),
-        ({"a": x, "n": 3, "names": list("abc")}, {"a": x[[0, 1, 2, 0]], "n": 3, "names": list("abca")}),
+        (
+            {"a": x, "n": 3, "names": list("abc")},
+            {"a": x[[0, 1, 2, 0]], "n": 3, "names": list("abca")},
+        ),
         ((list(x), [{"box": 1}] * 3), ([x[0], x[1], x[2], x[0]], [{"box": 1}] * 4)),
     ],
 )

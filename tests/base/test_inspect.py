@@ -31,14 +31,18 @@ def scalars_of(trainer: Any) -> EventAccumulator:
 
 def test_no_hook_is_there_when_all_is_off(tmp_path: Path) -> None:
     trainer = make_trainer(small_config(tmp_path))
-    assert not any(module._forward_hooks or module._backward_hooks for module in trainer.model.modules())
+    assert not any(
+        module._forward_hooks or module._backward_hooks for module in trainer.model.modules()
+    )
 
 
 def test_the_statistics_of_a_layer_are_its_outputs(tmp_path: Path) -> None:
     trainer = make_trainer(debugging(tmp_path, statistics=True))
     seen: list[torch.Tensor] = []
     layer = dict(trainer.model.named_modules())["features.2"]
-    layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach().clone()))
+    layer.register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output.detach().clone())
+    )
     first: list[torch.Tensor] = []
 
     def train_step(batch: Any, plain: Any = trainer.train_step) -> Any:
@@ -51,7 +55,8 @@ def test_the_statistics_of_a_layer_are_its_outputs(tmp_path: Path) -> None:
     trainer.train()
     events = scalars_of(trainer)
     values = {
-        name: events.Scalars(f"activation_{name}/features.2")[0].value for name in ("norm", "mean", "zeros", "nan")
+        name: events.Scalars(f"activation_{name}/features.2")[0].value
+        for name in ("norm", "mean", "zeros", "nan")
     }
     output = first[0]
     assert values == {
@@ -108,7 +113,9 @@ def test_detect_nan_sees_a_loss_that_alone_is_not_finite(tmp_path: Path) -> None
     trainer = make_trainer(debugging(tmp_path, detect_nan=True))
     criterion = trainer.criterion
     trainer.criterion = lambda output, target: criterion(output, target) * float("inf")
-    with pytest.raises(UserError, match="detect_nan: the loss is not finite in batch 1 of epoch 1; its samples"):
+    with pytest.raises(
+        UserError, match="detect_nan: the loss is not finite in batch 1 of epoch 1; its samples"
+    ):
         trainer.train()
 
 
@@ -125,7 +132,9 @@ def test_detect_nan_sees_a_gradient(tmp_path: Path) -> None:
     trainer = make_trainer(debugging(tmp_path, detect_nan=True))
     criterion = trainer.criterion
     trainer.criterion = lambda output, target: criterion(Root.apply(output), target)
-    with pytest.raises(UserError, match=r"detect_nan: the gradient of the output of the layer .* is not finite"):
+    with pytest.raises(
+        UserError, match=r"detect_nan: the gradient of the output of the layer .* is not finite"
+    ):
         trainer.train()
 
 
@@ -137,7 +146,9 @@ def test_a_layer_that_gives_several_things_is_looked_at_too(tmp_path: Path) -> N
     probe = Probe(model, TensorboardWriter(tmp_path, logger, False), options, tmp_path, logger)
     probe.begin(1, 1, None)
     output, _ = model(torch.ones(3, 2, 4))
-    with pytest.raises(UserError, match="the output of the layer 0 is not finite in batch 1 of epoch 1"):
+    with pytest.raises(
+        UserError, match="the output of the layer 0 is not finite in batch 1 of epoch 1"
+    ):
         probe.after_forward(output.sum())
 
 
@@ -175,7 +186,9 @@ def test_a_profile_is_a_trace_and_a_table(tmp_path: Path, caplog: pytest.LogCapt
     trainer = make_trainer(debugging(tmp_path, profile={"wait": 1, "warmup": 1, "active": 2}))
     trainer.train()
     (trace,) = Path(trainer.config.log_dir).glob("*.pt.trace.json")
-    assert any("conv" in str(event.get("name")) for event in json.loads(trace.read_text())["traceEvents"])
+    assert any(
+        "conv" in str(event.get("name")) for event in json.loads(trace.read_text())["traceEvents"]
+    )
     (table,) = [text for text in caplog.messages if text.startswith("Profile")]
     assert "Self CPU" in table
     assert sum(line.startswith(("-", " ")) for line in table.splitlines()) <= 16
@@ -199,7 +212,9 @@ def test_debug_options_that_a_loop_of_its_own_leaves_out_are_told(
         ({"detect_nan": "yes"}, "trainer.debug.detect_nan: wants bool, not 'yes'"),
     ],
 )
-def test_a_debug_option_that_does_not_fit_is_a_line(tmp_path: Path, debug: dict[str, Any], message: str) -> None:
+def test_a_debug_option_that_does_not_fit_is_a_line(
+    tmp_path: Path, debug: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError) as error:
         make_trainer(debugging(tmp_path, **debug))
     assert message in str(error.value)

@@ -29,18 +29,26 @@ def test_a_rate_that_trains_is_suggested_and_only_the_picture_stays(tmp_path: Pa
     (rate,) = re.findall(r"^Learning rate: (\S+),", done.stdout, re.MULTILINE)
     assert 1e-3 < float(rate) < 1e-1
     assert f"--lr {rate}" in done.stdout
-    assert [path.name for path in (tmp_path / "saved").rglob("*") if path.is_file()] == ["lr-find.svg"]
+    assert [path.name for path in (tmp_path / "saved").rglob("*") if path.is_file()] == [
+        "lr-find.svg"
+    ]
     assert f"suggested: {rate}" in (tmp_path / "saved" / "small" / "lr-find.svg").read_text()
 
 
-def test_groups_keep_their_ratio_and_the_rates_rise_to_where_the_loss_runs_away(tmp_path: Path) -> None:
+def test_groups_keep_their_ratio_and_the_rates_rise_to_where_the_loss_runs_away(
+    tmp_path: Path,
+) -> None:
     config = small_config(tmp_path, accumulation_steps=2, warmup_steps=5)
     trainer = make_trainer(config | {"optimizer": {"type": "SGD", "args": {"lr": 0.01}}})
     first, *others = trainer.model.parameters()
-    trainer.optimizer = torch.optim.SGD([{"params": [first], "lr": 0.1}, {"params": others, "lr": 0.02}], lr=0.1)
+    trainer.optimizer = torch.optim.SGD(
+        [{"params": [first], "lr": 0.1}, {"params": others, "lr": 0.02}], lr=0.1
+    )
     ratios = []
     trainer.train_step = lambda batch, plain=trainer.train_step: (
-        ratios.append(trainer.optimizer.param_groups[1]["lr"] / trainer.optimizer.param_groups[0]["lr"]),
+        ratios.append(
+            trainer.optimizer.param_groups[1]["lr"] / trainer.optimizer.param_groups[0]["lr"]
+        ),
         plain(batch),
     )[1]
     rates = [lr for lr, _ in search(trainer)]
@@ -53,11 +61,16 @@ def test_groups_keep_their_ratio_and_the_rates_rise_to_where_the_loss_runs_away(
 
 def test_a_loop_of_its_own_is_a_line(tmp_path: Path) -> None:
     done = run("train.py", "-c", "digits_gan.yaml", "--lr-find", f"trainer.save_dir={tmp_path}")
-    assert (done.returncode, done.stderr) == (2, "--lr-find: GanTrainer trains by a loop of its own\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "--lr-find: GanTrainer trains by a loop of its own\n",
+    )
 
 
 def test_a_loss_that_never_falls_is_a_line(tmp_path: Path) -> None:
-    config = small_config(tmp_path) | {"optimizer": {"type": "SGD", "args": {"lr": 0.1, "maximize": True}}}
+    config = small_config(tmp_path) | {
+        "optimizer": {"type": "SGD", "args": {"lr": 0.1, "maximize": True}}
+    }
     done = look(tmp_path, config)
     assert done.returncode == 2
     assert done.stderr.startswith("--lr-find: the loss falls at no learning rate")

@@ -81,7 +81,9 @@ def test_the_loss_curve_is_that_of_one_process(tmp_path, case):
         for line, expected in zip(many, one, strict=True):
             assert line == pytest.approx(expected, rel=1e-4, abs=1e-5)
         found = load(tmp_path / f"small/{ranks}/model_best.pt")["state_dict"]
-        assert all(torch.allclose(found[name], weights[name], rtol=1e-3, atol=1e-5) for name in weights)
+        assert all(
+            torch.allclose(found[name], weights[name], rtol=1e-3, atol=1e-5) for name in weights
+        )
 
 
 def test_gradients_are_exchanged_at_the_steps_only(tmp_path):
@@ -93,7 +95,9 @@ def exchanges(config):
     """How often the two ranks exchange gradients in 12 batches, by the flag that the forward pass sees; and steps."""
     seen = []
     trainer = make_trainer(config)
-    trainer.model.register_forward_pre_hook(lambda *_: seen.append(trainer.model.require_backward_grad_sync))
+    trainer.model.register_forward_pre_hook(
+        lambda *_: seen.append(trainer.model.require_backward_grad_sync)
+    )
     trainer.train()
     return [sum(seen), trainer.update.steps]
 
@@ -114,9 +118,16 @@ def test_the_parts_of_the_batches_are_the_batches(monkeypatch, ranks):
                 found = [part[place] for part in parts if part[place].share]
                 assert [index for part in found for index in part] == batch
                 assert sum(shares) == pytest.approx(ranks)
-                assert [len(part) * ranks / len(batch) for part in found] == pytest.approx([s for s in shares if s])
-            alone = [batches_of(length, size, monkeypatch, rank, ranks, in_step=False) for rank in range(ranks)]
-            assert sorted(index for part in alone for batch in part for index in batch) == list(range(length))
+                assert [len(part) * ranks / len(batch) for part in found] == pytest.approx(
+                    [s for s in shares if s]
+                )
+            alone = [
+                batches_of(length, size, monkeypatch, rank, ranks, in_step=False)
+                for rank in range(ranks)
+            ]
+            assert sorted(index for part in alone for batch in part for index in batch) == list(
+                range(length)
+            )
 
 
 class Batch(list):
@@ -139,7 +150,10 @@ def test_ranks_augment_by_numbers_of_their_own_and_the_main_one_by_those_it_has_
     def seeds(rank, ranks):
         monkeypatch.setattr(sampler, "rank", lambda: rank)
         monkeypatch.setattr(sampler, "world_size", lambda: ranks)
-        return [batch.seed for batch in sampler.EpochBatches(sampler.EpochSampler(range(8), True), 4, False, 3)]
+        return [
+            batch.seed
+            for batch in sampler.EpochBatches(sampler.EpochSampler(range(8), True), 4, False, 3)
+        ]
 
     assert seeds(0, 2) == seeds(0, 1)
     assert not set(seeds(0, 2)) & set(seeds(1, 2))
@@ -155,12 +169,24 @@ class Echo(nn.Module):
 def evaluated(lengths, batch_size):
     results = []
     for length in lengths:
-        data = [(torch.tensor([index / length, 1 - index / length]), index % 2) for index in range(length)]
+        data = [
+            (torch.tensor([index / length, 1 - index / length]), index % 2)
+            for index in range(length)
+        ]
         loader = BaseDataLoader(data, batch_size, shuffle=True).evaluating()
-        metrics = [first, torchmetrics.AUROC(task="multiclass", num_classes=2), torchmetrics.CatMetric()]
-        metrics += [torchmetrics.ConfusionMatrix(task="multiclass", num_classes=2), torchmetrics.MaxMetric()]
+        metrics = [
+            first,
+            torchmetrics.AUROC(task="multiclass", num_classes=2),
+            torchmetrics.CatMetric(),
+        ]
+        metrics += [
+            torchmetrics.ConfusionMatrix(task="multiclass", num_classes=2),
+            torchmetrics.MaxMetric(),
+        ]
         found = MetricSet([first, *map(OfOutputs, metrics[1:])])
-        result = evaluate(Echo(), loader, lambda output, _: output[:, 0].mean(), found, torch.device("cpu"))
+        result = evaluate(
+            Echo(), loader, lambda output, _: output[:, 0].mean(), found, torch.device("cpu")
+        )
         results.append(result | {"samples": sum(parallel.gather(found.n_samples))})
     return results
 
@@ -223,7 +249,9 @@ def test_a_loader_of_torch_is_refused_among_ranks_only(monkeypatch):
     loader = DataLoader([1, 2, 3])
     assert divided(loader, "data_loader", torch.device("cpu")) is loader
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    with pytest.raises(UserError, match="data_loader: a DataLoader cannot be divided among processes; use"):
+    with pytest.raises(
+        UserError, match="data_loader: a DataLoader cannot be divided among processes; use"
+    ):
         divided(loader, "data_loader", torch.device("cpu"))
 
 
@@ -245,11 +273,15 @@ def test_dropout_draws_other_numbers_on_every_rank_and_all_start_from_the_same_w
 
 def draws(config):
     trainer = make_trainer(config)
-    return torch.rand(4).tolist(), [parameter.sum().item() for parameter in trainer.model.parameters()]
+    return torch.rand(4).tolist(), [
+        parameter.sum().item() for parameter in trainer.model.parameters()
+    ]
 
 
 @pytest.mark.parametrize(("accumulation", "bad"), [(1, 0), (1, 1), (3, 0), (3, 2)])
-def test_a_batch_whose_loss_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path, accumulation, bad):
+def test_a_batch_whose_loss_is_not_finite_on_one_rank_is_skipped_on_all(
+    tmp_path, accumulation, bad
+):
     config = table_config(tmp_path, epochs=1, nan_policy="skip", accumulation_steps=accumulation)
     found = in_ranks(2, skipping, config, bad)
     alone = skipping(config, bad)
@@ -264,12 +296,18 @@ def skipping(config, bad):
 
     def spoiled(output, target):
         calls.append(1)
-        spoil = float("inf") if len(calls) == bad + 1 and parallel.rank() == parallel.world_size() - 1 else 1
+        spoil = (
+            float("inf")
+            if len(calls) == bad + 1 and parallel.rank() == parallel.world_size() - 1
+            else 1
+        )
         return criterion(output, target) * spoil
 
     trainer.criterion = spoiled
     trainer.train()
-    return trainer.update.skipped, [parameter.sum().item() for parameter in trainer.model.parameters()]
+    return trainer.update.skipped, [
+        parameter.sum().item() for parameter in trainer.model.parameters()
+    ]
 
 
 @pytest.mark.parametrize("place", ["training", "validation"])
@@ -333,7 +371,8 @@ def test_another_number_of_ranks_goes_on_at_the_same_place(tmp_path, before, aft
     shutil.copy(tmp_path / "small/full/checkpoint-epoch1-step8.pt", folder)
     in_ranks(after, trained, config, None, folder / "checkpoint-epoch1-step8.pt")
     assert (
-        f"not the same bits as without a stop: processes {before} -> {after}" in (folder / "log/info.log").read_text()
+        f"not the same bits as without a stop: processes {before} -> {after}"
+        in (folder / "log/info.log").read_text()
     )
     for line, expected in zip(lines_of(folder), lines_of(tmp_path / "small/full"), strict=True):
         assert line == pytest.approx(expected, rel=1e-4, abs=1e-5)
@@ -344,7 +383,9 @@ def test_what_is_thawed_is_exchanged_too(tmp_path, section):
     config = table_config(tmp_path, epochs=3) | {"transfer": section}
     trained(config, "1")
     in_ranks(2, trained, config, "2")
-    for line, expected in zip(lines_of(tmp_path / "small/2"), lines_of(tmp_path / "small/1"), strict=True):
+    for line, expected in zip(
+        lines_of(tmp_path / "small/2"), lines_of(tmp_path / "small/1"), strict=True
+    ):
         assert line == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
@@ -352,7 +393,9 @@ def test_cached_features_are_divided(tmp_path):
     config = table_config(tmp_path, epochs=2) | {"transfer": {"freeze": 1, "cache_features": True}}
     trained(config, "1")
     in_ranks(2, trained, config, "2")
-    for line, expected in zip(lines_of(tmp_path / "small/2"), lines_of(tmp_path / "small/1"), strict=True):
+    for line, expected in zip(
+        lines_of(tmp_path / "small/2"), lines_of(tmp_path / "small/1"), strict=True
+    ):
         assert line == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
@@ -388,7 +431,15 @@ def test_ranks_that_are_killed_at_any_time_go_on_to_the_same_bits(tmp_path):
     for kill in range(kills):
         folder = tmp_path / f"small/killed{kill}"
         with pytest.raises((AssertionError, EOFError)):
-            in_ranks(2, dying, config, folder.name, chance.randrange(2), chance.randrange(2, steps), chance.random())
+            in_ranks(
+                2,
+                dying,
+                config,
+                folder.name,
+                chance.randrange(2),
+                chance.randrange(2, steps),
+                chance.random(),
+            )
         newest = checkpoints(folder)[0]
         in_ranks(2, trained, config, None, newest)
         assert differences(state_of(folder), state_of(tmp_path / "small/full")) == [], newest.name
@@ -413,7 +464,9 @@ def dying(config, run_id, victim, step, seconds):
 def test_a_checkpoint_that_cannot_be_written_ends_all(tmp_path, capfd):
     with pytest.raises(AssertionError, match="the disk is full") as caught:
         in_ranks(2, unwritable, table_config(tmp_path, save_steps=3))
-    assert "SystemExit: 2" in str(caught.value)  # the other rank leaves in silence, with the same status
+    assert "SystemExit: 2" in str(
+        caught.value
+    )  # the other rank leaves in silence, with the same status
 
 
 def unwritable(config):

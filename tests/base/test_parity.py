@@ -39,7 +39,9 @@ def by_hand(config, accumulation, clip, scheduler):
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("scheduler", [False, True])
 def test_the_trainer_adds_nothing_to_the_maths(tmp_path, accumulation, clip, scheduler):
-    config = small_config(tmp_path, epochs=EPOCHS, accumulation_steps=accumulation, grad_clip_norm=clip)
+    config = small_config(
+        tmp_path, epochs=EPOCHS, accumulation_steps=accumulation, grad_clip_norm=clip
+    )
     if scheduler:
         config["lr_scheduler"] = {"type": "StepLR", "args": {"step_size": 1, "gamma": 0.5}}
     trainer = make_trainer(config)
@@ -61,8 +63,12 @@ def test_the_numbers_of_an_epoch_are_means_over_samples(tmp_path):
     chosen = trainer.data_loader.valid_sampler.indices
     with torch.no_grad():
         output = model(images[chosen])
-    assert log["val_loss"] == pytest.approx(F.cross_entropy(output, target[chosen]).item(), rel=1e-5)
-    assert log["val_accuracy"] == pytest.approx((output.argmax(1) == target[chosen]).float().mean().item(), rel=1e-6)
+    assert log["val_loss"] == pytest.approx(
+        F.cross_entropy(output, target[chosen]).item(), rel=1e-5
+    )
+    assert log["val_accuracy"] == pytest.approx(
+        (output.argmax(1) == target[chosen]).float().mean().item(), rel=1e-6
+    )
 
 
 def test_an_unknown_length_gives_the_same_windows(tmp_path):
@@ -148,12 +154,17 @@ def test_iteration_mode_takes_exactly_its_batches_and_goes_on_in_the_next_epoch(
     trainer = make_trainer(config)
     taken = []
     forward = type(trainer).forward
-    trainer.forward = lambda model, batch: (model.training and taken.append(batch[1]), forward(model, batch))[1]
+    trainer.forward = lambda model, batch: (
+        model.training and taken.append(batch[1]),
+        forward(model, batch),
+    )[1]
     trainer.train()
     assert len(taken) == 10
     trainer.data_loader.loader.set_epoch(0)
     first_pass = [target for _, target in trainer.data_loader.loader]
-    assert all(torch.equal(a, b) for a, b in zip(taken, first_pass, strict=False))  # 9 of a pass of 9
+    assert all(
+        torch.equal(a, b) for a, b in zip(taken, first_pass, strict=False)
+    )  # 9 of a pass of 9
 
 
 def test_compile_keeps_the_names_of_the_plain_model(tmp_path):
@@ -186,7 +197,14 @@ def test_a_trainer_that_only_changes_the_step_still_tells_what_it_logs():
             return {}
 
     options = TrainerOptions(epochs=1, ema_decay=0.9)
-    assert Doubled.logged_names(["a"], options, True) == ["loss", "a", "val_loss", "val_a", "val_ema_loss", "val_ema_a"]
+    assert Doubled.logged_names(["a"], options, True) == [
+        "loss",
+        "a",
+        "val_loss",
+        "val_a",
+        "val_ema_loss",
+        "val_ema_a",
+    ]
     assert Doubled.logged_names(["a"], options, False) == ["loss", "a"]
     assert OwnLoop.logged_names(["a"], options, True) is None
 

@@ -44,12 +44,20 @@ def stub(monkeypatch):
         self.to = None
 
     monkeypatch.setattr(TwoDeviceNet, "__init__", made)
-    monkeypatch.setattr(placing, "device_of", lambda parameter: SECOND if id(parameter) in backs else parameter.device)
+    monkeypatch.setattr(
+        placing,
+        "device_of",
+        lambda parameter: SECOND if id(parameter) in backs else parameter.device,
+    )
 
 
 def test_a_model_on_one_device_is_moved_and_one_on_two_stays():
     model, device = placed(nn.Linear(2, 2), META)
-    assert (next(model.parameters()).device, device, output_device(model, device)) == (META, META, META)
+    assert (next(model.parameters()).device, device, output_device(model, device)) == (
+        META,
+        META,
+        META,
+    )
     model = TwoDeviceNet(devices=["cpu", "meta"])
     assert placed(model, META) == (model, CPU)
     assert is_spread(model)
@@ -60,7 +68,9 @@ def test_a_model_on_one_device_is_moved_and_one_on_two_stays():
 
 
 def test_activations_and_targets_go_where_the_second_half_is():
-    output, target = forward(TwoDeviceNet(devices=["cpu", "meta"]), (torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3])))
+    output, target = forward(
+        TwoDeviceNet(devices=["cpu", "meta"]), (torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3]))
+    )
     assert (output.shape, output.device, target.device) == ((3, 10), META, META)
     assert nn.functional.cross_entropy(output, target).device == META
 
@@ -70,8 +80,15 @@ def test_the_trainer_and_the_test_program_leave_it_where_it_is(tmp_path, stub, m
     assert trainer.device == CPU
     trainer.train()
     assert len(lines_of(tmp_path / "small/run")) == 2
-    assert load(tmp_path / "small/run/model_best.pt")["state_dict"]["back.0.weight"].shape == (16, 16)
-    monkeypatch.setattr(sys, "argv", ["test.py", "-r", str(tmp_path / "small/run"), "-o", str(tmp_path / "test.json")])
+    assert load(tmp_path / "small/run/model_best.pt")["state_dict"]["back.0.weight"].shape == (
+        16,
+        16,
+    )
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["test.py", "-r", str(tmp_path / "small/run"), "-o", str(tmp_path / "test.json")],
+    )
     runpy.run_path(str(ROOT / "test.py"), run_name="__main__")
     assert json.loads((tmp_path / "test.json").read_text())["metrics"]["accuracy"] > 0.1
 
@@ -79,12 +96,16 @@ def test_the_trainer_and_the_test_program_leave_it_where_it_is(tmp_path, stub, m
 def test_ddp_is_told_no_device_for_it(monkeypatch):
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
     monkeypatch.setattr(parallel, "barrier", lambda: None)
-    monkeypatch.setattr(base_parallel, "DistributedDataParallel", lambda model, device_ids, **_: device_ids)
+    monkeypatch.setattr(
+        base_parallel, "DistributedDataParallel", lambda model, device_ids, **_: device_ids
+    )
     assert ddp().wrap(TwoDeviceNet(devices=["cpu", "meta"]), SECOND) is None
     assert ddp().wrap(TwoDeviceNet(), SECOND) == [SECOND]
 
 
 @pytest.mark.parametrize("kind", [dp, fsdp])
 def test_what_takes_models_of_one_device_only_refuses_it(kind):
-    with pytest.raises(UserError, match=f"parallel.type: is {kind.__name__}, but TwoDeviceNet places its own parts"):
+    with pytest.raises(
+        UserError, match=f"parallel.type: is {kind.__name__}, but TwoDeviceNet places its own parts"
+    ):
         kind().wrap(TwoDeviceNet(devices=["cpu", "meta"]), CPU)

@@ -60,16 +60,26 @@ def test_the_classes_are_scikit_learns() -> None:
 def test_a_mean_has_the_interval_that_theory_gives() -> None:
     output, target = scores(3000)
     value = float(accuracy(output, target))
-    low, high = intervals((output, target), F.cross_entropy, [accuracy], {"accuracy": value, "loss": 0.0})["accuracy"]
+    low, high = intervals(
+        (output, target), F.cross_entropy, [accuracy], {"accuracy": value, "loss": 0.0}
+    )["accuracy"]
     half = 1.96 * (value * (1 - value) / 3000) ** 0.5
-    assert (low, high) == (pytest.approx(value - half, abs=half / 4), pytest.approx(value + half, abs=half / 4))
+    assert (low, high) == (
+        pytest.approx(value - half, abs=half / 4),
+        pytest.approx(value + half, abs=half / 4),
+    )
 
 
 def test_what_is_no_mean_is_computed_anew_for_every_resample() -> None:
     output, target = scores(200)
     metric = MulticlassF1Score(3, average="macro")
     metric.__name__ = "f1"
-    found = intervals((output, target), F.cross_entropy, [metric], {"f1": float(metric(output, target)), "loss": 0.0})
+    found = intervals(
+        (output, target),
+        F.cross_entropy,
+        [metric],
+        {"f1": float(metric(output, target)), "loss": 0.0},
+    )
     low, high = found["f1"]
     assert 0 < low < float(metric(output, target)) < high < 1
     assert 0.02 < high - low < 0.3
@@ -79,7 +89,9 @@ def test_a_metric_that_refuses_a_resample_has_no_interval() -> None:
     def fussy(output: Any, target: Any) -> Any:
         raise ValueError("not like this")
 
-    assert set(intervals(scores(), F.cross_entropy, [fussy], {"fussy": 0.0, "loss": 0.5})) == {"loss"}
+    assert set(intervals(scores(), F.cross_entropy, [fussy], {"fussy": 0.0, "loss": 0.5})) == {
+        "loss"
+    }
 
 
 def test_the_surest_mistakes_come_first() -> None:
@@ -90,7 +102,9 @@ def test_the_surest_mistakes_come_first() -> None:
 
 
 def test_the_calibration_error_of_a_sure_and_always_wrong_model_is_one() -> None:
-    bins, error = Results(torch.tensor([[50.0, 0]] * 4), torch.tensor([1, 1, 1, 1]), None).calibration()
+    bins, error = Results(
+        torch.tensor([[50.0, 0]] * 4), torch.tensor([1, 1, 1, 1]), None
+    ).calibration()
     assert error == pytest.approx(1.0)
     assert bins == [(pytest.approx(1.0), 0.0, 4)]
 
@@ -181,8 +195,16 @@ def test_no_link_leads_the_results_out_of_the_run(tested: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("loss", "target", "figures"),
     [
-        ("mse_loss", "torch.rand(60, 1)", ["Predictions", "Errors, in % up to", "The largest errors"]),
-        ("BCEWithLogitsLoss", "(torch.rand(60, 3) > 0.5).float()", ["Labels", "Calibration", "The largest errors"]),
+        (
+            "mse_loss",
+            "torch.rand(60, 1)",
+            ["Predictions", "Errors, in % up to", "The largest errors"],
+        ),
+        (
+            "BCEWithLogitsLoss",
+            "(torch.rand(60, 3) > 0.5).float()",
+            ["Labels", "Calibration", "The largest errors"],
+        ),
     ],
 )
 def test_regressions_and_labels_get_the_figures_that_fit(
@@ -222,7 +244,9 @@ def test_regressions_and_labels_get_the_figures_that_fit(
 # -- files without labels -------------------------------------------------------------------------------------------
 
 
-def test_pictures_of_a_folder_are_predicted_as_the_dataset_would_be(tested: Path, tmp_path: Path) -> None:
+def test_pictures_of_a_folder_are_predicted_as_the_dataset_would_be(
+    tested: Path, tmp_path: Path
+) -> None:
     from sklearn.datasets import load_digits
 
     from data_loader.data_loaders import DigitsDataLoader
@@ -238,7 +262,9 @@ def test_pictures_of_a_folder_are_predicted_as_the_dataset_would_be(tested: Path
     done = run("test.py", "-r", tested, "--predict", pictures)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tested / "test" / "predict-pictures.csv").open()))
-    expected = [row["prediction"] for row in csv.DictReader((tested / "test" / "predictions.csv").open())][:12]
+    expected = [
+        row["prediction"] for row in csv.DictReader((tested / "test" / "predictions.csv").open())
+    ][:12]
     assert [row["prediction"] for row in rows] == [*expected, ""]
     assert "broken.png: cannot be read" in done.stdout
 
@@ -252,10 +278,14 @@ def test_the_dataset_opens_the_file_as_its_own(tmp_path: Path) -> None:
     assert torch.equal(values, loader.dataset[1][0])
 
 
-def test_data_that_is_transformed_by_the_batch_looks_and_is_read_as_the_model_gets_it(tmp_path: Path) -> None:
+def test_data_that_is_transformed_by_the_batch_looks_and_is_read_as_the_model_gets_it(
+    tmp_path: Path,
+) -> None:
     pixels = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
     normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.5,), (0.25,))])
-    loader = BaseDataLoader(TensorDataset(pixels, torch.arange(4)), 4, shuffle=False, batch_transform=normalise)
+    loader = BaseDataLoader(
+        TensorDataset(pixels, torch.arange(4)), 4, shuffle=False, batch_transform=normalise
+    )
     samples, inputs = Samples(loader), next(iter(loader))[0]
     assert torch.equal(samples.fetch(2), inputs[2])
     picture = samples.picture(samples.fetch(2))
@@ -270,9 +300,19 @@ def test_data_that_is_transformed_by_the_batch_looks_and_is_read_as_the_model_ge
     ("target", "loss", "prediction", "confidence"),
     [
         (torch.tensor([0, 1, 2, 1]), nn.CrossEntropyLoss(), "2", True),
-        (torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]), nn.BCEWithLogitsLoss(), "1 2", False),
+        (
+            torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]),
+            nn.BCEWithLogitsLoss(),
+            "1 2",
+            False,
+        ),
         (torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]), nn.BCELoss(), "2", False),
-        (torch.tensor([[0.5, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]), nn.MSELoss(), "-1 0.25 2", False),
+        (
+            torch.tensor([[0.5, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]),
+            nn.MSELoss(),
+            "-1 0.25 2",
+            False,
+        ),
     ],
 )
 def test_a_file_gets_what_the_data_has_for_a_target(
@@ -305,8 +345,15 @@ def test_a_browser_shows_the_report(tested: Path, tmp_path: Path) -> None:
     picture = tmp_path / "report.png"
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     flags += " --disable-component-update --disable-sync --hide-scrollbars --window-size=400,900"
-    words = ["chromium", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}"]
-    subprocess.run([*words, (tested / "report.html").as_uri()], check=True, capture_output=True, timeout=120)
+    words = [
+        "chromium",
+        *flags.split(),
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--screenshot={picture}",
+    ]
+    subprocess.run(
+        [*words, (tested / "report.html").as_uri()], check=True, capture_output=True, timeout=120
+    )
     pixels = np.asarray(Image.open(picture).convert("RGB"))
     assert pixels.shape[1] == 400
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # not a blank page

@@ -13,7 +13,11 @@ from utils.errors import UserError
 
 VARIANTS = {
     "plain": {},
-    "ema, clipping, accumulation": {"ema_decay": 0.9, "grad_clip_norm": 1.0, "accumulation_steps": 2},
+    "ema, clipping, accumulation": {
+        "ema_decay": 0.9,
+        "grad_clip_norm": 1.0,
+        "accumulation_steps": 2,
+    },
     "fp16": {"precision": "fp16"},
     "iteration mode": {"len_epoch": 5},
     "early stop": {"monitor": "min val_loss", "early_stop": 1},
@@ -77,7 +81,10 @@ def test_workers_do_not_change_the_result(tmp_path):
 def test_metrics_lines_and_folder_go_on_without_repetition(tmp_path):
     _, _, full, resumed = full_and_resumed(tmp_path, small_config(tmp_path), 2)
     lines = [
-        [json.loads(line) for line in (trainer.checkpoint_dir / "log" / "metrics.jsonl").read_text().splitlines()]
+        [
+            json.loads(line)
+            for line in (trainer.checkpoint_dir / "log" / "metrics.jsonl").read_text().splitlines()
+        ]
         for trainer in (full, resumed)
     ]
     for line in lines[0] + lines[1]:
@@ -153,14 +160,20 @@ def test_another_optimizer_starts_anew_and_another_architecture_is_refused(tmp_p
     assert resumed.optimizer.state_dict()["state"] == {}
     assert "starts anew" in caplog.text
     config["arch"] = {"type": "lenet.LeNet"}
-    with pytest.raises(UserError, match=r"holds another architecture than LeNet: lacks 10 .*has unknown"):
+    with pytest.raises(
+        UserError, match=r"holds another architecture than LeNet: lacks 10 .*has unknown"
+    ):
         make_trainer(config, resume=path)
 
 
 def test_two_optimizers_are_both_saved_and_resumed(tmp_path):
     config = small_config(tmp_path, type="gan.GanTrainer", epochs=4)
     adam = {"type": "Adam", "args": {"lr": 0.001}}
-    config |= {"arch": {"type": "gan.GAN"}, "loss": "binary_cross_entropy_with_logits", "metrics": []}
+    config |= {
+        "arch": {"type": "gan.GAN"},
+        "loss": "binary_cross_entropy_with_logits",
+        "metrics": [],
+    }
     config |= {"optimizer": adam, "discriminator_optimizer": adam}
     full, resumed, _, trainer = full_and_resumed(tmp_path, config, 2)
     assert differences(full, resumed) == []

@@ -47,7 +47,9 @@ def config_of(tmp_path, variant):
 
 
 def lines(folder):
-    found = [json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()]
+    found = [
+        json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()
+    ]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in found]
 
 
@@ -115,8 +117,12 @@ LOADERS = {
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_from_every_place_with_other_data(tmp_path, monkeypatch, name):
-    config = small_config(tmp_path, save_steps=1, accumulation_steps=3 if "accumulating" in name else 1)
-    monkeypatch.setattr("data_loader.data_loaders.DigitsDataLoader.split_validation", lambda self: None)
+    config = small_config(
+        tmp_path, save_steps=1, accumulation_steps=3 if "accumulating" in name else 1
+    )
+    monkeypatch.setattr(
+        "data_loader.data_loaders.DigitsDataLoader.split_validation", lambda self: None
+    )
 
     def make(run_id, resume):
         with pytest.MonkeyPatch.context() as patch:
@@ -139,7 +145,11 @@ def building(make_loader):
 def gathering(_):
     kinds = {"task": "multiclass", "num_classes": 10}
     macro = torchmetrics.Accuracy(average="macro", **kinds)
-    return [macro, torchmetrics.AUROC(**kinds), torchmetrics.AveragePrecision(thresholds=7, **kinds)]
+    return [
+        macro,
+        torchmetrics.AUROC(**kinds),
+        torchmetrics.AveragePrecision(thresholds=7, **kinds),
+    ]
 
 
 def test_from_every_place_with_metrics_that_gather_the_epoch(tmp_path, monkeypatch):
@@ -175,7 +185,9 @@ def test_a_stop_during_validation(tmp_path, options, batch, again):
     trainer.train()
     folder = trainer.checkpoint_dir
     if batch < (6 if "ema_decay" in options else 3):
-        assert [path.name for path in folder.glob("*.pt")] == [f"checkpoint-epoch1-step{trainer.steps_done()}.pt"]
+        assert [path.name for path in folder.glob("*.pt")] == [
+            f"checkpoint-epoch1-step{trainer.steps_done()}.pt"
+        ]
     if again == "twice":
         trainer = stopped_in_validation(make_trainer(config, resume=newest(folder)), 1, batch)
         trainer.train()
@@ -233,13 +245,25 @@ CHANGES = {
         {"optimizer": {"type": "Adam", "args": {"lr": 0.5}}},
         ["lr: 0.01 -> 0.5", "optimizer .*kept, with lr", "lr_s.*anew"],
     ),
-    "optimizer": ({"optimizer": {"type": "SGD", "args": {"lr": 0.01}}}, ["type: .*SGD", "optimizer .*starts anew"]),
+    "optimizer": (
+        {"optimizer": {"type": "SGD", "args": {"lr": 0.01}}},
+        ["type: .*SGD", "optimizer .*starts anew"],
+    ),
     "schedule": (
         {"lr_scheduler": {"type": "StepLR", "args": {"step_size": 5}}},
         ["step_size: 1 -> 5", "lr_s.*starts anew"],
     ),
     "seed": ({"seed": 9}, ["seed: ", "order, random numbers .*start anew"]),
-    "epochs": ({}, ["epochs: 2 -> 3", "weights .*kept", "optimizer .*kept", "lr_scheduler .*kept", "order, .*kept"]),
+    "epochs": (
+        {},
+        [
+            "epochs: 2 -> 3",
+            "weights .*kept",
+            "optimizer .*kept",
+            "lr_scheduler .*kept",
+            "order, .*kept",
+        ],
+    ),
 }
 
 
@@ -250,8 +274,12 @@ def test_one_table_tells_what_became_of_what(stopped, caplog, change):
     config["trainer"]["epochs"] = 3
     caplog.clear()
     make_trainer(config | changed, resume=path).train()
-    (table,) = [record.getMessage() for record in caplog.records if "Changed since" in record.getMessage()]
-    assert [text for text in ["So of the run:", "best, patience", *told] if not re.search(text, table)] == []
+    (table,) = [
+        record.getMessage() for record in caplog.records if "Changed since" in record.getMessage()
+    ]
+    assert [
+        text for text in ["So of the run:", "best, patience", *told] if not re.search(text, table)
+    ] == []
 
 
 def test_without_a_change_there_is_no_table(stopped, caplog):
@@ -261,7 +289,9 @@ def test_without_a_change_there_is_no_table(stopped, caplog):
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-@pytest.mark.parametrize(("key", "value"), [("threads", 99), ("samples", 5), ("torch", "1.0"), ("device", "cuda")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("threads", 99), ("samples", 5), ("torch", "1.0"), ("device", "cuda")]
+)
 def test_a_promise_that_cannot_be_kept(stopped, caplog, key, value):
     config, path = stopped
     state = load(path)
@@ -269,7 +299,11 @@ def test_a_promise_that_cannot_be_kept(stopped, caplog, key, value):
     checkpoint.save(state, path)
     caplog.clear()
     make_trainer(config, resume=path).train()
-    (line,) = [record.getMessage() for record in caplog.records if "not the same bits" in record.getMessage()]
+    (line,) = [
+        record.getMessage()
+        for record in caplog.records
+        if "not the same bits" in record.getMessage()
+    ]
     assert f"{key} {value} -> " in line
     assert "\n" not in line
     checkpoint.save(state, path)

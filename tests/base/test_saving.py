@@ -46,13 +46,21 @@ def test_save_steps_counts_from_the_last_checkpoint_of_any_kind(tmp_path):
     trainer = make_trainer(quick(tmp_path, epochs=3, save_steps=2))
     trainer.train()
     assert steps(trainer) == [2, 5, 8]
-    assert [load(path)["step"] for path in sorted(trainer.checkpoint_dir.glob("*-step*.pt"))] == [2, 5, 8]
+    assert [load(path)["step"] for path in sorted(trainer.checkpoint_dir.glob("*-step*.pt"))] == [
+        2,
+        5,
+        8,
+    ]
 
 
 def test_save_steps_goes_over_the_epoch_when_epochs_are_not_saved(tmp_path):
     trainer = make_trainer(quick(tmp_path, epochs=4, save_steps=4, save_period=9))
     trainer.train()
-    found = ["checkpoint-epoch2-step4.pt", "checkpoint-epoch3-step8.pt", "checkpoint-epoch4-step12.pt"]
+    found = [
+        "checkpoint-epoch2-step4.pt",
+        "checkpoint-epoch3-step8.pt",
+        "checkpoint-epoch4-step12.pt",
+    ]
     assert names(trainer) == [*found, "checkpoint-epoch4.pt"]
 
 
@@ -99,25 +107,43 @@ def test_without_options_nothing_is_due_within_an_epoch(tmp_path):
 def test_keep_last_counts_checkpoints_within_epochs_too(tmp_path):
     trainer = make_trainer(quick(tmp_path, epochs=3, save_steps=1, keep_last=3))
     trainer.train()
-    assert names(trainer) == ["checkpoint-epoch3-step8.pt", "checkpoint-epoch3-step9.pt", "checkpoint-epoch3.pt"]
+    assert names(trainer) == [
+        "checkpoint-epoch3-step8.pt",
+        "checkpoint-epoch3-step9.pt",
+        "checkpoint-epoch3.pt",
+    ]
 
 
 def test_the_epoch_comes_after_its_steps(tmp_path):
-    for name in ("checkpoint-epoch2-step7.pt", "checkpoint-epoch2.pt", "checkpoint-epoch10-step70.pt"):
+    for name in (
+        "checkpoint-epoch2-step7.pt",
+        "checkpoint-epoch2.pt",
+        "checkpoint-epoch10-step70.pt",
+    ):
         checkpoint.save({"epoch": 1}, tmp_path / name)
     checkpoint.prune(tmp_path, 2, (10, 70))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-epoch10-step70.pt", "checkpoint-epoch2.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-epoch10-step70.pt",
+        "checkpoint-epoch2.pt",
+    ]
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", [5, 3, 1]), ("min", [2, 4, 6])])
 @pytest.mark.parametrize("save_period", [1, 4])
 def test_the_three_best_are_kept(tmp_path, mode, best, save_period):
     config = small_config(
-        tmp_path, epochs=6, keep_best=3, keep_last=1, monitor=f"{mode} val_loss", save_period=save_period
+        tmp_path,
+        epochs=6,
+        keep_best=3,
+        keep_last=1,
+        monitor=f"{mode} val_loss",
+        save_period=save_period,
     )
     trainer = scripted(config)
     trainer.train()
-    assert names(trainer, "model*") == sorted([*(f"model_best-epoch{epoch}.pt" for epoch in best), "model_best.pt"])
+    assert names(trainer, "model*") == sorted(
+        [*(f"model_best-epoch{epoch}.pt" for epoch in best), "model_best.pt"]
+    )
     assert names(trainer, "check*") == ["checkpoint-epoch6.pt"]
     assert load(trainer.checkpoint_dir / "model_best.pt")["epoch"] == best[0]
     for epoch in best:
@@ -134,15 +160,24 @@ def test_the_three_best_are_the_same_through_a_resume(tmp_path, mode, after):
     resumed = scripted(config, resume=first.checkpoint_dir / f"checkpoint-epoch{after}.pt")
     resumed.train()
     best = {"max": [5, 3, 1], "min": [2, 4, 6]}[mode]
-    assert names(resumed, "model*") == sorted([*(f"model_best-epoch{epoch}.pt" for epoch in best), "model_best.pt"])
+    assert names(resumed, "model*") == sorted(
+        [*(f"model_best-epoch{epoch}.pt" for epoch in best), "model_best.pt"]
+    )
     assert load(resumed.checkpoint_dir / "model_best.pt")["epoch"] == best[0]
     assert [epoch for _, epoch in resumed._saver.best] == best
 
 
 def test_an_equal_value_is_no_better(tmp_path):
-    trainer = scripted(small_config(tmp_path, epochs=3, keep_best=2, monitor="max val_loss"), values=[1.0, 1.0, 1.0])
+    trainer = scripted(
+        small_config(tmp_path, epochs=3, keep_best=2, monitor="max val_loss"),
+        values=[1.0, 1.0, 1.0],
+    )
     trainer.train()
-    assert names(trainer, "model*") == ["model_best-epoch1.pt", "model_best-epoch2.pt", "model_best.pt"]
+    assert names(trainer, "model*") == [
+        "model_best-epoch1.pt",
+        "model_best-epoch2.pt",
+        "model_best.pt",
+    ]
     assert load(trainer.checkpoint_dir / "model_best.pt")["epoch"] == 1
 
 
@@ -152,7 +187,9 @@ def test_going_back_drops_what_came_later(tmp_path):
     trainer.train()
     config["trainer"] |= {"epochs": 2, "save_steps": None}
     resumed = make_trainer(config, resume=trainer.checkpoint_dir / "checkpoint-epoch2-step5.pt")
-    assert "checkpoint-epoch3.pt" in names(resumed)  # until the first save of the run that goes back
+    assert "checkpoint-epoch3.pt" in names(
+        resumed
+    )  # until the first save of the run that goes back
     resumed.train()
     assert names(resumed)[-1] == "checkpoint-epoch2.pt"
     assert steps(resumed) == [1, 2, 3, 4, 5, 6]
@@ -169,7 +206,9 @@ def test_going_back_to_before_the_best_gives_the_best_of_then(tmp_path, keep_bes
     resumed = scripted(config, resume=trainer.checkpoint_dir / "checkpoint-epoch3.pt")
     resumed.train()
     assert load(resumed.checkpoint_dir / "model_best.pt")["epoch"] == 3
-    resumed = scripted(config, resume=trainer.checkpoint_dir / "checkpoint-epoch2.pt", values=[3.0, 1.0, 0.0, 0.0])
+    resumed = scripted(
+        config, resume=trainer.checkpoint_dir / "checkpoint-epoch2.pt", values=[3.0, 1.0, 0.0, 0.0]
+    )
     resumed.train()
     assert load(resumed.checkpoint_dir / "model_best.pt")["monitor_best"] == 3.0
 
@@ -213,7 +252,12 @@ def test_a_snapshot_shares_no_memory(tmp_path):
     import torch
 
     tensor = torch.arange(6.0)
-    state = {"a": tensor, "b": [tensor[2:], (tensor, {"c": tensor.view(2, 3)})], "d": 5, "e": "text"}
+    state = {
+        "a": tensor,
+        "b": [tensor[2:], (tensor, {"c": tensor.view(2, 3)})],
+        "d": 5,
+        "e": "text",
+    }
     copied = saving.snapshot(state)
     tensor.fill_(7)
     assert copied["a"].tolist() == [0, 1, 2, 3, 4, 5]

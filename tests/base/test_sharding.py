@@ -46,12 +46,17 @@ def check_same(path, config, ranks=2, rel=1e-4):
     """Trains whole in one process, and cut in several: the same numbers, in files of the same kind."""
     trained({key: value for key, value in config.items() if key != "parallel"}, "one")
     assert in_ranks(ranks, trained, config, "cut", timeout=30) == [(4, False)] * ranks
-    for line, expected in zip(lines_of(path / "small/cut"), lines_of(path / "small/one"), strict=True):
+    for line, expected in zip(
+        lines_of(path / "small/cut"), lines_of(path / "small/one"), strict=True
+    ):
         assert line == pytest.approx(expected, rel=rel, abs=rel / 10)
     one, cut = state_of(path / "small/one"), state_of(path / "small/cut")
     assert one.keys() == cut.keys()
     assert one["arch"] == cut["arch"]
-    for mine, other in (("state_dict", one["state_dict"]), *((i, s) for i, s in one["optimizer"]["state"].items())):
+    for mine, other in (
+        ("state_dict", one["state_dict"]),
+        *((i, s) for i, s in one["optimizer"]["state"].items()),
+    ):
         found = cut["state_dict"] if mine == "state_dict" else cut["optimizer"]["state"][mine]
         assert found.keys() == other.keys()
         for name, value in other.items():
@@ -62,7 +67,11 @@ def check_same(path, config, ranks=2, rel=1e-4):
 @pytest.mark.parametrize("case", PARTS)
 def test_the_loss_curve_and_the_checkpoint_are_those_of_one_process(tmp_path, case):
     trainer, loader, sections = PARTS[case]
-    config = table_config(tmp_path, **{"epochs": 2} | trainer) | {"parallel": {"type": "fsdp"}} | sections
+    config = (
+        table_config(tmp_path, **{"epochs": 2} | trainer)
+        | {"parallel": {"type": "fsdp"}}
+        | sections
+    )
     config["data_loader"]["args"] |= loader
     check_same(tmp_path, config, ranks=3 if case == "clipping" else 2)
 
@@ -75,12 +84,18 @@ def test_the_loss_curve_and_the_checkpoint_are_those_of_one_process(tmp_path, ca
     ],
 )  # fmt: skip
 def test_every_optimizer_that_is_not_refused_works(tmp_path, kind, args):
-    config = table_config(tmp_path, epochs=1) | CUT | {"optimizer": {"type": kind, "args": {"lr": 0.01} | args}}
+    config = (
+        table_config(tmp_path, epochs=1)
+        | CUT
+        | {"optimizer": {"type": kind, "args": {"lr": 0.01} | args}}
+    )
     check_same(tmp_path, config)
 
 
 @pytest.mark.parametrize(("accumulation", "bad"), [(1, 1), (3, 0), (3, 2)])
-def test_a_batch_whose_loss_is_not_finite_on_one_rank_is_skipped_on_all(tmp_path, accumulation, bad):
+def test_a_batch_whose_loss_is_not_finite_on_one_rank_is_skipped_on_all(
+    tmp_path, accumulation, bad
+):
     trainer = {"nan_policy": "skip", "accumulation_steps": accumulation, "grad_clip_norm": 0.1}
     config = table_config(tmp_path, epochs=1, **trainer)
     alone = skipping(config, bad)
@@ -143,7 +158,9 @@ def test_another_number_of_ranks_cut_or_whole_goes_on_at_the_same_place(tmp_path
     trained_in(before, config if before == 1 else config | CUT, "full", None)
     path = copied(tmp_path / "small/full/checkpoint-epoch1-step8.pt", tmp_path / "small/other")
     trained_in(after, config if after == 1 else config | CUT, None, path)
-    for line, expected in zip(lines_of(path.parent), lines_of(tmp_path / "small/full"), strict=True):
+    for line, expected in zip(
+        lines_of(path.parent), lines_of(tmp_path / "small/full"), strict=True
+    ):
         assert line == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
@@ -158,7 +175,9 @@ def test_a_checkpoint_of_another_architecture_is_named_by_the_models_own_class(t
     config = table_config(tmp_path, epochs=1) | CUT
     in_ranks(2, trained, config, "full")
     config["arch"]["args"]["hidden"] = [17]
-    with pytest.raises(AssertionError, match="another architecture than MLP: has other shapes in 3"):
+    with pytest.raises(
+        AssertionError, match="another architecture than MLP: has other shapes in 3"
+    ):
         in_ranks(2, trained, config, None, tmp_path / "small/full/checkpoint-epoch1.pt")
 
 
@@ -171,7 +190,9 @@ def test_the_programs_train_test_and_start_from_it(tmp_path):
     folder = tmp_path / "saved/small/run"
     tested = run("test.py", "-r", folder, "-o", tmp_path / "test.json")
     assert tested.returncode == 0, tested.stderr
-    trainer = make_trainer(config | {"transfer": {"init_from": str(folder / "checkpoint-epoch1.pt")}}, "next")
+    trainer = make_trainer(
+        config | {"transfer": {"init_from": str(folder / "checkpoint-epoch1.pt")}}, "next"
+    )
     assert differences(trainer.model.state_dict(), state_of(folder)["state_dict"]) == []
     assert trained(config, "alone") == (0, False)  # one process of its own has nobody to share with
 
@@ -194,7 +215,9 @@ def test_parameters_are_computed_with_in_half_of_the_bits_and_kept_in_all(tmp_pa
 
 def dtypes(config):
     trainer, seen = make_trainer(config), []
-    trainer.model.layers[0].register_forward_hook(lambda module, _, output: seen.append(output.dtype))
+    trainer.model.layers[0].register_forward_hook(
+        lambda module, _, output: seen.append(output.dtype)
+    )
     trainer.model.register_forward_hook(lambda module, _, output: seen.append(output.dtype))
     trainer.train()
     return [*seen[:2], next(trainer.model.parameters()).dtype]
@@ -203,17 +226,35 @@ def dtypes(config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"trainer": {"ema_decay": 0.9}}, "trainer.ema_decay: does not go with fsdp; leave it out, or take ddp"),
+        (
+            {"trainer": {"ema_decay": 0.9}},
+            "trainer.ema_decay: does not go with fsdp; leave it out, or take ddp",
+        ),
         ({"trainer": {"compile": True}}, "trainer.compile: does not go with fsdp"),
         ({"trainer": {"channels_last": True}}, "trainer.channels_last: does not go with fsdp"),
         ({"trainer": {"histogram_period": 1}}, "trainer.histogram_period: does not go with fsdp"),
-        ({"trainer": {"wandb": {"project": "p", "watch": "all"}}}, "trainer.wandb.watch: does not go with fsdp"),
+        (
+            {"trainer": {"wandb": {"project": "p", "watch": "all"}}},
+            "trainer.wandb.watch: does not go with fsdp",
+        ),
         ({"trainer": {"precision": "fp16"}}, "fp16 does not go with fsdp; bf16 does"),
         ({"optimizer": {"type": "Muon"}}, "optimizer.type: Muon needs whole parameters"),
-        ({"optimizer": {"type": "SGD", "args": {"fused": True}}}, "SGD with fused: true needs whole parameters"),
-        ({"parallel": {"args": {"blocks": ["layer.*"]}}}, r"blocks.0: 'layer.\*' matches no module.*mean 'layers.0'"),
-        ({"parallel": {"args": {"blocks": ["layers.1"]}}}, "'layers.1' matches no module with parameters"),
-        ({"parallel": {"args": {"cpu_offload": True}}}, "cpu_offload: the model is on the CPU already"),
+        (
+            {"optimizer": {"type": "SGD", "args": {"fused": True}}},
+            "SGD with fused: true needs whole parameters",
+        ),
+        (
+            {"parallel": {"args": {"blocks": ["layer.*"]}}},
+            r"blocks.0: 'layer.\*' matches no module.*mean 'layers.0'",
+        ),
+        (
+            {"parallel": {"args": {"blocks": ["layers.1"]}}},
+            "'layers.1' matches no module with parameters",
+        ),
+        (
+            {"parallel": {"args": {"cpu_offload": True}}},
+            "cpu_offload: the model is on the CPU already",
+        ),
         ({"parallel": {"args": {"num_processes": 0}}}, "num_processes=0 must lie between 1 and"),
         ({"parallel": {"args": {"param_dtype": "fp8"}}}, "param_dtype"),
     ],
@@ -228,8 +269,12 @@ def test_what_does_not_go_is_told_before_the_training_in_one_process_too(tmp_pat
 
 
 def test_batch_norms_in_half_of_the_bits_are_refused(tmp_path):
-    config = small_config(tmp_path) | {"parallel": {"type": "fsdp", "args": {"param_dtype": "bf16"}}}
-    with pytest.raises(UserError, match=r"param_dtype: batch norms .* need fp32; trainer.precision: bf16"):
+    config = small_config(tmp_path) | {
+        "parallel": {"type": "fsdp", "args": {"param_dtype": "bf16"}}
+    }
+    with pytest.raises(
+        UserError, match=r"param_dtype: batch norms .* need fp32; trainer.precision: bf16"
+    ):
         make_trainer(config)
 
 
@@ -248,7 +293,9 @@ def test_what_two_blocks_share_is_refused():
 
 
 def test_a_model_that_torch_cannot_cut_is_a_line():
-    with pytest.raises(AssertionError, match=r"UserError: .*parallel: Scaled cannot be cut: .*scalar parameters"):
+    with pytest.raises(
+        AssertionError, match=r"UserError: .*parallel: Scaled cannot be cut: .*scalar parameters"
+    ):
         in_ranks(2, wrapped, Scaled)
 
 
@@ -274,12 +321,17 @@ def weights_of_seed(seeds):
 
 def test_a_block_that_is_not_called_itself_is_a_line(tmp_path):
     config = table_config(tmp_path) | CUT
-    with pytest.raises(AssertionError, match=r"parallel.args.blocks: a part of the model is used without being called"):
+    with pytest.raises(
+        AssertionError,
+        match=r"parallel.args.blocks: a part of the model is used without being called",
+    ):
         in_ranks(2, functional, config)
 
 
 def functional(config):
     trainer = make_trainer(config)
     layer = trainer.model.layers[0]
-    trainer.model.layers.forward = lambda x: nn.functional.linear(x, layer.weight, layer.bias).mean(1, keepdim=True)
+    trainer.model.layers.forward = lambda x: nn.functional.linear(x, layer.weight, layer.bias).mean(
+        1, keepdim=True
+    )
     trainer.train()

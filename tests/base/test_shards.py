@@ -55,18 +55,27 @@ def last(folder):
 
 def test_the_state_is_that_of_a_whole_checkpoint(tmp_path):
     in_ranks(2, trained, sharded_config(tmp_path, monitor="min val_loss"), "cut")
-    in_ranks(2, trained, sharded_config(tmp_path, monitor="min val_loss", sharded_checkpoint=False), "whole")
+    in_ranks(
+        2,
+        trained,
+        sharded_config(tmp_path, monitor="min val_loss", sharded_checkpoint=False),
+        "whole",
+    )
     for name in ("checkpoint-epoch1.pt", "checkpoint-epoch2.pt", "model_best.pt"):
         states = [load(tmp_path / "small" / run_id / name) for run_id in ("cut", "whole")]
         assert differences(*states) == ["/config/trainer/sharded_checkpoint"]
     path = tmp_path / "small/cut/checkpoint-epoch2.pt"
-    assert all(value.is_meta for value in torch.load(path, weights_only=True)["state_dict"].values())
+    assert all(
+        value.is_meta for value in torch.load(path, weights_only=True)["state_dict"].values()
+    )
     assert len(list(shards_of(path).glob("*.distcp"))) == 2
     assert path.stat().st_size < 40_000
 
 
 def test_pruning_takes_the_shards_along(tmp_path):
-    config = sharded_config(tmp_path, epochs=5, keep_last=4, keep_best=2, monitor="min val_loss", save_steps=5)
+    config = sharded_config(
+        tmp_path, epochs=5, keep_last=4, keep_best=2, monitor="min val_loss", save_steps=5
+    )
     in_ranks(2, trained, config, "run")
     found = check_folder(tmp_path / "small/run")
     assert len(checkpoints(tmp_path / "small/run")) == 4
@@ -79,7 +88,9 @@ def test_pruning_takes_the_shards_along(tmp_path):
 # -- resuming ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trainer", [{}, {"accumulation_steps": 3, "grad_clip_norm": 0.5, "save_steps": 1}])
+@pytest.mark.parametrize(
+    "trainer", [{}, {"accumulation_steps": 3, "grad_clip_norm": 0.5, "save_steps": 1}]
+)
 def test_as_many_ranks_go_on_to_the_same_bits_from_everywhere(tmp_path, trainer):
     check_going_on(tmp_path, sharded_config(tmp_path, **{"save_steps": 3} | trainer), copied, last)
 
@@ -92,7 +103,9 @@ def test_another_number_of_ranks_goes_on_at_the_same_place(tmp_path, after):
     trainer = make_trainer(config, None, path)
     expected = load(path)
     assert differences(trainer.model.state_dict(), expected["state_dict"]) == []
-    assert differences(trainer.optimizer.state_dict()["state"], expected["optimizer"]["state"]) == []
+    assert (
+        differences(trainer.optimizer.state_dict()["state"], expected["optimizer"]["state"]) == []
+    )
     if after == 1:
         trainer.train()
     else:
@@ -171,7 +184,9 @@ def killed_at(config, place, victim):
 def test_killed_anywhere_it_leaves_whole_checkpoints(tmp_path, ranks, victim):
     places = range(1, 200, 1 if ALL else 4)
     for place in places:
-        config = sharded_config(tmp_path / str(place), epochs=3, keep_last=1, monitor="min val_loss", save_steps=8)
+        config = sharded_config(
+            tmp_path / str(place), epochs=3, keep_last=1, monitor="min val_loss", save_steps=8
+        )
         folder = tmp_path / str(place) / "small/run"
         try:
             left = in_ranks(ranks, killed_at, config, place, victim)[victim]
@@ -201,7 +216,9 @@ def test_a_damaged_or_missing_shard_is_a_line_and_the_one_before_is_taken(tmp_pa
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(UserError, match=rf"epoch2.pt: damaged checkpoint: the checksum of .*{file} is wrong"):
+    with pytest.raises(
+        UserError, match=rf"epoch2.pt: damaged checkpoint: the checksum of .*{file} is wrong"
+    ):
         load(newest)
     trainer = make_trainer(config, None, newest)
     assert trainer.start_epoch == 2
@@ -216,7 +233,9 @@ def test_a_damaged_or_missing_shard_is_a_line_and_the_one_before_is_taken(tmp_pa
 def test_no_space_on_one_rank_is_a_line_of_all(tmp_path, policy, victim):
     config = sharded_config(tmp_path, on_save_error=policy)
     if policy == "stop":
-        with pytest.raises(AssertionError, match=r"checkpoint could not be written: File too large, on rank") as caught:
+        with pytest.raises(
+            AssertionError, match=r"checkpoint could not be written: File too large, on rank"
+        ) as caught:
             in_ranks(2, without_space, config, victim)
         assert f"on rank {victim}" in str(caught.value)
     else:
@@ -265,7 +284,10 @@ def test_an_index_from_a_stranger_runs_nothing(tmp_path, monkeypatch, case):
     folder = tmp_path / f"x.12345678{SHARDS}"
     folder.mkdir()
     (folder / ".metadata").write_bytes(pickle.dumps(index))
-    shards = {"folder": folder.name, "crc32": {".metadata": zlib.crc32((folder / ".metadata").read_bytes())}}
+    shards = {
+        "folder": folder.name,
+        "crc32": {".metadata": zlib.crc32((folder / ".metadata").read_bytes())},
+    }
     save({"state_dict": {"x": torch.empty(2, device="meta")}, "shards": shards}, tmp_path / "x.pt")
     with pytest.raises(UserError, match=message):
         load(tmp_path / "x.pt")
@@ -277,16 +299,26 @@ def test_an_index_from_a_stranger_runs_nothing(tmp_path, monkeypatch, case):
 )
 def test_shards_elsewhere_are_refused(tmp_path, shards):
     save({"state_dict": {}, "shards": shards}, tmp_path / "x.pt")
-    with pytest.raises(UserError, match=r"x.pt: damaged checkpoint: what it says of its shards is nothing"):
+    with pytest.raises(
+        UserError, match=r"x.pt: damaged checkpoint: what it says of its shards is nothing"
+    ):
         load(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize(
     ("trainer", "kind", "message"),
     [
-        ({}, "ddp", "trainer.sharded_checkpoint: only a model that is cut has shards; set parallel.type: fsdp"),
+        (
+            {},
+            "ddp",
+            "trainer.sharded_checkpoint: only a model that is cut has shards; set parallel.type: fsdp",
+        ),
         ({"async_save": True}, "fsdp", "sharded_checkpoint: goes neither with async_save nor"),
-        ({"wandb": {"project": "p", "artifact": True}}, "fsdp", "sharded_checkpoint: goes neither with async_save nor"),
+        (
+            {"wandb": {"project": "p", "artifact": True}},
+            "fsdp",
+            "sharded_checkpoint: goes neither with async_save nor",
+        ),
     ],
 )
 def test_what_it_does_not_go_with_is_a_line(tmp_path, trainer, kind, message):
@@ -301,5 +333,7 @@ def test_what_it_does_not_go_with_is_a_line(tmp_path, trainer, kind, message):
 
 def test_one_process_of_its_own_has_one_file(tmp_path):
     trained(sharded_config(tmp_path), "run")
-    assert "shards" not in torch.load(tmp_path / "small/run/checkpoint-epoch2.pt", weights_only=True)
+    assert "shards" not in torch.load(
+        tmp_path / "small/run/checkpoint-epoch2.pt", weights_only=True
+    )
     check_folder(tmp_path / "small/run")

@@ -34,7 +34,13 @@ class Room(torch.autograd.Function):
         return gradients[0], None, None
 
 
-def made(path: Path, room: int = 10**9, backward: bool = False, resume: Path | None = None, **options: Any) -> Any:
+def made(
+    path: Path,
+    room: int = 10**9,
+    backward: bool = False,
+    resume: Path | None = None,
+    **options: Any,
+) -> Any:
     config = small_config(path, **options)
     config["arch"] = {"type": "mlp.MLP", "args": {"in_features": 64, "out_features": 10}}
     trainer = make_trainer(config, f"{room}{backward}", resume)
@@ -47,14 +53,18 @@ def crowd(trainer: Any, room: int, backward: bool = False) -> Any:
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         x = x.flatten(1) if perceptron else x
-        return whole(Room.apply(x.requires_grad_(backward), room, backward) if torch.is_grad_enabled() else x)
+        return whole(
+            Room.apply(x.requires_grad_(backward), room, backward) if torch.is_grad_enabled() else x
+        )
 
     trainer.model.forward = forward
     return trainer
 
 
 @pytest.mark.parametrize(("backward", "accumulation"), [(False, 1), (False, 3), (True, 1)])
-def test_the_weights_and_numbers_are_those_of_the_whole_batch(tmp_path, caplog, backward, accumulation):
+def test_the_weights_and_numbers_are_those_of_the_whole_batch(
+    tmp_path, caplog, backward, accumulation
+):
     logs = {}
     for room in (10**9, 40):
         seed_everything(1)
@@ -62,13 +72,21 @@ def test_the_weights_and_numbers_are_those_of_the_whole_batch(tmp_path, caplog, 
         trainer.train()
         logs[room] = trainer
     whole, parts = logs.values()
-    assert (whole.update.splitting.parts, parts.update.splitting.parts) == (1, 4)  # 128 samples: 64, then 32
+    assert (whole.update.splitting.parts, parts.update.splitting.parts) == (
+        1,
+        4,
+    )  # 128 samples: 64, then 32
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(value, parts.model.state_dict()[name], rtol=1e-4, atol=1e-5)
     for name, number in whole.last_log.items():
         assert parts.last_log[name] == pytest.approx(number, rel=1e-4), name
-    told = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
-    assert [line.split(" parts")[0][-1] for line in told] == ["2", "4"]  # once each, not at every step
+    told = [
+        record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()
+    ]
+    assert [line.split(" parts")[0][-1] for line in told] == [
+        "2",
+        "4",
+    ]  # once each, not at every step
     assert not any("batch norms" in line or "left out" in line for line in told)
 
 
@@ -76,16 +94,22 @@ def test_a_window_with_a_spoiled_gradient_begins_again_and_says_so(tmp_path, cap
     trainer = made(tmp_path, 100, backward=True, accumulation_steps=3, epochs=1)
     small = iter([64, 128, 128, 128, 128])  # only the second batch is too large
 
-    trainer._taken = lambda: (narrow(batch, 0, next(small)) for batch in list(trainer.data_loader)[:5])
+    trainer._taken = lambda: (
+        narrow(batch, 0, next(small)) for batch in list(trainer.data_loader)[:5]
+    )
     trainer.train()
-    (line,) = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+    (line,) = [
+        record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()
+    ]
     assert "the 1 batches before it, of the same step, are left out" in line
     assert trainer.steps_done() == 2  # of three batches, and of the one that is left
 
 
 def test_batch_norms_are_warned_about(tmp_path, caplog):
     crowd(make_trainer(small_config(tmp_path, epochs=1)), 64).train()
-    (line,) = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+    (line,) = [
+        record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()
+    ]
     assert "batch norms see one part at a time" in line
 
 
@@ -96,7 +120,9 @@ def test_a_run_in_parts_resumes_to_the_same_bits(tmp_path):
     first.train()
     config = json.loads((first.checkpoint_dir / "config.json").read_text())
     config["trainer"]["epochs"] = 3
-    resumed = crowd(make_trainer(config, resume=first.checkpoint_dir / "checkpoint-epoch2.pt"), 10**9)
+    resumed = crowd(
+        make_trainer(config, resume=first.checkpoint_dir / "checkpoint-epoch2.pt"), 10**9
+    )
     resumed.train()
     assert resumed.update.splitting.parts == 4  # as it was, however much room there is now
     assert differences(trainer.model.state_dict(), resumed.model.state_dict()) == []
@@ -124,7 +150,11 @@ x, y = torch.arange(12.0).view(6, 2), torch.arange(6)
     [
         ([x, y], 6, [x[1:3], y[1:3]]),
         ({"a": x, "n": 3, "names": list("abcdef")}, 6, {"a": x[1:3], "n": 3, "names": ["b", "c"]}),
-        ((x, {"y": y, "scale": torch.tensor(2.0)}), 6, (x[1:3], {"y": y[1:3], "scale": torch.tensor(2.0)})),
+        (
+            (x, {"y": y, "scale": torch.tensor(2.0)}),
+            6,
+            (x[1:3], {"y": y[1:3], "scale": torch.tensor(2.0)}),
+        ),
         ((list(x), [{"box": x}] * 6), 6, ([x[1], x[2]], [{"box": x}] * 2)),
         ((list(x), list(y)), 6, ([x[1], x[2]], [y[1], y[2]])),
         ([x, y, torch.ones(4)], 0, None),  # of what? not cut
@@ -144,7 +174,11 @@ def test_a_real_limit_of_memory(tmp_path):
     """The process may have so much memory, and not the activations of a whole batch."""
     config = small_config(tmp_path, epochs=1, keep_memory=False)
     config["data_loader"]["args"]["batch_size"] = 1024
-    wide = {"in_features": 64, "out_features": 10, "hidden": [40_000]}  # 164 MB a layer; oneDNN's own failures aside
+    wide = {
+        "in_features": 64,
+        "out_features": 10,
+        "hidden": [40_000],
+    }  # 164 MB a layer; oneDNN's own failures aside
     config["arch"] = {"type": "mlp.MLP", "args": wide}
     (tmp_path / "config.json").write_text(json.dumps(config))
     code = """if True:
@@ -166,7 +200,9 @@ def test_a_real_limit_of_memory(tmp_path):
         train.main(parsed(*sys.argv[1:]))
     """
     words = ["--config", str(tmp_path / "config.json")]
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
     assert "can't allocate memory" in said

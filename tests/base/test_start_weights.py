@@ -48,7 +48,8 @@ def test_every_kind_of_file_under_every_prefix(tmp_path, there, kind):
         torch.save({"model_state_dict": weights, "epoch": 3} if kind == "nested" else weights, path)
     start(model, init_from=str(path))
     assert all(
-        torch.equal(a, b) for a, b in zip(source.state_dict().values(), model.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(source.state_dict().values(), model.state_dict().values(), strict=True)
     )
 
 
@@ -78,7 +79,10 @@ def test_what_does_not_fit_is_named(tmp_path, caplog):
 
 def test_too_little_is_an_error(tmp_path):
     torch.save({"conv.weight": torch.zeros(2), "conv.bias": torch.zeros(1)}, tmp_path / "w.pt")
-    with pytest.raises(UserError, match=r"transfer.init_from: 0 of 9 tensors of Net are in .*w.pt.*there conv.weight"):
+    with pytest.raises(
+        UserError,
+        match=r"transfer.init_from: 0 of 9 tensors of Net are in .*w.pt.*there conv.weight",
+    ):
         start(Net(), init_from=str(tmp_path / "w.pt"), min_match=0.0)
     torch.save(dict(list(Net().state_dict().items())[:4]), tmp_path / "w.pt")
     with pytest.raises(UserError, match="4 of 9"):
@@ -87,11 +91,18 @@ def test_too_little_is_an_error(tmp_path):
 
 
 def test_names_are_changed_by_patterns():
-    weights = {"enc.0.weight": torch.ones(1), "enc.1.weight": torch.ones(2), "head.bias": torch.ones(3)}
+    weights = {
+        "enc.0.weight": torch.ones(1),
+        "enc.1.weight": torch.ones(2),
+        "head.bias": torch.ones(3),
+    }
     named = rename(weights, {"enc.*.weight": "features.*.w", "head.bias": "classifier.bias"})
     assert list(named) == ["features.0.w", "features.1.w", "classifier.bias"]
     for patterns, message in (
-        ({"encoder.*": "*"}, r"transfer.rename.encoder.\*: matches none of the names, as enc.0.weight"),
+        (
+            {"encoder.*": "*"},
+            r"transfer.rename.encoder.\*: matches none of the names, as enc.0.weight",
+        ),
         ({"enc.*": "*.*"}, "has more stars"),
         ({"enc.*": "same"}, "gives the name 'same' twice"),
     ):
@@ -100,7 +111,9 @@ def test_names_are_changed_by_patterns():
     assert prefixes(["a.b.c", "a.d"]) == ["a.", "a.b."]
 
 
-@pytest.mark.parametrize("name", ["evil.pt", "evil.pth", "cut.pt", "cut.safetensors", "empty.pt", "none.pt", "list.pt"])
+@pytest.mark.parametrize(
+    "name", ["evil.pt", "evil.pth", "cut.pt", "cut.safetensors", "empty.pt", "none.pt", "list.pt"]
+)
 def test_hostile_and_broken_files_end_in_a_line(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
@@ -126,7 +139,9 @@ def test_the_best_of_a_run_and_its_ema_weights(tmp_path):
     assert what.endswith("model_best.pt")
     assert weights.keys() == ema.keys()
     assert not torch.equal(weights["features.0.weight"], ema["features.0.weight"])
-    assert torch.equal(ema["features.0.weight"], trainer.update.ema.module.state_dict()["features.0.weight"])
+    assert torch.equal(
+        ema["features.0.weight"], trainer.update.ema.module.state_dict()["features.0.weight"]
+    )
     torch.save(Net().state_dict(), tmp_path / "w.pt")
     with pytest.raises(UserError, match="holds no EMA weights"):
         read_weights(str(tmp_path / "w.pt"), use_ema=True)

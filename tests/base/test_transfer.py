@@ -46,7 +46,9 @@ def small_net() -> nn.Sequential:
     )
 
 
-def steps(model: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, ...], n: int = 2) -> None:
+def steps(
+    model: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, ...], n: int = 2
+) -> None:
     for _ in range(n):
         model.train()
         optimizer.zero_grad()
@@ -61,7 +63,9 @@ def steps(model: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gets_a_head_and_what_is_frozen_keeps_its_bits(family):
     size = 64 if family != "vit_b_16" else 32
-    model = getattr(torchvision.models, family)(**({"image_size": size} if family == "vit_b_16" else {}))
+    model = getattr(torchvision.models, family)(
+        **({"image_size": size} if family == "vit_b_16" else {})
+    )
     made = transfer(model, head=Head(num_classes=2), freeze="all_but_head")
     assert made.head == FAMILIES[family]
     before = {name: value.clone() for name, value in frozen_tensors(model).items()}
@@ -71,8 +75,14 @@ def test_every_family_gets_a_head_and_what_is_frozen_keeps_its_bits(family):
     steps(model, optimizer, (2, 3, size, size))
     assert model(torch.randn(2, 3, size, size)).shape == (2, 2)
     assert not torch.equal(model.get_submodule(made.head).weight, head)
-    assert not [name for name, value in frozen_tensors(model).items() if not torch.equal(value, before[name])]
-    assert {id(p) for p in optimizer.state} == {id(p) for p in model.get_submodule(made.head).parameters()}
+    assert not [
+        name
+        for name, value in frozen_tensors(model).items()
+        if not torch.equal(value, before[name])
+    ]
+    assert {id(p) for p in optimizer.state} == {
+        id(p) for p in model.get_submodule(made.head).parameters()
+    }
 
 
 def test_a_convolution_as_head_keeps_its_geometry():
@@ -83,7 +93,9 @@ def test_a_convolution_as_head_keeps_its_geometry():
 
 
 def test_a_head_that_is_no_layer_is_told_with_the_nearest():
-    with pytest.raises(UserError, match=r"transfer.head.name: 'clasifier.1' .*did you mean 'classifier.1'"):
+    with pytest.raises(
+        UserError, match=r"transfer.head.name: 'clasifier.1' .*did you mean 'classifier.1'"
+    ):
         output_layer(torchvision.models.squeezenet1_0(), "clasifier.1")
     with pytest.raises(UserError, match=r"'0\.1' is no Linear or Conv2d layer"):
         output_layer(small_net(), "0.1")
@@ -95,7 +107,12 @@ def test_patterns_take_and_take_back():
     model = small_net()
     assert select(model, ["0.*", "!0.1.*"], "k") == {"0.0.weight", "0.0.bias"}
     assert select(model, "1", "k") == {"1.0.weight", "1.0.bias"}
-    assert select(model, ["!0.1.*", "*.bias"], "k") == {"0.0.bias", "0.1.bias", "1.0.bias", "2.3.bias"}
+    assert select(model, ["!0.1.*", "*.bias"], "k") == {
+        "0.0.bias",
+        "0.1.bias",
+        "1.0.bias",
+        "2.3.bias",
+    }
     with pytest.raises(UserError, match=r"k\.1: 'featurs.\*' matches no parameter"):
         select(model, ["0.*", "featurs.*"], "k")
 
@@ -112,14 +129,20 @@ def test_frozen_norms_and_dropout_stay_in_eval_mode():
     partly = small_net()
     transfer(partly, freeze=["0.*", "1.*"], frozen_eval=False)
     partly.train()
-    assert [partly[0][1].training, partly[0][2].training, partly[1][1].training] == [False, True, False]
+    assert [partly[0][1].training, partly[0][2].training, partly[1][1].training] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_norm_without_parameters_behind_trained_layers_goes_on():
     model = small_net()
     transfer(model, freeze=["1.*"])
     assert model.train()[1][1].training is False  # of a module that is frozen as a whole
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Flatten(), nn.Linear(4, 2))
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Flatten(), nn.Linear(4, 2)
+    )
     transfer(model, freeze=["3.*"])
     assert model.train()[1].training
 
@@ -157,9 +180,13 @@ def test_layers_are_blocks():
     assert len(names) == 14  # the patches, 12 blocks, the head
     assert names[0] == "class_token"
     assert names[-1] == "heads.head.weight"
-    assert len(layers_of(torchvision.models.resnet18())) == 10  # the first convolution, 8 blocks, the head
+    assert (
+        len(layers_of(torchvision.models.resnet18())) == 10
+    )  # the first convolution, 8 blocks, the head
     model = small_net()
-    assert [name for layer in layers_of(model) for name in layer] == [name for name, _ in model.named_parameters()]
+    assert [name for layer in layers_of(model) for name in layer] == [
+        name for name, _ in model.named_parameters()
+    ]
 
 
 def test_all_but_the_last_layers():
@@ -167,7 +194,9 @@ def test_all_but_the_last_layers():
     transfer(model, freeze=2)
     last = {name for name, _ in model.named_parameters() if name.startswith(("layer4.1.", "fc."))}
     assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == last
-    with pytest.raises(UserError, match=r"transfer\.freeze: 10 freezes nothing: ResNet has 10 layers"):
+    with pytest.raises(
+        UserError, match=r"transfer\.freeze: 10 freezes nothing: ResNet has 10 layers"
+    ):
         transfer(torchvision.models.resnet18(), freeze=10)
 
 
@@ -195,7 +224,10 @@ SCHEDULERS = {
 
 def thawing(tmp_path, **more):
     config = small_config(tmp_path, epochs=4, monitor="min val_loss", ema_decay=0.9)
-    config["optimizer"] = {"type": "SGD", "args": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.01}}
+    config["optimizer"] = {
+        "type": "SGD",
+        "args": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.01},
+    }
     config["transfer"] = {
         "head": {"num_classes": 10},
         "freeze": "all_but_head",
@@ -217,14 +249,18 @@ def test_a_thawed_group_follows_every_schedule_at_its_scale(tmp_path, name):
         rates.append([group["lr"] for group in trainer.optimizer.param_groups])
         state = trainer.model.state_dict()
         assert torch.equal(state["features.3.weight"], before["features.3.weight"]) == (epoch < 3)
-        assert torch.equal(state["features.4.running_mean"], before["features.4.running_mean"]) == (epoch < 3)
+        assert torch.equal(state["features.4.running_mean"], before["features.4.running_mean"]) == (
+            epoch < 3
+        )
         return log
 
     trainer._train_epoch = watched
     trainer.train()
     assert torch.equal(trainer.model.features[0].weight, before["features.0.weight"])
     assert {round(min(pair) / max(pair), 6) for pair in rates if max(pair) > 0} == {0.1}
-    single = make_trainer({**config, "transfer": {"freeze": config["transfer"]["freeze"]}}, "single")
+    single = make_trainer(
+        {**config, "transfer": {"freeze": config["transfer"]["freeze"]}}, "single"
+    )
     single.train()
     assert len(single.optimizer.param_groups) == 1
     if name != "ReduceLROnPlateau":  # which looks at the results
@@ -249,7 +285,9 @@ def test_another_thawing_starts_the_optimizer_anew(tmp_path, caplog):
 
 
 def test_a_phase_that_thaws_nothing_is_told():
-    with pytest.raises(UserError, match=r"transfer.thaw.0.params: all of 2.\* is trained already by then"):
+    with pytest.raises(
+        UserError, match=r"transfer.thaw.0.params: all of 2.\* is trained already by then"
+    ):
         transfer(small_net(), freeze=["0.*"], thaw=[Thaw(2, "2.*")])
 
 
@@ -277,20 +315,27 @@ def test_each_parameter_is_in_one_group_with_its_own_rates():
 def test_layer_decay():
     model = small_net()
     groups = transfer(model, layer_decay=0.5).parameters(model, 0.01)
-    rates = [group_of(groups, p).get("lr", 0.01) for p in (model[0][0].weight, model[1][0].weight, model[2][3].weight)]
+    rates = [
+        group_of(groups, p).get("lr", 0.01)
+        for p in (model[0][0].weight, model[1][0].weight, model[2][3].weight)
+    ]
     assert rates == pytest.approx([0.0025, 0.005, 0.01])
 
 
 def test_a_parameter_in_two_groups_is_told():
     model = small_net()
     own = [ParamGroup("0.*", lr_scale=0.1), ParamGroup("*.bias", lr_scale=2)]
-    with pytest.raises(UserError, match=r"transfer.param_groups.1.params: takes '0.0.bias', which group 0 has"):
+    with pytest.raises(
+        UserError, match=r"transfer.param_groups.1.params: takes '0.0.bias', which group 0 has"
+    ):
         transfer(model, param_groups=own).parameters(model, 0.01)
 
 
 def test_without_options_the_optimizer_gets_plain_parameters():
     model = small_net()
-    assert [id(p) for p in transfer(model).parameters(model, None)] == [id(p) for p in model.parameters()]
+    assert [id(p) for p in transfer(model).parameters(model, None)] == [
+        id(p) for p in model.parameters()
+    ]
 
 
 # -- the audit -----------------------------------------------------------------------------------------------------
@@ -304,13 +349,17 @@ def test_what_is_frozen_and_changes_is_an_error():
     audit.look(model, logging.getLogger("audit"))
     audit = Audit(model)
     model[0][1].running_mean.add_(1)
-    with pytest.raises(UserError, match=r"transfer.freeze: 0\.1\.running_mean changed in a step although frozen"):
+    with pytest.raises(
+        UserError, match=r"transfer.freeze: 0\.1\.running_mean changed in a step although frozen"
+    ):
         audit.look(model, logging.getLogger("audit"))
 
 
 def test_the_loop_finds_it(tmp_path, monkeypatch):
     """With the eval mode of frozen norms taken out, their statistics move."""
-    monkeypatch.setattr(freezing, "MethodType", lambda _function, module: type(module).train.__get__(module))
+    monkeypatch.setattr(
+        freezing, "MethodType", lambda _function, module: type(module).train.__get__(module)
+    )
     trainer = make_trainer(thawing(tmp_path))
     with pytest.raises(UserError, match="changed in a step although frozen"):
         trainer.train()
@@ -324,7 +373,10 @@ def test_a_trained_parameter_without_a_gradient_is_told(caplog):
     audit = Audit(model)
     steps(model, torch.optim.SGD(model.parameters(), 0.1), (2, 1, 8, 8), 1)
     audit.look(model, logging.getLogger("audit"))
-    assert "2 trained parameters got no gradient in the first step: unused.bias, unused.weight" in caplog.text
+    assert (
+        "2 trained parameters got no gradient in the first step: unused.bias, unused.weight"
+        in caplog.text
+    )
 
 
 # -- shown on digits -----------------------------------------------------------------------------------------------
@@ -358,18 +410,38 @@ class Loader(BaseDataLoader):
 def test_digits_0_to_4_help_with_5_to_9(tmp_path):
     project = copy_project(tmp_path / "project")
     (project / "data_loader/halves.py").write_text(LOADER)
-    words = ["train.py", "-c", "config.json", "data_loader.type=halves.Loader", "trainer.monitor=max val_accuracy"]
-    words += ["metrics=[accuracy]", "~lr_scheduler", "trainer.tensorboard=false", "trainer.early_stop=0"]
+    words = [
+        "train.py",
+        "-c",
+        "config.json",
+        "data_loader.type=halves.Loader",
+        "trainer.monitor=max val_accuracy",
+    ]
+    words += [
+        "metrics=[accuracy]",
+        "~lr_scheduler",
+        "trainer.tensorboard=false",
+        "trainer.early_stop=0",
+    ]
 
     def best(run_id, *more):
         done = run(*words, "--run-id", run_id, *more, cwd=project)
         assert done.returncode == 0, done.stderr
         return float(done.stdout.split("Best val_accuracy: ")[1].split()[0]), done.stdout
 
-    best("first", "data_loader.args={low: 0, high: 4}", "arch.args.num_classes=5", "trainer.epochs=8")
-    few = ["data_loader.args={low: 5, high: 9, per_class: 50}", "arch.args.num_classes=5", "trainer.epochs=2", "seed=1"]
+    best(
+        "first", "data_loader.args={low: 0, high: 4}", "arch.args.num_classes=5", "trainer.epochs=8"
+    )
+    few = [
+        "data_loader.args={low: 5, high: 9, per_class: 50}",
+        "arch.args.num_classes=5",
+        "trainer.epochs=2",
+        "seed=1",
+    ]
     scratch, _ = best("scratch", *few)
-    moved, told = best("moved", *few, "transfer={init_from: saved/digits/first, head: {num_classes: 5}}")
+    moved, told = best(
+        "moved", *few, "transfer={init_from: saved/digits/first, head: {num_classes: 5}}"
+    )
     assert "matched       " in told
     assert "New head: classifier.2, with 5 outputs." in told
     assert moved > scratch

@@ -100,7 +100,9 @@ def own(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
         path, name = str(ROOT / folder / "probe.py"), f"{folder}.probe"
         modules[folder] = ModuleType(name)
         monkeypatch.setitem(sys.modules, name, modules[folder])
-        monkeypatch.setitem(linecache.cache, path, (len(text), None, text.splitlines(keepends=True), path))
+        monkeypatch.setitem(
+            linecache.cache, path, (len(text), None, text.splitlines(keepends=True), path)
+        )
         exec(compile(text, path, "exec"), vars(modules[folder]))
     return modules
 
@@ -114,14 +116,20 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture
 def check(
-    tmp_path: Path, temporary: Path, own: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    temporary: Path,
+    own: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Check:
     """Runs ``train.py --check`` on CONFIG in this process; gives status, output and errors. Nothing may be left."""
     monkeypatch.chdir(ROOT)
     (tmp_path / "probe.yaml").write_text(CONFIG)
 
     def call(*words: str) -> tuple[int, str, str]:
-        all_words = [*words] if {"-c", "-r"} & {*words} else ["-c", str(tmp_path / "probe.yaml"), *words]
+        all_words = (
+            [*words] if {"-c", "-r"} & {*words} else ["-c", str(tmp_path / "probe.yaml"), *words]
+        )
         all_words += [] if "-r" in words else [f"trainer.save_dir={tmp_path / 'saved'}"]
         status = 0
         with monkeypatch.context() as patch:
@@ -159,7 +167,10 @@ def test_the_bill(check: Check) -> None:
     ("words", "steps"),
     [
         (["trainer.accumulation_steps=5"], "2 an epoch, 6 in 3 epochs"),
-        (["trainer.len_epoch=500", "trainer.accumulation_steps=3"], "167 an epoch, 501 in 3 epochs"),
+        (
+            ["trainer.len_epoch=500", "trainer.accumulation_steps=3"],
+            "167 an epoch, 501 in 3 epochs",
+        ),
         (["trainer.len_epoch=2"], "2 an epoch, 6 in 3 epochs"),
         (["trainer.len_epoch=1", "trainer.epochs=1000"], "1 an epoch, 1,000 in 1000 epochs"),
     ],
@@ -175,7 +186,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of one epoch."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "probe.yaml").write_text(CONFIG)
-    words = ["arch.args.width=64", "optimizer.type=AdamW", "trainer.ema_decay=0.9", f"trainer.save_dir={folder}"]
+    words = [
+        "arch.args.width=64",
+        "optimizer.type=AdamW",
+        "trainer.ema_decay=0.9",
+        f"trainer.save_dir={folder}",
+    ]
     done = run("train.py", "-c", folder / "probe.yaml", "--run-id", "r", "trainer.epochs=1", *words)
     assert done.returncode == 0, done.stderr
     return folder / "probe" / "r"
@@ -189,7 +205,9 @@ def test_the_checkpoint_is_as_large_as_the_run_s_first(check: Check, finished: P
 def test_a_resumed_run_is_not_touched(check: Check, finished: Path) -> None:
     def state() -> dict[Path, Any]:
         paths = [finished, *sorted(finished.rglob("*"))]
-        return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in paths}
+        return {
+            path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in paths
+        }
 
     before = state()
     assert bill(check("-r", str(finished), "trainer.epochs=4"))["steps"].endswith("in 4 epochs")
@@ -205,7 +223,10 @@ def test_one_batch_of_each_is_loaded(check: Check, own: dict[str, ModuleType]) -
 def test_the_bill_of_an_iterable_dataset_of_unknown_length(check: Check) -> None:
     loader = "{type: DatasetLoader, args: {dataset: {type: probe.Endless}, batch_size: 16, shuffle: false}}"
     assert bill(check(f"data_loader={loader}"))["steps"] == "as many as the data has"
-    assert bill(check(f"data_loader={loader}", "trainer.len_epoch=7"))["steps"] == "7 an epoch, 21 in 3 epochs"
+    assert (
+        bill(check(f"data_loader={loader}", "trainer.len_epoch=7"))["steps"]
+        == "7 an epoch, 21 in 3 epochs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,7 +245,9 @@ def test_it_works_for(check: Check, words: list[str]) -> None:
     bill(check(*words))
 
 
-BROKEN_DATA = "{type: DatasetLoader, args: {dataset: {type: probe.Broken}, batch_size: 32, num_workers: %d}}"
+BROKEN_DATA = (
+    "{type: DatasetLoader, args: {dataset: {type: probe.Broken}, batch_size: 32, num_workers: %d}}"
+)
 BROKEN_TRANSFORM = "{type: FakeData, args: {size: 99, transform: {type: probe.BrokenTransform}}}"
 
 
@@ -260,9 +283,13 @@ def test_an_error_names_the_place_and_the_user_s_own_lines(
     status, out, err = check()
     first, *frames = err.splitlines()
     assert (status, out, "Traceback" in err) == (2, "", False)
-    assert first.startswith(f"{tmp_path / 'probe.yaml'}:{len(sections) + 1}:{column}: {place}: {message}")
+    assert first.startswith(
+        f"{tmp_path / 'probe.yaml'}:{len(sections) + 1}:{column}: {place}: {message}"
+    )
     assert f"  {folder}/" in err
-    assert all(re.match(r"  (model|data_loader|trainer)/\w+\.py:\d+ in \w+: \S", line) for line in frames), err
+    assert all(
+        re.match(r"  (model|data_loader|trainer)/\w+\.py:\d+ in \w+: \S", line) for line in frames
+    ), err
 
 
 @pytest.fixture
@@ -278,7 +305,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left_in(project: Path) -> list[str]:
-    return [path.name for name in ("tmp", "saved") for path in (project / name).rglob("*") if path.is_file()]
+    return [
+        path.name
+        for name in ("tmp", "saved")
+        for path in (project / name).rglob("*")
+        if path.is_file()
+    ]
 
 
 def test_as_a_program(project: Path) -> None:
@@ -294,7 +326,9 @@ def test_as_a_program(project: Path) -> None:
     (project / "model" / "broken.py").write_text("import nowhere_to_be_found\n")
     done = run(*command, "arch.type=broken.Net", cwd=project)
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
-    assert re.search(r"model/broken\.py.*No module named 'nowhere_to_be_found'", done.stderr.splitlines()[0])
+    assert re.search(
+        r"model/broken\.py.*No module named 'nowhere_to_be_found'", done.stderr.splitlines()[0]
+    )
     assert left_in(project) == [".gitkeep"]
 
 
@@ -304,5 +338,7 @@ def test_a_project_of_pytorch_template(project: Path) -> None:
     told = bill((done.returncode, done.stdout, done.stderr))
     assert told["model"] == "CloudNet on cpu"
     assert told["batch"] == "float32 (32, 2), int64 (32,)"
-    assert told["steps"] == "7 an epoch, 21 in 3 epochs"  # 301 points, 60 of them to validate on, the last few dropped
+    assert (
+        told["steps"] == "7 an epoch, 21 in 3 epochs"
+    )  # 301 points, 60 of them to validate on, the last few dropped
     assert left_in(project) == [".gitkeep"]

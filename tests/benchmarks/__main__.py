@@ -13,7 +13,18 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PARTS = ("step", "mnist", "start", "loading", "saving", "growth", "watching", "ddp_step", "frozen", "preflight")
+PARTS = (
+    "step",
+    "mnist",
+    "start",
+    "loading",
+    "saving",
+    "growth",
+    "watching",
+    "ddp_step",
+    "frozen",
+    "preflight",
+)
 
 
 def main(words: list[str]) -> None:
@@ -26,12 +37,16 @@ def main(words: list[str]) -> None:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             found.append(f"no {package}")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(found)}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(found)}"
+    )
     folders = [word for word in words if word not in PARTS]
     for part in [word for word in words if word in PARTS] or PARTS:
         print(f"\n## {part}", flush=True)
         words_of_part = folders if part == "mnist" else []
-        subprocess.run([sys.executable, "-m", f"tests.benchmarks.{part}", *words_of_part], check=True)
+        subprocess.run(
+            [sys.executable, "-m", f"tests.benchmarks.{part}", *words_of_part], check=True
+        )
 
 
 if __name__ == "__main__":

@@ -26,11 +26,14 @@ def batches() -> BaseDataLoader:
     torch.manual_seed(0)
     size = BATCHES * BATCH_SIZE
     return BaseDataLoader(
-        torch.utils.data.TensorDataset(torch.rand(size, 1, 28, 28), torch.randint(10, (size,))), BATCH_SIZE
+        torch.utils.data.TensorDataset(torch.rand(size, 1, 28, 28), torch.randint(10, (size,))),
+        BATCH_SIZE,
     )
 
 
-def by_hand(loader: BaseDataLoader, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def by_hand(
+    loader: BaseDataLoader, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     for images, target in loader:
         loss = F.cross_entropy(model(images), target)
         loss.backward()
@@ -48,7 +51,9 @@ def measure(folder: Path, rounds: int) -> list[tuple[float, float]]:
     trainer.model.module.load_state_dict(model.state_dict())
     loader, seconds = batches(), []
     trainer.data_loader, trainer.len_epoch = loader, len(loader)
-    wrapped = DistributedDataParallel(model, process_group=parallel.group(), gradient_as_bucket_view=True)
+    wrapped = DistributedDataParallel(
+        model, process_group=parallel.group(), gradient_as_bucket_view=True
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(rounds):
         parallel.barrier()
@@ -69,4 +74,6 @@ if __name__ == "__main__":
         found = in_ranks(2, measure, Path(folder), rounds, timeout=600)[0][2:]
     hand, ours = (statistics.median(pair[index] for pair in found) for index in (0, 1))
     ratio = statistics.median(pair[1] / pair[0] for pair in found)
-    print(f"by hand {1000 * hand / BATCHES:.2f} ms a step, trainer {1000 * ours / BATCHES:.2f} ms, ratio {ratio:.3f}")
+    print(
+        f"by hand {1000 * hand / BATCHES:.2f} ms a step, trainer {1000 * ours / BATCHES:.2f} ms, ratio {ratio:.3f}"
+    )

@@ -53,11 +53,16 @@ def main() -> None:
             for freeze, row in rows.items():
                 code = f"from tests.benchmarks.frozen import steps; steps('{name}', {freeze})"
                 done = subprocess.run(
-                    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+                    [sys.executable, "-c", code],
+                    cwd=ROOT,
+                    capture_output=True,
+                    text=True,
+                    check=True,
                 )
                 row.append([float(word) for word in done.stdout.split()])
         (full, all_of_it), (frozen, part) = (
-            [statistics.median(column) for column in zip(*row, strict=True)] for row in rows.values()
+            [statistics.median(column) for column in zip(*row, strict=True)]
+            for row in rows.values()
         )
         print(
             f"{name:14} a step {full * 1000:.0f} ms, frozen {frozen * 1000:.0f} ms: {frozen / full:.2f}; "

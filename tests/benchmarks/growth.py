@@ -20,7 +20,9 @@ SAMPLES, BATCH = 10_000_000, 100
 
 def resident_mb() -> float:
     """What the process holds in memory now, in 10^6 bytes."""
-    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmRSS"))
+    line = next(
+        row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmRSS")
+    )
     return float(line.split()[1]) * 1024 / 1e6
 
 
@@ -35,14 +37,27 @@ class Numbers(Dataset[Any]):
 
     def __getitems__(self, indices: list[int]) -> Any:
         x = torch.tensor(indices, dtype=torch.float32)
-        return list(zip((x / self.n).unsqueeze(1).expand(-1, 64).unbind(), (x.long() % 10).unbind(), strict=True))
+        return list(
+            zip(
+                (x / self.n).unsqueeze(1).expand(-1, 64).unbind(),
+                (x.long() % 10).unbind(),
+                strict=True,
+            )
+        )
 
 
 def made(folder: Path, n: int, **trainer: Any) -> Any:
     config = small_config(folder, tensorboard=True, **trainer)
-    config["arch"] = {"type": "mlp.MLP", "args": {"in_features": 64, "out_features": 10, "hidden": [32]}}
+    config["arch"] = {
+        "type": "mlp.MLP",
+        "args": {"in_features": 64, "out_features": 10, "hidden": [32]},
+    }
     made = make_trainer(config, run_id="run")
-    made.data_loader, made.valid_data_loader, made.do_validation = BaseDataLoader(Numbers(n), BATCH), None, False
+    made.data_loader, made.valid_data_loader, made.do_validation = (
+        BaseDataLoader(Numbers(n), BATCH),
+        None,
+        False,
+    )
     made.len_epoch = len(made.data_loader)
     return made
 
@@ -64,7 +79,10 @@ def steps() -> None:
         trainer._train_epoch = measured
         trainer.train()
     early, late = (1e6 * statistics.median(part) / EPOCH for part in (seconds[1:4], seconds[-3:]))
-    print(f"memory after {EPOCH:,} steps {memory[0]:.1f} MB, after {STEPS:,} {memory[-1]:.1f} MB: ", end="")
+    print(
+        f"memory after {EPOCH:,} steps {memory[0]:.1f} MB, after {STEPS:,} {memory[-1]:.1f} MB: ",
+        end="",
+    )
     print(f"{memory[-1] / memory[0] - 1:+.2%}")
     print(f"a step: {early:.0f} us at the beginning, {late:.0f} us at the end")
 

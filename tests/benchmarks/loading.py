@@ -55,10 +55,17 @@ def main() -> None:
             ]
         )
         at_once = v2.Compose(
-            [CropEach(4), FlipEach(), v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.5,), (0.5,))]
+            [
+                CropEach(4),
+                FlipEach(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize((0.5,), (0.5,)),
+            ]
         )
         loaders = {
-            "torch's DataLoader, PIL, 2 workers": DataLoader(Pictures(data, by_one), BATCH, True, num_workers=2),
+            "torch's DataLoader, PIL, 2 workers": DataLoader(
+                Pictures(data, by_one), BATCH, True, num_workers=2
+            ),
             "cached, batch transforms, no worker": BaseDataLoader(
                 Pictures(data), BATCH, cache=True, batch_transform=at_once
             ),
@@ -69,7 +76,9 @@ def main() -> None:
                 rows[what].append(rate(loader))
         medians = [statistics.median(row) for row in rows.values()]
         for what, row in rows.items():
-            print(f"{name}: {what}: {statistics.median(row):,.0f} images/s ({min(row):,.0f} to {max(row):,.0f})")
+            print(
+                f"{name}: {what}: {statistics.median(row):,.0f} images/s ({min(row):,.0f} to {max(row):,.0f})"
+            )
         print(f"{name}: {medians[1] / medians[0]:.1f} times")
 
 
@@ -94,12 +103,17 @@ def photographs() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_photographs(folder)
-        crop = [v2.RandomResizedCrop(224, scale=(0.5, 1.0), antialias=True), v2.RandomHorizontalFlip()]
+        crop = [
+            v2.RandomResizedCrop(224, scale=(0.5, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(),
+        ]
         by_pil = v2.Compose([*crop, transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
         root = str(folder / "train")
         decoded = datasets.ImageFolder(root, v2.CenterCrop(224), loader=read_image)
         loaders = {
-            "torch's DataLoader, PIL": DataLoader(datasets.ImageFolder(root, by_pil), 32, True, num_workers=2),
+            "torch's DataLoader, PIL": DataLoader(
+                datasets.ImageFolder(root, by_pil), 32, True, num_workers=2
+            ),
             "ours, v2 on bytes": PhotoDataLoader(name, 32, num_workers=2),
             "decoding alone": DataLoader(decoded, 32, True, num_workers=2),
         }
@@ -109,8 +123,12 @@ def photographs() -> None:
                 rows[what].append(rate(loader))
         by_pil_rate, ours, alone = (statistics.median(row) for row in rows.values())
         for what, row in rows.items():
-            print(f"JPEG 500x375: {what}: {statistics.median(row):,.0f} images/s ({min(row):,.0f} to {max(row):,.0f})")
-        print(f"JPEG 500x375: {ours / by_pil_rate:.2f} of PIL, {ours / alone:.2f} of decoding alone")
+            print(
+                f"JPEG 500x375: {what}: {statistics.median(row):,.0f} images/s ({min(row):,.0f} to {max(row):,.0f})"
+            )
+        print(
+            f"JPEG 500x375: {ours / by_pil_rate:.2f} of PIL, {ours / alone:.2f} of decoding alone"
+        )
 
 
 if __name__ == "__main__":

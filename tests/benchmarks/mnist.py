@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]  # tests.helpers would be in the peers' time, with all that it imports
+ROOT = Path(__file__).parents[
+    2
+]  # tests.helpers would be in the peers' time, with all that it imports
 BATCH, EPOCHS, VALID = 128, 2, 6_000
 FILES = {"train": 60_000, "t10k": 10_000}
 
@@ -26,7 +28,10 @@ def make_set(folder: Path) -> None:
     raw.mkdir(parents=True)
     random = np.random.RandomState(0)
     for name, n in FILES.items():
-        images, labels = random.randint(0, 256, (n, 28, 28), np.uint8), random.randint(0, 10, n, np.uint8)
+        images, labels = (
+            random.randint(0, 256, (n, 28, 28), np.uint8),
+            random.randint(0, 10, n, np.uint8),
+        )
         for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
             header = np.array([0x800 + values.ndim, *values.shape], ">i4").tobytes()
             (raw / f"{name}-{kind}-ubyte").write_bytes(header + values.tobytes())
@@ -37,7 +42,9 @@ def by_one(folder: Path) -> tuple[Any, Any]:
     from torch.utils.data import DataLoader, random_split
     from torchvision import datasets, transforms
 
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    )
     data = datasets.MNIST(str(folder), train=True, transform=transform)
     train, valid = random_split(data, [len(data) - VALID, VALID])
     return DataLoader(train, BATCH, shuffle=True), DataLoader(valid, BATCH)
@@ -59,7 +66,9 @@ def limit(folder: Path, out: Path) -> None:
     libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
     libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
     raw = folder / "MNIST" / "raw"
-    images = np.fromfile(raw / "train-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    images = np.fromfile(raw / "train-images-idx3-ubyte", np.uint8, offset=16).reshape(
+        -1, 1, 28, 28
+    )
     labels = np.fromfile(raw / "train-labels-idx1-ubyte", np.uint8, offset=8).astype(np.int64)
     x, y = (torch.from_numpy(images).float() / 255 - 0.1307) / 0.3081, torch.from_numpy(labels)
     x = x.to(memory_format=torch.channels_last)
@@ -81,9 +90,15 @@ def limit(folder: Path, out: Path) -> None:
         with torch.no_grad():
             parts = zip(x[-VALID:].split(BATCH), y[-VALID:].split(BATCH), strict=True)
             valid = sum((model(part).argmax(1) == target).sum() for part, target in parts)
-        for tag, value in (("loss/train", total), ("accuracy/train", right), ("accuracy/valid", valid)):
+        for tag, value in (
+            ("loss/train", total),
+            ("accuracy/train", right),
+            ("accuracy/valid", valid),
+        ):
             writer.add_scalar(tag, value, epoch)
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, out / f"{epoch}.pt")
+        torch.save(
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, out / f"{epoch}.pt"
+        )
 
 
 def run(arm: str, folder: Path, out: Path) -> None:
@@ -103,7 +118,11 @@ def seconds_of(arm: str, folder: Path) -> float:
         words = ["-m", "tests.benchmarks.mnist", "--arm", arm, str(folder), out]
         if arm == "ours":
             words = ["train.py", "-c", "mnist_lenet.json", f"data_loader.args.data_dir={folder}"]
-            words += [f"data_loader.args.batch_size={BATCH}", f"trainer.epochs={EPOCHS}", f"trainer.save_dir={out}"]
+            words += [
+                f"data_loader.args.batch_size={BATCH}",
+                f"trainer.epochs={EPOCHS}",
+                f"trainer.save_dir={out}",
+            ]
         start = time.perf_counter()
         subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True)
         return time.perf_counter() - start
@@ -116,7 +135,12 @@ def main(folder: Path | None = None, rounds: int = 3) -> None:
         if folder is None:
             folder = Path(made)
             make_set(folder)
-        compare("MNIST, LeNet, two epochs, whole process", "s", rounds, lambda arm: seconds_of(arm, folder))
+        compare(
+            "MNIST, LeNet, two epochs, whole process",
+            "s",
+            rounds,
+            lambda arm: seconds_of(arm, folder),
+        )
 
 
 if __name__ == "__main__":

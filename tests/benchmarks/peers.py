@@ -32,7 +32,9 @@ class Clock:
         self.seconds.append(time.perf_counter() - self.start)
 
 
-def by_hand(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None, accelerator: Any) -> Clock:
+def by_hand(
+    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None, accelerator: Any
+) -> Clock:
     """The loop of torch's tutorials; with Accelerate's three lines where ``accelerator`` is given."""
     clock, writer, progress = Clock(), None, lambda batches: batches
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
@@ -65,7 +67,10 @@ def by_hand(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path 
         if writer is not None:
             writer.add_scalar("accuracy/train", right / n, epoch)
             writer.add_scalar("accuracy/valid", validate(model, valid), epoch)
-            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / f"{epoch}.pt")
+            torch.save(
+                {"model": model.state_dict(), "optimizer": optimizer.state_dict()},
+                folder / f"{epoch}.pt",
+            )
     return clock
 
 
@@ -79,43 +84,60 @@ def validate(model: nn.Module, valid: Iterable[Any]) -> float:
     return right / n
 
 
-def plain(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None) -> list[float]:
+def plain(
+    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
+) -> list[float]:
     return by_hand(model, train, valid, epochs, folder, None).seconds
 
 
-def accelerate(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None) -> list[float]:
+def accelerate(
+    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
+) -> list[float]:
     from accelerate import Accelerator
 
     return by_hand(model, train, valid, epochs, folder, Accelerator(cpu=True)).seconds
 
 
-def ignite(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None) -> list[float]:
+def ignite(
+    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
+) -> list[float]:
     from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
     from ignite.handlers import Checkpoint, DiskSaver, ProgressBar, TensorboardLogger
     from ignite.metrics import Accuracy, Loss
 
     clock, optimizer = Clock(), torch.optim.Adam(model.parameters(), lr=LR)
     trainer = create_supervised_trainer(
-        model, optimizer, F.cross_entropy, output_transform=lambda x, y, output, loss: (output.detach(), y)
+        model,
+        optimizer,
+        F.cross_entropy,
+        output_transform=lambda x, y, output, loss: (output.detach(), y),
     )
     Accuracy().attach(trainer, "accuracy")
     Loss(F.cross_entropy).attach(trainer, "loss")
     trainer.add_event_handler(Events.EPOCH_STARTED, clock.begin)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, clock.end)
     if folder is not None:
-        evaluator = create_supervised_evaluator(model, {"accuracy": Accuracy(), "loss": Loss(F.cross_entropy)})
+        evaluator = create_supervised_evaluator(
+            model, {"accuracy": Accuracy(), "loss": Loss(F.cross_entropy)}
+        )
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(valid))
         logger = TensorboardLogger(log_dir=folder)
         for tag, engine in (("train", trainer), ("valid", evaluator)):
-            logger.attach_output_handler(engine, Events.EPOCH_COMPLETED, tag=tag, metric_names="all")
-        kept = Checkpoint({"model": model, "optimizer": optimizer}, DiskSaver(folder, require_empty=False))
+            logger.attach_output_handler(
+                engine, Events.EPOCH_COMPLETED, tag=tag, metric_names="all"
+            )
+        kept = Checkpoint(
+            {"model": model, "optimizer": optimizer}, DiskSaver(folder, require_empty=False)
+        )
         trainer.add_event_handler(Events.EPOCH_COMPLETED, kept)
         ProgressBar().attach(trainer)
     trainer.run(train, max_epochs=epochs)
     return clock.seconds
 
 
-def lightning(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None) -> list[float]:
+def lightning(
+    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
+) -> list[float]:
     import logging
     import warnings
 
@@ -136,7 +158,14 @@ def lightning(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Pat
             output = self.model(x)
             loss = F.cross_entropy(output, y)
             shown = folder is not None and mode == "train"
-            self.log(f"loss/{mode}", loss, prog_bar=shown, on_step=shown, on_epoch=True, batch_size=len(y))
+            self.log(
+                f"loss/{mode}",
+                loss,
+                prog_bar=shown,
+                on_step=shown,
+                on_epoch=True,
+                batch_size=len(y),
+            )
             accuracy = (output.argmax(1) == y).float().mean()
             self.log(f"accuracy/{mode}", accuracy, on_step=False, on_epoch=True, batch_size=len(y))
             return loss
@@ -167,5 +196,10 @@ def lightning(model: nn.Module, train: Any, valid: Any, epochs: int, folder: Pat
 
 
 Arm = Callable[[nn.Module, Any, Any, int, "Path | None"], list[float]]
-ARMS: dict[str, Arm] = {"plain": plain, "Accelerate": accelerate, "Ignite": ignite, "Lightning": lightning}
+ARMS: dict[str, Arm] = {
+    "plain": plain,
+    "Accelerate": accelerate,
+    "Ignite": ignite,
+    "Lightning": lightning,
+}
 PACKAGES = {"Accelerate": "accelerate", "Ignite": "ignite", "Lightning": "lightning"}

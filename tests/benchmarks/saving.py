@@ -50,7 +50,11 @@ def held(call: Callable[[], None]) -> float:
 
 def main() -> None:
     value, logger = state(), logging.getLogger("saving")
-    seconds: dict[str, list[float]] = {"torch.save with fsyncs": [], "save": [], "asynchronous save": []}
+    seconds: dict[str, list[float]] = {
+        "torch.save with fsyncs": [],
+        "save": [],
+        "asynchronous save": [],
+    }
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as name:
         folder = Path(name)
         (folder / "sync").mkdir()
@@ -62,7 +66,9 @@ def main() -> None:
             times = [held(lambda: plain(value, folder))]
             for saver in (synchronous, asynchronous):
                 os.sync()
-                times.append(held(functools.partial(saver.save, lambda: value, "checkpoint-epoch1.pt", turn)))
+                times.append(
+                    held(functools.partial(saver.save, lambda: value, "checkpoint-epoch1.pt", turn))
+                )
             asynchronous.wait()
             if turn:  # the first one warms up
                 for row, took in zip(seconds.values(), times, strict=True):

@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]  # tests.helpers would be in every arm's time, with all that it imports
+ROOT = Path(__file__).parents[
+    2
+]  # tests.helpers would be in every arm's time, with all that it imports
 
 
 def done(*_: Any, **__: Any) -> None:
@@ -28,7 +30,10 @@ def limit() -> None:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    x, y = torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1), torch.tensor(digits.target)
+    x, y = (
+        torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1),
+        torch.tensor(digits.target),
+    )
     nn = torch.nn
     model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1152, 10))
     nn.functional.cross_entropy(model(x[:64]), y[:64]).backward()
@@ -70,7 +75,10 @@ def other(arm: str, folder: Path) -> None:
 
     register_optimizer_step_post_hook(done)
     digits = load_digits()
-    x, y = torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1), torch.tensor(digits.target)
+    x, y = (
+        torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1),
+        torch.tensor(digits.target),
+    )
     loader = DataLoader(TensorDataset(x, y), 64, shuffle=True)
     ARMS[arm](SmallConvNet(), loader, loader, 1, folder)
 

@@ -27,7 +27,12 @@ from tests.helpers import ROOT, make_trainer
 ROUNDS, EPOCHS = 5, 4
 # model's config, shape of the input, batch size, steps of an epoch
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], int, int]] = {
-    "mlp": ({"type": "mlp.MLP", "args": {"in_features": 64, "out_features": 10, "hidden": [32]}}, (64,), 32, 1500),
+    "mlp": (
+        {"type": "mlp.MLP", "args": {"in_features": 64, "out_features": 10, "hidden": [32]}},
+        (64,),
+        32,
+        1500,
+    ),
     "lenet": ({"type": "lenet.LeNet"}, (1, 28, 28), 128, 60),
 }
 
@@ -37,7 +42,9 @@ class Batches:
 
     def __init__(self, shape: tuple[int, ...], batch_size: int, steps: int) -> None:
         torch.manual_seed(0)
-        made = [(torch.randn(batch_size, *shape), torch.randint(10, (batch_size,))) for _ in range(16)]
+        made = [
+            (torch.randn(batch_size, *shape), torch.randint(10, (batch_size,))) for _ in range(16)
+        ]
         self.batch_size, self.batches = batch_size, [made[step % 16] for step in range(steps)]
 
     def __getitem__(self, step: int) -> Any:
@@ -90,11 +97,19 @@ def ours(case: str, batches: Batches) -> list[float]:
             "name": "step",
             "n_gpu": 0,
             "arch": CASES[case][0],
-            "data_loader": {"type": "DigitsDataLoader", "args": {"batch_size": 64, "shuffle": True}},
+            "data_loader": {
+                "type": "DigitsDataLoader",
+                "args": {"batch_size": 64, "shuffle": True},
+            },
             "optimizer": {"type": "Adam", "args": {"lr": 1e-3}},
             "loss": "cross_entropy",
             "metrics": ["accuracy"],
-            "trainer": {"epochs": EPOCHS, "save_dir": folder, "save_period": EPOCHS, "channels_last": case == "lenet"},
+            "trainer": {
+                "epochs": EPOCHS,
+                "save_dir": folder,
+                "save_period": EPOCHS,
+                "channels_last": case == "lenet",
+            },
         }
         trainer = make_trainer(config)
         trainer.data_loader, trainer.len_epoch = batches, len(batches)
@@ -109,7 +124,9 @@ def measure(arm: str, case: str) -> None:
     _, shape, batch_size, steps = CASES[case]
     batches = Batches(shape, batch_size, steps)
     if arm in ARMS:
-        loader: Any = DataLoader(batches, batch_size=None) if arm in ("Accelerate", "Lightning") else batches
+        loader: Any = (
+            DataLoader(batches, batch_size=None) if arm in ("Accelerate", "Lightning") else batches
+        )
         seconds = ARMS[arm](model_of(case), loader, None, EPOCHS, None)
     else:
         seconds = {"limit": limit, "ours": ours}[arm](case, batches)
@@ -118,13 +135,20 @@ def measure(arm: str, case: str) -> None:
 
 def microseconds_of(arm: str, case: str) -> float:
     code = f"from tests.benchmarks.step import measure; measure('{arm}', '{case}')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split()[-1])
 
 
 def main(rounds: int = ROUNDS) -> None:
     for case in CASES:
-        compare(f"A training step, {case}, one thread", "us", rounds, partial(microseconds_of, case=case))
+        compare(
+            f"A training step, {case}, one thread",
+            "us",
+            rounds,
+            partial(microseconds_of, case=case),
+        )
 
 
 if __name__ == "__main__":

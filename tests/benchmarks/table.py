@@ -18,9 +18,14 @@ def compare(what: str, unit: str, rounds: int, measure: Callable[[str], float]) 
         for arm, row in rows.items():
             row.append(measure(arm))
     medians = {arm: statistics.median(row) for arm, row in rows.items()}
-    print(f"\n{what}, {unit}, medians of {rounds} rounds in turn\n\n| | median | min to max | / limit |")
+    print(
+        f"\n{what}, {unit}, medians of {rounds} rounds in turn\n\n| | median | min to max | / limit |"
+    )
     print("| --- | --- | --- | --- |")
     for arm, row in rows.items():
         ratio = medians[arm] / medians["limit"]
-        print(f"| {arm} | {medians[arm]:.4g} | {min(row):.4g} to {max(row):.4g} | {ratio:.2f} |", flush=True)
+        print(
+            f"| {arm} | {medians[arm]:.4g} | {min(row):.4g} to {max(row):.4g} | {ratio:.2f} |",
+            flush=True,
+        )
     return medians

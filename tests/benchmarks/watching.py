@@ -33,11 +33,16 @@ class Terminal(io.TextIOWrapper):
 
 
 def make(folder: Path, watched: bool) -> Any:
-    config = small_config(folder, tensorboard=watched) | {"arch": {"type": "lenet.LeNet"}, "metrics": ["accuracy"]}
+    config = small_config(folder, tensorboard=watched) | {
+        "arch": {"type": "lenet.LeNet"},
+        "metrics": ["accuracy"],
+    }
     config["data_loader"] = {"type": "DigitsDataLoader"}  # stands in for the one below
     made = make_trainer(config, run_id=str(watched))
     n = STEPS * BATCH
-    made.data_loader = BaseDataLoader(TensorDataset(torch.rand(n, 1, 28, 28), torch.randint(10, (n,))), BATCH)
+    made.data_loader = BaseDataLoader(
+        TensorDataset(torch.rand(n, 1, 28, 28), torch.randint(10, (n,))), BATCH
+    )
     made.len_epoch = STEPS
     return made
 
@@ -70,7 +75,9 @@ def main() -> None:
             made.writer.close()
             made._metrics_file.close()
     step, share = 1e3 * least[False] / STEPS, 100 * (least[True] / least[False] - 1)
-    print(f"a step of LeNet-5 takes {step:.2f} ms; watching it adds {share:.1f} % ({TURNS} turns of {STEPS} steps)")
+    print(
+        f"a step of LeNet-5 takes {step:.2f} ms; watching it adds {share:.1f} % ({TURNS} turns of {STEPS} steps)"
+    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ class Net(nn.Module):
         implied: int = None,  # type: ignore[assignment]  # noqa: RUF013  (as many write it)
     ) -> None:
         super().__init__()
-        self.got = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.got = {
+            key: value for key, value in locals().items() if key not in ("self", "__class__")
+        }
 
 
 def net_of(width: int = 3, **kwargs: Any) -> nn.Module:
@@ -188,7 +190,9 @@ def test_a_fitting_value_is_taken(args: dict[str, Any]) -> None:
     ],
     ids=repr,
 )
-def test_a_value_of_another_type_is_told_with_what_is_wanted(args: dict[str, Any], message: str) -> None:
+def test_a_value_of_another_type_is_told_with_what_is_wanted(
+    args: dict[str, Any], message: str
+) -> None:
     assert findings("arch", net(**args)) == [message]
 
 
@@ -269,12 +273,21 @@ def test_names_become_what_they_name(annotation: Any, value: Any, converted: Any
         ({"type": "probe.Net"}, ["arch: probe.Net needs 'size'"]),
         ({"type": "probe.Net", "args": {"rate": 1}}, ["arch.args: probe.Net needs 'size'"]),
         ({"type": "probe.Net", "args": None}, ["arch: probe.Net needs 'size'"]),
-        ({"type": "probe.Net", "args": [1]}, ["arch.args: must be a mapping of argument names to values, not [1]"]),
+        (
+            {"type": "probe.Net", "args": [1]},
+            ["arch.args: must be a mapping of argument names to values, not [1]"],
+        ),
         ({"type": "probe.Nat"}, ["arch.type: no 'Nat' in model/probe.py (did you mean 'Net'?)"]),
-        (net() | {"arg": {}}, ["arch.arg: unknown key (did you mean 'args'?); a part has 'type' and 'args'"]),
+        (
+            net() | {"arg": {}},
+            ["arch.arg: unknown key (did you mean 'args'?); a part has 'type' and 'args'"],
+        ),
         ({"args": {}}, ['arch: must be {"type": NAME, "args": {…}}']),
         ({"type": 5}, ["arch.type: must be a name, not 5"]),
-        ({"tpye": "probe.Net"}, ["arch.tpye: unknown key (did you mean 'type'?); a part has 'type' and 'args'"]),
+        (
+            {"tpye": "probe.Net"},
+            ["arch.tpye: unknown key (did you mean 'type'?); a part has 'type' and 'args'"],
+        ),
         ("probe.Net", ['arch: must be {"type": NAME, "args": {…}}, not \'probe.Net\'']),
         ([], ['arch: must be {"type": NAME, "args": {…}}, not []']),
         (net(__comment="fine"), []),
@@ -282,7 +295,9 @@ def test_names_become_what_they_name(annotation: Any, value: Any, converted: Any
     ],
     ids=repr,
 )
-def test_a_part_is_compared_with_the_signature_of_what_it_names(node: Any, messages: list[str]) -> None:
+def test_a_part_is_compared_with_the_signature_of_what_it_names(
+    node: Any, messages: list[str]
+) -> None:
     assert findings("arch", node) == messages
 
 
@@ -324,7 +339,8 @@ def test_what_the_program_gives_is_neither_missing_nor_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "node", ["probe.scaled", {"type": "probe.scaled"}, {"type": "probe.scaled", "args": {"factor": 2}}]
+    "node",
+    ["probe.scaled", {"type": "probe.scaled"}, {"type": "probe.scaled", "args": {"factor": 2}}],
 )
 def test_a_loss_is_a_name_or_a_part(node: Any) -> None:
     assert findings("loss", node) == []
@@ -344,11 +360,20 @@ def test_a_class_in_a_callback_slot_gets_all_of_its_arguments_from_the_config() 
 @pytest.mark.parametrize("collate", ["probe.doubled", {"type": "probe.doubled"}])
 def test_a_collate_function_is_a_name_or_a_part(collate: Any) -> None:
     dataset = {"type": "probe.Squares", "args": {"n": 4}}
-    assert findings("data_loader", {"type": "DatasetLoader", "args": {"dataset": dataset, "collate_fn": collate}}) == []
+    assert (
+        findings(
+            "data_loader",
+            {"type": "DatasetLoader", "args": {"dataset": dataset, "collate_fn": collate}},
+        )
+        == []
+    )
 
 
 def test_the_place_of_a_finding_is_its_own_line() -> None:
-    tree = Tree({"arch": net(rat=1)}, {("arch",): Mark("c.yaml", 1, 1), ("arch", "args", "rat"): Mark("c.yaml", 3, 5)})
+    tree = Tree(
+        {"arch": net(rat=1)},
+        {("arch",): Mark("c.yaml", 1, 1), ("arch", "args", "rat"): Mark("c.yaml", 3, 5)},
+    )
     checker = Checker(tree)
     checker.node(tree.data["arch"], SLOTS["arch"], ("arch",))
     assert str(checker.findings[0]).startswith("c.yaml:3:5: arch.args.rat: ")
@@ -387,14 +412,19 @@ def test_an_override_of_the_wrong_type_is_told_by_its_text() -> None:
     apply_override(tree, "arch.args.rate=fast")
     checker = Checker(tree)
     checker.node(tree.data["arch"], SLOTS["arch"], ("arch",))
-    assert str(checker.findings[0]) == "arch.args.rate=fast: arch.args.rate: wants float, not 'fast'"
+    assert (
+        str(checker.findings[0]) == "arch.args.rate=fast: arch.args.rate: wants float, not 'fast'"
+    )
 
 
 # -- making ---------------------------------------------------------------------------------------------------------
 
 
 def test_values_arrive_as_the_signature_wants_them() -> None:
-    got = make("arch", net(color="BLUE", dtype="float16", path="a/b", sizes=[1], table={"x": 1}, __comment="-")).got
+    got = make(
+        "arch",
+        net(color="BLUE", dtype="float16", path="a/b", sizes=[1], table={"x": 1}, __comment="-"),
+    ).got
     assert got["color"] is Color.BLUE
     assert got["dtype"] is torch.float16
     assert got["path"] == Path("a/b")
@@ -433,14 +463,22 @@ def test_a_dataset_its_transform_and_a_collate_function_reach_the_loader() -> No
 
 
 def test_a_collate_function_may_be_given_by_its_name_alone() -> None:
-    args = {"dataset": {"type": "probe.Squares", "args": {"n": 2}}, "shuffle": False, "collate_fn": "probe.doubled"}
+    args = {
+        "dataset": {"type": "probe.Squares", "args": {"n": 2}},
+        "shuffle": False,
+        "collate_fn": "probe.doubled",
+    }
     loader = make("data_loader", {"type": "DatasetLoader", "args": args})
     assert [batch.tolist() for batch in loader] == [[0, 2]]
 
 
 def test_a_sampler_from_the_config_chooses_the_samples() -> None:
     sampler = {"type": "WeightedRandomSampler", "args": {"weights": [0, 0, 1, 0], "num_samples": 3}}
-    args = {"dataset": {"type": "probe.Squares", "args": {"n": 4}}, "batch_size": 3, "sampler": sampler}
+    args = {
+        "dataset": {"type": "probe.Squares", "args": {"n": 4}},
+        "batch_size": 3,
+        "sampler": sampler,
+    }
     (batch,) = make("data_loader", {"type": "DatasetLoader", "args": args})
     assert batch[1].tolist() == [2, 2, 2]
 
@@ -449,7 +487,12 @@ def test_a_sampler_from_the_config_chooses_the_samples() -> None:
     "chosen",
     [
         {"sampler": {"type": "RandomSampler"}},
-        {"sampler": {"type": "RandomSampler", "args": {"data_source": {"type": "probe.Squares", "args": {"n": 4}}}}},
+        {
+            "sampler": {
+                "type": "RandomSampler",
+                "args": {"data_source": {"type": "probe.Squares", "args": {"n": 4}}},
+            }
+        },
         {
             "batch_sampler": {
                 "type": "BatchSampler",
@@ -461,7 +504,10 @@ def test_a_sampler_from_the_config_chooses_the_samples() -> None:
     ids=["sampler", "its own data source", "inside a batch sampler"],
 )
 def test_a_sampler_gets_the_dataset_that_stands_beside_it(chosen: dict[str, Any]) -> None:
-    node = {"type": "DatasetLoader", "args": chosen | {"dataset": {"type": "probe.Squares", "args": {"n": 4}}}}
+    node = {
+        "type": "DatasetLoader",
+        "args": chosen | {"dataset": {"type": "probe.Squares", "args": {"n": 4}}},
+    }
     assert findings("data_loader", node) == []
     (batch,) = make("data_loader", node)
     assert sorted(batch[1].tolist()) == [0, 1, 2, 3]
@@ -469,7 +515,9 @@ def test_a_sampler_gets_the_dataset_that_stands_beside_it(chosen: dict[str, Any]
 
 def test_the_program_gives_the_leading_arguments() -> None:
     weights = [nn.Parameter(torch.ones(2))]
-    optimizer = make("optimizer", {"type": "probe.Optim", "args": {"lr": 0.3, "note": "x"}}, weights)
+    optimizer = make(
+        "optimizer", {"type": "probe.Optim", "args": {"lr": 0.3, "note": "x"}}, weights
+    )
     assert optimizer.param_groups[0]["lr"] == 0.3
     assert optimizer.note == "x"
 
@@ -494,16 +542,29 @@ def test_a_class_in_a_callback_slot_is_made() -> None:
 
 
 def test_a_function_in_any_other_slot_is_called() -> None:
-    assert make("arch", {"type": "probe.net_of", "args": {"width": 4, "a": 1}}).weight.shape == (2, 4)
+    assert make("arch", {"type": "probe.net_of", "args": {"width": 4, "a": 1}}).weight.shape == (
+        2,
+        4,
+    )
 
 
 @pytest.mark.parametrize(
     ("slot", "node", "args", "message"),
     [
-        ("arch", {"type": "probe.Nat"}, (), "arch.type: no 'Nat' in model/probe.py (did you mean 'Net'?)"),
+        (
+            "arch",
+            {"type": "probe.Nat"},
+            (),
+            "arch.type: no 'Nat' in model/probe.py (did you mean 'Net'?)",
+        ),
         ("arch", net(encoder={"type": "Lineer"}), (), "arch.args.encoder.type: no 'Lineer' in "),
         ("arch", {"type": "torch.nn.Linear", "args": {"in_features": 2}}, (), "arch: Linear: "),
-        ("optimizer", {"type": "SGD", "args": {"lr": -1}}, ([nn.Parameter(torch.ones(1))],), "optimizer: SGD: "),
+        (
+            "optimizer",
+            {"type": "SGD", "args": {"lr": -1}},
+            ([nn.Parameter(torch.ones(1))],),
+            "optimizer: SGD: ",
+        ),
     ],
     ids=["unknown", "unknown inside", "missing", "bad value"],
 )
@@ -514,7 +575,10 @@ def test_what_a_library_refuses_is_one_line_with_the_key_path(
 
 
 def test_what_a_class_of_the_project_refuses_is_one_line_too() -> None:
-    assert refusal("arch", {"type": "probe.refuses", "args": {"size": 3}}) == "arch: refuses: size 3 is odd"
+    assert (
+        refusal("arch", {"type": "probe.refuses", "args": {"size": 3}})
+        == "arch: refuses: size 3 is odd"
+    )
 
 
 def test_an_error_that_came_up_in_the_projects_files_tells_where() -> None:
@@ -534,8 +598,13 @@ def test_a_bug_keeps_its_traceback() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("num_workers", -1), ("prefetch_factor", 2), ("timeout", -1), ("batch_size", 0)]
+    ("argument", "value"),
+    [("num_workers", -1), ("prefetch_factor", 2), ("timeout", -1), ("batch_size", 0)],
 )
 def test_a_value_that_the_data_loader_refuses_is_one_line(argument: str, value: Any) -> None:
-    args = {"dataset": {"type": "probe.Squares", "args": {"n": 4}}, "num_workers": 0, argument: value}
+    args = {
+        "dataset": {"type": "probe.Squares", "args": {"n": 4}},
+        "num_workers": 0,
+        argument: value,
+    }
     assert argument in refusal("data_loader", {"type": "DatasetLoader", "args": args})

@@ -43,7 +43,9 @@ arch:
 
 
 @pytest.fixture
-def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Look:
+def look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Look:
     """Runs ``python -m config WORDS`` in a folder with base.yaml and own.yaml; gives status, output and errors."""
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text(BASE, encoding="utf-8")
@@ -85,7 +87,11 @@ def test_show_resolves_extends_references_and_overrides(look: Look) -> None:
     assert values["name"] == "own"
     assert values["arch"] == {"type": "SmallConvNet", "args": {"width": 16}}
     assert values["optimizer"]["args"]["lr"] == values["rate"] == 0.5
-    assert (values["trainer"], "extends" in values, "metrics" in values) == ({"epochs": 7}, False, False)
+    assert (values["trainer"], "extends" in values, "metrics" in values) == (
+        {"epochs": 7},
+        False,
+        False,
+    )
 
 
 TEXTS = [
@@ -105,13 +111,17 @@ KEYS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", [*TEXTS, *VALUES, *({key: 1} for key in KEYS)], ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(
+    "value", [*TEXTS, *VALUES, *({key: 1} for key in KEYS)], ids=lambda value: repr(value)[:40]
+)
 def test_show_keeps_odd_values(look: Look, value: Any) -> None:
     def as_yaml(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False).replace("Infinity", ".inf")
         return re.sub(r"[^ -~]", lambda match: f"\\U{ord(match[0]):08x}", text)
 
-    Path("odd.yaml").write_text(f"section: {{first: {as_yaml(value)}, list: [{as_yaml(value)}]}}", encoding="utf-8")
+    Path("odd.yaml").write_text(
+        f"section: {{first: {as_yaml(value)}, list: [{as_yaml(value)}]}}", encoding="utf-8"
+    )
     before = read_tree(Path("odd.yaml")).data
     assert repr(before["section"]) == repr({"first": value, "list": [value]})
     assert repr(shown(look, "-c", "odd.yaml")) == repr(before)
@@ -124,14 +134,26 @@ def test_explain_tells_file_line_and_taker(look: Look) -> None:
     assert table["optimizer.type"] == ["Adam", "base.yaml:6:3"]
     assert table["optimizer.args.lr"][:2] == ["0.001", "base.yaml:7:10"]
     assert table["optimizer.args.lr"][2].startswith("torch.optim.adam.Adam(lr: ")
-    assert table["optimizer.args.amsgrad"] == ["false", "default", "torch.optim.adam.Adam(amsgrad: bool = False)"]
+    assert table["optimizer.args.amsgrad"] == [
+        "false",
+        "default",
+        "torch.optim.adam.Adam(amsgrad: bool = False)",
+    ]
 
 
 def test_explain_names_the_file_that_a_value_replaced(look: Look) -> None:
     table = rows(look("explain", "arch.args", "-c", "own.yaml")[1])
     taker = "model.model.SmallConvNet"
-    assert table["arch.args.width"] == ["16", "own.yaml:4:10 (was 8 in base.yaml:3:35)", f"{taker}(width: int = 32)"]
-    assert table["arch.args.dropout"] == ["0.25", "default", f"{taker}(dropout: float = 0.25)"]  # taken away
+    assert table["arch.args.width"] == [
+        "16",
+        "own.yaml:4:10 (was 8 in base.yaml:3:35)",
+        f"{taker}(width: int = 32)",
+    ]
+    assert table["arch.args.dropout"] == [
+        "0.25",
+        "default",
+        f"{taker}(dropout: float = 0.25)",
+    ]  # taken away
 
 
 def test_explain_names_the_override_and_what_it_replaced(look: Look) -> None:
@@ -173,14 +195,20 @@ def test_explain_says_what_is_missing(look: Look) -> None:
 def test_explain_of_an_unknown_key_names_a_near_one(look: Look, key: str, near: str) -> None:
     status, out, err = look("explain", key, "-c", "base.yaml")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert err.startswith(f"{key}: the config has no such key" + f" (did you mean '{near}'?)\n" * bool(near))
+    assert err.startswith(
+        f"{key}: the config has no such key" + f" (did you mean '{near}'?)\n" * bool(near)
+    )
 
 
 def test_diff_of_two_configs(look: Look) -> None:
     status, out, _ = look("diff", "base.yaml", "own.yaml")
     assert status == 0
     assert out.split()[:3] == ["key", "base.yaml", "own.yaml"]
-    assert rows(out) == {"name": ["probe", "own"], "arch.args.width": ["8", "16"], "arch.args.dropout": ["0.5", "-"]}
+    assert rows(out) == {
+        "name": ["probe", "own"],
+        "arch.args.width": ["8", "16"],
+        "arch.args.dropout": ["0.5", "-"],
+    }
     assert look("diff", "-c", "base.yaml", "own.yaml")[1] == out
 
 
@@ -202,7 +230,9 @@ def test_diff_of_two_run_folders(look: Look) -> None:
     assert rows(out) == {"name": ["one", "two"], "optimizer.args.lr": ["0.1", "0.2"]}
 
 
-@pytest.mark.parametrize("words", [["base.yaml"], ["base.yaml", "base.yaml"], ["-c", "base.yaml", "trainer.epochs=2"]])
+@pytest.mark.parametrize(
+    "words", [["base.yaml"], ["base.yaml", "base.yaml"], ["-c", "base.yaml", "trainer.epochs=2"]]
+)
 def test_diff_of_the_same(look: Look, words: list[str]) -> None:
     assert look("diff", *words) == (0, "They are the same.\n", "")
 
@@ -225,7 +255,18 @@ def test_words_stand_in_any_order(look: Look, words: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["", "look", "explain", "explain a b", "show a", "diff a b c", "diff -c a b c", "schema a", "show -c", "show --x"],
+    [
+        "",
+        "look",
+        "explain",
+        "explain a b",
+        "show a",
+        "diff a b c",
+        "diff -c a b c",
+        "schema a",
+        "show -c",
+        "show --x",
+    ],
 )
 def test_wrong_usage(look: Look, words: str) -> None:
     status, out, err = look(*words.split())
@@ -251,11 +292,17 @@ def test_a_mistake_is_told_in_one_line(look: Look, words: list[str], message: st
 
 # -- the terminal -----------------------------------------------------------------------------------------------------
 
-ALL = [["show", "-c", "own.yaml"], ["explain", "arch", "-c", "own.yaml"], ["diff", "base.yaml", "own.yaml"]]
+ALL = [
+    ["show", "-c", "own.yaml"],
+    ["explain", "arch", "-c", "own.yaml"],
+    ["diff", "base.yaml", "own.yaml"],
+]
 
 
 @pytest.mark.parametrize("words", ALL, ids=lambda words: words[0])
-def test_colour_is_for_terminals(look: Look, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+def test_colour_is_for_terminals(
+    look: Look, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
     plain = look(*words)[1]
     assert "\x1b" not in plain
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -287,7 +334,9 @@ def test_no_control_character_of_a_config_reaches_the_terminal(look: Look, words
 def test_as_a_program(look: Look, tmp_path: Path) -> None:
     for words in (["show"], ["explain", "arch.args.widht"], ["diff", "rate=2"]):
         done = run("-m", "config", *words, "-c", tmp_path / "own.yaml")
-        assert (done.returncode, done.stdout, done.stderr) == look(*words, "-c", str(tmp_path / "own.yaml"))
+        assert (done.returncode, done.stdout, done.stderr) == look(
+            *words, "-c", str(tmp_path / "own.yaml")
+        )
 
 
 def test_show_does_not_wait_for_torch(look: Look, tmp_path: Path) -> None:

@@ -55,7 +55,12 @@ def test_what_are_not_two_sections_is_replaced(tmp_path: Path, child: str, resul
 
 
 def test_of_several_bases_the_later_wins(tmp_path: Path) -> None:
-    write(tmp_path, one="a: 1\nb: 1\nc: 1\n", two="b: 2\nc: 2\n", child="extends: [one.yaml, two.yaml]\nc: 3\n")
+    write(
+        tmp_path,
+        one="a: 1\nb: 1\nc: 1\n",
+        two="b: 2\nc: 2\n",
+        child="extends: [one.yaml, two.yaml]\nc: 3\n",
+    )
     assert load_tree(tmp_path / "child.yaml").data == {"a": 1, "b": 2, "c": 3}
 
 
@@ -92,7 +97,11 @@ def test_an_empty_extends_is_none(tmp_path: Path) -> None:
 
 
 def test_every_value_keeps_the_mark_of_the_file_it_came_from(tmp_path: Path) -> None:
-    write(tmp_path, base="a:\n  b: 1\n  c: {d: 1}\nl: [{x: 1}]\n", child="extends: base.yaml\na:\n  b: 2\nl: [7]\n")
+    write(
+        tmp_path,
+        base="a:\n  b: 1\n  c: {d: 1}\nl: [{x: 1}]\n",
+        child="extends: base.yaml\na:\n  b: 2\nl: [7]\n",
+    )
     marks = load_tree(tmp_path / "child.yaml").marks
     base, child = str(tmp_path / "base.yaml"), str(tmp_path / "child.yaml")
     assert marks["a", "b"] == Mark(child, 3, 3)
@@ -114,7 +123,9 @@ def test_a_tilde_takes_an_inherited_key_away(tmp_path: Path) -> None:
         base="lr_scheduler: {type: StepLR}\noptimizer: {type: Adam, args: {lr: 1, amsgrad: true}}\n",
         child="extends: base.yaml\n~lr_scheduler:\noptimizer: {type: SGD, args: {~amsgrad: }}\n",
     )
-    assert load_tree(tmp_path / "child.yaml").data == {"optimizer": {"type": "SGD", "args": {"lr": 1}}}
+    assert load_tree(tmp_path / "child.yaml").data == {
+        "optimizer": {"type": "SGD", "args": {"lr": 1}}
+    }
 
 
 def test_a_tilde_that_takes_nothing_away_is_an_error_with_a_hint(tmp_path: Path) -> None:
@@ -129,17 +140,34 @@ def test_a_tilde_that_takes_nothing_away_is_an_error_with_a_hint(tmp_path: Path)
     ("files", "message"),
     [
         ({"a": "extends: a.yaml\n"}, "a circle"),
-        ({"a": "extends: b.yaml\n", "b": "extends: c.yaml\n", "c": "extends: a.yaml\n"}, "a circle"),
+        (
+            {"a": "extends: b.yaml\n", "b": "extends: c.yaml\n", "c": "extends: a.yaml\n"},
+            "a circle",
+        ),
         ({"a": "x: 1\nextends: none.yaml\n"}, "a.yaml:2:1: extends: no such file"),
         ({"a": "extends: 5\n"}, "a.yaml:1:1: extends: no such file"),
-        ({"a": "extends: [b.yaml, none.yaml]\n", "b": "x: 1\n"}, "a.yaml:1:1: extends: no such file"),
+        (
+            {"a": "extends: [b.yaml, none.yaml]\n", "b": "x: 1\n"},
+            "a.yaml:1:1: extends: no such file",
+        ),
         ({"a": "extends: b.yaml\n", "b": "[1]\n"}, "b.yaml: holds a list"),
         ({"a": "extends: b.yaml\n", "b": "x: 1\nx: 2\n"}, "b.yaml:2:1: x: given twice"),
         ({"a": "extends: .\n"}, "a.yaml:1:1: extends: no such file"),
     ],
-    ids=["itself", "circle of three", "missing", "number", "second missing", "base a list", "bad base", "folder"],
+    ids=[
+        "itself",
+        "circle of three",
+        "missing",
+        "number",
+        "second missing",
+        "base a list",
+        "bad base",
+        "folder",
+    ],
 )
-def test_bad_extends_are_told_with_file_and_line(tmp_path: Path, files: dict[str, str], message: str) -> None:
+def test_bad_extends_are_told_with_file_and_line(
+    tmp_path: Path, files: dict[str, str], message: str
+) -> None:
     write(tmp_path, **files)
     assert message in refusal(load_tree, tmp_path / "a.yaml")
 
@@ -148,7 +176,15 @@ def test_bad_extends_are_told_with_file_and_line(tmp_path: Path, files: dict[str
 
 
 @pytest.mark.parametrize(
-    "name", ["config", "config.json", "config/config.json", "config/config", "digits_gan", "digits_gan.yaml"]
+    "name",
+    [
+        "config",
+        "config.json",
+        "config/config.json",
+        "config/config",
+        "digits_gan",
+        "digits_gan.yaml",
+    ],
 )
 def test_a_config_is_found_in_its_folder_with_or_without_suffix(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str
@@ -158,7 +194,9 @@ def test_a_config_is_found_in_its_folder_with_or_without_suffix(
     assert find_config(name) == Path("config", expected)
 
 
-def test_a_file_as_given_goes_before_the_config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_as_given_goes_before_the_config_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, digits_gan="a: 1\n")
     monkeypatch.chdir(tmp_path)
     assert find_config("digits_gan").resolve() == tmp_path / "digits_gan.yaml"
@@ -186,7 +224,15 @@ def test_a_config_that_is_not_there_is_told_with_the_choices(
 
 
 def tree() -> Tree:
-    return Tree({"a": {"b": 1, "c": {"d": 2}}, "l": [{"x": 1}, 2], "t": "text", "none": None, "digits": {"0": "zero"}})
+    return Tree(
+        {
+            "a": {"b": 1, "c": {"d": 2}},
+            "l": [{"x": 1}, 2],
+            "t": "text",
+            "none": None,
+            "digits": {"0": "zero"},
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +251,9 @@ def tree() -> Tree:
         ("a.b=x=y", ("a", "b"), "x=y"),
     ],
 )
-def test_an_override_sets_one_value_by_yaml_rules(text: str, where: tuple[Any, ...], value: Any) -> None:
+def test_an_override_sets_one_value_by_yaml_rules(
+    text: str, where: tuple[Any, ...], value: Any
+) -> None:
     changed = tree()
     apply_override(changed, text)
     node: Any = changed.data
@@ -222,7 +270,12 @@ def test_an_override_leaves_everything_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "where", "key"),
-    [("~a.c", ("a",), "c"), ("~t", (), "t"), ("~l.0.x", ("l", 0), "x"), ("~digits.0", ("digits",), "0")],
+    [
+        ("~a.c", ("a",), "c"),
+        ("~t", (), "t"),
+        ("~l.0.x", ("l", 0), "x"),
+        ("~digits.0", ("digits",), "0"),
+    ],
 )
 def test_a_tilde_takes_a_key_away(text: str, where: tuple[Any, ...], key: str) -> None:
     changed = tree()
@@ -271,7 +324,9 @@ def test_an_override_is_marked_by_its_own_text(tmp_path: Path) -> None:
     write(tmp_path, a="optimizer:\n  args:\n    lr: 1\n    momentum: 0\n")
     changed = load_tree(tmp_path / "a.yaml")
     apply_override(changed, "optimizer.args.lr=x")
-    assert str(changed.error(("optimizer", "args", "lr"), "is wrong")).startswith("optimizer.args.lr=x: ")
+    assert str(changed.error(("optimizer", "args", "lr"), "is wrong")).startswith(
+        "optimizer.args.lr=x: "
+    )
     assert changed.marks["optimizer", "args", "momentum"].line == 4
 
 
@@ -279,14 +334,19 @@ def test_an_error_inside_an_overridden_section_is_told_at_the_override(tmp_path:
     write(tmp_path, a="optimizer:\n  args:\n    lr: 1\n")
     changed = load_tree(tmp_path / "a.yaml")
     apply_override(changed, "optimizer.args={lr: x}")
-    assert str(changed.error(("optimizer", "args", "lr"), "is wrong")).startswith("optimizer.args={lr: x}: ")
+    assert str(changed.error(("optimizer", "args", "lr"), "is wrong")).startswith(
+        "optimizer.args={lr: x}: "
+    )
 
 
 def test_set_value_makes_the_sections_on_the_way() -> None:
     changed = Tree({})
     set_value(changed, ("optimizer", "args", "lr"), 0.1, Mark("--lr 0.1"))
     assert changed.data == {"optimizer": {"args": {"lr": 0.1}}}
-    assert str(changed.error(("optimizer", "args", "lr"), "is wrong")) == "--lr 0.1: optimizer.args.lr: is wrong"
+    assert (
+        str(changed.error(("optimizer", "args", "lr"), "is wrong"))
+        == "--lr 0.1: optimizer.args.lr: is wrong"
+    )
 
 
 # -- ${key.path} ----------------------------------------------------------------------------------------------------
@@ -341,7 +401,10 @@ def test_text_without_a_whole_reference_stays() -> None:
             {"data_dir": "x", "r": "${data_dri}"},
             "r: ${data_dri}: the config has no such key (did you mean 'data_dir'?)",
         ),
-        ({"a": {"lr": 1}, "r": "${a.lrr}"}, "r: ${a.lrr}: the config has no such key (did you mean 'lr'?)"),
+        (
+            {"a": {"lr": 1}, "r": "${a.lrr}"},
+            "r: ${a.lrr}: the config has no such key (did you mean 'lr'?)",
+        ),
         ({"a": 1, "r": "${a.b}"}, "r: ${a.b}: the config has no such key"),
         ({"l": [1], "r": "${l.1}"}, "r: ${l.1}: the config has no such key"),
         ({"r": "x${}"}, "r: ${}: the config has no such key"),
@@ -368,7 +431,9 @@ def test_references_that_double_each_other_are_no_bomb(unit: Any) -> None:
     names = [f"k{number}" for number in range(40)]  # 2^40 in the end
     data: dict[str, Any] = {names[0]: "x" * 100}
     for before, name in itertools.pairwise(names):
-        data[name] = unit % (before, before) if isinstance(unit, str) else [part % before for part in unit]
+        data[name] = (
+            unit % (before, before) if isinstance(unit, str) else [part % before for part in unit]
+        )
     with contextlib.suppress(ConfigError):  # refused or cut short, and soon
         assert sum(len(str(value)) for value in resolved(data).values()) < 10_000_000
 
@@ -380,4 +445,6 @@ def test_long_text_is_never_cut_in_silence() -> None:
 
 def test_a_bad_reference_is_told_where_it_was_written(tmp_path: Path) -> None:
     write(tmp_path, a="x:\n  - ok\n  - ${nowhere}\n")
-    assert refusal(interpolate, load_tree(tmp_path / "a.yaml")).startswith(f"{tmp_path}/a.yaml:3:5: x.1: ")
+    assert refusal(interpolate, load_tree(tmp_path / "a.yaml")).startswith(
+        f"{tmp_path}/a.yaml:3:5: x.1: "
+    )

@@ -25,7 +25,10 @@ CONFIG: dict[str, Any] = {
     "seed": 7,
     "n_gpu": 0,
     "arch": {"type": "SmallConvNet", "args": {"width": 4}},
-    "data_loader": {"type": "DigitsDataLoader", "args": {"batch_size": 128, "validation_split": 0.2}},
+    "data_loader": {
+        "type": "DigitsDataLoader",
+        "args": {"batch_size": 128, "validation_split": 0.2},
+    },
     "optimizer": {"type": "Adam", "args": {"lr": 0.01}},
     "loss": "cross_entropy",
     "metrics": ["accuracy"],
@@ -89,7 +92,11 @@ def test_sections_are_changed_in_place_by_item_and_by_attribute() -> None:
     config["trainer"]["epochs"] = 5
     config.optimizer.args.lr = 1.0
     config["own"].setdefault("new", []).append(1)
-    assert (config.trainer.epochs, config["optimizer"]["args"]["lr"], config["own"]["new"]) == (5, 1.0, [1])
+    assert (config.trainer.epochs, config["optimizer"]["args"]["lr"], config["own"]["new"]) == (
+        5,
+        1.0,
+        [1],
+    )
     assert config.plain()["trainer"]["epochs"] == 5
 
 
@@ -121,7 +128,12 @@ def test_plain_is_a_copy_in_plain_types() -> None:
     config["own"]["path"] = Path("a/b")
     config["own"]["pair"] = (1, torch.float32)
     plain = config.plain()
-    assert plain["own"] == {"list": [1, {"deep": 2}], "off": None, "path": "a/b", "pair": [1, "torch.float32"]}
+    assert plain["own"] == {
+        "list": [1, {"deep": 2}],
+        "off": None,
+        "path": "a/b",
+        "pair": [1, "torch.float32"],
+    }
     assert type(plain["own"]) is dict
     plain["own"]["list"].append(3)
     assert config.own.list == [1, {"deep": 2}]
@@ -152,14 +164,18 @@ def test_asking_whether_a_key_is_there_does_not_read_it() -> None:
     assert config.unread_keys() == ["own"]
 
 
-@pytest.mark.parametrize(("verbosity", "level"), [(0, logging.WARNING), (1, logging.INFO), (2, logging.DEBUG)])
+@pytest.mark.parametrize(
+    ("verbosity", "level"), [(0, logging.WARNING), (1, logging.INFO), (2, logging.DEBUG)]
+)
 def test_a_logger_has_the_level_of_its_verbosity(verbosity: int, level: int) -> None:
     logger = parser().get_logger("probe.parser", verbosity)
     assert (logger.name, logger.level) == ("probe.parser", level)
 
 
 def test_references_are_resolved() -> None:
-    config = ConfigParser({**CONFIG, "size": 9, "arch": {"type": "SmallConvNet", "args": {"width": "${size}"}}})
+    config = ConfigParser(
+        {**CONFIG, "size": 9, "arch": {"type": "SmallConvNet", "args": {"width": "${size}"}}}
+    )
     assert config.arch.args.width == 9
 
 
@@ -182,7 +198,8 @@ def test_the_constructor_leaves_the_values_that_it_is_given() -> None:
 
 def test_a_modification_replaces_values_and_none_leaves_them() -> None:
     config = ConfigParser(
-        copy.deepcopy(CONFIG), modification={"optimizer;args;lr": 0.5, "trainer;epochs": None, "own;new;key": 1}
+        copy.deepcopy(CONFIG),
+        modification={"optimizer;args;lr": 0.5, "trainer;epochs": None, "own;new;key": 1},
     )
     assert config.optimizer.args.lr == 0.5
     assert config.trainer.epochs == 1
@@ -201,7 +218,9 @@ def test_a_resumed_run_stays_in_its_folder_unless_it_gets_a_name(tmp_path: Path)
     resumed = ConfigParser(copy.deepcopy(CONFIG), resume=str(checkpoint))
     assert resumed.resume == checkpoint
     assert (resumed.save_dir, resumed.log_dir) == (tmp_path / "old", tmp_path / "old" / "log")
-    assert ConfigParser(copy.deepcopy(CONFIG), checkpoint, run_id="new").save_dir == Path("saved/probe/new")
+    assert ConfigParser(copy.deepcopy(CONFIG), checkpoint, run_id="new").save_dir == Path(
+        "saved/probe/new"
+    )
 
 
 # -- the command line -----------------------------------------------------------------------------------------------
@@ -209,7 +228,15 @@ def test_a_resumed_run_stays_in_its_folder_unless_it_gets_a_name(tmp_path: Path)
 
 def test_overrides_and_options_go_over_the_file(command_line: Any) -> None:
     config = command_line(
-        "trainer.epochs=3", "-c", "c.json", "~metrics", "--lr", "0.5", "arch.args.width=8", "-b", "16"
+        "trainer.epochs=3",
+        "-c",
+        "c.json",
+        "~metrics",
+        "--lr",
+        "0.5",
+        "arch.args.width=8",
+        "-b",
+        "16",
     )
     assert config.trainer.epochs == 3
     assert config.optimizer.args.lr == 0.5
@@ -261,7 +288,9 @@ def test_a_device_that_is_none_is_refused(command_line: Any, device: str) -> Non
 
 
 def test_a_parsed_command_line_serves_as_well(command_line: Any, tmp_path: Path) -> None:
-    parsed = SimpleNamespace(config=str(tmp_path / "c.json"), resume=None, device=None, overrides=["seed=9"])
+    parsed = SimpleNamespace(
+        config=str(tmp_path / "c.json"), resume=None, device=None, overrides=["seed=9"]
+    )
     assert ConfigParser.from_args(parsed).seed == 9
 
 
@@ -271,8 +300,16 @@ def test_an_option_of_any_tuple_serves(command_line: Any, monkeypatch: pytest.Mo
     assert ConfigParser.from_args(parsed, [option]).optimizer.args.weight_decay == 0.25
 
 
-def test_resuming_a_folder_takes_its_newest_checkpoint_and_its_config(command_line: Any, tmp_path: Path) -> None:
-    run = run_folder(tmp_path / "run", "checkpoint-epoch9.pt", "checkpoint-epoch10.pt", "model_best.pt", config=CONFIG)
+def test_resuming_a_folder_takes_its_newest_checkpoint_and_its_config(
+    command_line: Any, tmp_path: Path
+) -> None:
+    run = run_folder(
+        tmp_path / "run",
+        "checkpoint-epoch9.pt",
+        "checkpoint-epoch10.pt",
+        "model_best.pt",
+        config=CONFIG,
+    )
     config = command_line("-r", str(run))
     assert config.resume == run / "checkpoint-epoch10.pt"
     assert config.save_dir == run
@@ -280,14 +317,22 @@ def test_resuming_a_folder_takes_its_newest_checkpoint_and_its_config(command_li
 
 
 def test_resuming_a_file_takes_that_file(command_line: Any, tmp_path: Path) -> None:
-    run = run_folder(tmp_path / "run", "checkpoint-epoch9.pt", "checkpoint-epoch10.pt", config=CONFIG)
-    assert command_line("-r", str(run / "checkpoint-epoch9.pt")).resume == run / "checkpoint-epoch9.pt"
+    run = run_folder(
+        tmp_path / "run", "checkpoint-epoch9.pt", "checkpoint-epoch10.pt", config=CONFIG
+    )
+    assert (
+        command_line("-r", str(run / "checkpoint-epoch9.pt")).resume == run / "checkpoint-epoch9.pt"
+    )
 
 
-def test_when_resuming_the_sections_of_a_given_config_replace_the_runs(command_line: Any, tmp_path: Path) -> None:
+def test_when_resuming_the_sections_of_a_given_config_replace_the_runs(
+    command_line: Any, tmp_path: Path
+) -> None:
     own = CONFIG | {"optimizer": {"type": "Adam", "args": {"lr": 1.0, "eps": 1.0}}, "only_here": 1}
     run = run_folder(tmp_path / "run", "checkpoint-epoch1.pt", config=own)
-    (tmp_path / "tune.json").write_text('{"optimizer": {"type": "SGD", "args": {"lr": 0.5}}}', encoding="utf-8")
+    (tmp_path / "tune.json").write_text(
+        '{"optimizer": {"type": "SGD", "args": {"lr": 0.5}}}', encoding="utf-8"
+    )
     config = command_line("-r", str(run), "-c", "tune.json", "trainer.epochs=9")
     assert config.optimizer == {"type": "SGD", "args": {"lr": 0.5}}
     assert (config.only_here, config.trainer.epochs, config.save_dir) == (1, 9, run)
@@ -295,7 +340,9 @@ def test_when_resuming_the_sections_of_a_given_config_replace_the_runs(command_l
 
 def test_a_checkpoint_without_a_config_needs_one(command_line: Any, tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", "checkpoint-epoch1.pt")
-    with pytest.raises(UserError, match=r"has no config.json beside the checkpoint; give one with -c"):
+    with pytest.raises(
+        UserError, match=r"has no config.json beside the checkpoint; give one with -c"
+    ):
         command_line("-r", str(run))
     assert command_line("-r", str(run), "-c", "c.json").plain() == CONFIG
 
@@ -310,14 +357,20 @@ def test_a_checkpoint_without_a_config_needs_one(command_line: Any, tmp_path: Pa
         (("-c", "c", "own.x=${nothing}"), "the config has no such key"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_one_line(command_line: Any, words: tuple[str, ...], message: str) -> None:
+def test_a_mistake_on_the_command_line_is_one_line(
+    command_line: Any, words: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(UserError, match=message) as caught:
         command_line(*words)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["1e-3", "3", "true", "null", "text", "[1, 2.5]", "'007'", "é😀", "{a: {b: 1}}"])
-def test_the_resolved_config_is_the_same_when_read_again(command_line: Any, tmp_path: Path, value: str) -> None:
+@pytest.mark.parametrize(
+    "value", ["1e-3", "3", "true", "null", "text", "[1, 2.5]", "'007'", "é😀", "{a: {b: 1}}"]
+)
+def test_the_resolved_config_is_the_same_when_read_again(
+    command_line: Any, tmp_path: Path, value: str
+) -> None:
     config = command_line("-c", "c", f"own.value={value}", "own.same=${own.value}")
     (tmp_path / "again.json").write_text(json.dumps(config.plain()), encoding="utf-8")
     assert command_line("-c", "again").plain() == config.plain()
@@ -345,7 +398,9 @@ def test_init_ftn_fixes_arguments_without_calling() -> None:
     config = parser(loss={"type": "smooth_l1_loss", "args": {"beta": 2.0}})
     loss = config.init_ftn("loss", nn.functional, reduction="sum")
     output, target = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0])
-    assert loss(output, target) == nn.functional.smooth_l1_loss(output, target, reduction="sum", beta=2.0)
+    assert loss(output, target) == nn.functional.smooth_l1_loss(
+        output, target, reduction="sum", beta=2.0
+    )
     fixed = config.init_ftn("loss", nn.functional, output)
     assert fixed(target) == nn.functional.smooth_l1_loss(output, target, beta=2.0)
 
@@ -358,7 +413,11 @@ def test_init_obj_serves_without_arguments(args: Any) -> None:
 @pytest.mark.parametrize(
     ("section", "kwargs", "message"),
     [
-        ({"type": "Lineer", "args": {}}, {}, "arch.type: no 'Lineer' in torch.nn (did you mean 'Linear'?)"),
+        (
+            {"type": "Lineer", "args": {}},
+            {},
+            "arch.type: no 'Lineer' in torch.nn (did you mean 'Linear'?)",
+        ),
         (
             {"type": "Linear", "args": {"in_features": 1}},
             {"in_features": 2},
@@ -367,7 +426,9 @@ def test_init_obj_serves_without_arguments(args: Any) -> None:
         ({"type": "Linear", "args": {"in_features": 1}}, {}, "arch: Linear: "),
     ],
 )
-def test_what_init_obj_refuses_is_one_line(section: Any, kwargs: dict[str, Any], message: str) -> None:
+def test_what_init_obj_refuses_is_one_line(
+    section: Any, kwargs: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         parser(arch=section).init_obj("arch", nn, **kwargs)
     assert str(caught.value).startswith(message)
@@ -384,32 +445,57 @@ def test_metrics_are_made_under_the_name_they_are_logged_by() -> None:
         ]
     )
     metrics = config.build_metrics()
-    assert [metric.__name__ for metric in metrics] == ["accuracy", "top2", "binary_accuracy", "again", "mse"]
+    assert [metric.__name__ for metric in metrics] == [
+        "accuracy",
+        "top2",
+        "binary_accuracy",
+        "again",
+        "mse",
+    ]
     from model.metric import accuracy
 
     assert accuracy.__name__ == "accuracy"  # the function of the project keeps its own
     assert metrics[1].keywords == {"k": 2}
 
 
-@pytest.mark.parametrize(("argument", "takes"), [("training", True), ("batch_size", True), ("trainig", False)])
+@pytest.mark.parametrize(
+    ("argument", "takes"), [("training", True), ("batch_size", True), ("trainig", False)]
+)
 def test_takes_tells_whether_a_part_has_a_parameter(argument: str, takes: bool) -> None:
     assert parser().takes("data_loader", argument) is takes
 
 
-def test_a_trainer_gets_of_what_is_given_only_what_its_constructor_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trainer_gets_of_what_is_given_only_what_its_constructor_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import trainer.trainer
     from base import BaseTrainer
 
     class Probe(BaseTrainer):
         def __init__(
-            self, net: Any, loss: Any, metrics: Any, optim: Any, config: Any, noise: float, n: int = 3
+            self,
+            net: Any,
+            loss: Any,
+            metrics: Any,
+            optim: Any,
+            config: Any,
+            noise: float,
+            n: int = 3,
         ) -> None:
             self.got = (net, loss, metrics, optim, config, noise, n)
 
     Probe.__module__ = "trainer.trainer"
     monkeypatch.setattr(trainer.trainer, "Probe", Probe, raising=False)
     config = parser(trainer={"type": "Probe", "epochs": 1, "noise": 0.5})
-    given = {"model": 1, "criterion": 2, "metric_ftns": 3, "optimizer": 4, "config": 5, "device": 6, "data_loader": 7}
+    given = {
+        "model": 1,
+        "criterion": 2,
+        "metric_ftns": 3,
+        "optimizer": 4,
+        "config": 5,
+        "device": 6,
+        "data_loader": 7,
+    }
     assert config.build_trainer(**given).got == (1, 2, 3, 4, 5, 0.5, 3)
     assert config.trainer_class() is Probe
 

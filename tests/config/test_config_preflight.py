@@ -18,7 +18,10 @@ CONFIG: dict[str, Any] = {
     "name": "probe",
     "n_gpu": 0,
     "arch": {"type": "SmallConvNet", "args": {"width": 4}},
-    "data_loader": {"type": "DigitsDataLoader", "args": {"batch_size": 128, "validation_split": 0.2}},
+    "data_loader": {
+        "type": "DigitsDataLoader",
+        "args": {"batch_size": 128, "validation_split": 0.2},
+    },
     "optimizer": {"type": "Adam", "args": {"lr": 0.01}},
     "loss": "cross_entropy",
     "metrics": ["accuracy"],
@@ -28,7 +31,9 @@ CONFIG: dict[str, Any] = {
 
 def checked(*overrides: str, **changes: Any) -> Tree:
     """CONFIG with changes (``...`` takes a key away) and overrides, after the check."""
-    data = {key: value for key, value in (copy.deepcopy(CONFIG) | changes).items() if value is not ...}
+    data = {
+        key: value for key, value in (copy.deepcopy(CONFIG) | changes).items() if value is not ...
+    }
     tree = Tree(data)
     for override in overrides:
         apply_override(tree, override)
@@ -85,7 +90,11 @@ def test_an_optional_part_may_be_empty(key: str, value: Any) -> None:
 
 def test_all_findings_are_told_at_once() -> None:
     lines = findings(
-        "optimizer.args.lrr=1", "arch.type=SmolConvNet", "trainer.epoch=3", "data_loader.args.batch_size=x", name=...
+        "optimizer.args.lrr=1",
+        "arch.type=SmolConvNet",
+        "trainer.epoch=3",
+        "data_loader.args.batch_size=x",
+        name=...,
     )
     assert [line.partition(": ")[0] for line in lines] == [
         "name",
@@ -128,7 +137,17 @@ def test_a_key_that_looks_like_a_typo_is_told(key: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["optimizer_D", "discriminator_optimizer", "arch2", "loss_weights", "wandb", "noise", "__comment", "$schema"]
+    "key",
+    [
+        "optimizer_D",
+        "discriminator_optimizer",
+        "arch2",
+        "loss_weights",
+        "wandb",
+        "noise",
+        "__comment",
+        "$schema",
+    ],
 )
 def test_a_project_may_have_keys_of_its_own(key: str) -> None:
     checked(**{key: {"anything": 1}})
@@ -163,7 +182,9 @@ def test_a_name_that_can_name_a_folder(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".x", "-x", "x" * 65, "ä", "a b", "a\nb"])
 def test_a_name_that_cannot_name_a_folder_is_refused(name: str) -> None:
     (line,) = findings(name=name)
-    assert "must be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit" in line
+    assert (
+        "must be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit" in line
+    )
 
 
 def test_a_name_of_another_type_is_told_once() -> None:
@@ -185,7 +206,9 @@ def test_a_name_of_another_type_is_told_once() -> None:
         ("trainer.grad_clip_norm=null", "trainer", "grad_clip_norm", None),
     ],
 )
-def test_an_override_takes_the_type_of_what_it_sets(override: str, section: str | None, key: str, value: Any) -> None:
+def test_an_override_takes_the_type_of_what_it_sets(
+    override: str, section: str | None, key: str, value: Any
+) -> None:
     data = checked(override).data
     got = (data[section] if section else data)[key]
     assert (got, type(got)) == (value, type(value))
@@ -224,13 +247,22 @@ def test_a_metric_is_named_by_its_name_or_else_its_type(node: Any, name: str) ->
     ("metrics", "message"),
     [
         ("accuracy", "metrics: must be a list of names or {type, args}, not 'accuracy'"),
-        (["acuracy"], "metrics.0.type: no 'acuracy' in model.metric, torchmetrics (did you mean 'accuracy'?)"),
-        (["accuracy", "accuracy"], "metrics.1: the name 'accuracy' is taken; give this metric another \"name\""),
+        (
+            ["acuracy"],
+            "metrics.0.type: no 'acuracy' in model.metric, torchmetrics (did you mean 'accuracy'?)",
+        ),
+        (
+            ["accuracy", "accuracy"],
+            "metrics.1: the name 'accuracy' is taken; give this metric another \"name\"",
+        ),
         (
             [{"type": "accuracy", "name": "loss"}],
             "metrics.0: the name 'loss' is taken; give this metric another \"name\"",
         ),
-        ([{"type": "top_k_acc", "args": {"kk": 1}}], "metrics.0.args.kk: top_k_acc takes no 'kk' (did you mean 'k'?)"),
+        (
+            [{"type": "top_k_acc", "args": {"kk": 1}}],
+            "metrics.0.args.kk: top_k_acc takes no 'kk' (did you mean 'k'?)",
+        ),
         ([5], 'metrics.0: must be {"type": NAME, "args": {…}} or a name, not 5'),
     ],
 )
@@ -239,7 +271,13 @@ def test_a_bad_metric_is_told(metrics: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "metrics", [..., [], ["accuracy", {"type": "accuracy", "name": "other"}], [{"type": "top_k_acc", "args": {"k": 2}}]]
+    "metrics",
+    [
+        ...,
+        [],
+        ["accuracy", {"type": "accuracy", "name": "other"}],
+        [{"type": "top_k_acc", "args": {"k": 2}}],
+    ],
 )
 def test_good_metrics_pass(metrics: Any) -> None:
     checked(metrics=metrics)
@@ -258,9 +296,15 @@ def test_good_metrics_pass(metrics: Any) -> None:
         ({"epochs": 1, "save_period": 0}, "trainer.save_period: 0 must be at least 1"),
         ({"epochs": 1, "keep_last": 0}, "trainer.keep_last: 0 must be at least 1"),
         ({"epochs": 1, "verbosity": 3}, "trainer.verbosity: wants 0 | 1 | 2, not 3"),
-        ({"epochs": 1, "precision": "fp8"}, "trainer.precision: wants 'fp32' | 'bf16' | 'fp16', not 'fp8'"),
+        (
+            {"epochs": 1, "precision": "fp8"},
+            "trainer.precision: wants 'fp32' | 'bf16' | 'fp16', not 'fp8'",
+        ),
         ({"epochs": 1, "grad_clip_norm": 0}, "trainer.grad_clip_norm: 0 must be above 0, or null"),
-        ({"epochs": 1, "ema_decay": 1.0}, "trainer.ema_decay: 1.0 must lie between 0 and 1, or be null"),
+        (
+            {"epochs": 1, "ema_decay": 1.0},
+            "trainer.ema_decay: 1.0 must lie between 0 and 1, or be null",
+        ),
         (
             {"epochs": 1, "monitor": "lowest loss"},
             "trainer.monitor: 'lowest loss' must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'",
@@ -269,7 +313,10 @@ def test_good_metrics_pass(metrics: Any) -> None:
         ({"epochs": 1, "keep_lst": 2}, "trainer.keep_lst: unknown key (did you mean 'keep_last'?)"),
         ({"epochs": 1, "len_epoch": "x"}, "trainer.len_epoch: wants int | None, not 'x'"),
         ({"epochs": 1, "type": "Trainr"}, "trainer.type: no 'Trainr' in trainer"),
-        ({"epochs": 1, "type": "torch.nn.Linear"}, "trainer.type: 'torch.nn.Linear' (torch.nn.modules.linear.Linear) "),
+        (
+            {"epochs": 1, "type": "torch.nn.Linear"},
+            "trainer.type: 'torch.nn.Linear' (torch.nn.modules.linear.Linear) ",
+        ),
         ({"epochs": 1, "type": 5}, "trainer.type: "),
         ({"epochs": 1, "type": None}, "trainer.type: "),
     ],

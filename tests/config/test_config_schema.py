@@ -47,7 +47,9 @@ class Tiny(BaseModel):
 def edited(*overrides: str) -> dict[str, Any]:
     """``cifar10_resnet20.yaml`` as an editor sees it, after changes; ``T.`` begins the key of one of its transforms."""
     tree = read_tree(CONFIG_DIR / "cifar10_resnet20.yaml")
-    tree.data["data_loader"]["args"]["dataset"]["type"] = "CIFAR10"  # the schema knows the arguments of bare names
+    tree.data["data_loader"]["args"]["dataset"]["type"] = (
+        "CIFAR10"  # the schema knows the arguments of bare names
+    )
     for override in overrides:
         apply_override(tree, re.sub(r"^T\.", f"{TRANSFORMS}.", override))
     return tree.data
@@ -73,10 +75,14 @@ def test_every_reference_leads_to_a_definition() -> None:
 def test_the_file_is_up_to_date() -> None:
     """If this fails after a change to a signature or a docstring: ``python -m config schema``."""
     now = schema()
-    if all(f"{name} {version(name)}" in SCHEMA["$comment"] for name in ("torch", "torchvision", "torchmetrics")):
+    if all(
+        f"{name} {version(name)}" in SCHEMA["$comment"]
+        for name in ("torch", "torchvision", "torchmetrics")
+    ):
         assert text_of(now) == PATH.read_text(encoding="utf-8"), "run `python -m config schema`"
     of_now, on_disk = (
-        {key: value for key, value in tree["$defs"].items() if key.startswith(OWN)} for tree in (now, SCHEMA)
+        {key: value for key, value in tree["$defs"].items() if key.startswith(OWN)}
+        for tree in (now, SCHEMA)
     )
     assert of_now.keys() >= {"model.model.SmallConvNet", "base.base_data_loader.DatasetLoader"}
     assert of_now == on_disk, "run `python -m config schema`"
@@ -156,24 +162,63 @@ REST = ["~name", "~data_loader", "~optimizer", "~loss", "~trainer"]  # leaves li
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["my_own={any: [1, {thing: true}]}", "trainer.my_own=3", "optimizer_D={type: Adam, args: {lr: 1e-3}}"],
-        ["__comment=a", "arch.__comment=b", "arch.args.__comment_width=c", "trainer.__comment_epochs=d"],
-        ["optimizer.args.lr=${base_lr}", "trainer.epochs=${n}", "optimizer.args.nesterov=${x}", "seed=${n}"],
-        ["trainer.save_dir=runs/${name}", "arch.type=${model}", "T.4.args.mean=${mean}", "optimizer.args.foreach=${x}"],
-        ["trainer.precision=${precision}", "trainer.verbosity=${n}", "trainer.lr_scheduler_interval=${x}"],
+        [
+            "my_own={any: [1, {thing: true}]}",
+            "trainer.my_own=3",
+            "optimizer_D={type: Adam, args: {lr: 1e-3}}",
+        ],
+        [
+            "__comment=a",
+            "arch.__comment=b",
+            "arch.args.__comment_width=c",
+            "trainer.__comment_epochs=d",
+        ],
+        [
+            "optimizer.args.lr=${base_lr}",
+            "trainer.epochs=${n}",
+            "optimizer.args.nesterov=${x}",
+            "seed=${n}",
+        ],
+        [
+            "trainer.save_dir=runs/${name}",
+            "arch.type=${model}",
+            "T.4.args.mean=${mean}",
+            "optimizer.args.foreach=${x}",
+        ],
+        [
+            "trainer.precision=${precision}",
+            "trainer.verbosity=${n}",
+            "trainer.lr_scheduler_interval=${x}",
+        ],
         ["arch=${model}"],
         ["arch.args=${sizes}"],
         ["metrics=${metrics_of_all}"],
         ["trainer=${usual}"],
         ["extends=config.json", *REST],
-        ["extends=[config.json, digits_gan.yaml]", *REST, "~arch", "arch.args={~num_classes: , width: 8}"],
+        [
+            "extends=[config.json, digits_gan.yaml]",
+            *REST,
+            "~arch",
+            "arch.args={~num_classes: , width: 8}",
+        ],
         ["lr_scheduler=null", "valid_data_loader=null", "test_data_loader={}", "arch.args=null"],
         ["arch={type: torchvision.models.resnet18, args: {num_classes: 10}}"],
-        ["loss=torch.nn.functional.nll_loss", "optimizer={type: torch.optim.AdamW, args: {lr: 0.1}}"],
+        [
+            "loss=torch.nn.functional.nll_loss",
+            "optimizer={type: torch.optim.AdamW, args: {lr: 0.1}}",
+        ],
         ["metrics=[{type: torchmetrics.Accuracy, args: {task: binary}, name: acc}, accuracy]"],
         ["metrics=[]", "loss={type: CrossEntropyLoss, args: {label_smoothing: 0.1, weight: null}}"],
-        ["trainer.early_stop=.inf", "trainer.grad_clip_norm=null", "trainer.precision=bf16", "trainer.verbosity=0"],
-        ["data_loader.args.sampler={type: RandomSampler}", "data_loader.args.collate_fn=default_collate"],
+        [
+            "trainer.early_stop=.inf",
+            "trainer.grad_clip_norm=null",
+            "trainer.precision=bf16",
+            "trainer.verbosity=0",
+        ],
+        [
+            "data_loader.args.sampler={type: RandomSampler}",
+            "data_loader.args.collate_fn=default_collate",
+        ],
         ["data_loader.args.dataset={type: FakeData, args: {size: 9, image_size: [3, 8, 8]}}"],
         ["data_loader.args.validation_split=100", "data_loader.args.num_workers=0"],
         ["data_loader.args.validation_split=0.1", "T.0.args.size=[32, 32]", "T.1={type: ToImage}"],
@@ -186,7 +231,12 @@ def test_a_good_edit_passes(overrides: list[str]) -> None:
 
 
 def test_inherited_keys_may_be_taken_away() -> None:
-    assert complaints({"extends": "config.json", "~lr_scheduler": None, "trainer": {"~early_stop": None}}) == []
+    assert (
+        complaints(
+            {"extends": "config.json", "~lr_scheduler": None, "trainer": {"~early_stop": None}}
+        )
+        == []
+    )
 
 
 def test_infinities_as_json_writes_them_pass() -> None:
@@ -216,19 +266,30 @@ def test_a_new_file_appears_with_its_arguments(project: Path, tiny: Path) -> Non
     names = written["$defs"]["arch names"]["anyOf"]
     assert {"const": "tiny.Tiny", "description": "Two small layers."} in names
     hidden = written["$defs"]["model.tiny.Tiny"]["properties"]["hidden"]
-    assert hidden == {"$ref": "#/$defs/integer", "default": 64, "description": "units between the two."}
+    assert hidden == {
+        "$ref": "#/$defs/integer",
+        "default": 64,
+        "description": "units between the two.",
+    }
 
     validator = Draft202012Validator(written)
-    good, bad = (edited("arch.type=tiny.Tiny", f"arch.args={{{name}: 32}}") for name in ("hidden", "hiden"))
+    good, bad = (
+        edited("arch.type=tiny.Tiny", f"arch.args={{{name}: 32}}") for name in ("hidden", "hiden")
+    )
     assert validator.is_valid(good)
     assert not validator.is_valid(bad)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("def broken(:\n", "SyntaxError"), ("import nowhere_to_be_found\n", "No module named 'nowhere_to_be_found'")],
+    [
+        ("def broken(:\n", "SyntaxError"),
+        ("import nowhere_to_be_found\n", "No module named 'nowhere_to_be_found'"),
+    ],
 )
-def test_a_file_that_cannot_be_imported_ends_in_one_line(project: Path, tiny: Path, text: str, message: str) -> None:
+def test_a_file_that_cannot_be_imported_ends_in_one_line(
+    project: Path, tiny: Path, text: str, message: str
+) -> None:
     before = (project / "config" / "schema.json").read_bytes()
     tiny.write_text(text)
     done = run("-m", "config", "schema", cwd=project)

@@ -54,7 +54,11 @@ def refusal(name: str, slot: str) -> str:
         ("arch", "resnet.ResNet20", ResNet20),
         ("arch", "model.resnet.ResNet20", ResNet20),
         ("arch", "torch.nn.Linear", nn.Linear),
-        ("arch", "torchvision.models.segmentation.fcn_resnet50", torchvision.models.segmentation.fcn_resnet50),
+        (
+            "arch",
+            "torchvision.models.segmentation.fcn_resnet50",
+            torchvision.models.segmentation.fcn_resnet50,
+        ),
         ("data_loader", "DigitsDataLoader", DigitsDataLoader),
         ("data_loader", "DatasetLoader", base.DatasetLoader),
         ("valid_data_loader", "breast_cancer.BreastCancerDataLoader", BreastCancerDataLoader),
@@ -94,7 +98,9 @@ def test_a_new_file_of_the_folder_needs_no_registration(monkeypatch: pytest.Monk
     assert resolve("probe.Net", SLOTS["arch"]) is Net
 
 
-def test_a_class_that_the_project_imports_into_a_home_is_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_the_project_imports_into_a_home_is_its_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Lion(torch.optim.Optimizer):
         pass
 
@@ -112,7 +118,9 @@ def test_a_loader_of_the_projects_own_may_be_of_any_class(monkeypatch: pytest.Mo
     assert resolve("probe.Duck", SLOTS["data_loader"]) is Duck
 
 
-def test_a_library_function_serves_as_a_model_if_it_says_that_it_returns_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_function_serves_as_a_model_if_it_says_that_it_returns_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def makes_a_model() -> nn.Linear:
         return nn.Linear(1, 1)
 
@@ -138,7 +146,11 @@ def test_a_function_of_the_project_needs_no_annotation(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("slot", "name", "message"),
     [
-        ("arch", "SmolConvNet", "no 'SmolConvNet' in model.model, torchvision.models (did you mean 'SmallConvNet'?)"),
+        (
+            "arch",
+            "SmolConvNet",
+            "no 'SmolConvNet' in model.model, torchvision.models (did you mean 'SmallConvNet'?)",
+        ),
         ("arch", "resnet.ResNet21", "no 'ResNet21' in model/resnet.py (did you mean 'ResNet20'?)"),
         ("optimizer", "Adamm", "no 'Adamm' in torch.optim (did you mean 'Adam'?)"),
         ("optimizer", "torch.optim.Addam", "no 'Addam' in torch.optim (did you mean 'Adam'?)"),
@@ -160,7 +172,9 @@ def test_an_error_inside_a_file_of_the_project_is_not_hidden(
 ) -> None:
     (tmp_path / "probe_broken.py").write_text("import no_such_library_at_all\n", encoding="utf-8")
     monkeypatch.setattr(sys.modules["model"], "__path__", [str(tmp_path)])
-    with pytest.raises(UserError, match=r"probe_broken cannot be imported: .*no_such_library_at_all"):
+    with pytest.raises(
+        UserError, match=r"probe_broken cannot be imported: .*no_such_library_at_all"
+    ):
         resolve("probe_broken.Net", SLOTS["arch"])
 
 
@@ -197,8 +211,12 @@ def test_nothing_that_runs_or_fetches_code_fits_any_slot(slot: str, name: str) -
 
 
 @pytest.mark.parametrize("slot", ALL_SLOTS)
-@pytest.mark.parametrize("parts", [("torch", "hub", "load"), ("torch", "os", "system"), ("torch", "load")])
-def test_an_import_inside_the_projects_own_files_is_no_way_around(slot: str, parts: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "parts", [("torch", "hub", "load"), ("torch", "os", "system"), ("torch", "load")]
+)
+def test_an_import_inside_the_projects_own_files_is_no_way_around(
+    slot: str, parts: tuple[str, ...]
+) -> None:
     home = SLOTS[slot].homes[0]
     refusal(".".join((home, *parts)), slot)
 
@@ -212,7 +230,9 @@ def test_a_function_imported_into_a_file_of_the_folder_is_judged_by_where_it_liv
     assert "system) does not fit" in refusal("probe.run", "loss")
 
 
-def test_a_function_of_the_projects_utils_may_be_imported_into_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_of_the_projects_utils_may_be_imported_into_a_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def focal(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return output
 
@@ -222,14 +242,22 @@ def test_a_function_of_the_projects_utils_may_be_imported_into_a_home(monkeypatc
 
 
 @pytest.mark.parametrize(
-    "name", ["SmallConvNet.__init__", "model.model.__builtins__.eval", "_private", "torch.nn.Linear.__class__", "a._b"]
+    "name",
+    [
+        "SmallConvNet.__init__",
+        "model.model.__builtins__.eval",
+        "_private",
+        "torch.nn.Linear.__class__",
+        "a._b",
+    ],
 )
 def test_private_names_are_refused(name: str) -> None:
     assert refusal(name, "arch").endswith("is not the name of a public class or function")
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "1x", "a..b", ".a", "a.", "a-b", "os;system", "a/b", "x" * 500 + "!", "a\nb"]
+    "name",
+    ["", "a b", "1x", "a..b", ".a", "a.", "a-b", "os;system", "a/b", "x" * 500 + "!", "a\nb"],
 )
 def test_what_is_no_name_is_refused(name: str) -> None:
     message = refusal(name, "arch")
@@ -252,14 +280,26 @@ def test_what_is_no_class_or_function_is_refused(name: str) -> None:
         ("optimizer", "gan.GanTrainer", "here stands a torch.optim.Optimizer"),
         ("lr_scheduler", "torch.optim.SGD", "here stands a torch.optim.lr_scheduler.LRScheduler"),
         ("arch", "torch.optim.SGD", "here stands a torch.nn.Module"),
-        ("data_loader", "torch.utils.data.TensorDataset", "here stands a torch.utils.data.DataLoader"),
+        (
+            "data_loader",
+            "torch.utils.data.TensorDataset",
+            "here stands a torch.utils.data.DataLoader",
+        ),
         (
             "metrics",
             "sklearn.metrics.f1_score",
             "here stands a torchmetrics.Metric, or a function that model/metric.py defines",
         ),
-        ("metrics", "torch.nn.Linear", "here stands a torchmetrics.Metric, or a function that model/metric.py defines"),
-        ("loss", "torch.optim.SGD", "here stands a torch.nn.Module, or a function that model/loss.py defines"),
+        (
+            "metrics",
+            "torch.nn.Linear",
+            "here stands a torchmetrics.Metric, or a function that model/metric.py defines",
+        ),
+        (
+            "loss",
+            "torch.optim.SGD",
+            "here stands a torch.nn.Module, or a function that model/loss.py defines",
+        ),
         ("trainer", "torch.nn.Linear", "here stands a base.BaseTrainer"),
     ],
 )
@@ -268,7 +308,9 @@ def test_what_is_of_another_kind_is_told_what_fits(slot: str, name: str, message
 
 
 def test_a_folder_of_another_slot_is_not_reached() -> None:
-    assert "not in a trusted library" in refusal("data_loader.data_loaders.DigitsDataLoader", "arch")
+    assert "not in a trusted library" in refusal(
+        "data_loader.data_loaders.DigitsDataLoader", "arch"
+    )
 
 
 def test_an_untrusted_library_is_told_with_those_that_are() -> None:
@@ -285,20 +327,37 @@ def test_an_untrusted_library_is_told_with_those_that_are() -> None:
     ("outer", "parameter", "name", "found"),
     [
         ("data_loader", "dataset", "FakeData", torchvision.datasets.FakeData),
-        ("data_loader", "train_dataset", "torch.utils.data.TensorDataset", torch.utils.data.TensorDataset),
+        (
+            "data_loader",
+            "train_dataset",
+            "torch.utils.data.TensorDataset",
+            torch.utils.data.TensorDataset,
+        ),
         ("data_loader", "datasets", "FakeData", torchvision.datasets.FakeData),
         ("data_loader", "transform", "RandomCrop", torchvision.transforms.v2.RandomCrop),
-        ("data_loader", "eval_transform", "torchvision.transforms.Compose", torchvision.transforms.Compose),
+        (
+            "data_loader",
+            "eval_transform",
+            "torchvision.transforms.Compose",
+            torchvision.transforms.Compose,
+        ),
         ("data_loader", "transforms", "ToImage", torchvision.transforms.v2.ToImage),
         ("data_loader", "sampler", "WeightedRandomSampler", torch.utils.data.WeightedRandomSampler),
         ("data_loader", "batch_sampler", "BatchSampler", torch.utils.data.BatchSampler),
-        ("data_loader", "collate_fn", "torch.utils.data.default_collate", torch.utils.data.default_collate),
+        (
+            "data_loader",
+            "collate_fn",
+            "torch.utils.data.default_collate",
+            torch.utils.data.default_collate,
+        ),
         ("arch", "encoder", "Linear", nn.Linear),
         ("arch", "backbone", "resnet18", torchvision.models.resnet18),
         ("arch", "head", "SmallConvNet", SmallConvNet),
     ],
 )
-def test_an_inner_part_has_the_slot_of_its_parameter(outer: str, parameter: str, name: str, found: Any) -> None:
+def test_an_inner_part_has_the_slot_of_its_parameter(
+    outer: str, parameter: str, name: str, found: Any
+) -> None:
     assert resolve(name, inner_slot(parameter, SLOTS[outer])) is found
 
 
@@ -325,7 +384,9 @@ def test_a_signature_has_its_annotations_resolved() -> None:
 
 def test_what_a_class_hands_on_to_its_parent_belongs_to_its_signature() -> None:
     signature = Signature.of(base.DatasetLoader)
-    assert {"dataset", "batch_size", "num_workers", "drop_last", "pin_memory"} <= set(signature.parameters)
+    assert {"dataset", "batch_size", "num_workers", "drop_last", "pin_memory"} <= set(
+        signature.parameters
+    )
     assert signature.parameters["batch_size"].default == 32
     assert not signature.open_ended
 

@@ -34,7 +34,9 @@ def refusal(folder: Path, text: str | bytes, name: str) -> str:
 
 
 def test_every_json_key_and_element_knows_its_line_and_column(tmp_path: Path) -> None:
-    tree = read(tmp_path, '{\n  "a": {"b": 1},\n\t"l": [\n    10,\n    {"c": 2}\n  ]\n}\n', "c.json")
+    tree = read(
+        tmp_path, '{\n  "a": {"b": 1},\n\t"l": [\n    10,\n    {"c": 2}\n  ]\n}\n', "c.json"
+    )
 
     assert tree.data == {"a": {"b": 1}, "l": [10, {"c": 2}]}
     places = {keys: (mark.line, mark.col) for keys, mark in tree.marks.items()}
@@ -139,7 +141,8 @@ def test_yaml_scalars(tmp_path: Path, text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("!!str 012", "012"), ("!!str true", "true"), ("!!int 5", 5), ("!!float 5", 5)]
+    ("text", "value"),
+    [("!!str 012", "012"), ("!!str true", "true"), ("!!int 5", 5), ("!!float 5", 5)],
 )
 def test_the_standards_own_tags_are_understood(tmp_path: Path, text: str, value: Any) -> None:
     got = yaml(tmp_path, f"a: {text}\n").data["a"]
@@ -188,7 +191,9 @@ def test_a_key_that_is_given_beside_a_merge_keeps_its_own_mark(tmp_path: Path) -
     assert tree.marks["a", "x"].line == 4
 
 
-@pytest.mark.parametrize("text", ["a: {<<: 5}", "b: &b [1]\na: {<<: *b}", "b: &b {x: 1}\na: {<<: [*b, 5]}"])
+@pytest.mark.parametrize(
+    "text", ["a: {<<: 5}", "b: &b [1]\na: {<<: *b}", "b: &b {x: 1}\na: {<<: [*b, 5]}"]
+)
 def test_only_mappings_can_be_merged(tmp_path: Path, text: str) -> None:
     assert refusal(tmp_path, text, "c.yaml").startswith("c.yaml:")
 
@@ -204,9 +209,17 @@ def test_only_mappings_can_be_merged(tmp_path: Path, text: str) -> None:
         ("c.yaml", "a: 1\nb: 2\na: 3\n", "c.yaml:3:1: a: given twice (first on line 1)"),
         ("c.json", '{\n"a": 1e400}', "c.json:2:6: a: 1e400 is too large for a number"),
         ("c.yaml", "a: -1e999\n", "c.yaml:1:4: a: -1e999 is too large for a number"),
-        ("c.json", '{\n  "a": 1,\n}', "c.json:3:1: not JSON: Expecting property name enclosed in double quotes"),
+        (
+            "c.json",
+            '{\n  "a": 1,\n}',
+            "c.json:3:1: not JSON: Expecting property name enclosed in double quotes",
+        ),
         ("c.json", '{"a": 1} x', "c.json:1:10: not JSON: Extra data"),
-        ("c.json", "{'a': 1}", "c.json:1:2: not JSON: Expecting property name enclosed in double quotes"),
+        (
+            "c.json",
+            "{'a': 1}",
+            "c.json:1:2: not JSON: Expecting property name enclosed in double quotes",
+        ),
         ("c.yaml", "a: [1\nb: 2\n", "c.yaml:2:2: expected ',' or ']', but got ':'"),
         ("c.yaml", "a: 1\n---\nb: 2\n", "c.yaml:2:1: but found another document"),
         ("c.yaml", "a: *nothing\n", "c.yaml:1:4: found undefined alias 'nothing'"),
@@ -227,18 +240,27 @@ def test_bad_text_is_refused_in_one_line_with_its_place(
 
 
 @pytest.mark.parametrize(
-    ("text", "place"), [('{\n"a": NaN}', "2:6: a"), ('{"NaN": "NaN",\n\n"a": [\n NaN]}', "4:2: a.0")]
+    ("text", "place"),
+    [('{\n"a": NaN}', "2:6: a"), ('{"NaN": "NaN",\n\n"a": [\n NaN]}', "4:2: a.0")],
 )
 def test_nan_is_refused_with_its_place(tmp_path: Path, text: str, place: str) -> None:
     assert refusal(tmp_path, text, "c.json") == f"c.json:{place}: JSON has no NaN"
 
 
 def test_a_control_character_is_refused(tmp_path: Path) -> None:
-    assert "c.yaml:1:4: the control character #x0000 is not allowed" in refusal(tmp_path, "a: \0", "c.yaml")
+    assert "c.yaml:1:4: the control character #x0000 is not allowed" in refusal(
+        tmp_path, "a: \0", "c.yaml"
+    )
 
 
 @pytest.mark.parametrize(
-    "tag", ["!!python/object/apply:os.system [id]", "!!python/name:os.system ''", "!!binary aGk=", "!own x"]
+    "tag",
+    [
+        "!!python/object/apply:os.system [id]",
+        "!!python/name:os.system ''",
+        "!!binary aGk=",
+        "!own x",
+    ],
 )
 def test_yaml_tags_that_make_objects_are_refused(tmp_path: Path, tag: str) -> None:
     assert "is not allowed here" in refusal(tmp_path, f"a: {tag}\n", "c.yaml")
@@ -250,7 +272,9 @@ def test_a_folder_is_told_as_one(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}: cannot be read: is a folder"
 
 
-@pytest.mark.parametrize(("name", "reason"), [("none.json", "No such file or directory"), ("a\0b", "null byte")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("none.json", "No such file or directory"), ("a\0b", "null byte")]
+)
 def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
         read_tree(tmp_path / name)
@@ -277,7 +301,16 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("c.yaml", ALIASES),
         ("c.yaml", "a: &x\n  <<: *x\n  b: 1\n"),
     ],
-    ids=["deep", "very deep", "deep list", "deep yaml", "open yaml", "alias to itself", "aliases", "merge of itself"],
+    ids=[
+        "deep",
+        "very deep",
+        "deep list",
+        "deep yaml",
+        "open yaml",
+        "alias to itself",
+        "aliases",
+        "merge of itself",
+    ],
 )
 def test_bombs_are_refused_soon(tmp_path: Path, name: str, text: str) -> None:
     assert "64 levels" in refusal(tmp_path, text, name)
@@ -290,7 +323,8 @@ def test_a_number_of_absurd_length_is_refused_in_one_line(tmp_path: Path, name: 
 
 def test_a_file_of_absurd_length_is_refused_unread(tmp_path: Path) -> None:
     assert (
-        refusal(tmp_path, "a: " + "x" * 500_000, "c.yaml") == "c.yaml: is longer than a config may be (500,000 bytes)"
+        refusal(tmp_path, "a: " + "x" * 500_000, "c.yaml")
+        == "c.yaml: is longer than a config may be (500,000 bytes)"
     )
 
 

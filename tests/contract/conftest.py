@@ -28,7 +28,9 @@ def warm() -> Iterator[subprocess.Popen[str] | None]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, warm: subprocess.Popen[str] | None) -> Project:
+def project(
+    tmp_path_factory: pytest.TempPathFactory, warm: subprocess.Popen[str] | None
+) -> Project:
     """The project of tests/fixtures/template_project, laid over a copy of this repository."""
     folder = tmp_path_factory.mktemp("project")
     lay_out(folder)

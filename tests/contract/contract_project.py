@@ -54,7 +54,12 @@ class Done(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 class Project:
@@ -66,7 +71,9 @@ class Project:
     def cold(self, *argv: object) -> Done:
         """Runs ``python ARGV`` as a user does."""
         command = [sys.executable, *map(str, argv)]
-        done = subprocess.run(command, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=120
+        )
         return Done(done.returncode, done.stdout, done.stderr)
 
     def run(self, *argv: object) -> Done:
@@ -75,9 +82,13 @@ class Project:
             return self.cold(*argv)
         assert self.warm.stdin is not None
         assert self.warm.stdout is not None
-        print(json.dumps([str(self.folder), list(map(str, argv))]), file=self.warm.stdin, flush=True)
+        print(
+            json.dumps([str(self.folder), list(map(str, argv))]), file=self.warm.stdin, flush=True
+        )
         code = int(self.warm.stdout.readline())
-        return Done(code, (self.folder / "out.txt").read_text(), (self.folder / "err.txt").read_text())
+        return Done(
+            code, (self.folder / "out.txt").read_text(), (self.folder / "err.txt").read_text()
+        )
 
     def config(self, file: str, /, **sections: Any) -> None:
         """Writes the project's config with other sections; None takes one away."""
@@ -98,7 +109,9 @@ def lay_out(folder: Path) -> None:
         folder,
         dirs_exist_ok=True,
         ignore=lambda where, names: {
-            name for name in names if name == "__pycache__" or (Path(where) == ROOT and name in NOT_COPIED)
+            name
+            for name in names
+            if name == "__pycache__" or (Path(where) == ROOT and name in NOT_COPIED)
         },
     )
     shutil.copytree(TEMPLATE_PROJECT, folder, dirs_exist_ok=True)
@@ -106,7 +119,9 @@ def lay_out(folder: Path) -> None:
 
 def load_module(path: str) -> ModuleType:
     """A file of the template project as a module, under a name that no other has."""
-    spec = importlib.util.spec_from_file_location("template_project_" + Path(path).stem, TEMPLATE_PROJECT / path)
+    spec = importlib.util.spec_from_file_location(
+        "template_project_" + Path(path).stem, TEMPLATE_PROJECT / path
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

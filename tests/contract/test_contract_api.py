@@ -21,7 +21,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler, get_worker_info
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    TensorDataset,
+    WeightedRandomSampler,
+    get_worker_info,
+)
 
 import utils.util
 from base import BaseDataLoader, BaseModel, BaseTrainer
@@ -44,7 +50,13 @@ def experiment(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
         "optimizer": {"type": "SGD", "args": {"lr": 0.1}},
         "loss": "mse",
         "metrics": [],
-        "trainer": {"epochs": 2, "save_dir": str(tmp_path), "save_period": 1, "verbosity": 2, **trainer},
+        "trainer": {
+            "epochs": 2,
+            "save_dir": str(tmp_path),
+            "save_period": 1,
+            "verbosity": 2,
+            **trainer,
+        },
     }
 
 
@@ -130,9 +142,21 @@ Plain = collections.namedtuple("Plain", "flags type target")
 
 
 @pytest.mark.parametrize("kind", [Plain, CustomArgs])
-def test_from_args_takes_custom_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+def test_from_args_takes_custom_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
     write_json(experiment(tmp_path), tmp_path / "c.json")
-    words = ["train.py", "-c", str(tmp_path / "c.json"), "--learning_rate", "0.5", "--depth", "7", "-q", "x"]
+    words = [
+        "train.py",
+        "-c",
+        str(tmp_path / "c.json"),
+        "--learning_rate",
+        "0.5",
+        "--depth",
+        "7",
+        "-q",
+        "x",
+    ]
     monkeypatch.setattr(sys, "argv", words)
     config = ConfigParser.from_args(
         template_parser(),
@@ -144,13 +168,17 @@ def test_from_args_takes_custom_options(tmp_path: Path, monkeypatch: pytest.Monk
         ],
     )
     assert config["optimizer"]["args"]["lr"] == 0.5
-    assert config["data_loader"]["args"]["batch_size"] == 4, "an option that is not given changes nothing"
+    assert config["data_loader"]["args"]["batch_size"] == 4, (
+        "an option that is not given changes nothing"
+    )
     assert config["arch"]["args"] == {"size": 3, "depth": 7}
     assert config["extra"]["word"] == "x"
     assert config.resume is None
 
 
-def test_from_args_without_options_and_with_parsed_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_args_without_options_and_with_parsed_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_json(experiment(tmp_path), tmp_path / "c.json")
     monkeypatch.setattr(sys, "argv", ["test.py", "-c", str(tmp_path / "c.json")])
     assert ConfigParser.from_args(template_parser())["name"] == "hand"
@@ -158,7 +186,9 @@ def test_from_args_without_options_and_with_parsed_arguments(tmp_path: Path, mon
     assert ConfigParser.from_args(parsed)["name"] == "hand"
 
 
-def test_resume_reads_the_config_beside_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_reads_the_config_beside_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With ``-c`` too, the sections of the given file replace those of the run (fine-tuning)."""
     run = tmp_path / "saved"
     run.mkdir()
@@ -170,7 +200,9 @@ def test_resume_reads_the_config_beside_the_checkpoint(tmp_path: Path, monkeypat
     assert config.resume == checkpoint
     assert config["arch"]["args"]["size"] == 3
     (tmp_path / "tune.json").write_text('{"arch": {"type": "Net", "args": {"depth": 1}}}')
-    monkeypatch.setattr(sys, "argv", ["train.py", "-r", str(checkpoint), "-c", str(tmp_path / "tune.json")])
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", "-r", str(checkpoint), "-c", str(tmp_path / "tune.json")]
+    )
     config = ConfigParser.from_args(template_parser())
     assert config["arch"]["args"] == {"depth": 1}
     assert config["optimizer"]["type"] == "SGD"
@@ -179,7 +211,9 @@ def test_resume_reads_the_config_beside_the_checkpoint(tmp_path: Path, monkeypat
 def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
     values = experiment(tmp_path)
     before = copy.deepcopy(values)
-    config = ConfigParser(values, modification={"optimizer;args;lr": 0.3, "name": None}, run_id="one")
+    config = ConfigParser(
+        values, modification={"optimizer;args;lr": 0.3, "name": None}, run_id="one"
+    )
     assert config["optimizer"]["args"]["lr"] == 0.3
     assert config["name"] == "hand"
     assert values == before
@@ -189,7 +223,9 @@ def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
 
 
 def test_sections_are_dicts_that_can_be_changed(tmp_path: Path) -> None:
-    config = ConfigParser(experiment(tmp_path) | {"__comment": "x", "stages": [{"size": 1}, {"size": 2}]})
+    config = ConfigParser(
+        experiment(tmp_path) | {"__comment": "x", "stages": [{"size": 1}, {"size": 2}]}
+    )
     section = config["trainer"]
     assert isinstance(section, dict)
     assert section.get("epochs") == 2
@@ -201,7 +237,13 @@ def test_sections_are_dicts_that_can_be_changed(tmp_path: Path) -> None:
     del section["verbosity"]
     config["arch"]["args"]["size"] = 5
     config["stages"][1]["size"] = 20
-    assert config["trainer"] == {"epochs": 9, "save_dir": str(tmp_path), "save_period": 1, "own": 1, "fresh": [3]}
+    assert config["trainer"] == {
+        "epochs": 9,
+        "save_dir": str(tmp_path),
+        "save_period": 1,
+        "own": 1,
+        "fresh": [3],
+    }
     assert config.config["arch"]["args"]["size"] == 5
     assert {**config["arch"]["args"]} == {"size": 5}
     assert json.loads(json.dumps(config.config))["stages"] == [{"size": 1}, {"size": 20}]
@@ -250,10 +292,15 @@ def remember(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
 
 def test_init_obj(tmp_path: Path) -> None:
     config = ConfigParser(experiment(tmp_path) | {"bare": {"type": "Net"}})
-    assert config.init_obj("arch", home(Net=remember), 1, 2, depth=4) == ((1, 2), {"size": 3, "depth": 4})
+    assert config.init_obj("arch", home(Net=remember), 1, 2, depth=4) == (
+        (1, 2),
+        {"size": 3, "depth": 4},
+    )
     assert config.init_obj("bare", home(Net=remember)) == ((), {})
     weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2), requires_grad=False)]
-    optimizer = config.init_obj("optimizer", torch.optim, filter(lambda p: p.requires_grad, weights))
+    optimizer = config.init_obj(
+        "optimizer", torch.optim, filter(lambda p: p.requires_grad, weights)
+    )
     assert isinstance(optimizer, torch.optim.SGD)
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert optimizer.param_groups[0]["params"] == weights[:1]
@@ -287,7 +334,9 @@ def test_arguments_may_have_any_name(tmp_path: Path, make: str) -> None:
 
 def test_init_obj_names_what_is_not_there(tmp_path: Path) -> None:
     config = ConfigParser(experiment(tmp_path))
-    with pytest.raises(UserError, match=r"arch\.type: no 'Net' in model\.own \(did you mean 'Nets'\?\)"):
+    with pytest.raises(
+        UserError, match=r"arch\.type: no 'Net' in model\.own \(did you mean 'Nets'\?\)"
+    ):
         config.init_obj("arch", home(Nets=remember))
 
 
@@ -311,7 +360,9 @@ def drawn(loader: Any) -> list[int]:
     return [int(value) for _, target in loader for value in target]
 
 
-@pytest.mark.parametrize(("n", "split", "size"), [(103, 0.1, 10), (103, 0.25, 25), (50, 7, 7), (1000, 0.2, 200)])
+@pytest.mark.parametrize(
+    ("n", "split", "size"), [(103, 0.1, 10), (103, 0.25, 25), (50, 7, 7), (1000, 0.2, 200)]
+)
 def test_the_split_is_that_of_numpy_seed_0(n: int, split: float | int, size: int) -> None:
     outside = np.random.get_state()
     np.random.seed(0)
@@ -325,7 +376,9 @@ def test_the_split_is_that_of_numpy_seed_0(n: int, split: float | int, size: int
 
     after = np.random.get_state(legacy=False)
     np.random.set_state(outside)
-    assert np.array_equal(before["state"]["key"], after["state"]["key"]), "the global generator is not touched"
+    assert np.array_equal(before["state"]["key"], after["state"]["key"]), (
+        "the global generator is not touched"
+    )
     assert before["state"]["pos"] == after["state"]["pos"]
     assert valid is not None
     assert sorted(drawn(valid)) == sorted(order[:size])
@@ -362,7 +415,13 @@ def test_loader_attributes() -> None:
 def test_valid_sampler_and_init_kwargs_make_a_loader() -> None:
     """How projects write a ``split_validation`` of their own."""
     loader = BaseDataLoader(numbers(), 4, True, 3, 0)
-    assert set(loader.init_kwargs) >= {"dataset", "batch_size", "shuffle", "collate_fn", "num_workers"}
+    assert set(loader.init_kwargs) >= {
+        "dataset",
+        "batch_size",
+        "shuffle",
+        "collate_fn",
+        "num_workers",
+    }
     own: Any = DataLoader(sampler=loader.valid_sampler, **loader.init_kwargs)
     assert loader.valid_sampler is not None
     assert sorted(drawn(own)) == sorted(loader.valid_sampler.indices)
@@ -385,12 +444,16 @@ def test_a_subclass_in_the_templates_style() -> None:
         ) -> None:
             self.data_dir = data_dir
             self.dataset = numbers(12 if training else 5)
-            super().__init__(self.dataset, batch_size, shuffle, validation_split, num_workers, **kwargs)
+            super().__init__(
+                self.dataset, batch_size, shuffle, validation_split, num_workers, **kwargs
+            )
 
     loader = Loader("data/", 5, num_workers=0, drop_last=True, pin_memory=False, timeout=0)
     assert (len(loader), loader.drop_last, loader.pin_memory) == (2, True, False)
     assert len(drawn(loader)) == 10
-    assert sorted(drawn(Loader("data/", 5, shuffle=False, num_workers=0, training=False))) == list(range(5))
+    assert sorted(drawn(Loader("data/", 5, shuffle=False, num_workers=0, training=False))) == list(
+        range(5)
+    )
 
 
 def test_shuffle_gives_every_epoch_another_order() -> None:
@@ -410,7 +473,9 @@ def test_collate_fn_by_position() -> None:
 
 
 def test_a_sampler_by_keyword() -> None:
-    sampler = WeightedRandomSampler([0.0, 1.0, 1.0, 0.0], num_samples=60)  # 6 are of one kind once in 32 runs
+    sampler = WeightedRandomSampler(
+        [0.0, 1.0, 1.0, 0.0], num_samples=60
+    )  # 6 are of one kind once in 32 runs
     loader = BaseDataLoader(numbers(4), 3, False, 0.0, 0, sampler=sampler)
     assert set(drawn(loader)) == {1, 2}
     assert (loader.sampler, len(loader), loader.n_samples) == (sampler, 20, 60)
@@ -437,7 +502,9 @@ def shift_in_worker(worker_id: int) -> None:
 
 def test_worker_init_fn_reaches_the_dataset() -> None:
     """``get_worker_info().dataset`` is the dataset, as torch's documentation has it."""
-    loader = BaseDataLoader(Shifted(), 2, False, 0.0, 2, worker_init_fn=shift_in_worker, persistent_workers=False)
+    loader = BaseDataLoader(
+        Shifted(), 2, False, 0.0, 2, worker_init_fn=shift_in_worker, persistent_workers=False
+    )
     assert drawn(loader) == [10, 11, 22, 23]
 
 
@@ -492,7 +559,9 @@ def test_metric_tracker_takes_any_number(value: Any) -> None:
     assert type(tracker.result()["loss"]) is float
 
 
-@pytest.mark.parametrize("value", [3, np.int64(3), True, np.bool_(True), torch.tensor(3), torch.tensor(True)])
+@pytest.mark.parametrize(
+    "value", [3, np.int64(3), True, np.bool_(True), torch.tensor(3), torch.tensor(True)]
+)
 def test_metric_tracker_takes_counts(value: Any) -> None:
     tracker = MetricTracker("hits")
     tracker.update("hits", value)
@@ -505,7 +574,12 @@ def test_metric_tracker_keeps_no_graph_and_no_small_precision() -> None:
     weight = nn.Parameter(torch.tensor(2.0))
     tracker = MetricTracker("loss", "half")
     tracker.update("loss", weight * 2)
-    kept = [value for store in vars(tracker).values() if isinstance(store, dict) for value in store.values()]
+    kept = [
+        value
+        for store in vars(tracker).values()
+        if isinstance(store, dict)
+        for value in store.values()
+    ]
     assert not any(getattr(value, "requires_grad", False) for value in kept)
     for _ in range(1000):
         tracker.update("half", torch.tensor(0.5, dtype=torch.bfloat16), n=64)
@@ -587,7 +661,11 @@ def test_files(tmp_path: Path) -> None:
 
 def test_setup_logging_with_a_projects_own_settings(tmp_path: Path) -> None:
     """``logger/logger_config.json`` in the template's shape, whose file names are put into the run's folder."""
-    handler = {"class": "logging.handlers.RotatingFileHandler", "level": "INFO", "filename": "own.log"}
+    handler = {
+        "class": "logging.handlers.RotatingFileHandler",
+        "level": "INFO",
+        "filename": "own.log",
+    }
     settings = {
         "version": 1,
         "disable_existing_loggers": False,
@@ -615,7 +693,9 @@ def logger() -> logging.Logger:
 def read_events(folder: Path) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0, "histograms": 0, "tensors": 0})
+    events = EventAccumulator(
+        str(folder), size_guidance={"images": 0, "scalars": 0, "histograms": 0, "tensors": 0}
+    )
     events.Reload()
     return events
 
@@ -632,7 +712,12 @@ def test_writer_scalars_carry_step_and_mode(tmp_path: Path, logger: logging.Logg
     assert (writer.step, writer.mode) == (7, "valid")
     writer.close()
     events = read_events(tmp_path)
-    assert set(events.Tags()["scalars"]) == {"loss/train", "grad/train", "loss/valid", "steps_per_sec/train"}
+    assert set(events.Tags()["scalars"]) == {
+        "loss/train",
+        "grad/train",
+        "loss/valid",
+        "steps_per_sec/train",
+    }
     assert [(event.step, event.value) for event in events.Scalars("loss/train")] == [
         (0, 1.0),
         (1, 0.5),
@@ -661,7 +746,12 @@ def test_writer_other_kinds(tmp_path: Path, logger: logging.Logger) -> None:
     assert writer.enabled, "none of them failed"
     tags = read_events(tmp_path).Tags()
     assert set(tags["images"]) == {"input/valid", "grid/valid"}
-    assert set(tags["histograms"]) == {"linear.weight", "linear.bias", "frozen.weight", "frozen.bias"}
+    assert set(tags["histograms"]) == {
+        "linear.weight",
+        "linear.bias",
+        "frozen.weight",
+        "frozen.bias",
+    }
     assert {"note/valid/text_summary", "pr/valid"} <= set(tags["tensors"])
     assert tags["audio"] == ["sound/valid"]
     assert tags["graph"] is True
@@ -669,7 +759,9 @@ def test_writer_other_kinds(tmp_path: Path, logger: logging.Logger) -> None:
     assert (tmp_path / "projector_config.pbtxt").is_file()
 
 
-def test_writer_figure(tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writer_figure(
+    tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without matplotlib, which this project does not need."""
     seen: list[Any] = []
 
@@ -714,24 +806,61 @@ def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (output - target).square().mean()
 
 
-def hand(tmp_path: Path, kind: type[BaseTrainer] = HandTrainer, resume: Path | None = None, **trainer: Any) -> Any:
+def hand(
+    tmp_path: Path,
+    kind: type[BaseTrainer] = HandTrainer,
+    resume: Path | None = None,
+    **trainer: Any,
+) -> Any:
     """A trainer made as projects make theirs, with exactly five arguments."""
-    config = ConfigParser(experiment(tmp_path, **trainer), resume=resume, run_id=None if resume else "run")
+    config = ConfigParser(
+        experiment(tmp_path, **trainer), resume=resume, run_id=None if resume else "run"
+    )
     torch.manual_seed(0)
     model = Net(3)
-    optimizer = config.init_obj("optimizer", torch.optim, [p for p in model.parameters() if p.requires_grad])
+    optimizer = config.init_obj(
+        "optimizer", torch.optim, [p for p in model.parameters() if p.requires_grad]
+    )
     return kind(model, mse, [], optimizer, config)
 
 
-ATTRIBUTES = ["config", "logger", "model", "criterion", "metric_ftns", "optimizer", "device", "epochs", "save_period"]
-ATTRIBUTES += ["monitor", "mnt_mode", "mnt_metric", "mnt_best", "early_stop", "start_epoch", "checkpoint_dir", "writer"]
+ATTRIBUTES = [
+    "config",
+    "logger",
+    "model",
+    "criterion",
+    "metric_ftns",
+    "optimizer",
+    "device",
+    "epochs",
+    "save_period",
+]
+ATTRIBUTES += [
+    "monitor",
+    "mnt_mode",
+    "mnt_metric",
+    "mnt_best",
+    "early_stop",
+    "start_epoch",
+    "checkpoint_dir",
+    "writer",
+]
 
 
 def test_trainer_attributes(tmp_path: Path) -> None:
     trainer = hand(tmp_path, monitor="min val_loss", early_stop=3, epochs=4, save_period=2)
     assert set(ATTRIBUTES) <= vars(trainer).keys()
-    assert (trainer.epochs, trainer.save_period, trainer.start_epoch, trainer.early_stop) == (4, 2, 1, 3)
-    assert (trainer.monitor, trainer.mnt_mode, trainer.mnt_metric) == ("min val_loss", "min", "val_loss")
+    assert (trainer.epochs, trainer.save_period, trainer.start_epoch, trainer.early_stop) == (
+        4,
+        2,
+        1,
+        3,
+    )
+    assert (trainer.monitor, trainer.mnt_mode, trainer.mnt_metric) == (
+        "min val_loss",
+        "min",
+        "val_loss",
+    )
     assert trainer.mnt_best == math.inf
     assert trainer.device == CPU
     assert trainer.checkpoint_dir == tmp_path / "hand" / "run"
@@ -805,9 +934,14 @@ def test_resuming_twice_is_resuming_once(tmp_path: Path) -> None:
                 self._resume_checkpoint(self.config.resume)
 
     hand(tmp_path, Again, epochs=1).train()
-    trainer = hand(tmp_path, Again, resume=tmp_path / "hand" / "run" / "checkpoint-epoch1.pt", epochs=3)
+    trainer = hand(
+        tmp_path, Again, resume=tmp_path / "hand" / "run" / "checkpoint-epoch1.pt", epochs=3
+    )
     trainer.train()
-    assert torch.load(tmp_path / "hand" / "run" / "checkpoint-epoch3.pt", weights_only=True)["epoch"] == 3
+    assert (
+        torch.load(tmp_path / "hand" / "run" / "checkpoint-epoch3.pt", weights_only=True)["epoch"]
+        == 3
+    )
 
 
 def test_a_criterion_with_weights_is_restored(tmp_path: Path) -> None:
@@ -820,7 +954,9 @@ def test_a_criterion_with_weights_is_restored(tmp_path: Path) -> None:
             return (output - target).square().mean() * self.scale
 
     def make(resume: Path | None) -> Any:
-        config = ConfigParser(experiment(tmp_path, epochs=2), resume=resume, run_id=None if resume else "run")
+        config = ConfigParser(
+            experiment(tmp_path, epochs=2), resume=resume, run_id=None if resume else "run"
+        )
         model, criterion = Net(3), Learned()
         optimizer = torch.optim.SGD([*model.linear.parameters(), *criterion.parameters()], lr=0.1)
         return HandTrainer(model, criterion, [], optimizer, config)

@@ -39,16 +39,24 @@ def _template(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def template_config(folder: Path, generation: str = "2020") -> Any:
     """The object that the template puts under ``config``, with the attributes of that generation."""
-    values = json.loads((TEMPLATE_PROJECT / "config.json").read_text(), object_pairs_hook=collections.OrderedDict)
+    values = json.loads(
+        (TEMPLATE_PROJECT / "config.json").read_text(), object_pairs_hook=collections.OrderedDict
+    )
     if generation == "plain":
         return values
     config = sys.modules["parse_config"].ConfigParser()
     log_levels = {0: 30, 1: 20, 2: 10}
     if generation == "2020":
         places = {"_save_dir": folder / "models", "_log_dir": folder / "log"}
-        vars(config).update({"_config": values, "resume": folder / "checkpoint-epoch1.pth", **places})
+        vars(config).update(
+            {"_config": values, "resume": folder / "checkpoint-epoch1.pth", **places}
+        )
     elif generation == "2019-06":
-        places = {"_save_dir": folder / "models", "_log_dir": folder / "log", "cfg_fname": folder / "config.json"}
+        places = {
+            "_save_dir": folder / "models",
+            "_log_dir": folder / "log",
+            "cfg_fname": folder / "config.json",
+        }
         vars(config).update({"_config": values, "resume": None, **places})
     else:
         places = {"save_dir": folder / "models", "log_dir": folder / "log"}
@@ -57,7 +65,9 @@ def template_config(folder: Path, generation: str = "2020") -> Any:
     return config
 
 
-def old_state(folder: Path, generation: str = "2020", parallel: bool = False, epoch: int = 2) -> dict[str, Any]:
+def old_state(
+    folder: Path, generation: str = "2020", parallel: bool = False, epoch: int = 2
+) -> dict[str, Any]:
     """What the template saves: of the project's net, after one step of its optimizer."""
     torch.manual_seed(5)
     net: Any = load_module("model/model.py").CloudNet(hidden=16, dropout=0.2)
@@ -75,7 +85,9 @@ def old_state(folder: Path, generation: str = "2020", parallel: bool = False, ep
     }
 
 
-def write_old(folder: Path, change: Callable[[dict[str, Any]], None] | None = None, **kind: Any) -> Path:
+def write_old(
+    folder: Path, change: Callable[[dict[str, Any]], None] | None = None, **kind: Any
+) -> Path:
     """Writes a run as the template does: ``config.json`` and ``checkpoint-epoch2.pth``; gives the latter's path."""
     folder.mkdir(parents=True, exist_ok=True)
     legacy = kind.pop("legacy", False)
@@ -95,7 +107,10 @@ KINDS = [
     pytest.param({"generation": "plain"}, id="plain-config"),
     pytest.param({"legacy": True}, id="before-torch-1.6"),
     pytest.param({"parallel": True}, id="DataParallel"),
-    pytest.param({"parallel": True, "legacy": True, "generation": "2019-06"}, id="DataParallel-before-torch-1.6"),
+    pytest.param(
+        {"parallel": True, "legacy": True, "generation": "2019-06"},
+        id="DataParallel-before-torch-1.6",
+    ),
 ]
 
 
@@ -103,7 +118,9 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_train_py_goes_on_and_test_py_tests(project: Project, kind: dict[str, Any], request: Any) -> None:
+def test_train_py_goes_on_and_test_py_tests(
+    project: Project, kind: dict[str, Any], request: Any
+) -> None:
     folder = project.folder / "old" / request.node.callspec.id
     path = write_old(folder, **kind)
     del sys.modules["parse_config"]
@@ -132,7 +149,9 @@ def test_train_py_goes_on_and_test_py_tests(project: Project, kind: dict[str, An
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
-@pytest.mark.parametrize("value", [np.float64(0.625), np.float32(-1.5), np.int64(-7), np.bool_(True)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [np.float64(0.625), np.float32(-1.5), np.int64(-7), np.bool_(True)], ids=repr
+)
 def test_numpy_numbers(tmp_path: Path, value: Any, module: str, legacy: bool) -> None:
     """A monitored metric of scikit-learn or NumPy is pickled as a NumPy number, by NumPy 1 and 2 under other names."""
     function, (dtype, content) = value.__reduce__()
@@ -146,7 +165,9 @@ def test_numpy_numbers(tmp_path: Path, value: Any, module: str, legacy: bool) ->
 
 
 def test_the_best_of_a_metric_of_numpy(project: Project) -> None:
-    path = write_old(project.folder / "old" / "numpy", lambda state: state.update(monitor_best=np.float64(0.625)))
+    path = write_old(
+        project.folder / "old" / "numpy", lambda state: state.update(monitor_best=np.float64(0.625))
+    )
     assert float(load(path)["monitor_best"]) == 0.625
     assert float(torch.load(path)["monitor_best"]) == 0.625
     project.run("test.py", "-r", path).check()
@@ -241,11 +262,15 @@ def test_import_base_is_enough(tmp_path: Path) -> None:
     path = write_old(tmp_path)
     code = f"import base, torch; print(sorted(torch.load({str(path)!r})['state_dict'])[0])"
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "hidden.bias\n"
 
 
-@pytest.mark.parametrize("config", ["text", None, {}, {"trainer": {}}, {"optimizer": {}, "trainer": 5}], ids=str)
+@pytest.mark.parametrize(
+    "config", ["text", None, {}, {"trainer": {}}, {"optimizer": {}, "trainer": 5}], ids=str
+)
 def test_another_tools_checkpoint_is_no_crash(tmp_path: Path, config: Any) -> None:
     """It has the template's keys by chance: it is resumed, or refused in one line."""
     path = write_old(tmp_path, lambda state: state.update(config=config))
@@ -253,7 +278,10 @@ def test_another_tools_checkpoint_is_no_crash(tmp_path: Path, config: Any) -> No
     values = json.loads((TEMPLATE_PROJECT / "config.json").read_text())
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01, amsgrad=True)
     with contextlib.suppress(UserError):
-        assert StillTrainer(net, None, [], optimizer, ConfigParser(values, resume=path)).start_epoch == 3
+        assert (
+            StillTrainer(net, None, [], optimizer, ConfigParser(values, resume=path)).start_epoch
+            == 3
+        )
 
 
 # -- what somebody may have put into one ------------------------------------------------------------------------
@@ -315,7 +343,9 @@ NAMES = ["os.system", "subprocess", "exec", "eval", "open", "getattr", "mkdir", 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_it_is_run(tmp_path: Path, name: str, legacy: bool) -> None:
     marker = tmp_path / "marker"
-    path = write_old(tmp_path / "run", lambda state: state.update(extra=hostile(name, marker)), legacy=legacy)
+    path = write_old(
+        tmp_path / "run", lambda state: state.update(extra=hostile(name, marker)), legacy=legacy
+    )
     with pytest.raises(UserError, match=r"checkpoint-epoch2\.pth: ") as refused:
         load(path)
     assert_clear(str(refused.value))
@@ -334,12 +364,16 @@ def assert_clear(message: str) -> None:
 
 
 def test_the_refusal_names_what_was_found(tmp_path: Path) -> None:
-    path = write_old(tmp_path, lambda state: state.update(extra=hostile("os.system", tmp_path / "marker")))
+    path = write_old(
+        tmp_path, lambda state: state.update(extra=hostile("os.system", tmp_path / "marker"))
+    )
     with pytest.raises(UserError, match=r"(posix|os|nt)\.system"):
         load(path)
 
 
-@pytest.mark.parametrize("place", ["inside the config", "as the config", "in the optimizer", "as a path"])
+@pytest.mark.parametrize(
+    "place", ["inside the config", "as the config", "in the optimizer", "as a path"]
+)
 def test_the_allowed_names_open_no_door(tmp_path: Path, place: str) -> None:
     """Hidden behind the two names that are allowed."""
     marker = tmp_path / "marker"
@@ -378,7 +412,9 @@ def test_the_allowed_names_open_no_door(tmp_path: Path, place: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_other_names_are_not_allowed(tmp_path: Path, module: str, name: str, args: Any, legacy: bool) -> None:
+def test_other_names_are_not_allowed(
+    tmp_path: Path, module: str, name: str, args: Any, legacy: bool
+) -> None:
     path = tmp_path / "checkpoint-epoch1.pth"
     with path.open("wb") as file:
         state = {"state_dict": {}, "config": Global(module, name, *args)}
@@ -391,7 +427,10 @@ def test_other_names_are_not_allowed(tmp_path: Path, module: str, name: str, arg
 
 def test_the_programs_refuse_it_in_one_line(project: Project, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
-    path = write_old(project.folder / "old" / "hostile", lambda state: state.update(extra=hostile("os.system", marker)))
+    path = write_old(
+        project.folder / "old" / "hostile",
+        lambda state: state.update(extra=hostile("os.system", marker)),
+    )
     before = sorted(path.parent.iterdir())
     for program in ("test.py", "train.py"):
         done = project.run(program, "-r", path)

@@ -18,7 +18,9 @@ RUN = Path("saved/Clouds/first")
 
 def read_run(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl."""
-    return [json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -31,7 +33,9 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
-def measure(state_dict: dict[str, torch.Tensor], points: Any) -> list[tuple[int, float, float, float]]:
+def measure(
+    state_dict: dict[str, torch.Tensor], points: Any
+) -> list[tuple[int, float, float, float]]:
     """Size, loss, accuracy and macro recall of every batch of 32, by hand."""
     net = load_module("model/model.py").CloudNet(hidden=16)
     net.load_state_dict(state_dict)
@@ -63,7 +67,12 @@ def straight(project: Project) -> Path:
 def test_it_trains(project: Project, trained: Done) -> None:
     trained.check()
     names = {path.name for path in (project.folder / RUN).iterdir()}
-    assert names >= {"checkpoint-epoch1.pt", "checkpoint-epoch2.pt", "checkpoint-epoch3.pt", "model_best.pt"}
+    assert names >= {
+        "checkpoint-epoch1.pt",
+        "checkpoint-epoch2.pt",
+        "checkpoint-epoch3.pt",
+        "model_best.pt",
+    }
     log = read_run(project.folder / RUN)
     assert [line["epoch"] for line in log] == [1, 2, 3]
     assert log[-1]["val_accuracy"] > 0.85
@@ -108,7 +117,9 @@ def events_of(run: Path) -> Any:
 def test_tensorboard_has_the_tags_of_the_template(project: Project, trained: Done) -> None:
     events = events_of(project.folder / RUN)
     tags = events.Tags()
-    assert {"loss/train", "accuracy/train", "loss/valid", "macro_recall/valid"} <= set(tags["scalars"])
+    assert {"loss/train", "accuracy/train", "loss/valid", "macro_recall/valid"} <= set(
+        tags["scalars"]
+    )
     assert tags["images"] == ["points/train"]
     assert set(tags["histograms"]) == {"hidden.weight", "hidden.bias", "out.weight", "out.bias"}
     assert [event.step for event in events.Scalars("loss/train")] == list(range(21))
@@ -122,14 +133,16 @@ def test_the_numbers_are_right(project: Project, trained: Done) -> None:
     order = np.arange(301)
     np.random.shuffle(order)
     np.random.set_state(state)
-    points = Subset(load_module("data_loader/data_loaders.py").CloudDataset(301, seed=1), order[:60].tolist())
+    points = Subset(
+        load_module("data_loader/data_loaders.py").CloudDataset(301, seed=1), order[:60].tolist()
+    )
     for epoch, line in enumerate(read_run(project.folder / RUN), start=1):
         rows = measure(weights(project.folder / RUN / f"checkpoint-epoch{epoch}.pt"), points)
         assert [row[0] for row in rows] == [32, 28]
         expected = np.mean([row[1:] for row in rows], axis=0)
-        assert [line[f"val_{name}"] for name in ("loss", "accuracy", "macro_recall")] == pytest.approx(
-            expected, rel=1e-5
-        )
+        assert [
+            line[f"val_{name}"] for name in ("loss", "accuracy", "macro_recall")
+        ] == pytest.approx(expected, rel=1e-5)
 
 
 def test_test_py_gives_the_exact_means(project: Project, trained: Done) -> None:
@@ -142,41 +155,60 @@ def test_test_py_gives_the_exact_means(project: Project, trained: Done) -> None:
         load_module("data_loader/data_loaders.py").CloudDataset(150, seed=2),
     )
     sizes = np.array([row[0] for row in rows])
-    assert sizes.tolist() == [32, 32, 32, 32, 22], "drop_last of the training loader leaves no test sample out"
+    assert sizes.tolist() == [32, 32, 32, 32, 22], (
+        "drop_last of the training loader leaves no test sample out"
+    )
     expected = (sizes[:, None] * [row[1:] for row in rows]).sum(axis=0) / 150
     assert result["n_samples"] == 150
     assert list(result["metrics"].values()) == pytest.approx(expected, rel=1e-5)
     assert "accuracy" in done.out
 
 
-def test_a_resumed_run_ends_with_the_same_bits(project: Project, trained: Done, straight: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_bits(
+    project: Project, trained: Done, straight: Path
+) -> None:
     """Own loop, dropout, noise from torch and NumPy, StepLR: three epochs and two more are five."""
     copied = project.folder / "saved/Clouds/resumed"
     shutil.copytree(project.folder / RUN, copied)
     done = project.cold("train.py", "-r", copied, "trainer.epochs=5").check()
     assert "tensors in the checkpoint: 4" in done.out, "the project's own torch.load(config.resume)"
     assert [line["epoch"] for line in read_run(copied)] == [1, 2, 3, 4, 5]
-    assert_same(weights(copied / "checkpoint-epoch5.pt"), weights(straight / "checkpoint-epoch5.pt"))
+    assert_same(
+        weights(copied / "checkpoint-epoch5.pt"), weights(straight / "checkpoint-epoch5.pt")
+    )
     steps = [event.step for event in events_of(copied).Scalars("loss/train")]
     assert steps == list(range(5 * 7)), "the curves of the first part are still there"
-    same = [{key: value for key, value in line.items() if key != "seconds"} for line in read_run(straight)]
-    assert [{key: value for key, value in line.items() if key != "seconds"} for line in read_run(copied)] == same
+    same = [
+        {key: value for key, value in line.items() if key != "seconds"}
+        for line in read_run(straight)
+    ]
+    assert [
+        {key: value for key, value in line.items() if key != "seconds"} for line in read_run(copied)
+    ] == same
 
 
 def test_iterations_instead_of_epochs_resume_too(project: Project) -> None:
     """``len_epoch`` goes on in the middle of the data; the position is saved behind ``inf_loop`` too."""
     project.config("iterations.json", name="iterations", trainer=project.trainer(len_epoch=5))
     for run, epochs in (("whole", 4), ("halves", 2)):
-        project.run("train.py", "-c", "iterations.json", "--run-id", run, f"trainer.epochs={epochs}").check()
+        project.run(
+            "train.py", "-c", "iterations.json", "--run-id", run, f"trainer.epochs={epochs}"
+        ).check()
     runs = project.folder / "saved/iterations"
     done = project.run("train.py", "-r", runs / "halves", "trainer.epochs=4").check()
-    assert "epoch 3 [0/5] loss" in done.out, "inf_loop has no n_samples: _progress counts iterations"
-    assert_same(weights(runs / "halves/checkpoint-epoch4.pt"), weights(runs / "whole/checkpoint-epoch4.pt"))
+    assert "epoch 3 [0/5] loss" in done.out, (
+        "inf_loop has no n_samples: _progress counts iterations"
+    )
+    assert_same(
+        weights(runs / "halves/checkpoint-epoch4.pt"), weights(runs / "whole/checkpoint-epoch4.pt")
+    )
 
 
 def test_command_line_options_of_the_template(project: Project) -> None:
     options = ["--lr", "0.02", "--bs", "16", "-d", "cpu"]
-    project.run("train.py", "-c", "config.json", "--run-id", "options", "trainer.epochs=1", *options).check()
+    project.run(
+        "train.py", "-c", "config.json", "--run-id", "options", "trainer.epochs=1", *options
+    ).check()
     saved = json.loads((project.folder / "saved/Clouds/options/config.json").read_text())
     assert saved["optimizer"]["args"]["lr"] == 0.02
     assert saved["data_loader"]["args"]["batch_size"] == 16
@@ -211,7 +243,9 @@ def test_own_train(project: Project, straight: Path) -> None:
 
 @pytest.mark.parametrize("max_batches", [None, 3], ids=["whole epochs", "epochs broken off"])
 @pytest.mark.parametrize("kind", ["trainer.Trainer", "variants.OwnTrainTrainer"])
-def test_own_loops_resume_to_the_same_bits(project: Project, kind: str, max_batches: int | None) -> None:
+def test_own_loops_resume_to_the_same_bits(
+    project: Project, kind: str, max_batches: int | None
+) -> None:
     """Every epoch begins a pass of its own over the data, however the one before it ended."""
     section = project.trainer(type=kind, max_batches=max_batches)
     name = f"bits_{kind}_{max_batches}"
@@ -223,7 +257,9 @@ def test_own_loops_resume_to_the_same_bits(project: Project, kind: str, max_batc
 
 def test_save_checkpoint_saves_whenever_it_is_asked(project: Project) -> None:
     """Epoch 1 is the best and not due: saving the next ones by hand leaves the best as it is."""
-    section = project.trainer(type="variants.SaveNowTrainer", monitor="max lr", save_period=3, epochs=4)
+    section = project.trainer(
+        type="variants.SaveNowTrainer", monitor="max lr", save_period=3, epochs=4
+    )
     run = run_variant(project, "save_now", trainer=section)
     assert {path.name for path in run.glob("*.pt")} == {
         *(f"checkpoint-epoch{epoch}.pt" for epoch in (1, 2, 3, 4)),
@@ -234,7 +270,9 @@ def test_save_checkpoint_saves_whenever_it_is_asked(project: Project) -> None:
 
 def test_own_save_checkpoint(project: Project) -> None:
     """Checkpoints with the config object inside, as an overridden ``_save_checkpoint`` writes them, can be used."""
-    run = run_variant(project, "own_save", trainer=project.trainer(type="variants.OwnSaveTrainer", epochs=2))
+    run = run_variant(
+        project, "own_save", trainer=project.trainer(type="variants.OwnSaveTrainer", epochs=2)
+    )
     assert {path.name for path in run.glob("*.pt*")} == {
         "checkpoint-epoch1.pth",
         "checkpoint-epoch2.pth",
@@ -249,7 +287,9 @@ def test_own_save_checkpoint(project: Project) -> None:
 
 def test_own_save_checkpoint_keeps_the_best(project: Project) -> None:
     """One folder, one kind of checkpoint: the best of an epoch that is not due goes through the override too."""
-    section = project.trainer(type="variants.OwnSaveTrainer", monitor="max lr", save_period=2, epochs=3)
+    section = project.trainer(
+        type="variants.OwnSaveTrainer", monitor="max lr", save_period=2, epochs=3
+    )
     run = run_variant(project, "own_best", trainer=section)
     assert not list(run.glob("*.pt"))
     assert torch.load(run / "model_best.pth", weights_only=False)["epoch"] == 1
@@ -265,7 +305,9 @@ def test_own_attributes_and_methods(project: Project, straight: Path) -> None:
 
 
 def test_an_epoch_may_tell_more_than_numbers(project: Project, straight: Path) -> None:
-    run = run_variant(project, "words", trainer=project.trainer(type="variants.WordsTrainer", epochs=1))
+    run = run_variant(
+        project, "words", trainer=project.trainer(type="variants.WordsTrainer", epochs=1)
+    )
     (line,) = read_run(run)
     assert line["val_accuracy"] == read_run(straight)[0]["val_accuracy"]
     assert (run / "checkpoint-epoch1.pt").is_file()
@@ -273,13 +315,20 @@ def test_an_epoch_may_tell_more_than_numbers(project: Project, straight: Path) -
 
 @pytest.mark.parametrize("schedule", [{}, None], ids=["empty", "absent"])
 def test_no_schedule(project: Project, schedule: dict[str, Any] | None) -> None:
-    run = run_variant(project, f"schedule_{schedule is None}", "trainer.epochs=3", lr_scheduler=schedule)
+    run = run_variant(
+        project, f"schedule_{schedule is None}", "trainer.epochs=3", lr_scheduler=schedule
+    )
     assert [line["lr"] for line in read_run(run)] == [0.01, 0.01, 0.01]
 
 
 def test_loss_with_arguments(project: Project) -> None:
-    losses = [{"type": "smooth_nll_loss", "args": {"smoothing": smoothing}} for smoothing in (0.0, 0.5)]
-    runs = [run_variant(project, f"loss_{index}", "trainer.epochs=1", loss=loss) for index, loss in enumerate(losses)]
+    losses = [
+        {"type": "smooth_nll_loss", "args": {"smoothing": smoothing}} for smoothing in (0.0, 0.5)
+    ]
+    runs = [
+        run_variant(project, f"loss_{index}", "trainer.epochs=1", loss=loss)
+        for index, loss in enumerate(losses)
+    ]
     plain, smooth = [weights(run / "checkpoint-epoch1.pt") for run in runs]
     first = run_variant(project, "loss_plain", "trainer.epochs=1")
     assert_same(plain, weights(first / "checkpoint-epoch1.pt"))
@@ -289,7 +338,10 @@ def test_loss_with_arguments(project: Project) -> None:
 def test_a_trainer_section_of_one_key(project: Project) -> None:
     """No save_dir, save_period, verbosity, monitor, early_stop, tensorboard."""
     run = run_variant(project, "bare", trainer={"epochs": 2})
-    assert {path.name for path in run.glob("*.pt")} == {"checkpoint-epoch1.pt", "checkpoint-epoch2.pt"}
+    assert {path.name for path in run.glob("*.pt")} == {
+        "checkpoint-epoch1.pt",
+        "checkpoint-epoch2.pt",
+    }
 
 
 @pytest.mark.parametrize("early_stop", [0, -1])
@@ -302,23 +354,31 @@ def test_early_stop_of_zero_or_less_never_stops(project: Project, early_stop: in
 @pytest.mark.parametrize("monitor", ["off", None], ids=["off", "absent"])
 def test_early_stop_without_a_monitor_means_nothing(project: Project, monitor: str | None) -> None:
     """The template's config with its monitor switched off, as its README says how."""
-    run = run_variant(project, f"off_{monitor}", trainer=project.trainer(monitor=monitor, early_stop=1, epochs=4))
+    run = run_variant(
+        project, f"off_{monitor}", trainer=project.trainer(monitor=monitor, early_stop=1, epochs=4)
+    )
     assert len(read_run(run)) == 4
 
 
 def test_early_stop(project: Project) -> None:
     """Best in epoch 1; epochs 2 and 3 are tolerated, the fourth is the third without improvement and the last."""
-    run = run_variant(project, "early", trainer=project.trainer(monitor="max lr", early_stop=2, epochs=9))
+    run = run_variant(
+        project, "early", trainer=project.trainer(monitor="max lr", early_stop=2, epochs=9)
+    )
     assert len(read_run(run)) == 4
 
 
 def test_a_best_epoch_that_is_not_due_is_not_lost(project: Project) -> None:
-    run = run_variant(project, "best", trainer=project.trainer(monitor="max lr", save_period=2, epochs=3))
+    run = run_variant(
+        project, "best", trainer=project.trainer(monitor="max lr", save_period=2, epochs=3)
+    )
     assert torch.load(run / "model_best.pt", weights_only=True)["epoch"] == 1
     assert not (run / "checkpoint-epoch1.pt").exists()
 
 
-@pytest.mark.parametrize("key", ["warmup_epochs", "val_period", "tensorboardX", "grad_clip", "save_freq", "log_dir"])
+@pytest.mark.parametrize(
+    "key", ["warmup_epochs", "val_period", "tensorboardX", "grad_clip", "save_freq", "log_dir"]
+)
 def test_own_keys_of_the_trainer_section_are_welcome(project: Project, key: str) -> None:
     """Names that public projects use; ``tensorboardX`` was the template's own."""
     run = run_variant(project, f"key_{key}", trainer=project.trainer(epochs=1, **{key: 1}))
@@ -350,18 +410,24 @@ def test_a_child_that_gives_its_parent_what_the_parent_needs(own_project: Projec
         file.write("        super().__init__(size, num_classes)\n")
         file.write("\n\nclass WideOfThree(Wide):\n    def __init__(self, **kwargs):\n")
         file.write("        super().__init__(num_classes=3, **kwargs)\n")
-    run = run_variant(own_project, "child", "trainer.epochs=1", arch={"type": "WideOfThree", "args": {"size": 20}})
+    run = run_variant(
+        own_project, "child", "trainer.epochs=1", arch={"type": "WideOfThree", "args": {"size": 20}}
+    )
     assert weights(run / "checkpoint-epoch1.pt")["hidden.weight"].shape == (20, 2)
 
 
-def test_the_trainer_is_the_one_that_the_package_exports(own_project: Project, straight: Path) -> None:
+def test_the_trainer_is_the_one_that_the_package_exports(
+    own_project: Project, straight: Path
+) -> None:
     """``from trainer import Trainer`` is what the template's train.py says, wherever the package has it from."""
     folder = own_project.folder / "trainer"
     for path in folder.glob("*.py"):
         if path.name not in ("__init__.py", "trainer.py"):
             path.unlink()
     (folder / "trainer.py").rename(folder / "clouds.py")
-    shutil.copy(Path(__file__).parents[2] / "trainer" / "trainer.py", folder)  # ours, which nothing has replaced
+    shutil.copy(
+        Path(__file__).parents[2] / "trainer" / "trainer.py", folder
+    )  # ours, which nothing has replaced
     (folder / "__init__.py").write_text("from .clouds import Trainer\n")
     run = run_variant(own_project, "exported", "trainer.epochs=2")
     assert_same(weights(run / "checkpoint-epoch2.pt"), weights(straight / "checkpoint-epoch2.pt"))
@@ -370,11 +436,15 @@ def test_the_trainer_is_the_one_that_the_package_exports(own_project: Project, s
 def test_a_project_with_own_train_and_test_scripts(own_project: Project, straight: Path) -> None:
     """Scripts that make every part themselves, by ``init_obj``, ``init_ftn`` and ``getattr``."""
     (own_project.folder / "main.py").write_text(_OWN_SCRIPT)
-    done = own_project.run("main.py", "-c", "config.json", "--lr", "0.01", "--smoothing", "0.0").check()
+    done = own_project.run(
+        "main.py", "-c", "config.json", "--lr", "0.01", "--smoothing", "0.0"
+    ).check()
     (run,) = (own_project.folder / "saved/Clouds").iterdir()
     assert_same(weights(run / "checkpoint-epoch3.pt"), weights(straight / "checkpoint-epoch3.pt"))
     assert json.loads((run / "config.json").read_text())["loss_args"]["smoothing"] == 0.0
-    assert "the script begins\n" in done.out, "get_logger is heard before there is a trainer, as in the template"
+    assert "the script begins\n" in done.out, (
+        "get_logger is heard before there is a trainer, as in the template"
+    )
     assert done.out.count("the script begins") == 1
     assert f"saved in {run.relative_to(own_project.folder)}" in done.out
     assert (run / "log" / "info.log").is_file()
@@ -467,7 +537,14 @@ def test_the_templates_own_config_trains_with_our_mnist(own_project: Project) ->
     own_project.run("train.py", "-c", "config.json", "trainer.epochs=1", "--run-id", "run").check()
     run = own_project.folder / "saved/Mnist_LeNet/run"
     (line,) = read_run(run)
-    assert {"loss", "accuracy", "top_k_acc", "val_loss", "val_accuracy", "val_top_k_acc"} < line.keys()
+    assert {
+        "loss",
+        "accuracy",
+        "top_k_acc",
+        "val_loss",
+        "val_accuracy",
+        "val_top_k_acc",
+    } < line.keys()
     assert line["step"] == 2, "180 of 200 images in batches of 128"
     assert sum(value.numel() for value in weights(run / "model_best.pt").values()) == 21840
 
@@ -481,4 +558,6 @@ def write_mnist(folder: Path) -> None:
         head = np.array([2051, count, 28, 28], dtype=">i4").tobytes()
         (folder / f"{stem}-images-idx3-ubyte").write_bytes(head + images.tobytes())
         head = np.array([2049, count], dtype=">i4").tobytes()
-        (folder / f"{stem}-labels-idx1-ubyte").write_bytes(head + bytes(i % 10 for i in range(count)))
+        (folder / f"{stem}-labels-idx1-ubyte").write_bytes(
+            head + bytes(i % 10 for i in range(count))
+        )

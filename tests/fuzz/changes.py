@@ -90,10 +90,18 @@ def typos(word: str, rng: Random, is_valid: Callable[[str], bool]) -> Iterator[s
     for operation in ("insert", "delete", "replace", "swap"):
         for _ in range(20):
             place, letter = rng.randrange(len(word)), rng.choice(string.ascii_lowercase)
-            end = {"insert": word[place:], "swap": word[place : place + 2][::-1] + word[place + 2 :]}
+            end = {
+                "insert": word[place:],
+                "swap": word[place : place + 2][::-1] + word[place + 2 :],
+            }
             typo = word[:place] + ("" if operation in ("delete", "swap") else letter)
             typo += end.get(operation, word[place + 1 :])
-            if typo != word and typo[:1].isalpha() and typo[-1:] not in ("", "_") and not is_valid(typo):
+            if (
+                typo != word
+                and typo[:1].isalpha()
+                and typo[-1:] not in ("", "_")
+                and not is_valid(typo)
+            ):
                 yield typo
                 break
 
@@ -125,10 +133,14 @@ def name_typos(data: dict[str, Any], rng: Random) -> Iterator[Change]:
         named.append(Part(("trainer",), "trainer", data["trainer"], None))
     for part in named:
         meant = (part.name, *part.name.split("."))
-        for typo in typos(part.name, rng, lambda name, slot=part.slot: find(name, slot) is not None):
+        for typo in typos(
+            part.name, rng, lambda name, slot=part.slot: find(name, slot) is not None
+        ):
             if all(typo.split(".")):
                 also = ((*part.keys, "type"),) if isinstance(part.node, str) else ()
-                yield Change("name typo", put(data, part.name_keys, typo), part.name_keys, also, meant)
+                yield Change(
+                    "name typo", put(data, part.name_keys, typo), part.name_keys, also, meant
+                )
 
 
 def monitor_typos(data: dict[str, Any], rng: Random) -> Iterator[Change]:
@@ -138,7 +150,9 @@ def monitor_typos(data: dict[str, Any], rng: Random) -> Iterator[Change]:
     for _ in range(4):
         for typo in typos(metric, rng, logged(data).__contains__):
             changed = put(data, ("trainer", "monitor"), f"{mode} {typo}")
-            yield Change("monitor typo", changed, ("trainer", "monitor"), meant=(metric, f"{mode} {metric}"))
+            yield Change(
+                "monitor typo", changed, ("trainer", "monitor"), meant=(metric, f"{mode} {metric}")
+            )
 
 
 def arguments(data: dict[str, Any]) -> Iterator[tuple[Keys, Any]]:
@@ -156,7 +170,10 @@ def wrong_types(data: dict[str, Any], _: Random) -> Iterator[Change]:
 
     for key, kind in PLAIN.items():
         if key in data:
-            yield from wrong((key,), *[value for value in ("wrong", 7, 2.5, True, [1]) if type(value) is not kind])
+            yield from wrong(
+                (key,),
+                *[value for value in ("wrong", 7, 2.5, True, [1]) if type(value) is not kind],
+            )
     for key in SECTIONS:
         if key in data:
             yield from wrong((key,), 5, True, ["wrong"], *([] if key == "loss" else ["Adam"]))
@@ -175,7 +192,9 @@ def wrong_types(data: dict[str, Any], _: Random) -> Iterator[Change]:
         value = at(data, keys)
         if takes_list(parameter) and isinstance(value, list):
             place = len(value) - 1
-            yield from wrong((*keys, place), "wrong" if not isinstance(value[0], dict) else 5, also=(keys,))
+            yield from wrong(
+                (*keys, place), "wrong" if not isinstance(value[0], dict) else 5, also=(keys,)
+            )
 
 
 def deletions(data: dict[str, Any], _: Random) -> Iterator[Change]:
@@ -235,7 +254,12 @@ def contradictions(data: dict[str, Any], _: Random) -> Iterator[Change]:
         yield Change("contradiction", drop(data, monitor), early, also=(monitor,))
         yield Change("contradiction", put(data, monitor, "off"), early, also=(monitor,))
     if data.get("lr_scheduler", {}).get("type") == "ReduceLROnPlateau":
-        yield Change("contradiction", drop(data, monitor), ("lr_scheduler",), also=(monitor, ("lr_scheduler", "type")))
+        yield Change(
+            "contradiction",
+            drop(data, monitor),
+            ("lr_scheduler",),
+            also=(monitor, ("lr_scheduler", "type")),
+        )
     for text in ("val_loss", f"{mode}x {metric}", f"{mode}", f"{metric} {mode}") if metric else ():
         yield Change("contradiction", put(data, monitor, text), monitor)
     if metric.startswith("val_") and split[-1] in data["data_loader"]["args"] and plain:

@@ -28,7 +28,10 @@ SCHEDULERS: tuple[tuple[str, Config], ...] = (
     ("PolynomialLR", {"total_iters": 8, "power": 2}),
     ("CosineAnnealingLR", {"T_max": "${trainer.epochs}", "eta_min": 1e-5}),
     ("CosineAnnealingWarmRestarts", {"T_0": 4, "T_mult": 2}),
-    ("OneCycleLR", {"max_lr": 0.1, "total_steps": 200, "anneal_strategy": "linear", "cycle_momentum": False}),
+    (
+        "OneCycleLR",
+        {"max_lr": 0.1, "total_steps": 200, "anneal_strategy": "linear", "cycle_momentum": False},
+    ),
     ("CyclicLR", {"base_lr": 1e-3, "max_lr": [0.1], "step_size_up": 20, "cycle_momentum": False}),
     ("torch.optim.lr_scheduler.ReduceLROnPlateau", {"mode": "min", "min_lr": [1e-6]}),
     ("ReduceLROnPlateau", {"mode": "max", "factor": 0.3, "threshold_mode": "abs", "cooldown": 1}),
@@ -51,9 +54,16 @@ METRICS: tuple[Any, ...] = (
     {"type": "top_k_acc", "args": {"k": 5}, "name": "top5"},
     {"type": "top_k_acc", "args": {"k": 2}, "name": "top-2"},
     {"type": "Accuracy", "args": {"task": "multiclass", "num_classes": 10}},
-    {"type": "F1Score", "args": {"task": "multiclass", "num_classes": 10, "average": "macro"}, "name": "f1"},
+    {
+        "type": "F1Score",
+        "args": {"task": "multiclass", "num_classes": 10, "average": "macro"},
+        "name": "f1",
+    },
     {"type": "torchmetrics.CohenKappa", "args": {"task": "multiclass", "num_classes": 10}},
-    {"type": "torchmetrics.classification.MulticlassAccuracy", "args": {"num_classes": 10, "top_k": 2}},
+    {
+        "type": "torchmetrics.classification.MulticlassAccuracy",
+        "args": {"num_classes": 10, "top_k": 2},
+    },
     {"type": "AUROC", "args": {"task": "binary", "max_fpr": 0.5}, "name": "auroc"},
     {"type": "MeanSquaredError", "args": {"squared": False}, "name": "rmse"},
 )
@@ -64,7 +74,10 @@ TRANSFORMS: tuple[Config, ...] = (
     {"type": "RandomRotation", "args": {"degrees": 10}},
     {"type": "ColorJitter", "args": {"brightness": 0.2, "contrast": [0.8, 1.2]}},
     {"type": "RandAugment", "args": {"num_ops": 2, "magnitude": 5}},
-    {"type": "RandomApply", "args": {"transforms": [{"type": "Grayscale", "args": {"num_output_channels": 3}}]}},
+    {
+        "type": "RandomApply",
+        "args": {"transforms": [{"type": "Grayscale", "args": {"num_output_channels": 3}}]},
+    },
     {"type": "ToImage", "args": {}},
     {"type": "torchvision.transforms.ToTensor"},
     {"type": "ToDtype", "args": {"dtype": "torch.float32", "scale": True}},
@@ -93,8 +106,16 @@ def value_of(annotation: Any, rng: Random) -> Any:
     fitting = kinds(annotation) or set()
     if list in fitting:
         return None
-    choices = {bool: [True, False], float: [0.5, 1e-4, 0], int: [1, 5], str: ["x"], type(None): [None]}
-    return rng.choice([value for kind, values in choices.items() if kind in fitting for value in values])
+    choices = {
+        bool: [True, False],
+        float: [0.5, 1e-4, 0],
+        int: [1, 5],
+        str: ["x"],
+        type(None): [None],
+    }
+    return rng.choice(
+        [value for kind, values in choices.items() if kind in fitting for value in values]
+    )
 
 
 def is_gan(data: Config) -> bool:
@@ -106,7 +127,11 @@ def edit_optimizer(data: Config, rng: Random) -> bool:
     name = rng.choice(OPTIMIZERS)
     takes, _ = parameters(Part((), "optimizer", name, getattr(torch.optim, name)))
     few = rng.random() < 0.4
-    plain = {key: parameter for key, parameter in takes.items() if list not in (kinds(parameter.annotation) or {list})}
+    plain = {
+        key: parameter
+        for key, parameter in takes.items()
+        if list not in (kinds(parameter.annotation) or {list})
+    }
     chosen = ["lr"] if few else rng.sample(sorted(plain), rng.randint(1, 3))
     args = {key: value_of(plain[key].annotation, rng) for key in chosen}
     if "betas" in takes and rng.random() < 0.5:
@@ -130,7 +155,9 @@ def fake_dataset(rng: Random, n_transforms: int = 0) -> Config:
     args: Config = {"size": 64, "image_size": [3, 32, 32], "num_classes": 10}
     if n_transforms:
         chosen = copy.deepcopy(rng.sample(TRANSFORMS, n_transforms))
-        args["transform"] = {"type": "Compose", "args": {"transforms": chosen}} if n_transforms > 1 else chosen[0]
+        args["transform"] = (
+            {"type": "Compose", "args": {"transforms": chosen}} if n_transforms > 1 else chosen[0]
+        )
     return {"type": rng.choice(["FakeData", "torchvision.datasets.FakeData"]), "args": args}
 
 
@@ -142,14 +169,29 @@ def with_loader(data: Config, node: Config) -> None:
 def edit_loader(data: Config, rng: Random) -> bool:
     nodes: tuple[Config, ...] = (
         {"type": "DigitsDataLoader", "args": {"batch_size": 128, "validation_split": 100}},
-        {"type": "breast_cancer.BreastCancerDataLoader", "args": {"validation_split": 0.3, "shuffle": False}},
-        {"type": "DatasetLoader", "args": {"dataset": fake_dataset(rng), "validation_split": 0.25, "drop_last": True}},
-        {"type": "MnistDataLoader", "args": {"data_dir": "data", "batch_size": 8, "validation_split": 0.1}},
+        {
+            "type": "breast_cancer.BreastCancerDataLoader",
+            "args": {"validation_split": 0.3, "shuffle": False},
+        },
+        {
+            "type": "DatasetLoader",
+            "args": {"dataset": fake_dataset(rng), "validation_split": 0.25, "drop_last": True},
+        },
+        {
+            "type": "MnistDataLoader",
+            "args": {"data_dir": "data", "batch_size": 8, "validation_split": 0.1},
+        },
         {
             "type": "DatasetLoader",
             "args": {
-                "dataset": {"type": "ImageFolder", "args": {"root": "images", "transform": {"type": "ToImage"}}},
-                "eval_transform": {"type": "Compose", "args": {"transforms": [{"type": "ToImage"}]}},
+                "dataset": {
+                    "type": "ImageFolder",
+                    "args": {"root": "images", "transform": {"type": "ToImage"}},
+                },
+                "eval_transform": {
+                    "type": "Compose",
+                    "args": {"transforms": [{"type": "ToImage"}]},
+                },
                 "validation_split": 50,
                 "stratify": True,
                 "pin_memory": True,
@@ -160,23 +202,39 @@ def edit_loader(data: Config, rng: Random) -> bool:
     place = rng.randrange(len(nodes))
     with_loader(data, nodes[place])
     if rng.random() < 0.3:
-        data["test_data_loader"] = {"type": "DatasetLoader", "args": {"dataset": fake_dataset(rng), "shuffle": False}}
+        data["test_data_loader"] = {
+            "type": "DatasetLoader",
+            "args": {"dataset": fake_dataset(rng), "shuffle": False},
+        }
     return place < 3
 
 
 def edit_transforms(data: Config, rng: Random) -> bool:
     dataset = fake_dataset(rng, rng.randint(1, 5))
-    with_loader(data, {"type": "DatasetLoader", "args": {"dataset": dataset, "batch_size": 8, "validation_split": 0.2}})
+    with_loader(
+        data,
+        {
+            "type": "DatasetLoader",
+            "args": {"dataset": dataset, "batch_size": 8, "validation_split": 0.2},
+        },
+    )
     return True
 
 
 def edit_sampler(data: Config, rng: Random) -> bool:
-    args: Config = {"dataset": fake_dataset(rng), "sampler": copy.deepcopy(rng.choice(SAMPLERS)), "shuffle": False}
+    args: Config = {
+        "dataset": fake_dataset(rng),
+        "sampler": copy.deepcopy(rng.choice(SAMPLERS)),
+        "shuffle": False,
+    }
     if rng.random() < 0.5:
         args["collate_fn"] = "torch.utils.data.default_collate"
     with_loader(data, {"type": "DatasetLoader", "args": args})
     kind = rng.choice(["DatasetLoader", "torch.utils.data.DataLoader"])
-    data["valid_data_loader"] = {"type": kind, "args": {"dataset": fake_dataset(rng, 2), "batch_size": 16}}
+    data["valid_data_loader"] = {
+        "type": kind,
+        "args": {"dataset": fake_dataset(rng, 2), "batch_size": 16},
+    }
     return False
 
 
@@ -220,7 +278,9 @@ def edit_trainer(data: Config, rng: Random) -> bool:
         "type": "trainer.Trainer",
     }
     chosen = rng.sample(sorted(options), rng.randint(1, 5))
-    data["trainer"] |= {key: options[key] for key in chosen if key != "type" or "type" not in data["trainer"]}
+    data["trainer"] |= {
+        key: options[key] for key in chosen if key != "type" or "type" not in data["trainer"]
+    }
     if rng.random() < 0.7:
         choose_monitor(data, rng)
         data["trainer"]["early_stop"] = rng.choice([3, 2.5, 0, None])
@@ -230,14 +290,29 @@ def edit_trainer(data: Config, rng: Random) -> bool:
 
 
 def edit_remarks(data: Config, rng: Random) -> bool:
-    places = [data, data["trainer"], data["arch"], data["arch"].setdefault("args", {}), data["optimizer"]["args"]]
-    rng.choice(places)[rng.choice(["__comment", "__comment_2"])] = rng.choice(["why: so", ["a", "b"], {"type": "x"}])
-    data[rng.choice(["wandb_project", "optimizer_D", "notes", "arch2"])] = rng.choice([1, "x", {"type": "y"}, []])
+    places = [
+        data,
+        data["trainer"],
+        data["arch"],
+        data["arch"].setdefault("args", {}),
+        data["optimizer"]["args"],
+    ]
+    rng.choice(places)[rng.choice(["__comment", "__comment_2"])] = rng.choice(
+        ["why: so", ["a", "b"], {"type": "x"}]
+    )
+    data[rng.choice(["wandb_project", "optimizer_D", "notes", "arch2"])] = rng.choice(
+        [1, "x", {"type": "y"}, []]
+    )
     return True
 
 
 def edit_plain(data: Config, rng: Random) -> bool:
-    plain = {"name": "run-2.b_c", "seed": 0, "n_gpu": rng.choice([0, 2]), "description": "on: yes, ünï # no comment"}
+    plain = {
+        "name": "run-2.b_c",
+        "seed": 0,
+        "n_gpu": rng.choice([0, 2]),
+        "description": "on: yes, ünï # no comment",
+    }
     data |= {key: plain[key] for key in rng.sample(sorted(plain), 2)}
     return True
 

@@ -73,7 +73,11 @@ def forged(instructions: bytes, path: str = NAME) -> Make:
     def make(run: Path) -> None:
         (run / NAME).unlink()
         with zipfile.ZipFile(run / path, "w") as archive:
-            content = {"data.pkl": b"\x80\x02" + instructions + b".", "version": b"3\n", "byteorder": b"little"}
+            content = {
+                "data.pkl": b"\x80\x02" + instructions + b".",
+                "version": b"3\n",
+                "byteorder": b"little",
+            }
             for record, data in {**content, "data/0": bytes(64)}.items():
                 archive.writestr(f"archive/{record}", data)
 
@@ -111,7 +115,11 @@ def pickles() -> Iterator[Case]:
         "utils.util.write_json": (1, "../outside/victim"),
     }.items():
         yield Case(f"pickle: {path}", forged(call(path, *args)))
-    tensor = b"((X\x07\x00\x00\x00storageX\x12\x00\x00\x00torch.FloatStorage" + shell + b"X\x03\x00\x00\x00cpuK\x04tQ"
+    tensor = (
+        b"((X\x07\x00\x00\x00storageX\x12\x00\x00\x00torch.FloatStorage"
+        + shell
+        + b"X\x03\x00\x00\x00cpuK\x04tQ"
+    )
     for where, instructions in {
         "in the state_dict": mapping(state_dict=mapping(weight=shell)),
         "in the optimizer": mapping(optimizer=mapping(state=mapping(step=shell))),
@@ -119,8 +127,15 @@ def pickles() -> Iterator[Case]:
         "in a list in a tuple": b"(](" + shell + b"etl.",
         "as a key": b"}" + shell + b"K\x01s",
         "thrown away at once": shell + b"0" + mapping(epoch=plain(1)),
-        "in an OrderedDict": name_of("collections.OrderedDict") + b")R(" + plain("weight") + shell + b"u",
-        "as the state of an OrderedDict": name_of("collections.OrderedDict") + b")R" + mapping(__reduce__=shell) + b"b",
+        "in an OrderedDict": name_of("collections.OrderedDict")
+        + b")R("
+        + plain("weight")
+        + shell
+        + b"u",
+        "as the state of an OrderedDict": name_of("collections.OrderedDict")
+        + b")R"
+        + mapping(__reduce__=shell)
+        + b"b",
         "as the storage's key": tensor,
         "as a persistent id": shell + b"Q",
         "through torch's rebuilding": name_of("torch._tensor._rebuild_from_type_v2")
@@ -138,19 +153,35 @@ def pickles() -> Iterator[Case]:
     }.items():
         yield Case(f"pickle: os.system {where}", forged(instructions))
     yield Case("pickle: a key that leads out", forged(storage("../../../outside/victim")))
-    yield Case("pickle: a storage that is larger than its record", forged(storage("0", numel=10**9)))
+    yield Case(
+        "pickle: a storage that is larger than its record", forged(storage("0", numel=10**9))
+    )
     yield Case("pickle: a storage of less than nothing", forged(storage("0", numel=-1)))
     yield Case("pickle: half a terabyte of bytes", forged(call("builtins.bytearray", 2**39)))
     yield Case("pickle: 100,000 lists", forged(b"]" * 100_000 + b"a" * 99_999))
-    yield Case("pickle: a mapping that holds itself", forged(b"}q\x00" + plain("config") + b"h\x00s"))
+    yield Case(
+        "pickle: a mapping that holds itself", forged(b"}q\x00" + plain("config") + b"h\x00s")
+    )
     yield Case("pickle: no end", forged(b"(" * 1000))
 
 
 def storage(key: str, numel: int = 16) -> bytes:
     """A state with a tensor on a storage."""
-    fields = plain("storage") + name_of("torch.FloatStorage") + plain(key) + plain("cpu") + plain(numel)
-    tensor = name_of("torch._utils._rebuild_tensor_v2") + b"((" + fields + b"tQ" + plain(0) + plain((4,)) + plain((1,))
-    return mapping(state_dict=mapping(weight=tensor + b"\x89" + name_of("collections.OrderedDict") + b")RtR"))
+    fields = (
+        plain("storage") + name_of("torch.FloatStorage") + plain(key) + plain("cpu") + plain(numel)
+    )
+    tensor = (
+        name_of("torch._utils._rebuild_tensor_v2")
+        + b"(("
+        + fields
+        + b"tQ"
+        + plain(0)
+        + plain((4,))
+        + plain((1,))
+    )
+    return mapping(
+        state_dict=mapping(weight=tensor + b"\x89" + name_of("collections.OrderedDict") + b")RtR")
+    )
 
 
 # -- what the project itself lets in --------------------------------------------------------------------------------
@@ -161,14 +192,22 @@ def stand_ins() -> Iterator[Case]:
     shell = call("os.system", PAYLOAD)
     for name in ("parse_config.ConfigParser", "config.parser.ConfigParser"):
         made = name_of(name) + b")\x81"
-        yield Case(f"{name}: with code", forged(mapping(config=made + mapping(_config=shell) + b"b")))
-        yield Case(f"{name}: with arguments", forged(mapping(config=call(name, "config.json", 1, 2, 3))))
-        yield Case(f"{name}: with a class's attributes", forged(made + mapping(__class__=plain(1)) + b"b"))
+        yield Case(
+            f"{name}: with code", forged(mapping(config=made + mapping(_config=shell) + b"b"))
+        )
+        yield Case(
+            f"{name}: with arguments", forged(mapping(config=call(name, "config.json", 1, 2, 3)))
+        )
+        yield Case(
+            f"{name}: with a class's attributes", forged(made + mapping(__class__=plain(1)) + b"b")
+        )
         yield Case(f"{name}: with a list", forged(made + plain([1]) + b"b"))
         empty = mapping(state_dict=b"}", optimizer=b"}", epoch=plain(1), config=made)
         yield Case(f"{name}: with nothing", forged(empty))
     for name in ("pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath"):
-        yield Case(f"{name}: that leads out", forged(mapping(config=call(name, "/", "etc", "../x"))))
+        yield Case(
+            f"{name}: that leads out", forged(mapping(config=call(name, "/", "etc", "../x")))
+        )
         yield Case(f"{name}: of numbers", forged(call(name, 1, 2)))
     for dtype in (
         "O",
@@ -182,7 +221,12 @@ def stand_ins() -> Iterator[Case]:
         "M8[ns]",
         "",
     ):
-        number = name_of("numpy.core.multiarray.scalar") + b"(" + call("numpy.dtype", dtype, 0, 1) + plain("12345678")
+        number = (
+            name_of("numpy.core.multiarray.scalar")
+            + b"("
+            + call("numpy.dtype", dtype, 0, 1)
+            + plain("12345678")
+        )
         yield Case(f"numpy.dtype: {dtype[:20]!r}", forged(mapping(monitor_best=number + b"tR")))
     for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"):
         yield Case(f"{name}: of text", forged(call(name, "f8", "12345678")))
@@ -230,7 +274,11 @@ def script() -> bytes:
 def formats() -> Iterator[Case]:
     code = pickle.dumps(Shell(), 2)
     old = io.BytesIO()
-    torch.save({"state_dict": {"weight": torch.ones(2)}, "config": Shell()}, old, _use_new_zipfile_serialization=False)
+    torch.save(
+        {"state_dict": {"weight": torch.ones(2)}, "config": Shell()},
+        old,
+        _use_new_zipfile_serialization=False,
+    )
     tar = tar_of({"sys_info": plain({}), "tensors": code, "storages": code, "pickle": code})
     contents = {
         "empty": b"",
@@ -239,12 +287,20 @@ def formats() -> Iterator[Case]:
         "a script": b"#!/bin/sh\ntouch executed\n",
         "torch's older format": old.getvalue(),
         "torch's oldest format": tar,
-        "a tar that leads out": tar_of({"../../outside/victim": b"owned", "/tmp/executed": b"owned", "pickle": code}),
+        "a tar that leads out": tar_of(
+            {"../../outside/victim": b"owned", "/tmp/executed": b"owned", "pickle": code}
+        ),
         "TorchScript": script(),
         "a zip of text": zip_of({"readme.txt": b"hello"}),
-        "a document": zip_of({"[Content_Types].xml": b"<Types/>", "word/document.xml": b"<w:document/>"}),
-        "a zip that leads out": zip_of({"../../outside/victim": b"owned", "/tmp/executed": b"owned", "data.pkl": code}),
-        "a zip in a zip": zip_of({"archive/data.pkl": zip_of({"archive/data.pkl": code}), "archive/version": b"3"}),
+        "a document": zip_of(
+            {"[Content_Types].xml": b"<Types/>", "word/document.xml": b"<w:document/>"}
+        ),
+        "a zip that leads out": zip_of(
+            {"../../outside/victim": b"owned", "/tmp/executed": b"owned", "data.pkl": code}
+        ),
+        "a zip in a zip": zip_of(
+            {"archive/data.pkl": zip_of({"archive/data.pkl": code}), "archive/version": b"3"}
+        ),
         "a zip of nothing": zip_of({}),
         "the head of a zip": b"PK\x03\x04",
     }

@@ -7,13 +7,38 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz.hostile_names import BIDI, CLEAR, ESC, FOLDERS, JSON, REST, TYPES, Case, case, everywhere, places, small
+from tests.fuzz.hostile_names import (
+    BIDI,
+    CLEAR,
+    ESC,
+    FOLDERS,
+    JSON,
+    REST,
+    TYPES,
+    Case,
+    case,
+    everywhere,
+    places,
+    small,
+)
 from tests.fuzz.hostile_places import characters, files, links, other_parts, overrides
 from tests.fuzz.hostile_sandbox import CANARY, PAYLOAD
 
 
 def cases() -> list[Case]:
-    groups = (types, names, tags, bombs, numbers, bases, files, characters, links, overrides, other_parts)
+    groups = (
+        types,
+        names,
+        tags,
+        bombs,
+        numbers,
+        bases,
+        files,
+        characters,
+        links,
+        overrides,
+        other_parts,
+    )
     return [one for group in groups for one in group()]
 
 
@@ -50,7 +75,10 @@ def tags() -> Iterator[Case]:
     ):
         yield case(f"tag: {tag[:40]!r}", f"{{mine: {tag}, {REST}")
     yield case("tag: on a key", f"{{? !!python/object/apply:os.system {command} : 1, {REST}")
-    yield case("tag: declared", f"%TAG !py! tag:yaml.org,2002:python/\n---\n{{mine: !py!name:os.system '', {REST}")
+    yield case(
+        "tag: declared",
+        f"%TAG !py! tag:yaml.org,2002:python/\n---\n{{mine: !py!name:os.system '', {REST}",
+    )
     yield case("tag: two documents", f"{JSON}\n---\n!!python/object/apply:os.system {command}\n")
 
 
@@ -59,10 +87,15 @@ def bombs() -> Iterator[Case]:
     yield case("bomb: a billion laughs", f"a0: &a0 [ha, ha]\n{laughs}")
     chain = "".join(f"m{i}: &m{i} {{x: *m{i - 1}, y: *m{i - 1}}}\n" for i in range(1, 60))
     yield case("bomb: of mappings", f"m0: &m0 {{x: 1}}\n{chain}")
-    merges = "".join(f"m{i}: &m{i}\n  <<: [*m{i - 1}, *m{i - 1}]\n  k{i}: 0\n" for i in range(1, 60))
+    merges = "".join(
+        f"m{i}: &m{i}\n  <<: [*m{i - 1}, *m{i - 1}]\n  k{i}: 0\n" for i in range(1, 60)
+    )
     yield case("bomb: of <<", f"m0: &m0 {{x: 1}}\n{merges}")
     keys = "".join(f"  a{i}: 0\n" for i in range(10_000))
-    yield case("bomb: << of much and much of nothing", f"m: &m\n{keys}e: &e {{}}\nx: {{<<: [{'*e, ' * 50_000}*m]}}\n")
+    yield case(
+        "bomb: << of much and much of nothing",
+        f"m: &m\n{keys}e: &e {{}}\nx: {{<<: [{'*e, ' * 50_000}*m]}}\n",
+    )
     yield case("bomb: an alias inside itself", f"{{x: &x [*x], {REST}")
     twice = {f"b{i}": [f"${{b{i + 1}}}"] * 2 for i in range(60)}
     yield case("bomb: of ${}", small(**twice, b60=[1, 2]))
@@ -73,9 +106,14 @@ def bombs() -> Iterator[Case]:
     yield case("bomb: a circle of ${}", small(a="${b}", b="${a}"), tells=("circle",))
     yield case("bomb: ${} of itself", small(a="${a}"), tells=("circle",))
     yield case("bomb: ${} of what holds it", small(a={"b": {"c": "${a}"}}), tells=("circle",))
-    yield case("bomb: a long chain of ${}", small(**{f"c{i}": f"${{c{i + 1}}}" for i in range(3000)}, c3000=1))
+    yield case(
+        "bomb: a long chain of ${}",
+        small(**{f"c{i}": f"${{c{i + 1}}}" for i in range(3000)}, c3000=1),
+    )
     for depth in (100, 10_000, 100_000):
-        yield case(f"depth {depth:,}: JSON lists", f'{{"x": {"[" * depth}{"]" * depth}, {REST}', ".json")
+        yield case(
+            f"depth {depth:,}: JSON lists", f'{{"x": {"[" * depth}{"]" * depth}, {REST}', ".json"
+        )
         yield case(f"depth {depth:,}: flow lists", f"{{x: {'[' * depth}{']' * depth}, {REST}")
         yield case(f"depth {depth:,}: block lists", f"x:\n {'- ' * depth}1\n")
     open_key = '{"a": '
@@ -90,8 +128,16 @@ def bombs() -> Iterator[Case]:
     trainer = f"{{? {'x' * 400_000} : 1, {json.dumps(small()['trainer'])[1:]}"
     yield case("size: an option of 400 kB", f"{{trainer: {trainer}, name: x}}", slow=True)
     yield case("size: 240,000 values", f"{{x: [{'0,' * 240_000}0], {REST}", slow=True)
-    yield case("size: 3,000 metrics that do not exist", small(metrics=[f"a{i}" for i in range(3000)]), slow=True)
-    yield case("size: 30,000 options that do not exist", {"trainer": {f"o{i}": 1 for i in range(30_000)}}, slow=True)
+    yield case(
+        "size: 3,000 metrics that do not exist",
+        small(metrics=[f"a{i}" for i in range(3000)]),
+        slow=True,
+    )
+    yield case(
+        "size: 30,000 options that do not exist",
+        {"trainer": {f"o{i}": 1 for i in range(30_000)}},
+        slow=True,
+    )
     much = f"extends: base.json\n{''.join(f'k{i}: 0{chr(10)}' for i in range(30_000))}arch: 1\n"
     yield Case("size: 30,000 keys over a base", {"main.yaml": much, "base.json": JSON}, slow=True)
 
@@ -100,18 +146,32 @@ def numbers() -> Iterator[Case]:
     """Numbers of more digits than Python prints, or than fit where they stand."""
     places = {"seed": REST, "n_gpu": REST.replace('"n_gpu": 0, ', ""), "mine": REST}
     places |= {"name": REST.replace('"name": "hostile", ', "")}
-    for what, value in {"5,000 digits": "9" * 5000, "400,000 digits": "9" * 400_000, "hex": "0x" + "F" * 5000}.items():
+    for what, value in {
+        "5,000 digits": "9" * 5000,
+        "400,000 digits": "9" * 400_000,
+        "hex": "0x" + "F" * 5000,
+    }.items():
         for key, rest in places.items():
-            yield case(f"number: of {what} as {key}", f"{{{key}: {value}, {rest}", passes=key == "mine")
+            yield case(
+                f"number: of {what} as {key}", f"{{{key}: {value}, {rest}", passes=key == "mine"
+            )
         for key, old in {"batch_size": 512, "lr": 0.01, "width": 2, "epochs": 1}.items():
             text = JSON.replace(f'"{key}": {old}', f'"{key}": {value}')
             yield case(f"number: of {what} as {key}", text, passes=key != "epochs")
-    for key, old, value in (("batch_size", 512, 10**30), ("lr", 0.01, 10**400), ("width", 2, 10**15)):
+    for key, old, value in (
+        ("batch_size", 512, 10**30),
+        ("lr", 0.01, 10**400),
+        ("width", 2, 10**15),
+    ):
         text = JSON.replace(f'"{key}": {old}', f'"{key}": {value}')
         yield case(f"number: a large {key}", text, ".json", passes=True)
-    yield case("number: 1e999999999", JSON.replace("0.01", "1e999999999"), ".json", tells=("too large",))
+    yield case(
+        "number: 1e999999999", JSON.replace("0.01", "1e999999999"), ".json", tells=("too large",)
+    )
     yield case("number: NaN", JSON.replace("0.01", "NaN"), ".json", tells=("NaN",))
-    yield case("number: minus infinity", JSON.replace("0.01", "-Infinity"), ".json", tells=("Infinity",))
+    yield case(
+        "number: minus infinity", JSON.replace("0.01", "-Infinity"), ".json", tells=("Infinity",)
+    )
 
 
 def bases() -> Iterator[Case]:
@@ -140,22 +200,44 @@ def bases() -> Iterator[Case]:
     }.items():
         yield case(f"extends: {what}", small(extends=path), passes=what == "standard input")
     yield case("extends: itself", small(extends="main.json"), tells=("circle",))
-    yield case("extends: itself by another path", small(extends="../here/./main.json"), tells=("circle",))
-    yield case("extends: 10,000 files", small(extends=["base.json"] * 10_000) | {"x": 0}, prepare=base)
-    yield case("extends: 10,000 files that are not there", small(extends=[f"{i}.json" for i in range(10_000)]))
+    yield case(
+        "extends: itself by another path", small(extends="../here/./main.json"), tells=("circle",)
+    )
+    yield case(
+        "extends: 10,000 files", small(extends=["base.json"] * 10_000) | {"x": 0}, prepare=base
+    )
+    yield case(
+        "extends: 10,000 files that are not there",
+        small(extends=[f"{i}.json" for i in range(10_000)]),
+    )
     chain = {f"f{i}.json": json.dumps({"extends": f"f{i + 1}.json"}) for i in range(300)}
-    yield Case("extends: a chain of 300", {"main.json": json.dumps({"extends": "f0.json"}), **chain, "f300.json": JSON})
+    yield Case(
+        "extends: a chain of 300",
+        {"main.json": json.dumps({"extends": "f0.json"}), **chain, "f300.json": JSON},
+    )
     tree = {f"f{i}.json": json.dumps({"extends": [f"f{i + 1}.json"] * 2}) for i in range(40)}
     yield Case(
-        "extends: two of two of two", {"main.json": json.dumps({"extends": "f0.json"}), **tree, "f40.json": JSON}
+        "extends: two of two of two",
+        {"main.json": json.dumps({"extends": "f0.json"}), **tree, "f40.json": JSON},
     )
-    yield case("extends: a FIFO", small(extends="fifo"), prepare=lambda here: os.mkfifo(here / "fifo"))
     yield case(
-        "extends: a ring of links", small(extends="ring"), prepare=lambda here: (here / "ring").symlink_to("ring")
+        "extends: a FIFO", small(extends="fifo"), prepare=lambda here: os.mkfifo(here / "fifo")
+    )
+    yield case(
+        "extends: a ring of links",
+        small(extends="ring"),
+        prepare=lambda here: (here / "ring").symlink_to("ring"),
     )
     zero = small(extends="zero.json")
-    yield case("extends: a link to a device", zero, prepare=lambda here: (here / "zero.json").symlink_to("/dev/zero"))
-    evil = {"main.json": json.dumps({"extends": "a.json"}), "a.json": json.dumps(everywhere("os.system"))}
+    yield case(
+        "extends: a link to a device",
+        zero,
+        prepare=lambda here: (here / "zero.json").symlink_to("/dev/zero"),
+    )
+    evil = {
+        "main.json": json.dumps({"extends": "a.json"}),
+        "a.json": json.dumps(everywhere("os.system")),
+    }
     yield Case("extends: a base that is hostile", evil, tells=("a.json:1:", *places()))
 
 

@@ -127,7 +127,10 @@ def small(**changes: Any) -> Config:
         "name": "hostile",
         "n_gpu": 0,
         "arch": {"type": "SmallConvNet", "args": {"width": 2}},
-        "data_loader": {"type": "DigitsDataLoader", "args": {"batch_size": 512, "validation_split": 0.2}},
+        "data_loader": {
+            "type": "DigitsDataLoader",
+            "args": {"batch_size": 512, "validation_split": 0.2},
+        },
         "optimizer": {"type": "Adam", "args": {"lr": 0.01}},
         "loss": "cross_entropy",
         "metrics": ["accuracy"],
@@ -153,7 +156,14 @@ def everywhere(name: str) -> Config:
 
 def places() -> list[str]:
     """The key paths that ``everywhere`` puts the name to."""
-    slots = [*SLOTS, "loss", "metrics.0", "metrics.1", "trainer", "valid_data_loader.args.dataset.args.transform"]
+    slots = [
+        *SLOTS,
+        "loss",
+        "metrics.0",
+        "metrics.1",
+        "trainer",
+        "valid_data_loader.args.dataset.args.transform",
+    ]
     slots += [f"test_data_loader.args.{key}" for key in INNER]
     return [f"{slot}.type: " for slot in slots]
 

@@ -24,7 +24,13 @@ from tests.fuzz.hostile_names import (
 )
 
 LONG = "x" * 300
-LETTERS = {"colours": CLEAR, "a title": TITLE, "direction": BIDI, "a surrogate": "\ud800", "C1": "\x9b2J"}
+LETTERS = {
+    "colours": CLEAR,
+    "a title": TITLE,
+    "direction": BIDI,
+    "a surrogate": "\ud800",
+    "C1": "\x9b2J",
+}
 
 
 def files() -> Iterator[Case]:
@@ -44,10 +50,15 @@ def files() -> Iterator[Case]:
         yield case(f"file: {what}", content, ".json")
         yield case(f"file: {what}, as YAML", content, ".yaml")
     yield case(
-        "file: a byte-order mark", b"\xef\xbb\xbf" + json.dumps(small(arch=5)).encode(), ".json", tells=("arch",)
+        "file: a byte-order mark",
+        b"\xef\xbb\xbf" + json.dumps(small(arch=5)).encode(),
+        ".json",
+        tells=("arch",),
     )
     yield Case("file: a FIFO", {}, "fifo.json", prepare=lambda here: os.mkfifo(here / "fifo.json"))
-    yield Case("file: a folder", {}, "folder.json", prepare=lambda here: (here / "folder.json").mkdir())
+    yield Case(
+        "file: a folder", {}, "folder.json", prepare=lambda here: (here / "folder.json").mkdir()
+    )
     yield Case("file: a ring of links", {}, "ring.json", prepare=linked("ring.json", "ring.json"))
     for path in (
         "/dev/zero",
@@ -75,12 +86,22 @@ def characters() -> Iterator[Case]:
         "C1": "\x9b2J",
     }.items():
         yield case(f"letters: {what} in a key", small(**{f"x{text}": 1}), passes=True)
-        yield case(f"letters: {what} in an option", with_trainer(**{f"epoch{text}": 1}), passes=True)
-        yield case(f"letters: {what} in an argument", small(optimizer={"type": "Adam", "args": {f"lr{text}": 1}}))
+        yield case(
+            f"letters: {what} in an option", with_trainer(**{f"epoch{text}": 1}), passes=True
+        )
+        yield case(
+            f"letters: {what} in an argument",
+            small(optimizer={"type": "Adam", "args": {f"lr{text}": 1}}),
+        )
         yield case(f"letters: {what} in a value", small(seed=f"1{text}"), tells=("seed",))
         yield case(f"letters: {what} in a choice", with_trainer(precision=text))
-        yield case(f"letters: {what} in the monitor", small(trainer=small()["trainer"] | {"monitor": f"min {text}"}))
-        yield case(f"letters: {what} in save_dir", with_trainer(save_dir=f"a{text}"), tells=("save_dir",))
+        yield case(
+            f"letters: {what} in the monitor",
+            small(trainer=small()["trainer"] | {"monitor": f"min {text}"}),
+        )
+        yield case(
+            f"letters: {what} in save_dir", with_trainer(save_dir=f"a{text}"), tells=("save_dir",)
+        )
         metric = {"type": "accuracy", "name": f"a{text}"}
         yield case(f"letters: {what} in a metric's name", small(metrics=[metric]), passes=True)
         yield case(f"letters: {what} in a reference", small(mine=f"${{a{text}}}"))
@@ -95,10 +116,16 @@ def characters() -> Iterator[Case]:
     )
     hidden = '{arch: {type: os.system}, "\\x61rch": {type: SmallConvNet}, '
     yield case("keys: the same, written otherwise", hidden + REST, tells=("given twice",))
-    yield case("keys: << that hides", f"{{<<: {{arch: {{type: os.system}}}}, <<: {JSON}, x: *nothing}}")
-    yield case("keys: an attribute of the section", small(__class__="os", _read=[], tree={}), passes=True)
+    yield case(
+        "keys: << that hides", f"{{<<: {{arch: {{type: os.system}}}}, <<: {JSON}, x: *nothing}}"
+    )
+    yield case(
+        "keys: an attribute of the section", small(__class__="os", _read=[], tree={}), passes=True
+    )
     for key in ("__class__", "__dict__", "self", "_read", "config"):
-        yield case(f"keys: {key} as an argument", small(arch={"type": "SmallConvNet", "args": {key: "x"}}))
+        yield case(
+            f"keys: {key} as an argument", small(arch={"type": "SmallConvNet", "args": {key: "x"}})
+        )
         yield case(f"keys: {key} as an option", with_trainer(**{key: "x"}), passes=True)
 
 
@@ -112,10 +139,29 @@ def links() -> Iterator[Case]:
     run = "runs/hostile/r"
     passing: dict[str, Any] = {"run_id": "r", "passes": True}
     for path, up in (("runs/hostile", "../.."), (run, "../../.."), (f"{run}/log", "../../../..")):
-        yield case(f"link: {path} to a folder", small(), prepare=linked(path, f"{up}/outside"), **passing)
-        yield case(f"link: {path} to nothing", small(), prepare=linked(path, f"{up}/outside/new"), **passing)
-        yield case(f"link: {path} to itself", small(), prepare=linked(path, path.rpartition("/")[2]), **passing)
-    for path in ("log/info.log", "log/.lock", "log/metrics.jsonl", "config.json", "provenance.json", "model_best.pt"):
+        yield case(
+            f"link: {path} to a folder", small(), prepare=linked(path, f"{up}/outside"), **passing
+        )
+        yield case(
+            f"link: {path} to nothing",
+            small(),
+            prepare=linked(path, f"{up}/outside/new"),
+            **passing,
+        )
+        yield case(
+            f"link: {path} to itself",
+            small(),
+            prepare=linked(path, path.rpartition("/")[2]),
+            **passing,
+        )
+    for path in (
+        "log/info.log",
+        "log/.lock",
+        "log/metrics.jsonl",
+        "config.json",
+        "provenance.json",
+        "model_best.pt",
+    ):
         victim = "../" * (path.count("/") + 4) + "outside/victim"
         yield case(f"link: {path}", small(), prepare=linked(f"{run}/{path}", victim), **passing)
     yield case("link: a FIFO as the log", small(), run_id="r", passes=True, prepare=fifo)
@@ -159,8 +205,15 @@ def overrides() -> Iterator[Case]:
 
 def other_parts() -> Iterator[Case]:
     """Parts that are of the right kind, and try to do more; the check may let those pass that do no harm."""
-    victim = {"template_name": "main.json", "output_name": "../outside/victim", "replacements": [["{", ["owned"], 0]]}
-    lister = {"type": "torch.utils.data.datapipes.iter.filelister.FileListerIterDataPipe", "args": {"root": "."}}
+    victim = {
+        "template_name": "main.json",
+        "output_name": "../outside/victim",
+        "replacements": [["{", ["owned"], 0]],
+    }
+    lister = {
+        "type": "torch.utils.data.datapipes.iter.filelister.FileListerIterDataPipe",
+        "args": {"root": "."},
+    }
     opener = {"type": "torch.utils.data.datapipes.iter.fileopener.FileOpenerIterDataPipe"}
     opener |= {"args": {"datapipe": ["../outside/victim"], "mode": "w"}}
     writer = {"type": "torch.utils.data.datapipes.gen_pyi.gen_from_template", "args": victim}
@@ -183,7 +236,11 @@ def other_parts() -> Iterator[Case]:
         "downloading": {"dataset": 1, "root": "x"},
         "split_indices": {"n_samples": 9, "split": 3},
     }.items():
-        yield case(f"part: the helper {name} as loader", small(data_loader={"type": name, "args": args}), passes=True)
+        yield case(
+            f"part: the helper {name} as loader",
+            small(data_loader={"type": name, "args": args}),
+            passes=True,
+        )
     yield case("part: a dataset that opens to write", loading(dataset=opener), passes=True)
     for name, args in {
         "torch.distributed.nn.RemoteModule": {"remote_device": "x/cpu", "module_cls": "os.system"},
@@ -198,16 +255,33 @@ def other_parts() -> Iterator[Case]:
         "list_models": {},
         "torch.nn.Linear": {"in_features": 10**6, "out_features": 10**6},
         "torchmetrics.text.BERTScore": {},
-        "resnet18": {"weights": {"type": "Weights", "args": {"url": "http://[::1]:9", "transforms": None, "meta": {}}}},
+        "resnet18": {
+            "weights": {
+                "type": "Weights",
+                "args": {"url": "http://[::1]:9", "transforms": None, "meta": {}},
+            }
+        },
     }.items():
-        yield case(f"part: a model that is {name}", small(arch={"type": name, "args": args}), passes=True)
+        yield case(
+            f"part: a model that is {name}", small(arch={"type": name, "args": args}), passes=True
+        )
     files_of_system = {"type": "ImageFolder", "args": {"root": "/etc", "loader": "os.system"}}
     yield case("part: a folder of the system", loading(dataset=files_of_system), passes=True)
-    fake = {"type": "FakeData", "args": {"transform": {"type": "Lambda", "args": {"lambd": "os.system"}}}}
+    fake = {
+        "type": "FakeData",
+        "args": {"transform": {"type": "Lambda", "args": {"lambd": "os.system"}}},
+    }
     yield case("part: a transform of code", loading(dataset=fake), passes=True)
     workers = {"worker_init_fn": "os.system", "multiprocessing_context": "os.system"}
-    yield case("part: workers that begin with a name", loading(dataset={"type": "FakeData"}, **workers), passes=True)
-    schedule = {"type": "LambdaLR", "args": {"lr_lambda": "__import__('os').system('touch executed')"}}
+    yield case(
+        "part: workers that begin with a name",
+        loading(dataset={"type": "FakeData"}, **workers),
+        passes=True,
+    )
+    schedule = {
+        "type": "LambdaLR",
+        "args": {"lr_lambda": "__import__('os').system('touch executed')"},
+    }
     yield case("part: a schedule of code", small(lr_scheduler=schedule), passes=True)
     yield case("part: a compile flag as code", with_trainer(compile="os.system"))
     yield case(f"part: {ESC!r} as all of it", dict.fromkeys(small(), ESC))
@@ -221,5 +295,7 @@ def absolute_paths(here: Path, paths: dict[str, Any]) -> None:
     """What joins its names to a sample's path takes absolute ones only."""
     text = (here / "main.json").read_text()
     for name in ("template_name", "output_name"):
-        text = text.replace(json.dumps(paths[name]), json.dumps(str((here / paths[name]).resolve())))
+        text = text.replace(
+            json.dumps(paths[name]), json.dumps(str((here / paths[name]).resolve()))
+        )
     (here / "main.json").write_text(text)

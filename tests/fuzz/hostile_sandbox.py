@@ -24,7 +24,15 @@ CANARY = "executed"  # what every payload would touch, or say
 PAYLOAD = f"touch {CANARY}"
 WIDEST = 700
 
-_FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "pty.spawn", "socket.connect", "urllib.Request", "os.startfile"}
+_FORBIDDEN = {
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "pty.spawn",
+    "socket.connect",
+    "urllib.Request",
+    "os.startfile",
+}
 _watching: list[list[str]] = []
 
 
@@ -98,7 +106,9 @@ def process(program: str, *words: str, cwd: Path) -> Outcome:
     except subprocess.TimeoutExpired:
         return Outcome(f"none after {time.perf_counter() - start:.0f} s", [])
     text = done.stderr.decode(errors="replace")
-    return Outcome(done.returncode, text.split("\n")[:-1], text + done.stdout.decode(errors="replace"))
+    return Outcome(
+        done.returncode, text.split("\n")[:-1], text + done.stdout.decode(errors="replace")
+    )
 
 
 def snapshot(folder: Path, besides: str = "") -> dict[str, Any]:

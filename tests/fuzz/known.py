@@ -35,7 +35,15 @@ SLOTS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "transform": ("data_loader", (LOADERS, "torchvision.transforms.v2"), 0),
     "transforms": ("data_loader", (LOADERS, "torchvision.transforms.v2"), 0),
 }
-SECTIONS = ("arch", "data_loader", "valid_data_loader", "test_data_loader", "optimizer", "lr_scheduler", "loss")
+SECTIONS = (
+    "arch",
+    "data_loader",
+    "valid_data_loader",
+    "test_data_loader",
+    "optimizer",
+    "lr_scheduler",
+    "loss",
+)
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN = {"name": str, "description": str, "seed": int, "n_gpu": int}
 TOP = (*PLAIN, *SECTIONS, "metrics", "trainer", "extends")
@@ -47,16 +55,25 @@ RICH = {
     "data_loader": {
         "type": "DatasetLoader",
         "args": {
-            "dataset": {"type": "FakeData", "args": {"size": 64, "image_size": [1, 8, 8], "num_classes": 10}},
+            "dataset": {
+                "type": "FakeData",
+                "args": {"size": 64, "image_size": [1, 8, 8], "num_classes": 10},
+            },
             "validation_split": 0.2,
             "batch_size": 16,
             "drop_last": False,
         },
     },
-    "optimizer": {"type": "AdamW", "args": {"lr": 0.002, "betas": [0.9, 0.99], "eps": 1e-6, "amsgrad": True}},
+    "optimizer": {
+        "type": "AdamW",
+        "args": {"lr": 0.002, "betas": [0.9, 0.99], "eps": 1e-6, "amsgrad": True},
+    },
     "loss": {"type": "cross_entropy", "args": {"label_smoothing": 0.1}},
     "metrics": ["accuracy", {"type": "top_k_acc", "args": {"k": 2}, "name": "top2"}],
-    "lr_scheduler": {"type": "CosineAnnealingLR", "args": {"T_max": "${my_epochs}", "eta_min": 0.0001}},
+    "lr_scheduler": {
+        "type": "CosineAnnealingLR",
+        "args": {"T_max": "${my_epochs}", "eta_min": 0.0001},
+    },
     "trainer": {
         "epochs": "${my_epochs}",
         "verbosity": 1,
@@ -76,8 +93,12 @@ RICH = {
 
 
 def shipped_texts() -> dict[str, str]:
-    files = sorted(path for path in Path(ROOT, "config").iterdir() if path.suffix in (".json", ".yaml"))
-    return {path.name: path.read_text(encoding="utf-8") for path in files if path.name != "schema.json"}
+    files = sorted(
+        path for path in Path(ROOT, "config").iterdir() if path.suffix in (".json", ".yaml")
+    )
+    return {
+        path.name: path.read_text(encoding="utf-8") for path in files if path.name != "schema.json"
+    }
 
 
 def bases() -> dict[str, dict[str, Any]]:
@@ -166,7 +187,9 @@ def parameters(part: Part) -> tuple[dict[str, inspect.Parameter], bool]:
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 hint = hints.get(parameter.name, parameter.annotation)
                 default = None if inherited else parameter.default
-                known.setdefault(parameter.name, parameter.replace(annotation=hint, default=default))
+                known.setdefault(
+                    parameter.name, parameter.replace(annotation=hint, default=default)
+                )
         closed = not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature)
         ours = is_class and found.__module__.partition(".")[0] in ("base", "data_loader", "model")
         if closed or not ours:
@@ -178,7 +201,9 @@ def trainer_options() -> dict[str, inspect.Parameter]:
     options = inspect.signature(TrainerOptions).parameters
     hints = get_type_hints(TrainerOptions)
     known = {name: parameter.replace(annotation=hints[name]) for name, parameter in options.items()}
-    length = inspect.Parameter("len_epoch", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=int | None)
+    length = inspect.Parameter(
+        "len_epoch", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=int | None
+    )
     return {**known, "len_epoch": length}
 
 

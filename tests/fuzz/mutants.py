@@ -77,7 +77,9 @@ def campaign(seed: int = 0) -> list[Mutant]:
         for mutant in (*doubles(data, rng), *overrides(data, rng), *bad_paths(data, rng)):
             found[mutant.kind].append(mutant)
     found["syntax"] = list(damages(rng))
-    chosen = (rng.sample(found[kind], min(quota, len(found[kind]))) for kind, quota in QUOTAS.items())
+    chosen = (
+        rng.sample(found[kind], min(quota, len(found[kind]))) for kind, quota in QUOTAS.items()
+    )
     every = (mutant for mutants in chosen for mutant in mutants)
     return [mutant if isinstance(mutant, Mutant) else in_file(*mutant, rng) for mutant in every]
 
@@ -86,12 +88,16 @@ def in_file(change: Change, suffix: str, rng: Random) -> Mutant:
     """A change as a file; one in five times as a file that another one extends."""
     page = render(change.data, suffix, rng.random() < 0.5)
     places = [change.keys, *change.also]
-    if change.kind == "deletion":  # the section that lacks it may be told, or where a section's first key stands
+    if (
+        change.kind == "deletion"
+    ):  # the section that lacks it may be told, or where a section's first key stands
         places += [change.keys[:-1], change.keys[:-2]]
     lines = {page.lines[place] for place in places if place in page.lines}
     if change.kind == "deletion":
         nearest = next(place for place in places if not place or place in page.lines)
-        first = min((line for place, line in page.lines.items() if place[:-1] == nearest), default=0)
+        first = min(
+            (line for place, line in page.lines.items() if place[:-1] == nearest), default=0
+        )
         lines |= {first or min(lines)} | (set() if nearest else {1})
     paths = [dotted(place) for place in places if place]
     name = f"main{suffix}"
@@ -99,11 +105,18 @@ def in_file(change: Change, suffix: str, rng: Random) -> Mutant:
     extended = len(change.keys) > 1 and rng.random() < 0.2
     if extended:
         name = f"base{suffix}"
-        files = {name: page.text, "main.yaml": f"extends: {name}\ndescription: starts from another one\n"}
+        files = {
+            name: page.text,
+            "main.yaml": f"extends: {name}\ndescription: starts from another one\n",
+        }
     main = "main.yaml" if extended else name
-    emptied = change.keys[-1] == "type" and not at(change.data, change.keys[:-1])  # "is empty" says enough
+    emptied = change.keys[-1] == "type" and not at(
+        change.data, change.keys[:-1]
+    )  # "is empty" says enough
     word = str(change.keys[-1]) if change.kind == "deletion" and not emptied else ""
-    return Mutant(change.kind, files, main, name, tuple(sorted(lines)), tuple(paths), change.meant, word=word)
+    return Mutant(
+        change.kind, files, main, name, tuple(sorted(lines)), tuple(paths), change.meant, word=word
+    )
 
 
 def doubles(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
@@ -112,7 +125,14 @@ def doubles(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
         for keys, line in page.lines.items():
             if isinstance(keys[-1], str) and own_line(page, keys):
                 name = f"main{suffix}"
-                yield Mutant("double key", {name: double_line(page, keys)}, name, name, (line + 1,), (dotted(keys),))
+                yield Mutant(
+                    "double key",
+                    {name: double_line(page, keys)},
+                    name,
+                    name,
+                    (line + 1,),
+                    (dotted(keys),),
+                )
 
 
 def overrides(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
@@ -120,15 +140,23 @@ def overrides(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
 
     def said(kind: str, change: Change, word: str) -> Mutant:
         paths = tuple(dotted(place) for place in (change.keys, *change.also))
-        return Mutant(kind, files, "main.json", word.partition("=")[0] + "=", (), paths, change.meant, (word,))
+        return Mutant(
+            kind, files, "main.json", word.partition("=")[0] + "=", (), paths, change.meant, (word,)
+        )
 
     for change in (*key_typos(data, rng), *name_typos(data, rng)):
         word = dotted(change.keys)
         yield said("override typo", change, f"{word}={json.dumps(change.value)}")
         if change.kind == "key typo" and rng.random() < 0.1:
-            yield Mutant("override typo", files, "main.json", f"~{word}", (), (), change.meant, (f"~{word}",))
-    texts = {keys for keys, parameter in arguments(data) if str in (kinds(parameter.annotation) or {str})}
-    for change in wrong_types(data, rng):  # what looks like a number is a text where a text is wanted
+            yield Mutant(
+                "override typo", files, "main.json", f"~{word}", (), (), change.meant, (f"~{word}",)
+            )
+    texts = {
+        keys for keys, parameter in arguments(data) if str in (kinds(parameter.annotation) or {str})
+    }
+    for change in wrong_types(
+        data, rng
+    ):  # what looks like a number is a text where a text is wanted
         if change.keys not in texts and change.keys[-1] not in ("name", "description", "type"):
             yield said("override type", change, f"{dotted(change.keys)}={json.dumps(change.value)}")
 
@@ -146,8 +174,14 @@ def damages(rng: Random) -> Iterator[Mutant]:
                 if not _is_broken(whole, is_json):
                     continue
                 # A missing sign shows where the next thing stands; a missing quote or bracket perhaps at the end.
-                after = [later for later, rest in enumerate(lines, start=1) if later > number and rest.strip()]
-                last = len(lines) + 2 if until_end else (after or [number + 1])[0] + len(damaged) - 1
+                after = [
+                    later
+                    for later, rest in enumerate(lines, start=1)
+                    if later > number and rest.strip()
+                ]
+                last = (
+                    len(lines) + 2 if until_end else (after or [number + 1])[0] + len(damaged) - 1
+                )
                 main = f"main.{name.rpartition('.')[2]}"
                 yield Mutant("syntax", {main: whole}, main, main, tuple(range(number, last + 1)))
 
@@ -190,7 +224,16 @@ def bad_paths(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
         def extending(target: Any, suffix: str = suffix, also: str = "") -> Page:
             return render({"name": "x", "extends": target, "seed": 1}, suffix, False)
 
-        for target in ("nosuch.json", main, ".", "../..", 5, [good, "nosuch.yaml"], f"{good}x", good[1:]):
+        for target in (
+            "nosuch.json",
+            main,
+            ".",
+            "../..",
+            5,
+            [good, "nosuch.yaml"],
+            f"{good}x",
+            good[1:],
+        ):
             page = extending(target)
             meant = (good,) if target in (f"{good}x", good[1:]) else ()
             files: dict[str, str | bytes] = {main: page.text, good: sound}
@@ -198,14 +241,24 @@ def bad_paths(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
             yield Mutant("bad path", files, main, main, lines, paths, meant)
         other = f"other{suffix}"
         circle: dict[str, str | bytes] = {main: extending(other).text, other: extending(main).text}
-        yield Mutant("bad path", circle, main, other, (extending(main).lines[("extends",)],), ("extends",))
-        for content in ("", "# nothing\n" if suffix == ".yaml" else " \n", "[1, 2]", b"\xff\xfe\x00x", "5"):
+        yield Mutant(
+            "bad path", circle, main, other, (extending(main).lines[("extends",)],), ("extends",)
+        )
+        for content in (
+            "",
+            "# nothing\n" if suffix == ".yaml" else " \n",
+            "[1, 2]",
+            b"\xff\xfe\x00x",
+            "5",
+        ):
             yield Mutant("bad path", {main: content}, main, main)
         yield Mutant("bad path", {}, main, main)
         yield Mutant("bad path", {}, f"config/{main}", f"config/{main}")
         folder = {"main/x": ""}
         yield Mutant("bad path", dict(folder), "main", "main")
         save_dir = ("trainer", "save_dir")
-        blocked = render(data | {"trainer": data["trainer"] | {"save_dir": f"{main}/runs"}}, suffix, True)
+        blocked = render(
+            data | {"trainer": data["trainer"] | {"save_dir": f"{main}/runs"}}, suffix, True
+        )
         lines, paths = (blocked.lines[save_dir],), (dotted(save_dir),)
         yield Mutant("bad path", {main: blocked.text}, main, main, lines, paths)

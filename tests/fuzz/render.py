@@ -36,14 +36,20 @@ class _Writer:
     def scalar(self, value: Any) -> str:
         if not self.json and isinstance(value, float) and not math.isfinite(value):
             return ".nan" if math.isnan(value) else ".inf"
-        plain = isinstance(value, str) and PLAIN_TEXT.fullmatch(value) and value.lower() not in NOT_PLAIN
+        plain = (
+            isinstance(value, str)
+            and PLAIN_TEXT.fullmatch(value)
+            and value.lower() not in NOT_PLAIN
+        )
         return value if plain and not self.json else json.dumps(value, ensure_ascii=False)
 
     def on_one_line(self, value: Any) -> bool:
         if not isinstance(value, dict | list) or not value:
             return True
         flat = not any(isinstance(item, dict | list) for item in value)
-        return (isinstance(value, list) and flat) or (self.compact and len(json.dumps(value)) < SHORT)
+        return (isinstance(value, list) and flat) or (
+            self.compact and len(json.dumps(value)) < SHORT
+        )
 
     def line(self, value: Any, keys: Keys) -> None:
         """Writes what stands on one line."""

@@ -15,12 +15,30 @@ import base  # noqa: F401  (before the clock runs)
 from logger.logger import close_files
 from tests.fuzz.hostile_checkpoints import Case, cases
 from tests.fuzz.hostile_names import linked, with_trainer
-from tests.fuzz.hostile_sandbox import ALL, SECONDS, Outcome, TooSlow, changed, problem, process, snapshot, watched
+from tests.fuzz.hostile_sandbox import (
+    ALL,
+    SECONDS,
+    Outcome,
+    TooSlow,
+    changed,
+    problem,
+    process,
+    snapshot,
+    watched,
+)
 from tests.helpers import ROOT, make_trainer
 
 CASES = cases()
-FEW = ("pickle: os.system", "format: torch's oldest format as .pth", "folder: log is a link to ../outside")
-PROCESSES = [case for case in CASES if case.name in FEW or (ALL and not case.passes and CASES.index(case) % 6 == 0)]
+FEW = (
+    "pickle: os.system",
+    "format: torch's oldest format as .pth",
+    "folder: log is a link to ../outside",
+)
+PROCESSES = [
+    case
+    for case in CASES
+    if case.name in FEW or (ALL and not case.passes and CASES.index(case) % 6 == 0)
+]
 
 
 def name_of(case: Case) -> str:
@@ -30,7 +48,9 @@ def name_of(case: Case) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a good run of one epoch."""
-    config = with_trainer(monitor="min val_loss", ema_decay=0.9, save_dir=str(tmp_path_factory.mktemp("good")))
+    config = with_trainer(
+        monitor="min val_loss", ema_decay=0.9, save_dir=str(tmp_path_factory.mktemp("good"))
+    )
     config["lr_scheduler"] = {"type": "StepLR", "args": {"step_size": 1}}
     trainer = make_trainer(config)
     trainer.train()
@@ -47,7 +67,9 @@ def here(tmp_path: Path, finished: Path) -> Path:
     return tmp_path / "here"
 
 
-def in_this_process(program: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[Outcome, str]:
+def in_this_process(
+    program: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> tuple[Outcome, str]:
     """Runs a program; returns what became of it, and what of that is not allowed."""
     sys.argv, said, status = [program, *words], "", 0
     with watched() as seen:
@@ -62,7 +84,9 @@ def in_this_process(program: str, words: list[str], capsys: pytest.CaptureFixtur
     close_files()
     output = capsys.readouterr()
     seen = [what for what in seen if not what.startswith("writes")]
-    return Outcome(status, output.err.split("\n")[:-1], output.err + output.out), said or ", ".join(seen)
+    return Outcome(status, output.err.split("\n")[:-1], output.err + output.out), said or ", ".join(
+        seen
+    )
 
 
 def test_there_are_enough_of_them() -> None:
@@ -72,7 +96,11 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("program", ["train.py", "test.py"])
 @pytest.mark.parametrize("case", CASES if ALL else CASES[::10], ids=name_of)
 def test_a_hostile_checkpoint(
-    case: Case, program: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: Case,
+    program: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "argv", sys.argv)
@@ -80,7 +108,10 @@ def test_a_hostile_checkpoint(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         case.make(here / "run")
-        before, inside = snapshot(here.parent, besides="here/run"), snapshot(here / "run", besides="log")
+        before, inside = (
+            snapshot(here.parent, besides="here/run"),
+            snapshot(here / "run", besides="log"),
+        )
         words = ["trainer.epochs=2"] if program == "train.py" else []
         outcome, said = in_this_process(program, ["-r", case.resume, *words], capsys)
     assert not said

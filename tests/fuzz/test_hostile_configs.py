@@ -10,15 +10,35 @@ import pytest
 import base  # noqa: F401  (before the clock runs)
 from config import ConfigParser
 from tests.fuzz.hostile_configs import Case, cases
-from tests.fuzz.hostile_sandbox import ALL, SECONDS, Outcome, TooSlow, changed, problem, process, snapshot, watched
+from tests.fuzz.hostile_sandbox import (
+    ALL,
+    SECONDS,
+    Outcome,
+    TooSlow,
+    changed,
+    problem,
+    process,
+    snapshot,
+    watched,
+)
 from utils.errors import UserError
 
 CASES = cases()
 QUICK = CASES if ALL else [case for case in CASES if not case.slow][::5]
 # The rest of these pass the check, so that only a whole run shows what they do.
 WHOLE = [case for case in CASES if case.passes or case.slow]
-PROCESSES = WHOLE + [case for case in CASES if case not in WHOLE and "\0" not in f"{case.config}{case.run_id}"][::10]
-FIRST = ("link: runs/hostile/r/log to a folder", "letters: colours in a key", "type: a shell", "bomb: a billion laughs")
+PROCESSES = (
+    WHOLE
+    + [case for case in CASES if case not in WHOLE and "\0" not in f"{case.config}{case.run_id}"][
+        ::10
+    ]
+)
+FIRST = (
+    "link: runs/hostile/r/log to a folder",
+    "letters: colours in a key",
+    "type: a shell",
+    "bomb: a billion laughs",
+)
 
 
 def name_of(case: Case) -> str:
@@ -53,7 +73,12 @@ def test_the_check(case: Case, here: Path, monkeypatch: pytest.MonkeyPatch) -> N
     config = laid(case, here)
     before, said = snapshot(here.parent), ""
     args = argparse.Namespace(
-        config=config, resume=None, device=None, overrides=list(case.words), run_id=case.run_id, check=False
+        config=config,
+        resume=None,
+        device=None,
+        overrides=list(case.words),
+        run_id=case.run_id,
+        check=False,
     )
     outcome, told = Outcome(0, []), ""
     try:
@@ -61,24 +86,35 @@ def test_the_check(case: Case, here: Path, monkeypatch: pytest.MonkeyPatch) -> N
             ConfigParser.from_args(args).check()
     except UserError as error:
         outcome = Outcome(2, str(error).split("\n"))
-        told = "\n".join(map(str, getattr(error, "findings", [error])))  # those past the twentieth too
+        told = "\n".join(
+            map(str, getattr(error, "findings", [error]))
+        )  # those past the twentieth too
     except TooSlow:
         said = f"takes over {SECONDS} seconds"
     except BaseException as error:
         said = f"a traceback: {type(error).__name__}: {str(error)[:200]}"
-    said = said or ", ".join(seen) or changed(before, snapshot(here.parent)) or problem(outcome, case.passes)
+    said = (
+        said
+        or ", ".join(seen)
+        or changed(before, snapshot(here.parent))
+        or problem(outcome, case.passes)
+    )
     assert not said
     assert outcome.status == 0 or [word for word in case.tells if word not in told] == []
 
 
-@pytest.mark.parametrize("case", PROCESSES if ALL else [c for c in PROCESSES if c.name in FIRST], ids=name_of)
+@pytest.mark.parametrize(
+    "case", PROCESSES if ALL else [c for c in PROCESSES if c.name in FIRST], ids=name_of
+)
 def test_the_whole_program(case: Case, here: Path) -> None:
     config = laid(case, here)
     words = ["-c", config, *case.words, *(["--run-id", case.run_id] if case.run_id else [])]
     before = snapshot(here.parent, besides="here/runs")
     runs = snapshot(here / "runs") if (here / "runs").exists() else {}
     outcome = process(
-        "train.py", *[word.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for word in words], cwd=here
+        "train.py",
+        *[word.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for word in words],
+        cwd=here,
     )
     assert not problem(outcome, case.passes)
     assert not changed(before, snapshot(here.parent, besides="here/runs"))

@@ -28,7 +28,9 @@ SUGGESTION = re.compile(r"did you mean '([^']*)'")
 
 def read_and_check(config: str, words: tuple[str, ...] = ()) -> None:
     """What train.py does before it makes anything."""
-    args = argparse.Namespace(config=config, resume=None, device=None, overrides=list(words), run_id="run")
+    args = argparse.Namespace(
+        config=config, resume=None, device=None, overrides=list(words), run_id="run"
+    )
     ConfigParser.from_args(args).check()
 
 
@@ -49,7 +51,9 @@ def right_lines(mutant: Mutant, lines: list[str]) -> list[str]:
     wanted = re.compile(f"{re.escape(mutant.source)}({places})({paths})")
     # YAML stumbles over a line's indentation where its block ends, and then names the line that is odd
     named = re.compile("|".join(rf":.* line {line} \(\d+\)" for line in mutant.lines) or "$^")
-    return [line for line in lines if (wanted.match(line) and mutant.word in line) or named.search(line)]
+    return [
+        line for line in lines if (wanted.match(line) and mutant.word in line) or named.search(line)
+    ]
 
 
 def problem(mutant: Mutant, lines: list[str], created: set[Path]) -> str:
@@ -64,9 +68,20 @@ def problem(mutant: Mutant, lines: list[str], created: set[Path]) -> str:
 def report(mutant: Mutant, said: str, lines: list[str]) -> str:
     text = mutant.files.get(mutant.source, b"")
     text = text if isinstance(text, str) else ""
-    shown = [row for number, row in enumerate(text.splitlines(), start=1) if number in mutant.lines[:3]]
-    wanted = f"{mutant.source}:{'|'.join(map(str, mutant.lines[:4]))}: {' | '.join(mutant.paths[:3])}"
-    return "\n  ".join([f"{mutant.kind}: {said}", f"wanted {wanted}", *[f"text   {row}" for row in shown], *lines[:5]])
+    shown = [
+        row for number, row in enumerate(text.splitlines(), start=1) if number in mutant.lines[:3]
+    ]
+    wanted = (
+        f"{mutant.source}:{'|'.join(map(str, mutant.lines[:4]))}: {' | '.join(mutant.paths[:3])}"
+    )
+    return "\n  ".join(
+        [
+            f"{mutant.kind}: {said}",
+            f"wanted {wanted}",
+            *[f"text   {row}" for row in shown],
+            *lines[:5],
+        ]
+    )
 
 
 @pytest.mark.parametrize("suffix", [".json", ".yaml"])
@@ -84,7 +99,9 @@ def test_the_campaign_is_the_same_every_time() -> None:
     assert len(first) >= 2500
 
 
-def test_every_mutant_is_refused_at_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_mutant_is_refused_at_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mutants = every_mutant()[::SHARE]
     problems, right, typos = [], 0, 0
     for number, mutant in enumerate(mutants):
@@ -109,7 +126,9 @@ def test_every_mutant_is_refused_at_its_place(tmp_path: Path, monkeypatch: pytes
     counts = Counter(mutant.kind for mutant in mutants)
     print(f"\n{len(mutants)} mutants ({', '.join(f'{n} {kind}' for kind, n in counts.items())})")
     print(f"first suggestion right: {right} of {typos} one-letter typos ({right / typos:.1%})")
-    assert not problems, "\n".join([f"{len(problems)} of {len(mutants)}, the first of them:", *problems[:10]])
+    assert not problems, "\n".join(
+        [f"{len(problems)} of {len(mutants)}, the first of them:", *problems[:10]]
+    )
     assert right >= 0.95 * typos
 
 
@@ -126,4 +145,6 @@ def test_train_py_ends_with_status_2_and_leaves_nothing(tmp_path: Path) -> None:
             said = f"status {done.returncode}, {done.stdout[:80]!r} on standard output"
         if said:
             problems.append(report(mutant, said, lines))
-    assert not problems, "\n".join([f"{len(problems)} of {len(mutants)}, the first of them:", *problems[:10]])
+    assert not problems, "\n".join(
+        [f"{len(problems)} of {len(mutants)}, the first of them:", *problems[:10]]
+    )

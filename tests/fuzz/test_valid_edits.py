@@ -53,7 +53,9 @@ def edits(count: int, seed: int = 1) -> Iterator[Edit]:
         else:
             files = {f"main.{form}": render(data, f".{form}", compact).text}
         downloads = any(data_set in str(data) for data_set in ("CIFAR10", "Mnist", "photos."))
-        other_data = "transfer" in data and "photos." not in str(data)  # the new head has the photographs' two classes
+        other_data = "transfer" in data and "photos." not in str(
+            data
+        )  # the new head has the photographs' two classes
         yield Edit(data, buildable and not downloads and not other_data, files, words)
 
 
@@ -84,7 +86,9 @@ def read(edit: Edit, folder: Path) -> ConfigParser:
     for name, text in edit.files.items():
         (folder / name).write_text(text, encoding="utf-8")
     main = next(str(folder / name) for name in edit.files if name.startswith("main"))
-    args = argparse.Namespace(config=main, resume=None, device=None, overrides=edit.words, run_id="run")
+    args = argparse.Namespace(
+        config=main, resume=None, device=None, overrides=edit.words, run_id="run"
+    )
     return ConfigParser.from_args(args)
 
 
@@ -107,7 +111,9 @@ def test_no_valid_edit_is_refused(tmp_path: Path) -> None:
         for path in tmp_path.iterdir():
             path.unlink()
     print(f"\n{N_EDITS} valid edits, {len(refused)} refused")
-    assert not refused, "\n\n".join([f"{len(refused)} of {N_EDITS}, the first of them:", *refused[:10]])
+    assert not refused, "\n\n".join(
+        [f"{len(refused)} of {N_EDITS}, the first of them:", *refused[:10]]
+    )
 
 
 def test_valid_edits_are_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

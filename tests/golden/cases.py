@@ -47,14 +47,23 @@ EVERYTHING = [
 # Name of the case: the words after `train.py`. START is a run of the case `default`.
 CASES: dict[str, list[str]] = {
     "default": DIGITS,
-    "mnist_lenet": ["-c", "mnist_lenet.json", "data_loader.args.data_dir=MNIST", "trainer.epochs=2"],
+    "mnist_lenet": [
+        "-c",
+        "mnist_lenet.json",
+        "data_loader.args.data_dir=MNIST",
+        "trainer.epochs=2",
+    ],
     "breast_cancer_mlp": ["-c", "breast_cancer_mlp.yaml", "trainer.epochs=8"],
     "digits_gan": ["-c", "digits_gan.yaml", "trainer.epochs=4"],
     "transfer": [*DIGITS, "trainer.epochs=4", TRANSFER],
     "everything": [*DIGITS, *EVERYTHING],
     "ddp": [*DIGITS, *DDP, *EVERYTHING],
     "fsdp": [*DIGITS, "parallel.type=fsdp", "parallel.args.num_processes=2", "trainer.epochs=3"]
-    + ["trainer.accumulation_steps=2", "trainer.grad_clip_norm=0.5", "data_loader.args.batch_size=63"],
+    + [
+        "trainer.accumulation_steps=2",
+        "trainer.grad_clip_norm=0.5",
+        "data_loader.args.batch_size=63",
+    ],
     "len_epoch": [*DIGITS, "trainer.epochs=3", "trainer.len_epoch=13", "trainer.save_steps=5"],
     "killed": [*DIGITS, *AUGMENTED, *EVERYTHING, "trainer.save_steps=2"],
     "killed_ddp": [*DIGITS, *AUGMENTED, *EVERYTHING, *DDP, "trainer.save_steps=2"],
@@ -132,7 +141,9 @@ def make_mnist(folder: Path) -> None:
 
 def hashes(run: Path) -> dict[str, str]:
     """Hashes of the weights, the optimizer, the rest of the newest checkpoint, and the metrics."""
-    newest = max(run.glob("checkpoint-epoch*.pt"), key=lambda path: int(re.findall(r"\d+", path.name)[0]))
+    newest = max(
+        run.glob("checkpoint-epoch*.pt"), key=lambda path: int(re.findall(r"\d+", path.name)[0])
+    )
     state = torch.load(newest, map_location="cpu", weights_only=True)
     best = torch.load(run / "model_best.pt", map_location="cpu", weights_only=True)
     rest_of = {

@@ -40,14 +40,18 @@ def test_lines_go_plain_to_the_console_and_dated_to_the_file(
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} lines INFO epoch 3\n", text)
 
 
-def test_without_a_folder_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_folder_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     setup_logging()
     logging.getLogger("lines").info("tested")
     assert capsys.readouterr().out == "tested\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_setting_up_twice_repeats_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_setting_up_twice_repeats_no_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for _ in range(2):
         setup_logging(tmp_path / "log")
     logging.getLogger("lines").info("once")
@@ -61,7 +65,16 @@ def test_another_folder_ends_the_file_before_it(tmp_path: Path) -> None:
         logging.getLogger("lines").info("in %s", name)
     for name in ("a", "b"):
         assert (tmp_path / name / "info.log").read_text(encoding="utf-8").endswith(f"in {name}\n")
-    assert len([handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]) == 1
+    assert (
+        len(
+            [
+                handler
+                for handler in logging.getLogger().handlers
+                if isinstance(handler, logging.FileHandler)
+            ]
+        )
+        == 1
+    )
 
 
 def test_a_resumed_log_is_continued(tmp_path: Path) -> None:
@@ -73,7 +86,9 @@ def test_a_resumed_log_is_continued(tmp_path: Path) -> None:
     assert [line.rpartition(" ")[2] for line in lines] == ["first", "second"]
 
 
-def test_after_closing_the_console_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_closing_the_console_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     setup_logging(tmp_path)
     close_files()
     logging.getLogger("lines").info("still here")
@@ -97,7 +112,9 @@ def test_a_projects_own_settings_are_used(tmp_path: Path) -> None:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"short": {"format": "<%(message)s>"}},
-        "handlers": {"file": {"class": "logging.FileHandler", "formatter": "short", "filename": "own.log"}},
+        "handlers": {
+            "file": {"class": "logging.FileHandler", "formatter": "short", "filename": "own.log"}
+        },
         "root": {"level": "INFO", "handlers": ["file"]},
     }
     (tmp_path / "logger").mkdir()

@@ -53,7 +53,9 @@ def test_what_is_no_number_is_written_as_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("epoch", "kept"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])])
-def test_the_lines_past_an_epoch_are_dropped(three_epochs: MetricsFile, epoch: int, kept: list[int]) -> None:
+def test_the_lines_past_an_epoch_are_dropped(
+    three_epochs: MetricsFile, epoch: int, kept: list[int]
+) -> None:
     three_epochs.drop_after(epoch)
     assert [line["epoch"] for line in lines(three_epochs.path)] == kept
 
@@ -61,7 +63,9 @@ def test_the_lines_past_an_epoch_are_dropped(three_epochs: MetricsFile, epoch: i
 @pytest.mark.parametrize(
     "torn", ['{"epoch": 2, "lo', '{"epoch": 2', "{", '{"loss": 1}', '{"epoch": null}', "\0\0", "5"]
 )
-def test_a_line_that_a_crash_tore_is_dropped_and_the_next_one_is_whole(three_epochs: MetricsFile, torn: str) -> None:
+def test_a_line_that_a_crash_tore_is_dropped_and_the_next_one_is_whole(
+    three_epochs: MetricsFile, torn: str
+) -> None:
     with three_epochs.path.open("a", encoding="utf-8") as file:
         file.write(torn)
     three_epochs.drop_after(2)

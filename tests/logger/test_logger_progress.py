@@ -64,7 +64,9 @@ def test_off_a_terminal_a_slow_epoch_says_a_line_every_ten_seconds(
     ]
 
 
-def test_without_a_length_only_the_count_is_told(clock: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_length_only_the_count_is_told(
+    clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
     assert shown(caplog, taking(6.0, 2, clock), None, "test") == ["test  1  "]
 
 
@@ -80,7 +82,9 @@ def test_the_status_is_asked_for_only_when_it_is_shown(clock: SimpleNamespace) -
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_the_batches_are_passed_on_one_by_one(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+def test_the_batches_are_passed_on_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     fetched: list[int] = []
 
@@ -119,12 +123,20 @@ def test_a_loop_that_stops_early_ends_the_progress(clock: SimpleNamespace) -> No
 
 def test_an_epoch_is_one_line() -> None:
     log = {"epoch": 3, "loss": 0.51234, "val_accuracy": 1.0}
-    assert epoch_line(log, 15, 1.26, best=True) == "epoch  3/15  loss 0.5123  val_accuracy 1.0000  1.3 s  * best"
-    assert epoch_line(log, 5, 0.0, best=False) == "epoch 3/5  loss 0.5123  val_accuracy 1.0000  0.0 s"
+    assert (
+        epoch_line(log, 15, 1.26, best=True)
+        == "epoch  3/15  loss 0.5123  val_accuracy 1.0000  1.3 s  * best"
+    )
+    assert (
+        epoch_line(log, 5, 0.0, best=False) == "epoch 3/5  loss 0.5123  val_accuracy 1.0000  0.0 s"
+    )
 
 
 def test_the_columns_stay_in_place() -> None:
-    lines = [epoch_line({"epoch": epoch, "loss": loss}, 100, 1.0, False) for epoch, loss in ((1, 0.1), (100, 2.0))]
+    lines = [
+        epoch_line({"epoch": epoch, "loss": loss}, 100, 1.0, False)
+        for epoch, loss in ((1, 0.1), (100, 2.0))
+    ]
     assert lines[0].index("loss") == lines[1].index("loss")
     assert len(lines[0]) == len(lines[1])
 
@@ -153,7 +165,11 @@ def test_what_is_no_number_stays_on_the_line() -> None:
     assert len(line) < 100
 
 
-def test_a_notebook_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())  # its standard error is no terminal
+def test_a_notebook_gets_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(
+        sys.modules, "ipykernel", SimpleNamespace()
+    )  # its standard error is no terminal
     assert list(progress(iter([1, 2, 3]), 3, "epoch 1/2", LOGGER)) == [1, 2, 3]
     assert "epoch 1/2" in capsys.readouterr().err

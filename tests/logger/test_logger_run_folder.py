@@ -33,7 +33,9 @@ def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 class Config:
     """What a RunFolder asks of a ConfigParser."""
 
-    def __init__(self, saved: Path, run_id: str = "run", given: bool = True, resume: Path | None = None) -> None:
+    def __init__(
+        self, saved: Path, run_id: str = "run", given: bool = True, resume: Path | None = None
+    ) -> None:
         self.saved, self.run_id, self.run_id_given, self.resume = saved, run_id, given, resume
 
     @property
@@ -52,7 +54,9 @@ class Config:
 
 
 def sessions(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["sessions"]
+    found: list[dict[str, Any]] = json.loads(
+        (folder / "provenance.json").read_text(encoding="utf-8")
+    )["sessions"]
     return found
 
 
@@ -93,7 +97,9 @@ def test_the_log_goes_into_the_folder(saved: Path, folder: Path) -> None:
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
-def test_a_session_tells_how_it_ended(saved: Path, folder: Path, error: BaseException | None, outcome: str) -> None:
+def test_a_session_tells_how_it_ended(
+    saved: Path, folder: Path, error: BaseException | None, outcome: str
+) -> None:
     def session() -> None:
         with RunFolder(Config(saved)) as run:
             run.describe()
@@ -147,7 +153,9 @@ def fail(config: Config, error: BaseException, *files: str) -> None:
 def test_a_users_mistake_leaves_nothing_behind(tmp_path: Path, saved: Path) -> None:
     fail(Config(saved), UserError("no such dataset"))
     assert list(tmp_path.iterdir()) == []
-    assert not any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
+    assert not any(
+        isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers
+    )
 
 
 def test_the_folders_of_other_runs_stay(saved: Path) -> None:
@@ -189,7 +197,9 @@ def test_a_folder_that_holds_a_run_is_refused_and_stays(saved: Path, folder: Pat
     folder.mkdir(parents=True)
     (folder / "checkpoint-epoch3.pt").write_text("weights", encoding="utf-8")
     with (
-        pytest.raises(UserError, match="holds a run already; go on with it by -r, or choose another --run-id"),
+        pytest.raises(
+            UserError, match="holds a run already; go on with it by -r, or choose another --run-id"
+        ),
         RunFolder(Config(saved)),
     ):
         pytest.fail("entered")
@@ -220,7 +230,10 @@ def test_a_file_in_the_way_is_told(tmp_path: Path, saved: Path, place: str, give
 def test_a_file_where_the_folder_should_be_is_told(saved: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.touch()
-    with pytest.raises(UserError, match=r"run.*(cannot be made|Not a directory)"), RunFolder(Config(saved)):
+    with (
+        pytest.raises(UserError, match=r"run.*(cannot be made|Not a directory)"),
+        RunFolder(Config(saved)),
+    ):
         pytest.fail("entered")
     assert folder.is_file()
 
@@ -247,7 +260,11 @@ def test_a_link_to_nowhere_is_told_and_not_tried_for_ever(saved: Path, given: bo
 def test_the_summary_tells_the_best_and_the_commands() -> None:
     lines = summary(Path("saved/probe/run"), "val_accuracy", 0.98765432).splitlines()
     assert lines[:2] == ["Best val_accuracy: 0.987654", "Run folder: saved/probe/run"]
-    assert [line.split()[0:2] for line in lines[2:]] == [["to", "test"], ["to", "go"], ["to", "watch"]]
+    assert [line.split()[0:2] for line in lines[2:]] == [
+        ["to", "test"],
+        ["to", "go"],
+        ["to", "watch"],
+    ]
     assert lines[2].endswith(" test.py -r saved/probe/run")
     assert lines[3].endswith(" train.py -r saved/probe/run trainer.epochs=N")
     assert lines[4].endswith(" -m tensorboard.main --logdir saved/probe")
@@ -255,10 +272,14 @@ def test_the_summary_tells_the_best_and_the_commands() -> None:
 
 @pytest.mark.parametrize(("metric", "best"), [("", 0.0), ("val_loss", None)])
 def test_without_a_monitor_the_summary_tells_no_best(metric: str, best: float | None) -> None:
-    assert summary(Path("saved/probe/run"), metric, best).startswith("Run folder: saved/probe/run\n")
+    assert summary(Path("saved/probe/run"), metric, best).startswith(
+        "Run folder: saved/probe/run\n"
+    )
 
 
-def test_this_python_is_told_as_one_types_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_python_is_told_as_one_types_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert command_of_python() == ".venv/bin/python"

@@ -16,17 +16,29 @@ from logger.runs import Run
 from tests.helpers import ROOT, run
 from utils.files import lock
 
-SESSION = {"start": "2026-11-25T10:00:00+01:00", "git_commit": "a" * 40, "git_diff": None, "outcome": "finished"}
+SESSION = {
+    "start": "2026-11-25T10:00:00+01:00",
+    "git_commit": "a" * 40,
+    "git_diff": None,
+    "outcome": "finished",
+}
 
 
 def make(root: Path, name: str, scores: list[float], lr: float = 0.1, **session: Any) -> Path:
     folder = root / name
     (folder / "log").mkdir(parents=True)
     trainer = {"epochs": 3, "monitor": "max val_accuracy"}
-    config = {"name": folder.parent.name, "optimizer": {"type": "SGD", "args": {"lr": lr}}, "trainer": trainer}
+    config = {
+        "name": folder.parent.name,
+        "optimizer": {"type": "SGD", "args": {"lr": lr}},
+        "trainer": trainer,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "provenance.json").write_text(json.dumps({"sessions": [SESSION | session]}))
-    rows = [{"epoch": n, "loss": 1.0 / n, "val_accuracy": score, "lr": lr} for n, score in enumerate(scores, 1)]
+    rows = [
+        {"epoch": n, "loss": 1.0 / n, "val_accuracy": score, "lr": lr}
+        for n, score in enumerate(scores, 1)
+    ]
     (folder / "log" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -35,8 +47,23 @@ def make(root: Path, name: str, scores: list[float], lr: float = 0.1, **session:
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "saved"
     make(root, "digits/one", [0.5, 0.9, 0.8])
-    make(root, "digits/two", [0.6, 0.7], lr=0.2, start="2026-11-26", outcome="stopped by SIGTERM", git_commit="b" * 40)
-    make(root, "other/one", [0.1], start="2026-11-27", outcome="failed: no data", changes={"optimizer.args.lr": 0.1})
+    make(
+        root,
+        "digits/two",
+        [0.6, 0.7],
+        lr=0.2,
+        start="2026-11-26",
+        outcome="stopped by SIGTERM",
+        git_commit="b" * 40,
+    )
+    make(
+        root,
+        "other/one",
+        [0.1],
+        start="2026-11-27",
+        outcome="failed: no data",
+        changes={"optimizer.args.lr": 0.1},
+    )
     make(root, "other/killed", [], start="2026-11-28", outcome="running")
     return root
 
@@ -51,8 +78,23 @@ def look(root: Path, *words: str, stdin: str = "") -> subprocess.CompletedProces
 def test_every_run_is_a_line(root: Path) -> None:
     lines = [line.split() for line in look(root).stdout.splitlines()]
     assert lines[0] == ["run", "started", "state", "epochs", "best", "changed"]
-    assert lines[1] == ["digits/one", "2026-11-25", "10:00", "finished", "3/3", "val_accuracy", "0.9", "(epoch", "2)"]
-    assert [line[0] for line in lines[1:]] == ["digits/one", "digits/two", "other/one", "other/killed"]
+    assert lines[1] == [
+        "digits/one",
+        "2026-11-25",
+        "10:00",
+        "finished",
+        "3/3",
+        "val_accuracy",
+        "0.9",
+        "(epoch",
+        "2)",
+    ]
+    assert [line[0] for line in lines[1:]] == [
+        "digits/one",
+        "digits/two",
+        "other/one",
+        "other/killed",
+    ]
     assert [line[-5] for line in lines[2:3]] == ["2/3"]
     assert lines[3][2:4] == ["crashed", "1/3"]
     assert lines[3][-1] == "optimizer.args.lr=0.1"
@@ -103,7 +145,11 @@ def test_clean_asks_and_keeps_the_newest_and_the_best(root: Path) -> None:
     done = look(root, "clean", stdin="y\n")
     assert "3 deleted" in done.stdout
     assert sorted(path.name for path in folder.glob("*.pt")) == [names[2], "model_best.pt"]
-    assert sorted(path.name for path in killed.glob("*.pt")) == [names[1], names[2], "model_best.pt"]
+    assert sorted(path.name for path in killed.glob("*.pt")) == [
+        names[1],
+        names[2],
+        "model_best.pt",
+    ]
     assert len(list(running.glob("*.pt"))) == 3
     held.close()
     also.close()
@@ -112,9 +158,15 @@ def test_clean_asks_and_keeps_the_newest_and_the_best(root: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("best", "digit"), "digit: no run has this name (did you mean 'digits'?); there are digits, other"),
+        (
+            ("best", "digit"),
+            "digit: no run has this name (did you mean 'digits'?); there are digits, other",
+        ),
         (("compare", "one", "two"), "one: digits/one and other/one have this id; give NAME/RUN_ID"),
-        (("compare", "digits/oe", "two"), "digits/oe: no such run (did you mean 'digits/one'?); `list` shows them"),
+        (
+            ("compare", "digits/oe", "two"),
+            "digits/oe: no such run (did you mean 'digits/one'?); `list` shows them",
+        ),
     ],
 )
 def test_a_name_that_is_none_is_a_line(root: Path, words: tuple[str, ...], message: str) -> None:
@@ -137,7 +189,9 @@ def test_a_thousand_runs_are_listed_in_no_time(tmp_path: Path) -> None:
     start = time.process_time() + sum(os.times()[2:4])
     done = look(tmp_path)
     assert len(done.stdout.splitlines()) == 1001
-    assert time.process_time() + sum(os.times()[2:4]) - start < 4  # seconds of the processor; 0.6 here
+    assert (
+        time.process_time() + sum(os.times()[2:4]) - start < 4
+    )  # seconds of the processor; 0.6 here
 
 
 def test_nothing_there_is_told(tmp_path: Path) -> None:
@@ -146,8 +200,16 @@ def test_nothing_there_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_run_changed_is_noted(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(f"extends: {ROOT / 'config' / 'config.json'}\nname: mine\nn_gpu: 0\n")
-    words = ("trainer.epochs=1", f"trainer.save_dir={tmp_path}", "trainer.tensorboard=false", "--lr", "0.01")
+    (tmp_path / "mine.yaml").write_text(
+        f"extends: {ROOT / 'config' / 'config.json'}\nname: mine\nn_gpu: 0\n"
+    )
+    words = (
+        "trainer.epochs=1",
+        f"trainer.save_dir={tmp_path}",
+        "trainer.tensorboard=false",
+        "--lr",
+        "0.01",
+    )
     done = run("train.py", "-c", tmp_path / "mine.yaml", "--run-id", "r", *words)
     assert done.returncode == 0, done.stderr
     changes = Run(tmp_path / "mine" / "r").sessions[0]["changes"]

@@ -77,7 +77,9 @@ def test_images_and_text_stand_under_their_mode(writer: TensorboardWriter) -> No
     writer.add_images("inputs", torch.zeros(3, 1, 4, 4))
     writer.add_text("note", "hello")
     events = read(writer)
-    assert {"input/train", "inputs/train"} == {"/".join(tag.split("/")[:2]) for tag in events.Tags()["images"]}
+    assert {"input/train", "inputs/train"} == {
+        "/".join(tag.split("/")[:2]) for tag in events.Tags()["images"]
+    }
     assert events.Images("input/train")[0].step == 2
     assert "note/train/text_summary" in events.Tags()["tensors"]
 
@@ -106,7 +108,9 @@ def test_a_resumed_run_hides_what_comes_again(writer: TensorboardWriter, tmp_pat
         writer.add_scalar("loss", 10.0 + step)
     writer.close()
     (file,) = tmp_path.iterdir()
-    file.rename(tmp_path / "events.out.tfevents.1000000000.earlier")  # the files are read in the order of their time
+    file.rename(
+        tmp_path / "events.out.tfevents.1000000000.earlier"
+    )  # the files are read in the order of their time
     resumed = TensorboardWriter(tmp_path, LOGGER, True)
     resumed.resume_at(3)
     resumed.set_step(3)
@@ -166,10 +170,15 @@ def test_a_failing_backend_costs_one_warning_and_nothing_else(
         writer.flush()
         writer.close()
     (message,) = [record.getMessage() for record in caplog.records]
-    assert message == "TensorBoard is off from here on: add_scalar failed ([Errno 28] No space left on device)"
+    assert (
+        message
+        == "TensorBoard is off from here on: add_scalar failed ([Errno 28] No space left on device)"
+    )
 
 
-def test_a_folder_that_cannot_be_written_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_costs_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
     writer = TensorboardWriter(tmp_path / "file" / "log", LOGGER, True)
     with caplog.at_level(logging.WARNING, LOGGER.name):
@@ -190,7 +199,10 @@ def test_a_value_that_cannot_be_written_costs_one_warning(
 
 
 def test_a_folder_that_goes_away_costs_one_warning_and_no_traceback(
-    writer: TensorboardWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    writer: TensorboardWriter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     told: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", told.append)

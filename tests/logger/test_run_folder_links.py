@@ -88,11 +88,15 @@ def test_a_link_that_leads_out_is_refused(saved: Path, tmp_path: Path, place: st
 
 
 @pytest.mark.parametrize("place", IN_THE_RUN)
-def test_a_link_that_leads_out_of_a_resumed_run_is_refused(saved: Path, tmp_path: Path, place: str) -> None:
+def test_a_link_that_leads_out_of_a_resumed_run_is_refused(
+    saved: Path, tmp_path: Path, place: str
+) -> None:
     resume, target = resumed(saved), tmp_path / "elsewhere" / "target"
     link(resume.parent / place, target)
     before = contents(tmp_path)
-    assert f"{resume.parent / place}: is a symbolic link that leads out of " in refusal(saved, resume)
+    assert f"{resume.parent / place}: is a symbolic link that leads out of " in refusal(
+        saved, resume
+    )
     assert contents(tmp_path) == before
 
 
@@ -105,7 +109,9 @@ def test_a_link_to_nowhere_outside_is_refused(saved: Path, tmp_path: Path, place
 
 
 @pytest.mark.parametrize("place", ["small", "small/run"])
-def test_a_relative_link_that_climbs_out_is_refused(saved: Path, tmp_path: Path, place: str) -> None:
+def test_a_relative_link_that_climbs_out_is_refused(
+    saved: Path, tmp_path: Path, place: str
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     (saved / place).parent.mkdir(parents=True, exist_ok=True)
     (saved / place).symlink_to(Path(*[".."] * (place.count("/") + 1), "elsewhere"))
@@ -148,16 +154,23 @@ def test_save_dir_itself_may_be_a_link(tmp_path: Path) -> None:
 
 def test_as_a_program(saved: Path, tmp_path: Path) -> None:
     link(saved / "digits" / "run" / "log", tmp_path / "elsewhere")
-    done = run("train.py", "--run-id", "run", f"trainer.save_dir={saved}", "trainer.epochs=1", "-d", "cpu")
+    done = run(
+        "train.py", "--run-id", "run", f"trainer.save_dir={saved}", "trainer.epochs=1", "-d", "cpu"
+    )
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert f"{saved / 'digits/run/log'}: is a symbolic link that leads out of" in done.stderr
     assert contents(tmp_path / "elsewhere") == {}
 
 
 @pytest.mark.parametrize(("name", "passes"), [("debug-core.log", True), ("other.log", False)])
-def test_the_link_that_wandb_leaves_is_passed_over(saved: Path, tmp_path: Path, name: str, passes: bool) -> None:
+def test_the_link_that_wandb_leaves_is_passed_over(
+    saved: Path, tmp_path: Path, name: str, passes: bool
+) -> None:
     checkpoint = resumed(saved)
-    link(checkpoint.parent / "log" / "wandb" / "offline-run-1" / "logs" / name, tmp_path / "cache" / "core.log")
+    link(
+        checkpoint.parent / "log" / "wandb" / "offline-run-1" / "logs" / name,
+        tmp_path / "cache" / "core.log",
+    )
     if passes:
         write(saved, checkpoint)
         return

@@ -65,7 +65,12 @@ def _wrap_places() -> None:
     from base import base_trainer, saving
     from logger.metrics_file import MetricsFile
 
-    torch_save, replace, write, save = torch.save, Path.replace, MetricsFile.write, saving.Saver._write
+    torch_save, replace, write, save = (
+        torch.save,
+        Path.replace,
+        MetricsFile.write,
+        saving.Saver._write,
+    )
     make = base_trainer.BaseTrainer.__init__
 
     def slow_save(*args: Any, **kwargs: Any) -> Any:

@@ -90,7 +90,9 @@ class Life:
         if not select.select([self.server.stdout], [], [], timeout)[0]:
             os.killpg(self.pid, signal.SIGKILL)
             self._line(30)
-            raise AssertionError(f"hangs: no end within {timeout} s\n{(self.folder / 'err.txt').read_text()[-2000:]}")
+            raise AssertionError(
+                f"hangs: no end within {timeout} s\n{(self.folder / 'err.txt').read_text()[-2000:]}"
+            )
         return self.server.stdout.readline()
 
     def ended(self) -> bool:
@@ -117,7 +119,10 @@ class Life:
 
     def children(self) -> list[int]:
         """Its processes that read data."""
-        return [int(word) for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return [
+            int(word)
+            for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        ]
 
 
 class Project:
@@ -133,7 +138,9 @@ class Project:
             changes(self.folder)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         command = [sys.executable, "-c", SERVER]
-        self.server: subprocess.Popen[bytes] = subprocess.Popen(command, cwd=self.folder, env=environment(), **pipes)
+        self.server: subprocess.Popen[bytes] = subprocess.Popen(
+            command, cwd=self.folder, env=environment(), **pipes
+        )
 
     def close(self) -> None:
         self.server.kill()  # a loader's workers, forked from here, hold its standard input open
@@ -149,7 +156,11 @@ class Project:
         """Starts ``python ARGV``; see calls_hooks.install for the hooks."""
         mark = self.folder / "mark"
         mark.unlink(missing_ok=True)
-        order = [list(map(str, argv)), str(self.folder), hooks | {"mark": str(mark)} if hooks else None]
+        order = [
+            list(map(str, argv)),
+            str(self.folder),
+            hooks | {"mark": str(mark)} if hooks else None,
+        ]
         self.server.stdin.write(json.dumps(order).encode() + b"\n")  # type: ignore[union-attr]
         return Life(self.folder, self.server, mark)
 
@@ -182,10 +193,18 @@ def project() -> Project:
     return made
 
 
-def small(workers: int = 0, accumulation: int = 1, epochs: int = 3, **trainer: Any) -> dict[str, Any]:
+def small(
+    workers: int = 0, accumulation: int = 1, epochs: int = 3, **trainer: Any
+) -> dict[str, Any]:
     """A config of a short run: 80 samples in 10 batches an epoch, a checkpoint every 3 steps."""
     steps = epochs * -(-10 // accumulation)
-    own = {"type": "torture.Recorder", "epochs": epochs, "save_dir": "saved", "tensorboard": False, "save_steps": 3}
+    own = {
+        "type": "torture.Recorder",
+        "epochs": epochs,
+        "save_dir": "saved",
+        "tensorboard": False,
+        "save_steps": 3,
+    }
     own |= {"accumulation_steps": accumulation, "ema_decay": 0.9, "monitor": "min val_loss"}
     return {
         "name": "torture",
@@ -207,7 +226,9 @@ def newest(folder: Path) -> dict[str, Any]:
 
 
 def metric_lines(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()
+    ]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 

@@ -47,7 +47,9 @@ class Net(BaseModel):
     def __init__(self) -> None:
         super().__init__()
         norm, drop = nn.BatchNorm1d(16), nn.Dropout(0.3)
-        self.layers = nn.Sequential(nn.Linear(FEATURES, 16), norm, nn.ReLU(), drop, nn.Linear(16, CLASSES))
+        self.layers = nn.Sequential(
+            nn.Linear(FEATURES, 16), norm, nn.ReLU(), drop, nn.Linear(16, CLASSES)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)

@@ -22,7 +22,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "async": {"workers": 2, "async_save": True},
     "iteration": {"len_epoch": 10, "save_steps": 5},
 }
-AIMS = {"save": 12, "rename": 12, "metrics": 3, "validation": 12, "epoch": 3}  # a place, and how often a run passes it
+AIMS = {
+    "save": 12,
+    "rename": 12,
+    "metrics": 3,
+    "validation": 12,
+    "epoch": 3,
+}  # a place, and how often a run passes it
 
 
 class Reference:
@@ -35,7 +41,9 @@ class Reference:
     def __init__(self, project: Project, name: str, **config: Any) -> None:
         self.project, self.name, self.accumulation = project, name, config.get("accumulation", 1)
         self.config = project.config(name, small(**config))
-        life = project.start("train.py", "-c", self.config, "--run-id", f"{name}-reference", place="epoch")
+        life = project.start(
+            "train.py", "-c", self.config, "--run-id", f"{name}-reference", place="epoch"
+        )
         life.at_mark()
         start = time.monotonic()
         done = life.wait()
@@ -45,16 +53,23 @@ class Reference:
         self.digest = digest(self.folder)
         self.names = {path.name for path in self.folder.glob("*.pt")}
         permutations(self.folder)
-        every = project.config(f"{name}-every", small(**config | {"save_steps": 1, "keep_last": None}))
+        every = project.config(
+            f"{name}-every", small(**config | {"save_steps": 1, "keep_last": None})
+        )
         assert project.run("train.py", "-c", every, "--run-id", f"{name}-every").code == 0
-        self.states = {path.name: digest_of(load(path)) for path in project.run_folder(f"{name}-every").glob("*.pt")}
+        self.states = {
+            path.name: digest_of(load(path))
+            for path in project.run_folder(f"{name}-every").glob("*.pt")
+        }
         self.epochs = {state for name, state in self.states.items() if "step" not in name}
 
     def compare(self, run_id: str) -> None:
         """Every checkpoint that stands in a run's folder holds the very state that the undisturbed run had there."""
         for path in self.project.run_folder(run_id).glob("*.pt"):
             found = digest_of(load(path))
-            good = found in self.epochs if path.name == BEST else found == self.states.get(path.name)
+            good = (
+                found in self.epochs if path.name == BEST else found == self.states.get(path.name)
+            )
             assert good, f"{path.name} is another one than the undisturbed run's"
 
     def finish(self, run_id: str) -> None:
@@ -83,12 +98,20 @@ def load(path: Any) -> dict[str, Any]:
 def permutations(folder: Any) -> None:
     """Every epoch took every training sample once, and the epochs took them in different orders."""
     seen = newest(folder)["parts"]["seen"]
-    rows = [row[: int(count)].tolist() for row, count in zip(seen["order"], seen["count"], strict=True)]
-    assert all(len(row) == 80 and sorted(row) == sorted(set(rows[0])) for row in rows), "no permutation of the data"
-    assert len({tuple(row) for row in rows}) == len(rows), "two epochs took the data in the same order"
+    rows = [
+        row[: int(count)].tolist() for row, count in zip(seen["order"], seen["count"], strict=True)
+    ]
+    assert all(len(row) == 80 and sorted(row) == sorted(set(rows[0])) for row in rows), (
+        "no permutation of the data"
+    )
+    assert len({tuple(row) for row in rows}) == len(rows), (
+        "two epochs took the data in the same order"
+    )
 
 
-def kill(reference: Reference, run_id: str, draw: random.Random, aimed: bool, share: float) -> str | None:
+def kill(
+    reference: Reference, run_id: str, draw: random.Random, aimed: bool, share: float
+) -> str | None:
     """Lets a run go on, and kills it within a share of its length. Returns where; None if it had ended before."""
     place = draw.choice(list(AIMS)) if aimed else "epoch"
     n = draw.randint(1, math.ceil(AIMS[place] * share)) if aimed else 1

@@ -36,7 +36,9 @@ def row(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     done: list[str] = []
     failed = request.session.testsfailed
     yield done
-    print(f"row 13: asynchronous saves, {len(done)} times, {request.session.testsfailed - failed} failures")
+    print(
+        f"row 13: asynchronous saves, {len(done)} times, {request.session.testsfailed - failed} failures"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +71,9 @@ def test_what_is_written_is_the_state_at_save_time(tmp_path, monkeypatch, varian
         while trainer.steps_done() == state["step"] and time.monotonic() < end:
             time.sleep(0.001)
         now = trainer.model.state_dict()
-        moved.append(any(not torch.equal(value, state["state_dict"][name]) for name, value in now.items()))
+        moved.append(
+            any(not torch.equal(value, state["state_dict"][name]) for name, value in now.items())
+        )
         save(state, path)
 
     monkeypatch.setattr(saving, "save", late)
@@ -84,7 +88,9 @@ def test_what_is_written_is_the_state_at_save_time(tmp_path, monkeypatch, varian
 
 
 ERRORS = {
-    "disk": UserError("checkpoint-epoch1.pt: the checkpoint could not be written: No space left on device"),
+    "disk": UserError(
+        "checkpoint-epoch1.pt: the checkpoint could not be written: No space left on device"
+    ),
     "system": OSError(5, "Input/output error"),
     "memory": MemoryError("no memory to pickle it"),
     "bug": AttributeError("Can't pickle local object"),
@@ -111,7 +117,9 @@ def test_a_failure_is_told_at_the_next_step(tmp_path, monkeypatch, caplog, kind,
 
     def watched() -> None:
         after_step()
-        told.append((trainer.steps_done(), "No space" in caplog.text or "error" in caplog.text.lower()))
+        told.append(
+            (trainer.steps_done(), "No space" in caplog.text or "error" in caplog.text.lower())
+        )
 
     monkeypatch.setattr(saving, "save", failing)
     trainer.update.backward, trainer.after_step = later, watched
@@ -145,7 +153,11 @@ def test_nothing_moves_before_the_file_is_durable(tmp_path, gate, monkeypatch, k
     time.sleep(0.1)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     if fails:
-        monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        monkeypatch.setattr(
+            os,
+            "fsync",
+            lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+        )
     gate.set()
     if fails:
         with pytest.raises(UserError, match="No space left"):
@@ -154,7 +166,9 @@ def test_nothing_moves_before_the_file_is_durable(tmp_path, gate, monkeypatch, k
         return
     saver.wait()
     own = [f"model_best-epoch{epoch}.pt" for epoch in (1, 2)] if keep_best == 2 else []
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["checkpoint-epoch2.pt", "model_best.pt", *own])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["checkpoint-epoch2.pt", "model_best.pt", *own]
+    )
     assert load(tmp_path / "model_best.pt")["epoch"] == 2
 
 
@@ -187,7 +201,9 @@ def by_an_interrupt(trainer: Any) -> None:
 
 
 @pytest.mark.parametrize("leave", [by_itself, by_a_request, by_an_error, by_an_interrupt])
-def test_leaving_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[Any], None]) -> None:
+def test_leaving_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[Any], None]
+) -> None:
     save, begun = saving.save, []
 
     def slow(state: dict[str, Any], path: Path) -> None:

@@ -30,7 +30,11 @@ SIZES = range(0, 8192, 256)  # 32 of them, below the size of a checkpoint
 
 
 def state(epoch: int) -> dict[str, Any]:
-    return {"epoch": epoch, "state_dict": {"w": torch.full((2000,), float(epoch))}, "config": {"a": [1, None]}}
+    return {
+        "epoch": epoch,
+        "state_dict": {"w": torch.full((2000,), float(epoch))},
+        "config": {"a": [1, None]},
+    }
 
 
 class Room(io.FileIO):
@@ -86,11 +90,15 @@ def told(logger: logging.Logger) -> list[str]:
     return lines
 
 
-def survives(folder: Path, fault: Callable[[int], Callable[[], None]], size: int, policy: str, again: bool) -> None:
+def survives(
+    folder: Path, fault: Callable[[int], Callable[[], None]], size: int, policy: str, again: bool
+) -> None:
     """A save, one that fails, and one more. ``again``: the failing one overwrites the first."""
     logger = logging.getLogger("torture.disk")
     lines = told(logger)
-    options = TrainerOptions(epochs=9, on_save_error=policy, keep_last=1, async_save=size % 512 == 0)  # type: ignore[arg-type]
+    options = TrainerOptions(
+        epochs=9, on_save_error=policy, keep_last=1, async_save=size % 512 == 0
+    )  # type: ignore[arg-type]
     saver = Saver(folder, options, logger)
     saver.save(lambda: state(1), "checkpoint-epoch1.pt", 1, best=True)
     saver.wait()
@@ -136,7 +144,10 @@ def forked(work: Callable[[], None]) -> str:
 
 
 def test_no_space_left_at_every_size(tmp_path: Path) -> None:
-    cases = [(fault, size) for size in SIZES for fault in (limited, full)] + [(unsynced, 0), (unsynced, 1)]
+    cases = [(fault, size) for size in SIZES for fault in (limited, full)] + [
+        (unsynced, 0),
+        (unsynced, 1),
+    ]
     failures = []
     for number, (fault, size) in enumerate(cases if ALL else cases[::5] + cases[-2:]):
         for policy in POLICIES:
@@ -172,7 +183,9 @@ def test_a_training_stops_or_goes_on_as_configured(tmp_path: Path, fault: Any, p
         trainer._save_checkpoint = failing
         folder = trainer.checkpoint_dir
         if policy == "stop":
-            with pytest.raises(UserError, match=r"checkpoint-epoch2\.pt: the checkpoint could not be written"):
+            with pytest.raises(
+                UserError, match=r"checkpoint-epoch2\.pt: the checkpoint could not be written"
+            ):
                 trainer.train()
             assert [path.name for path in folder.glob("*.pt")] == ["checkpoint-epoch1.pt"]
             trainer = make_trainer(config, resume=folder / "checkpoint-epoch1.pt")
@@ -201,6 +214,8 @@ def test_a_training_whose_every_file_is_limited(tmp_path: Path) -> None:
         finally:
             mend()
         assert differences(trainer.model.state_dict(), usual.model.state_dict()) == []
-        assert not list(trainer.checkpoint_dir.glob("*.pt")) + list(trainer.checkpoint_dir.glob(".*.tmp"))
+        assert not list(trainer.checkpoint_dir.glob("*.pt")) + list(
+            trainer.checkpoint_dir.glob(".*.tmp")
+        )
 
     assert forked(work) == ""

@@ -31,8 +31,15 @@ def small_state(epoch: int) -> dict[str, Any]:
     return {
         "format": 1,
         "epoch": epoch,
-        "state_dict": {"weight": torch.randn(4, 3), "bias": torch.randn(3).half(), "count": torch.tensor(7)},
-        "optimizer": {"state": {0: {"step": torch.tensor(2.0), "exp_avg": torch.randn(4, 3)}}, "param_groups": []},
+        "state_dict": {
+            "weight": torch.randn(4, 3),
+            "bias": torch.randn(3).half(),
+            "count": torch.tensor(7),
+        },
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(2.0), "exp_avg": torch.randn(4, 3)}},
+            "param_groups": [],
+        },
         "config": {"name": "small", "trainer": {"epochs": 3, "lr": 1e-3, "none": None}},
         "best": [[0.5, 1]],
     }
@@ -66,7 +73,9 @@ def test_cut_off_at_every_length(folder: Path) -> None:
         good = why.startswith(str(newest)) and "\n" not in why
         if not good or path.name != "checkpoint-epoch1.pt" or differences(state, small_state(1)):
             failures.append((length, why, path.name))
-    print(f"row 5: a checkpoint truncated at every length, {len(lengths)} times, {len(failures)} failures")
+    print(
+        f"row 5: a checkpoint truncated at every length, {len(lengths)} times, {len(failures)} failures"
+    )
     assert failures == []
 
 
@@ -83,7 +92,9 @@ def test_a_run_with_a_cut_off_newest_checkpoint_goes_on_from_the_one_before(
         os.truncate(newest, min(length, newest.stat().st_size))
         caplog.clear()
         resumed = make_trainer(config, resume=find_checkpoint(full.checkpoint_dir))
-        assert [record.levelname for record in caplog.records if "going on from" in record.message] == ["WARNING"]
+        assert [
+            record.levelname for record in caplog.records if "going on from" in record.message
+        ] == ["WARNING"]
         resumed.train()
         assert differences(checkpoint.load(newest), good) == []
         assert lines_of(resumed) == lines
@@ -92,7 +103,10 @@ def test_a_run_with_a_cut_off_newest_checkpoint_goes_on_from_the_one_before(
 def lines_of(trainer: Any) -> list[dict[str, Any]]:
     """The metric lines, without wall-clock."""
     lines = (trainer.checkpoint_dir / "log" / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key != "seconds"}
+        for line in lines
+    ]
 
 
 def test_every_checkpoint_damaged_is_one_line(folder: Path) -> None:

@@ -33,7 +33,9 @@ def campaign(row: int, fault: str, count: int, kills: int, variants: list[str]) 
             assert names == run.names, f"other checkpoints: {sorted(names ^ run.names)}"
         except AssertionError as error:
             failures.append(f"{run.name} {run_id}, killed {', '.join(places)}: {error}")
-    print(f"row {row}: {fault}, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s")
+    print(
+        f"row {row}: {fault}, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s"
+    )
     assert not failures, "\n".join(failures)
 
 

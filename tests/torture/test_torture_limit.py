@@ -38,15 +38,21 @@ def test_the_checkpoint_is_durable_before_the_limit():
         first, options = KINDS[number % len(KINDS)]
         slow = draw.uniform(0.1, 0.7)
         limit = 2 * slow + 1 + draw.uniform(1.0, 2.0)
-        config = small(workers=number // 2 % 2 * 2, epochs=400, pause=0.01, max_minutes=limit / 60, **options)
+        config = small(
+            workers=number // 2 % 2 * 2, epochs=400, pause=0.01, max_minutes=limit / 60, **options
+        )
         try:
             name = project().config(f"row12-{number}", config)
             left.append(seconds_left(f"row12-{number}", limit, name, slow=slow, slow_from=first))
             assert left[-1] > 0, f"durable {-left[-1]:.2f} s after the limit"
         except AssertionError as error:
-            failures.append(f"a limit of {limit:.1f} s, saves of {slow:.1f} s from number {first} on: {error}")
+            failures.append(
+                f"a limit of {limit:.1f} s, saves of {slow:.1f} s from number {first} on: {error}"
+            )
     seconds = time.monotonic() - start
-    print(f"row 12: time limit with a slow save, {count} times, {len(failures)} failures, {seconds:.0f} s")
+    print(
+        f"row 12: time limit with a slow save, {count} times, {len(failures)} failures, {seconds:.0f} s"
+    )
     print(f"the checkpoint was durable {min(left, default=0):.2f} s before the limit or more")
     assert not failures, "\n".join(failures)
 
@@ -55,5 +61,7 @@ def test_a_save_that_has_become_slow_is_reckoned_with():
     """Measured at the start it takes no time, from the second one on 1.8 s: more than is held in reserve for that."""
     options = {"save_steps": 40, "save_period": 400, "monitor": "off"}
     config = small(epochs=400, pause=0.01, max_minutes=8 / 60, **options)
-    left = seconds_left("row12-slower", 8, project().config("row12-slower", config), slow=1.8, slow_from=2)
+    left = seconds_left(
+        "row12-slower", 8, project().config("row12-slower", config), slow=1.8, slow_from=2
+    )
     assert left > 0, f"durable {-left:.2f} s after the limit"

@@ -30,7 +30,9 @@ def row(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     done: list[str] = []
     failed = request.session.testsfailed
     yield done
-    print(f"row 11: a logger that raises or hangs, {len(done)} times, {request.session.testsfailed - failed} failures")
+    print(
+        f"row 11: a logger that raises or hangs, {len(done)} times, {request.session.testsfailed - failed} failures"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +119,12 @@ def ends(work: Callable[[], None]) -> str:
     return outcome[0]
 
 
-def check(tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[dict[str, Any]], Any], rows: bool) -> None:
+def check(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    make: Callable[[dict[str, Any]], Any],
+    rows: bool,
+) -> None:
     """``make`` gives a trainer with a faulty logger; its run must be one without the logger."""
     config = small_config(tmp_path, epochs=3, tensorboard=True)
     make_trainer(config, "first")  # its imports draw random numbers once in a process
@@ -126,7 +133,9 @@ def check(tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[dict
     trainers = []
     outcome = ends(lambda: (trainers.append(make(config)), trainers[0].train()))  # type: ignore[func-returns-value]
     assert outcome == ""
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.utils.tensorboard, "SummaryWriter", summary_writer(fails, "none", 0))
         plain = make_trainer(config, "plain")
@@ -139,7 +148,9 @@ def check(tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[dict
 
 WHEN = {"start": ("__init__", 1), "while": ("add_scalar", 7), "end": ("close", 1)}
 FAULTS = [(kind, when) for kind in ("raises", "hangs") for when in WHEN]
-SHARE = FAULTS if ALL else [fault for fault in FAULTS if fault[0] == "raises" or fault[1] == "while"]
+SHARE = (
+    FAULTS if ALL else [fault for fault in FAULTS if fault[0] == "raises" or fault[1] == "while"]
+)
 
 
 def fault_of(kind: str, hanging: threading.Event) -> Fault:

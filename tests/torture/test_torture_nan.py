@@ -17,19 +17,27 @@ from utils.errors import UserError
 
 ALL = os.environ.get("TORTURE") == "all"
 BATCHES = 9  # an epoch
-CASES = list(itertools.product(("raise", "skip", "ignore"), (nan, inf), (1, 4), (BATCHES, BATCHES + 3)))
+CASES = list(
+    itertools.product(("raise", "skip", "ignore"), (nan, inf), (1, 4), (BATCHES, BATCHES + 3))
+)
 
 
-def faulty(config: dict[str, Any], run_id: str, bad: float, places: set[int]) -> tuple[Any, list[str]]:
+def faulty(
+    config: dict[str, Any], run_id: str, bad: float, places: set[int]
+) -> tuple[Any, list[str]]:
     """A trainer whose loss is multiplied by ``bad`` at the batches of ``places``; and what those changed."""
     trainer = make_trainer(config, run_id)
     backward, seen, changed = trainer.update.backward, itertools.count(), []
 
     def moved() -> dict[str, Any]:
         weights = dict(trainer.model.named_parameters())
-        gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+        gradients = {
+            name: weight.grad for name, weight in weights.items() if weight.grad is not None
+        }
         ema = trainer.update.state_dict()["ema"]
-        return snapshot({"w": weights, "g": gradients, "o": trainer.optimizer.state_dict(), "ema": ema})
+        return snapshot(
+            {"w": weights, "g": gradients, "o": trainer.optimizer.state_dict(), "ema": ema}
+        )
 
     def watched(loss: torch.Tensor, *args: Any) -> bool:
         if next(seen) not in places:
@@ -46,7 +54,12 @@ def faulty(config: dict[str, Any], run_id: str, bad: float, places: set[int]) ->
 
 def check(folder: Path, policy: str, bad: float, window: int, place: int) -> None:
     config = small_config(
-        folder, epochs=3, nan_policy=policy, accumulation_steps=window, monitor="min val_loss", ema_decay=0.9
+        folder,
+        epochs=3,
+        nan_policy=policy,
+        accumulation_steps=window,
+        monitor="min val_loss",
+        ema_decay=0.9,
     )
     trainer, changed = faulty(config, "run", bad, {place})
     best = trainer.checkpoint_dir / "model_best.pt"
@@ -55,13 +68,17 @@ def check(folder: Path, policy: str, bad: float, window: int, place: int) -> Non
             trainer.train()
         assert changed == []
         assert load(best)["epoch"] == 1
-        assert sorted(path.name for path in trainer.checkpoint_dir.glob("c*.pt")) == ["checkpoint-epoch1.pt"]
+        assert sorted(path.name for path in trainer.checkpoint_dir.glob("c*.pt")) == [
+            "checkpoint-epoch1.pt"
+        ]
         good, _ = faulty(config, "good", 1.0, set())
         good.train()
         resumed = make_trainer(config, resume=trainer.checkpoint_dir / "checkpoint-epoch1.pt")
         resumed.train()
         last = "checkpoint-epoch3.pt"
-        assert differences(load(trainer.checkpoint_dir / last), load(good.checkpoint_dir / last)) == []
+        assert (
+            differences(load(trainer.checkpoint_dir / last), load(good.checkpoint_dir / last)) == []
+        )
         return
     trainer.train()
     state = load(best)
@@ -79,14 +96,18 @@ def check(folder: Path, policy: str, bad: float, window: int, place: int) -> Non
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
-    make_trainer(small_config(tmp_path), "first")  # its imports draw random numbers once in a process
+    make_trainer(
+        small_config(tmp_path), "first"
+    )  # its imports draw random numbers once in a process
     cases, failures = CASES if ALL else CASES[::3], []
     for number, case in enumerate(cases):
         try:
             check(tmp_path / str(number), *case)
         except (AssertionError, UserError) as error:
             failures.append((case, str(error)[:300]))
-    print(f"row 10: a loss that is NaN or infinite at a step, {len(cases)} times, {len(failures)} failures")
+    print(
+        f"row 10: a loss that is NaN or infinite at a step, {len(cases)} times, {len(failures)} failures"
+    )
     assert failures == []
 
 
@@ -128,8 +149,12 @@ def test_nan_in_the_data_spoils_nothing_that_is_kept(tmp_path: Path, place: int)
 
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_the_best_is_never_overwritten_by_a_metric_that_is_not_finite(tmp_path: Path, mode: str, bad: float) -> None:
-    trainer = make_trainer(small_config(tmp_path, epochs=3, monitor=f"{mode} val_loss", keep_best=2))
+def test_the_best_is_never_overwritten_by_a_metric_that_is_not_finite(
+    tmp_path: Path, mode: str, bad: float
+) -> None:
+    trainer = make_trainer(
+        small_config(tmp_path, epochs=3, monitor=f"{mode} val_loss", keep_best=2)
+    )
     values = iter([1.0, bad, bad])
     trainer._train_epoch = lambda epoch: {"val_loss": next(values)}
     trainer.train()
@@ -141,7 +166,9 @@ def test_the_best_is_never_overwritten_by_a_metric_that_is_not_finite(tmp_path: 
     ]
 
 
-def test_an_accelerators_losses_are_looked_at_together_and_before_a_checkpoint(tmp_path: Path) -> None:
+def test_an_accelerators_losses_are_looked_at_together_and_before_a_checkpoint(
+    tmp_path: Path,
+) -> None:
     trainer = make_trainer(small_config(tmp_path, epochs=1))
     update, loss = trainer.update, next(trainer.model.parameters()).sum()
     update._waits_to_look = True  # as for any device that is not the CPU

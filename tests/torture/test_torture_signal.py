@@ -12,7 +12,14 @@ from tests.torture.harness import newest, project, times
 from tests.torture.kill_runs import VARIANTS, Reference, reference
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 75}
-PASSAGES = {"step": 30, "validation": 12, "save": 5, "rename": 5, "metrics": 3, "epoch": 3}  # in a whole run, at least
+PASSAGES = {
+    "step": 30,
+    "validation": 12,
+    "save": 5,
+    "rename": 5,
+    "metrics": 3,
+    "epoch": 3,
+}  # in a whole run, at least
 
 
 def asked_to_stop(run: Reference, run_id: str, name: str, place: str, n: int, group: bool) -> None:
@@ -46,14 +53,20 @@ def test_a_run_that_is_asked_to_stop_goes_on_to_the_same_bits(name):
     references = [reference(variant) for variant in VARIANTS]
     draw = random.Random(8)
     for number in range(count):
-        place = list(PASSAGES)[number % len(PASSAGES)] if number % 2 else ("step", "validation", "save")[number % 3]
+        place = (
+            list(PASSAGES)[number % len(PASSAGES)]
+            if number % 2
+            else ("step", "validation", "save")[number % 3]
+        )
         n, group = draw.randint(1, PASSAGES[place]), number % 4 < 2
         run = references[number % len(references)]
         try:
             asked_to_stop(run, f"row8-{name}-{number}", name, place, n, group)
         except AssertionError as error:
             failures.append(f"{run.name}, {name} at {place} {n}{' to the group' * group}: {error}")
-    print(f"row 8: {name}, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s")
+    print(
+        f"row 8: {name}, {count} times, {len(failures)} failures, {time.monotonic() - start:.0f} s"
+    )
     assert not failures, "\n".join(failures)
 
 

@@ -20,7 +20,10 @@ def session(number: int) -> list[int]:
     alive = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
-            if os.getsid(int(folder.name)) == number and (folder / "stat").read_text().rsplit(") ")[-1][0] != "Z":
+            if (
+                os.getsid(int(folder.name)) == number
+                and (folder / "stat").read_text().rsplit(") ")[-1][0] != "Z"
+            ):
                 alive.append(int(folder.name))
     return alive
 
@@ -28,7 +31,9 @@ def session(number: int) -> list[int]:
 def one_is_killed(run: Reference, run_id: str, draw: random.Random, place: str) -> None:
     """Kills one process that loads data, of training or of validation, while the run is somewhere."""
     words = ["train.py", "-c", run.config, "--run-id", run_id]
-    life = project().start(*words, place=place, n=draw.randint(1, PASSAGES[place]), hold=draw.choice((0, 0.05)))
+    life = project().start(
+        *words, place=place, n=draw.randint(1, PASSAGES[place]), hold=draw.choice((0, 0.05))
+    )
     if life.at_mark() is None:
         raise AssertionError(f"the run ended before: {life.wait()}")
     os.kill(draw.choice(life.children()), signal.SIGKILL)
@@ -38,7 +43,9 @@ def one_is_killed(run: Reference, run_id: str, draw: random.Random, place: str) 
     assert done.code == 2, f"status {done.code}\n{done.err[-3000:]}"
     # Rarely torch's own words stand beside it: its signal handler interrupts what cannot raise, or another worker
     # finds its pipe closed.
-    assert [line.startswith("data_loader: ") for line in done.err.splitlines()].count(True) == 1, done.err
+    assert [line.startswith("data_loader: ") for line in done.err.splitlines()].count(True) == 1, (
+        done.err
+    )
     assert seconds < 10, f"took {seconds:.1f} s"
     assert not (left := session(life.pid)), f"left behind: {left}"
     run.compare(run_id)
@@ -50,7 +57,10 @@ def test_a_killed_worker_is_one_line_and_leaves_nothing_behind():
     references = [reference(name) for name in ("workers", "both", "async")]
     draw = random.Random(9)
     for number in range(count):
-        run, place = references[number % len(references)], ("step", "validation", "step", "save")[number % 4]
+        run, place = (
+            references[number % len(references)],
+            ("step", "validation", "step", "save")[number % 4],
+        )
         try:
             one_is_killed(run, f"row9-{number}", draw, place)
         except AssertionError as error:

@@ -28,7 +28,13 @@ def tensor(n: int = 2) -> torch.Tensor:
 def devices(batch: Any) -> list[str]:
     if isinstance(batch, torch.Tensor):
         return [batch.device.type]
-    values = batch.values() if hasattr(batch, "values") else batch if isinstance(batch, list | tuple) else ()
+    values = (
+        batch.values()
+        if hasattr(batch, "values")
+        else batch
+        if isinstance(batch, list | tuple)
+        else ()
+    )
     return [device for value in values for device in devices(value)]
 
 
@@ -109,7 +115,10 @@ def test_a_mapping_holds_the_target_under_a_usual_name(key: str) -> None:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        ({"x": 1, "y": 2}, "a batch with the keys x, y holds no target: name it one of target, targets, label, labels"),
+        (
+            {"x": 1, "y": 2},
+            "a batch with the keys x, y holds no target: name it one of target, targets, label, labels",
+        ),
         (torch.ones(2), "a batch of type Tensor holds no"),
         ([torch.ones(2)], "a batch of type list holds no"),
         (5, "a batch of type int holds no"),
@@ -127,7 +136,8 @@ class Adds(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "output"), [(1, 11), ((1, 2), 3), ([1, 2], 3), ({"a": 1, "b": 2}, 3), ({"b": 5, "a": 1}, 6)]
+    ("inputs", "output"),
+    [(1, 11), ((1, 2), 3), ([1, 2], 3), ({"a": 1, "b": 2}, 3), ({"b": 5, "a": 1}, 6)],
 )
 def test_a_model_is_called_with_what_the_batch_holds(inputs: Any, output: int) -> None:
     assert call_model(Adds(), inputs) == output

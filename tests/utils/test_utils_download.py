@@ -56,7 +56,9 @@ def test_a_failed_download_tells_what_to_put_where(tmp_path: Path, dataset: Any,
 
 
 @pytest.mark.parametrize(("dataset", "made"), [(Digits, "data/Digits/raw"), (Photos, "data")])
-def test_the_empty_folders_that_a_failed_download_made_are_taken_away(tmp_path: Path, dataset: Any, made: str) -> None:
+def test_the_empty_folders_that_a_failed_download_made_are_taken_away(
+    tmp_path: Path, dataset: Any, made: str
+) -> None:
     (tmp_path / "notes.txt").touch()
     told(dataset, tmp_path / "data", RuntimeError("no"), tmp_path / made)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

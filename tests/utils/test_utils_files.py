@@ -36,8 +36,12 @@ def test_a_new_file_appears_once_it_is_complete(tmp_path: Path) -> None:
     assert (tmp_path / "b.bin").read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), TypeError()])
-def test_an_error_leaves_the_old_file_and_nothing_beside_it(path: Path, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyboardInterrupt(), TypeError()]
+)
+def test_an_error_leaves_the_old_file_and_nothing_beside_it(
+    path: Path, error: BaseException
+) -> None:
     def write() -> None:
         with written_whole(path) as file:
             file.write(b"ne")

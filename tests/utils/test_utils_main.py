@@ -15,7 +15,9 @@ def test_a_good_end_has_no_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("done\n", "")
 
 
-def test_a_users_mistake_is_its_lines_on_standard_error_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_users_mistake_is_its_lines_on_standard_error_and_status_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def main() -> None:
         print("started")
         raise UserError("a: is wrong\nb: is wrong")
@@ -48,7 +50,12 @@ def test_any_other_error_keeps_its_traceback(error: BaseException) -> None:
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("lrr", " (did you mean 'lr'?)"), ("momentun", " (did you mean 'momentum'?)"), ("zzz", ""), ("", "")],
+    [
+        ("lrr", " (did you mean 'lr'?)"),
+        ("momentun", " (did you mean 'momentum'?)"),
+        ("zzz", ""),
+        ("", ""),
+    ],
 )
 def test_the_nearest_choice_is_suggested(word: str, hint: str) -> None:
     assert nearest(word, ["lr", "momentum"]) == hint
@@ -68,7 +75,9 @@ def test_an_error_is_put_on_one_printable_line(text: str, line: str) -> None:
     assert one_line(ValueError(text), limit=10 if text.startswith("xx") else 300) == line
 
 
-def test_threads_sleep_sooner_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_sleep_sooner_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for given, kept in ((None, "10000"), ("7", "7")):
         monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
         if given:

@@ -26,7 +26,10 @@ def test_the_facts_are_plain_values() -> None:
     assert json.loads(json.dumps(facts)) == facts
     assert facts["command"][0] == sys.executable
     assert facts["pid"] == os.getpid()
-    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0] or facts["versions"]["torch"]
+    assert (
+        facts["versions"]["torch"] == torch.__version__.partition("+")[0]
+        or facts["versions"]["torch"]
+    )
     assert facts["machine"]["threads"] == torch.get_num_threads()
 
 
@@ -34,7 +37,9 @@ def test_the_time_has_its_offset() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", now())
 
 
-def test_the_commit_and_whether_it_was_changed_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_and_whether_it_was_changed_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("utils.provenance.ROOT", tmp_path)
     git(tmp_path, "init", "-q")
     (tmp_path / "a").touch()
@@ -47,7 +52,9 @@ def test_the_commit_and_whether_it_was_changed_are_told(tmp_path: Path, monkeypa
     assert provenance()["git_dirty"] is True
 
 
-def test_outside_of_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_of_git_the_commit_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("utils.provenance.ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     facts = provenance()

@@ -39,10 +39,15 @@ def test_checkpoints_are_ordered_by_number_and_nothing_else_is_one(run: Path) ->
 
 def test_a_file_means_itself(run: Path) -> None:
     for best_first in (True, False):
-        assert find_checkpoint(str(run / "checkpoint-epoch2.pt"), best_first) == run / "checkpoint-epoch2.pt"
+        assert (
+            find_checkpoint(str(run / "checkpoint-epoch2.pt"), best_first)
+            == run / "checkpoint-epoch2.pt"
+        )
 
 
-@pytest.mark.parametrize(("best_first", "name"), [(False, "checkpoint-epoch10.pt"), (True, "model_best.pt")])
+@pytest.mark.parametrize(
+    ("best_first", "name"), [(False, "checkpoint-epoch10.pt"), (True, "model_best.pt")]
+)
 def test_a_folder_means_its_newest_or_its_best(run: Path, best_first: bool, name: str) -> None:
     assert find_checkpoint(run, best_first) == run / name
 
@@ -60,7 +65,11 @@ def test_without_the_one_wanted_the_other_is_taken(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "no such checkpoint or run folder"), ("x" * 300, "no such checkpoint"), ("", "there is no checkpoint")],
+    [
+        ("none", "no such checkpoint or run folder"),
+        ("x" * 300, "no such checkpoint"),
+        ("", "there is no checkpoint"),
+    ],
 )
 def test_nothing_there_is_told(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:

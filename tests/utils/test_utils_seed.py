@@ -42,7 +42,17 @@ def test_mix_takes_the_order_and_the_number_of_its_parts_into_account() -> None:
 
 
 def test_mix_of_neighbouring_parts_never_collides() -> None:
-    assert len({mix(seed, epoch, place) for seed in range(20) for epoch in range(20) for place in range(20)}) == 8000
+    assert (
+        len(
+            {
+                mix(seed, epoch, place)
+                for seed in range(20)
+                for epoch in range(20)
+                for place in range(20)
+            }
+        )
+        == 8000
+    )
 
 
 def test_mix_spreads_neighbours_over_all_bits() -> None:

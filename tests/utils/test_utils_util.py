@@ -30,7 +30,15 @@ class Writer:
 
 @pytest.mark.parametrize(
     "value",
-    [3, 3.0, np.float32(3), np.int64(3), torch.tensor(3), torch.tensor(3.0, requires_grad=True), np.array(3.0)],
+    [
+        3,
+        3.0,
+        np.float32(3),
+        np.int64(3),
+        torch.tensor(3),
+        torch.tensor(3.0, requires_grad=True),
+        np.array(3.0),
+    ],
     ids=repr,
 )
 def test_a_value_may_be_a_number_of_any_kind(value: Any) -> None:
@@ -123,7 +131,9 @@ def test_no_gpu_means_the_cpu() -> None:
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator here")
 @pytest.mark.parametrize("n", [1, 4])
-def test_without_an_accelerator_the_cpu_is_used_and_it_is_said(n: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_an_accelerator_the_cpu_is_used_and_it_is_said(
+    n: int, caplog: pytest.LogCaptureFixture
+) -> None:
     utils.util._tell_devices.cache_clear()
     caplog.set_level("INFO")
     for _ in range(2):

@@ -42,7 +42,9 @@ def _check_target(project: Path, target: Path) -> None:
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"--to {target}: is there already, and not an empty folder")
     if not target.absolute().parent.is_dir():
-        raise UserError(f"--to {target}: there is no folder {target.absolute().parent} to make it in")
+        raise UserError(
+            f"--to {target}: there is no folder {target.absolute().parent} to make it in"
+        )
     if target.resolve().is_relative_to(project.resolve()):
         raise UserError(f"--to {target}: lies inside the project, which is not changed")
 
@@ -67,7 +69,9 @@ def write(survey: Survey, folder: Folder, target: Path) -> None:
             target.rmdir()
         temporary.rename(target)
     except OSError as error:
-        raise UserError(f"--to {target}: cannot be written: {error.strerror or one_line(error)}") from None
+        raise UserError(
+            f"--to {target}: cannot be written: {error.strerror or one_line(error)}"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -80,17 +84,25 @@ def _made(path: Path) -> Path:
 def _copy(old: Path, new: Path, project: Path) -> None:
     """A copy of a file; a link is made anew, to the same place if that lies outside of the project."""
     if old.is_symlink():
-        inside = old.resolve().is_relative_to(project.resolve()) and not old.readlink().is_absolute()
+        inside = (
+            old.resolve().is_relative_to(project.resolve()) and not old.readlink().is_absolute()
+        )
         new.symlink_to(old.readlink() if inside else old.resolve())
     else:
         shutil.copy2(old, new)
 
 
 if __name__ == "__main__":
-    args = argparse.ArgumentParser(prog="python -m utils.migrate", description="Moves a pytorch-template project in.")
+    args = argparse.ArgumentParser(
+        prog="python -m utils.migrate", description="Moves a pytorch-template project in."
+    )
     args.add_argument("project", type=Path, help="its folder; it is read, neither run nor changed")
     what = args.add_mutually_exclusive_group(required=True)
-    what.add_argument("--to", type=Path, metavar="NEW_FOLDER", help="where to write the project, moved in")
-    what.add_argument("--check", action="store_true", help="only tell; status 3 if something is left for a person")
+    what.add_argument(
+        "--to", type=Path, metavar="NEW_FOLDER", help="where to write the project, moved in"
+    )
+    what.add_argument(
+        "--check", action="store_true", help="only tell; status 3 if something is left for a person"
+    )
     options = args.parse_args()
     run_main(lambda: sys.exit(main(options.project, options.to)))

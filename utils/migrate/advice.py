@@ -78,7 +78,11 @@ def _of_file(file: File) -> Iterator[tuple[int, str]]:
             module = getattr(node, "module", None) or ""
             for alias in node.names if not getattr(node, "level", 0) else ():
                 full = f"{module}.{alias.name}" if module else alias.name
-                names = [name for name in (full, module, full.split(".")[0]) if name in REMOVED and name != "torch.fft"]
+                names = [
+                    name
+                    for name in (full, module, full.split(".")[0])
+                    if name in REMOVED and name != "torch.fft"
+                ]
                 yield from ((line, f"{name} is gone; write {REMOVED[name]}") for name in names[:1])
 
 
@@ -93,14 +97,22 @@ def _of_call(node: ast.Call, bound: dict[str, str]) -> Iterator[str]:
         yield f"{name}(…) is gone; write {REMOVED[name]}"
     if called in SCHEDULERS and "verbose" in keywords:
         yield f"{called} takes no `verbose` any more; delete it"
-    if attribute == "append" and name == "" and any(key.arg == "ignore_index" for key in node.keywords):
+    if (
+        attribute == "append"
+        and name == ""
+        and any(key.arg == "ignore_index" for key in node.keywords)
+    ):
         yield "DataFrame.append is gone; write pandas.concat([…])"
     if name == "yaml.load" and len(node.args) == 1 and not keywords:
         yield "yaml.load needs a Loader; write yaml.safe_load"
     for (function, keyword), now in KEYWORDS.items():
         if called == function and keyword in keywords:
             yield f"{function} takes no `{keyword}` any more; write {now}"
-    if name == "torch.save" and node.args and ast.unparse(node.args[0]) in ("model", "self.model", "net"):
+    if (
+        name == "torch.save"
+        and node.args
+        and ast.unparse(node.args[0]) in ("model", "self.model", "net")
+    ):
         yield "a whole model is saved, which loads only unsafely; save its `state_dict()`"
 
 
@@ -108,14 +120,24 @@ def needs(survey: Survey) -> list[str]:
     """Top-level modules that the project imports, and neither it, nor Python, nor ours brings."""
     ours = {"numpy", "torch", "torchvision", "torchmetrics", "sklearn", "tensorboard", "tqdm", "wandb", "yaml",
             "safetensors", "pytest", "repairs", *FOLDERS, "config"}  # fmt: skip
-    own = {part for path in (*survey.files, *survey.unread) for part in path.removesuffix(".py").split("/")}
+    own = {
+        part
+        for path in (*survey.files, *survey.unread)
+        for part in path.removesuffix(".py").split("/")
+    }
     found = set()
     for file in survey.kept:
         for node in ast.walk(file.tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            names += (
+                [node.module]
+                if isinstance(node, ast.ImportFrom) and node.module and not node.level
+                else []
+            )
             found |= {name.split(".")[0] for name in names}
-    return sorted(found - ours - own - set(sys.stdlib_module_names) - {path.name for path in ROOT.iterdir()})
+    return sorted(
+        found - ours - own - set(sys.stdlib_module_names) - {path.name for path in ROOT.iterdir()}
+    )
 
 
 def steps(survey: Survey) -> list[str]:

@@ -31,7 +31,9 @@ def compose(survey: Survey) -> Folder:
     """Decides for every file whose it is, and fits the two together."""
     folder = Folder(moved=_moved(survey), repairs=repairs_of(survey))
     kept = {file.path for file in survey.kept}
-    folder.texts = {path: text for path, text in _ours(survey, folder.moved).items() if path not in kept}
+    folder.texts = {
+        path: text for path, text in _ours(survey, folder.moved).items() if path not in kept
+    }
     folder.texts |= _repairs(folder)
     for file in survey.kept:
         text = _fitted(file, folder.moved)
@@ -51,12 +53,20 @@ def _moved(survey: Survey) -> dict[str, str]:
     there = {path for path in (*survey.files, *survey.others) if path.endswith(".py")}
     moved = {}
     for package in PACKAGES:
-        if f"{package}.py" in there or (package == "config" and any(path.startswith("config/") for path in there)):
+        if f"{package}.py" in there or (
+            package == "config" and any(path.startswith("config/") for path in there)
+        ):
             moved[package] = PREFIX + package
     for file in survey.kept:
         name = file.path.rpartition("/")[2]
-        if file.path.split("/")[0] in LOWER and (ROOT / file.path).is_file() and name != "__init__.py":
-            moved[file.module] = f"{file.module.rpartition('.')[0]}.{PREFIX}{file.module.rpartition('.')[2]}"
+        if (
+            file.path.split("/")[0] in LOWER
+            and (ROOT / file.path).is_file()
+            and name != "__init__.py"
+        ):
+            moved[file.module] = (
+                f"{file.module.rpartition('.')[0]}.{PREFIX}{file.module.rpartition('.')[2]}"
+            )
     return moved
 
 
@@ -70,8 +80,16 @@ def moved_to(module: str, moved: dict[str, str]) -> str:
 def _ours(survey: Survey, moved: dict[str, str]) -> dict[str, str]:
     """Our files: all of the lower floors, and of the upper one those that stand in for the project's."""
     gone = {path for path, file in survey.files.items() if file.gone} | {*survey.unread}
-    paths = [path.relative_to(ROOT).as_posix() for package in PACKAGES for path in ROOT.glob(f"{package}/*.py")]
-    paths += [path for path in sorted(gone) if path.split("/")[0] not in PACKAGES and (ROOT / path).is_file()]
+    paths = [
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in ROOT.glob(f"{package}/*.py")
+    ]
+    paths += [
+        path
+        for path in sorted(gone)
+        if path.split("/")[0] not in PACKAGES and (ROOT / path).is_file()
+    ]
     found = {}
     for path in paths:
         new = moved_to(path.removesuffix(".py").replace("/", "."), moved).replace(".", "/") + ".py"
@@ -86,12 +104,16 @@ def _renamed(text: str, path: str, moved: dict[str, str]) -> str:
     here = path.rpartition("/")[0].replace("/", ".")
     for old, new in moved.items():
         package, _, module = old.rpartition(".")
-        text = re.sub(rf"^(\s*(?:from|import) ){re.escape(old)}(?=[ .])", rf"\g<1>{new}", text, flags=re.M)
+        text = re.sub(
+            rf"^(\s*(?:from|import) ){re.escape(old)}(?=[ .])", rf"\g<1>{new}", text, flags=re.M
+        )
         text = re.sub(rf'(?<=["(]){re.escape(old)}(?=["\'])', new, text)
         if module and package == here:
             name = new.rpartition(".")[2]
             text = re.sub(rf"^(\s*from )\.{module}(?= )", rf"\g<1>.{name}", text, flags=re.M)
-            text = re.sub(rf"^(\s*from \. import ){module}$", rf"\g<1>{name} as {module}", text, flags=re.M)
+            text = re.sub(
+                rf"^(\s*from \. import ){module}$", rf"\g<1>{name} as {module}", text, flags=re.M
+            )
     return text
 
 
@@ -112,7 +134,10 @@ def _fitted(file: File, moved: dict[str, str]) -> str:
     for item in gone:
         if item.name in our_names():
             imports.setdefault(moved_to(our_names()[item.name], moved), []).append(item.name)
-    added = [f"from {home} import {', '.join(sorted(names))}\n" for home, names in sorted(imports.items())]
+    added = [
+        f"from {home} import {', '.join(sorted(names))}\n"
+        for home, names in sorted(imports.items())
+    ]
     added += ["from repairs.live_frame import LiveFrame\n"] * bool(frames)
     at = first_line(file.tree, lines)
     return "".join(lines[:at] + added + lines[at:])
@@ -135,7 +160,9 @@ def _repairs(folder: Folder) -> dict[str, str]:
     """The package of what makes the project run as before."""
     if not folder.repairs:
         return {}
-    texts = {"repairs/__init__.py": '"""What lets the project run as it did; see MIGRATION.md."""\n'}
+    texts = {
+        "repairs/__init__.py": '"""What lets the project run as it did; see MIGRATION.md."""\n'
+    }
     for repair in folder.repairs:
         path = f"repairs/{repair.name}.py"
         text = (Path(__file__).parent / path).read_text(encoding="utf-8")
@@ -145,7 +172,11 @@ def _repairs(folder: Folder) -> dict[str, str]:
 
 def _call_repairs(survey: Survey, folder: Folder) -> None:
     """Imports the repairs first in ``base``, which every part of a project imports."""
-    lines = [f"import repairs.{repair.name}  # {repair.what}\n" for repair in folder.repairs if repair.by_import]
+    lines = [
+        f"import repairs.{repair.name}  # {repair.what}\n"
+        for repair in folder.repairs
+        if repair.by_import
+    ]
     path = "base/__init__.py"
     text = folder.texts.get(path)
     if text is None:
@@ -160,7 +191,9 @@ def _call_repairs(survey: Survey, folder: Folder) -> None:
 def _is_templates(survey: Survey, path: str) -> bool:
     """Whether a file that is no Python is the template's own, and nothing that stays reads it."""
     full = survey.folder / path
-    if (path.startswith("logger/") and survey.staying("setup_logging")) or (path == "LICENSE" and survey.kept):
+    if (path.startswith("logger/") and survey.staying("setup_logging")) or (
+        path == "LICENSE" and survey.kept
+    ):
         return False
     if full.is_symlink() or not 0 < full.stat().st_size < 100_000:
         return False

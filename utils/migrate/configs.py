@@ -39,7 +39,11 @@ def find(folder: Path, names: list[str]) -> list[Config]:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError, RecursionError):
             continue
-        if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict) or "name" not in values:
+        if (
+            not isinstance(values, dict)
+            or not isinstance(values.get("trainer"), dict)
+            or "name" not in values
+        ):
             continue
         config = Config(name, values)
         try:
@@ -54,11 +58,20 @@ def preflight(folder: Path, config: Config) -> list[str]:
     """What our preflight has to say of the keys; what they name is looked up when the program starts."""
     if config.problem:
         return [config.problem]
-    check, build = importlib.import_module("config.preflight"), importlib.import_module("config.build")
+    check, build = (
+        importlib.import_module("config.preflight"),
+        importlib.import_module("config.build"),
+    )
     checker = build.Checker(importlib.import_module("config.merge").load_tree(folder / config.path))
     check._check_keys(checker, checker.tree.data)
     options = check.trainer_options()
     for key, value in checker.tree.data["trainer"].items():
         if key in options:
-            checker.value(options[key].annotation, value, ("trainer", key), check.SLOTS["trainer"], config.values)
+            checker.value(
+                options[key].annotation,
+                value,
+                ("trainer", key),
+                check.SLOTS["trainer"],
+                config.values,
+            )
     return [str(finding).replace(f"{folder}/", "") for finding in checker.findings]

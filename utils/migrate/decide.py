@@ -11,7 +11,14 @@ from .survey import LOWER, ROOT, Definition, File, Survey, our_names
 
 # What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
 TOGETHER = {
-    "BaseTrainer": ("ConfigParser", "setup_logging", "TensorboardWriter", "prepare_device", "ensure_dir", "write_json"),
+    "BaseTrainer": (
+        "ConfigParser",
+        "setup_logging",
+        "TensorboardWriter",
+        "prepare_device",
+        "ensure_dir",
+        "write_json",
+    ),
     "ConfigParser": ("BaseTrainer",),
     "train.py": ("ConfigParser", "BaseTrainer", "prepare_device"),
     "test.py": ("train.py", "ConfigParser"),
@@ -51,38 +58,56 @@ def _stars(survey: Survey) -> None:
                 beside = [file.module.rpartition(".")[0]] * (node.level == 1)
                 wanted.add(".".join([*beside, *([node.module] if node.module else [])]))
     for file in survey.files.values():
-        file.whole = bool({file.module, file.module.rpartition(".")[0]} & wanted) and "__init__" not in file.path
+        file.whole = (
+            bool({file.module, file.module.rpartition(".")[0]} & wanted)
+            and "__init__" not in file.path
+        )
 
 
 def _keep_packages(survey: Survey) -> None:
     """The template's own ``__init__`` stays where a file beside it does: it imports all of each."""
     for file in survey.files.values():
         folder, _, name = file.path.rpartition("/")
-        beside = [other for other in survey.kept if other.path.rpartition("/")[0] == folder and other is not file]
+        beside = [
+            other
+            for other in survey.kept
+            if other.path.rpartition("/")[0] == folder and other is not file
+        ]
         if name == "__init__.py" and folder in LOWER and beside:
             file.whole = True
             for item in file.definitions:
                 item.gives_way, item.why = False, "as it imports what is kept beside it"
 
 
-def _obstacle(survey: Survey, file: File, item: Definition, rest: list[Place], configs: list[Config]) -> str:
+def _obstacle(
+    survey: Survey, file: File, item: Definition, rest: list[Place], configs: list[Config]
+) -> str:
     """Why a definition cannot give way; '' if it can."""
     ours = our_names()
     folder = file.path.split("/")[0]
     scripts = file.path in ("train.py", "test.py")
     private = file.path == "parse_config.py" and item.name.startswith("_")
-    if (scripts or (folder not in LOWER and "/" in file.path)) and any(not x.gives_way for x in file.definitions):
+    if (scripts or (folder not in LOWER and "/" in file.path)) and any(
+        not x.gives_way for x in file.definitions
+    ):
         return "with what else is in its file"
     if item.name and not scripts and not private and file.path != "new_project.py":
         if item.name not in ours:
             return "as ours has no such name"
         if folder not in LOWER and "/" in file.path and ours[item.name] != file.module:
             return f"as ours has it in {ours[item.name]}"
-    if private and (survey.staying("ConfigParser") or any(item.name in other.uses.names for _, other in rest)):
+    if private and (
+        survey.staying("ConfigParser") or any(item.name in other.uses.names for _, other in rest)
+    ):
         return "as it is used by what stays"
     needed = TOGETHER.get(file.path if scripts else item.name, ())
-    used = item.uses.names & {other.name for kept, other in rest if kept.templates} - {"", item.name}
-    for name in needed if scripts else (*needed, *sorted(used)):  # our programs take a trainer of any kind
+    used = item.uses.names & {other.name for kept, other in rest if kept.templates} - {
+        "",
+        item.name,
+    }
+    for name in (
+        needed if scripts else (*needed, *sorted(used))
+    ):  # our programs take a trainer of any kind
         if kept := survey.staying(name):
             return f"as {name} is {kept[1].kind if kept[1].kind != 'own' else 'kept'}"
     return next(_reaches(item, rest, configs), "")
@@ -98,9 +123,17 @@ def _reaches(item: Definition, rest: list[Place], configs: list[Config]) -> Iter
         where = f"as {file.path}:"
         yield from (f"{where}{seen[name]} uses its `{name}`" for name in sorted(hidden & set(seen)))
         if item.name == "BaseTrainer":
-            yield from (f"{where}{n} names `{t}`" for t, n in uses.texts.items() if any(c in t for c in CHECKPOINTS))
+            yield from (
+                f"{where}{n} names `{t}`"
+                for t, n in uses.texts.items()
+                if any(c in t for c in CHECKPOINTS)
+            )
         if item.name == "ConfigParser" and other.name not in _heirs("BaseTrainer", rest):
-            yield from (f"{where}{uses.others[n]} uses `{n}`" for n in ("save_dir", "log_dir") if n in uses.others)
+            yield from (
+                f"{where}{uses.others[n]} uses `{n}`"
+                for n in ("save_dir", "log_dir")
+                if n in uses.others
+            )
         if item.name == "Trainer" and "len_epoch" in uses.keywords:
             yield f"{where}{uses.keywords['len_epoch']} sets `len_epoch`, of which ours makes one batch less"
     for config in configs:
@@ -124,7 +157,11 @@ def _attributes(node: ast.AST) -> set[str]:
         return set()
     found = {part.name for part in node.body if isinstance(part, ast.FunctionDef)} - {"__getattr__"}
     for part in ast.walk(node):
-        if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store) and ast.unparse(part.value) == "self":
+        if (
+            isinstance(part, ast.Attribute)
+            and isinstance(part.ctx, ast.Store)
+            and ast.unparse(part.value) == "self"
+        ):
             found.add(part.attr)
         elif isinstance(part, ast.Assign | ast.AnnAssign) and part in node.body:
             found |= {name.id for name in ast.walk(part) if isinstance(name, ast.Name)}
@@ -134,10 +171,16 @@ def _attributes(node: ast.AST) -> set[str]:
 def _our_attributes(name: str) -> set[str]:
     """The same of our class that stands for it in the new folder."""
     home = our_names().get(name, "")
-    path = REPAIRS / "template_order.py" if name == "BaseDataLoader" else ROOT / f"{home.replace('.', '/')}.py"
+    path = (
+        REPAIRS / "template_order.py"
+        if name == "BaseDataLoader"
+        else ROOT / f"{home.replace('.', '/')}.py"
+    )
     if not path.is_file():
         return set()
-    nodes = {getattr(node, "name", ""): node for node in ast.parse(path.read_text(encoding="utf-8")).body}
+    nodes = {
+        getattr(node, "name", ""): node for node in ast.parse(path.read_text(encoding="utf-8")).body
+    }
     found, names = set(), [name]
     while names:
         node = nodes.get(names.pop())

@@ -28,7 +28,9 @@ class Table(NamedTuple):
 
 def is_templates_path(path: str) -> bool:
     """Whether the template has had, or would have, a file here."""
-    return path in SCRIPTS or (path.split("/")[0] in FOLDERS and path.count("/") == 1 and path.endswith(".py"))
+    return path in SCRIPTS or (
+        path.split("/")[0] in FOLDERS and path.count("/") == 1 and path.endswith(".py")
+    )
 
 
 def fingerprint(node: ast.AST) -> str:
@@ -43,10 +45,19 @@ def digest_of(content: bytes) -> str:
 
 def _words(value: Any) -> str:
     if isinstance(value, ast.AST):
-        fields = [(name, item) for name, item in ast.iter_fields(value) if name not in ("ctx", "kind", "type_comment")]
-        if isinstance(value, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(value) is not None:
+        fields = [
+            (name, item)
+            for name, item in ast.iter_fields(value)
+            if name not in ("ctx", "kind", "type_comment")
+        ]
+        if (
+            isinstance(value, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(value) is not None
+        ):
             fields = [(name, item[1:] if name == "body" else item) for name, item in fields]
-        inside = " ".join(f"{name}={_words(item)}" for name, item in fields if item not in (None, []))
+        inside = " ".join(
+            f"{name}={_words(item)}" for name, item in fields if item not in (None, [])
+        )
         return f"{type(value).__name__}({inside})"
     if isinstance(value, list):
         return "[" + " ".join(map(_words, value)) + "]"
@@ -60,7 +71,11 @@ def statements(tree: ast.Module, imports: bool = False) -> list[ast.stmt]:
 
 
 def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def bindings(tree: ast.Module) -> dict[str, str]:

@@ -34,7 +34,10 @@ class Repair:
     @property
     def instead(self) -> str:
         """The sentence that tells how to get rid of it."""
-        text = ast.get_docstring(ast.parse((REPAIRS / f"{self.name}.py").read_text(encoding="utf-8"))) or ""
+        text = (
+            ast.get_docstring(ast.parse((REPAIRS / f"{self.name}.py").read_text(encoding="utf-8")))
+            or ""
+        )
         return " ".join(text[text.index("To ") :].split())
 
 
@@ -55,7 +58,12 @@ def repairs_of(survey: Survey) -> list[Repair]:
     repairs = [
         Repair("numpy_names", "names that NumPy took away, as np.float and np.Inf", numpy),
         Repair("safe_load", "torch.load of checkpoints that hold more than tensors, safely", loads),
-        Repair("live_frame", "a pandas frame that can be written to by columns", frames, by_import=False),
+        Repair(
+            "live_frame",
+            "a pandas frame that can be written to by columns",
+            frames,
+            by_import=False,
+        ),
     ]
     switches = {
         "BaseDataLoader": Repair("template_order", "the template's split and order of samples", []),
@@ -92,9 +100,17 @@ def _old_numpy(file: File) -> list[int]:
     names = _numpy_names()
     bound = bindings(file.tree)
     old = {f"numpy.{name}" for name in names}
-    lines = {node.lineno for node in _stays(file) if isinstance(node, ast.Attribute) and dotted(node, bound) in old}
-    imports = [node for node in _stays(file) if isinstance(node, ast.ImportFrom) and node.module == "numpy"]
-    return sorted(lines | {node.lineno for node in imports if names & {alias.name for alias in node.names}})
+    lines = {
+        node.lineno
+        for node in _stays(file)
+        if isinstance(node, ast.Attribute) and dotted(node, bound) in old
+    }
+    imports = [
+        node for node in _stays(file) if isinstance(node, ast.ImportFrom) and node.module == "numpy"
+    ]
+    return sorted(
+        lines | {node.lineno for node in imports if names & {alias.name for alias in node.names}}
+    )
 
 
 def _numpy_names() -> set[str]:
@@ -111,20 +127,39 @@ def _loads(file: File) -> list[int]:
     bound = bindings(file.tree)
     calls = [node for node in _stays(file) if isinstance(node, ast.Call)]
     loads = [node for node in calls if dotted(node.func, bound) == "torch.load"]
-    return sorted({node.lineno for node in loads if not any(key.arg == "weights_only" for key in node.keywords)})
+    return sorted(
+        {
+            node.lineno
+            for node in loads
+            if not any(key.arg == "weights_only" for key in node.keywords)
+        }
+    )
 
 
 def frames_of(file: File) -> list[Frame]:
     """The frames that classes which stay make for themselves and then write to by columns, as MetricTracker does."""
     bound, found = bindings(file.tree), []
     for item in file.definitions:
-        nodes = list(ast.walk(item.node)) if isinstance(item.node, ast.ClassDef) and not item.gives_way else []
+        nodes = (
+            list(ast.walk(item.node))
+            if isinstance(item.node, ast.ClassDef) and not item.gives_way
+            else []
+        )
         for node in nodes:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 call, name = node.value.func, ast.unparse(node.targets[0])
-                made = "pandas.DataFrame" in (dotted(call, bound), bound.get(ast.unparse(call), "").replace(":", "."))
+                made = "pandas.DataFrame" in (
+                    dotted(call, bound),
+                    bound.get(ast.unparse(call), "").replace(":", "."),
+                )
                 if made and any(_writes_column(other, name) for other in nodes):
-                    found.append(Frame(call.lineno, call.col_offset, (call.end_col_offset or 0) - call.col_offset))
+                    found.append(
+                        Frame(
+                            call.lineno,
+                            call.col_offset,
+                            (call.end_col_offset or 0) - call.col_offset,
+                        )
+                    )
     return found
 
 
@@ -135,5 +170,16 @@ def _writes_column(node: ast.AST, frame: str) -> bool:
     column = node.value
     if isinstance(column, ast.Attribute) and column.attr == "values":
         column = column.value
-    accessor = isinstance(column, ast.Attribute) and column.attr in ("loc", "iloc", "at", "iat", "columns", "index")
-    return isinstance(column, ast.Attribute | ast.Subscript) and ast.unparse(column.value) == frame and not accessor
+    accessor = isinstance(column, ast.Attribute) and column.attr in (
+        "loc",
+        "iloc",
+        "at",
+        "iat",
+        "columns",
+        "index",
+    )
+    return (
+        isinstance(column, ast.Attribute | ast.Subscript)
+        and ast.unparse(column.value) == frame
+        and not accessor
+    )

@@ -32,13 +32,21 @@ WHERE_OURS = {
 }
 
 
-def report(survey: Survey, folder: Folder, configs: list[Config], left: list[str], target: str) -> str:
+def report(
+    survey: Survey, folder: Folder, configs: list[Config], left: list[str], target: str
+) -> str:
     """The whole report, as Markdown; ``left`` is what only a person can decide."""
     parts = [f"# {survey.folder.resolve().name}, moved to Plainloop\n"]
     parts.append(_list("Left for a person", left, "Nothing."))
     parts.append(_commands(survey, configs, target))
     replaced = [row for file in survey.files.values() for row in _file(file, gone=True)]
-    parts.append(_list("Replaced: the template's own, where ours stands now", [*replaced, *folder.dropped], "Nothing."))
+    parts.append(
+        _list(
+            "Replaced: the template's own, where ours stands now",
+            [*replaced, *folder.dropped],
+            "Nothing.",
+        )
+    )
     told = [f"{name}: {text}" for name, text in WHERE_OURS.items() if _ours(survey, name)]
     parts.append(_list("What is other where ours stands", told, "Nothing."))
     kept = [row for file in survey.kept for row in _file(file, gone=False)]
@@ -54,7 +62,9 @@ def report(survey: Survey, folder: Folder, configs: list[Config], left: list[str
 
 
 def _list(title: str, rows: list[str], empty: str) -> str:
-    return "\n".join([f"## {title}\n", *(f"- {row}" for row in rows), *([empty] if not rows else []), ""])
+    return "\n".join(
+        [f"## {title}\n", *(f"- {row}" for row in rows), *([empty] if not rows else []), ""]
+    )
 
 
 def _some(rows: list[str]) -> str:
@@ -75,7 +85,9 @@ def _file(file: File, gone: bool) -> list[str]:
 def _item(item: Definition) -> str:
     if item.gives_way:
         return item.name
-    what = {"own": f"the template's own, stays {item.why}", "changed": "changed", "added": "added"}[item.kind]
+    what = {"own": f"the template's own, stays {item.why}", "changed": "changed", "added": "added"}[
+        item.kind
+    ]
     missing = MISSING.get(item.name, "") if item.kind == "changed" else ""
     return f"{item.name} (line {item.start}) {what}" + (f", misses {missing}" if missing else "")
 
@@ -85,37 +97,67 @@ def _ours(survey: Survey, name: str) -> bool:
 
 
 def _commands(survey: Survey, configs: list[Config], target: str) -> str:
-    scripts = [path for path in survey.files if "/" not in path and "train" in path and not survey.files[path].gone]
-    train = "train.py" if _ours(survey, "train.py") or "train.py" in scripts else (scripts or ["train.py"])[0]
-    tests = [path for path in survey.files if "/" not in path and "test" in path and not survey.files[path].gone]
+    scripts = [
+        path
+        for path in survey.files
+        if "/" not in path and "train" in path and not survey.files[path].gone
+    ]
+    train = (
+        "train.py"
+        if _ours(survey, "train.py") or "train.py" in scripts
+        else (scripts or ["train.py"])[0]
+    )
+    tests = [
+        path
+        for path in survey.files
+        if "/" not in path and "test" in path and not survey.files[path].gone
+    ]
     test = "test.py" if "test.py" in survey.files or not tests else tests[0]
     config = min((config.path for config in configs), key=len, default="config.json")
     ours = _ours(survey, "BaseTrainer")
     run = "saved/NAME/RUN_ID" if ours else "saved/models/NAME/RUN_ID/checkpoint-epochN.pth"
-    best = run if _ours(survey, "test.py") else run.replace("checkpoint-epochN.pth", "model_best.pth")
+    best = (
+        run if _ours(survey, "test.py") else run.replace("checkpoint-epochN.pth", "model_best.pth")
+    )
     best += "/model_best.pt" if ours and not _ours(survey, "test.py") else ""
-    checkpoint = run + ("/checkpoint-epochN.pt" if ours and not _ours(survey, "ConfigParser") else "")
-    size = " data_loader.args.batch_size=512" if _ours(survey, "test.py") and "test.py" in survey.files else ""
+    checkpoint = run + (
+        "/checkpoint-epochN.pt" if ours and not _ours(survey, "ConfigParser") else ""
+    )
+    size = (
+        " data_loader.args.batch_size=512"
+        if _ours(survey, "test.py") and "test.py" in survey.files
+        else ""
+    )
     libraries = needs(survey)
     rows = [f"cd {target}", "python3 -m venv .venv && .venv/bin/pip install ."]
     rows += [f"# it also imports: {', '.join(libraries)}"] * bool(libraries)
     rows += [f".venv/bin/python {train} -c {config}", f".venv/bin/python {train} -r {checkpoint}"]
-    rows += [f".venv/bin/python {test} -r {best}{size}"] * bool(test in survey.files or _ours(survey, "test.py"))
-    rows += [f".venv/bin/python train.py -c {config} --check   # tries all of it on one batch"] * _ours(
-        survey, "train.py"
+    rows += [f".venv/bin/python {test} -r {best}{size}"] * bool(
+        test in survey.files or _ours(survey, "test.py")
     )
+    rows += [
+        f".venv/bin/python train.py -c {config} --check   # tries all of it on one batch"
+    ] * _ours(survey, "train.py")
     note = "Old checkpoints resume by their path in the old folder, whose saved/ and .git were not copied.\n"
     return "\n".join(["## Commands\n", "```sh", *rows, "```\n", note])
 
 
 def _gains(survey: Survey) -> list[str]:
     """What ours brings at once; our loader's own is given up for the template's order."""
-    names = [name for name in MISSING if name not in ("BaseModel", "BaseDataLoader") and _had(survey, name)]
+    names = [
+        name
+        for name in MISSING
+        if name not in ("BaseModel", "BaseDataLoader") and _had(survey, name)
+    ]
     return [f"by our {name}: {MISSING[name]}" for name in names if _ours(survey, name)]
 
 
 def _had(survey: Survey, name: str) -> bool:
-    return any(name in (file.path, item.name) for file in survey.files.values() for item in file.definitions)
+    return any(
+        name in (file.path, item.name)
+        for file in survey.files.values()
+        for item in file.definitions
+    )
 
 
 def _more(survey: Survey, folder: Folder) -> list[str]:
@@ -127,12 +169,16 @@ def _more(survey: Survey, folder: Folder) -> list[str]:
         file, item = place
         where = f"{file.path}:{item.start}"
         if name.endswith(".py"):
-            rows.append(f"{text}: take our {name} in place of yours, and name the parts that yours makes in the config")
+            rows.append(
+                f"{text}: take our {name} in place of yours, and name the parts that yours makes in the config"
+            )
             continue
         home = our_names().get(name)
         if home is None or (file.path.split("/")[0] == "trainer"):
             continue
-        both = {"BaseTrainer": " (with ConfigParser)", "ConfigParser": " (with BaseTrainer)"}.get(name, "")
+        both = {"BaseTrainer": " (with ConfigParser)", "ConfigParser": " (with BaseTrainer)"}.get(
+            name, ""
+        )
         line = f"from {moved_to(home, folder.moved)} import {name}"
         rows.append(f"{text}: at {where} write `{line}` in place of your class{both}")
     if (place := survey.staying("Trainer")) and place[1].kind == "changed":
@@ -150,9 +196,15 @@ def _processes(survey: Survey, folder: Folder) -> str:
     if trainer and MANY in trainer[1].why:
         return f"{text}, in place of DataParallel: write `n_gpu: 1` where a config {MANY}, and move it in anew"
     steps = ["take our train.py"] * (not _had(survey, "train.py") or not _ours(survey, "train.py"))
-    steps += ["take our BaseDataLoader, which divides a batch among them"] * (not _ours(survey, "BaseDataLoader"))
+    steps += ["take our BaseDataLoader, which divides a batch among them"] * (
+        not _ours(survey, "BaseDataLoader")
+    )
     if any(repair.name == "template_order" for repair in folder.repairs):
-        steps.append("delete repairs/template_order.py and its line in base/__init__.py, which cannot divide a batch")
+        steps.append(
+            "delete repairs/template_order.py and its line in base/__init__.py, which cannot divide a batch"
+        )
     if survey.staying("Trainer"):
-        steps.append("call `self.update.backward(loss, self.share)`, which counts parts of a batch by their size")
+        steps.append(
+            "call `self.update.backward(loss, self.share)`, which counts parts of a batch by their size"
+        )
     return f"{text}: {'; '.join(steps)}"

@@ -14,7 +14,11 @@ from utils.errors import UserError, one_line
 from .fingerprints import FOLDERS, bindings, fingerprint, is_templates_path, statements, table
 
 ROOT = Path(__file__).resolve().parents[2]
-LOWER = ("base", "logger", "utils")  # folders whose definitions give way one by one; in the others whole files do
+LOWER = (
+    "base",
+    "logger",
+    "utils",
+)  # folders whose definitions give way one by one; in the others whole files do
 EVERYWHERE = {".git", "__pycache__", ".venv", "venv", ".idea", ".vscode", ".ipynb_checkpoints"}
 SKIPPED = {"saved"}  # at the top only: what the old project's runs wrote
 
@@ -104,7 +108,9 @@ class Survey:
 
     folder: Path
     files: dict[str, File] = field(default_factory=dict)
-    unread: dict[str, tuple[int, str]] = field(default_factory=dict)  # files that do not parse: line, and why
+    unread: dict[str, tuple[int, str]] = field(
+        default_factory=dict
+    )  # files that do not parse: line, and why
     others: list[str] = field(default_factory=list)  # that are no Python
     empty: list[str] = field(default_factory=list)  # folders, which its programs may write to
 
@@ -148,7 +154,9 @@ def read(folder: Path) -> Survey:
         relative = path.relative_to(folder)
         if set(relative.parts) & EVERYWHERE or relative.parts[0] in SKIPPED:
             continue
-        if path.is_symlink() or (path.is_file() and (path.suffix != ".py" or path.name.startswith("._"))):
+        if path.is_symlink() or (
+            path.is_file() and (path.suffix != ".py" or path.name.startswith("._"))
+        ):
             survey.others.append(relative.as_posix())
         elif path.is_dir() and not any(path.iterdir()):
             survey.empty.append(relative.as_posix())
@@ -156,8 +164,14 @@ def read(folder: Path) -> Survey:
             _read_file(survey, path, relative.as_posix())
     if "base/base_trainer.py" not in {*survey.files, *survey.unread}:
         deeper = [path for path in survey.files if path.endswith("/base/base_trainer.py")]
-        hint = f"; there is one in {folder / deeper[0].removesuffix('base/base_trainer.py')}" if deeper else ""
-        raise UserError(f"{folder}: not a pytorch-template project: there is no base/base_trainer.py{hint}")
+        hint = (
+            f"; there is one in {folder / deeper[0].removesuffix('base/base_trainer.py')}"
+            if deeper
+            else ""
+        )
+        raise UserError(
+            f"{folder}: not a pytorch-template project: there is no base/base_trainer.py{hint}"
+        )
     _classify(survey)
     return survey
 
@@ -181,7 +195,11 @@ def _classify(survey: Survey) -> None:
     templates_names = {*our_names(), "WriterTensorboardX", "Logger"}
     for file in survey.files.values():
         bound = bindings(file.tree)
-        foreign = {name for name, target in bound.items() if target not in known.imports.get(name, [target])}
+        foreign = {
+            name
+            for name, target in bound.items()
+            if target not in known.imports.get(name, [target])
+        }
         for node in statements(file.tree, imports=file.path.endswith("__init__.py")):
             name = str(getattr(node, "name", ""))
             used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}

@@ -10,7 +10,15 @@ import json
 import subprocess
 import sys
 
-from utils.migrate.fingerprints import TABLE, Table, bindings, digest_of, fingerprint, is_templates_path, statements
+from utils.migrate.fingerprints import (
+    TABLE,
+    Table,
+    bindings,
+    digest_of,
+    fingerprint,
+    is_templates_path,
+    statements,
+)
 
 
 def interface(node: ast.AST) -> set[str]:
@@ -19,7 +27,8 @@ def interface(node: ast.AST) -> set[str]:
     return {
         f"{item.name}({', '.join(arg.arg for arg in item.args.args)})"
         for item in functions
-        if isinstance(item, ast.FunctionDef) and (not item.name.startswith("_") or item.name == "__init__")
+        if isinstance(item, ast.FunctionDef)
+        and (not item.name.startswith("_") or item.name == "__init__")
     }
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from tests.helpers import ROOT
 from utils.migrate.fingerprints import Table, bindings, fingerprint, statements
 
-CLOUDS = ROOT / "tests" / "fixtures" / "template_project"  # a model, a loader, a trainer and a config of its own
+CLOUDS = (
+    ROOT / "tests" / "fixtures" / "template_project"
+)  # a model, a loader, a trainer and a config of its own
 
 OWN = {
     "base/__init__.py": "from .base_data_loader import *\nfrom .base_model import *\nfrom .base_trainer import *\n",
@@ -115,7 +117,10 @@ def table() -> Table:
     hashes, imports = {}, {}
     for path, text in OWN.items():
         tree = ast.parse(textwrap.dedent(text))
-        hashes |= {fingerprint(node): True for node in statements(tree, imports=path.endswith("__init__.py"))}
+        hashes |= {
+            fingerprint(node): True
+            for node in statements(tree, imports=path.endswith("__init__.py"))
+        }
         for name, target in bindings(tree).items():
             imports.setdefault(name, []).append(target)
     return Table(hashes, imports, [])
@@ -146,4 +151,8 @@ def make(folder: Path, clouds: bool = True, **changed: str | None) -> Path:
 
 def tree_of(folder: Path) -> dict[str, bytes]:
     """All files of a folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -14,9 +14,7 @@ from utils.migrate.decide import decide
 from utils.migrate.fingerprints import fingerprint
 from utils.migrate.survey import Survey, read
 
-TRAINER = (
-    "from base import BaseTrainer\n\nclass Trainer(BaseTrainer):\n    def _train_epoch(self, epoch):\n        {}\n"
-)
+TRAINER = "from base import BaseTrainer\n\nclass Trainer(BaseTrainer):\n    def _train_epoch(self, epoch):\n        {}\n"
 
 
 def decided(folder: Path, **changed: str | None) -> Survey:
@@ -38,7 +36,9 @@ def test_an_unchanged_project_gives_way_altogether(tmp_path):
 
 def test_formatting_comments_and_docstrings_do_not_matter():
     a = ast.parse("def f(x):\n    return g(x, 'a')").body[0]
-    b = ast.parse('def f( x ):\n    """Says it."""\n    # why\n    return g(x,\n        "a")').body[0]
+    b = ast.parse('def f( x ):\n    """Says it."""\n    # why\n    return g(x,\n        "a")').body[
+        0
+    ]
     assert fingerprint(a) == fingerprint(b)
     assert fingerprint(a) != fingerprint(ast.parse("def f(x):\n    return g(x, 'b')").body[0])
 
@@ -84,21 +84,30 @@ def test_what_others_use_that_ours_has_not_stays(tmp_path, name, changed):
 
 def test_a_config_that_ours_cannot_read_keeps_the_projects_parser(tmp_path):
     make(tmp_path, clouds=False)
-    (tmp_path / "config.json").write_text('{"name": "a", "name": "b", "arch": {}, "trainer": {"epochs": 1}}')
+    (tmp_path / "config.json").write_text(
+        '{"name": "a", "name": "b", "arch": {}, "trainer": {"epochs": 1}}'
+    )
     assert "config.json" in why(decided(tmp_path, clouds=False), "ConfigParser")
 
 
 def test_data_parallel_stays_where_a_config_asks_for_more_than_one_gpu(tmp_path):
     make(tmp_path, clouds=False)
-    for number, kept in ((1, ""), (2, "as config.json asks for more than one GPU, for which it has DataParallel")):
-        (tmp_path / "config.json").write_text(f'{{"name": "a", "n_gpu": {number}, "arch": {{}}, "trainer": {{}}}}')
+    for number, kept in (
+        (1, ""),
+        (2, "as config.json asks for more than one GPU, for which it has DataParallel"),
+    ):
+        (tmp_path / "config.json").write_text(
+            f'{{"name": "a", "n_gpu": {number}, "arch": {{}}, "trainer": {{}}}}'
+        )
         survey = decided(tmp_path, clouds=False)
         assert why(survey, "BaseTrainer") == kept
         assert bool(why(survey, "train.py")) == bool(why(survey, "test.py")) == bool(kept)
 
 
 def test_a_file_that_only_imports_stays(tmp_path):
-    survey = decided(tmp_path, clouds=False, data_loader__data_loaders="from .mine import MyLoader\n")
+    survey = decided(
+        tmp_path, clouds=False, data_loader__data_loaders="from .mine import MyLoader\n"
+    )
     assert "data_loader/data_loaders.py" in {file.path for file in survey.kept}
 
 

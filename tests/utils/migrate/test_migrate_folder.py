@@ -19,7 +19,9 @@ def test_a_project_trains_resumes_and_tests_in_its_new_folder(migrate):
     old = tree_of(folder.parent / "old")
     new = tree_of(folder)
     assert [
-        path for path in OWN if new.get(path) == old[path] and "trainer/" not in path and "__init__" not in path
+        path
+        for path in OWN
+        if new.get(path) == old[path] and "trainer/" not in path and "__init__" not in path
     ] == []
     assert (folder / "config.json").read_bytes() == old["config.json"]
     assert (folder / "MIGRATION.md").read_text() == report.rstrip("\n") + "\n"
@@ -47,8 +49,18 @@ def test_what_was_changed_stays_and_finds_ours_beside_it(migrate):
         "print(utils.prepare_device(1), config.ANSWER, parse_config.ConfigParser.__module__,"
         "base.BaseTrainer.__module__, utils.MetricTracker.__module__)"
     )
-    done = run("-c", program.replace("import base", "import sys; sys.modules['pandas'] = sys; import base"), cwd=folder)
-    assert done.stdout.split() == ["2", "42", "parse_config", "base.base_trainer", "utils.plainloop_util"], done.stderr
+    done = run(
+        "-c",
+        program.replace("import base", "import sys; sys.modules['pandas'] = sys; import base"),
+        cwd=folder,
+    )
+    assert done.stdout.split() == [
+        "2",
+        "42",
+        "parse_config",
+        "base.base_trainer",
+        "utils.plainloop_util",
+    ], done.stderr
 
 
 def test_a_changed_tracker_on_a_pandas_frame_is_repaired_in_its_line(migrate):
@@ -61,7 +73,9 @@ def test_a_changed_tracker_on_a_pandas_frame_is_repaired_in_its_line(migrate):
 
 
 def test_each_repair_has_a_file_and_a_line_and_only_those_that_are_needed(migrate):
-    trainer = OWN["base/base_trainer.py"].replace("self._secret = 1", "self._secret = torch.load('a')\n        ")
+    trainer = OWN["base/base_trainer.py"].replace(
+        "self._secret = 1", "self._secret = torch.load('a')\n        "
+    )
     # np.NaN, as torchmetrics gives NumPy its np.Inf back in whatever process imports it
     trainer = "import torch\nimport numpy as np\nBEST = np.NaN\n" + "\n".join(
         line[8:] for line in trainer.split("\n") if "import" not in line
@@ -83,21 +97,37 @@ def test_the_way_to_a_process_for_each_gpu_is_told_and_leads_there(migrate):
         "and its line in base/__init__.py, which cannot divide a batch; call `self.update.backward(loss, self.share)`, "
         "which counts parts of a batch by their size"
     )
-    command = ("train.py", "-c", "config.json", "parallel.args.num_processes=2", "parallel.type=ddp")
+    command = (
+        "train.py",
+        "-c",
+        "config.json",
+        "parallel.args.num_processes=2",
+        "parallel.type=ddp",
+    )
     failed = run(*command, "trainer.epochs=1", cwd=folder)
-    assert "processes cannot divide batches in the template's order: delete repairs/template_order.py" in failed.stderr
+    assert (
+        "processes cannot divide batches in the template's order: delete repairs/template_order.py"
+        in failed.stderr
+    )
     (folder / "repairs/template_order.py").unlink()
     lines = (folder / "base/__init__.py").read_text().splitlines(keepends=True)
-    (folder / "base/__init__.py").write_text("".join(line for line in lines if "template_order" not in line))
+    (folder / "base/__init__.py").write_text(
+        "".join(line for line in lines if "template_order" not in line)
+    )
     done = run(*command, "trainer.epochs=1", cwd=folder)
     assert done.returncode == 0, done.stderr
 
 
 def test_where_a_config_wants_data_parallel_it_says_what_to_write_for_processes(migrate, tmp_path):
     make(tmp_path / "old", clouds=False)
-    (tmp_path / "old/config.json").write_text('{"name": "a", "n_gpu": 2, "arch": {}, "trainer": {"epochs": 1}}')
+    (tmp_path / "old/config.json").write_text(
+        '{"name": "a", "n_gpu": 2, "arch": {}, "trainer": {"epochs": 1}}'
+    )
     _, report, _ = migrate(clouds=False)
-    assert "in place of DataParallel: write `n_gpu: 1` where a config asks for more than one GPU" in report
+    assert (
+        "in place of DataParallel: write `n_gpu: 1` where a config asks for more than one GPU"
+        in report
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,7 +180,9 @@ def test_a_key_that_ours_does_not_take_is_told(migrate, tmp_path):
 @pytest.mark.parametrize("case", ["full", "inside", "nowhere", "file", "no project", "no template"])
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, case):
     project = make(tmp_path / "old", clouds=False)
-    target = {"full": tmp_path, "inside": project / "new", "nowhere": tmp_path / "a/b"}.get(case, tmp_path / "new")
+    target = {"full": tmp_path, "inside": project / "new", "nowhere": tmp_path / "a/b"}.get(
+        case, tmp_path / "new"
+    )
     if case == "file":
         target.write_text("in the way")
     if case == "no project":

@@ -35,7 +35,10 @@ def test_template_order_is_torchs_own(monkeypatch):
     data = TensorDataset(torch.arange(20))
     torch.manual_seed(1)
     loader: Any = base.base_data_loader.BaseDataLoader(data, 4, True, 0.25, 0)
-    orders = [[batch[0].tolist() for batch in part] for part in (loader, loader, loader.split_validation())]
+    orders = [
+        [batch[0].tolist() for batch in part]
+        for part in (loader, loader, loader.split_validation())
+    ]
 
     order = np.arange(20)
     np.random.RandomState(0).shuffle(order)
@@ -79,7 +82,9 @@ def test_ties_make_the_later_epoch_the_best(monkeypatch):
 
 def test_the_optimizer_gets_no_fused_kernel(monkeypatch):
     model = torch.nn.Linear(2, 2)
-    config: Any = ConfigParser({"optimizer": {"type": "Adam", "args": {}}, "name": "a", "trainer": {}})
+    config: Any = ConfigParser(
+        {"optimizer": {"type": "Adam", "args": {}}, "name": "a", "trainer": {}}
+    )
     assert base.tuning.fused(config, model) == {"fused": True}
     monkeypatch.setattr(base.tuning, "fused", base.tuning.fused)
     load("plain_optimizer")
@@ -130,7 +135,12 @@ def _own_load(monkeypatch):
 def test_checkpoints_load_whatever_they_hold_and_run_nothing_of_it(tmp_path):
     safe: Any = load("safe_load")
     path = tmp_path / "checkpoint.pth"
-    state = {"state_dict": {"w": torch.ones(2)}, "config": Parser(), "evil": Evil(), "best": np.float64(0.5)}
+    state = {
+        "state_dict": {"w": torch.ones(2)},
+        "config": Parser(),
+        "evil": Evil(),
+        "best": np.float64(0.5),
+    }
     torch.save(state | {"curve": np.arange(3.0)}, path)
     with pytest.raises(pickle.UnpicklingError):
         safe.load_of_torch(path)

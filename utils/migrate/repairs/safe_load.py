@@ -36,7 +36,9 @@ class Array(Stranger):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
-        self.values = np.frombuffer(data, dtype.name).reshape(shape, order="F" if fortran else "C").copy()
+        self.values = (
+            np.frombuffer(data, dtype.name).reshape(shape, order="F" if fortran else "C").copy()
+        )
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         return np.asarray(self.values, *args)
@@ -48,7 +50,11 @@ class Array(Stranger):
         return len(self.values)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["values"], name) if "values" in vars(self) else getattr(np.ndarray, name)
+        return (
+            getattr(vars(self)["values"], name)
+            if "values" in vars(self)
+            else getattr(np.ndarray, name)
+        )
 
 
 def load(file: Any, *args: Any, **kwargs: Any) -> Any:

@@ -48,8 +48,17 @@ class BaseDataLoader(DataLoader[Any]):
         self.sampler, self.valid_sampler = self._split_sampler(validation_split)
         if batch_transform is not None:  # our MnistDataLoader's
             collate_fn = Transformed(collate_fn, batch_transform)
-        options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "collate_fn": collate_fn}
-        self.init_kwargs = {"dataset": dataset, "shuffle": self.shuffle, **options, **dataloader_kwargs}
+        options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "num_workers": num_workers,
+            "collate_fn": collate_fn,
+        }
+        self.init_kwargs = {
+            "dataset": dataset,
+            "shuffle": self.shuffle,
+            **options,
+            **dataloader_kwargs,
+        }
         super().__init__(sampler=self.sampler, **self.init_kwargs)
 
     def _split_sampler(self, split: float | int) -> tuple[Any, Any]:
@@ -60,7 +69,9 @@ class BaseDataLoader(DataLoader[Any]):
         np.random.shuffle(order)
         size = split if isinstance(split, int) else int(self.n_samples * split)
         if isinstance(split, int) and not 0 < split < self.n_samples:
-            raise ValueError(f"validation_split={split} of {self.n_samples} samples leaves a part empty")
+            raise ValueError(
+                f"validation_split={split} of {self.n_samples} samples leaves a part empty"
+            )
         self.shuffle, self.n_samples = False, self.n_samples - size
         return SubsetRandomSampler(order[size:]), SubsetRandomSampler(order[:size])  # type: ignore[arg-type]
 
