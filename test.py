@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from config import ConfigParser
+from utils.checkpoints import find_checkpoint
+from utils.distributed import gather, is_main, joined
 from utils.errors import UserError
 from utils.main import run_main
-from utils.parallel import gather, is_main, joined
-from utils.runs import find_checkpoint
 
 
 def main(config: ConfigParser, args: argparse.Namespace) -> None:
     config.check()
-    from base.checkpoint import load, load_weights, weights_of
-    from base.evaluate import evaluate
-    from base.parallel import divided
-    from base.placing import output_device, placed
-    from base.predict import predict
-    from base.results import Recorder
-    from base.testing import Tested, check_output
-    from base.transfer import Transfer
+    from base.checkpoint.file import load, load_weights, weights_of
+    from base.loop.evaluate import evaluate
+    from base.parallel.placement import output_device, placed
+    from base.parallel.strategy import divided
+    from base.tools.predict import predict
+    from base.tools.report import Tested, check_output
+    from base.tools.results import Recorder
+    from base.transfer.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
     from utils.batch import length_of, to_device

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 from config import ConfigParser, CustomArgs
+from utils.distributed import main_first, rank
 from utils.launch import run_ranks
 from utils.main import run_main
-from utils.parallel import main_first, rank
 
 
 def main(config: ConfigParser) -> None:
     config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
-    from base.trial import Trial
-    from base.trials import run_kind
-    from logger.run_folder import summary
+    from base.run import summary
+    from base.tools.check import Trial
+    from base.tools.commands import run_kind
 
     with run_kind(config.args)(config) as run:
         logger = config.get_logger("train", verbosity=0 if isinstance(run, Trial) else 2)
@@ -49,11 +49,11 @@ def make_trainer(
     config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None
 ) -> Any:
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
-    from base.parallel import Parallel
-    from base.param_groups import learning_rate, make_lr_scheduler
-    from base.placing import placed
-    from base.transfer import Transfer
-    from base.tuning import cheaper_steps
+    from base.loop.speedups import cheaper_steps
+    from base.parallel.placement import placed
+    from base.parallel.strategy import Parallel
+    from base.transfer.param_groups import learning_rate, make_lr_scheduler
+    from base.transfer.transfer import Transfer
     from utils.seed import seed_everything, seed_rank
     from utils.util import prepare_device
 

@@ -1,7 +1,7 @@
 """What the user's own folders stand on: ``from base import BaseDataLoader, BaseModel, BaseTrainer``."""
 
-from .base_data_loader import BaseDataLoader, DatasetLoader
-from .base_model import BaseModel
-from .base_trainer import BaseTrainer
+from base.base_data_loader import BaseDataLoader, DatasetLoader
+from base.base_model import BaseModel
+from base.base_trainer import BaseTrainer
 
 __all__ = ["BaseDataLoader", "BaseModel", "BaseTrainer", "DatasetLoader"]

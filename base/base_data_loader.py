@@ -12,14 +12,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, default_collate
 
-from utils.batch import to_device
-from utils.errors import UserError
-from utils.launch import cores
-from utils.parallel import local_size, rank, world_size
-from utils.seed import mix, seeded
-
-from .cache import cached, is_tensors, with_transform
-from .sampler import (
+from base.data.cache import cached, is_tensors, with_transform
+from base.data.sampler import (
     CHANGE,
     EpochBatches,
     EpochSampler,
@@ -31,6 +25,11 @@ from .sampler import (
     labels_of,
     split_indices,
 )
+from utils.batch import to_device
+from utils.distributed import local_size, rank, world_size
+from utils.errors import UserError
+from utils.launch import cores
+from utils.seed import mix, seeded
 
 WHOLE = "cached, nor its batches transformed"
 
@@ -50,7 +49,7 @@ class BaseDataLoader(DataLoader[Any]):
         eval_transform: the transform of the validation part, in place of the dataset's own (training) one.
         cache: keep the data in memory as compact tensors, decoded once; transforms work on them as before.
         batch_transform: of whole batches ``[images, target]``: ``torchvision.transforms.v2``'s that draw no random
-            numbers, and those of ``base/batch_transforms.py``, which draw for each sample.
+            numbers, and those of ``base/data/batch_transforms.py``, which draw for each sample.
         eval_batch_transform: that of the validation part, in its place.
         split_seed: of the division; 0 gives pytorch-template's.
         stratify: divide each class in the same proportion.

@@ -11,27 +11,33 @@ from typing import Any
 
 from torch import nn
 
+from base.checkpoint.file import load_weights
+from base.checkpoint.manager import Saver
+from base.checkpoint.resuming import read_newest
+from base.checkpoint.train_state import (
+    reposition,
+    restore_best,
+    restore_optimizer,
+    restore_rest,
+    state_of,
+    within,
+)
+from base.loop.monitor import in_step, is_better, parse_monitor, worst
+from base.loop.update import Update
+from base.options import TrainerOptions
+from base.parallel.placement import output_device, placed
+from base.parallel.strategy import Parallel, unwrap, wrap_again
+from base.tools.display import wandb_back_end
+from base.transfer.options import TransferOptions
+from base.transfer.transfer import Transfer
 from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
 from logger.visualization import TensorboardWriter
+from utils.distributed import Votes, from_main, is_main, phase, world_size
 from utils.errors import UserError, nearest
-from utils.parallel import Votes, from_main, is_main, phase, world_size
 from utils.stop import StopRequest
 from utils.util import ensure_dir, plain_number, prepare_device, write_json
-
-from .checkpoint import load_weights
-from .display import wandb_back_end
-from .options import TrainerOptions
-from .parallel import Parallel, unwrap, wrap_again
-from .placing import output_device, placed
-from .resuming import read_newest
-from .saving import Saver
-from .state import reposition, restore_best, restore_optimizer, restore_rest, state_of, within
-from .stopping import in_step, is_better, parse_monitor, worst
-from .transfer import Transfer
-from .transfer_options import TransferOptions
-from .update import Update
 
 
 class BaseTrainer:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from base.loop.monitor import parse_monitor
 from config.build import options_of
 from utils.errors import UserError
-
-from .stopping import parse_monitor
 
 
 def too_small(options: Any, **least: int) -> list[str]:

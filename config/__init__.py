@@ -1,7 +1,7 @@
 """The experiments (``*.json``, ``*.yaml``) and the code that reads them."""
 
-from .parser import ConfigParser, CustomArgs
-from .section import Section
-from .source import ConfigError
+from config.parser import ConfigParser, CustomArgs
+from config.read.section import Section
+from config.read.source import ConfigError
 
 __all__ = ["ConfigError", "ConfigParser", "CustomArgs", "Section"]

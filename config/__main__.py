@@ -6,14 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from config.check.preflight import class_named, examine
+from config.parser import ConfigParser
+from config.read.source import Keys, dotted
+from config.read.text import flat, written
 from utils.errors import UserError, nearest
 from utils.main import run_main
 from utils.tables import BOLD, paint, table
-
-from .parser import ConfigParser
-from .preflight import class_named, examine
-from .source import Keys, dotted
-from .text import flat, written
 
 COMMANDS = {
     "show": "the resolved config, as YAML",
@@ -88,7 +87,7 @@ def phases(config: ConfigParser) -> list[str]:
         {key: value for key, value in (("weights", None), ("pretrained", False)) if key in args}
     )
     with torch.device("meta"), config.places():
-        lines: list[str] = class_named(("base.transfer", "phases"))(
+        lines: list[str] = class_named(("base.transfer.transfer", "phases"))(
             config.build("arch"), config.options("transfer")
         )
     return lines
@@ -138,7 +137,7 @@ def main() -> None:
             f"{args.command} takes {n_words[0]} to {n_words[1]} names beside -c and KEY=VALUE"
         )
     if args.command == "schema":
-        from .schema import write
+        from config.check.schema import write
 
         print(f"Written to {write()}")
         return

@@ -9,12 +9,11 @@ from functools import partial
 from typing import Any
 from urllib.error import URLError
 
+from config.check.annotations import accepts, convert, readable, section_in
+from config.check.slots import FLAT, SLOTS, Signature, Slot, inner_slot, own_frames, resolve
+from config.read.source import SHOWN, ConfigError, Finding, Keys, Tree, dotted
 from utils.download import downloading
 from utils.errors import UserError, nearest, one_line
-
-from .annotations import accepts, convert, readable, section_in
-from .slots import FLAT, SLOTS, Signature, Slot, inner_slot, own_frames, resolve
-from .source import SHOWN, ConfigError, Finding, Keys, Tree, dotted
 
 
 def is_node(value: Any) -> bool:

@@ -8,12 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from config.check.preflight import check_name
+from config.read.merge import apply_override, find_config, load_tree, set_value
+from config.read.source import ConfigError, Mark, Tree
+from utils.checkpoints import find_checkpoint
 from utils.errors import UserError
-from utils.runs import find_checkpoint
-
-from .merge import apply_override, find_config, load_tree, set_value
-from .preflight import check_name
-from .source import ConfigError, Mark, Tree
 
 
 def read_command_line(

@@ -15,15 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from config.build import build, call, is_comment, options_of, own_args, to_keys
+from config.check import preflight
+from config.check.slots import SLOTS, Signature, resolve
+from config.command_line import read_command_line
+from config.read.merge import interpolate, set_value, step_down
+from config.read.section import Section, plain
+from config.read.source import ConfigError, Keys, Mark, Tree, dotted
 from utils.errors import UserError, nearest
-
-from . import preflight
-from .build import build, call, is_comment, options_of, own_args, to_keys
-from .command_line import read_command_line
-from .merge import interpolate, set_value, step_down
-from .section import Section, plain
-from .slots import SLOTS, Signature, resolve
-from .source import ConfigError, Keys, Mark, Tree, dotted
 
 DEFAULT_SEED = 123  # pytorch-template's
 
@@ -206,7 +205,7 @@ class ConfigParser:
         return partial(call, self.tree, getattr(module, kind), (name,), **kwargs, **own)
 
     def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Makes the section ``name``, looking its type up in the slot's homes (see ``config/slots.py``)."""
+        """Makes the section ``name``, looking its type up in the slot's homes (see ``config/check/slots.py``)."""
         return build(self.tree, self[name], SLOTS[name], (name,), *args, **kwargs)
 
     def options(self, name: str) -> Any:

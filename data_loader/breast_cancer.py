@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
-from base.sampler import split_indices
+from base.data.sampler import split_indices
 
 
 class BreastCancerDataLoader(BaseDataLoader):

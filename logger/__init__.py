@@ -1,6 +1,6 @@
 """What a run tells: the console, info.log, metrics.jsonl, TensorBoard, and where it came from."""
 
-from .logger import setup_logging
-from .visualization import TensorboardWriter
+from logger.logger import setup_logging
+from logger.visualization import TensorboardWriter
 
 __all__ = ["TensorboardWriter", "setup_logging"]

@@ -9,9 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from logger.background import Background
 from utils.files import written_whole
-
-from .background import Background
 
 
 def rows_in(text: str) -> list[dict[str, Any]]:

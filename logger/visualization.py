@@ -13,7 +13,7 @@ from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
-from .background import Background
+from logger.background import Background
 
 PATIENCE = 4.0  # seconds without a sign of life that a training waits for a back end, once
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from base import BaseModel
-from utils.parallel import local_rank
+from utils.distributed import local_rank
 
 
 class TwoDeviceNet(BaseModel):

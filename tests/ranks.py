@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.helpers import ROOT
-from utils import parallel
+from utils import distributed as parallel
 
 # Makes the stores where ranks meet, in a process of its own: a store's threads do not bear the forking of others.
 STORES = """

@@ -21,9 +21,9 @@ LISTED = subprocess.run(
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
 BUDGET = 6627  # of what trains and tests, which is what one reads in an afternoon
 TOOLS = (  # look at it from beside, or at what it left
-    "config/__main__.py", "config/schema.py", "base/display.py", "base/find_batch_size.py", "base/lr_find.py",
-    "base/predict.py", "base/results.py", "base/testing.py", "base/trial.py", "logger/charts.py", "logger/pictures.py",
-    "logger/report.py", "logger/runs.py", "utils/verify_resume.py",
+    "config/__main__.py", "config/check/schema.py", "base/tools/display.py", "base/tools/batch_size.py", "base/tools/lr_find.py",
+    "base/tools/predict.py", "base/tools/results.py", "base/tools/report.py", "base/tools/check.py", "base/tools/charts.py", "base/tools/pictures.py",
+    "base/tools/page.py", "base/tools/runs.py", "utils/verify_resume.py",
 )  # fmt: skip
 
 

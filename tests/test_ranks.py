@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import ROOT, differences, load
 from tests.ranks import Program
 from tests.torture.harness import ALL
-from utils.runs import checkpoints
+from utils.checkpoints import checkpoints
 
 CONFIG = {
     "name": "ranks",
@@ -268,7 +268,7 @@ sys.addaudithook(watch)
 BROKEN = """
 import runpy, sys
 from trainer import trainer
-from utils import parallel
+from utils import distributed as parallel
 from utils.errors import UserError
 usual = trainer.Trainer.train_step
 

@@ -14,7 +14,7 @@ import torch
 import torchvision
 
 from config import ConfigParser
-from config.merge import load_tree
+from config.read.merge import load_tree
 from tests.helpers import ROOT, load, make_trainer
 from utils.errors import UserError
 

@@ -15,7 +15,7 @@ import pytest
 from tests.helpers import ROOT, run
 from tests.ranks import Program
 from tests.test_ranks import CONFIG
-from utils.runs import checkpoints
+from utils.checkpoints import checkpoints
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # In a namespace of its own for the host's name too; `ip netns exec` lays /etc/netns/NAME/hosts over /etc/hosts.

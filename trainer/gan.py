@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
-from base.metrics import MetricSet
+from base.loop.metrics import MetricSet
 from base.options import TrainerOptions
+from trainer.trainer import Trainer
 from utils.batch import batch_len
+from utils.distributed import world_size
 from utils.errors import UserError
-from utils.parallel import world_size
 from utils.util import MetricTracker
-
-from .trainer import Trainer
 
 
 class GanTrainer(Trainer):

@@ -12,22 +12,22 @@ import torch
 from torch import nn
 
 from base import BaseTrainer
-from base.display import Display
-from base.evaluate import evaluate, forward
-from base.inspect import Overfit, Probe, memory_mb
-from base.metrics import MetricSet, name_of
+from base.checkpoint.train_state import loader_of
+from base.loop.evaluate import evaluate, forward
+from base.loop.metrics import MetricSet, name_of
+from base.loop.update import Update
 from base.options import TrainerOptions
-from base.parallel import alone, divided, sync_buffers
-from base.placing import output_device
-from base.results import Recorder
-from base.sharding import gathered
-from base.state import loader_of
-from base.update import Update
+from base.parallel.placement import output_device
+from base.parallel.sharding import gathered
+from base.parallel.strategy import alone, divided, sync_buffers
+from base.tools.debug import Overfit, Probe, memory_mb
+from base.tools.display import Display
+from base.tools.results import Recorder
 from logger.progress import progress
 from utils.batch import batch_len, length_of, to_device
+from utils.checkpoints import BEST
+from utils.distributed import phase
 from utils.errors import UserError
-from utils.parallel import phase
-from utils.runs import BEST
 from utils.seed import random_state
 from utils.util import inf_loop
 

@@ -1,3 +1,3 @@
 """Helpers that know nothing of the rest of the project: ``from utils import MetricTracker, inf_loop``."""
 
-from .util import *
+from utils.util import *

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .errors import UserError
+from utils.errors import UserError
 
 TARGET_KEYS = ("target", "targets", "label", "labels")
 

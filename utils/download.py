@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, one_line
+from utils.errors import UserError, one_line
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from .errors import UserError
+from utils.errors import UserError
 
 
 def temporary_of(path: Path) -> Path:

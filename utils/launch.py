@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .parallel import joined, launched
+from utils.distributed import joined, launched
 
 
 def run_ranks(config: Any, main: Callable[[Any], None]) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from .errors import UserError, is_out_of_memory, one_line, printable
+from utils.errors import UserError, is_out_of_memory, one_line, printable
 
 MISTAKES: tuple[tuple[type[Exception], str, str], ...] = (  # of a library's errors: the class, the text, what to do
     (RuntimeError, r"DataLoader worker .* (killed by signal|exited unexpectedly)", "data_loader: a process that loads "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .errors import printable
+from utils.errors import printable
 
 BOLD, FAINT = "1", "2"
 

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
-from .parallel import from_main, gather, local_rank, world_size
+from utils.distributed import from_main, gather, local_rank, world_size
+from utils.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
-from .main import run_main
-from .runs import checkpoints
+from utils.checkpoints import checkpoints
+from utils.errors import UserError
+from utils.main import run_main
 
 ROOT = Path(__file__).parent.parent
 CLOCKS = ("seconds",)  # of a line of metrics.jsonl

@@ -23,7 +23,7 @@ from torchvision.datasets import FakeData
 
 from base import BaseDataLoader, DatasetLoader
 from base.base_data_loader import default_workers, with_transform
-from base.sampler import EpochSampler
+from base.data.sampler import EpochSampler
 from utils.errors import UserError
 from utils.util import inf_loop
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from base.evaluate import evaluate, forward
-from base.metrics import MetricSet
+from base.loop.evaluate import evaluate, forward
+from base.loop.metrics import MetricSet
 from utils.errors import UserError
 
 CPU = torch.device("cpu")

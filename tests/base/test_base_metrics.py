@@ -11,7 +11,7 @@ import torch
 import torchmetrics
 from torch import nn
 
-from base.metrics import MetricSet, is_stateful, name_of
+from base.loop.metrics import MetricSet, is_stateful, name_of
 from utils.errors import UserError
 
 

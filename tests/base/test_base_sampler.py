@@ -22,8 +22,8 @@ from torch.utils.data import (
 )
 
 from base import BaseDataLoader
-from base import sampler as base_sampler
-from base.sampler import (
+from base.data import sampler as base_sampler
+from base.data.sampler import (
     EpochBatches,
     EpochSampler,
     Indices,

@@ -6,7 +6,7 @@ from math import inf, nan
 
 import pytest
 
-from base.stopping import is_better, parse_monitor, worst
+from base.loop.monitor import is_better, parse_monitor, worst
 from utils.errors import UserError
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from torchvision.transforms import v2
 
-from base import cache
 from base.base_data_loader import BaseDataLoader
-from base.batch_transforms import CropEach, CutMixEach, CutoutEach, FlipEach, MixUpEach
+from base.data import cache
+from base.data.batch_transforms import CropEach, CutMixEach, CutoutEach, FlipEach, MixUpEach
 from tests.ranks import in_ranks
-from utils import parallel
+from utils import distributed as parallel
 from utils.errors import UserError
 
 
@@ -113,7 +113,7 @@ def test_a_tensor_dataset_is_read_by_the_batch_and_gives_the_same(monkeypatch):
     data = TensorDataset(torch.randn(50, 3), torch.arange(50), torch.rand(50))
     torch.manual_seed(3)
     fast = batches(BaseDataLoader(data, 8, validation_split=10))
-    monkeypatch.setattr("base.sampler.is_tensors", lambda _: False)
+    monkeypatch.setattr("base.data.sampler.is_tensors", lambda _: False)
     torch.manual_seed(3)
     assert same(fast, batches(BaseDataLoader(data, 8, validation_split=10)))
 

@@ -13,7 +13,7 @@ import stat
 import pytest
 import torch
 
-from base import checkpoint
+from base.checkpoint import file as checkpoint
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("test")

@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from base.display import Display, hyperparameters
+from base.tools.display import Display, hyperparameters
 from tests.helpers import differences, load, make_trainer, small_config
 
 EVERYTHING = {"images": 0, "scalars": 0, "histograms": 0, "tensors": 0}
@@ -241,7 +241,7 @@ def test_an_offline_run_of_wandb_goes_on_under_its_id(trained: Any) -> None:
 def test_wandb_watches_a_model_if_asked_also_after_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("logger.wandb_run.WATCH_BATCHES", 3)
+    monkeypatch.setattr("logger.backends.wandb.WATCH_BATCHES", 3)
     watch = Display.watch  # these epochs are over before W&B has begun
     monkeypatch.setattr(
         Display, "watch", lambda self, model: (watch(self, model), self.writer.flush())
@@ -306,7 +306,7 @@ def test_a_tracker_that_hangs_delays_a_run_once(
 ) -> None:
     over = threading.Event()
     monkeypatch.setattr("logger.visualization.PATIENCE", 1.0)
-    monkeypatch.setattr("logger.wandb_run.WandbRun", lambda *_: over.wait(60))
+    monkeypatch.setattr("logger.backends.wandb.WandbRun", lambda *_: over.wait(60))
     trainer = make_trainer(
         small_config(tmp_path, epochs=3, tensorboard=True, wandb={"project": "p"})
     )

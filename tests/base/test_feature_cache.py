@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
-from base.batch_transforms import FlipEach
-from base.feature_cache import Prefix, cache_features
-from base.freezing import freeze
-from base.transfer import output_layer
+from base.data.batch_transforms import FlipEach
+from base.transfer.feature_cache import Prefix, cache_features
+from base.transfer.freezing import freeze
+from base.transfer.transfer import output_layer
 from tests.base.test_resume import full_and_resumed
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
@@ -131,7 +131,7 @@ def test_whole_batches_are_transformed_before_the_frozen_part():
 
 
 def test_too_much_for_the_memory_is_refused(monkeypatch):
-    monkeypatch.setattr("base.feature_cache.free_memory", lambda: 1)
+    monkeypatch.setattr("base.transfer.feature_cache.free_memory", lambda: 1)
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     with pytest.raises(UserError, match=r"8 outputs take 0\.0 GB"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from base.find_batch_size import FindBatchSize, largest, trains
+from base.tools.batch_size import FindBatchSize, largest, trains
 from config import ConfigParser
 from tests.base.test_splitting import crowd
 from tests.helpers import differences, make_trainer, run, small_config

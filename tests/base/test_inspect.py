@@ -12,8 +12,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from base.inspect import Probe
 from base.options import DebugOptions, TrainerOptions
+from base.tools.debug import Probe
 from logger import TensorboardWriter
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from base.lr_find import search
+from base.tools.lr_find import search
 from tests.helpers import make_trainer, run, small_config
 
 

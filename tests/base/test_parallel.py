@@ -16,18 +16,19 @@ import torchmetrics
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
-from base import sampler, saving
 from base.base_data_loader import BaseDataLoader
-from base.evaluate import evaluate
-from base.metrics import MetricSet
-from base.parallel import divided
+from base.checkpoint import manager as saving
+from base.data import sampler
+from base.loop.evaluate import evaluate
+from base.loop.metrics import MetricSet
+from base.parallel.strategy import divided
 from tests.helpers import differences, load, make_trainer, small_config
 from tests.ranks import in_ranks
 from tests.torture.harness import times
-from utils import parallel
+from utils import distributed as parallel
+from utils.checkpoints import checkpoints
 from utils.errors import UserError
 from utils.main import mistake_of
-from utils.runs import checkpoints
 
 
 def table_config(tmp_path, **trainer):

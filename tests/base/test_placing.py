@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from base import parallel as base_parallel
-from base import placing
-from base.evaluate import forward
-from base.parallel import ddp, dp, fsdp
-from base.placing import is_spread, output_device, placed
+from base.loop.evaluate import forward
+from base.parallel import placement as placing
+from base.parallel import strategy as base_parallel
+from base.parallel.placement import is_spread, output_device, placed
+from base.parallel.strategy import ddp, dp, fsdp
 from model.two_device import TwoDeviceNet
 from tests.base.test_parallel import lines_of
 from tests.helpers import ROOT, load, make_trainer, small_config
-from utils import parallel
+from utils import distributed as parallel
 from utils.errors import UserError
 
 CPU, META, SECOND = torch.device("cpu"), torch.device("meta"), torch.device("cuda:1")

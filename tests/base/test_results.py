@@ -23,10 +23,10 @@ from torchmetrics.classification import MulticlassF1Score
 from torchvision.transforms import v2
 
 from base import BaseDataLoader
-from base.metrics import MetricSet
-from base.predict import Reader, predict
-from base.results import Recorder, Results, intervals, kind_of
-from base.samples import Samples
+from base.loop.metrics import MetricSet
+from base.tools.predict import Reader, predict
+from base.tools.results import Recorder, Results, intervals, kind_of
+from base.tools.samples import Samples
 from data_loader.photos import PhotoDataLoader
 from model.metric import accuracy
 from tests.helpers import make_trainer, run, small_config

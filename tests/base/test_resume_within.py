@@ -11,10 +11,11 @@ import torch
 import torchmetrics
 from torch.utils.data import IterableDataset, TensorDataset, WeightedRandomSampler
 
-from base import BaseDataLoader, checkpoint
+from base import BaseDataLoader
+from base.checkpoint import file as checkpoint
 from tests.helpers import differences, load, make_trainer, small_config
+from utils.checkpoints import checkpoints
 from utils.errors import UserError
-from utils.runs import checkpoints
 
 ADAM = {"type": "Adam", "args": {"lr": 0.001}}
 GAN = {"arch": {"type": "gan.GAN"}, "loss": "binary_cross_entropy_with_logits", "metrics": []}

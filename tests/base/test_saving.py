@@ -8,9 +8,10 @@ import re
 
 import pytest
 
-from base import checkpoint, saving
+from base.checkpoint import file as checkpoint
+from base.checkpoint import manager as saving
+from base.checkpoint.manager import Saver
 from base.options import TrainerOptions
-from base.saving import Saver
 from tests.helpers import load, make_trainer, small_config
 from utils.errors import UserError
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from base.parallel import fsdp
-from base.sharding import is_cut, together
+from base.parallel.sharding import is_cut, together
+from base.parallel.strategy import fsdp
 from tests.base.test_parallel import lines_of, skipping, state_of, stopping, table_config
 from tests.helpers import differences, load, make_trainer, run, small_config
 from tests.ranks import Program, in_ranks
-from utils import parallel
+from utils import distributed as parallel
 from utils.errors import UserError
 
 CUT = {"parallel": {"type": "fsdp", "args": {"blocks": ["layers.*"]}}}

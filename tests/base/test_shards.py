@@ -15,17 +15,17 @@ import pytest
 import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
-from base.checkpoint import load, save
-from base.sharding import is_cut
-from logger import runs
+from base.checkpoint.file import load, save
+from base.parallel.sharding import is_cut
+from base.tools import runs
 from tests.base.test_parallel import lines_of, table_config
 from tests.base.test_sharding import CUT, check_going_on, trained
 from tests.helpers import differences, make_trainer, run
 from tests.ranks import Program, in_ranks
 from tests.torture.harness import ALL
-from utils import parallel
+from utils import distributed as parallel
+from utils.checkpoints import SHARDS, checkpoints, shards_of
 from utils.errors import UserError
-from utils.runs import SHARDS, checkpoints, shards_of
 
 
 def sharded_config(tmp_path, **trainer):
@@ -143,7 +143,7 @@ def test_the_programs_train_test_export_and_start_from_it(tmp_path):
     check_folder(folder)
     tested = run("test.py", "-r", folder, "-o", tmp_path / "test.json")
     assert tested.returncode == 0, tested.stderr
-    exported = run("-m", "base.shards", folder, tmp_path / "one.pt")
+    exported = run("-m", "base.checkpoint.sharded", folder, tmp_path / "one.pt")
     assert exported.returncode == 0, exported.stderr
     one = torch.load(tmp_path / "one.pt", weights_only=True)
     assert differences(one, last(folder)) == []

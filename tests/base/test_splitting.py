@@ -186,7 +186,7 @@ def test_a_real_limit_of_memory(tmp_path):
         sys.path.insert(0, "")
         import train
         from tests.helpers import parsed
-        from base.update import Update
+        from base.loop.update import Update
         from model.mlp import MLP
         context, forward = Update.context, MLP.forward
         MLP.forward = lambda self, x: forward(self, x.flatten(1))

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from base.start_weights import fit, prefixes, read_weights, rename
-from base.transfer import Transfer
-from base.transfer_options import Head, TransferOptions
+from base.transfer.options import Head, TransferOptions
+from base.transfer.start_weights import fit, prefixes, read_weights, rename
+from base.transfer.transfer import Transfer
 from tests.helpers import make_trainer, small_config
 from utils.errors import UserError
 

@@ -10,10 +10,10 @@ import torch
 import torchvision
 from torch import nn
 
-from base import freezing
-from base.freezing import Audit, freeze, frozen_tensors, layers_of, select
-from base.transfer import Transfer, output_layer
-from base.transfer_options import Head, ParamGroup, Thaw, TransferOptions
+from base.transfer import freezing
+from base.transfer.freezing import Audit, freeze, frozen_tensors, layers_of, select
+from base.transfer.options import Head, ParamGroup, Thaw, TransferOptions
+from base.transfer.transfer import Transfer, output_layer
 from tests.base.test_resume import full_and_resumed
 from tests.helpers import copy_project, differences, load, make_trainer, run, small_config
 from utils.errors import UserError
@@ -387,7 +387,7 @@ from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
-from base.sampler import split_indices
+from base.data.sampler import split_indices
 
 
 class Loader(BaseDataLoader):

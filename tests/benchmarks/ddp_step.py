@@ -17,7 +17,7 @@ from base import BaseDataLoader
 from model.lenet import LeNet
 from tests.helpers import make_trainer, small_config
 from tests.ranks import in_ranks
-from utils import parallel
+from utils import distributed as parallel
 
 BATCHES, BATCH_SIZE = 60, 128
 

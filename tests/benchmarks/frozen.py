@@ -13,8 +13,8 @@ import torch
 import torchvision
 from torch import nn
 
-from base.transfer import Transfer
-from base.transfer_options import Head, TransferOptions
+from base.transfer.options import Head, TransferOptions
+from base.transfer.transfer import Transfer
 from tests.helpers import ROOT
 
 ROUNDS, STEPS, BATCH = 5, 12, 16

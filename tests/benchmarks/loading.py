@@ -16,8 +16,8 @@ from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
 from base.base_data_loader import BaseDataLoader
-from base.batch_transforms import CropEach, FlipEach
-from base.tuning import keep_freed_memory
+from base.data.batch_transforms import CropEach, FlipEach
+from base.loop.speedups import keep_freed_memory
 from data_loader.photos import PhotoDataLoader, read_image
 
 N, BATCH, ROUNDS = 20_000, 128, 5

@@ -11,7 +11,7 @@ from tests.helpers import ROOT
 from tests.test_shipped_configs import SHIPPED
 
 ROUNDS = 7
-READ = "from config.merge import find_config, load_tree; from config import ConfigParser; "
+READ = "from config.read.merge import find_config, load_tree; from config import ConfigParser; "
 READ += "parser = ConfigParser(load_tree(find_config('{name}')))"
 CHECK = "import time, torch, torchvision, torchmetrics, sklearn.datasets, torch.utils.tensorboard; import trainer, base; "
 CHECK += READ + "; start = time.perf_counter(); parser.check(); print(time.perf_counter() - start)"

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from base.checkpoint.manager import Saver
 from base.options import TrainerOptions
-from base.saving import Saver
 from utils.files import sync_folder
 
 ROUNDS = 9

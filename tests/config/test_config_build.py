@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from config.build import Checker, accepts, build, convert, readable
-from config.merge import apply_override
-from config.slots import SLOTS
-from config.source import ConfigError, Mark, Tree
+from config.check.slots import SLOTS
+from config.read.merge import apply_override
+from config.read.source import ConfigError, Mark, Tree
 
 
 class Color(enum.Enum):

@@ -13,8 +13,8 @@ import pytest
 
 from config import ConfigParser
 from config.__main__ import main
-from config.merge import load_tree
-from config.source import read_tree
+from config.read.merge import load_tree
+from config.read.source import read_tree
 from tests.helpers import ROOT, run
 from tests.test_shipped_configs import CONFIGS
 from utils.main import run_main

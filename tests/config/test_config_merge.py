@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from config.merge import apply_override, find_config, interpolate, load_tree, set_value
-from config.source import ConfigError, Mark, Tree, read_tree
+from config.read.merge import apply_override, find_config, interpolate, load_tree, set_value
+from config.read.source import ConfigError, Mark, Tree, read_tree
 
 
 def write(folder: Path, **files: str) -> None:

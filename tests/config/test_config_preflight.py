@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from config import ConfigError, ConfigParser
-from config.merge import apply_override, find_config, load_tree
-from config.preflight import NAME, check, metric_name
-from config.source import Tree
+from config.check.preflight import NAME, check, metric_name
+from config.read.merge import apply_override, find_config, load_tree
+from config.read.source import Tree
 
 CONFIG: dict[str, Any] = {
     "name": "probe",

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from config.merge import CONFIG_DIR, apply_override
-from config.schema import PATH, schema, text_of
-from config.source import read_tree
+from config.check.schema import PATH, schema, text_of
+from config.read.merge import CONFIG_DIR, apply_override
+from config.read.source import read_tree
 from tests.helpers import copy_project, run
 from tests.test_shipped_configs import CONFIGS
 

@@ -16,7 +16,7 @@ from torch import nn
 import base
 import model.loss
 import model.metric
-from config.slots import SLOTS, Signature, inner_slot, resolve
+from config.check.slots import SLOTS, Signature, inner_slot, resolve
 from data_loader.breast_cancer import BreastCancerDataLoader
 from data_loader.data_loaders import DigitsDataLoader
 from model.model import SmallConvNet

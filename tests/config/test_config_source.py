@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.source import ConfigError, Finding, Mark, Tree, parse_value, read_tree
+from config.read.source import ConfigError, Finding, Mark, Tree, parse_value, read_tree
 
 
 def read(folder: Path, text: str | bytes, name: str) -> Tree:

@@ -22,7 +22,7 @@ from torch import nn
 
 import base
 from base import BaseTrainer
-from base.checkpoint import load
+from base.checkpoint.file import load
 from config import ConfigParser
 from utils.errors import UserError
 
@@ -404,7 +404,7 @@ def test_the_allowed_names_open_no_door(tmp_path: Path, place: str) -> None:
         ("pathlib", "os.system", ("true",)),
         ("parse_config", "os.system", ("true",)),
         ("parse_config", "ConfigParser.from_args", ("x",)),
-        ("base.checkpoint", "save", ({}, "x")),
+        ("base.checkpoint.file", "save", ({}, "x")),
         ("torch.hub", "load", ("x", "y")),
         ("numpy", "load", ("x",)),
         ("numpy._core.multiarray", "scalar", (np.dtype("O"), b"x")),

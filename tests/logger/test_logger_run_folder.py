@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from base.run import RunFolder, command_of_python, summary
 from logger.logger import close_files
-from logger.run_folder import RunFolder, command_of_python, summary
 from utils.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""``python -m logger.runs``: the runs that there are, what tells them apart, the best, and what may go."""
+"""``python -m base.tools.runs``: the runs that there are, what tells them apart, the best, and what may go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from logger.runs import Run
+from base.tools.runs import Run
 from tests.helpers import ROOT, run
 from utils.files import lock
 
@@ -70,7 +70,7 @@ def root(tmp_path: Path) -> Path:
 
 def look(root: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "logger.runs", *words, "--dir", str(root)],
+        [sys.executable, "-m", "base.tools.runs", *words, "--dir", str(root)],
         cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

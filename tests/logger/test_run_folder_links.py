@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from base.run import RunFolder
 from config import ConfigParser
 from logger.logger import close_files
 from logger.metrics_file import MetricsFile
-from logger.run_folder import RunFolder
 from tests.helpers import run, small_config
 from utils.errors import UserError
 

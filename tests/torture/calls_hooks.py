@@ -62,7 +62,8 @@ def event(name: str) -> None:
 def _wrap_places() -> None:
     import torch
 
-    from base import base_trainer, saving
+    from base import base_trainer
+    from base.checkpoint import manager as saving
     from logger.metrics_file import MetricsFile
 
     torch_save, replace, write, save = (

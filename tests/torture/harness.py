@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tests.helpers import copy_project
-from utils.runs import checkpoints
+from utils.checkpoints import checkpoints
 
 HERE = Path(__file__).parent
 ALL = os.environ.get("TORTURE") == "all"
@@ -30,7 +30,7 @@ SERVER = """
 import atexit, json, os, runpy, signal, sys, threading, traceback
 sys.path.insert(0, os.getcwd())
 import numpy, sklearn.datasets, torch, torch.utils.tensorboard, torchmetrics, torchvision
-import base.trial, logger.run_folder, train, torture_hooks, data_loader.data_loaders, trainer.trainer
+import base.tools.check, base.run, train, torture_hooks, data_loader.data_loaders, trainer.trainer
 for line in sys.stdin:
     argv, folder, hooks = json.loads(line)
     if (child := os.fork()) == 0:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tests.torture.harness import Project, digest, digest_of, newest, project, small
-from utils.runs import BEST
+from utils.checkpoints import BEST
 
 # workers 0 and 2 x accumulation 1 and 4, all with dropout, augmentation, batch norm, EMA and a schedule by steps.
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from base import saving
+from base.checkpoint import manager as saving
+from base.checkpoint.manager import Saver
 from base.options import TrainerOptions
-from base.saving import Saver
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 

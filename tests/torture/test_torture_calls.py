@@ -12,7 +12,7 @@ import pytest
 
 from tests.torture.harness import environment, project, small, times
 from tests.torture.kill_runs import Reference, reference
-from utils.runs import checkpoints
+from utils.checkpoints import checkpoints
 
 # Of each save: its number in the run, the trainer's options, the hooks, and how many writes are between two kills.
 SAVES = {

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import torch
 
-from base import checkpoint
+from base.checkpoint import file as checkpoint
+from base.checkpoint.manager import Saver
 from base.options import TrainerOptions
-from base.saving import Saver
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from base import checkpoint
+from base.checkpoint import file as checkpoint
 from tests.helpers import differences, make_trainer, small_config
+from utils.checkpoints import find_checkpoint
 from utils.errors import UserError
-from utils.runs import find_checkpoint
 
 ALL = os.environ.get("TORTURE") == "all"
 LOGGER = logging.getLogger("torture")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from base.saving import snapshot
+from base.checkpoint.manager import snapshot
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 

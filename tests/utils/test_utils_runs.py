@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from utils.checkpoints import checkpoints, find_checkpoint
 from utils.errors import UserError
-from utils.runs import checkpoints, find_checkpoint
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .fingerprints import digest_of, table
-from .mend import Repair, frames_of, repairs_of
-from .survey import LOWER, ROOT, File, Survey, our_names
+from utils.migrate.fingerprints import digest_of, table
+from utils.migrate.mend import Repair, frames_of, repairs_of
+from utils.migrate.survey import LOWER, ROOT, File, Survey, our_names
 
 PACKAGES = ("base", "config", "logger", "utils")
 PREFIX = "plainloop_"  # of our files where the project has one of that name
@@ -83,7 +83,8 @@ def _ours(survey: Survey, moved: dict[str, str]) -> dict[str, str]:
     paths = [
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
-        for path in ROOT.glob(f"{package}/*.py")
+        for path in sorted(ROOT.glob(f"{package}/**/*.py"))
+        if not path.is_relative_to(ROOT / "utils" / "migrate")
     ]
     paths += [
         path

@@ -30,7 +30,7 @@ class Config:
 def find(folder: Path, names: list[str]) -> list[Config]:
     """The configs among the files of a project: JSON objects with a ``trainer`` and one more of the template's keys."""
     found = []
-    load_tree = importlib.import_module("config.merge").load_tree
+    load_tree = importlib.import_module("config.read.merge").load_tree
     for name in names:
         path = folder / name
         if path.suffix != ".json" or not path.is_file() or path.stat().st_size > LARGEST:
@@ -59,10 +59,10 @@ def preflight(folder: Path, config: Config) -> list[str]:
     if config.problem:
         return [config.problem]
     check, build = (
-        importlib.import_module("config.preflight"),
+        importlib.import_module("config.check.preflight"),
         importlib.import_module("config.build"),
     )
-    checker = build.Checker(importlib.import_module("config.merge").load_tree(folder / config.path))
+    checker = build.Checker(importlib.import_module("config.read.merge").load_tree(folder / config.path))
     check._check_keys(checker, checker.tree.data)
     options = check.trainer_options()
     for key, value in checker.tree.data["trainer"].items():

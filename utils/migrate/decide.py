@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from .configs import Config
-from .mend import REPAIRS
-from .survey import LOWER, ROOT, Definition, File, Survey, our_names
+from utils.migrate.configs import Config
+from utils.migrate.mend import REPAIRS
+from utils.migrate.survey import LOWER, ROOT, Definition, File, Survey, our_names
 
 # What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
 TOGETHER = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .fingerprints import bindings
-from .survey import File, Survey
+from utils.migrate.fingerprints import bindings
+from utils.migrate.survey import File, Survey
 
 REPAIRS = Path(__file__).with_name("repairs")
 

@@ -10,8 +10,14 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from utils.errors import UserError, one_line
-
-from .fingerprints import FOLDERS, bindings, fingerprint, is_templates_path, statements, table
+from utils.migrate.fingerprints import (
+    FOLDERS,
+    bindings,
+    fingerprint,
+    is_templates_path,
+    statements,
+    table,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LOWER = (

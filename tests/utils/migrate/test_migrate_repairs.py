@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
 import base.base_data_loader
-import base.checkpoint
-import base.stopping
-import base.tuning
-from base.metrics import MetricSet
+import base.checkpoint.file
+import base.loop.monitor
+import base.loop.speedups
+from base.loop.metrics import MetricSet
 from config import ConfigParser
 from utils.migrate.mend import REPAIRS
 
@@ -73,9 +73,9 @@ def test_batch_means_count_a_short_batch_as_a_whole_one_but_not_in_a_test(monkey
 
 
 def test_ties_make_the_later_epoch_the_best(monkeypatch):
-    monkeypatch.setattr(base.stopping, "is_better", base.stopping.is_better)
+    monkeypatch.setattr(base.loop.monitor, "is_better", base.loop.monitor.is_better)
     load("ties")
-    better: Any = base.stopping.is_better
+    better: Any = base.loop.monitor.is_better
     assert [better("min", value, 1.0) for value in (0.5, 1.0, 1.5)] == [True, True, False]
     assert [better("max", value, 1.0) for value in (0.5, 1.0, 1.5)] == [False, True, True]
 
@@ -85,10 +85,10 @@ def test_the_optimizer_gets_no_fused_kernel(monkeypatch):
     config: Any = ConfigParser(
         {"optimizer": {"type": "Adam", "args": {}}, "name": "a", "trainer": {}}
     )
-    assert base.tuning.fused(config, model) == {"fused": True}
-    monkeypatch.setattr(base.tuning, "fused", base.tuning.fused)
+    assert base.loop.speedups.fused(config, model) == {"fused": True}
+    monkeypatch.setattr(base.loop.speedups, "fused", base.loop.speedups.fused)
     load("plain_optimizer")
-    assert base.tuning.fused(config, model) == {}
+    assert base.loop.speedups.fused(config, model) == {}
 
 
 def test_numpy_gets_its_old_names_back_and_keeps_its_new_ones():

@@ -5,7 +5,7 @@ To give it up for means over samples: delete this file and its line in base/__in
 
 from typing import Any
 
-from base.metrics import MetricSet
+from base.loop.metrics import MetricSet
 
 by_samples = MetricSet.measure
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import base.checkpoint  # noqa: F401  (knows paths, NumPy's numbers and the template's ConfigParser)
+import base.checkpoint.file  # noqa: F401  (knows paths, NumPy's numbers and the template's ConfigParser)
 
 
 class Stranger:

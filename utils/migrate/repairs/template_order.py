@@ -12,8 +12,8 @@ import numpy as np
 from torch.utils.data import DataLoader, SubsetRandomSampler, default_collate
 
 import base.base_data_loader
+from utils.distributed import world_size
 from utils.errors import UserError
-from utils.parallel import world_size
 
 
 class Transformed:

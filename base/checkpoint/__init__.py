@@ -1,0 +1,1 @@
+"""Checkpoints: the file, when it is written, what it holds."""

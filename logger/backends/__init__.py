@@ -1,0 +1,1 @@
+"""Where numbers and pictures are written to."""
