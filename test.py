@@ -8,7 +8,7 @@ from typing import Any
 
 from config import ConfigParser
 from utils.checkpoints import find_checkpoint
-from utils.distributed import gather, is_main, joined
+from utils.distributed import all_gather, is_main, joined
 from utils.errors import UserError
 from utils.main import run_main
 
@@ -25,7 +25,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     from base.transfer.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
-    from utils.batch import length_of, to_device
+    from utils.batch import num_batches, to_device
     from utils.seed import seed_everything
     from utils.util import prepare_device
 
@@ -55,7 +55,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             "Nothing has read these keys of the config: %s", ", ".join(map(repr, unread))
         )
     data_loader = divided(data_loader, "data_loader", device, evaluating=True)
-    batches = progress(data_loader, length_of(data_loader), "test", logger)
+    batches = progress(data_loader, num_batches(data_loader), "test", logger)
     own_evaluate = getattr(config.trainer_class(), "evaluate_split", evaluate)
     values = own_evaluate(model, batches, criterion, recorder, device)
     about = {
@@ -64,7 +64,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
         "split": split,
         "epoch": checkpoint.get("epoch"),
     }
-    about["n_samples"] = sum(gather(recorder.n_samples))
+    about["n_samples"] = sum(all_gather(recorder.n_samples))
     if is_main():
         results = Tested(about, values, recorder, criterion, data_loader)
         results.report(logger, folder, config.plain(), args.output)

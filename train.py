@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from config import ConfigParser, CustomArgs
-from utils.distributed import main_first, rank
+from utils.distributed import main_process_first, rank
 from utils.launch import run_ranks
 from utils.main import run_main
 
@@ -59,7 +59,7 @@ def make_trainer(
 
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
     parallel = Parallel.of(config)
-    with main_first():
+    with main_process_first():
         data_loader = config.build("data_loader")
         if config.get("valid_data_loader"):
             valid_data_loader = config.build("valid_data_loader")

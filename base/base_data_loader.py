@@ -26,10 +26,10 @@ from base.data.sampler import (
     split_indices,
 )
 from utils.batch import to_device
-from utils.distributed import local_size, rank, world_size
+from utils.distributed import local_world_size, rank, world_size
 from utils.errors import UserError
-from utils.launch import cores
-from utils.seed import mix, seeded
+from utils.launch import num_cores
+from utils.seed import mix_seed, temporary_seed
 
 WHOLE = "cached, nor its batches transformed"
 
@@ -96,7 +96,7 @@ class BaseDataLoader(DataLoader[Any]):
         self._passes, self._consumed, self._skip = 0, 0, 0
         self.valid_sampler: Any = None
         self._batches: EpochBatches | None = None
-        num_workers = -(-num_workers // local_size())
+        num_workers = -(-num_workers // local_world_size())
         self.batch_transform, self.eval_batch_transform = batch_transform, eval_batch_transform
         self.device = torch.device("cpu")
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
@@ -156,26 +156,30 @@ class BaseDataLoader(DataLoader[Any]):
         """One pass over the data. Passes number themselves, unless ``set_epoch`` says which one is next."""
         number, self._passes = self._passes, self._passes + 1
         skip, self._skip = self._skip, 0
-        self._engine.generator.manual_seed(mix(self.seed, number))  # type: ignore[attr-defined]
+        self._engine.generator.manual_seed(mix_seed(self.seed, number))  # type: ignore[attr-defined]
         if self.device.type in ("cuda", "xpu"):
             self._engine.pin_memory = self.init_kwargs.get("pin_memory", True)
         if self._batches is not None:
             self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
         batches = iter(self._engine)
         if self._batches is None:
-            with seeded(self.seed):  # what is read to be skipped draws from nobody's random numbers
+            with temporary_seed(
+                self.seed
+            ):  # what is read to be skipped draws from nobody's random numbers
                 for _ in range(skip):
                     next(batches, None)
         self._consumed = skip
         for batch in batches:
             self._consumed += 1
-            yield self.transformed(batch, mix(self.seed, number, CHANGE, self._consumed, rank()))
+            yield self.transformed(
+                batch, mix_seed(self.seed, number, CHANGE, self._consumed, rank())
+            )
 
     def transformed(self, batch: Any, seed: int) -> Any:
         """What ``batch_transform`` makes of a batch, by the random numbers of ``seed``."""
         if self.batch_transform is None:
             return batch
-        with seeded(seed):
+        with temporary_seed(seed):
             return self.batch_transform(to_device(batch, self.device))
 
     def batch_of(self, indices: list[int], seed: int) -> Any:
@@ -291,7 +295,7 @@ def default_workers(dataset: Any, cache: bool = False) -> int:
     )
     if cache or is_tensors(dataset) or isinstance(dataset, IterableDataset) or start != "fork":
         return 0
-    return min(8, cores())
+    return min(8, num_cores())
 
 
 class DatasetLoader(BaseDataLoader):

@@ -34,10 +34,10 @@ from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
 from logger.visualization import TensorboardWriter
-from utils.distributed import Votes, from_main, is_main, phase, world_size
-from utils.errors import UserError, nearest
+from utils.distributed import Votes, broadcast, is_main, set_activity, world_size
+from utils.errors import UserError, did_you_mean
 from utils.stop import StopRequest
-from utils.util import ensure_dir, plain_number, prepare_device, write_json
+from utils.util import ensure_dir, prepare_device, to_plain_number, write_json
 
 
 class BaseTrainer:
@@ -175,14 +175,14 @@ class BaseTrainer:
             if hasattr(self.optimizer, "param_groups")
             else None
         )
-        result = from_main(self._train_epoch(epoch))
+        result = broadcast(self._train_epoch(epoch))
         self.stop.poll(wait=True)
         if (
             isinstance(update := getattr(self, "update", None), Update)
             and update.schedule.lr is not None
         ):
             lr = update.schedule.lr
-        log = {"epoch": epoch} | {key: plain_number(value) for key, value in result.items()}
+        log = {"epoch": epoch} | {key: to_plain_number(value) for key, value in result.items()}
         best = self._is_best(log)
         self._stopping = self._stopping or self.not_improved_count > self.early_stop
         seconds = round(time.perf_counter() - start, 3)
@@ -215,7 +215,7 @@ class BaseTrainer:
 
     def _begin_epoch(self, epoch: int) -> None:
         """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
-        phase(f"the training of epoch {epoch}")
+        set_activity(f"the training of epoch {epoch}")
         if self.transfer.enter(epoch, unwrap(self.model)) and world_size() > 1:
             wrap_again(self)
         for name in (
@@ -284,7 +284,7 @@ class BaseTrainer:
     def _check_first_epoch(self, log: dict[str, Any]) -> None:
         """Faults that only a finished epoch shows; its checkpoint is written, so that nothing is lost."""
         if self.mnt_mode != "off" and self.mnt_metric not in log:
-            hint = f"{nearest(self.mnt_metric, log)}; it gave {', '.join(log)}"
+            hint = f"{did_you_mean(self.mnt_metric, log)}; it gave {', '.join(log)}"
             raise UserError(f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{hint}")
         changed = self._options.needing_update()
         if changed and self.steps_done() == 0:

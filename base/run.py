@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from logger.logger import close_files, setup_logging
-from utils.checkpoints import checkpoints
-from utils.distributed import from_main, is_main, run_of_before
+from utils.checkpoints import list_checkpoints
+from utils.distributed import broadcast, is_main, restarted_run_folder
 from utils.errors import UserError, one_line
-from utils.files import lock, written_whole
-from utils.provenance import now, provenance
+from utils.files import atomic_write, lock_file
+from utils.provenance import collect_provenance, timestamp
 from utils.util import ensure_dir, read_json
 
 
@@ -49,16 +49,16 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         if is_main():
             self._enter()
-        place = from_main((str(self.save_dir), self.config.resume and str(self.config.resume)))
+        place = broadcast((str(self.save_dir), self.config.resume and str(self.config.resume)))
         if not is_main():
             self.config.move_to(Path(place[0]))
             self.config.resume = place[1] and Path(place[1])
         return self
 
     def _enter(self) -> None:
-        if folder := run_of_before():
+        if folder := restarted_run_folder():
             self.config.move_to(Path(folder))
-            self.config.resume = next(iter(checkpoints(Path(folder))), None)
+            self.config.resume = next(iter(list_checkpoints(Path(folder))), None)
             self.config.run_id_given = True
         try:
             self._make()
@@ -68,7 +68,7 @@ class RunFolder:
             raise UserError(
                 f"{self.save_dir}: the run folder cannot be made: {error.strerror}"
             ) from None
-        run_of_before(str(self.save_dir))
+        restarted_run_folder(str(self.save_dir))
 
     def _make(self) -> None:
         self._refuse_links()
@@ -83,13 +83,13 @@ class RunFolder:
                 if self.config.resume is None and not self.config.run_id_given:
                     self.config.run_id = f"{first_id}-{count}"
                     continue
-                if self.config.resume is None and checkpoints(self.save_dir):
+                if self.config.resume is None and list_checkpoints(self.save_dir):
                     message = "holds a run already; go on with it by -r, or choose another --run-id"
                     raise UserError(f"{self.save_dir}: {message}") from None
             break
         self.made_log = not self.config.log_dir.exists()
         ensure_dir(self.config.log_dir)
-        self._lock = lock(self.config.log_dir / ".lock")
+        self._lock = lock_file(self.config.log_dir / ".lock")
 
     def _refuse_links(self) -> None:
         """No symbolic link leads what a run writes out of ``save_dir``."""
@@ -118,7 +118,8 @@ class RunFolder:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
         self._sessions.append(
-            provenance() | {"changes": self.config.changes(), "end": None, "outcome": "running"}
+            collect_provenance()
+            | {"changes": self.config.changes(), "end": None, "outcome": "running"}
         )
         try:
             _write(self.save_dir / "config.json", self.config.plain())
@@ -146,7 +147,7 @@ class RunFolder:
                 else f"failed: {one_line(error)}"
             )
             outcome = self._outcome or outcome
-            self._sessions[-1] |= {"end": now(), "outcome": outcome}
+            self._sessions[-1] |= {"end": timestamp(), "outcome": outcome}
             with contextlib.suppress(OSError):
                 _write(self.save_dir / "provenance.json", {"sessions": self._sessions})
         if (
@@ -177,7 +178,7 @@ class RunFolder:
 
 
 def _write(path: Path, content: Any) -> None:
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(content, indent=4).encode() + b"\n")
 
 

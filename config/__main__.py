@@ -9,10 +9,10 @@ from typing import Any
 from config.check.preflight import class_named, examine
 from config.parser import ConfigParser
 from config.read.source import Keys, dotted
-from config.read.text import flat, written
-from utils.errors import UserError, nearest
+from config.read.text import flatten, to_text
+from utils.errors import UserError, did_you_mean
 from utils.main import run_main
-from utils.tables import BOLD, paint, table
+from utils.tables import BOLD, paint, print_table
 
 COMMANDS = {
     "show": "the resolved config, as YAML",
@@ -24,7 +24,7 @@ COMMANDS = {
 
 def short(value: Any) -> str:
     """``written``, cut to fit a column."""
-    text = written(value)
+    text = to_text(value)
     return text if len(text) <= 48 else text[:47] + "…"
 
 
@@ -32,13 +32,13 @@ def show(value: Any, depth: int = 0) -> list[str]:
     """The lines of a config as YAML, which ``-c`` takes again."""
     lines = []
     for key, item in value.items():
-        name = "  " * depth + paint(written(key), BOLD) + ":"
+        name = "  " * depth + paint(to_text(key), BOLD) + ":"
         if isinstance(item, dict) and item:
             lines += [name, *show(item, depth + 1)]
         elif isinstance(item, list) and any(isinstance(part, dict) for part in item):
-            lines += [name, *("  " * (depth + 1) + f"- {written(part)}" for part in item)]
+            lines += [name, *("  " * (depth + 1) + f"- {to_text(part)}" for part in item)]
         else:
-            lines.append(f"{name} {written(item)}")
+            lines.append(f"{name} {to_text(item)}")
     return lines
 
 
@@ -46,7 +46,7 @@ def explain(config: ConfigParser, key: str) -> None:
     """Prints where the value of ``key``, and every value inside it, comes from, and what takes it."""
     tree, known = config.tree, examine(config.tree).taken
     wanted: Keys = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
-    given = flat(tree.data)
+    given = flatten(tree.data)
     defaults = {
         keys: parameter.default for keys, (_, parameter) in known.items() if keys not in given
     }
@@ -65,15 +65,17 @@ def explain(config: ConfigParser, key: str) -> None:
         taker, parameter = known.get(keys, ("", None))
         where = str(tree.mark(keys) or "the program") if keys in given else "default"
         missing = parameter is not None and value is parameter.empty
-        was = [f"(was {written(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
+        was = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
         shown, by = (
             "(missing)" if missing else short(value),
             f"{taker}({parameter})" if taker else "",
         )
         rows.append((dotted(keys), shown, " ".join([where, *was]), by))
     if len(rows) == 1:
-        raise UserError(f"{key}: the config has no such key{nearest(key, map(dotted, values))}")
-    table(rows)
+        raise UserError(
+            f"{key}: the config has no such key{did_you_mean(key, map(dotted, values))}"
+        )
+    print_table(rows)
     if wanted[0] == "transfer":
         print("\n".join(phases(config)))
 
@@ -95,16 +97,16 @@ def phases(config: ConfigParser) -> list[str]:
 
 def differ(one: dict[str, Any], other: dict[str, Any], names: tuple[str, str]) -> None:
     """Prints the values that two configs do not share."""
-    a, b = flat(one), flat(other)
+    a, b = flatten(one), flatten(other)
     keys = [
         keys
         for keys in {**a, **b}
-        if keys not in a or keys not in b or written(a[keys]) != written(b[keys])
+        if keys not in a or keys not in b or to_text(a[keys]) != to_text(b[keys])
     ]
     rows = [
         (dotted(k), short(a[k]) if k in a else "-", short(b[k]) if k in b else "-") for k in keys
     ]
-    table([("key", *names), *rows]) if rows else print("They are the same.")
+    print_table([("key", *names), *rows]) if rows else print("They are the same.")
 
 
 def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> ConfigParser:

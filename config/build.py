@@ -13,7 +13,7 @@ from config.check.annotations import accepts, convert, readable, section_in
 from config.check.slots import FLAT, SLOTS, Signature, Slot, inner_slot, own_frames, resolve
 from config.read.source import SHOWN, ConfigError, Finding, Keys, Tree, dotted
 from utils.download import downloading
-from utils.errors import UserError, nearest, one_line
+from utils.errors import UserError, did_you_mean, one_line
 
 
 def is_node(value: Any) -> bool:
@@ -52,7 +52,7 @@ class Checker:
 
     def near(self, word: str, choices: Iterable[str]) -> str:
         """``nearest``, as long as the finding will be shown."""
-        return nearest(word, choices) if len(self.findings) < SHOWN else ""
+        return did_you_mean(word, choices) if len(self.findings) < SHOWN else ""
 
     def ask(self, keys: Keys, call: Callable[..., Any], *args: Any) -> Any:
         """``call(*args)``; None where it refuses values, a line each that begins with the key inside ``keys``."""

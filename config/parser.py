@@ -20,9 +20,9 @@ from config.check import preflight
 from config.check.slots import SLOTS, Signature, resolve
 from config.command_line import read_command_line
 from config.read.merge import interpolate, set_value, step_down
-from config.read.section import Section, plain
+from config.read.section import Section, to_plain
 from config.read.source import ConfigError, Keys, Mark, Tree, dotted
-from utils.errors import UserError, nearest
+from utils.errors import UserError, did_you_mean
 
 DEFAULT_SEED = 123  # pytorch-template's
 
@@ -126,7 +126,7 @@ class ConfigParser:
 
     def plain(self) -> dict[str, Any]:
         """The resolved config in plain values; it can be given to ``-c`` again."""
-        result = plain(self.config)
+        result = to_plain(self.config)
         assert isinstance(result, dict)
         return result
 
@@ -135,7 +135,7 @@ class ConfigParser:
         found = {}
         for keys in (*self.tree.replaced, *self.tree.raw):
             with contextlib.suppress(KeyError):  # a part of something that was replaced whole
-                found[dotted(keys)] = plain(step_down(self.tree.data, keys))
+                found[dotted(keys)] = to_plain(step_down(self.tree.data, keys))
         return found
 
     def check(self) -> None:
@@ -198,7 +198,7 @@ class ConfigParser:
                 (name, "args", key), "is given by the program; take it out of the config"
             )
         if not hasattr(module, kind):
-            near = nearest(kind, (key for key in dir(module) if key[0] != "_"))
+            near = did_you_mean(kind, (key for key in dir(module) if key[0] != "_"))
             raise self.tree.error(
                 (name, "type"), f"no '{kind}' in {getattr(module, '__name__', module)}{near}"
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from logger.background import Background
-from utils.files import written_whole
+from utils.files import atomic_write
 
 
 def rows_in(text: str) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ class MetricsFile:
         if not self.path.is_file():
             return
         rows = rows_in(self.path.read_text(encoding="utf-8", errors="replace"))
-        with written_whole(self.path) as file:
+        with atomic_write(self.path) as file:
             file.writelines(
                 json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch
             )

@@ -39,10 +39,10 @@ class BackEnd(Background):
         if not self.enabled:
             return
         if self.module not in sys.modules:
-            from utils.seed import seeded
+            from utils.seed import temporary_seed
 
             # Here, as a loader's workers, forked in the middle of it, would have half of it. Some draw random numbers.
-            with seeded(0):
+            with temporary_seed(0):
                 self.attempt("import", lambda: importlib.import_module(self.module))
         self.do(method, lambda: self._call(method, args, kwargs))
 

@@ -13,7 +13,7 @@ import pytest
 from tests.helpers import ROOT, differences, load
 from tests.ranks import Program
 from tests.torture.harness import ALL
-from utils.checkpoints import checkpoints
+from utils.checkpoints import list_checkpoints
 
 CONFIG = {
     "name": "ranks",
@@ -49,7 +49,7 @@ def folder(tmp_path):
 
 
 def last(tmp_path):
-    return load(checkpoints(folder(tmp_path))[0])
+    return load(list_checkpoints(folder(tmp_path))[0])
 
 
 def long(tmp_path, *more, torchrun="", **trainer):
@@ -57,7 +57,7 @@ def long(tmp_path, *more, torchrun="", **trainer):
     program = Program(
         *words(tmp_path, *more, epochs=10_000, keep_last=2, **trainer), torchrun=torchrun
     )
-    program.until(lambda: folder(tmp_path).is_dir() and checkpoints(folder(tmp_path)))
+    program.until(lambda: folder(tmp_path).is_dir() and list_checkpoints(folder(tmp_path)))
     return program
 
 
@@ -208,7 +208,7 @@ def test_ranks_that_torchrun_starts_again_go_on_to_the_same_bits(tmp_path, rank)
         path.mkdir()
     assert Program(*words(whole, epochs=6)).end().code == 0
     program = Program(*words(killed, epochs=6), torchrun=f"{TORCHRUN} --max-restarts 3")
-    program.until(lambda: folder(killed).is_dir() and len(checkpoints(folder(killed))) > 1)
+    program.until(lambda: folder(killed).is_dir() and len(list_checkpoints(folder(killed))) > 1)
     os.kill(program.ranks()[rank], signal.SIGKILL)
     done = program.end()
     assert done.code == 0, done.err

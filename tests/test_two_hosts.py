@@ -15,7 +15,7 @@ import pytest
 from tests.helpers import ROOT, run
 from tests.ranks import Program
 from tests.test_ranks import CONFIG
-from utils.checkpoints import checkpoints
+from utils.checkpoints import list_checkpoints
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # In a namespace of its own for the host's name too; `ip netns exec` lays /etc/netns/NAME/hosts over /etc/hosts.
@@ -126,7 +126,7 @@ def test_two_hosts_train_as_one_does(tmp_path, hosts):
 def test_a_host_that_is_cut_off_and_comes_back_goes_on_with_the_other(tmp_path, hosts):
     words = words_of(tmp_path, "two", epochs=4)
     both, folder = start(hosts, words), tmp_path / "saved/ranks/two"
-    both[0].until(lambda: folder.is_dir() and len(checkpoints(folder)) > 1)
+    both[0].until(lambda: folder.is_dir() and len(list_checkpoints(folder)) > 1)
     ip("-n", hosts[1], "link", "set", "cable", "down")
     cut = time.monotonic()
     both[0].until(

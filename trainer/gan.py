@@ -11,7 +11,7 @@ import torch
 from base.loop.metrics import MetricSet
 from base.options import TrainerOptions
 from trainer.trainer import Trainer
-from utils.batch import batch_len
+from utils.batch import batch_size_of
 from utils.distributed import world_size
 from utils.errors import UserError
 from utils.util import MetricTracker
@@ -55,7 +55,7 @@ class GanTrainer(Trainer):
         if self.place == 0:
             self.tracker.reset()
         for real, _ in self.batches(epoch):
-            n = batch_len(real)
+            n = batch_size_of(real)
             real = real.flatten(1)
             ones, zeros = (
                 torch.ones(n, 1, device=self.device),

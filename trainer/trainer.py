@@ -24,11 +24,11 @@ from base.tools.debug import Overfit, Probe, memory_mb
 from base.tools.display import Display
 from base.tools.results import Recorder
 from logger.progress import progress
-from utils.batch import batch_len, length_of, to_device
+from utils.batch import batch_size_of, num_batches, to_device
 from utils.checkpoints import BEST
-from utils.distributed import phase
+from utils.distributed import set_activity
 from utils.errors import UserError
-from utils.seed import random_state
+from utils.seed import get_random_state
 from utils.util import inf_loop
 
 __all__ = ["Trainer"]
@@ -74,7 +74,7 @@ class Trainer(BaseTrainer):
         if self._options.debug is not None and self._options.debug.overfit_batches:
             data_loader = Overfit(data_loader, self._options.debug.overfit_batches)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
-        self.len_epoch = len_epoch if len_epoch is not None else length_of(data_loader)
+        self.len_epoch = len_epoch if len_epoch is not None else num_batches(data_loader)
         self.valid_data_loader = divided(
             valid_data_loader, "valid_data_loader", device, evaluating=True
         )
@@ -135,7 +135,7 @@ class Trainer(BaseTrainer):
         self.probe.after_forward(loss)
         counts = self.update.backward(loss, self.share * share, last)
         self.probe.after_backward()
-        return (loss, output, target, batch_len(target, output, batch)) if counts else (loss,)
+        return (loss, output, target, batch_size_of(target, output, batch)) if counts else (loss,)
 
     def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
         """One forward pass: the loss of a batch, and what the metrics compare. The one seam most people override."""
@@ -162,8 +162,8 @@ class Trainer(BaseTrainer):
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
         """The numbers of the validation split; with an EMA also those of the averaged weights, as ``ema_…``."""
-        phase(f"the validation of epoch {epoch}")
-        self._random = random_state()
+        set_activity(f"the validation of epoch {epoch}")
+        self._random = get_random_state()
         log = self._evaluate(alone(self.model))
         self.writer.set_step(self.steps_done() or epoch, "valid")
         self.display.predictions(

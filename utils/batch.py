@@ -23,7 +23,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return _rebuilt(batch, lambda value: to_device(value, device))
 
 
-def sample_count(batch: Any) -> int:
+def num_samples(batch: Any) -> int:
     """The samples of a batch that ``narrow`` can cut: all its tensors agree on them, or all its lists; else 0."""
     if _is_of_lists(batch):
         sizes = {len(value) for value in batch}
@@ -33,13 +33,13 @@ def sample_count(batch: Any) -> int:
 
 
 def narrow(batch: Any, start: int, end: int) -> Any:
-    """Samples ``start`` to ``end`` of a batch whose ``sample_count`` is not 0."""
+    """Samples ``start`` to ``end`` of a batch whose ``num_samples`` is not 0."""
     return _along_samples(batch, lambda values: values[start:end])
 
 
-def repeated(batch: Any, size: int) -> Any:
-    """A batch of ``size`` samples: those of one whose ``sample_count`` is not 0, again and again."""
-    count = sample_count(batch)
+def repeat_samples(batch: Any, size: int) -> Any:
+    """A batch of ``size`` samples: those of one whose ``num_samples`` is not 0, again and again."""
+    count = num_samples(batch)
 
     def more(values: Any) -> Any:
         if isinstance(values, torch.Tensor):
@@ -51,7 +51,7 @@ def repeated(batch: Any, size: int) -> Any:
 
 def _along_samples(batch: Any, change: Callable[[Any], Any]) -> Any:
     """The batch with all changed that has an item for each sample: tensors, and lists of names or of samples."""
-    size = sample_count(batch)
+    size = num_samples(batch)
 
     def walk(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
@@ -97,7 +97,7 @@ def _rebuilt(batch: Any, change: Callable[[Any], Any]) -> Any:
     return batch
 
 
-def batch_len(*values: Any) -> int:
+def batch_size_of(*values: Any) -> int:
     """The number of samples, as the first of ``values`` that tells it does: target, output, batch; else 1.
 
     A tensor has as many as its first dimension; so has a container of them where all agree. Otherwise a list is one of
@@ -121,7 +121,7 @@ def _size(value: Any) -> int:
     return 0
 
 
-def length_of(loader: Any) -> int | None:
+def num_batches(loader: Any) -> int | None:
     """The batches of one pass; None for an iterable dataset that does not tell."""
     try:
         return len(loader)

@@ -10,14 +10,14 @@ from math import inf
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import sync_folder
+from utils.files import fsync_folder
 
 BEST = "model_best.pt"
 SHARDS = ".shards"  # the end of a folder's name, whose tensors a checkpoint beside it refers to
 _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
 
 
-def checkpoints(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in ``folder``, the newest (by number) first; the best one is not among them."""
     found = [
         path for path in folder.iterdir() if checkpoint_number(path) != (0, 0) and path.is_file()
@@ -46,7 +46,7 @@ def sweep_shards(folder: Path) -> None:
     """Deletes the shards to which no checkpoint in ``folder`` refers: of deleted ones, and of a killed save."""
     if not (there := list(folder.glob(f"*{SHARDS}"))):
         return
-    sync_folder(folder)  # a power cut must not bring back what refers to them
+    fsync_folder(folder)  # a power cut must not bring back what refers to them
     try:
         kept = {shards_of(path) for path in folder.glob("*.pt")}
     except (OSError, zipfile.BadZipFile):  # a damaged one does not tell
@@ -68,7 +68,7 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
     if not os.path.isdir(path):  # noqa: PTH112
         raise UserError(f"{path}: no such checkpoint or run folder; runs are in saved/NAME/RUN_ID")
     best = [path / best for best in (BEST, "model_best.pth") if (path / best).is_file()]
-    found = best + checkpoints(path) if best_first else checkpoints(path) + best
+    found = best + list_checkpoints(path) if best_first else list_checkpoints(path) + best
     if not found:
         raise UserError(
             f"{path}: there is no checkpoint in this folder (checkpoint-epochN.pt or {BEST})"

@@ -20,8 +20,8 @@ from datetime import timedelta
 from typing import Any
 
 from utils.errors import UserError, one_line
-from utils.main import mistake_of
-from utils.stop import STATUS
+from utils.main import user_error_from
+from utils.stop import EXIT_STATUS
 
 _LOST = re.compile(r"gloo|NCCL|ProcessGroup|TCPStore|pair closure|DistNetworkError|DistStoreError")
 START_SECONDS, TRAINING_SECONDS = (
@@ -45,7 +45,7 @@ class _World:
 _world = _World()
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Whether torchrun, or ``launch``, has started this process as one of several."""
     return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
 
@@ -63,7 +63,7 @@ def local_rank() -> int:
     return _world.local_rank
 
 
-def local_size() -> int:
+def local_world_size() -> int:
     """The ranks on this machine, which share its cores."""
     return _world.local_size
 
@@ -87,7 +87,7 @@ def joined(config: Any) -> Iterator[None]:
     Raises:
         UserError: not all came.
     """
-    if not launched():
+    if not is_launched():
         yield
         return
     import torch.distributed as dist
@@ -114,7 +114,7 @@ def joined(config: Any) -> Iterator[None]:
         dist.barrier()
     except SystemExit as end:  # asked for, by all of them
         dist.barrier()
-        if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) and end.code in STATUS.values():
+        if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) and end.code in EXIT_STATUS.values():
             sys.exit(
                 0
             )  # torchrun would take any other status for a failure, and start the ranks again
@@ -168,14 +168,14 @@ def _meet(n_gpu: int, start_seconds: float) -> None:
         dist.init_process_group(
             backend, store=meeting, rank=_world.rank, world_size=_world.size, timeout=patience
         )
-        phase("the start")
+        set_activity("the start")
         _world.group = dist.new_group(timeout=timedelta(seconds=_world.seconds))
     except (RuntimeError, ValueError) as error:
         message = f"not all of the {_world.size} processes came together within {start_seconds:g} s"
         raise UserError(f"parallel: {message}: {one_line(error, 200)}") from None
 
 
-def phase(name: str) -> str:
+def set_activity(name: str) -> str:
     """Notes what this rank is about, in case that it is lost in it. Returns what it was about before."""
     before, _world.phase = _world.phase, name
     if _world.store is not None:
@@ -186,7 +186,7 @@ def phase(name: str) -> str:
     return before
 
 
-def gather(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """The values of all ranks, in their order, on every rank."""
     if _world.size == 1:
         return [value]
@@ -197,7 +197,7 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
-def from_main(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """The main rank's ``value``, on every rank; it may take its time, as to write a checkpoint."""
     if _world.size == 1:
         return value
@@ -208,7 +208,7 @@ def from_main(value: Any) -> Any:
     return box[0]
 
 
-def of_first(name: str, value: Any = None) -> Any:
+def from_first_local_rank(name: str, value: Any = None) -> Any:
     """What the first rank of this machine tells by giving a ``value``, in JSON's types; the others wait for it."""
     key = f"{name} of rank {_world.rank - _world.local_rank}"
     if value is not None:
@@ -216,7 +216,7 @@ def of_first(name: str, value: Any = None) -> Any:
     return json.loads(_world.store.get(key))
 
 
-def group() -> Any:
+def process_group() -> Any:
     """The process group of the training."""
     return _world.group
 
@@ -230,7 +230,7 @@ def barrier() -> None:
 
 
 @contextlib.contextmanager
-def main_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """Lets one rank of each machine go first: it downloads what the others then find."""
     if _world.local_rank:
         barrier()
@@ -261,7 +261,7 @@ class Votes:
         return [max(values) for values in zip(*ballots, strict=True)]
 
 
-def run_of_before(folder: str | None = None) -> str | None:
+def restarted_run_folder(folder: str | None = None) -> str | None:
     """Under torchrun, the run folder that ranks before a restart had made; ``folder`` notes it for those to come."""
     if _world.store is None:
         return None
@@ -276,7 +276,7 @@ def _fail(error: BaseException) -> None:
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN
     )  # the launcher's, which may see another rank's end first
-    mistake = mistake_of(error)
+    mistake = user_error_from(error)
     lost = (
         mistake is None
         and isinstance(error, RuntimeError)

@@ -1,13 +1,48 @@
-"""The one kind of error that a user can cause and that ends a program in a line, not in a traceback."""
+"""The one kind of error that a user can cause: it ends a program in a line, not in a traceback."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, and the config key that it belongs to (empty if to none)."""
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" if self.key else self.message
 
 
 class UserError(ValueError):
-    """A mistake in a config, a path, an argument or the data. Its text says what, where, and the next step."""
+    """A mistake in a config, a path, an argument or the data.
+
+    The text says what is wrong, where, and the valid choices or the next step.
+
+    Args:
+        message: the text without the key; or several problems, each with a key of its own.
+        key: the config key that is wrong, as ``trainer.warmup_steps``; empty if there is none.
+
+    Attributes:
+        problems: one or more. The error's text has a line for each.
+    """
+
+    def __init__(self, message: str | Iterable[Problem], key: str = "") -> None:
+        single = [Problem(key, message)] if isinstance(message, str) else message
+        self.problems: tuple[Problem, ...] = tuple(single)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def under(self, section: str) -> UserError:
+        """The same error with the keys inside ``section``: ``lr`` becomes ``optimizer.lr``."""
+        keys = (".".join(filter(None, (section, problem.key))) for problem in self.problems)
+        return UserError(
+            Problem(key, problem.message) for key, problem in zip(keys, self.problems, strict=True)
+        )
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Returns `` (did you mean 'x'?)`` for the choice nearest to ``word``, or an empty string."""
     from difflib import SequenceMatcher  # 5 ms that only an error pays
 

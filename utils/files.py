@@ -11,15 +11,15 @@ from typing import IO
 from utils.errors import UserError
 
 
-def temporary_of(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Where the new content of ``path`` is prepared: beside it, so that a rename is enough."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A file that stands under ``path`` only once it is complete and on the disk."""
-    temporary = temporary_of(path)
+    temporary = temporary_path(path)
     try:
         with temporary.open("w+b") as file:
             yield file
@@ -30,10 +30,10 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Makes a rename in ``folder`` last; where folders cannot be synced (Windows), does nothing."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -43,7 +43,7 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def lock(path: Path) -> IO[bytes] | None:
+def lock_file(path: Path) -> IO[bytes] | None:
     """Holds ``path`` for this process until the file is closed, or the process ends in any way.
 
     Returns:
@@ -72,7 +72,7 @@ def lock(path: Path) -> IO[bytes] | None:
     return file
 
 
-def locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a process holds ``path`` by ``lock``; False where that cannot be known."""
     try:
         import fcntl

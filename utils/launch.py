@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from utils.distributed import joined, launched
+from utils.distributed import is_launched, joined
 
 
 def run_ranks(config: Any, main: Callable[[Any], None]) -> None:
@@ -30,21 +30,21 @@ def processes_wanted(config: Any) -> int:
         return 1
     kind, args = section.get("type", "ddp"), section.get("args")
     number = args.get("num_processes") if isinstance(args, dict) else None
-    if launched() or kind not in ("ddp", "fsdp"):
+    if is_launched() or kind not in ("ddp", "fsdp"):
         return 1
     if number is None and type(n_gpu) is int and n_gpu > 1:
         import torch
 
         number = min(n_gpu, torch.accelerator.device_count())
-    return number if type(number) is int and 1 < number <= most_processes() else 1
+    return number if type(number) is int and 1 < number <= max_processes() else 1
 
 
-def cores() -> int:
+def num_cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def most_processes() -> int:
+def max_processes() -> int:
     """More than this on one machine is a slip of the hand."""
     return max(16, 2 * (os.cpu_count() or 1))
 
@@ -69,7 +69,9 @@ def launch(processes: int) -> int:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-    shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    shared["OMP_NUM_THREADS"] = os.environ.get(
+        "OMP_NUM_THREADS", str(max(1, num_cores() // processes))
+    )
     ranks = range(processes)
     context = start_processes(
         "train",

@@ -34,7 +34,7 @@ def run_main(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        mistake = mistake_of(error)
+        mistake = user_error_from(error)
         if mistake is None:
             raise
         sys.stdout.flush()
@@ -42,7 +42,7 @@ def run_main(main: Callable[[], None]) -> None:
         sys.exit(2)
 
 
-def mistake_of(error: BaseException) -> UserError | None:
+def user_error_from(error: BaseException) -> UserError | None:
     """What the user can do about an error; None where it is none of his."""
     if isinstance(error, UserError):
         return error

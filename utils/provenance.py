@@ -16,12 +16,12 @@ DIFF = 100_000  # letters of uncommitted changes that are kept
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "scikit-learn")
 
 
-def now() -> str:
+def timestamp() -> str:
     """The local time with its offset, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def git(*args: str) -> str | None:
+def run_git(*args: str) -> str | None:
     """What git says of this project; None where it fails."""
     try:
         done = subprocess.run(
@@ -54,17 +54,17 @@ def _device_names() -> list[str]:
     ]
 
 
-def provenance() -> dict[str, Any]:
+def collect_provenance() -> dict[str, Any]:
     """Facts about this process, as plain values. Never raises: what is unknown is None."""
     import torch
 
-    status = git("status", "--porcelain")
+    status = run_git("status", "--porcelain")
     return {
         "command": [sys.executable, *sys.argv],
-        "start": now(),
-        "git_commit": git("rev-parse", "HEAD"),
+        "start": timestamp(),
+        "git_commit": run_git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
-        "git_diff": (git("diff", "HEAD") or "")[:DIFF] if status else None,
+        "git_diff": (run_git("diff", "HEAD") or "")[:DIFF] if status else None,
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES},
         "machine": {

@@ -13,7 +13,7 @@ import torch
 _MASK = (1 << 64) - 1
 
 
-def mix(*parts: int) -> int:
+def mix_seed(*parts: int) -> int:
     """Hashes integers to one of 63 bits, so that (seed, epoch, place) gives unrelated random streams.
 
     Source: the SplitMix64 finaliser, https://prng.di.unimi.it/splitmix64.c
@@ -44,13 +44,13 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
 def seed_rank(seed: int, rank: int) -> None:
     """Lets the ranks that train together draw numbers of their own; the main one's stay as they are."""
     if rank:
-        random.seed(mix(seed, rank))
-        np.random.seed(mix(seed, rank) % 2**32)
-        torch.manual_seed(mix(seed, rank))
+        random.seed(mix_seed(seed, rank))
+        np.random.seed(mix_seed(seed, rank) % 2**32)
+        torch.manual_seed(mix_seed(seed, rank))
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def temporary_seed(seed: int) -> Iterator[None]:
     """Python, NumPy and torch's CPU generator draw from ``seed`` inside, and go on as before afterwards."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
@@ -70,7 +70,7 @@ def _accelerator() -> Any:
     return None if device is None else getattr(torch, device.type)
 
 
-def random_state() -> dict[str, Any]:
+def get_random_state() -> dict[str, Any]:
     """All random states as tensors and plain values, fit for a checkpoint that loads without pickle."""
     python, numpy, accelerator = (
         random.getstate(),
@@ -87,7 +87,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Restores what ``random_state`` returned."""
+    """Restores what ``get_random_state`` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(state["numpy"])

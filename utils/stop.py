@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-AGAIN = 75  # the status for "run me again" (EX_TEMPFAIL of sysexits.h)
-STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": AGAIN}
+EXIT_RUN_AGAIN = 75  # the status for "run me again" (EX_TEMPFAIL of sysexits.h)
+EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
 
 
 class StopRequest:
@@ -54,7 +54,7 @@ class StopRequest:
         status, reason = self._look()
         agreed, anyone = self._votes.cast(status, int(overdue), wait=wait)
         if agreed and not self.status:
-            names = {code: name for name, code in STATUS.items()}
+            names = {code: name for name, code in EXIT_STATUS.items()}
             self.status = agreed
             self.reason = (
                 reason if status == agreed else f"{names[agreed]} or a time limit, on another rank"
@@ -63,9 +63,9 @@ class StopRequest:
 
     def _look(self) -> tuple[int, str]:
         if not self._heard[0] and time.monotonic() + self.reserve >= self._end:
-            self._heard = AGAIN, "the time limit"
+            self._heard = EXIT_RUN_AGAIN, "the time limit"
         if not self._heard[0] and self._votes is not None and os.getppid() != self._parent:
-            self._heard = STATUS["SIGTERM"], "the end of the launcher"
+            self._heard = EXIT_STATUS["SIGTERM"], "the end of the launcher"
         return self._heard
 
     def withdraw(self) -> None:
@@ -79,7 +79,7 @@ class StopRequest:
             yield
             return
         usual = (signal.SIG_DFL, signal.default_int_handler)
-        numbers = [getattr(signal, name) for name in STATUS if hasattr(signal, name)]
+        numbers = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
         before = {
             number: signal.signal(number, self._hear)
             for number in numbers
@@ -95,6 +95,6 @@ class StopRequest:
         name = signal.Signals(number).name
         if self._heard[0] and name == "SIGINT":
             raise KeyboardInterrupt  # the second Ctrl-C leaves at once
-        self._heard = STATUS[name], name
+        self._heard = EXIT_STATUS[name], name
         if self._votes is None:
             self.status, self.reason = self._heard

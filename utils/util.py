@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.distributed import from_main, gather, local_rank, world_size
+from utils.distributed import all_gather, broadcast, local_rank, world_size
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def one_number(name: str, value: Any) -> Any:
     raise UserError(f"the metric '{name}' must give one number, not a {got} ({hint})")
 
 
-def plain_number(value: Any) -> Any:
+def to_plain_number(value: Any) -> Any:
     """An epoch's value as a plain float; what a project returns beside its numbers stays as it is."""
     try:
         return float(value)
@@ -218,7 +218,7 @@ class MetricTracker:
 
     def result(self) -> dict[str, float]:
         """The means of all names, as plain floats; over the samples of all ranks, which must all call this."""
-        return dict(from_main(self._whole().means()))
+        return dict(broadcast(self._whole().means()))
 
     def means(self) -> dict[str, float]:
         """The means over this rank's samples."""
@@ -229,7 +229,7 @@ class MetricTracker:
         if world_size() == 1:
             return self
         whole = self._twin()
-        whole.load_state_dict(self.merged(gather(self.state_dict())))
+        whole.load_state_dict(self.merged(all_gather(self.state_dict())))
         return whole
 
     def _twin(self) -> Any:

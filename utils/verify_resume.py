@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from utils.checkpoints import checkpoints
+from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
 from utils.main import run_main
 
@@ -59,7 +59,7 @@ def killed(
 ) -> Iterator[float]:
     """Trains with as many kills as there is time for; gives the moment of each, in seconds since its start."""
     for left in range(kills, -1, -1):
-        resumable = folder.is_dir() and bool(checkpoints(folder))
+        resumable = folder.is_dir() and bool(list_checkpoints(folder))
         process = start(*(["-r", str(folder)] if resumable else words))
         after = chance.uniform(0.2, 1.0) * seconds
         try:
@@ -75,7 +75,7 @@ def result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The newest checkpoint of a run, and its metric lines without the clock's numbers."""
     import torch
 
-    state = torch.load(checkpoints(folder)[0], map_location="cpu", weights_only=True)
+    state = torch.load(list_checkpoints(folder)[0], map_location="cpu", weights_only=True)
     lines = map(
         json.loads, (folder / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     )

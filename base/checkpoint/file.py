@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from base.parallel.sharding import class_of, cut_like
-from utils.checkpoints import checkpoint_number, checkpoints
+from utils.checkpoints import checkpoint_number, list_checkpoints
 from utils.errors import UserError, one_line
-from utils.files import sync_folder, temporary_of, written_whole
+from utils.files import atomic_write, fsync_folder, temporary_path
 
 # Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
 _ZIP = b"PK\x03\x04"
@@ -79,7 +79,7 @@ def save(state: dict[str, Any], path: Path) -> None:
         UserError: the disk is full, the folder is gone or may not be written. An older ``path`` is intact.
     """
     try:
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             _sealed(state, file)
     except (OSError, RuntimeError) as error:
         # torch turns a failed write into a RuntimeError about positions; the cause is in its context.
@@ -130,17 +130,17 @@ def duplicate(path: Path, other: Path) -> None:
     """Makes ``other`` the same checkpoint as ``path``, at no cost where the disk has hard links."""
     if other.exists() and other.samefile(path):
         return  # as a rename of one link over another of the same file does nothing, and leaves both
-    temporary = temporary_of(other)
+    temporary = temporary_path(other)
     with contextlib.suppress(OSError):
         temporary.unlink()
     try:
         os.link(path, temporary)
     except OSError:
-        with written_whole(other) as file:
+        with atomic_write(other) as file:
             file.write(path.read_bytes())
         return
     temporary.replace(other)
-    sync_folder(other.parent)
+    fsync_folder(other.parent)
 
 
 def verify(path: Path) -> None:
@@ -210,7 +210,7 @@ def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Pat
     try:
         return load(path, fill=False), path
     except UserError as error:
-        older = checkpoints(path.parent)
+        older = list_checkpoints(path.parent)
         older = older[older.index(path) + 1 :] if path in older else []
         for candidate in older:
             try:
@@ -235,7 +235,7 @@ def prune(folder: Path, keep_last: int | None, newest: tuple[float, float]) -> N
     The best is another file, and stays.
     """
     sweep(folder)
-    numbered = [(checkpoint_number(path), path) for path in checkpoints(folder)]
+    numbered = [(checkpoint_number(path), path) for path in list_checkpoints(folder)]
     past = [path for number, path in numbered if number > newest]
     for path in past + [path for number, path in numbered if number <= newest][keep_last:] * (
         keep_last is not None

@@ -15,7 +15,7 @@ from base.checkpoint.file import duplicate, prune, save
 from base.loop.monitor import is_better
 from base.options import TrainerOptions
 from utils.checkpoints import BEST, checkpoint_number, sweep_shards
-from utils.distributed import from_main, is_main, phase
+from utils.distributed import broadcast, is_main, set_activity
 from utils.errors import UserError
 
 
@@ -97,7 +97,7 @@ class Saver:
         """
         self.wait()
         start = time.monotonic()
-        before = phase("the saving of a checkpoint")
+        before = set_activity("the saving of a checkpoint")
         state = self._without_shards(make_state(), self.folder / name)
         self.steps = steps
         if not is_main():
@@ -115,8 +115,8 @@ class Saver:
                 target=self._write, args=(self._copy, name, best, only, start)
             )
             self._thread.start()
-        from_main(None)  # the other ranks wait, with patience; what fails here ends them too
-        phase(before)
+        broadcast(None)  # the other ranks wait, with patience; what fails here ends them too
+        set_activity(before)
 
     def _without_shards(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
         """What is left for ``path``, once each rank has written its part of a model that is cut. All call alike."""

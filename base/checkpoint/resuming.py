@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from base.checkpoint.file import load_newest
 from base.checkpoint.train_state import FORMAT, KINDS, parts_of
 from base.parallel.strategy import unwrap
-from utils.distributed import from_main, is_main
+from utils.distributed import broadcast, is_main
 from utils.errors import UserError
 
 
@@ -21,7 +21,7 @@ def read_newest(trainer: Any, path: Path) -> tuple[dict[str, Any], Path]:
     Raises:
         UserError: the checkpoint is missing, damaged, or none of a trainer.
     """
-    state, path = from_main(load_newest(path, trainer.logger) if is_main() else None)
+    state, path = broadcast(load_newest(path, trainer.logger) if is_main() else None)
     kinds = {"state_dict": dict, "epoch": int, "optimizer": dict, "config": object}
     kinds |= {key: kind for key, kind in KINDS.items() if key in state}
     wrong = [key for key, kind in kinds.items() if not isinstance(state.get(key), kind)]

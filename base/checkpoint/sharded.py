@@ -25,9 +25,9 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_dcp
 
 from base.parallel.sharding import is_cut, replaced
 from utils.checkpoints import SHARDS, find_checkpoint
-from utils.distributed import from_main, gather, is_main
+from utils.distributed import all_gather, broadcast, is_main
 from utils.errors import UserError, one_line
-from utils.files import sync_folder
+from utils.files import fsync_folder
 from utils.main import run_main
 
 _INDEX = ".metadata"
@@ -56,7 +56,7 @@ def write_shards(state: dict[str, Any], path: Path) -> dict[str, Any]:
     rest: dict[str, Any] = replaced(state, named)
     if not parts:
         return state
-    folder = path.with_name(from_main(f"{path.stem}.{secrets.token_hex(4)}{SHARDS}"))
+    folder = path.with_name(broadcast(f"{path.stem}.{secrets.token_hex(4)}{SHARDS}"))
     writer = _Writer(folder)
     try:
         save_dcp(parts, storage_writer=writer)
@@ -69,9 +69,9 @@ def write_shards(state: dict[str, Any], path: Path) -> dict[str, Any]:
         message = f"the checkpoint could not be written: {cause.strerror}, on rank {rank}"
         raise UserError(f"{path}: {message}") from error
     if is_main():
-        sync_folder(folder)
-        sync_folder(folder.parent)
-    sums = {name: crc for own in gather(writer.sums) for name, crc in own.items()}
+        fsync_folder(folder)
+        fsync_folder(folder.parent)
+    sums = {name: crc for own in all_gather(writer.sums) for name, crc in own.items()}
     return rest | {"shards": {"folder": folder.name, "crc32": sums}}
 
 

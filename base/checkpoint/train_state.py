@@ -16,13 +16,13 @@ from base.checkpoint.file import duplicate, sweep
 from base.loop.update import Update
 from base.parallel.sharding import class_of, cut_state, is_sharded, whole
 from base.parallel.strategy import unwrap
-from config.read.section import plain
+from config.read.section import to_plain
 from config.read.source import dotted
-from config.read.text import flat, written
+from config.read.text import flatten, to_text
 from utils.checkpoints import BEST, sweep_shards
-from utils.distributed import gather, is_main, rank, world_size
+from utils.distributed import all_gather, is_main, rank, world_size
 from utils.errors import UserError, one_line
-from utils.seed import random_state, set_random_state
+from utils.seed import get_random_state, set_random_state
 from utils.util import MetricTracker
 
 FORMAT = 1  # of our checkpoints
@@ -70,7 +70,7 @@ def trackers_of(trainer: Any) -> dict[str, MetricTracker]:
 def within(trainer: Any) -> dict[str, Any]:
     """Where a loop is in its epoch, and what it has measured so far."""
     trackers = trackers_of(trainer)
-    ranks = gather({name: tracker.state_dict() for name, tracker in trackers.items()})
+    ranks = all_gather({name: tracker.state_dict() for name, tracker in trackers.items()})
     if len(ranks) == 1:
         return {"place": trainer.place, "trackers": ranks[0]}
     whole = {
@@ -102,7 +102,7 @@ def environment(trainer: Any) -> dict[str, Any]:
 def state_of(trainer: Any, epoch: int) -> dict[str, Any]:
     """All that what comes after ``epoch`` depends on, as tensors and plain values."""
     loader = loader_of(trainer)
-    random = gather(trainer._random or random_state())
+    random = all_gather(trainer._random or get_random_state())
     state = {
         "format": FORMAT,
         "arch": class_of(unwrap(trainer.model)).__name__,
@@ -273,9 +273,9 @@ def _check_like(own: dict[str, Any], saved: dict[str, Any]) -> None:
 
 def _tell(trainer: Any, state: dict[str, Any]) -> None:
     """What the config says otherwise than before, what became of each part, and which promise cannot be kept."""
-    was, now = flat(plain(state["config"])), flat(trainer.config.plain())
+    was, now = flatten(to_plain(state["config"])), flatten(trainer.config.plain())
     both = [(dotted(keys), was.get(keys), now.get(keys)) for keys in {**was, **now}]
-    changes = [f"  {key}: {written(old)} -> {written(new)}" for key, old, new in both if old != new]
+    changes = [f"  {key}: {to_text(old)} -> {to_text(new)}" for key, old, new in both if old != new]
     if changes:
         fates = [f"  {name:<22} {fate}" for name, fate in trainer.fates.items()]
         trainer.logger.warning(

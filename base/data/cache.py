@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 from logger.progress import progress
-from utils.distributed import local_rank, local_size, of_first
+from utils.distributed import from_first_local_rank, local_rank, local_world_size
 from utils.errors import UserError
 
 _NUMBERS = itertools.count()  # of the caches of this process: as those of the others count
@@ -85,7 +85,7 @@ def cached(dataset: Dataset[Any]) -> Cached:
     plain: Any = dataset if transform is None else with_transform(dataset, None)
     first = _places(plain[0])
     shapes = [((len(plain), *part.shape), part.dtype) for part in first]
-    shared = local_size() > 1 and hasattr(
+    shared = local_world_size() > 1 and hasattr(
         os, "memfd_create"
     )  # files in memory, without a name that is left behind
     own, key = not shared or local_rank() == 0, f"cache {next(_NUMBERS)}"
@@ -98,7 +98,7 @@ def cached(dataset: Dataset[Any]) -> Cached:
         paths = (
             [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in first]
             if own
-            else of_first(key)
+            else from_first_local_rank(key)
         )
         whole: list[Any] = [
             np.memmap(path, dtype, "r+", shape=shape)
@@ -109,7 +109,7 @@ def cached(dataset: Dataset[Any]) -> Cached:
     if own:
         _fill(whole, plain, first)
     if shared and own:
-        of_first(key, paths)
+        from_first_local_rank(key, paths)
     tensors = map(torch.from_numpy, whole)  # forked workers share them as they are
     return Cached(
         *tensors, transform=transform, as_picture=hasattr(plain[0][0], "getbands"), dataset=dataset

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, Dataset, Sampler, default_collate, ge
 from base.data.cache import is_tensors
 from utils.distributed import rank, world_size
 from utils.errors import UserError
-from utils.seed import mix, seeded
+from utils.seed import mix_seed, temporary_seed
 
 Array = np.ndarray[Any, Any]
 ORDER, FETCH, CHANGE = (
@@ -114,21 +114,23 @@ class EpochBatches(Sampler[Indices]):
             if len(part) or self.in_step:
                 chosen = part if len(part) else batch[:1]
                 chosen = chosen.tolist() if isinstance(chosen, np.ndarray) else chosen
-                yield Indices(chosen, mix(self.seed, epoch, FETCH, place, *([own] if own else [])))
+                yield Indices(
+                    chosen, mix_seed(self.seed, epoch, FETCH, place, *([own] if own else []))
+                )
 
     def share(self, place: int) -> float:
         """The size of this rank's part of a batch, relative to the mean of the ranks' parts."""
         return self._shares.get(place, 1.0)
 
     def _ordered(self) -> Any:
-        seed = mix(self.seed, self.epoch, ORDER)
+        seed = mix_seed(self.seed, self.epoch, ORDER)
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(self.epoch)
         if isinstance(generator := getattr(self.sampler, "generator", None), torch.Generator):
             generator.manual_seed(seed)
         if isinstance(self.sampler, EpochSampler):
             return self.sampler.order()
-        with seeded(seed):
+        with temporary_seed(seed):
             return list(self.sampler)
 
 
@@ -147,7 +149,7 @@ class SeededDataset(Dataset[Any]):
         if self.is_tensors:  # what collating the samples one by one gives, without their making
             places = torch.from_numpy(np.array(indices))
             return [tensor.index_select(0, places) for tensor in self.dataset.tensors]
-        with seeded(indices.seed):
+        with temporary_seed(indices.seed):
             samples = (
                 self.fetch(indices) if self.fetch else [self.dataset[index] for index in indices]
             )

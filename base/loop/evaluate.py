@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from base.loop.metrics import MetricSet
-from utils.batch import batch_len, call_model, split_target, to_device
-from utils.distributed import gather
+from utils.batch import batch_size_of, call_model, split_target, to_device
+from utils.distributed import all_gather
 from utils.errors import UserError
 
 
@@ -51,12 +51,12 @@ def evaluate(
     def one_pass(batch: Any, *_: Any) -> tuple[Any, ...]:
         with autocast():
             output, target = forward(model, batch)
-            return criterion(output, target), output, target, batch_len(target, output, batch)
+            return criterion(output, target), output, target, batch_size_of(target, output, batch)
 
     for batch in batches:
         for measured in metrics.splitting.run(to_device(batch, device), one_pass):
             metrics.measure(*measured)
         seen += 1
-    if sum(gather(seen)) == 0:  # a rank may have none
+    if sum(all_gather(seen)) == 0:  # a rank may have none
         raise UserError("there was nothing to evaluate: the loader gave no batch")
     return metrics.result()

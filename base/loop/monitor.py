@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any
 
-from utils.batch import length_of
+from utils.batch import num_batches
 from utils.errors import UserError
 
 
@@ -38,5 +38,5 @@ def in_step(batches: Iterable[Any]) -> Iterator[Any]:
     for batch in batches:
         seen += 1
         yield batch
-    for _ in range(seen, length_of(batches) or 0):
+    for _ in range(seen, num_batches(batches) or 0):
         yield None

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from utils.batch import narrow, sample_count
+from utils.batch import narrow, num_samples
 from utils.errors import is_out_of_memory, one_line
 
 
@@ -42,26 +42,26 @@ class Splitting:
         """
         while True:
             try:
-                if self.parts == 1 or sample_count(batch) == 0:
+                if self.parts == 1 or num_samples(batch) == 0:
                     return [one_pass(batch, 1.0, True)]
                 return [one_pass(*part) for part in self._split(batch)]
             except RuntimeError as error:
                 if (
                     not is_out_of_memory(error)
-                    or sample_count(batch) <= self.parts
+                    or num_samples(batch) <= self.parts
                     or (told := again()) is None
                 ):
                     raise
                 reason = one_line(error, 200)
             # Outside of the handler, whose traceback holds all that the pass had made.
-            self.parts = min(2 * self.parts, sample_count(batch))
+            self.parts = min(2 * self.parts, num_samples(batch))
             if torch.accelerator.is_available():
                 torch.accelerator.empty_cache()
             what = f"each batch from here on goes through the model in {self.parts} parts{told}"
             logging.getLogger("train").warning("out of memory (%s): %s", reason, what)
 
     def _split(self, batch: Any) -> list[tuple[Any, float, bool]]:
-        size = sample_count(batch)
+        size = num_samples(batch)
         parts = min(self.parts, size)
         spans = itertools.pairwise(size * index // parts for index in range(parts + 1))
         return [(narrow(batch, a, b), (b - a) / size, b == size) for a, b in spans]

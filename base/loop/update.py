@@ -14,7 +14,7 @@ from base.loop.lr_schedule import Schedule
 from base.loop.splitting import Splitting
 from base.parallel.sharding import drop_pass, is_sharded, together
 from base.parallel.strategy import add_up_gradients, alone, sync_gradients
-from utils.distributed import gather, world_size
+from utils.distributed import all_gather, world_size
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Update:
             self._unseen.append(loss.detach().reshape(()))
         elif policy == "raise":
             self._check(loss.item())
-        if policy == "skip" and not all(gather(math.isfinite(loss.item()))):
+        if policy == "skip" and not all(all_gather(math.isfinite(loss.item()))):
             self._pending += last
             self._added_up = False
             self.skipped += 1

@@ -17,8 +17,8 @@ from base.options import TrainerOptions
 from base.parallel.placement import is_spread
 from base.parallel.sharding import is_sharded
 from utils import distributed as parallel
-from utils.errors import UserError, nearest, one_line
-from utils.launch import most_processes
+from utils.errors import UserError, did_you_mean, one_line
+from utils.launch import max_processes
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class _Several(Parallel):
     timeout_seconds: float = parallel.TRAINING_SECONDS
 
     def __post_init__(self) -> None:
-        if self.num_processes is not None and not 1 <= self.num_processes <= most_processes():
+        if self.num_processes is not None and not 1 <= self.num_processes <= max_processes():
             raise UserError(
-                f"num_processes={self.num_processes} must lie between 1 and {most_processes()}"
+                f"num_processes={self.num_processes} must lie between 1 and {max_processes()}"
             )
         for name in ("start_timeout_seconds", "timeout_seconds", "bucket_cap_mb"):
             if not getattr(self, name, 1) > 0:
@@ -119,7 +119,7 @@ class ddp(_Several):  # noqa: N801
         return DistributedDataParallel(
             model,
             device_ids=None if device.type == "cpu" or is_spread(model) else [device],
-            process_group=parallel.group(),
+            process_group=parallel.process_group(),
             bucket_cap_mb=self.bucket_cap_mb,
             find_unused_parameters=self.find_unused_parameters,
             static_graph=self.static_graph,
@@ -197,7 +197,9 @@ class fsdp(_Several):  # noqa: N801
             words = pattern.split(".")
             matching = {name for name in names if _fits(name.split("."), words)}
             if not matching:
-                message = f"'{pattern}' matches no module with parameters{nearest(pattern, names)}"
+                message = (
+                    f"'{pattern}' matches no module with parameters{did_you_mean(pattern, names)}"
+                )
                 raise UserError(f"parallel.args.blocks.{index}: {message}")
             found |= matching
         owners: dict[int, str] = {}
@@ -222,12 +224,12 @@ class fsdp(_Several):  # noqa: N801
         parallel.barrier()  # the building may have taken them more or less time
         for tensor in (*model.parameters(), *model.buffers()):
             same = tensor.detach().contiguous()
-            torch.distributed.broadcast(same, src=0, group=parallel.group())
+            torch.distributed.broadcast(same, src=0, group=parallel.process_group())
             tensor.detach().copy_(same)
         dtypes = {"fp32": None, "bf16": torch.bfloat16}
         param, reduce = dtypes[self.param_dtype], dtypes[self.reduce_dtype] or torch.float32
         options: dict[str, Any] = {
-            "mesh": DeviceMesh.from_group(parallel.group(), device.type),
+            "mesh": DeviceMesh.from_group(parallel.process_group(), device.type),
             "offload_policy": CPUOffloadPolicy() if self.cpu_offload else OffloadPolicy(),
         }
         try:
@@ -306,14 +308,14 @@ def add_up_gradients(model: nn.Module) -> None:
     """Does what the backward pass before did not."""
     for parameter in model.parameters() if isinstance(model, DistributedDataParallel) else ():
         if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad, group=parallel.group())
+            torch.distributed.all_reduce(parameter.grad, group=parallel.process_group())
             parameter.grad.div_(parallel.world_size())
 
 
 def sync_buffers(model: nn.Module) -> None:
     """Gives all ranks the main one's buffers (of batch norms), which a training step leaves different."""
     for buffer in model.buffers() if parallel.world_size() > 1 else ():
-        torch.distributed.broadcast(buffer, src=0, group=parallel.group())
+        torch.distributed.broadcast(buffer, src=0, group=parallel.process_group())
 
 
 def divided(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:

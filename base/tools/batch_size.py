@@ -11,7 +11,7 @@ import torch
 
 from base.tools.check import Trial, rounds, steps_of
 from base.transfer.param_groups import learning_rate
-from utils.batch import length_of, repeated, sample_count
+from utils.batch import num_batches, num_samples, repeat_samples
 from utils.distributed import world_size
 from utils.errors import UserError, is_out_of_memory
 from utils.util import prepare_device
@@ -44,13 +44,15 @@ class FindBatchSize(Trial):
         """
         loader = rounds(trainer, "--find-batch-size")
         batch = next(loader)
-        own, known = sample_count(batch), getattr(loader.loader, "n_samples", None)
+        own, known = num_samples(batch), getattr(loader.loader, "n_samples", None)
         if own == 0:
             raise UserError(
                 "--find-batch-size: the batch does not tell its samples by the first dimension of its tensors"
             )
-        most = known or length_of(getattr(loader.loader, "dataset", None)) or MOST
-        size = largest(lambda size: trains(trainer, repeated(batch, size)), min(own, most), most)
+        most = known or num_batches(getattr(loader.loader, "dataset", None)) or MOST
+        size = largest(
+            lambda size: trains(trainer, repeat_samples(batch, size)), min(own, most), most
+        )
         if size == 0:
             raise UserError("--find-batch-size: not one sample fits into the device's memory")
         limit = "all samples that there are" if size == most else f"{size + 1} is too large"

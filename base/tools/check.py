@@ -20,7 +20,7 @@ from base.run import RunFolder
 from config.check.slots import own_frames
 from config.read.source import ConfigError, Finding, Keys
 from logger.logger import close_files
-from utils.batch import length_of, to_device
+from utils.batch import num_batches, to_device
 from utils.errors import UserError, one_line
 from utils.util import inf_loop
 
@@ -100,7 +100,7 @@ class Trial(RunFolder):
             return None
         self._parts += [((name,), loader), ((name,), getattr(loader, "dataset", None))]
         run = self.config["trainer"]["epochs"] * (
-            length_of(loader) or STEPS
+            num_batches(loader) or STEPS
         )  # a schedule may have no step beyond it
         return FirstBatch(loader, min(STEPS, run) if name == "data_loader" else 1)
 
@@ -113,7 +113,7 @@ class Trial(RunFolder):
         ]
         loader = getattr(trainer, "data_loader", None)
         loader = loader.loader if isinstance(loader, inf_loop) else loader
-        n_batches = getattr(trainer, "len_epoch", None) or length_of(loader)
+        n_batches = getattr(trainer, "len_epoch", None) or num_batches(loader)
         if hasattr(trainer, "len_epoch"):
             trainer.len_epoch = min(n_batches or STEPS, STEPS)
         outputs: list[Any] = []

@@ -17,11 +17,11 @@ from base.tools.pictures import confusion, grid
 from base.tools.results import Recorder, Results
 from base.tools.samples import Samples
 from config.read.source import dotted
-from config.read.text import flat
+from config.read.text import flatten
 from logger.visualization import BackEnd, TensorboardWriter
 from utils.batch import split_target
 from utils.errors import UserError, one_line
-from utils.seed import random_state, set_random_state
+from utils.seed import get_random_state, set_random_state
 
 SHOWN = 16  # samples in a picture
 CURVES = 20  # classes that get a precision-recall curve each
@@ -79,7 +79,7 @@ class Display:
         if isinstance(inputs, torch.Tensor | tuple) and not is_sharded(
             model
         ):  # the other ranks do not take part
-            state = random_state()  # of which tracing, and what it imports, draw
+            state = get_random_state()  # of which tracing, and what it imports, draw
             with torch.no_grad():
                 self.writer.add_graph(
                     model, inputs[:2] if isinstance(inputs, torch.Tensor) else inputs
@@ -215,7 +215,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)
     }
     varied["batch_size"] = ((config.get("data_loader") or {}).get("args") or {}).get("batch_size")
-    values = flat(varied | {"epochs": config["trainer"].get("epochs")})
+    values = flatten(varied | {"epochs": config["trainer"].get("epochs")})
     return {
         dotted(keys): value
         for keys, value in values.items()

@@ -19,8 +19,8 @@ from base.tools.results import Recorder, Results, intervals
 from base.tools.runs import Run
 from base.tools.samples import Samples
 from utils.errors import UserError
-from utils.files import written_whole
-from utils.provenance import provenance
+from utils.files import atomic_write
+from utils.provenance import collect_provenance
 
 SHOWN = 16  # samples of a kind in the report
 POINTS = 2000  # of a scatter
@@ -139,7 +139,7 @@ class Tested:
             page.text(
                 f"Uncommitted changes of session {number}", str(session.get("git_diff") or "")
             )
-        page.text("Tested", provenance_text(provenance()))
+        page.text("Tested", provenance_text(collect_provenance()))
         return page.html()
 
     def _figures(self, page: Page, results: Results) -> None:
@@ -219,7 +219,7 @@ def write(path: Path, text: str) -> Path:
     """Writes a result, whole or not at all; gives its path. Raises UserError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(text.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None

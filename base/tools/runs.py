@@ -12,12 +12,12 @@ from typing import Any
 
 from base.tools import charts
 from base.tools.page import points, read_metrics
-from utils.checkpoints import SHARDS, checkpoints, sweep_shards
-from utils.errors import UserError, nearest
-from utils.files import locked, written_whole
+from utils.checkpoints import SHARDS, list_checkpoints, sweep_shards
+from utils.errors import UserError, did_you_mean
+from utils.files import atomic_write, is_locked
 from utils.main import run_main
-from utils.provenance import git
-from utils.tables import table
+from utils.provenance import run_git
+from utils.tables import print_table
 from utils.util import read_json
 
 COMMANDS = {
@@ -63,7 +63,7 @@ class Run:
         """``running``, ``finished``, ``stopped`` (it can go on), ``crashed``; empty if nothing tells."""
         outcome = str(self.sessions[-1].get("outcome")) if self.sessions else ""
         if outcome == "running":
-            return "running" if locked(self.folder / "log" / ".lock") else "crashed"
+            return "running" if is_locked(self.folder / "log" / ".lock") else "crashed"
         words = {
             "finished": "finished",
             "stopped": "stopped",
@@ -133,7 +133,7 @@ def of_name(runs: list[Run], name: str) -> list[Run]:
     if not found:
         names = sorted({run.folder.parent.name for run in runs})
         raise UserError(
-            f"{name}: no run has this name{nearest(name, names)}; there are {', '.join(names) or 'none'}"
+            f"{name}: no run has this name{did_you_mean(name, names)}; there are {', '.join(names) or 'none'}"
         )
     return found
 
@@ -150,7 +150,7 @@ def find(runs: list[Run], word: str) -> Run:
             f"{word}: {' and '.join(run.name for run in found)} have this id; give NAME/RUN_ID"
         )
     raise UserError(
-        f"{word}: no such run{nearest(word, [run.name for run in runs])}; `list` shows them"
+        f"{word}: no such run{did_you_mean(word, [run.name for run in runs])}; `list` shows them"
     )
 
 
@@ -161,7 +161,7 @@ def show(runs: list[Run]) -> None:
         (r.name, r.started[:16].replace("T", " "), r.state, r.epochs, r.score(), r.changes)
         for r in runs
     ]
-    table([head, *rows]) if rows else print("There are no runs yet.")
+    print_table([head, *rows]) if rows else print("There are no runs yet.")
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -202,10 +202,10 @@ def compare(runs: list[Run], target: Path) -> None:
             for key in keys
             if key != "seconds"
         ]
-    table([("score", *names), *scores])
+    print_table([("score", *names), *scores])
     rows = differences([dict(flat(run.config)) for run in runs])
     print()
-    table([("config", *names), *rows]) if rows else print("Their configs are the same.")
+    print_table([("config", *names), *rows]) if rows else print("Their configs are the same.")
     print("\n" + _code(runs))
     metrics = dict.fromkeys(key for run in runs for row in run.rows for key in row)
     drawn = [
@@ -224,7 +224,7 @@ def compare(runs: list[Run], target: Path) -> None:
     ]
     if pictures:
         try:
-            with written_whole(target) as file:
+            with atomic_write(target) as file:
                 file.write(charts.standalone(charts.stacked(pictures)).encode())
         except OSError as error:
             raise UserError(f"{target}: cannot be written: {error.strerror}") from None
@@ -238,7 +238,7 @@ def _code(runs: list[Run]) -> str:
     lines = []
     for commit in dict.fromkeys(commits[1:]):
         if commit and commits[0] and commit != commits[0]:
-            told = git("diff", "--stat", commits[0], commit)
+            told = run_git("diff", "--stat", commits[0], commit)
             lines.append(
                 f"Code, {commits[0][:8]} to {commit[:8]}:\n{told or 'this repository does not have both'}"
             )
@@ -268,7 +268,9 @@ def clean(runs: list[Run], yes: bool) -> None:
         keep = (
             1 if run.state == "finished" else 2
         )  # one that goes on may need the one before a damaged newest
-        old += [(run, path) for path in checkpoints(run.folder)[keep:] if run.state != "running"]
+        old += [
+            (run, path) for path in list_checkpoints(run.folder)[keep:] if run.state != "running"
+        ]
     if not old:
         print("There is nothing to clean: only the best checkpoints are there, and the newest.")
         return

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from base.parallel.sharding import part_of
-from utils.errors import UserError, nearest
+from utils.errors import UserError, did_you_mean
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -40,7 +40,7 @@ def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
             modules = [
                 name for name, module in model.named_modules() if name and list(module.parameters())
             ]
-            near = nearest(glob, [*modules, *names]) or f"; there are {some(names, 4)}"
+            near = did_you_mean(glob, [*modules, *names]) or f"; there are {some(names, 4)}"
             raise UserError(f"{place}: '{pattern}' matches no parameter{near}")
         selected = selected - found if pattern.startswith("!") else selected | found
     return selected

@@ -16,7 +16,7 @@ from base.transfer.freezing import Audit, freeze, layers_of, select, size_of, so
 from base.transfer.options import Head, TransferOptions
 from base.transfer.param_groups import Thawed, make_groups, table_of, thawed_at
 from base.transfer.start_weights import fit, read_weights, rename
-from utils.errors import UserError, nearest
+from utils.errors import UserError, did_you_mean
 
 
 def output_layer(model: nn.Module, name: str | None = None) -> str:
@@ -34,7 +34,7 @@ def output_layer(model: nn.Module, name: str | None = None) -> str:
     if name is None:
         return layers[-1]
     if name not in layers:
-        near: str = nearest(name, layers) or f"; the last ones are {', '.join(layers[-3:])}"
+        near: str = did_you_mean(name, layers) or f"; the last ones are {', '.join(layers[-3:])}"
         raise UserError(f"transfer.head.name: '{name}' is no Linear or Conv2d layer{near}")
     return name
 

@@ -13,7 +13,7 @@ from typing import Any
 from config.build import Checker, is_node, options_of
 from config.check.slots import SLOTS, Signature, Slot, resolve
 from config.read.source import ConfigError, Keys, Tree
-from utils.errors import UserError, edit_distance, nearest, one_line
+from utils.errors import UserError, did_you_mean, edit_distance, one_line
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN: dict[str, Any] = {"name": str, "description": str, "seed": int, "n_gpu": int}
@@ -133,7 +133,7 @@ def _typo_of(key: str, known: Iterable[str]) -> str:
         rest = key.removeprefix(choice) if key.startswith(choice) else key.removesuffix(choice)
         extended = rest != key and (not rest.islower() or "_" in rest)
         if not extended and edit_distance(key, choice) <= (1 if len(choice) < 6 else 2):
-            return nearest(key, known)
+            return did_you_mean(key, known)
     return ""
 
 
@@ -266,9 +266,7 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
     if (
         metric and metric not in names and "None" not in metrics
     ):  # of one without a type, as is told
-        message = (
-            f"nothing is logged as '{metric}'{nearest(metric, names)}; there are {', '.join(names)}"
-        )
+        message = f"nothing is logged as '{metric}'{did_you_mean(metric, names)}; there are {', '.join(names)}"
         checker.fail(("trainer", "monitor"), message)
     if not metric and (options.early_stop or 0) > 0:
         checker.fail(

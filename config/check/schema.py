@@ -36,7 +36,7 @@ from config.check.slots import (
     trusted_packages,
 )
 from config.read.merge import CONFIG_DIR, SCHEMA
-from utils.files import written_whole
+from utils.files import atomic_write
 
 PATH = CONFIG_DIR / SCHEMA
 KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -46,7 +46,7 @@ Json = dict[str, Any]
 
 def write(path: Path = PATH) -> Path:
     """Writes the schema of today's code. Returns its path."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(text_of(schema()).encode())
     return path
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from utils.errors import UserError, nearest, one_line
+from utils.errors import UserError, did_you_mean, one_line
 
 ROOT = Path(__file__).parents[2]
 USERS = ("data_loader", "model", "trainer")
@@ -212,7 +212,7 @@ def _search_homes(name: str, slot: Slot) -> Any:
             return getattr(module, name)
     known = names_in(slot)
     other = f"; 'FILE.{name}' names another file of {slot.folder}/, a full dotted path a trusted library"
-    raise UserError(f"no '{name}' in {', '.join(slot.homes)}{nearest(name, known) or other}")
+    raise UserError(f"no '{name}' in {', '.join(slot.homes)}{did_you_mean(name, known) or other}")
 
 
 @cache
@@ -234,7 +234,9 @@ def _search_folder(parts: list[str], slot: Slot) -> Any:
             for name, value in vars(module).items()
             if getattr(value, "__module__", "") == module.__name__
         ]
-        raise UserError(f"no '{parts[1]}' in {slot.folder}/{parts[0]}.py{nearest(parts[1], own)}")
+        raise UserError(
+            f"no '{parts[1]}' in {slot.folder}/{parts[0]}.py{did_you_mean(parts[1], own)}"
+        )
     return getattr(module, parts[1], None)
 
 
@@ -242,7 +244,7 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
     if parts[0] not in trusted_packages() | {slot.folder}:
         trusted = ", ".join(sorted(trusted_packages()))
         files = [path.stem for path in (ROOT / slot.folder).glob("*.py")]
-        near = nearest(parts[0], [*files, slot.folder, *trusted_packages()])
+        near = did_you_mean(parts[0], [*files, slot.folder, *trusted_packages()])
         raise UserError(f"'{'.'.join(parts)}' is {_NOT_TRUSTED}{near}; those are {trusted}")
     found: Any = import_module(parts[0])
     for index, part in enumerate(parts[1:], start=2):
@@ -250,7 +252,7 @@ def _search_library(parts: list[str], slot: Slot) -> Any:
         try:
             found = getattr(found, part) if module is None else getattr(found, part, module)
         except Exception:  # some modules raise whatever they like when asked
-            near = nearest(part, getattr(found, "__dict__", ()))
+            near = did_you_mean(part, getattr(found, "__dict__", ()))
             raise UserError(f"no '{part}' in {'.'.join(parts[: index - 1])}{near}") from None
     return found
 

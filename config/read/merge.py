@@ -21,7 +21,7 @@ from config.read.source import (
     parse_value,
     read_tree,
 )
-from utils.errors import nearest
+from utils.errors import did_you_mean
 
 CONFIG_DIR = Path(__file__).parents[1]
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -51,7 +51,7 @@ def find_config(name: str | Path) -> Path:
             for path in CONFIG_DIR.iterdir()
             if path.suffix in SUFFIXES and path.name != SCHEMA
         )
-        message = f"no such config, here or in config/{nearest(str(name), known)}; there are: {', '.join(known)}"
+        message = f"no such config, here or in config/{did_you_mean(str(name), known)}; there are: {', '.join(known)}"
     raise ConfigError.at(Mark(str(name)), message)
 
 
@@ -98,7 +98,7 @@ def _base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_read: in
     base = path.parent / str(name)
     if not isinstance(name, str) or not os.path.isfile(base):  # noqa: PTH113
         siblings = (file.name for file in path.parent.iterdir() if file.suffix in SUFFIXES)
-        raise tree.error(("extends",), f"no such file: {base}{nearest(str(name), siblings)}")
+        raise tree.error(("extends",), f"no such file: {base}{did_you_mean(str(name), siblings)}")
     if base.resolve() in (*above, path.resolve()):
         raise tree.error(
             ("extends",), f"a circle: {base} extends this file, directly or through others"
@@ -116,7 +116,8 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         if key.startswith("~"):
             if key[1:] not in here:
                 raise tree.error(
-                    path, f"there is no inherited '{key[1:]}' to take away{nearest(key[1:], here)}"
+                    path,
+                    f"there is no inherited '{key[1:]}' to take away{did_you_mean(key[1:], here)}",
                 )
             del here[key[1:]]
         elif isinstance(value, dict) and isinstance(here.get(key), dict):
@@ -146,7 +147,7 @@ def step_down(node: Any, keys: Iterable[str | int]) -> Any:
                 raise IndexError(key)  # -1 is no place that a reader would look for
             node = node[int(key)] if isinstance(node, list) else node[str(key)]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise KeyError(nearest(str(key), node) if isinstance(node, dict) else "") from None
+            raise KeyError(did_you_mean(str(key), node) if isinstance(node, dict) else "") from None
     return node
 
 

@@ -53,15 +53,15 @@ def _sections(value: Any) -> Any:
     return [_sections(item) for item in value] if isinstance(value, list) else value
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A copy in dicts, lists, numbers and strings only, fit for JSON and for a checkpoint."""
     if isinstance(value, Mapping):
         items = (
             dict.items(value) if isinstance(value, dict) else value.items()
         )  # a Section notes what is read
-        return {str(key): plain(item) for key, item in items}
+        return {str(key): to_plain(item) for key, item in items}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, float) and math.isinf(value):
         return ".inf" if value > 0 else "-.inf"
     return value if value is None or type(value) in (bool, int, float, str) else str(value)

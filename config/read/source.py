@@ -172,11 +172,9 @@ class _Reader:
 
         class Loader(yaml.BaseLoader):  # makes nodes: no objects, no 1.1 scalars
             def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-                return (
-                    PLAIN
-                    if kind is yaml.ScalarNode and implicit[0]
-                    else super().resolve(kind, value, implicit)
-                )  # type: ignore[no-untyped-call]
+                if kind is yaml.ScalarNode and implicit[0]:
+                    return PLAIN
+                return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
         text, self.is_json = self.text, strict_json
         try:

@@ -10,12 +10,12 @@ from typing import Any
 from config.read.source import Keys, parse_value
 
 
-def written(value: Any) -> str:
+def to_text(value: Any) -> str:
     """A value as one writes it in YAML, on one line; text without quotes where it needs none."""
     if isinstance(value, list):
-        return f"[{', '.join(map(written, value))}]"
+        return f"[{', '.join(map(to_text, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{written(key)}: {written(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{to_text(key)}: {to_text(item)}' for key, item in value.items())}}}"
     if isinstance(value, float) and math.isinf(value):
         return ".inf" if value > 0 else "-.inf"
     if not isinstance(value, str):
@@ -26,7 +26,7 @@ def written(value: Any) -> str:
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
 
 
-def flat(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
+def flatten(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
     """Every value that is no section, under its key path."""
     members = (
         value.items()
@@ -39,4 +39,6 @@ def flat(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
         isinstance(value, list) and not any(isinstance(item, dict | list) for item in value)
     ):
         return {keys: value}
-    return {path: item for key, part in members for path, item in flat(part, (*keys, key)).items()}
+    return {
+        path: item for key, part in members for path, item in flatten(part, (*keys, key)).items()
+    }

@@ -231,7 +231,7 @@ def test_data_that_would_fill_the_memory_is_refused(monkeypatch):
 def test_the_ranks_of_a_machine_share_the_reading_and_the_memory(ranks, in_turn):
     def read():
         data = Pictures()
-        with parallel.main_first() if in_turn else contextlib.nullcontext():
+        with parallel.main_process_first() if in_turn else contextlib.nullcontext():
             kept, other = cache.cached(data), cache.cached(Pictures(channels=1))
         found = [bytes(tensor.numpy()) for tensor in (*kept.tensors, *other.tensors)], data.reads
         parallel.barrier()

@@ -14,7 +14,7 @@ from base.tools.batch_size import FindBatchSize, largest, trains
 from config import ConfigParser
 from tests.base.test_splitting import crowd
 from tests.helpers import differences, make_trainer, run, small_config
-from utils.batch import repeated
+from utils.batch import repeat_samples
 from utils.errors import UserError
 
 
@@ -76,8 +76,8 @@ def test_the_optimizers_state_is_in_memory_when_a_size_is_said_to_train(tmp_path
 
     trainer.train_step = train_step
     batch = next(iter(trainer.data_loader))
-    assert not trains(trainer, repeated(batch, 11))
-    assert trains(trainer, repeated(batch, 10))
+    assert not trains(trainer, repeat_samples(batch, 11))
+    assert trains(trainer, repeat_samples(batch, 10))
 
 
 def test_not_even_one_sample_is_a_line(tmp_path: Path) -> None:
@@ -132,6 +132,6 @@ x, y = torch.arange(6.0).view(3, 2), torch.arange(3)
     ],
 )
 def test_a_batch_is_made_larger_whatever_its_shape(batch: Any, expected: Any) -> None:
-    made = repeated(batch, 4)
+    made = repeat_samples(batch, 4)
     assert type(made) is type(batch)
     assert differences({"batch": made}, {"batch": expected}) == []

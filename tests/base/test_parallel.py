@@ -26,9 +26,9 @@ from tests.helpers import differences, load, make_trainer, small_config
 from tests.ranks import in_ranks
 from tests.torture.harness import times
 from utils import distributed as parallel
-from utils.checkpoints import checkpoints
+from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
-from utils.main import mistake_of
+from utils.main import user_error_from
 
 
 def table_config(tmp_path, **trainer):
@@ -188,7 +188,7 @@ def evaluated(lengths, batch_size):
         result = evaluate(
             Echo(), loader, lambda output, _: output[:, 0].mean(), found, torch.device("cpu")
         )
-        results.append(result | {"samples": sum(parallel.gather(found.n_samples))})
+        results.append(result | {"samples": sum(parallel.all_gather(found.n_samples))})
     return results
 
 
@@ -441,7 +441,7 @@ def test_ranks_that_are_killed_at_any_time_go_on_to_the_same_bits(tmp_path):
                 chance.randrange(2, steps),
                 chance.random(),
             )
-        newest = checkpoints(folder)[0]
+        newest = list_checkpoints(folder)[0]
         in_ranks(2, trained, config, None, newest)
         assert differences(state_of(folder), state_of(tmp_path / "small/full")) == [], newest.name
         assert lines_of(folder) == lines_of(tmp_path / "small/full")
@@ -481,7 +481,7 @@ def unwritable(config):
 def test_running_out_of_memory_is_told_with_what_takes_less():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 55)
-    text = str(mistake_of(caught.value))
+    text = str(user_error_from(caught.value))
     assert text.startswith("out of memory: ")
     for setting in ("batch_size", "accumulation_steps", "precision: bf16"):
         assert setting in text

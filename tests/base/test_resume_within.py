@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, TensorDataset, WeightedRandomSampl
 from base import BaseDataLoader
 from base.checkpoint import file as checkpoint
 from tests.helpers import differences, load, make_trainer, small_config
-from utils.checkpoints import checkpoints
+from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
 
 ADAM = {"type": "Adam", "args": {"lr": 0.001}}
@@ -200,7 +200,7 @@ def test_a_stop_during_validation(tmp_path, options, batch, again):
 
 
 def newest(folder):
-    return checkpoints(folder)[0]
+    return list_checkpoints(folder)[0]
 
 
 @pytest.mark.parametrize(

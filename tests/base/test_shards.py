@@ -24,7 +24,7 @@ from tests.helpers import differences, make_trainer, run
 from tests.ranks import Program, in_ranks
 from tests.torture.harness import ALL
 from utils import distributed as parallel
-from utils.checkpoints import SHARDS, checkpoints, shards_of
+from utils.checkpoints import SHARDS, list_checkpoints, shards_of
 from utils.errors import UserError
 
 
@@ -50,7 +50,7 @@ def copied(path, folder):
 
 
 def last(folder):
-    return load(checkpoints(folder)[0])
+    return load(list_checkpoints(folder)[0])
 
 
 def test_the_state_is_that_of_a_whole_checkpoint(tmp_path):
@@ -78,10 +78,10 @@ def test_pruning_takes_the_shards_along(tmp_path):
     )
     in_ranks(2, trained, config, "run")
     found = check_folder(tmp_path / "small/run")
-    assert len(checkpoints(tmp_path / "small/run")) == 4
+    assert len(list_checkpoints(tmp_path / "small/run")) == 4
     assert len([path for path in found if "best" in path.name]) == 3
     runs.clean(runs.runs_in(tmp_path), yes=True)
-    assert len(checkpoints(tmp_path / "small/run")) == 2
+    assert len(list_checkpoints(tmp_path / "small/run")) == 2
     check_folder(tmp_path / "small/run")
 
 
@@ -198,8 +198,8 @@ def test_killed_anywhere_it_leaves_whole_checkpoints(tmp_path, ranks, victim):
             left = 0
         for path in folder.glob("*.pt"):
             load(path)
-        if place % 8 == 1 and checkpoints(folder):
-            in_ranks(ranks, trained, config, None, checkpoints(folder)[0])
+        if place % 8 == 1 and list_checkpoints(folder):
+            in_ranks(ranks, trained, config, None, list_checkpoints(folder)[0])
             check_folder(folder)
         if left > 0:
             break
@@ -211,7 +211,7 @@ def test_killed_anywhere_it_leaves_whole_checkpoints(tmp_path, ranks, victim):
 def test_a_damaged_or_missing_shard_is_a_line_and_the_one_before_is_taken(tmp_path, caplog, file):
     config = sharded_config(tmp_path)
     in_ranks(2, trained, config, "run")
-    newest, before = checkpoints(tmp_path / "small/run")
+    newest, before = list_checkpoints(tmp_path / "small/run")
     shard = shards_of(newest) / file
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
@@ -242,7 +242,7 @@ def test_no_space_on_one_rank_is_a_line_of_all(tmp_path, policy, victim):
         assert in_ranks(2, without_space, config, victim) == [2, 2]
         assert len((tmp_path / "small/run/log/metrics.jsonl").read_text().splitlines()) == 2
     assert not list((tmp_path / "small/run").glob(f"*{SHARDS}"))
-    assert not checkpoints(tmp_path / "small/run")
+    assert not list_checkpoints(tmp_path / "small/run")
 
 
 def without_space(config, victim):

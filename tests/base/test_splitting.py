@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.helpers import ROOT, differences, make_trainer, small_config
-from utils.batch import narrow, sample_count
-from utils.main import mistake_of
+from utils.batch import narrow, num_samples
+from utils.main import user_error_from
 from utils.seed import seed_everything
 
 
@@ -131,7 +131,7 @@ def test_a_run_in_parts_resumes_to_the_same_bits(tmp_path):
 def test_one_sample_that_is_too_large_ends_the_run(tmp_path):
     with pytest.raises(torch.OutOfMemoryError) as caught:
         made(tmp_path, 0).train()
-    assert str(mistake_of(caught.value)).startswith("out of memory: CUDA out of memory.")
+    assert str(user_error_from(caught.value)).startswith("out of memory: CUDA out of memory.")
 
 
 def test_other_errors_are_not_taken_for_it(tmp_path):
@@ -163,7 +163,7 @@ x, y = torch.arange(12.0).view(6, 2), torch.arange(6)
     ],
 )
 def test_a_batch_is_cut_whatever_its_shape(batch, size, part):
-    assert sample_count(batch) == size
+    assert num_samples(batch) == size
     if size:
         cut = narrow(batch, 1, 3)
         assert type(cut) is type(batch)

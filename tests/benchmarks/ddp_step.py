@@ -52,7 +52,7 @@ def measure(folder: Path, rounds: int) -> list[tuple[float, float]]:
     loader, seconds = batches(), []
     trainer.data_loader, trainer.len_epoch = loader, len(loader)
     wrapped = DistributedDataParallel(
-        model, process_group=parallel.group(), gradient_as_bucket_view=True
+        model, process_group=parallel.process_group(), gradient_as_bucket_view=True
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(rounds):

@@ -17,7 +17,7 @@ import torch
 
 from base.checkpoint.manager import Saver
 from base.options import TrainerOptions
-from utils.files import sync_folder
+from utils.files import fsync_folder
 
 ROUNDS = 9
 
@@ -39,7 +39,7 @@ def plain(value: dict[str, Any], folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_folder(folder)
+    fsync_folder(folder)
 
 
 def held(call: Callable[[], None]) -> float:

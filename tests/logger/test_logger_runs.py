@@ -14,7 +14,7 @@ import pytest
 
 from base.tools.runs import Run
 from tests.helpers import ROOT, run
-from utils.files import lock
+from utils.files import lock_file
 
 SESSION = {
     "start": "2026-11-25T10:00:00+01:00",
@@ -102,7 +102,7 @@ def test_every_run_is_a_line(root: Path) -> None:
 
 
 def test_a_run_is_running_while_a_process_holds_it(root: Path) -> None:
-    held = lock(root / "other" / "killed" / "log" / ".lock")
+    held = lock_file(root / "other" / "killed" / "log" / ".lock")
     assert Run(root / "other" / "killed").state == "running"
     assert held is not None
     held.close()
@@ -130,11 +130,11 @@ def test_clean_asks_and_keeps_the_newest_and_the_best(root: Path) -> None:
     for name in (*names, "model_best.pt"):
         (folder / name).write_bytes(bytes(1000))
         (killed / name).write_bytes(bytes(1000))
-    held = lock(root / "digits" / "two" / "log" / ".lock")
+    held = lock_file(root / "digits" / "two" / "log" / ".lock")
     assert held is not None
     make(root, "digits/three", [0.1], outcome="running")
     running = root / "digits" / "three"
-    also = lock(running / "log" / ".lock")
+    also = lock_file(running / "log" / ".lock")
     assert also is not None
     (running / names[0]).touch()
     (running / names[1]).touch()

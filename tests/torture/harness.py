@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tests.helpers import copy_project
-from utils.checkpoints import checkpoints
+from utils.checkpoints import list_checkpoints
 
 HERE = Path(__file__).parent
 ALL = os.environ.get("TORTURE") == "all"
@@ -174,7 +174,7 @@ class Project:
     def words(self, config: str, run_id: str) -> list[str]:
         """The command that goes on with a run, or where it has no checkpoint yet, begins it again."""
         folder = self.run_folder(run_id)
-        if folder.is_dir() and checkpoints(folder):
+        if folder.is_dir() and list_checkpoints(folder):
             return ["train.py", "-r", f"saved/torture/{run_id}"]
         return ["train.py", "-c", config, "--run-id", run_id]
 
@@ -221,7 +221,7 @@ def small(
 
 def newest(folder: Path) -> dict[str, Any]:
     """The state of a run's newest checkpoint."""
-    state: dict[str, Any] = torch.load(checkpoints(folder)[0], weights_only=True)
+    state: dict[str, Any] = torch.load(list_checkpoints(folder)[0], weights_only=True)
     return state
 
 

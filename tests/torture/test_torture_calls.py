@@ -12,7 +12,7 @@ import pytest
 
 from tests.torture.harness import environment, project, small, times
 from tests.torture.kill_runs import Reference, reference
-from utils.checkpoints import checkpoints
+from utils.checkpoints import list_checkpoints
 
 # Of each save: its number in the run, the trainer's options, the hooks, and how many writes are between two kills.
 SAVES = {
@@ -49,7 +49,7 @@ def killed_at(run: Reference, run_id: str, save: int, call: int, hooks: dict[str
     killed = project().run(*words, save=save, exit_at=call, **hooks)
     assert killed.code == 9, f"status {killed.code}\n{killed.err[-1000:]}"
     run.compare(run_id)
-    found = checkpoints(project().run_folder(run_id))
+    found = list_checkpoints(project().run_folder(run_id))
     assert found, "no checkpoint"
     assert found[0].name in ORDER[save - 2 : save], f"the newest is {found[0].name}"
     run.finish(run_id)

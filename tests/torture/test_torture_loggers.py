@@ -203,7 +203,7 @@ def test_a_metrics_file_that_cannot_be_cut_when_resuming(tmp_path, caplog, monke
     def make(config: dict[str, Any]) -> Any:
         folder = tmp_path / "small" / "faulty"
         shutil.copytree(first.checkpoint_dir, folder)
-        monkeypatch.setattr(metrics_file, "written_whole", full)
+        monkeypatch.setattr(metrics_file, "atomic_write", full)
         return make_trainer(config, resume=folder / "checkpoint-epoch2.pt")
 
     config["trainer"]["epochs"] = 3

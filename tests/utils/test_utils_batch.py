@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from utils.batch import batch_len, call_model, split_target, to_device
+from utils.batch import batch_size_of, call_model, split_target, to_device
 from utils.errors import UserError
 
 META = torch.device("meta")  # a device other than the CPU that every machine has
@@ -96,7 +96,7 @@ def test_the_batch_that_is_given_stays_as_it_is() -> None:
     ],
 )
 def test_the_length_of_a_batch_is_that_of_its_first_tensor(batch: Any, n: int) -> None:
-    assert batch_len(batch) == n
+    assert batch_size_of(batch) == n
 
 
 @pytest.mark.parametrize("kind", [tuple, list])

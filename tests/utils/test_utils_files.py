@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.files import sync_folder, written_whole
+from utils.files import atomic_write, fsync_folder
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_is_replaced_once_it_is_complete(path: Path) -> None:
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         file.flush()
         assert path.read_bytes() == b"old"
@@ -30,7 +30,7 @@ def test_a_file_is_replaced_once_it_is_complete(path: Path) -> None:
 
 
 def test_a_new_file_appears_once_it_is_complete(tmp_path: Path) -> None:
-    with written_whole(tmp_path / "b.bin") as file:
+    with atomic_write(tmp_path / "b.bin") as file:
         file.write(b"new")
         assert not (tmp_path / "b.bin").exists()
     assert (tmp_path / "b.bin").read_bytes() == b"new"
@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(
     path: Path, error: BaseException
 ) -> None:
     def write() -> None:
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(b"ne")
             raise error
 
@@ -69,10 +69,10 @@ def test_the_content_is_on_the_disk_before_its_name_is_and_the_name_follows(
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert steps == ["sync file", "rename", "sync folder"]
 
 
 def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path) -> None:
-    sync_folder(tmp_path / "none")
+    fsync_folder(tmp_path / "none")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from utils.errors import UserError, nearest, one_line
+from utils.errors import UserError, did_you_mean, one_line
 from utils.main import run_main
 
 
@@ -58,7 +58,7 @@ def test_any_other_error_keeps_its_traceback(error: BaseException) -> None:
     ],
 )
 def test_the_nearest_choice_is_suggested(word: str, hint: str) -> None:
-    assert nearest(word, ["lr", "momentum"]) == hint
+    assert did_you_mean(word, ["lr", "momentum"]) == hint
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from utils import provenance as module
-from utils.provenance import now, provenance
+from utils.provenance import collect_provenance, timestamp
 
 
 def git(folder: Path, *words: str) -> None:
@@ -22,7 +22,7 @@ def git(folder: Path, *words: str) -> None:
 
 
 def test_the_facts_are_plain_values() -> None:
-    facts = provenance()
+    facts = collect_provenance()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["command"][0] == sys.executable
     assert facts["pid"] == os.getpid()
@@ -34,7 +34,7 @@ def test_the_facts_are_plain_values() -> None:
 
 
 def test_the_time_has_its_offset() -> None:
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", now())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", timestamp())
 
 
 def test_the_commit_and_whether_it_was_changed_are_told(
@@ -45,11 +45,11 @@ def test_the_commit_and_whether_it_was_changed_are_told(
     (tmp_path / "a").touch()
     git(tmp_path, "add", "a")
     git(tmp_path, "commit", "-q", "-m", "first")
-    facts = provenance()
+    facts = collect_provenance()
     assert re.fullmatch(r"[0-9a-f]{40,64}", facts["git_commit"])
     assert facts["git_dirty"] is False
     (tmp_path / "b").touch()
-    assert provenance()["git_dirty"] is True
+    assert collect_provenance()["git_dirty"] is True
 
 
 def test_outside_of_git_the_commit_is_unknown(
@@ -57,15 +57,15 @@ def test_outside_of_git_the_commit_is_unknown(
 ) -> None:
     monkeypatch.setattr("utils.provenance.ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    facts = provenance()
+    facts = collect_provenance()
     assert (facts["git_commit"], facts["git_dirty"]) == (None, None)
 
 
 def test_without_git_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert provenance()["git_commit"] is None
+    assert collect_provenance()["git_commit"] is None
 
 
 def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PACKAGES", ("no-such-package",))
-    assert provenance()["versions"]["no-such-package"] is None
+    assert collect_provenance()["versions"]["no-such-package"] is None

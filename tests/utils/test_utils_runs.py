@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.checkpoints import checkpoints, find_checkpoint
+from utils.checkpoints import find_checkpoint, list_checkpoints
 from utils.errors import UserError
 
 
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_checkpoints_are_ordered_by_number_and_nothing_else_is_one(run: Path) -> None:
-    assert [path.name for path in checkpoints(run)] == [
+    assert [path.name for path in list_checkpoints(run)] == [
         "checkpoint-epoch10.pt",
         "checkpoint-epoch9.pth",
         "checkpoint-step7.pt",
@@ -57,7 +57,7 @@ def test_without_the_one_wanted_the_other_is_taken(run: Path) -> None:
     assert find_checkpoint(run, best_first=True).name == "model_best.pth"
     (run / "model_best.pth").unlink()
     assert find_checkpoint(run, best_first=True).name == "checkpoint-epoch10.pt"
-    for path in checkpoints(run):
+    for path in list_checkpoints(run):
         path.unlink()
     (run / "model_best.pt").touch()
     assert find_checkpoint(run).name == "model_best.pt"

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from utils.seed import mix, random_state, seed_everything, seeded, set_random_state
+from utils.seed import get_random_state, mix_seed, seed_everything, set_random_state, temporary_seed
 
 
 @pytest.fixture(autouse=True)
 def _state() -> Iterator[None]:
-    before = random_state()
+    before = get_random_state()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     yield
     set_random_state(before)
@@ -33,19 +33,31 @@ def draw() -> tuple[float, ...]:
 
 def test_mix_is_the_same_everywhere() -> None:
     # Written down once: a change of this number would change the order of every run's samples.
-    assert mix(123, 4, 1) == mix(123, 4, 1)
-    assert mix(0) == 0xE220A8397B1DCDAF >> 1  # SplitMix64's first output for seed 0
+    assert mix_seed(123, 4, 1) == mix_seed(123, 4, 1)
+    assert mix_seed(0) == 0xE220A8397B1DCDAF >> 1  # SplitMix64's first output for seed 0
 
 
 def test_mix_takes_the_order_and_the_number_of_its_parts_into_account() -> None:
-    assert len({mix(1, 2), mix(2, 1), mix(1), mix(1, 2, 0), mix(1, 2, 0, 0), mix(0, 1, 2)}) == 6
+    assert (
+        len(
+            {
+                mix_seed(1, 2),
+                mix_seed(2, 1),
+                mix_seed(1),
+                mix_seed(1, 2, 0),
+                mix_seed(1, 2, 0, 0),
+                mix_seed(0, 1, 2),
+            }
+        )
+        == 6
+    )
 
 
 def test_mix_of_neighbouring_parts_never_collides() -> None:
     assert (
         len(
             {
-                mix(seed, epoch, place)
+                mix_seed(seed, epoch, place)
                 for seed in range(20)
                 for epoch in range(20)
                 for place in range(20)
@@ -56,7 +68,7 @@ def test_mix_of_neighbouring_parts_never_collides() -> None:
 
 
 def test_mix_spreads_neighbours_over_all_bits() -> None:
-    values = [mix(123, epoch) for epoch in range(2000)]
+    values = [mix_seed(123, epoch) for epoch in range(2000)]
     assert max(values) < 2**63
     assert min(values) >= 0
     for bit in range(63):
@@ -67,8 +79,8 @@ def test_mix_spreads_neighbours_over_all_bits() -> None:
 
 @pytest.mark.parametrize("part", [-1, 2**63, 2**64 - 1, 2**70])
 def test_mix_takes_integers_of_any_size(part: int) -> None:
-    assert 0 <= mix(part, 1) < 2**63
-    torch.Generator().manual_seed(mix(part, 1))
+    assert 0 <= mix_seed(part, 1) < 2**63
+    torch.Generator().manual_seed(mix_seed(part, 1))
 
 
 # -- seeding --------------------------------------------------------------------------------------------------------
@@ -96,12 +108,12 @@ def test_cudnn_is_deterministic_by_choice(deterministic: bool) -> None:
 
 
 def test_inside_seeded_all_three_generators_draw_from_the_seed() -> None:
-    with seeded(5):
+    with temporary_seed(5):
         first = draw()
     draw()
-    with seeded(5):
+    with temporary_seed(5):
         assert draw() == first
-    with seeded(6):
+    with temporary_seed(6):
         assert all(a != b for a, b in zip(draw(), first, strict=True))
 
 
@@ -109,7 +121,7 @@ def test_after_seeded_all_three_generators_go_on_as_before() -> None:
     seed_everything(7)
     expected = draw()
     seed_everything(7)
-    with seeded(5):
+    with temporary_seed(5):
         draw()
     assert draw() == expected
 
@@ -118,17 +130,17 @@ def test_seeded_restores_after_an_error_too() -> None:
     seed_everything(7)
     expected = draw()
     seed_everything(7)
-    with pytest.raises(RuntimeError), seeded(5):
+    with pytest.raises(RuntimeError), temporary_seed(5):
         raise RuntimeError
     assert draw() == expected
 
 
 def test_seeded_can_be_nested() -> None:
-    with seeded(1):
+    with temporary_seed(1):
         expected = draw(), draw()
-    with seeded(1):
+    with temporary_seed(1):
         first = draw()
-        with seeded(2):
+        with temporary_seed(2):
             draw()
         assert (first, draw()) == expected
 
@@ -139,7 +151,7 @@ def test_seeded_can_be_nested() -> None:
 def test_a_random_state_goes_through_a_checkpoint_without_pickle(tmp_path: Path) -> None:
     seed_everything(7)
     np.random.randn(), random.gauss(0, 1)  # both keep a second number for later
-    torch.save({"random": random_state()}, tmp_path / "state.pt")
+    torch.save({"random": get_random_state()}, tmp_path / "state.pt")
     expected = [draw() for _ in range(3)], random.gauss(0, 1)
     seed_everything(99)
     set_random_state(torch.load(tmp_path / "state.pt", weights_only=True)["random"])
@@ -154,12 +166,12 @@ def test_a_random_state_holds_tensors_and_plain_values_only() -> None:
             return set().union(*map(kinds, value)) if value else set()
         return {type(value)}
 
-    assert kinds(random_state()) <= {int, float, str, bool, type(None), torch.Tensor}
+    assert kinds(get_random_state()) <= {int, float, str, bool, type(None), torch.Tensor}
 
 
 def test_taking_the_state_draws_nothing() -> None:
     seed_everything(7)
     expected = draw()
     seed_everything(7)
-    random_state()
+    get_random_state()
     assert draw() == expected

@@ -62,7 +62,9 @@ def preflight(folder: Path, config: Config) -> list[str]:
         importlib.import_module("config.check.preflight"),
         importlib.import_module("config.build"),
     )
-    checker = build.Checker(importlib.import_module("config.read.merge").load_tree(folder / config.path))
+    checker = build.Checker(
+        importlib.import_module("config.read.merge").load_tree(folder / config.path)
+    )
     check._check_keys(checker, checker.tree.data)
     options = check.trainer_options()
     for key, value in checker.tree.data["trainer"].items():
