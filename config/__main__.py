@@ -139,7 +139,7 @@ def main() -> None:
             f"{args.command} takes {n_words[0]} to {n_words[1]} names beside -c and KEY=VALUE"
         )
     if args.command == "schema":
-        from config.check.schema import write
+        from config.check.json_schema import write
 
         print(f"Written to {write()}")
         return

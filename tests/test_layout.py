@@ -21,7 +21,7 @@ LISTED = subprocess.run(
 SOURCES = [name for name in LISTED if name.endswith(".py") and not name.startswith("tests/")]
 BUDGET = 6627  # of what trains and tests, which is what one reads in an afternoon
 TOOLS = (  # look at it from beside, or at what it left
-    "config/__main__.py", "config/check/schema.py", "base/tools/display.py", "base/tools/batch_size.py", "base/tools/lr_find.py",
+    "config/__main__.py", "config/check/json_schema.py", "base/tools/display.py", "base/tools/batch_size.py", "base/tools/lr_find.py",
     "base/tools/predict.py", "base/tools/results.py", "base/tools/report.py", "base/tools/check.py", "base/tools/charts.py", "base/tools/pictures.py",
     "base/tools/page.py", "base/tools/runs.py", "utils/verify_resume.py",
 )  # fmt: skip

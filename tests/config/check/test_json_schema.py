@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from config.check.schema import PATH, schema, text_of
+from config.check.json_schema import PATH, schema, text_of
 from config.read.merge import CONFIG_DIR, apply_override
 from config.read.source import read_tree
 from tests.helpers import copy_project, run
