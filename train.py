@@ -22,7 +22,7 @@ def main(config: ConfigParser) -> None:
 
     with run_kind(config.args)(config) as run:
         logger = config.get_logger("train", verbosity=0 if isinstance(run, Trial) else 2)
-        with config.places():
+        with config.locating_errors():
             trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
         if isinstance(run, Trial):
             print(run.bill(trainer))

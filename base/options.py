@@ -8,25 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from base.loop.monitor import parse_monitor
-from config.build import options_of
-from utils.errors import UserError
-
-
-def too_small(options: Any, **least: int) -> list[str]:
-    """What is wrong with those of some options that are below the ``least`` they may be; None is no number."""
-    values = {name: getattr(options, name) for name in least}
-    wrong = {
-        name: value
-        for name, value in values.items()
-        if value is not None and not value >= least[name]
-    }
-    return [f"{name}: {value!r} must be at least {least[name]}" for name, value in wrong.items()]
-
-
-def refuse(problems: list[str]) -> None:
-    """Raises UserError, a line for each, if there are ``problems``."""
-    if problems:
-        raise UserError("\n".join(problems))
+from utils.errors import Problem, UserError
+from utils.options import SectionOptions, find_too_small, make_options, raise_problems
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ class ProfileOptions:
     active: int = 3
 
     def __post_init__(self) -> None:
-        refuse(too_small(self, wait=0, warmup=0, active=1))
+        raise_problems(find_too_small(self, wait=0, warmup=0, active=1))
 
 
 @dataclass(frozen=True)
@@ -84,11 +67,11 @@ class DebugOptions:
     profile: ProfileOptions | None = None
 
     def __post_init__(self) -> None:
-        refuse(too_small(self, overfit_batches=0))
+        raise_problems(find_too_small(self, overfit_batches=0))
 
 
 @dataclass(frozen=True)
-class TrainerOptions:
+class TrainerOptions(SectionOptions):
     """What ``trainer`` in a config may say, beside its ``type`` and that class's own constructor arguments.
 
     Attributes:
@@ -170,39 +153,41 @@ class TrainerOptions:
             "accumulation_steps",
         )
         least = dict.fromkeys((*counts, "image_period", "histogram_period"), 1)
-        problems = too_small(self, **least, warmup_steps=0)
+        problems = find_too_small(self, **least, warmup_steps=0)
         for name in ("grad_clip_norm", "save_minutes", "max_minutes"):
             if (value := getattr(self, name)) is not None and not value > 0:
-                problems.append(f"{name}: {value} must be above 0, or null")
+                problems.append(Problem(name, f"{value} must be above 0, or null"))
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            problems.append(f"ema_decay: {self.ema_decay} must lie between 0 and 1, or be null")
+            message = f"{self.ema_decay} must lie between 0 and 1, or be null"
+            problems.append(Problem("ema_decay", message))
         if self.sharded_checkpoint and (
             self.async_save or (self.wandb is not None and self.wandb.artifact)
         ):
-            problems.append(
-                "sharded_checkpoint: goes neither with async_save nor with wandb.artifact; turn it off"
-            )
+            message = "goes neither with async_save nor with wandb.artifact; turn it off"
+            problems.append(Problem("sharded_checkpoint", message))
         if (
             self.compile
             and self.debug is not None
             and (self.debug.statistics or self.debug.detect_nan)
         ):
-            problems.append(
-                "debug: statistics and detect_nan look between layers, which compile fuses; turn it off"
+            message = (
+                "statistics and detect_nan look between layers, which compile fuses; turn it off"
             )
+            problems.append(Problem("debug", message))
         try:
             parse_monitor(self.monitor)
         except UserError as error:
-            problems.append(str(error))
-        refuse(problems)
+            problems += error.problems
+        raise_problems(problems)
 
     def check_length(self, batches: int) -> int:
         """The optimizer steps of a run with so many batches an epoch. Raises UserError if all would be warm-up."""
         steps = self.epochs * math.ceil(batches / self.accumulation_steps)
         if self.warmup_steps > steps:
-            raise UserError(
+            message = (
                 f"{self.warmup_steps} is longer than the run, which has {steps} optimizer steps"
             )
+            raise UserError(message, key="warmup_steps")
         return steps
 
     def needing_update(self) -> list[str]:
@@ -225,5 +210,4 @@ class TrainerOptions:
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
         """The options in a config's ``trainer`` section; keys of the trainer's own are left to it."""
-        made: TrainerOptions = options_of(cls, dict(section))
-        return made
+        return make_options(cls, section)

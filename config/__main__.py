@@ -8,7 +8,7 @@ from typing import Any
 
 from config.check.preflight import class_named, examine
 from config.parser import ConfigParser
-from config.read.source import Keys, dotted
+from config.read.source import Keys, join_keys
 from config.read.text import flatten, to_text
 from utils.errors import UserError, did_you_mean
 from utils.main import run_main
@@ -70,10 +70,10 @@ def explain(config: ConfigParser, key: str) -> None:
             "(missing)" if missing else short(value),
             f"{taker}({parameter})" if taker else "",
         )
-        rows.append((dotted(keys), shown, " ".join([where, *was]), by))
+        rows.append((join_keys(keys), shown, " ".join([where, *was]), by))
     if len(rows) == 1:
         raise UserError(
-            f"{key}: the config has no such key{did_you_mean(key, map(dotted, values))}"
+            f"{key}: the config has no such key{did_you_mean(key, map(join_keys, values))}"
         )
     print_table(rows)
     if wanted[0] == "transfer":
@@ -88,7 +88,7 @@ def phases(config: ConfigParser) -> list[str]:
     args.update(
         {key: value for key, value in (("weights", None), ("pretrained", False)) if key in args}
     )
-    with torch.device("meta"), config.places():
+    with torch.device("meta"), config.locating_errors():
         lines: list[str] = class_named(("base.transfer.transfer", "phases"))(
             config.build("arch"), config.options("transfer")
         )
@@ -104,7 +104,7 @@ def differ(one: dict[str, Any], other: dict[str, Any], names: tuple[str, str]) -
         if keys not in a or keys not in b or to_text(a[keys]) != to_text(b[keys])
     ]
     rows = [
-        (dotted(k), short(a[k]) if k in a else "-", short(b[k]) if k in b else "-") for k in keys
+        (join_keys(k), short(a[k]) if k in a else "-", short(b[k]) if k in b else "-") for k in keys
     ]
     print_table([("key", *names), *rows]) if rows else print("They are the same.")
 

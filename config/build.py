@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 from urllib.error import URLError
 
-from config.check.annotations import accepts, convert, readable, section_in
+from config.check.annotations import accepts, convert, readable
 from config.check.slots import FLAT, SLOTS, Signature, Slot, inner_slot, own_frames, resolve
-from config.read.source import SHOWN, ConfigError, Finding, Keys, Tree, dotted
+from config.read.source import SHOWN, ConfigError, Finding, Keys, Tree, join_keys, split_keys
 from utils.download import downloading
 from utils.errors import UserError, did_you_mean, one_line
+from utils.options import find_dataclass, make_options
 
 
 def is_node(value: Any) -> bool:
@@ -55,13 +56,13 @@ class Checker:
         return did_you_mean(word, choices) if len(self.findings) < SHOWN else ""
 
     def ask(self, keys: Keys, call: Callable[..., Any], *args: Any) -> Any:
-        """``call(*args)``; None where it refuses values, a line each that begins with the key inside ``keys``."""
+        """Returns ``call(*args)``; if it raises UserError, notes its problems, with keys inside ``keys``."""
         try:
             return call(*args)
         except UserError as error:
-            for line in str(error).splitlines():
-                name, _, message = line.partition(": ")
-                self.fail((*keys, *to_keys(name)), message)
+            for problem in error.problems:
+                self.fail((*keys, *split_keys(problem.key)), problem.message)
+            return None
 
     def takes(self, taker: str, parameters: dict[str, inspect.Parameter], keys: Keys) -> None:
         self.taken |= {(*keys, name): (taker, parameter) for name, parameter in parameters.items()}
@@ -145,7 +146,7 @@ class Checker:
             self.tree.mark(keys),
         )
         foreign = any(mark and arg and mark.source == arg.source for mark in marks)
-        return f"; it was for another type, and ~{dotted(keys)} takes it away" if foreign else ""
+        return f"; it was for another type, and ~{join_keys(keys)} takes it away" if foreign else ""
 
     def section(self, kind: Any, section: Any, keys: Keys) -> Any:
         """Checks a flat section, whose schema is the dataclass ``kind``, and those inside it; the object, or None."""
@@ -153,13 +154,13 @@ class Checker:
             names = ", ".join(Signature.of(kind).parameters)
             return self.fail(keys, f"must be a mapping of {names}, not {section!r}")
         before = len(self.findings)
-        self.args(Signature.of(kind), section, keys, dotted(keys), FLAT)
-        return self.ask(keys, options_of, kind, section) if len(self.findings) == before else None
+        self.args(Signature.of(kind), section, keys, join_keys(keys), FLAT)
+        return self.ask(keys, make_options, kind, section) if len(self.findings) == before else None
 
     def value(
         self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: dict[str, Any]
     ) -> None:
-        kind, is_list = section_in(annotation)
+        kind, is_list = find_dataclass(annotation)
         if kind is not None and value is not None and slot in (FLAT, SLOTS["trainer"]):
             if is_list and not isinstance(value, list):
                 self.fail(keys, f"must be a list, not {value!r}")
@@ -200,35 +201,6 @@ def _choices(names: Iterable[str], limit: int = 8) -> str:
     """What there is to choose from, if it is no long list."""
     names = list(names)
     return f"; it takes {', '.join(names)}" if 0 < len(names) <= limit else ""
-
-
-def to_keys(name: str) -> Keys:
-    """``thaw.0.epoch`` as the way to a value."""
-    return tuple(int(part) if part.isdecimal() else part for part in name.split("."))
-
-
-def options_of(kind: Any, section: dict[str, Any], place: str = "") -> Any:
-    """The dataclass ``kind`` made from a flat section of the config, with those inside it; other keys are left.
-
-    Raises:
-        UserError: it refuses its values; a line each, which begins with ``place`` and the key inside this section.
-    """
-    values: dict[str, Any] = {}
-    for name, parameter in Signature.of(kind).parameters.items():
-        if name in section:
-            value, (inner, is_list) = section[name], section_in(parameter.annotation)
-            if inner is not None and is_list and value is not None:
-                value = [
-                    options_of(inner, item, f"{place}{name}.{index}.")
-                    for index, item in enumerate(value)
-                ]
-            elif inner is not None and value is not None:
-                value = options_of(inner, value, f"{place}{name}.")
-            values[name] = value
-    try:
-        return kind(**values)
-    except UserError as error:
-        raise UserError("\n".join(place + line for line in str(error).splitlines())) from None
 
 
 def build(

@@ -15,14 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from config.build import build, call, is_comment, options_of, own_args, to_keys
+from config.build import build, call, is_comment, own_args
 from config.check import preflight
 from config.check.slots import SLOTS, Signature, resolve
 from config.command_line import read_command_line
 from config.read.merge import interpolate, set_value, step_down
 from config.read.section import Section, to_plain
-from config.read.source import ConfigError, Keys, Mark, Tree, dotted
+from config.read.source import ConfigError, Finding, Keys, Mark, Tree, join_keys, split_keys
 from utils.errors import UserError, did_you_mean
+from utils.options import make_options
 
 DEFAULT_SEED = 123  # pytorch-template's
 
@@ -135,7 +136,7 @@ class ConfigParser:
         found = {}
         for keys in (*self.tree.replaced, *self.tree.raw):
             with contextlib.suppress(KeyError):  # a part of something that was replaced whole
-                found[dotted(keys)] = to_plain(step_down(self.tree.data, keys))
+                found[join_keys(keys)] = to_plain(step_down(self.tree.data, keys))
         return found
 
     def check(self) -> None:
@@ -166,7 +167,7 @@ class ConfigParser:
         if self.resume is not None:
             overridden = {keys[:length] for keys in self.tree.raw for length in (1, 2)}
             rows = [keys for keys in rows if keys in overridden]
-        return [dotted(keys) for keys in rows if not is_comment(str(keys[-1]))]
+        return [join_keys(keys) for keys in rows if not is_comment(str(keys[-1]))]
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """A logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
@@ -210,24 +211,33 @@ class ConfigParser:
 
     def options(self, name: str) -> Any:
         """The options in a flat section, such as ``transfer``; the defaults where there is none."""
-        return options_of(preflight.class_named(preflight.SECTIONS[name]), self.get(name) or {})
+        return make_options(preflight.class_named(preflight.SECTIONS[name]), self.get(name) or {})
+
+    def locate(self, error: UserError) -> UserError:
+        """Returns ``error`` with the place in the files of every key that is one of the config's."""
+        keys = [split_keys(problem.key) for problem in error.problems]
+        if isinstance(error, ConfigError) or not any(self._is_known(path) for path in keys):
+            return error
+        return ConfigError(
+            [
+                Finding(self.tree.mark(path) if self._is_known(path) else None, path, message)
+                for path, (_, message) in zip(keys, error.problems, strict=True)
+            ]
+        )
+
+    def _is_known(self, keys: Keys) -> bool:
+        return bool(keys) and keys[0] in self.config
 
     @contextlib.contextmanager
-    def places(self) -> Iterator[None]:
-        """An error inside that begins with a key of the config gets the key's place in the files."""
+    def locating_errors(self) -> Iterator[None]:
+        """Adds file, line and column to a UserError that is raised inside; see ``locate``."""
         try:
             yield
         except UserError as error:
-            key, _, message = str(error).partition(": ")
-            keys = to_keys(key)
-            if (
-                isinstance(error, ConfigError)
-                or keys[0] not in self.config
-                or len(keys) == 1
-                or " " in key
-            ):
+            located = self.locate(error)
+            if located is error:
                 raise
-            raise self.tree.error(keys, message) from error
+            raise located from error
 
     def takes(self, name: str, argument: str) -> bool:
         """Whether what the section ``name`` makes has a parameter ``argument``."""

@@ -43,7 +43,7 @@ def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | Non
     """What train.py builds, without its command line."""
     parser = ConfigParser(config, resume=resume, run_id=None if resume else run_id)
     parser.check()
-    with parser.places():
+    with parser.locating_errors():
         return train.make_trainer(parser, logging.getLogger("train"))
 
 

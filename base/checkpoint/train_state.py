@@ -17,7 +17,7 @@ from base.loop.update import Update
 from base.parallel.sharding import class_of, cut_state, is_sharded, whole
 from base.parallel.strategy import unwrap
 from config.read.section import to_plain
-from config.read.source import dotted
+from config.read.source import join_keys
 from config.read.text import flatten, to_text
 from utils.checkpoints import BEST, sweep_shards
 from utils.distributed import all_gather, is_main, rank, world_size
@@ -274,7 +274,7 @@ def _check_like(own: dict[str, Any], saved: dict[str, Any]) -> None:
 def _tell(trainer: Any, state: dict[str, Any]) -> None:
     """What the config says otherwise than before, what became of each part, and which promise cannot be kept."""
     was, now = flatten(to_plain(state["config"])), flatten(trainer.config.plain())
-    both = [(dotted(keys), was.get(keys), now.get(keys)) for keys in {**was, **now}]
+    both = [(join_keys(keys), was.get(keys), now.get(keys)) for keys in {**was, **now}]
     changes = [f"  {key}: {to_text(old)} -> {to_text(new)}" for key, old, new in both if old != new]
     if changes:
         fates = [f"  {name:<22} {fate}" for name, fate in trainer.fates.items()]

@@ -16,9 +16,8 @@ def parse_monitor(monitor: str) -> tuple[str, str]:
         return "off", ""
     mode, _, metric = monitor.partition(" ")
     if mode not in ("min", "max") or not metric.strip():
-        raise UserError(
-            f"monitor: {monitor!r} must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"
-        )
+        message = f"{monitor!r} must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"
+        raise UserError(message, key="monitor")
     return mode, metric.strip()
 
 

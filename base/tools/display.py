@@ -16,7 +16,7 @@ from base.parallel.sharding import is_sharded
 from base.tools.pictures import confusion, grid
 from base.tools.results import Recorder, Results
 from base.tools.samples import Samples
-from config.read.source import dotted
+from config.read.source import join_keys
 from config.read.text import flatten
 from logger.visualization import BackEnd, TensorboardWriter
 from utils.batch import split_target
@@ -217,7 +217,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     varied["batch_size"] = ((config.get("data_loader") or {}).get("args") or {}).get("batch_size")
     values = flatten(varied | {"epochs": config["trainer"].get("epochs")})
     return {
-        dotted(keys): value
+        join_keys(keys): value
         for keys, value in values.items()
         if isinstance(value, bool | int | float | str)
     }

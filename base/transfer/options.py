@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from base.options import refuse, too_small
-from utils.errors import UserError
+from utils.errors import Problem, UserError
+from utils.options import SectionOptions, find_too_small, raise_problems
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Head:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        refuse(too_small(self, num_classes=1))
+        raise_problems(find_too_small(self, num_classes=1))
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Thaw:
     lr_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        refuse(too_small(self, epoch=1))
+        raise_problems(find_too_small(self, epoch=1))
         if not self.lr_scale > 0:
-            raise UserError(f"lr_scale: {self.lr_scale} must be above 0")
+            raise UserError(f"{self.lr_scale} must be above 0", key="lr_scale")
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,17 @@ class ParamGroup:
 
     def __post_init__(self) -> None:
         if self.lr is not None and self.lr_scale is not None:
-            raise UserError("lr: and lr_scale exclude each other")
+            raise UserError("excludes lr_scale; give one of the two", key="lr")
         if self.lr is None and self.lr_scale is None and self.weight_decay is None:
-            raise UserError("params: need an lr, lr_scale or weight_decay of their own")
+            message = "these parameters need a value for lr, lr_scale or weight_decay"
+            raise UserError(message, key="params")
         for name in ("lr_scale", "lr", "weight_decay"):
             if (value := getattr(self, name)) is not None and not value >= 0:
-                raise UserError(f"{name}: {value} must not be negative")
+                raise UserError(f"{value} must not be negative", key=name)
 
 
 @dataclass(frozen=True)
-class TransferOptions:
+class TransferOptions(SectionOptions):
     """What ``transfer`` in a config may say.
 
     Attributes:
@@ -108,35 +109,32 @@ class TransferOptions:
     def __post_init__(self) -> None:
         problems = []
         if not 0 <= self.min_match <= 1:
-            problems.append(f"min_match: {self.min_match} must lie between 0 and 1")
+            problems.append(Problem("min_match", f"{self.min_match} must lie between 0 and 1"))
         if isinstance(self.freeze, int) and self.freeze < 1:
-            problems.append(
-                f"freeze: {self.freeze} must be at least 1: the number of last layers that are trained"
+            message = (
+                f"{self.freeze} must be at least 1: the number of last layers that are trained"
             )
+            problems.append(Problem("freeze", message))
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
-            problems.append(f"layer_decay: {self.layer_decay} must be above 0 and at most 1")
-        needs: dict[str, Any] = {"thaw": self.thaw, "cache_features": self.cache_features}
-        problems += [
-            f"{name}: needs a transfer.freeze"
-            for name, on in needs.items()
-            if on and self.freeze is None
-        ]
-        needs = {"rename": self.rename, "init_ema": self.init_ema}
-        problems += [
-            f"{name}: needs a transfer.init_from"
-            for name, on in needs.items()
-            if on and not self.init_from
-        ]
+            message = f"{self.layer_decay} must be above 0 and at most 1"
+            problems.append(Problem("layer_decay", message))
+        needs = {
+            "thaw": (self.thaw, self.freeze is not None, "transfer.freeze"),
+            "cache_features": (self.cache_features, self.freeze is not None, "transfer.freeze"),
+            "rename": (self.rename, bool(self.init_from), "transfer.init_from"),
+            "init_ema": (self.init_ema, bool(self.init_from), "transfer.init_from"),
+        }
+        for name, (wanted, is_given, needed) in needs.items():
+            if wanted and not is_given:
+                problems.append(Problem(name, f"needs {needed}"))
         if self.cache_features and self.thaw:
-            problems.append(
-                "cache_features: what is thawed later changes; take transfer.thaw or this away"
-            )
-        refuse(problems)
+            message = "thawed layers change their features; remove this or transfer.thaw"
+            problems.append(Problem("cache_features", message))
+        raise_problems(problems)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises UserError for a phase that the run never comes to."""
         for index, phase in enumerate(self.thaw or []):
             if phase.epoch > epochs:
-                raise UserError(
-                    f"thaw.{index}.epoch: {phase.epoch} comes after the last of {epochs} epochs"
-                )
+                message = f"{phase.epoch} comes after the last of {epochs} epochs"
+                raise UserError(message, key=f"thaw.{index}.epoch")

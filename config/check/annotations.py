@@ -9,7 +9,6 @@ import os
 import sys
 import types
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -47,16 +46,6 @@ def accepts(annotation: Any, value: Any) -> bool:
     return isinstance(value, kind) or (
         kind is float and isinstance(value, int) and abs(value) < sys.float_info.max
     )
-
-
-def section_in(annotation: Any) -> tuple[Any, bool]:
-    """The dataclass that a mapping stands for under ``annotation``, or None; and whether it wants a list of them."""
-    for choice in (annotation, *get_args(annotation)):
-        items = get_args(choice) if get_origin(choice) is list else ()
-        kind = items[0] if items else choice
-        if inspect.isclass(kind) and is_dataclass(kind):
-            return kind, bool(items)
-    return None, False
 
 
 _LISTS = (list, tuple, set, frozenset, Sequence)

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from config.build import Checker, is_node, options_of
+from config.build import Checker, is_node
 from config.check.slots import SLOTS, Signature, Slot, resolve
 from config.read.source import ConfigError, Keys, Tree
 from utils.errors import UserError, did_you_mean, edit_distance, one_line
+from utils.options import make_options
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN: dict[str, Any] = {"name": str, "description": str, "seed": int, "n_gpu": int}
@@ -221,7 +222,7 @@ def _check_trainer(checker: Checker, section: Any, slot: Slot) -> None:
             and not any(f"'{name}'" in h for h in hints)
         ):
             checker.fail(keys, f"needs '{name}'")
-    made = checker.ask(keys, options_of, class_named(OPTIONS), {"epochs": 1} | good)
+    made = checker.ask(keys, make_options, class_named(OPTIONS), {"epochs": 1} | good)
     if made is not None:
         _check_save_dir(checker, made.save_dir)
         _check_meaning(checker, found, made)
@@ -274,10 +275,7 @@ def _check_meaning(checker: Checker, trainer: Any, options: Any) -> None:
             "needs a trainer.monitor, as 'min val_loss'; 0 never stops early",
         )
     if isinstance(length := data["trainer"].get("len_epoch"), int) and length > 0:
-        try:
-            options.check_length(length)
-        except UserError as error:
-            checker.fail(("trainer", "warmup_steps"), str(error))
+        checker.ask(("trainer",), options.check_length, length)
     scheduler = checker.found.get(("lr_scheduler",))
     if "ReduceLROnPlateau" not in [kind.__name__ for kind in getattr(scheduler, "__mro__", ())]:
         return

@@ -17,7 +17,7 @@ from config.read.source import (
     Keys,
     Mark,
     Tree,
-    dotted,
+    join_keys,
     parse_value,
     read_tree,
 )
@@ -191,7 +191,7 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
             key = int(key)
         elif not isinstance(node, dict):
             raise ConfigError.at(
-                mark, f"{dotted(path)} is the value {node!r} and has no keys", (*path, key)
+                mark, f"{join_keys(path)} is the value {node!r} and has no keys", (*path, key)
             )
         path = (*path, key)
         if depth < len(keys):

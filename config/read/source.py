@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils.errors import UserError, one_line
+from utils.errors import Problem, UserError, one_line
 
 Keys = tuple[str | int, ...]  # the way to a value: ("optimizer", "args", "lr")
 
@@ -46,7 +46,7 @@ class Finding(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        parts = [str(self.mark) if self.mark else "", dotted(self.keys), self.message]
+        parts = [str(self.mark) if self.mark else "", join_keys(self.keys), self.message]
         return one_line(ValueError(": ".join(part for part in parts if part)), 500)
 
 
@@ -54,11 +54,12 @@ class ConfigError(UserError):
     """Everything found wrong with a config, a line each."""
 
     def __init__(self, findings: list[Finding]) -> None:
+        super().__init__(Problem(join_keys(keys), message) for _, keys, message in findings)
         self.findings = findings
         lines = [str(finding) for finding in findings[:SHOWN]]
         if len(findings) > SHOWN:
             lines.append(f"and {len(findings) - SHOWN} more")
-        super().__init__("\n".join(lines))
+        self.args = ("\n".join(lines),)
 
     @classmethod
     def at(cls, mark: Mark | None, message: str, keys: Keys = ()) -> ConfigError:
@@ -90,8 +91,15 @@ class Tree:
         return ConfigError.at(self.mark(keys), message, keys)
 
 
-def dotted(keys: Keys) -> str:
+def join_keys(keys: Keys) -> str:
+    """Returns the key as it is written, such as ``thaw.0.epoch``."""
     return ".".join(str(key) for key in keys)
+
+
+def split_keys(key: str) -> Keys:
+    """Splits ``thaw.0.epoch`` into ``("thaw", 0, "epoch")``; an empty key into nothing."""
+    words = key.split(".") if key else []
+    return tuple(int(word) if word.isdecimal() else word for word in words)
 
 
 def read_tree(path: Path) -> Tree:

@@ -1,0 +1,105 @@
+"""Options: frozen dataclasses whose fields are the schema of a flat section of a config."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from utils.errors import Problem, UserError
+
+T = TypeVar("T")
+
+
+class SectionOptions:
+    """The parent of the dataclasses that describe a flat section. Its methods do nothing."""
+
+    def check_epochs(self, epochs: int) -> None:
+        """Checks these options against the length of the run.
+
+        Args:
+            epochs: the number of epochs that the run trains.
+
+        Raises:
+            UserError: an option does not fit; its key is relative to the section.
+        """
+
+    def explain(self, config: Any) -> list[str]:
+        """Returns the lines that ``python -m config explain SECTION`` prints below its table.
+
+        Args:
+            config: the ConfigParser that these options come from.
+
+        Raises:
+            UserError: the options do not fit the rest of the config.
+        """
+        return []
+
+
+def make_options(kind: type[T], section: Mapping[str, Any]) -> T:
+    """Makes a dataclass from a flat section, with the dataclasses inside it, alone or in lists.
+
+    Keys that are not fields of ``kind`` are ignored.
+
+    Raises:
+        UserError: a dataclass refuses its values. The keys are relative to the section, such as
+            ``thaw.0.epoch``.
+    """
+    annotations = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in section:
+            continue
+        value = section[field.name]
+        nested, is_list = find_dataclass(annotations[field.name])
+        if nested is None or value is None:
+            values[field.name] = value
+        elif is_list:
+            values[field.name] = [
+                _make_nested(nested, item, f"{field.name}.{index}")
+                for index, item in enumerate(value)
+            ]
+        else:
+            values[field.name] = _make_nested(nested, value, field.name)
+    return kind(**values)
+
+
+def _make_nested(kind: type[T], section: Mapping[str, Any], key: str) -> T:
+    try:
+        return make_options(kind, section)
+    except UserError as error:
+        raise error.under(key) from None
+
+
+def find_dataclass(annotation: Any) -> tuple[Any, bool]:
+    """Returns the dataclass in an annotation, if any, and whether the annotation wants a list.
+
+    ``Head | None`` gives ``(Head, False)``, ``list[Thaw] | None`` gives ``(Thaw, True)`` and
+    ``int`` gives ``(None, False)``.
+    """
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    for choice in get_args(annotation) if is_union else (annotation,):
+        items = get_args(choice) if get_origin(choice) is list else ()
+        kind = items[0] if items else choice
+        if inspect.isclass(kind) and is_dataclass(kind):
+            return kind, bool(items)
+    return None, False
+
+
+def find_too_small(options: Any, **minimums: int) -> list[Problem]:
+    """Returns a problem for every option that is below its minimum. None is never too small."""
+    problems = []
+    for name, minimum in minimums.items():
+        value = getattr(options, name)
+        if value is not None and not value >= minimum:  # a NaN is too small as well
+            problems.append(Problem(name, f"{value!r} must be at least {minimum}"))
+    return problems
+
+
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raises one UserError for all ``problems``, if there are any."""
+    problems = list(problems)
+    if problems:
+        raise UserError(problems)
