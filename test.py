@@ -14,7 +14,9 @@ from utils.main import run_main
 
 
 def main(config: ConfigParser, args: argparse.Namespace) -> None:
-    config.check()
+    from base.schema import SCHEMA
+
+    config.check(SCHEMA)
     from base.checkpoint.file import load, load_weights, weights_of
     from base.loop.evaluate import evaluate
     from base.parallel.placement import output_device, placed

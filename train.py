@@ -15,7 +15,9 @@ from utils.main import run_main
 
 
 def main(config: ConfigParser) -> None:
-    config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
+    from base.schema import SCHEMA  # imports torch, which --help and a syntax error do not need
+
+    config.check(SCHEMA)
     from base.run import summary
     from base.tools.check import Trial
     from base.tools.commands import run_kind

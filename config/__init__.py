@@ -1,7 +1,8 @@
 """The experiments (``*.json``, ``*.yaml``) and the code that reads them."""
 
-from config.parser import ConfigParser, CustomArgs
+from config.command_line import CustomArgs
+from config.parser import ConfigParser
 from config.read.section import Section
-from config.read.source import ConfigError
+from config.read.tree import ConfigError
 
 __all__ = ["ConfigError", "ConfigParser", "CustomArgs", "Section"]

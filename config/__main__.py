@@ -1,160 +1,177 @@
-"""Looks at configs: ``python -m config show|explain KEY|diff A B|schema``; see ``--help``."""
+"""Looks at configs: ``python -m config show|explain KEY|diff A B|schema``; see ``--help``.
+
+A program on top of everything, as train.py is: only this file of config/ imports base.
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 from pathlib import Path
 from typing import Any
 
-from config.check.preflight import class_named, examine
+from config.check.preflight import examine
+from config.check.schema import Schema
 from config.parser import ConfigParser
-from config.read.source import Keys, join_keys
 from config.read.text import flatten, to_text
+from config.read.tree import Keys, join_keys, split_keys
 from utils.errors import UserError, did_you_mean
 from utils.main import run_main
+from utils.options import SectionOptions
 from utils.tables import BOLD, paint, print_table
 
 COMMANDS = {
     "show": "the resolved config, as YAML",
-    "explain": "where the value of KEY comes from, and what takes it",
-    "diff": "the values that two configs or runs do not share; of one config, what the overrides change",
+    "explain": "where the value of KEY comes from, and which class or function takes it",
+    "diff": "the values that differ between two configs or runs; of one config, what the overrides "
+    "change",
     "schema": "writes config/schema.json, for editors",
 }
+N_WORDS = {"explain": (1, 1), "diff": (0, 2)}  # the least and the most
+MAX_CELL_CHARS = 48
 
 
-def short(value: Any) -> str:
-    """``written``, cut to fit a column."""
+def main() -> None:
+    parser = make_parser()
+    args = parser.parse_intermixed_args()
+    args.resume = args.device = None
+    overrides = [word for word in args.words if "=" in word or word.startswith("~")]
+    words = [word for word in args.words if word not in overrides]
+    least, most = N_WORDS.get(args.command, (0, 0))
+    if not least <= len(words) <= most:
+        parser.error(f"{args.command} takes {least} to {most} names beside -c and KEY=VALUE")
+    if args.command == "schema":
+        from config.check.json_schema import write
+
+        print(f"Written to {write(load_schema())}")
+    elif args.command == "diff":
+        names = [*([args.config] if args.config else []), *words]
+        if len(names) > 2:
+            parser.error("diff compares two, -c's among them")
+        print_diff(args, names if names else ["config.json"], overrides)
+    elif args.command == "show":
+        print("\n".join(to_yaml(read(args, args.config, overrides).config)))
+    else:
+        print_explanation(read(args, args.config, overrides), words[0])
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m config",
+        description="Looks at configs.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"{name:<8} {text}" for name, text in COMMANDS.items()),
+    )
+    parser.add_argument("command", choices=COMMANDS)
+    help_text = "KEY is for explain, A and B for diff, KEY=VALUE overrides the config"
+    parser.add_argument("words", nargs="*", metavar="KEY | A B | KEY=VALUE", help=help_text)
+    help_text = "config file or run folder (default: config.json)"
+    parser.add_argument("-c", "--config", help=help_text)
+    return parser
+
+
+def load_schema() -> Schema:
+    """Returns what a config may say here. Imports torch, which `show` and `diff` do not need."""
+    from base.schema import SCHEMA
+
+    return SCHEMA
+
+
+def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> ConfigParser:
+    """Reads the config in a file or, of a run, in its folder."""
+    in_folder = Path(config, "config.json") if config is not None else None
+    if in_folder is not None and in_folder.is_file():
+        config = str(in_folder)
+    args.config = config
+    args.overrides = overrides
+    return ConfigParser.from_args(args)
+
+
+def shorten(value: Any) -> str:
+    """Returns a value as text that fits a column."""
     text = to_text(value)
-    return text if len(text) <= 48 else text[:47] + "…"
+    return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
 
 
-def show(value: Any, depth: int = 0) -> list[str]:
-    """The lines of a config as YAML, which ``-c`` takes again."""
+def to_yaml(section: dict[str, Any], depth: int = 0) -> list[str]:
+    """Returns the lines of a config as YAML, which ``-c`` takes again."""
     lines = []
-    for key, item in value.items():
-        name = "  " * depth + paint(to_text(key), BOLD) + ":"
+    indent = "  " * depth
+    for key, item in section.items():
+        name = f"{indent}{paint(to_text(key), BOLD)}:"
         if isinstance(item, dict) and item:
-            lines += [name, *show(item, depth + 1)]
+            lines += [name, *to_yaml(item, depth + 1)]
         elif isinstance(item, list) and any(isinstance(part, dict) for part in item):
-            lines += [name, *("  " * (depth + 1) + f"- {to_text(part)}" for part in item)]
+            lines += [name, *(f"{indent}  - {to_text(part)}" for part in item)]
         else:
             lines.append(f"{name} {to_text(item)}")
     return lines
 
 
-def explain(config: ConfigParser, key: str) -> None:
-    """Prints where the value of ``key``, and every value inside it, comes from, and what takes it."""
-    tree, known = config.tree, examine(config.tree).taken
-    wanted: Keys = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+def print_explanation(config: ConfigParser, key: str) -> None:
+    """Prints where ``key``, and every value below it, comes from, and what takes it."""
+    tree = config.tree
+    schema = load_schema()
+    takers = examine(tree, schema).takers
+    wanted = split_keys(key) if key else ("",)
     given = flatten(tree.data)
-    defaults = {
-        keys: parameter.default for keys, (_, parameter) in known.items() if keys not in given
-    }
-    values = given | {
-        keys: value
-        for keys, value in defaults.items()
-        if not any(k[: len(keys)] == keys for k in given)
-    }
+    values = dict(given)
+    for keys, (_, parameter) in takers.items():
+        if not any(other[: len(keys)] == keys for other in given):
+            values[keys] = parameter.default
     rows = [("key", "value", "from", "taken by")]
     for keys, value in values.items():
-        is_item = (
-            keys == wanted[:-1] and isinstance(value, list) and wanted[-1] in range(len(value))
-        )
-        if keys[: len(wanted)] != wanted and not is_item:
+        if not _is_below(keys, value, wanted):
             continue
-        taker, parameter = known.get(keys, ("", None))
-        where = str(tree.mark(keys) or "the program") if keys in given else "default"
-        missing = parameter is not None and value is parameter.empty
-        was = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        shown, by = (
-            "(missing)" if missing else short(value),
-            f"{taker}({parameter})" if taker else "",
-        )
-        rows.append((join_keys(keys), shown, " ".join([where, *was]), by))
+        source = str(tree.mark(keys) or "the program") if keys in given else "default"
+        history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
+        shown = "(missing)" if value is inspect.Parameter.empty else shorten(value)
+        taken_by = "{}({})".format(*takers[keys]) if keys in takers else ""
+        rows.append((join_keys(keys), shown, " ".join([source, *history]), taken_by))
     if len(rows) == 1:
-        raise UserError(
-            f"{key}: the config has no such key{did_you_mean(key, map(join_keys, values))}"
-        )
+        hint = did_you_mean(key, map(join_keys, values))
+        raise UserError(f"the config has no such key{hint}", key=key)
     print_table(rows)
-    if wanted[0] == "transfer":
-        print("\n".join(phases(config)))
+    for line in explain_section(config, schema, str(wanted[0])):
+        print(line)
 
 
-def phases(config: ConfigParser) -> list[str]:
-    """What the ``transfer`` section trains from which epoch on, of a model without memory or weights."""
-    import torch
+def _is_below(keys: Keys, value: Any, wanted: Keys) -> bool:
+    """Whether ``keys`` lead to the wanted value, to one inside it, or to the list that holds it."""
+    if keys[: len(wanted)] == wanted:
+        return True
+    is_list = keys == wanted[:-1] and isinstance(value, list)
+    return is_list and wanted[-1] in range(len(value))
 
-    args = config["arch"].get("args") or {}
-    args.update(
-        {key: value for key, value in (("weights", None), ("pretrained", False)) if key in args}
-    )
-    with torch.device("meta"), config.locating_errors():
-        lines: list[str] = class_named(("base.transfer.transfer", "phases"))(
-            config.build("arch"), config.options("transfer")
-        )
+
+def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str]:
+    """Returns what the options of a flat section add to its explanation."""
+    kind = schema.sections.get(name)
+    if kind is None or kind.explain is SectionOptions.explain:
+        return []
+    config.schema = schema  # without a check: the rest of the config may be wrong
+    with config.locating_errors():
+        lines: list[str] = config.options(name).explain(config)
     return lines
 
 
-def differ(one: dict[str, Any], other: dict[str, Any], names: tuple[str, str]) -> None:
-    """Prints the values that two configs do not share."""
-    a, b = flatten(one), flatten(other)
-    keys = [
+def print_diff(args: argparse.Namespace, names: list[str], overrides: list[str]) -> None:
+    """Prints the values that differ between two configs, or before and after the overrides."""
+    one = flatten(read(args, names[0], []).plain())
+    other = flatten(read(args, names[-1], overrides).plain())
+    different = [
         keys
-        for keys in {**a, **b}
-        if keys not in a or keys not in b or to_text(a[keys]) != to_text(b[keys])
+        for keys in {**one, **other}
+        if keys not in one or keys not in other or to_text(one[keys]) != to_text(other[keys])
     ]
-    rows = [
-        (join_keys(k), short(a[k]) if k in a else "-", short(b[k]) if k in b else "-") for k in keys
-    ]
-    print_table([("key", *names), *rows]) if rows else print("They are the same.")
-
-
-def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> ConfigParser:
-    """The config in a file or, of a run, in its folder."""
-    inside = Path(config or "", "config.json")
-    args.config = str(inside) if config is not None and inside.is_file() else config
-    args.overrides = overrides
-    return ConfigParser.from_args(args)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m config",
-        description="Looks at configs.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.epilog = "\n".join(f"{name:<8} {text}" for name, text in COMMANDS.items())
-    parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument(
-        "words", nargs="*", metavar="KEY | A B | KEY=VALUE", help="of explain, of diff, overrides"
-    )
-    parser.add_argument("-c", "--config", help="config file or run folder (default: config.json)")
-    args = parser.parse_intermixed_args()
-    args.resume = args.device = None
-    overrides = [word for word in args.words if "=" in word or word.startswith("~")]
-    words = [word for word in args.words if word not in overrides]
-    n_words = {"explain": (1, 1), "diff": (0, 2)}.get(args.command, (0, 0))
-    if not n_words[0] <= len(words) <= n_words[1]:
-        parser.error(
-            f"{args.command} takes {n_words[0]} to {n_words[1]} names beside -c and KEY=VALUE"
-        )
-    if args.command == "schema":
-        from config.check.json_schema import write
-
-        print(f"Written to {write()}")
+    if not different:
+        print("They are the same.")
         return
-    if args.command == "diff":
-        names = [*([args.config] if args.config else []), *words] or ["config.json"]
-        if len(names) > 2:
-            parser.error("diff compares two, -c's among them")
-        one, other = read(args, names[0], []).plain(), read(args, names[-1], overrides).plain()
-        differ(one, other, (names[0], names[-1] if len(names) > 1 else " ".join(overrides)))
-        return
-    config = read(args, args.config, overrides)
-    if args.command == "show":
-        print("\n".join(show(config.config)))
-    else:
-        explain(config, words[0])
+    rows = [("key", names[0], names[-1] if len(names) > 1 else " ".join(overrides))]
+    for keys in different:
+        cells = [shorten(values[keys]) if keys in values else "-" for values in (one, other)]
+        rows.append((join_keys(keys), cells[0], cells[1]))
+    print_table(rows)
 
 
 if __name__ == "__main__":

@@ -1,72 +1,99 @@
-"""From the words on the command line to a tree of values."""
+"""Reads the command line, and the config files that it names, into one tree of values."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from config.check.preflight import check_name
 from config.read.merge import apply_override, find_config, load_tree, set_value
-from config.read.source import ConfigError, Mark, Tree
+from config.read.tree import ConfigError, Finding, Mark, Tree
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError
 
 
-def read_command_line(
-    args: Any, options: list[Any]
-) -> tuple[Tree, Path | None, str | None, argparse.Namespace]:
-    """Reads the words, and the files that they name; see ``ConfigParser.from_args``.
+class CustomArgs(NamedTuple):
+    """A command-line option that sets one value of the config.
 
-    Returns:
-        The values, the checkpoint to resume from, the run's id, and argparse's own result.
+    Attributes:
+        flags: such as ``["--lr", "--learning_rate"]``.
+        type: converts the text, as argparse's ``type``.
+        target: the keys of the value, such as ``optimizer;args;lr``.
     """
+
+    flags: list[str]
+    type: Any
+    target: str
+
+
+class CommandLine(NamedTuple):
+    """What the command line says.
+
+    Attributes:
+        tree: the values of the config, overrides included.
+        resume: the checkpoint to resume from.
+        run_id: the name of the run's folder.
+        args: argparse's own result.
+    """
+
+    tree: Tree
+    resume: Path | None
+    run_id: str | None
+    args: argparse.Namespace
+
+
+def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
+    """Reads the command line and the files that it names; see ``ConfigParser.from_args``."""
+    options = list(options)
     if isinstance(args, argparse.ArgumentParser):
-        for option in options:
-            args.add_argument(
-                *option.flags, default=None, type=option.type, help=f"sets {option.target}"
-            )
-        args.add_argument(
-            "--run-id", default=None, help="names the run's folder (default: the time)"
-        )
-        args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. trainer.epochs=2")
-        args = args.parse_intermixed_args()
+        args = _parse(args, options)
     resume = find_checkpoint(args.resume) if args.resume else None
     tree = _load(args.config, resume)
     for option in options:
-        value = getattr(
-            args, argparse.ArgumentParser(add_help=False).add_argument(*option.flags).dest, None
-        )
+        value = getattr(args, _get_destination(option.flags), None)
         if value is not None:
-            set_value(
-                tree, tuple(option.target.split(";")), value, Mark(f"{option.flags[0]} {value}")
-            )
-    findings = []
-    for override in getattr(args, "overrides", []):
-        try:
-            apply_override(tree, override)
-        except ConfigError as error:
-            findings += error.findings
-    if findings:
-        raise ConfigError(findings)
+            keys = tuple(option.target.split(";"))
+            set_value(tree, keys, value, Mark(f"{option.flags[0]} {value}"))
+    _apply_overrides(tree, getattr(args, "overrides", []))
     if args.device is not None:
         _choose_device(tree, args.device)
     run_id = getattr(args, "run_id", None)
-    return tree, resume, check_name(run_id, "--run-id") if run_id else None, args
+    return CommandLine(tree, resume, check_name(run_id, "--run-id") if run_id else None, args)
+
+
+def _parse(parser: argparse.ArgumentParser, options: list[Any]) -> argparse.Namespace:
+    for option in options:
+        help_text = f"sets {option.target}"
+        parser.add_argument(*option.flags, default=None, type=option.type, help=help_text)
+    help_text = "name of the run's folder (default: the time)"
+    parser.add_argument("--run-id", default=None, help=help_text)
+    help_text = "sets a value of the config, e.g. trainer.epochs=2; ~KEY removes one"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help_text)
+    return parser.parse_intermixed_args()
+
+
+def _get_destination(flags: list[str]) -> str:
+    """Returns the name under which argparse stores an option with these flags."""
+    return argparse.ArgumentParser(add_help=False).add_argument(*flags).dest
 
 
 def _load(config: str | None, resume: Path | None) -> Tree:
-    """The config given; when resuming the run's own, whose sections a given one replaces (pytorch-template's rule)."""
+    """Reads the config; of a resumed run its own one.
+
+    When resuming, the sections of a config that is given too replace those of the run, as in
+    pytorch-template.
+    """
     if resume is None:
-        return load_tree(find_config(config or "config.json"))
-    beside = resume.parent / "config.json"
-    if not beside.is_file() and config is None:
-        raise UserError(
-            f"{resume.parent} has no config.json beside the checkpoint; give one with -c"
-        )
-    tree = load_tree(beside) if beside.is_file() else Tree({})
+        return load_tree(find_config("config.json" if config is None else config))
+    saved = resume.parent / "config.json"
+    if not saved.is_file() and config is None:
+        message = "has no config.json beside the checkpoint; give one with -c"
+        raise UserError(f"{resume.parent} {message}")
+    tree = load_tree(saved) if saved.is_file() else Tree({})
     if config is not None:
         new = load_tree(find_config(config))
         kept = {keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data}
@@ -74,12 +101,25 @@ def _load(config: str | None, resume: Path | None) -> Tree:
     return tree
 
 
+def _apply_overrides(tree: Tree, overrides: list[str]) -> None:
+    """Applies all overrides. Raises ConfigError with everything that is wrong with them."""
+    findings: list[Finding] = []
+    for override in overrides:
+        try:
+            apply_override(tree, override)
+        except ConfigError as error:
+            findings += error.findings
+    if findings:
+        raise ConfigError(findings)
+
+
 def _choose_device(tree: Tree, device: str) -> None:
+    mark = Mark(f"-d {device}")
     if device == "cpu":
         count = 0
     elif re.fullmatch(r"\d+(,\d+)*", device):
         count = len(device.split(","))
-        os.environ["CUDA_VISIBLE_DEVICES"] = device  # read when torch first looks for devices
+        os.environ["CUDA_VISIBLE_DEVICES"] = device  # torch reads it when it first counts devices
     else:
-        raise UserError(f"-d {device}: must be cpu, an index as in 0, or several as in 0,1")
-    set_value(tree, ("n_gpu",), count, Mark(f"-d {device}"))
+        raise ConfigError.at(mark, "must be cpu, an index as in 0, or several as in 0,1")
+    set_value(tree, ("n_gpu",), count, mark)

@@ -1,4 +1,4 @@
-"""ConfigParser: an experiment's config, and what is made from it."""
+"""ConfigParser: the config of one experiment, and the maker of its components."""
 
 from __future__ import annotations
 
@@ -13,39 +13,47 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
-from config.build import build, call, is_comment, own_args
+from config.build import Builder, bind
 from config.check import preflight
-from config.check.slots import SLOTS, Signature, resolve
+from config.check.schema import Schema
+from config.check.signature import Signature
+from config.check.slots import resolve
+from config.check.trainer_section import resolve_trainer
+from config.check.unread import find_unread_keys
 from config.command_line import read_command_line
-from config.read.merge import interpolate, set_value, step_down
-from config.read.section import Section, to_plain
-from config.read.source import ConfigError, Finding, Keys, Mark, Tree, join_keys, split_keys
-from utils.errors import UserError, did_you_mean
+from config.processes import get_process_settings
+from config.read.merge import get_value, set_value
+from config.read.references import interpolate
+from config.read.section import Section, forget_read_keys, to_plain
+from config.read.tree import Mark, Tree, join_keys
+from utils.errors import UserError
+from utils.launch import ProcessSettings
 from utils.options import make_options
 
 DEFAULT_SEED = 123  # pytorch-template's
-
-
-class CustomArgs(NamedTuple):
-    """A command-line option that sets one value of the config, e.g. ``target='optimizer;args;lr'``."""
-
-    flags: list[str]
-    type: Any
-    target: str
+LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbosity
 
 
 class ConfigParser:
-    """One experiment's config: read like a dict or by attribute, and the maker of its parts.
+    """The config of one experiment: read like a dict or by attribute; makes what it describes.
 
-    Nothing is made, imported or written by the constructor.
+    The constructor makes, imports and writes nothing.
 
     Args:
         config: the values; ``from_args`` reads them from files.
-        resume: the checkpoint to go on from.
-        modification: values to replace, by targets such as ``'optimizer;args;lr'``; None leaves as it is.
-        run_id: names the run's folder; the time by default.
+        resume: the checkpoint to resume from.
+        modification: values to set, by targets such as ``optimizer;args;lr``. None leaves the
+            value as it is.
+        run_id: the name of the run's folder; the time by default.
+
+    Attributes:
+        tree: the values, and where each was written.
+        resume: the checkpoint to resume from, or None.
+        args: what argparse made of the command line; None without one.
+        run_id: the name of the run's folder.
+        run_id_given: whether the caller chose it.
     """
 
     def __init__(
@@ -59,31 +67,50 @@ class ConfigParser:
         for target, value in (modification or {}).items():
             if value is not None:
                 set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
-        self._used, self._own_loop = interpolate(self.tree), True
+        self._referenced = interpolate(self.tree)
         self.tree.data = Section(self.tree.data)
         self.resume = Path(resume) if resume is not None else None
-        self.args: Any = None  # what argparse made of the command line, if there was one
+        self.args: Any = None
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
+        self._schema: Schema | None = None
+        self._has_custom_loop = True
+
+    @classmethod
+    def from_args(
+        cls, args: argparse.ArgumentParser | Any, options: Iterable[Any] = ()
+    ) -> ConfigParser:
+        """Reads the command line and the files that it names.
+
+        Args:
+            args: a parser with ``--config``, ``--resume`` and ``--device``, or what it has parsed.
+                A parser also gets ``--run-id`` and any number of ``KEY=VALUE``.
+            options: ``CustomArgs(flags, type, target)``, more ways to set one value.
+
+        Raises:
+            UserError: a file, an override or an option is wrong.
+        """
+        words = read_command_line(args, options)
+        parser = cls(words.tree, words.resume, run_id=words.run_id)
+        parser.args = words.args
+        return parser
 
     def move_to(self, folder: Path) -> None:
-        """Makes ``folder`` the run's, wherever the config has it."""
+        """Makes ``folder`` the run's folder, whatever the config says."""
         self._folder = folder
 
-    # A project's own _save_checkpoint puts the ConfigParser itself into the file: as plain values, which load safely.
+    # A project's own _save_checkpoint puts the ConfigParser itself into the file. It is pickled as
+    # plain values, which load safely.
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "_config": self.plain(),
-            "resume": self.resume and str(self.resume),
-            "run_id": self.run_id,
-        }
+        resume = str(self.resume) if self.resume is not None else None
+        return {"_config": self.plain(), "resume": resume, "run_id": self.run_id}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         ConfigParser.__init__(self, state["_config"], state["resume"], run_id=state["run_id"])
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     @property
     def config(self) -> Section:
@@ -95,7 +122,7 @@ class ConfigParser:
     def __getitem__(self, name: str) -> Any:
         return self.config[name]
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # contract
         if name.startswith("_") or name == "tree" or name not in self.config:
             raise AttributeError(f"the config has no '{name}'")
         return self[name]
@@ -104,7 +131,7 @@ class ConfigParser:
         return name in self.config
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of a top-level key, or ``default``."""
+        """Returns the value of a top-level key, or ``default``."""
         return self[name] if name in self.config else default
 
     @property
@@ -113,12 +140,11 @@ class ConfigParser:
 
     @property
     def save_dir(self) -> Path:
-        """The run's folder: its checkpoints and its config. Not made here."""
+        """The run's folder, for its checkpoints and its config. Not made here."""
         if self._folder is not None:
             return self._folder
-        return Path(
-            self.config["trainer"].get("save_dir", "saved/"), self.config["name"], self.run_id
-        )
+        parent = self.config["trainer"].get("save_dir", "saved/")
+        return Path(parent, self.config["name"], self.run_id)
 
     @property
     def log_dir(self) -> Path:
@@ -126,170 +152,141 @@ class ConfigParser:
         return self.save_dir / "log"
 
     def plain(self) -> dict[str, Any]:
-        """The resolved config in plain values; it can be given to ``-c`` again."""
+        """Returns the resolved config in plain values, which ``-c`` takes again."""
         result = to_plain(self.config)
         assert isinstance(result, dict)
         return result
 
     def changes(self) -> dict[str, Any]:
-        """What an extending file or the command line put in place of another value, and what the latter added."""
+        """Returns, by key, the values that replaced others or came from the command line."""
         found = {}
         for keys in (*self.tree.replaced, *self.tree.raw):
-            with contextlib.suppress(KeyError):  # a part of something that was replaced whole
-                found[join_keys(keys)] = to_plain(step_down(self.tree.data, keys))
+            with contextlib.suppress(KeyError):  # replaced once more, with the section around it
+                found[join_keys(keys)] = to_plain(get_value(self.tree.data, keys))
         return found
 
-    def check(self) -> None:
-        """Compares every part with the signature of what it names. Raises ConfigError with all findings."""
-        self._own_loop = preflight.check(self.tree).own_loop
-        for section in (self.config, self.config["trainer"]):
-            section._read.clear()  # it is not the check that the keys are for
+    def process_settings(self) -> ProcessSettings:
+        """Returns how many processes the config asks for, and how long they wait for each other.
 
-    def unread_keys(self) -> list[str]:
-        """The project's own keys, at the top and in the ``trainer`` of a loop that is ours, that nothing has read yet.
-
-        Of a resumed run those just overridden: its config is saved with every ``${…}`` replaced, so that overriding
-        what they named has no effect any more.
+        Reads the unchecked values. A value that makes no sense counts as the default, since the
+        check reports it later.
         """
-        config, trainer = self.config, self.config["trainer"]
-        known = {*preflight.KNOWN, *self._used, *config._read}
-        rows: list[Keys] = [(key,) for key in config.keys() if key not in known]  # noqa: SIM118
-        _, signature = preflight.trainer_parameters(trainer, SLOTS["trainer"])
-        known = {
-            "type",
-            *preflight.trainer_options(),
-            *signature.parameters,
-            *getattr(trainer, "_read", trainer),
-        }
-        rows += [
-            ("trainer", key) for key in trainer.keys() if key not in known and not self._own_loop
-        ]  # noqa: SIM118
-        if self.resume is not None:
-            overridden = {keys[:length] for keys in self.tree.raw for length in (1, 2)}
-            rows = [keys for keys in rows if keys in overridden]
-        return [join_keys(keys) for keys in rows if not is_comment(str(keys[-1]))]
+        return get_process_settings(self.get("parallel"), self.get("n_gpu"))
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
-        """A logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
+        """Returns a logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
         if not logging.getLogger().handlers:  # until a run sets up its logging
             logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.INFO)
-        logger = logging.getLogger(name)
-        levels = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
-        if verbosity not in levels:
+        if verbosity not in LOG_LEVELS:
             raise UserError(f"verbosity {verbosity!r} must be 0, 1 or 2")
-        logger.setLevel(levels[verbosity])
+        logger = logging.getLogger(name)
+        logger.setLevel(LOG_LEVELS[verbosity])
         return logger
 
-    # -- making -------------------------------------------------------------------------------------------------
+    # -- checking ----------------------------------------------------------------------------------
 
-    def init_obj(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
-        """``module.TYPE(*args, **kwargs, **ARGS)`` with type and args from the section ``name``."""
-        return self._from_module(name, module, kwargs)(*args)
+    def check(self, schema: Schema) -> None:
+        """Compares every component with the signature of what it names, and keeps ``schema``.
 
-    def init_ftn(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
-        """Like ``init_obj``, but returns the function with these arguments fixed, uncalled."""
-        function = self._from_module(name, module, kwargs)
-        return partial(function, *args) if args else function
+        Raises:
+            ConfigError: with everything that is wrong.
+        """
+        self.schema = schema
+        self._has_custom_loop = preflight.check(self.tree, schema).has_custom_loop
+        for section in (self.config, self.config["trainer"]):
+            forget_read_keys(section)  # the check reads all of them, and uses none
 
-    def _from_module(self, name: str, module: Any, kwargs: dict[str, Any]) -> partial[Any]:
-        section = self[name]
-        own, kind = own_args(section), section["type"]
-        for key in sorted(own.keys() & kwargs):
-            raise self.tree.error(
-                (name, "args", key), "is given by the program; take it out of the config"
-            )
-        if not hasattr(module, kind):
-            near = did_you_mean(kind, (key for key in dir(module) if key[0] != "_"))
-            raise self.tree.error(
-                (name, "type"), f"no '{kind}' in {getattr(module, '__name__', module)}{near}"
-            )
-        return partial(call, self.tree, getattr(module, kind), (name,), **kwargs, **own)
+    @property
+    def schema(self) -> Schema:
+        """What the names in this config mean. ``check`` sets it."""
+        if self._schema is None:
+            raise RuntimeError("call check(schema) first: it says what the names in a config mean")
+        return self._schema
 
-    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Makes the section ``name``, looking its type up in the slot's homes (see ``config/check/slots.py``)."""
-        return build(self.tree, self[name], SLOTS[name], (name,), *args, **kwargs)
-
-    def options(self, name: str) -> Any:
-        """The options in a flat section, such as ``transfer``; the defaults where there is none."""
-        return make_options(preflight.class_named(preflight.SECTIONS[name]), self.get(name) or {})
-
-    def locate(self, error: UserError) -> UserError:
-        """Returns ``error`` with the place in the files of every key that is one of the config's."""
-        keys = [split_keys(problem.key) for problem in error.problems]
-        if isinstance(error, ConfigError) or not any(self._is_known(path) for path in keys):
-            return error
-        return ConfigError(
-            [
-                Finding(self.tree.mark(path) if self._is_known(path) else None, path, message)
-                for path, (_, message) in zip(keys, error.problems, strict=True)
-            ]
-        )
-
-    def _is_known(self, keys: Keys) -> bool:
-        return bool(keys) and keys[0] in self.config
+    @schema.setter
+    def schema(self, schema: Schema) -> None:
+        self._schema = schema
 
     @contextlib.contextmanager
     def locating_errors(self) -> Iterator[None]:
-        """Adds file, line and column to a UserError that is raised inside; see ``locate``."""
+        """Adds file, line and column to a UserError that is raised inside."""
         try:
             yield
         except UserError as error:
-            located = self.locate(error)
+            located = self.tree.locate(error)
             if located is error:
                 raise
             raise located from error
 
+    def unread_keys(self) -> list[str]:
+        """Returns the project's own keys that nothing has read, at the top and in ``trainer``.
+
+        Of a resumed run only those that were just overridden: its config is saved with every
+        ``${…}`` replaced, so that overriding a referenced key has no effect any more.
+        """
+        keys = find_unread_keys(
+            self.config, self.schema, self._referenced, not self._has_custom_loop
+        )
+        if self.resume is not None:
+            overridden = {override[:length] for override in self.tree.raw for length in (1, 2)}
+            keys = [path for path in keys if path in overridden]
+        return [join_keys(path) for path in keys]
+
+    # -- making ------------------------------------------------------------------------------------
+
+    def init_obj(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns ``module.TYPE(*args, **kwargs, **ARGS)`` for the section ``name``."""
+        return bind(self.tree, name, module, kwargs)(*args)
+
+    def init_ftn(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
+        """Like ``init_obj``, but returns the function with these arguments fixed, uncalled."""
+        function = bind(self.tree, name, module, kwargs)
+        return partial(function, *args) if args else function
+
+    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Makes the component of the section ``name``; its type is looked up in the slot's homes.
+
+        Raises:
+            ConfigError: the component refuses its arguments.
+        """
+        return self.build_node(name, self[name], *args, **kwargs)
+
+    def build_node(self, name: str, node: Any, *args: Any, **kwargs: Any) -> Any:
+        """Makes the component ``node``, which stands in for the section ``name``."""
+        builder = Builder(self.tree, self.schema)
+        return builder.build(node, self.schema.slots[name], (name,), *args, **kwargs)
+
+    def options(self, name: str) -> Any:
+        """Returns the options of a flat section such as ``transfer``; the defaults without one."""
+        section = self.get(name)
+        try:
+            return make_options(self.schema.sections[name], {} if section is None else section)
+        except UserError as error:
+            raise self.tree.locate(error.under(name)) from None
+
+    def parameters(self, name: str) -> dict[str, inspect.Parameter]:
+        """Returns the parameters of the class or function that the section ``name`` names."""
+        found = resolve(self[name]["type"], self.schema.slots[name])
+        return Signature.from_callable(found).parameters
+
     def takes(self, name: str, argument: str) -> bool:
-        """Whether what the section ``name`` makes has a parameter ``argument``."""
-        return argument in (Signature.of(resolve(self[name]["type"], SLOTS[name])).parameters)
+        """Whether the class or function that the section ``name`` names has such a parameter."""
+        return argument in self.parameters(name)
 
     def build_metrics(self) -> list[Any]:
-        """The metrics, each with the ``__name__`` it is logged under."""
-        metrics = []
-        for index, node in enumerate(self.get("metrics", [])):
-            metric: Any = build(self.tree, node, SLOTS["metrics"], ("metrics", index))
-            name = preflight.metric_name(node)
-            if getattr(metric, "__name__", "") != name:
-                metric = (
-                    partial(metric) if inspect.isfunction(metric) else metric
-                )  # the function keeps its own name
-                metric.__name__ = name
-            metrics.append(metric)
-        return metrics
+        """Makes the metrics, each with the ``__name__`` under which it is logged."""
+        return Builder(self.tree, self.schema).build_metrics(self.get("metrics", []))
 
     def trainer_class(self) -> Any:
-        """The class that the ``trainer`` section names."""
-        return preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])[0]
+        """Returns the class that the ``trainer`` section names."""
+        return resolve_trainer(self["trainer"], self.schema)[0]
 
     def build_trainer(self, **given: Any) -> Any:
-        """Makes the trainer, with those of ``given`` that its constructor takes, and its own arguments.
-
-        The first four go by position, as pytorch-template's ``train.py`` gives them: a project may name them otherwise.
-        """
-        found, signature = preflight.trainer_parameters(self["trainer"], SLOTS["trainer"])
-        first = [given.pop(name) for name in preflight.TEMPLATE if name in given]
-        taken = {key: value for key, value in given.items() if key in signature.parameters}
-        own = {
-            key: self["trainer"][key]
-            for key in preflight.own_options(signature)
-            if key in self["trainer"]
-        }
-        return found(*first, **taken, **own)
-
-    # -- the command line -----------------------------------------------------------------------------------------
-
-    @classmethod
-    def from_args(
-        cls, args: argparse.ArgumentParser | Any, options: Iterable[Any] = ()
-    ) -> ConfigParser:
-        """Reads the command line and the files that it names.
+        """Makes the trainer.
 
         Args:
-            args: a parser with ``--config``, ``--resume`` and ``--device``, or what it has parsed. A parser also
-                gets ``--run-id`` and any number of ``KEY=VALUE``.
-            options: ``CustomArgs(flags, type, target)``, more ways to set one value.
+            given: what the program offers. The trainer gets the first four by position, as
+                pytorch-template's ``train.py`` passes them, and of the others those that its
+                constructor takes.
         """
-        tree, resume, run_id, words = read_command_line(args, list(options))
-        parser = cls(tree, resume, run_id=run_id)
-        parser.args = words
-        return parser
+        return Builder(self.tree, self.schema).build_trainer(self["trainer"], given)

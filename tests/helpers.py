@@ -16,6 +16,7 @@ import sklearn.datasets  # noqa: F401  (where `rich` is installed, its first imp
 import torch
 
 import train
+from base.schema import SCHEMA
 from config import ConfigParser
 from utils import verify_resume
 
@@ -42,7 +43,7 @@ def small_config(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
 def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | None = None) -> Any:
     """What train.py builds, without its command line."""
     parser = ConfigParser(config, resume=resume, run_id=None if resume else run_id)
-    parser.check()
+    parser.check(SCHEMA)
     with parser.locating_errors():
         return train.make_trainer(parser, logging.getLogger("train"))
 

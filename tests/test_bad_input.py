@@ -75,18 +75,18 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
             ["trainer.monitor=min val_los"],
             "nothing is logged as 'val_los' (did you mean 'val_loss'?)",
         ),
-        (["trainer.save_dir=train.py/x"], "trainer.save_dir: train.py is no folder"),
+        (["trainer.save_dir=train.py/x"], "trainer.save_dir: train.py is not a folder"),
         (
             ["trainer.warmup_steps=1000"],
             "trainer.warmup_steps: 1000 is longer than the run, which has 270 optimizer steps",
         ),
         (
             ["trainer.monitor=off"],
-            "config/config.json:32:9: trainer.early_stop: needs a trainer.monitor",
+            "config/config.json:32:9: trainer.early_stop: needs trainer.monitor",
         ),
         (
             ["valid_data_loader={type: DigitsDataLoader}"],
-            "data_loader.args.validation_split: nothing would use this",
+            "data_loader.args.validation_split: is not used",
         ),
         (
             ["lr_scheduler={type: ReduceLROnPlateau}", "trainer.lr_scheduler_interval=step"],

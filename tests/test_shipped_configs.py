@@ -13,6 +13,7 @@ import pytest
 import torch
 import torchvision
 
+from base.schema import SCHEMA
 from config import ConfigParser
 from config.read.merge import load_tree
 from tests.helpers import ROOT, load, make_trainer
@@ -126,7 +127,7 @@ def test_the_resolved_config_can_be_used_again(path, data_dir):
     again = data_dir / "again.json"
     again.write_text(json.dumps(resolved))
     parser = ConfigParser(load_tree(again))
-    parser.check()
+    parser.check(SCHEMA)
     assert parser.plain() == resolved
 
 

@@ -296,6 +296,6 @@ class Trainer(BaseTrainer):
         try:
             steps = self._options.check_length(self.len_epoch)
         except UserError as error:
-            raise self.config.locate(error.under("trainer")) from None
+            raise self.config.tree.locate(error.under("trainer")) from None
         if horizon := self.update.schedule.horizon(self.epochs, steps):
             self.logger.warning("lr_scheduler: %s", horizon)

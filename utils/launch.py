@@ -6,9 +6,27 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from utils.distributed import is_launched, joined
+
+
+@dataclass(frozen=True)
+class ProcessSettings:
+    """How many processes a run wants on this machine, and how long they wait for each other.
+
+    Attributes:
+        num_processes: None for one on each accelerator that ``n_gpu`` allows.
+        n_gpu: how many accelerators the run may use.
+        start_timeout_seconds: for all processes to start.
+        timeout_seconds: for an answer during training.
+    """
+
+    num_processes: int | None = 1
+    n_gpu: int = 1
+    start_timeout_seconds: float = 300.0
+    timeout_seconds: float = 120.0
 
 
 def run_ranks(config: Any, main: Callable[[Any], None]) -> None:

@@ -17,8 +17,8 @@ from base.loop.update import Update
 from base.parallel.sharding import class_of, cut_state, is_sharded, whole
 from base.parallel.strategy import unwrap
 from config.read.section import to_plain
-from config.read.source import join_keys
 from config.read.text import flatten, to_text
+from config.read.tree import join_keys
 from utils.checkpoints import BEST, sweep_shards
 from utils.distributed import all_gather, is_main, rank, world_size
 from utils.errors import UserError, one_line

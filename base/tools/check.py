@@ -17,8 +17,8 @@ import torch
 
 from base.loop.update import Update
 from base.run import RunFolder
-from config.check.slots import own_frames
-from config.read.source import ConfigError, Finding, Keys
+from config.check.project import get_user_frames
+from config.read.tree import ConfigError, Finding, Keys
 from logger.logger import close_files
 from utils.batch import num_batches, to_device
 from utils.errors import UserError, one_line
@@ -84,7 +84,7 @@ class Trial(RunFolder):
         if (
             isinstance(error, ConfigError)
             and error.__cause__ is not None
-            and own_frames(error.__cause__)
+            and get_user_frames(error.__cause__)
         ):
             error.__cause__.config_keys = error.findings[0].keys  # type: ignore[attr-defined]
             raise UserError(self._blame(error.__cause__)) from None
@@ -166,7 +166,10 @@ class Trial(RunFolder):
         lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
         return "\n".join(
             lines
-            + [f"  {path}:{line} in {name}: {text}" for path, line, name, text in own_frames(error)]
+            + [
+                f"  {path}:{line} in {name}: {text}"
+                for path, line, name, text in get_user_frames(error)
+            ]
         )
 
 

@@ -16,8 +16,8 @@ from base.parallel.sharding import is_sharded
 from base.tools.pictures import confusion, grid
 from base.tools.results import Recorder, Results
 from base.tools.samples import Samples
-from config.read.source import join_keys
 from config.read.text import flatten
+from config.read.tree import join_keys
 from logger.visualization import BackEnd, TensorboardWriter
 from utils.batch import split_target
 from utils.errors import UserError, one_line

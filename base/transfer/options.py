@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from utils.errors import Problem, UserError
 from utils.options import SectionOptions, find_too_small, raise_problems
@@ -138,3 +138,21 @@ class TransferOptions(SectionOptions):
             if phase.epoch > epochs:
                 message = f"{phase.epoch} comes after the last of {epochs} epochs"
                 raise UserError(message, key=f"thaw.{index}.epoch")
+
+    def explain(self, config: Any) -> list[str]:
+        """Lists which parameters are trained from which epoch on.
+
+        The model is made on the meta device: its weights are neither needed nor downloaded.
+        """
+        import torch
+
+        from base.transfer.transfer import phases
+
+        section = config["arch"]
+        args = dict(section.get("args") or {})
+        for name, value in (("weights", None), ("pretrained", False)):
+            if name in args:
+                args[name] = value
+        with torch.device("meta"):
+            model = config.build_node("arch", {"type": section["type"], "args": args})
+            return phases(model, self)

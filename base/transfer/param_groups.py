@@ -9,8 +9,6 @@ import torch
 from torch import nn
 
 from base.transfer.freezing import layers_of, select
-from config.build import build
-from config.check.slots import SLOTS, Signature, resolve
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -131,7 +129,7 @@ def table_of(groups: list[Group], lr: float | None) -> str:
 def learning_rate(config: Any) -> float | None:
     """What the config, or else the optimizer's own default, says; None for an optimizer without."""
     section = config["optimizer"]
-    parameter = Signature.of(resolve(section["type"], SLOTS["optimizer"])).parameters.get("lr")
+    parameter = config.parameters("optimizer").get("lr")
     value = (section.get("args") or {}).get(
         "lr", parameter.default if parameter is not None else None
     )
@@ -154,4 +152,4 @@ def make_lr_scheduler(config: Any, optimizer: torch.optim.Optimizer) -> Any:
             if isinstance(args[key], int | float):
                 args[key] = [args[key] * rate / base for rate in rates]
     node = {"type": section["type"], "args": args}
-    return build(config.tree, node, SLOTS["lr_scheduler"], ("lr_scheduler",), optimizer)
+    return config.build_node("lr_scheduler", node, optimizer)

@@ -1,4 +1,4 @@
-"""What a signature's annotations say about the values of a config."""
+"""What a parameter's annotation says about the values that a config may give it."""
 
 from __future__ import annotations
 
@@ -12,57 +12,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+_LISTS = (list, tuple, set, frozenset, Sequence)
+# Packages whose classes are certain to take neither a list nor a mapping in place of an instance.
+_KNOWN_PACKAGES = ("builtins", "collections", "enum", "numbers", "pathlib", "torch", "typing")
+
 
 def accepts(annotation: Any, value: Any) -> bool:
-    """Whether a JSON-like ``value`` fits ``annotation``; what cannot be judged fits."""
+    """Whether a JSON-like ``value`` fits ``annotation``. True where that cannot be decided."""
     if annotation in (inspect.Parameter.empty, Any, object) or isinstance(annotation, str):
         return True
     if annotation is None or annotation is type(None):
         return value is None
-    origin, choices = get_origin(annotation), get_args(annotation)
+    origin = get_origin(annotation)
+    choices = get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(accepts(choice, value) for choice in choices)
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in choices)
-    kind = origin or annotation
-    if not inspect.isclass(kind):
-        return True
-    if isinstance(value, str) and _named(kind, value) is not None:
+    kind = origin if origin is not None else annotation
+    return not inspect.isclass(kind) or _class_accepts(kind, choices, value)
+
+
+def _class_accepts(kind: type, items: tuple[Any, ...], value: Any) -> bool:
+    """Whether ``value`` fits a class; ``items`` are the types in the brackets behind it."""
+    if isinstance(value, str) and _find_named(kind, value) is not None:
         return True
     if isinstance(value, list):
-        items = [choice for choice in choices if choice is not Ellipsis]
-        if kind is tuple and items == list(choices) and items:
-            return len(items) == len(value) and all(map(accepts, items, value))
-        fits = (
-            issubclass(list, kind)
-            or issubclass(kind, tuple | set | frozenset)
-            or not _is_known(kind)
-        )
-        return fits and (len(items) != 1 or all(accepts(items[0], item) for item in value))
+        return _list_fits(kind, items, value)
     if isinstance(value, dict):
         return issubclass(dict, kind) or not _is_known(kind)
     if isinstance(value, bool | str):
         return kind is type(value)
-    return isinstance(value, kind) or (
-        kind is float and isinstance(value, int) and abs(value) < sys.float_info.max
-    )
+    if kind is float and isinstance(value, int):
+        return abs(value) < sys.float_info.max
+    return isinstance(value, kind)
 
 
-_LISTS = (list, tuple, set, frozenset, Sequence)
-_KNOWN = ("builtins", "collections", "enum", "numbers", "pathlib", "torch", "typing")
+def _list_fits(kind: type, items: tuple[Any, ...], value: list[Any]) -> bool:
+    kinds = [item for item in items if item is not Ellipsis]
+    if kind is tuple and kinds and len(kinds) == len(items):  # tuple[int, str]: one type for each
+        return len(kinds) == len(value) and all(map(accepts, kinds, value))
+    is_list_like = issubclass(list, kind) or issubclass(kind, tuple | set | frozenset)
+    if not is_list_like and _is_known(kind):
+        return False
+    return len(kinds) != 1 or all(accepts(kinds[0], item) for item in value)
 
 
 def _is_known(kind: type) -> bool:
-    """Whether it is certain that no list or mapping serves as a ``kind`` that is none."""
-    return kind.__module__.partition(".")[0] in _KNOWN
+    return kind.__module__.partition(".")[0] in _KNOWN_PACKAGES
 
 
-def _named(kind: type, text: str) -> Any:
-    """The object of type ``kind`` that a config can only name: an enum's member, a path, a ``torch.dtype``."""
+def _find_named(kind: type, text: str) -> Any:
+    """Returns the object that a config can only name: an enum's member, a path, a torch.dtype."""
     if issubclass(kind, enum.Enum):
-        return kind.__members__.get(text) or next(
-            (member for member in kind if member.value == text), None
-        )
+        if text in kind.__members__:
+            return kind.__members__[text]
+        return next((member for member in kind if member.value == text), None)
     if issubclass(kind, os.PathLike):
         return Path(text)
     if (kind.__module__, kind.__name__) == ("torch", "dtype"):
@@ -72,34 +77,41 @@ def _named(kind: type, text: str) -> Any:
 
 
 def convert(annotation: Any, value: Any) -> Any:
-    """``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
+    """Returns ``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
     if isinstance(value, list):
-        choices = [
-            choice for choice in (annotation, *get_args(annotation)) if get_origin(choice) in _LISTS
-        ]
-        kinds: Any = get_args(choices[0]) if choices else ()
-        by_place = bool(choices) and get_origin(choices[0]) is tuple and len(kinds) == len(value)
-        kinds = kinds if by_place else kinds[:1] * len(value)
-        return (
-            [convert(kind, item) for kind, item in zip(kinds, value, strict=True)]
-            if kinds
-            else value
-        )
-    kinds = [kind for kind in (annotation, *get_args(annotation)) if inspect.isclass(kind)]
+        return _convert_list(annotation, value)
     if not isinstance(value, str):
         return value
-    if str in kinds:  # text is fine, but for an enum's own names
+    choices = (annotation, *get_args(annotation))
+    kinds: list[type] = [choice for choice in choices if inspect.isclass(choice)]
+    if str in kinds:  # then text stays text, except for the names of an enum
         kinds = [kind for kind in kinds if issubclass(kind, enum.Enum)]
-    found = [_named(kind, value) for kind in kinds]
-    return next((item for item in found if item is not None), value)
+    for kind in kinds:
+        found = _find_named(kind, value)
+        if found is not None:
+            return found
+    return value
 
 
-def readable(annotation: Any) -> str:
-    """An annotation as a person writes it: ``int | None``, ``'min' | 'max'``."""
+def _convert_list(annotation: Any, value: list[Any]) -> list[Any]:
+    for choice in (annotation, *get_args(annotation)):
+        if get_origin(choice) not in _LISTS:
+            continue
+        kinds = get_args(choice)
+        is_per_item = get_origin(choice) is tuple and Ellipsis not in kinds
+        if not is_per_item or len(kinds) != len(value):
+            kinds = kinds[:1] * len(value)
+        if kinds:
+            return [convert(kind, item) for kind, item in zip(kinds, value, strict=True)]
+    return value
+
+
+def describe_annotation(annotation: Any) -> str:
+    """Returns an annotation as a person writes it: ``int | None``, ``'min' | 'max'``."""
     if get_origin(annotation) is Literal:
         return " | ".join(repr(choice) for choice in get_args(annotation))
     if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
         return " | ".join(annotation.__members__)
-    if inspect.isclass(annotation) and not get_origin(annotation):
+    if inspect.isclass(annotation) and get_origin(annotation) is None:
         return annotation.__name__
     return str(annotation).replace("typing.", "")

@@ -8,7 +8,10 @@ from typing import Any
 
 
 class Section(dict[str, Any]):
-    """A dict whose keys are attributes too: ``section.epochs`` is ``section['epochs']``. It notes which were read."""
+    """A dict whose keys are attributes too: ``section.epochs`` is ``section['epochs']``.
+
+    It remembers which keys were read.
+    """
 
     def __new__(cls, *_: Any) -> Section:
         section = super().__new__(cls)
@@ -16,7 +19,7 @@ class Section(dict[str, Any]):
         return section
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        super().__init__({key: _sections(value) for key, value in (values or {}).items()})
+        super().__init__({key: _to_sections(value) for key, value in (values or {}).items()})
 
     def __getitem__(self, name: str) -> Any:
         self._read.add(name)
@@ -41,24 +44,35 @@ class Section(dict[str, Any]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(f"no '{name}' here; there are: {', '.join(self)}") from None
+            message = f"no '{name}' here; there are: {', '.join(self)}"
+            raise AttributeError(message) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
 
-def _sections(value: Any) -> Any:
+def get_read_keys(section: Mapping[str, Any]) -> set[str]:
+    """Returns the keys that were read; all of them if a program put a plain dict here."""
+    return set(section._read) if isinstance(section, Section) else set(section)
+
+
+def forget_read_keys(section: Mapping[str, Any]) -> None:
+    """Makes every key of a section unread."""
+    if isinstance(section, Section):
+        section._read.clear()
+
+
+def _to_sections(value: Any) -> Any:
     if isinstance(value, dict):
         return Section(value)
-    return [_sections(item) for item in value] if isinstance(value, list) else value
+    return [_to_sections(item) for item in value] if isinstance(value, list) else value
 
 
 def to_plain(value: Any) -> Any:
-    """A copy in dicts, lists, numbers and strings only, fit for JSON and for a checkpoint."""
+    """Returns a copy in dicts, lists, numbers and strings only, for JSON and for a checkpoint."""
     if isinstance(value, Mapping):
-        items = (
-            dict.items(value) if isinstance(value, dict) else value.items()
-        )  # a Section notes what is read
+        # dict.items, as Section.items would mark every key as read.
+        items = dict.items(value) if isinstance(value, dict) else value.items()
         return {str(key): to_plain(item) for key, item in items}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]

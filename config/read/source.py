@@ -1,4 +1,4 @@
-"""Text to tree: JSON and YAML files become plain values, and every key keeps the line it was written on."""
+"""Reads JSON and YAML: a file becomes plain values, and every key keeps its line and column."""
 
 from __future__ import annotations
 
@@ -6,118 +6,47 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from utils.errors import Problem, UserError, one_line
+from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
+from utils.errors import one_line
 
-Keys = tuple[str | int, ...]  # the way to a value: ("optimizer", "args", "lr")
-
-PLAIN = "plain"  # the tag of a scalar without quotes or tag
-MAX_DEPTH = 64  # deeper is an attack or an accident, and would end in a RecursionError
-MAX_VALUES = 100_000  # YAML aliases can unfold a small file to gigabytes
-SHOWN = 20  # findings
+# A config beyond these limits is an accident or an attack: deep nesting ends in a RecursionError,
+# and YAML's aliases can unfold a small file to gigabytes.
+MAX_DEPTH = 64
+MAX_VALUES = 100_000
 MAX_BYTES = 500_000
+MAX_INT_BITS = 4000
 
-
-class Mark(NamedTuple):
-    """Where a key or value was written; ``line`` and ``col`` count from 1. An override has only its text."""
-
-    source: str
-    line: int = 0
-    col: int = 0
-
-    def __str__(self) -> str:
-        if self.line:
-            return f"{self.source}:{self.line}:{self.col}"
-        return (
-            self.source
-            if len(self.source) <= 120 or "=" not in self.source
-            else self.source[:119] + "…"
-        )
-
-
-class Finding(NamedTuple):
-    """One thing wrong with a config."""
-
-    mark: Mark | None
-    keys: Keys
-    message: str
-
-    def __str__(self) -> str:
-        parts = [str(self.mark) if self.mark else "", join_keys(self.keys), self.message]
-        return one_line(ValueError(": ".join(part for part in parts if part)), 500)
-
-
-class ConfigError(UserError):
-    """Everything found wrong with a config, a line each."""
-
-    def __init__(self, findings: list[Finding]) -> None:
-        super().__init__(Problem(join_keys(keys), message) for _, keys, message in findings)
-        self.findings = findings
-        lines = [str(finding) for finding in findings[:SHOWN]]
-        if len(findings) > SHOWN:
-            lines.append(f"and {len(findings) - SHOWN} more")
-        self.args = ("\n".join(lines),)
-
-    @classmethod
-    def at(cls, mark: Mark | None, message: str, keys: Keys = ()) -> ConfigError:
-        """Of one finding."""
-        return cls([Finding(mark, keys, message)])
-
-
-@dataclass
-class Tree:
-    """A config's values, where each stands, the text of the overrides, and what values stand in place of."""
-
-    data: dict[str, Any]
-    marks: dict[Keys, Mark] = field(default_factory=dict)
-    raw: dict[Keys, str] = field(default_factory=dict)
-    replaced: dict[Keys, list[tuple[Mark | None, Any]]] = field(default_factory=dict)
-
-    def replace(self, keys: Keys, value: Any) -> None:
-        """Notes that ``value`` stood at ``keys`` before."""
-        if not isinstance(value, dict | list):
-            self.replaced.setdefault(keys, []).append((self.mark(keys), value))
-
-    def mark(self, keys: Keys) -> Mark | None:
-        """The mark of ``keys``, or of the nearest section around it."""
-        while keys and keys not in self.marks:
-            keys = keys[:-1]
-        return self.marks.get(keys)
-
-    def error(self, keys: Keys, message: str) -> ConfigError:
-        return ConfigError.at(self.mark(keys), message, keys)
-
-
-def join_keys(keys: Keys) -> str:
-    """Returns the key as it is written, such as ``thaw.0.epoch``."""
-    return ".".join(str(key) for key in keys)
-
-
-def split_keys(key: str) -> Keys:
-    """Splits ``thaw.0.epoch`` into ``("thaw", 0, "epoch")``; an empty key into nothing."""
-    words = key.split(".") if key else []
-    return tuple(int(word) if word.isdecimal() else word for word in words)
+_TOO_LONG = "this number is too long"
+PLAIN = "plain"  # the tag of a scalar that has neither quotes nor a tag
+_STR = "tag:yaml.org,2002:str"
+_TAGS = (
+    PLAIN,
+    _STR,
+    *(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "map", "seq")),
+)
+_SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
+    (re.compile(r"~|null|Null|NULL|"), lambda _: None),
+    (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text.lower() == "true"),
+    (re.compile(r"[-+]?[0-9]+"), int),
+    (re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (
+        re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        lambda text: float(text.replace(".", "")),
+    ),
+)
 
 
 def read_tree(path: Path) -> Tree:
-    """Reads one file, without following ``extends``. Raises ConfigError with line and column of all that is wrong."""
-    try:
-        is_long = path.stat().st_size > MAX_BYTES
-        text = "" if is_long else path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError.at(Mark(str(path)), f"not UTF-8 text (byte {error.start})") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = (
-            "is a folder" if path.is_dir() else getattr(error, "strerror", None) or one_line(error)
-        )
-        raise ConfigError.at(Mark(str(path)), f"cannot be read: {reason}") from None
-    if is_long:
-        raise ConfigError.at(
-            Mark(str(path)), f"is longer than a config may be ({MAX_BYTES:,} bytes)"
-        )
+    """Reads one file, without following ``extends``.
+
+    Raises:
+        ConfigError: with line and column of everything that is wrong.
+    """
+    text = _read_text(path)
     reader = _Reader(text, str(path))
     data = reader.read(strict_json=path.suffix == ".json") if text.strip() else None
     if not isinstance(data, dict):
@@ -128,8 +57,29 @@ def read_tree(path: Path) -> Tree:
     return Tree(data, reader.marks)
 
 
+def _read_text(path: Path) -> str:
+    mark = Mark(str(path))
+    try:
+        is_too_large = path.stat().st_size > MAX_BYTES
+        text = "" if is_too_large else path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError.at(mark, f"not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        reason = error.strerror if error.strerror else one_line(error)
+        reason = "is a folder" if path.is_dir() else reason
+        raise ConfigError.at(mark, f"cannot be read: {reason}") from None
+    except ValueError as error:  # a NUL in the path
+        raise ConfigError.at(mark, f"cannot be read: {one_line(error)}") from None
+    if is_too_large:
+        raise ConfigError.at(mark, f"is larger than a config may be ({MAX_BYTES:,} bytes)")
+    return text
+
+
 def parse_value(text: str) -> Any:
-    """The value that a command-line word stands for, by YAML's rules: ``3e-4``, ``true``, ``[1, 2]``, ``text``."""
+    """Returns the value that a word of the command line stands for.
+
+    By YAML's rules: ``3e-4``, ``true``, ``[1, 2]``; what is not YAML is text.
+    """
     reader = _Reader(text, "the value")
     try:
         value = reader.read()
@@ -139,160 +89,185 @@ def parse_value(text: str) -> Any:
 
 
 class _Reader:
-    """Reads YAML by the 1.2 core rules for scalars (``1e-3`` is a number, ``on`` a string, ``012`` twelve), and JSON,
-    which is checked by the standard library and then read as the YAML that it is: one walk keeps the lines of both.
+    """Reads YAML by the rules of version 1.2, and JSON, which is a part of YAML.
+
+    By these rules ``1e-3`` is a number, ``on`` is text and ``012`` is twelve. The standard library
+    checks JSON first; then it is read as YAML, so that one walk finds the lines of both.
+
+    Attributes:
+        marks: where each key was written.
+        findings: mistakes that do not keep the rest from being read.
     """
 
-    scalars: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
-        (re.compile(r"~|null|Null|NULL|"), lambda _: None),
-        (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text.lower() == "true"),
-        (re.compile(r"[-+]?[0-9]+"), int),
-        (re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda text: int(text, 0)),
-        (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
-        (
-            re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
-            lambda text: float(text.replace(".", "")),
-        ),
-    )
-    tags = (
-        PLAIN,
-        *[
-            f"tag:yaml.org,2002:{name}"
-            for name in ("str", "null", "bool", "int", "float", "map", "seq")
-        ],
-    )
-
     def __init__(self, text: str, source: str) -> None:
-        self.text, self.source = text, source
+        self.text = text
+        self.source = source
         self.marks: dict[Keys, Mark] = {}
-        self.findings: list[Finding] = []  # what does not keep the rest from being read
-        self.values = 0
-        self.is_json = False
-
-    def note(self, mark: Mark, keys: Keys, message: str) -> None:
-        self.findings.append(Finding(mark, keys, message))
-
-    def mark(self, spot: Any) -> Mark:
-        return Mark(self.source, spot.line + 1, spot.column + 1) if spot else Mark(self.source)
+        self.findings: list[Finding] = []
+        self._n_values = 0
+        self._is_json = False
 
     def read(self, strict_json: bool = False) -> Any:
-        import yaml
+        """Returns the values. Raises ConfigError if the text cannot be parsed."""
+        self._is_json = strict_json
+        node = _parse(self.text, self.source, strict_json)
+        return None if node is None else self._read_node(node, ())
 
-        class Loader(yaml.BaseLoader):  # makes nodes: no objects, no 1.1 scalars
-            def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-                if kind is yaml.ScalarNode and implicit[0]:
-                    return PLAIN
-                return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+    def _note(self, mark: Mark, keys: Keys, message: str) -> None:
+        self.findings.append(Finding(mark, keys, message))
 
-        text, self.is_json = self.text, strict_json
-        try:
-            if strict_json:
-                json.loads(text)
-                # YAML knows no tabs and half characters; outside of them the two write strings alike.
-                pairs = re.compile(r"\\ud[89ab]..\\ud[c-f]..", re.IGNORECASE)
-                text = pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
-            node = yaml.compose(text, Loader=Loader)
-        except json.JSONDecodeError as error:
-            raise ConfigError.at(
-                Mark(self.source, error.lineno, error.colno), f"not JSON: {error.msg}"
-            ) from None
-        except yaml.MarkedYAMLError as error:
-            mark = self.mark(error.problem_mark or error.context_mark)
-            problem = error.problem or error.context or ""
-            odd = (
-                _between_levels(text.splitlines()[: mark.line]) if "<block end>" in problem else ""
-            )
-            raise ConfigError.at(mark, odd or one_line(ValueError(problem))) from None
-        except yaml.reader.ReaderError as error:
-            before = text[: error.position]
-            mark = Mark(self.source, before.count("\n") + 1, len(before) - before.rfind("\n"))
-            raise ConfigError.at(
-                mark, f"the control character #x{error.character:04x} is not allowed"
-            ) from None
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: thousands of digits
-            raise ConfigError.at(Mark(self.source), one_line(error)) from None
-        except RecursionError:
-            raise ConfigError.at(
-                Mark(self.source), f"nested deeper than {MAX_DEPTH} levels"
-            ) from None
-        return None if node is None else self.value(node, ())
-
-    def value(self, node: Any, keys: Keys) -> Any:
-        mark = self.mark(node.start_mark)
+    def _read_node(self, node: Any, keys: Keys) -> Any:
+        mark = _to_mark(self.source, node.start_mark)
         self.marks.setdefault(keys, mark)
-        self.values += 1
-        if len(keys) > MAX_DEPTH or self.values > MAX_VALUES:
+        self._n_values += 1
+        if len(keys) > MAX_DEPTH or self._n_values > MAX_VALUES:
             message = f"over {MAX_DEPTH} levels or {MAX_VALUES:,} values (aliases count too)"
             raise ConfigError.at(mark, message, keys[:3])
-        if node.tag not in self.tags:
-            return self.note(mark, keys, f"the tag {node.tag} is not allowed here")
-        if node.id == "scalar":
-            is_text = node.tag == "tag:yaml.org,2002:str"
-            is_infinite = self.is_json and node.value in (
-                ".inf",
-                "-.inf",
-            )  # as JSON has no other way to write it
-            return (
-                node.value if is_text and not is_infinite else self.scalar(node.value, mark, keys)
-            )
+        if node.tag not in _TAGS:
+            self._note(mark, keys, f"the tag {node.tag} is not allowed here")
+            return None
+        if node.id == "mapping":
+            return self._read_mapping(node, keys)
         if node.id == "sequence":
-            return [self.value(child, (*keys, index)) for index, child in enumerate(node.value)]
-        return self.mapping(node, keys)
+            return [
+                self._read_node(child, (*keys, index)) for index, child in enumerate(node.value)
+            ]
+        # JSON has no other way to write an infinite number than as text.
+        is_infinite = self._is_json and node.value in (".inf", "-.inf")
+        if node.tag == _STR and not is_infinite:
+            return node.value
+        return self._read_scalar(node.value, mark, keys)
 
-    def mapping(self, node: Any, keys: Keys) -> dict[str, Any]:
+    def _read_mapping(self, node: Any, keys: Keys) -> dict[str, Any]:
         members: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, child in node.value:
-            mark, key = self.mark(key_node.start_mark), key_node.value
+            mark = _to_mark(self.source, key_node.start_mark)
+            key = key_node.value
             if key_node.id != "scalar":
-                self.note(mark, keys, "a key must be a plain word")
-                continue
-            if key == "<<" and key_node.style is None:
-                for base in reversed(child.value if child.id == "sequence" else [child]):
-                    if base.id != "mapping":
-                        self.note(mark, keys, "'<<' takes mappings")
-                        continue
-                    inherited = self.value(base, (*keys, key))
-                    merged |= inherited
-                    for name in inherited.keys() - members.keys():
-                        self.marks[(*keys, name)] = self.marks[(*keys, key, name)]
-                continue
-            if key in members:
-                first = self.marks[(*keys, key)].line
-                self.note(mark, (*keys, key), f"given twice (first on line {first})")
-            self.marks[(*keys, key)] = mark
-            members[key] = self.value(child, (*keys, key))
+                self._note(mark, keys, "a key must be a plain word")
+            elif key == "<<" and key_node.style is None:
+                merged |= self._read_merge(child, mark, keys, members)
+            else:
+                if key in members:
+                    first = self.marks[(*keys, key)].line
+                    self._note(mark, (*keys, key), f"given twice (first on line {first})")
+                self.marks[(*keys, key)] = mark
+                members[key] = self._read_node(child, (*keys, key))
         return merged | members
 
-    def scalar(self, text: str, mark: Mark, keys: Keys) -> Any:
-        if self.is_json and text in ("NaN", "Infinity", "-Infinity"):
-            return self.note(mark, keys, f"JSON has no {text}" + ', only ".inf"' * (text != "NaN"))
-        for pattern, convert in self.scalars:
+    def _read_merge(
+        self, node: Any, mark: Mark, keys: Keys, members: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Reads what follows ``<<``: a mapping or several, of which the first one wins."""
+        merged: dict[str, Any] = {}
+        for base in reversed(node.value if node.id == "sequence" else [node]):
+            if base.id != "mapping":
+                self._note(mark, keys, "'<<' takes mappings")
+                continue
+            inherited = self._read_node(base, (*keys, "<<"))
+            merged |= inherited
+            for name in inherited.keys() - members.keys():
+                self.marks[(*keys, name)] = self.marks[(*keys, "<<", name)]
+        return merged
+
+    def _read_scalar(self, text: str, mark: Mark, keys: Keys) -> Any:
+        if self._is_json and text in ("NaN", "Infinity", "-Infinity"):
+            hint = "" if text == "NaN" else ', only ".inf"'
+            self._note(mark, keys, f"JSON has no {text}{hint}")
+            return None
+        for pattern, convert in _SCALARS:
             if pattern.fullmatch(text):
                 try:
                     value = convert(text)
-                except ValueError:  # thousands of digits
-                    return self.note(mark, keys, "this number is too long")
-                if isinstance(value, int) and value.bit_length() > 4000:
-                    return self.note(mark, keys, "this number is too long")
-                if isinstance(value, float) and math.isnan(value):
-                    return self.note(mark, keys, "a NaN is no value for anything")
-                if isinstance(value, float) and math.isinf(value) and "inf" not in text.lower():
-                    return self.note(mark, keys, f"{text} is too large for a number")
+                    problem = _find_problem(value, text)
+                except ValueError:  # Python refuses thousands of digits
+                    problem = _TOO_LONG
+                if problem:
+                    self._note(mark, keys, problem)
+                    return None
                 return value
         return text
 
 
-def _between_levels(lines: list[str]) -> str:
-    """What is odd about the last line's indentation, if it is none of those of the blocks around it."""
+def _parse(text: str, source: str, strict_json: bool) -> Any:
+    """Returns PyYAML's node for ``text``. Raises ConfigError."""
+    import yaml  # not needed for `--help`
+
+    class Loader(yaml.BaseLoader):  # makes no objects, and leaves the scalars to _Reader
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is yaml.ScalarNode and implicit[0]:
+                return PLAIN
+            return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
+    try:
+        if strict_json:
+            text = _check_json(text)
+        return yaml.compose(text, Loader=Loader)
+    except json.JSONDecodeError as error:
+        mark = Mark(source, error.lineno, error.colno)
+        raise ConfigError.at(mark, f"not JSON: {error.msg}") from None
+    except yaml.MarkedYAMLError as error:
+        place = error.problem_mark if error.problem_mark is not None else error.context_mark
+        mark = _to_mark(source, place)
+        problem = next((item for item in (error.problem, error.context) if item), "")
+        is_at_block_end = "<block end>" in problem
+        odd = _explain_indentation(text.splitlines()[: mark.line]) if is_at_block_end else ""
+        raise ConfigError.at(mark, odd if odd else one_line(ValueError(problem))) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        mark = Mark(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        message = f"the control character #x{error.character:04x} is not allowed"
+        raise ConfigError.at(mark, message) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: thousands of digits
+        raise ConfigError.at(Mark(source), one_line(error)) from None
+    except RecursionError:
+        message = f"nested deeper than {MAX_DEPTH} levels"
+        raise ConfigError.at(Mark(source), message) from None
+
+
+def _check_json(text: str) -> str:
+    """Returns JSON as YAML that means the same. Raises JSONDecodeError.
+
+    The two write text alike, except that YAML knows neither tabs nor surrogate pairs.
+    """
+    json.loads(text)
+    pairs = re.compile(r"\\ud[89ab]..\\ud[c-f]..", re.IGNORECASE)
+    return pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
+
+
+def _to_mark(source: str, place: Any) -> Mark:
+    return Mark(source, place.line + 1, place.column + 1) if place else Mark(source)
+
+
+def _find_problem(value: Any, text: str) -> str:
+    """Returns why a config may not hold a number, or an empty string."""
+    if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
+        return _TOO_LONG
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN is not allowed"
+    if isinstance(value, float) and math.isinf(value) and "inf" not in text.lower():
+        return f"{text} is too large for a number"
+    return ""
+
+
+def _explain_indentation(lines: list[str]) -> str:
+    """Returns what is odd about the last line's indentation.
+
+    An empty string if it is the indentation of one of the blocks around the line.
+    """
     levels = [
-        (len(line) - len(line.lstrip()), n) for n, line in enumerate(lines, 1) if line.strip(" -")
+        (len(line) - len(line.lstrip()), number)
+        for number, line in enumerate(lines, 1)
+        if line.strip(" -") and not line.lstrip().startswith("#")
     ]
-    levels = [(level, n) for level, n in levels if not lines[n - 1].lstrip().startswith("#")]
     level = levels.pop()[0]
-    outer = max((n for above, n in levels if above <= level), default=0)
-    inner = min(((above, n) for above, n in levels if n > outer), default=None)
+    outer = max((number for other, number in levels if other <= level), default=0)
+    inner = min(((other, number) for other, number in levels if number > outer), default=None)
     if not outer or inner is None or (level, outer) in levels:
         return ""
-    around = len(lines[outer - 1]) - len(lines[outer - 1].lstrip())
-    return f"is indented by {level}: more than line {outer} ({around}), less than line {inner[1]} ({inner[0]})"
+    outer_level = len(lines[outer - 1]) - len(lines[outer - 1].lstrip())
+    return (
+        f"is indented by {level}: more than line {outer} ({outer_level}), "
+        f"less than line {inner[1]} ({inner[0]})"
+    )

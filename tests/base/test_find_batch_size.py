@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from base.schema import SCHEMA
 from base.tools.batch_size import FindBatchSize, largest, trains
 from config import ConfigParser
 from tests.base.test_splitting import crowd
@@ -36,6 +37,7 @@ def tool(config: dict[str, Any]) -> Any:
     """One that was not entered, as there is no accelerator."""
     made = FindBatchSize.__new__(FindBatchSize)
     made.config = ConfigParser(config)
+    made.config.schema = SCHEMA
     return made
 
 

@@ -15,10 +15,12 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from config.build import Checker, accepts, build, convert, readable
-from config.check.slots import SLOTS
+from base.schema import SCHEMA
+from config.build import Builder
+from config.check.annotations import accepts, convert, describe_annotation
+from config.check.checker import Checker
 from config.read.merge import apply_override
-from config.read.source import ConfigError, Mark, Tree
+from config.read.tree import ConfigError, Mark, Tree
 
 
 class Color(enum.Enum):
@@ -111,8 +113,8 @@ def findings(slot: str, node: Any, *overrides: str) -> list[str]:
     tree = Tree({slot: node})
     for override in overrides:
         apply_override(tree, override)
-    checker = Checker(tree)
-    checker.node(tree.data[slot], SLOTS[slot], (slot,))
+    checker = Checker(tree, SCHEMA)
+    checker.check_component(tree.data[slot], SCHEMA.slots[slot], (slot,))
     return [str(finding._replace(mark=None)) for finding in checker.findings]
 
 
@@ -121,7 +123,8 @@ def net(**args: Any) -> dict[str, Any]:
 
 
 def make(slot: str, node: Any, *args: Any, **kwargs: Any) -> Any:
-    return build(Tree({slot: node}), node, SLOTS[slot], (slot,), *args, **kwargs)
+    builder = Builder(Tree({slot: node}), SCHEMA)
+    return builder.build(node, SCHEMA.slots[slot], (slot,), *args, **kwargs)
 
 
 def refusal(slot: str, node: Any, *args: Any, **kwargs: Any) -> str:
@@ -239,7 +242,7 @@ def test_accepts(annotation: Any, value: Any, fits: bool) -> None:
     ],
 )
 def test_annotations_are_shown_as_people_write_them(annotation: Any, text: str) -> None:
-    assert readable(annotation) == text
+    assert describe_annotation(annotation) == text
 
 
 @pytest.mark.parametrize(
@@ -280,13 +283,13 @@ def test_names_become_what_they_name(annotation: Any, value: Any, converted: Any
         ({"type": "probe.Nat"}, ["arch.type: no 'Nat' in model/probe.py (did you mean 'Net'?)"]),
         (
             net() | {"arg": {}},
-            ["arch.arg: unknown key (did you mean 'args'?); a part has 'type' and 'args'"],
+            ["arch.arg: unknown key (did you mean 'args'?); a component has 'type' and 'args'"],
         ),
         ({"args": {}}, ['arch: must be {"type": NAME, "args": {…}}']),
         ({"type": 5}, ["arch.type: must be a name, not 5"]),
         (
             {"tpye": "probe.Net"},
-            ["arch.tpye: unknown key (did you mean 'type'?); a part has 'type' and 'args'"],
+            ["arch.tpye: unknown key (did you mean 'type'?); a component has 'type' and 'args'"],
         ),
         ("probe.Net", ['arch: must be {"type": NAME, "args": {…}}, not \'probe.Net\'']),
         ([], ['arch: must be {"type": NAME, "args": {…}}, not []']),
@@ -374,8 +377,8 @@ def test_the_place_of_a_finding_is_its_own_line() -> None:
         {"arch": net(rat=1)},
         {("arch",): Mark("c.yaml", 1, 1), ("arch", "args", "rat"): Mark("c.yaml", 3, 5)},
     )
-    checker = Checker(tree)
-    checker.node(tree.data["arch"], SLOTS["arch"], ("arch",))
+    checker = Checker(tree, SCHEMA)
+    checker.check_component(tree.data["arch"], SCHEMA.slots["arch"], ("arch",))
     assert str(checker.findings[0]).startswith("c.yaml:3:5: arch.args.rat: ")
 
 
@@ -399,8 +402,8 @@ def test_the_place_of_a_finding_is_its_own_line() -> None:
 def test_an_overridden_parameter_that_wants_text_gets_the_text(override: str, value: Any) -> None:
     tree = Tree({"arch": net()})
     apply_override(tree, override)
-    checker = Checker(tree)
-    checker.node(tree.data["arch"], SLOTS["arch"], ("arch",))
+    checker = Checker(tree, SCHEMA)
+    checker.check_component(tree.data["arch"], SCHEMA.slots["arch"], ("arch",))
     assert checker.findings == []
     key = override.partition("=")[0].rpartition(".")[2]
     got = tree.data["arch"]["args"][key]
@@ -410,8 +413,8 @@ def test_an_overridden_parameter_that_wants_text_gets_the_text(override: str, va
 def test_an_override_of_the_wrong_type_is_told_by_its_text() -> None:
     tree = Tree({"arch": net()})
     apply_override(tree, "arch.args.rate=fast")
-    checker = Checker(tree)
-    checker.node(tree.data["arch"], SLOTS["arch"], ("arch",))
+    checker = Checker(tree, SCHEMA)
+    checker.check_component(tree.data["arch"], SCHEMA.slots["arch"], ("arch",))
     assert (
         str(checker.findings[0]) == "arch.args.rate=fast: arch.args.rate: wants float, not 'fast'"
     )

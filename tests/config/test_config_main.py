@@ -279,7 +279,7 @@ def test_wrong_usage(look: Look, words: str) -> None:
     [
         (["show", "-c", "nowhere.yaml"], "nowhere.yaml: no such config"),
         (["show", "-c", "base.yaml", "a..b=1"], "an override is written KEY=VALUE"),
-        (["show", "-c", "base.yaml", "~seed"], "~seed: there is no such key to take away"),
+        (["show", "-c", "base.yaml", "~seed"], "~seed: there is no such key to remove"),
         (["diff", "base.yaml", "bsae.yaml"], "bsae.yaml: no such config"),
         (["explain", "x", "-c", "base.yaml", "x=${nowhere}"], "the config has no such key"),
     ],

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from base.schema import SCHEMA
 from config import ConfigError, ConfigParser, CustomArgs, Section
 from utils.errors import UserError
 
@@ -38,7 +39,9 @@ CONFIG: dict[str, Any] = {
 
 
 def parser(**changes: Any) -> ConfigParser:
-    return ConfigParser(copy.deepcopy(CONFIG) | changes, run_id="run")
+    made = ConfigParser(copy.deepcopy(CONFIG) | changes, run_id="run")
+    made.schema = SCHEMA
+    return made
 
 
 @pytest.fixture

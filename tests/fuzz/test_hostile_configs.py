@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import base  # noqa: F401  (before the clock runs)
+from base.schema import SCHEMA
 from config import ConfigParser
 from tests.fuzz.hostile_configs import Case, cases
 from tests.fuzz.hostile_sandbox import (
@@ -83,7 +84,7 @@ def test_the_check(case: Case, here: Path, monkeypatch: pytest.MonkeyPatch) -> N
     outcome, told = Outcome(0, []), ""
     try:
         with watched() as seen:
-            ConfigParser.from_args(args).check()
+            ConfigParser.from_args(args).check(SCHEMA)
     except UserError as error:
         outcome = Outcome(2, str(error).split("\n"))
         told = "\n".join(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from base.schema import SCHEMA
 from config import ConfigParser
 from tests.fuzz.known import bases
 from tests.fuzz.mutants import Mutant, campaign
@@ -31,7 +32,7 @@ def read_and_check(config: str, words: tuple[str, ...] = ()) -> None:
     args = argparse.Namespace(
         config=config, resume=None, device=None, overrides=list(words), run_id="run"
     )
-    ConfigParser.from_args(args).check()
+    ConfigParser.from_args(args).check(SCHEMA)
 
 
 def write(files: dict[str, Any], folder: Path) -> set[Path]:

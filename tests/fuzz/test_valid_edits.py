@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from base.schema import SCHEMA
 from config import ConfigParser
 from tests.fuzz.edits import Config, edited
 from tests.fuzz.known import bases
@@ -103,7 +104,7 @@ def test_no_valid_edit_is_refused(tmp_path: Path) -> None:
         try:
             config = read(edit, tmp_path)
             meant = ConfigParser(copy.deepcopy(edit.data)).plain()
-            config.check()
+            config.check(SCHEMA)
             if config.plain() != meant:
                 refused.append(said(edit, f"means {config.plain()}\nnot   {meant}"))
         except UserError as error:

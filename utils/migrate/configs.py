@@ -58,22 +58,8 @@ def preflight(folder: Path, config: Config) -> list[str]:
     """What our preflight has to say of the keys; what they name is looked up when the program starts."""
     if config.problem:
         return [config.problem]
-    check, build = (
-        importlib.import_module("config.check.preflight"),
-        importlib.import_module("config.build"),
-    )
-    checker = build.Checker(
-        importlib.import_module("config.read.merge").load_tree(folder / config.path)
-    )
-    check._check_keys(checker, checker.tree.data)
-    options = check.trainer_options()
-    for key, value in checker.tree.data["trainer"].items():
-        if key in options:
-            checker.value(
-                options[key].annotation,
-                value,
-                ("trainer", key),
-                check.SLOTS["trainer"],
-                config.values,
-            )
-    return [str(finding).replace(f"{folder}/", "") for finding in checker.findings]
+    preflight = importlib.import_module("config.check.preflight")
+    schema = importlib.import_module("base.schema").SCHEMA
+    tree = importlib.import_module("config.read.merge").load_tree(folder / config.path)
+    findings = preflight.check_plain_values(tree, schema)
+    return [str(finding).replace(f"{folder}/", "") for finding in findings]

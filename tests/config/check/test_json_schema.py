@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from config.check.json_schema import PATH, schema, text_of
+from base.schema import SCHEMA
+from config.check.json_schema import PATH, make_json_schema, to_text
 from config.read.merge import CONFIG_DIR, apply_override
 from config.read.source import read_tree
 from tests.helpers import copy_project, run
 from tests.test_shipped_configs import CONFIGS
 
-SCHEMA = json.loads(PATH.read_text(encoding="utf-8"))
-VALIDATOR = Draft202012Validator(SCHEMA)
+WRITTEN = json.loads(PATH.read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(WRITTEN)
 TRANSFORMS = "data_loader.args.dataset.args.transform.args.transforms"
 OWN = ("base.", "data_loader.", "model.", "trainer.")
 
@@ -63,26 +64,26 @@ def complaints(config: dict[str, Any]) -> list[str]:
 
 
 def test_it_is_a_schema_of_the_2020_draft() -> None:
-    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    Draft202012Validator.check_schema(SCHEMA)
+    assert WRITTEN["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft202012Validator.check_schema(WRITTEN)
 
 
 def test_every_reference_leads_to_a_definition() -> None:
     names = set(re.findall(r'"\$ref": "#/\$defs/([^"]+)"', PATH.read_text(encoding="utf-8")))
-    assert names <= set(SCHEMA["$defs"])
+    assert names <= set(WRITTEN["$defs"])
 
 
 def test_the_file_is_up_to_date() -> None:
     """If this fails after a change to a signature or a docstring: ``python -m config schema``."""
-    now = schema()
+    now = make_json_schema(SCHEMA)
     if all(
-        f"{name} {version(name)}" in SCHEMA["$comment"]
+        f"{name} {version(name)}" in WRITTEN["$comment"]
         for name in ("torch", "torchvision", "torchmetrics")
     ):
-        assert text_of(now) == PATH.read_text(encoding="utf-8"), "run `python -m config schema`"
+        assert to_text(now) == PATH.read_text(encoding="utf-8"), "run `python -m config schema`"
     of_now, on_disk = (
         {key: value for key, value in tree["$defs"].items() if key.startswith(OWN)}
-        for tree in (now, SCHEMA)
+        for tree in (now, WRITTEN)
     )
     assert of_now.keys() >= {"model.model.SmallConvNet", "base.base_data_loader.DatasetLoader"}
     assert of_now == on_disk, "run `python -m config schema`"

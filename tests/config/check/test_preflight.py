@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from base.schema import SCHEMA
 from config import ConfigError, ConfigParser
-from config.check.preflight import NAME, check, metric_name
+from config.check.checker import get_metric_name
+from config.check.preflight import NAME, check
 from config.read.merge import apply_override, find_config, load_tree
-from config.read.source import Tree
+from config.read.tree import Tree
 
 CONFIG: dict[str, Any] = {
     "name": "probe",
@@ -37,7 +39,7 @@ def checked(*overrides: str, **changes: Any) -> Tree:
     tree = Tree(data)
     for override in overrides:
         apply_override(tree, override)
-    check(tree)
+    check(tree, SCHEMA)
     return tree
 
 
@@ -60,13 +62,13 @@ def findings(*overrides: str, **changes: Any) -> list[str]:
     ],
 )
 def test_every_shipped_config_passes(name: str) -> None:
-    ConfigParser(load_tree(find_config(name))).check()
+    ConfigParser(load_tree(find_config(name))).check(SCHEMA)
 
 
 def test_every_config_file_is_among_the_shipped_ones(request: pytest.FixtureRequest) -> None:
     for path in (request.config.rootpath / "config").iterdir():
         if path.suffix in (".json", ".yaml") and path.name != "schema.json":
-            ConfigParser(load_tree(path)).check()
+            ConfigParser(load_tree(path)).check(SCHEMA)
 
 
 @pytest.mark.parametrize("key", ["name", "arch", "data_loader", "optimizer", "loss", "trainer"])
@@ -109,7 +111,7 @@ def test_a_finding_tells_file_line_and_column(tmp_path: Path) -> None:
     text = json.dumps(CONFIG, indent=2).replace('"lr"', '"lrr"')
     (tmp_path / "c.json").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        check(load_tree(tmp_path / "c.json"))
+        check(load_tree(tmp_path / "c.json"), SCHEMA)
     line = next(number for number, line in enumerate(text.splitlines(), start=1) if "lrr" in line)
     assert str(caught.value) == (
         f"{tmp_path}/c.json:{line}:7: optimizer.args.lrr: Adam takes no 'lrr' (did you mean 'lr'?)"
@@ -220,7 +222,7 @@ def test_a_reference_in_an_override_is_resolved_where_text_is_wanted(override: s
     apply_override(tree, override)
     config = ConfigParser(tree)
     try:
-        config.check()
+        config.check(SCHEMA)
     except ConfigError:
         return  # a number where text is wanted: refused is fine, the unresolved text is not
     section, _, key = override.partition("=")[0].rpartition(".")
@@ -240,7 +242,7 @@ def test_a_reference_in_an_override_is_resolved_where_text_is_wanted(override: s
     ],
 )
 def test_a_metric_is_named_by_its_name_or_else_its_type(node: Any, name: str) -> None:
-    assert metric_name(node) == name
+    assert get_metric_name(node) == name
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from torch import nn
 import base
 import model.loss
 import model.metric
-from config.check.slots import SLOTS, Signature, inner_slot, resolve
+from base.schema import SCHEMA
+from config.check.signature import Signature
+from config.check.slots import resolve
 from data_loader.breast_cancer import BreastCancerDataLoader
 from data_loader.data_loaders import DigitsDataLoader
 from model.model import SmallConvNet
@@ -38,7 +40,7 @@ def project_file(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> 
 
 def refusal(name: str, slot: str) -> str:
     with pytest.raises(UserError) as caught:
-        resolve(name, SLOTS[slot])
+        resolve(name, SCHEMA.slots[slot])
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -78,7 +80,7 @@ def refusal(name: str, slot: str) -> str:
     ],
 )
 def test_a_name_is_found_in_the_homes_of_its_slot(slot: str, name: str, found: Any) -> None:
-    assert resolve(name, SLOTS[slot]) is found
+    assert resolve(name, SCHEMA.slots[slot]) is found
 
 
 def test_the_projects_own_goes_before_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +89,7 @@ def test_the_projects_own_goes_before_the_libraries(monkeypatch: pytest.MonkeyPa
 
     cross_entropy.__module__ = "model.loss"
     monkeypatch.setattr(model.loss, "cross_entropy", cross_entropy, raising=False)
-    assert resolve("cross_entropy", SLOTS["loss"]) is cross_entropy
+    assert resolve("cross_entropy", SCHEMA.slots["loss"]) is cross_entropy
 
 
 def test_a_new_file_of_the_folder_needs_no_registration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +97,7 @@ def test_a_new_file_of_the_folder_needs_no_registration(monkeypatch: pytest.Monk
         pass
 
     project_file(monkeypatch, "model.probe", Net=Net)
-    assert resolve("probe.Net", SLOTS["arch"]) is Net
+    assert resolve("probe.Net", SCHEMA.slots["arch"]) is Net
 
 
 def test_a_class_that_the_project_imports_into_a_home_is_its_choice(
@@ -107,7 +109,7 @@ def test_a_class_that_the_project_imports_into_a_home_is_its_choice(
     project_file(monkeypatch, "some_library.optimizers", Lion=Lion)
     assert "not in a trusted library" in refusal("some_library.optimizers.Lion", "optimizer")
     monkeypatch.setattr(torch.optim, "Lion", Lion, raising=False)
-    assert resolve("Lion", SLOTS["optimizer"]) is Lion
+    assert resolve("Lion", SCHEMA.slots["optimizer"]) is Lion
 
 
 def test_a_loader_of_the_projects_own_may_be_of_any_class(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +117,7 @@ def test_a_loader_of_the_projects_own_may_be_of_any_class(monkeypatch: pytest.Mo
         pass
 
     project_file(monkeypatch, "data_loader.probe", Duck=Duck)
-    assert resolve("probe.Duck", SLOTS["data_loader"]) is Duck
+    assert resolve("probe.Duck", SCHEMA.slots["data_loader"]) is Duck
 
 
 def test_a_library_function_serves_as_a_model_if_it_says_that_it_returns_one(
@@ -128,7 +130,7 @@ def test_a_library_function_serves_as_a_model_if_it_says_that_it_returns_one(
         return nn.Linear(1, 1)
 
     project_file(monkeypatch, "torchmetrics.probe", good=makes_a_model, bad=says_nothing)
-    assert resolve("torchmetrics.probe.good", SLOTS["arch"]) is makes_a_model
+    assert resolve("torchmetrics.probe.good", SCHEMA.slots["arch"]) is makes_a_model
     assert "does not fit" in refusal("torchmetrics.probe.bad", "arch")
 
 
@@ -137,7 +139,7 @@ def test_a_function_of_the_project_needs_no_annotation(monkeypatch: pytest.Monke
         return nn.Linear(1, 1)
 
     project_file(monkeypatch, "model.probe", tiny=tiny)
-    assert resolve("probe.tiny", SLOTS["arch"]) is tiny
+    assert resolve("probe.tiny", SCHEMA.slots["arch"]) is tiny
 
 
 # -- hints ----------------------------------------------------------------------------------------------------------
@@ -175,7 +177,7 @@ def test_an_error_inside_a_file_of_the_project_is_not_hidden(
     with pytest.raises(
         UserError, match=r"probe_broken cannot be imported: .*no_such_library_at_all"
     ):
-        resolve("probe_broken.Net", SLOTS["arch"])
+        resolve("probe_broken.Net", SCHEMA.slots["arch"])
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ def test_nothing_that_runs_or_fetches_code_fits_any_slot(slot: str, name: str) -
 def test_an_import_inside_the_projects_own_files_is_no_way_around(
     slot: str, parts: tuple[str, ...]
 ) -> None:
-    home = SLOTS[slot].homes[0]
+    home = SCHEMA.slots[slot].homes[0]
     refusal(".".join((home, *parts)), slot)
 
 
@@ -238,7 +240,7 @@ def test_a_function_of_the_projects_utils_may_be_imported_into_a_home(
 
     project_file(monkeypatch, "utils.losses", focal=focal)
     monkeypatch.setattr(model.loss, "focal", focal, raising=False)  # from utils.losses import focal
-    assert resolve("focal", SLOTS["loss"]) is focal
+    assert resolve("focal", SCHEMA.slots["loss"]) is focal
 
 
 @pytest.mark.parametrize(
@@ -269,38 +271,42 @@ def test_what_is_no_name_is_refused(name: str) -> None:
     "name", ["resnet.F", "torch.nn", "resnet.annotations", "torch.float32", "torch.nn.init.math.pi"]
 )
 def test_what_is_no_class_or_function_is_refused(name: str) -> None:
-    assert "is no class or function" in refusal(name, "arch")
+    assert "is not a class or function" in refusal(name, "arch")
 
 
 @pytest.mark.parametrize(
     ("slot", "name", "message"),
     [
-        ("optimizer", "torch.nn.Linear", "here stands a torch.optim.Optimizer"),
-        ("optimizer", "torch.optim.lr_scheduler.StepLR", "here stands a torch.optim.Optimizer"),
-        ("optimizer", "gan.GanTrainer", "here stands a torch.optim.Optimizer"),
-        ("lr_scheduler", "torch.optim.SGD", "here stands a torch.optim.lr_scheduler.LRScheduler"),
-        ("arch", "torch.optim.SGD", "here stands a torch.nn.Module"),
+        ("optimizer", "torch.nn.Linear", "this key takes a torch.optim.Optimizer"),
+        ("optimizer", "torch.optim.lr_scheduler.StepLR", "this key takes a torch.optim.Optimizer"),
+        ("optimizer", "gan.GanTrainer", "this key takes a torch.optim.Optimizer"),
+        (
+            "lr_scheduler",
+            "torch.optim.SGD",
+            "this key takes a torch.optim.lr_scheduler.LRScheduler",
+        ),
+        ("arch", "torch.optim.SGD", "this key takes a torch.nn.Module"),
         (
             "data_loader",
             "torch.utils.data.TensorDataset",
-            "here stands a torch.utils.data.DataLoader",
+            "this key takes a torch.utils.data.DataLoader",
         ),
         (
             "metrics",
             "sklearn.metrics.f1_score",
-            "here stands a torchmetrics.Metric, or a function that model/metric.py defines",
+            "this key takes a torchmetrics.Metric, or a function that model/metric.py defines",
         ),
         (
             "metrics",
             "torch.nn.Linear",
-            "here stands a torchmetrics.Metric, or a function that model/metric.py defines",
+            "this key takes a torchmetrics.Metric, or a function that model/metric.py defines",
         ),
         (
             "loss",
             "torch.optim.SGD",
-            "here stands a torch.nn.Module, or a function that model/loss.py defines",
+            "this key takes a torch.nn.Module, or a function that model/loss.py defines",
         ),
-        ("trainer", "torch.nn.Linear", "here stands a base.BaseTrainer"),
+        ("trainer", "torch.nn.Linear", "this key takes a base.BaseTrainer"),
     ],
 )
 def test_what_is_of_another_kind_is_told_what_fits(slot: str, name: str, message: str) -> None:
@@ -358,7 +364,7 @@ def test_an_untrusted_library_is_told_with_those_that_are() -> None:
 def test_an_inner_part_has_the_slot_of_its_parameter(
     outer: str, parameter: str, name: str, found: Any
 ) -> None:
-    assert resolve(name, inner_slot(parameter, SLOTS[outer])) is found
+    assert resolve(name, SCHEMA.get_inner_slot(parameter, SCHEMA.slots[outer])) is found
 
 
 @pytest.mark.parametrize("parameter", ["dataset", "transform", "sampler", "collate_fn", "anything"])
@@ -367,29 +373,32 @@ def test_an_inner_part_has_the_slot_of_its_parameter(
 )
 def test_inner_parts_are_judged_as_strictly(parameter: str, name: str) -> None:
     with pytest.raises(UserError):
-        resolve(name, inner_slot(parameter, SLOTS["data_loader"]))
+        resolve(name, SCHEMA.get_inner_slot(parameter, SCHEMA.slots["data_loader"]))
 
 
 # -- signatures -----------------------------------------------------------------------------------------------------
 
 
 def test_a_signature_leaves_out_what_the_program_gives() -> None:
-    assert "params" in Signature.of(torch.optim.SGD).parameters
-    assert list(Signature.of(torch.optim.SGD, given=1).parameters)[:2] == ["lr", "momentum"]
+    assert "params" in Signature.from_callable(torch.optim.SGD).parameters
+    assert list(Signature.from_callable(torch.optim.SGD, n_given=1).parameters)[:2] == [
+        "lr",
+        "momentum",
+    ]
 
 
 def test_a_signature_has_its_annotations_resolved() -> None:
-    assert Signature.of(SmallConvNet).parameters["dropout"].annotation is float
+    assert Signature.from_callable(SmallConvNet).parameters["dropout"].annotation is float
 
 
 def test_what_a_class_hands_on_to_its_parent_belongs_to_its_signature() -> None:
-    signature = Signature.of(base.DatasetLoader)
+    signature = Signature.from_callable(base.DatasetLoader)
     assert {"dataset", "batch_size", "num_workers", "drop_last", "pin_memory"} <= set(
         signature.parameters
     )
     assert signature.parameters["batch_size"].default == 32
-    assert not signature.open_ended
+    assert not signature.is_open
 
 
 def test_any_argument_may_go_to_a_function_with_kwargs() -> None:
-    assert Signature.of(torchvision.models.resnet18).open_ended
+    assert Signature.from_callable(torchvision.models.resnet18).is_open

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from config.read.merge import apply_override, find_config, interpolate, load_tree, set_value
-from config.read.source import ConfigError, Mark, Tree, read_tree
+from config.read.merge import apply_override, find_config, load_tree, set_value
+from config.read.references import interpolate
+from config.read.source import read_tree
+from config.read.tree import ConfigError, Mark, Tree
 
 
 def write(folder: Path, **files: str) -> None:
@@ -131,7 +133,7 @@ def test_a_tilde_takes_an_inherited_key_away(tmp_path: Path) -> None:
 def test_a_tilde_that_takes_nothing_away_is_an_error_with_a_hint(tmp_path: Path) -> None:
     write(tmp_path, base="lr_scheduler: {}\n", child="extends: base.yaml\n~lr_schedular:\n")
     assert refusal(load_tree, tmp_path / "child.yaml") == (
-        f"{tmp_path}/child.yaml:2:1: ~lr_schedular: there is no inherited 'lr_schedular' to take away "
+        f"{tmp_path}/child.yaml:2:1: ~lr_schedular: there is no inherited 'lr_schedular' to remove "
         "(did you mean 'lr_scheduler'?)"
     )
 
@@ -294,11 +296,11 @@ def test_a_tilde_takes_a_key_away(text: str, where: tuple[Any, ...], key: str) -
         ("a..b=1", "an override is written KEY=VALUE, as in trainer.epochs=2"),
         ("~", "an override is written KEY=VALUE, as in trainer.epochs=2"),
         ("~a=5", "an override is written KEY=VALUE, as in trainer.epochs=2"),
-        ("~a.x", "there is no such key to take away"),
-        ("~t.x", "there is no such key to take away"),
-        ("~a.b.x.y", "there is no such key to take away"),
-        ("~l.7", "there is no such key to take away"),
-        ("~l.-1", "there is no such key to take away"),
+        ("~a.x", "there is no such key to remove"),
+        ("~t.x", "there is no such key to remove"),
+        ("~a.b.x.y", "there is no such key to remove"),
+        ("~l.7", "there is no such key to remove"),
+        ("~l.-1", "there is no such key to remove"),
         ("l.2=1", "l.2: this list takes an index from 0 to 1"),
         ("l.-1=1", "l.-1: this list takes an index from 0 to 1"),
         ("l.x=1", "l.x: this list takes an index from 0 to 1"),

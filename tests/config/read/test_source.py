@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from config.read.source import ConfigError, Finding, Mark, Tree, parse_value, read_tree
+from config.read.source import parse_value, read_tree
+from config.read.tree import ConfigError, Finding, Mark, Tree
 
 
 def read(folder: Path, text: str | bytes, name: str) -> Tree:
@@ -324,7 +325,7 @@ def test_a_number_of_absurd_length_is_refused_in_one_line(tmp_path: Path, name: 
 def test_a_file_of_absurd_length_is_refused_unread(tmp_path: Path) -> None:
     assert (
         refusal(tmp_path, "a: " + "x" * 500_000, "c.yaml")
-        == "c.yaml: is longer than a config may be (500,000 bytes)"
+        == "c.yaml: is larger than a config may be (500,000 bytes)"
     )
 
 

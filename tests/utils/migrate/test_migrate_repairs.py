@@ -19,6 +19,7 @@ import base.checkpoint.file
 import base.loop.monitor
 import base.loop.speedups
 from base.loop.metrics import MetricSet
+from base.schema import SCHEMA
 from config import ConfigParser
 from utils.migrate.mend import REPAIRS
 
@@ -85,6 +86,7 @@ def test_the_optimizer_gets_no_fused_kernel(monkeypatch):
     config: Any = ConfigParser(
         {"optimizer": {"type": "Adam", "args": {}}, "name": "a", "trainer": {}}
     )
+    config.schema = SCHEMA
     assert base.loop.speedups.fused(config, model) == {"fused": True}
     monkeypatch.setattr(base.loop.speedups, "fused", base.loop.speedups.fused)
     load("plain_optimizer")

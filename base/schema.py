@@ -1,0 +1,101 @@
+"""SCHEMA: what a config may say. train.py, test.py and ``python -m config`` check against it."""
+
+from __future__ import annotations
+
+from base.options import TrainerOptions
+from base.transfer.options import TransferOptions
+from config.check.schema import Schema
+from config.check.slots import Slot
+
+_MODULE = "torch.nn.Module"
+_LOADERS = "data_loader.data_loaders"
+_SCHEDULERS = "torch.optim.lr_scheduler"
+_PARALLEL = "base.parallel.strategy"
+_TRAINER_ARGUMENTS = (
+    *("model", "criterion", "metric_ftns", "optimizer"),  # by position
+    *("config", "device", "data_loader", "valid_data_loader", "lr_scheduler"),
+)
+_OUTPUT_AND_TARGET = ("output", "target")
+
+_LOADER = Slot("data_loader", (_LOADERS, "base"), "torch.utils.data.DataLoader", is_duck_typed=True)
+_SLOTS = {
+    "arch": Slot("model", ("model.model", "torchvision.models"), _MODULE),
+    "data_loader": _LOADER,
+    "valid_data_loader": _LOADER,
+    "test_data_loader": _LOADER,
+    "loss": Slot(
+        "model",
+        ("model.loss", "torch.nn.functional", "torch.nn"),
+        _MODULE,
+        open_modules=("torch.nn.functional",),
+        given=_OUTPUT_AND_TARGET,
+        is_callback=True,
+    ),
+    "metrics": Slot(
+        "model",
+        ("model.metric", "torchmetrics"),
+        "torchmetrics.Metric",
+        open_modules=("torchmetrics.functional",),
+        given=_OUTPUT_AND_TARGET,
+        is_callback=True,
+    ),
+    "optimizer": Slot("trainer", ("torch.optim",), "torch.optim.Optimizer", given=("params",)),
+    "lr_scheduler": Slot(
+        "trainer", (_SCHEDULERS,), f"{_SCHEDULERS}.LRScheduler", given=("optimizer",)
+    ),
+    "parallel": Slot("trainer", (_PARALLEL,), f"{_PARALLEL}.Parallel"),
+    "trainer": Slot(
+        "trainer",
+        ("trainer", "trainer.trainer"),
+        "base.BaseTrainer",
+        given=_TRAINER_ARGUMENTS,
+        is_flat=True,
+    ),
+}
+
+_DATASET = Slot(
+    "data_loader",
+    (_LOADERS, "torchvision.datasets"),
+    "torch.utils.data.Dataset",
+    is_duck_typed=True,
+)
+_TRANSFORM = Slot(
+    "data_loader",
+    (_LOADERS, "torchvision.transforms.v2"),
+    _MODULE,
+    open_modules=("torchvision.transforms",),
+    is_duck_typed=True,
+)
+_BATCH_TRANSFORM = _TRANSFORM._replace(homes=(*_TRANSFORM.homes, "base.data.batch_transforms"))
+_INNER_SLOTS = {
+    "batch_transform": _BATCH_TRANSFORM,
+    "dataset": _DATASET,
+    "datasets": _DATASET,
+    "transform": _TRANSFORM,
+    "transforms": _BATCH_TRANSFORM,  # Compose's parameter, for samples and for batches
+    "sampler": Slot(
+        "data_loader",
+        (_LOADERS, "torch.utils.data"),
+        "torch.utils.data.Sampler",
+        dataset_parameters=("data_source", "dataset"),
+        is_duck_typed=True,
+    ),
+    "collate_fn": Slot(
+        "data_loader",
+        (_LOADERS,),
+        "",
+        open_modules=("torch.utils.data._utils.collate",),
+        given=("batch",),
+        is_callback=True,
+        is_duck_typed=True,
+    ),
+}
+
+_NESTED_SLOTS = {"model": Slot("model", ("model.model", "torch.nn", "torchvision.models"), _MODULE)}
+
+SCHEMA = Schema(
+    slots=_SLOTS,
+    inner_slots=_INNER_SLOTS,
+    nested_slots=_NESTED_SLOTS,
+    sections={"trainer": TrainerOptions, "transfer": TransferOptions},
+)

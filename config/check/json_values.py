@@ -1,0 +1,78 @@
+"""Pieces of a JSON Schema that need no slots: types, references, descriptions, typos."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from typing import Any
+
+Json = dict[str, Any]
+JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+REFERENCE = r"\$\{"  # a text with a ${key.path} may stand for any value
+
+
+def or_reference(*types: str) -> Json:
+    """One of these JSON types, or a text with a ``${key.path}``."""
+    return {"type": [*types, "string"], "pattern": REFERENCE}
+
+
+def ref(name: str) -> Json:
+    """A reference to a definition."""
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def one_of(values: Iterable[Any]) -> Json:
+    """One of these values, or a text with a ``${key.path}``."""
+    return {"anyOf": [{"enum": list(values)}, {"type": "string", "pattern": REFERENCE}]}
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON can hold ``value``: a plain value, or a list or tuple of them."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return all(type(item) in JSON_TYPES for item in items)
+
+
+def make_value_types() -> Json:
+    """Returns the definitions of the plain types and of ``array``."""
+    values: Json = {kind: or_reference(kind) for kind in (*JSON_TYPES.values(), "array")}
+    values["string"] = {"type": "string"}
+    values["number"]["pattern"] = rf"{REFERENCE}|^-?\.inf$"
+    return values
+
+
+def get_first_line(found: Any) -> str:
+    """Returns the first line of a docstring."""
+    return (inspect.getdoc(found) or "").strip().partition("\n")[0]
+
+
+def describe_parameter(name: str, owner: Any) -> str:
+    """Returns the first line that a docstring says about a parameter.
+
+    Understands Google's style and torch's; looks into the class, its constructor and its parents.
+    """
+    pattern = rf"^\s+(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*(?: ?\([^\n]*?\))?: *(\S[^\n]*)"
+    for kind in inspect.getmro(owner) if inspect.isclass(owner) else (owner,):
+        texts = [kind.__doc__, kind.__init__.__doc__ if inspect.isclass(kind) else None]
+        text = "\n".join(text for text in texts if text is not None)
+        if match := re.search(pattern, text, re.MULTILINE):
+            return match[1]
+    return ""
+
+
+def make_typo_pattern(words: Iterable[str]) -> str:
+    """Returns a pattern for the words that are one letter away from one of ``words``."""
+    any_letter = "[a-z_]"
+    words = list(words)
+    typos: set[str] = set()
+    for word in map(re.escape, (word for word in words if word.isidentifier())):
+        for i in range(len(word) + 1):
+            start, end = word[:i], word[i:]
+            typos |= {
+                start + any_letter + end,
+                start + end[1:],
+                start + any_letter + end[1:],
+                start + end[1:2] + end[:1] + end[2:],
+            }
+    pattern = f"^(?!({'|'.join(words)})$)({'|'.join(sorted(typos))})$"
+    return pattern.replace("$schema", r"\$schema")

@@ -1,0 +1,88 @@
+"""Where code may come from: the project's folders and the trusted libraries."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, NamedTuple
+
+from utils.errors import UserError, one_line
+
+ROOT = Path(__file__).parents[2]
+USER_FOLDERS = ("data_loader", "model", "trainer")
+FRAMEWORK = "base"  # its signatures can be trusted to be complete
+PROJECT_FOLDERS = (*USER_FOLDERS, FRAMEWORK, "logger", "utils")
+
+
+@cache
+def get_trusted_packages() -> frozenset[str]:
+    """Returns the libraries that a config may name: ``[tool.plainloop] trusted`` in pyproject.toml.
+
+    Raises:
+        UserError: pyproject.toml cannot be read or has no such list.
+    """
+    try:
+        table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        return frozenset(table["tool"]["plainloop"]["trusted"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        message = f"pyproject.toml: [tool.plainloop] trusted: cannot be read ({one_line(error)})"
+        raise UserError(message) from None
+
+
+def import_module(name: str) -> Any:
+    """Imports a module.
+
+    Returns:
+        The module, or None if there is no such module.
+
+    Raises:
+        UserError: the module exists, but its import fails. The text names the file and the line.
+    """
+    try:
+        return importlib.import_module(name)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # code may raise anything; pytest's `skip` is no Exception
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            return None
+        file = Path(f"{name.replace('.', '/')}.py")
+        shown = str(file) if (ROOT / file).is_file() else name
+        reason = f"{type(error).__name__}: {one_line(error)}{locate_in_project(error)}"
+        raise UserError(f"{shown} cannot be imported: {reason}") from error
+
+
+class Frame(NamedTuple):
+    """One line of a traceback. ``path`` is relative to the project."""
+
+    path: Path
+    line: int
+    function: str
+    text: str
+
+
+def get_user_frames(error: BaseException) -> list[Frame]:
+    """Returns the lines of a traceback that are in the user's own folders, the innermost last.
+
+    A data loader's worker hands its traceback over as text, inside the error's message.
+    """
+    frames = [
+        (frame.filename, frame.lineno, frame.name, frame.line)
+        for frame in extract_tb(error.__traceback__)
+    ]
+    frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', str(error))
+    folders = [ROOT / name for name in USER_FOLDERS]
+    return [
+        Frame(Path(path).relative_to(ROOT), int(line or 0), function, text or "")
+        for path, line, function, text in frames
+        if Path(path).parent in folders
+    ]
+
+
+def locate_in_project(error: BaseException) -> str:
+    """Returns `` (model/model.py:7)`` for the innermost line of the user's, or an empty string."""
+    frames = get_user_frames(error)
+    return f" ({frames[-1].path}:{frames[-1].line})" if frames else ""

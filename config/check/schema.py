@@ -1,0 +1,55 @@
+"""Schema: what a program tells the config about the names and options in its sections."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from config.check.slots import Slot
+from utils.options import SectionOptions
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The sections of a config, and what each of them accepts.
+
+    Attributes:
+        slots: for every top-level key that takes a component, its slot.
+        inner_slots: for components inside ``args``, the slot by the name of the parameter, or by
+            the end of its name: ``dataset`` serves ``train_dataset`` too. The first match counts.
+        nested_slots: for components in any other parameter, the slot by the ``folder`` of the slot
+            around them. Where it names none, the slot around them serves.
+        sections: for every flat section, the dataclass whose fields are its schema.
+    """
+
+    slots: Mapping[str, Slot]
+    inner_slots: Mapping[str, Slot] = field(default_factory=dict)
+    nested_slots: Mapping[str, Slot] = field(default_factory=dict)
+    sections: Mapping[str, type[SectionOptions]] = field(default_factory=dict)
+
+    def get_inner_slot(self, parameter: str, outer: Slot, annotation: Any = None) -> Slot:
+        """Returns the slot of a component inside the ``args`` of another.
+
+        Args:
+            parameter: the name of the parameter that takes the component.
+            outer: the slot of the component around it.
+            annotation: of the parameter. A class in it is what the component must be.
+        """
+        name = self.get_inner_name(parameter)
+        if name is not None:
+            return self.inner_slots[name]
+        usual = Slot(outer.folder, outer.homes, "", is_duck_typed=True)
+        slot = self.nested_slots.get(outer.folder, usual)
+        is_class = inspect.isclass(annotation) and annotation.__module__ != "builtins"
+        if is_class and "." not in annotation.__qualname__:
+            slot = slot._replace(base_class=f"{annotation.__module__}.{annotation.__name__}")
+        return slot._replace(is_component=False)
+
+    def get_inner_name(self, parameter: str) -> str | None:
+        """Returns the key of ``inner_slots`` that serves a parameter, or None."""
+        for name in self.inner_slots:
+            if parameter == name or parameter.endswith(f"_{name}"):
+                return name
+        return None

@@ -1,0 +1,187 @@
+"""The ``trainer`` section: options beside the arguments of the trainer's own constructor."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from config.check.checker import Checker, find_typo, get_metric_name
+from config.check.project import FRAMEWORK
+from config.check.schema import Schema
+from config.check.signature import Signature
+from config.check.slots import FLAT, resolve
+from config.read.tree import Keys
+from utils.errors import UserError, did_you_mean
+from utils.options import make_options
+
+DEFAULT_TRAINER = "Trainer"
+# pytorch-template passes model, criterion, metric_ftns and optimizer by position, so that a
+# project may call them something else.
+N_POSITIONAL = 4
+_KEYS: Keys = ("trainer",)
+
+
+def resolve_trainer(section: Mapping[str, Any], schema: Schema) -> tuple[Any, Signature]:
+    """Returns the class that the section names, and its signature.
+
+    Raises:
+        UserError: ``type`` is not a name, or names no trainer.
+    """
+    name = section.get("type", DEFAULT_TRAINER)
+    if not isinstance(name, str):
+        raise UserError(f"must be a name, not {name!r}")
+    found = resolve(name, schema.slots["trainer"])
+    return found, Signature.from_callable(found)
+
+
+def get_option_parameters(schema: Schema) -> dict[str, inspect.Parameter]:
+    """Returns the options that every trainer has."""
+    return Signature.from_callable(schema.sections["trainer"]).parameters
+
+
+def get_own_parameters(signature: Signature, schema: Schema) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a trainer's constructor that the section gives, not the program."""
+    parameters = list(signature.parameters.items())[N_POSITIONAL:]
+    given = schema.slots["trainer"].given
+    return {name: parameter for name, parameter in parameters if name not in given}
+
+
+def check_trainer(checker: Checker, section: Any) -> None:
+    """Checks the section, and what the rest of the config asks of the trainer."""
+    if not isinstance(section, dict):
+        checker.fail(_KEYS, f"must be a mapping, not {section!r}")
+        return
+    schema = checker.schema
+    found: Any = None
+    signature = Signature({}, True)
+    try:
+        found, signature = resolve_trainer(section, schema)
+    except UserError as error:
+        checker.fail((*_KEYS, "type"), str(error))
+    options = get_option_parameters(schema)
+    own = get_own_parameters(signature, schema)
+    kind = schema.sections["trainer"]
+    checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", options, _KEYS)
+    checker.add_takers(signature.owner, own, _KEYS)
+    good = _check_keys(checker, section, options, own, signature)
+    made = checker.collect_problems(_KEYS, make_options, kind, {"epochs": 1} | good)
+    if made is not None:
+        _check_save_dir(checker, made.save_dir)
+        _check_consistency(checker, found, made)
+
+
+def _check_keys(
+    checker: Checker,
+    section: dict[str, Any],
+    options: Mapping[str, inspect.Parameter],
+    own: Mapping[str, inspect.Parameter],
+    signature: Signature,
+) -> dict[str, Any]:
+    """Checks every key and value by itself. Returns the options that are right."""
+    known = {**options, **own}
+    good = {}
+    hints = []
+    for key in section:
+        n_before = len(checker.findings)
+        keys = (*_KEYS, key)
+        if key in known:
+            slot = checker.schema.slots["trainer"] if key in own else FLAT
+            checker.check_value(known[key].annotation, section[key], keys, slot, section)
+        elif key in signature.parameters:
+            checker.fail(keys, "is given by the program; take it out of the config")
+        elif key != "type" and (hint := find_typo(key, [*known, "type"])):
+            hints.append(hint)
+            checker.fail(keys, f"unknown key{hint}")
+        if key in options and len(checker.findings) == n_before:
+            good[key] = section[key]  # only now: the check may have replaced it
+    for name, parameter in known.items():
+        is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
+        if parameter.default is parameter.empty and name not in section and not is_misspelt:
+            checker.fail(_KEYS, f"needs '{name}'")
+    return good
+
+
+def _check_save_dir(checker: Checker, save_dir: str) -> None:
+    """Checks that run folders can be made in ``save_dir``, without making one."""
+    keys = (*_KEYS, "save_dir")
+    if not save_dir.isprintable():
+        checker.fail(keys, f"{save_dir!r} cannot be the name of a folder")
+        return
+    candidates = (Path(save_dir), *Path(save_dir).parents, Path())
+    existing = next(path for path in candidates if os.path.lexists(path))
+    if not os.path.isdir(existing):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+        checker.fail(keys, f"{existing} is not a folder")
+    elif not os.access(existing, os.W_OK):
+        checker.fail(keys, f"{existing} is not writable")
+
+
+def _check_consistency(checker: Checker, trainer: Any, options: Any) -> None:
+    """Checks what no signature says: whether the sections fit each other.
+
+    Args:
+        trainer: the class, or None if it could not be resolved.
+        options: the object made from the options of the section.
+    """
+    data = checker.tree.data
+    loader = data.get("data_loader")
+    args = (loader.get("args") or {}) if isinstance(loader, dict) else None
+    if isinstance(args, dict) and args.get("validation_split") and data.get("valid_data_loader"):
+        message = "is not used, because there is a valid_data_loader; remove one of the two"
+        checker.fail(("data_loader", "args", "validation_split"), message)
+    loader_class = checker.resolved.get(("data_loader",))
+    validates = bool(data.get("valid_data_loader")) or _has_split(loader_class, args)
+    metrics = data.get("metrics", [])
+    names = [get_metric_name(node) for node in metrics] if isinstance(metrics, list) else []
+    # A function that makes a trainer has no such method, nor has a project's own BaseTrainer.
+    get_logged_names = getattr(trainer, "logged_names", None)
+    logged = get_logged_names(names, options, validates) if get_logged_names is not None else None
+    checker.has_custom_loop = logged is None
+    if logged is None:
+        return  # only the first epoch shows what is logged
+    _check_monitor(checker, options, logged, names)
+    length = data["trainer"].get("len_epoch")
+    if isinstance(length, int) and length > 0:
+        checker.collect_problems(_KEYS, options.check_length, length)
+    _check_plateau(checker, options)
+
+
+def _check_monitor(checker: Checker, options: Any, logged: list[str], metrics: list[str]) -> None:
+    metric = options.monitor.partition(" ")[2].strip()
+    is_nameless = "None" in metrics  # a metric without a type, which is reported already
+    if metric and metric not in logged and not is_nameless:
+        hint = did_you_mean(metric, logged)
+        message = f"nothing is logged as '{metric}'{hint}; there are {', '.join(logged)}"
+        checker.fail((*_KEYS, "monitor"), message)
+    if not metric and options.early_stop is not None and options.early_stop > 0:
+        message = "needs trainer.monitor, for example 'min val_loss'; 0 turns early stopping off"
+        checker.fail((*_KEYS, "early_stop"), message)
+
+
+def _check_plateau(checker: Checker, options: Any) -> None:
+    scheduler = checker.resolved.get(("lr_scheduler",))
+    kinds = inspect.getmro(scheduler) if inspect.isclass(scheduler) else ()
+    if "ReduceLROnPlateau" not in [kind.__name__ for kind in kinds]:
+        return
+    if options.monitor == "off":
+        message = "ReduceLROnPlateau follows trainer.monitor, which is 'off'"
+        checker.fail(("lr_scheduler", "type"), message)
+    if options.lr_scheduler_interval == "step":
+        message = "ReduceLROnPlateau moves after an epoch, not a step"
+        checker.fail((*_KEYS, "lr_scheduler_interval"), message)
+
+
+def _has_split(loader_class: Any, args: Any) -> bool:
+    """Whether the training loader splits off validation data; True where only a run can tell."""
+    if loader_class is None or not isinstance(args, dict):
+        return True  # something is wrong with it, which is reported already
+    if not hasattr(loader_class, "split_validation"):
+        return False
+    if "validation_split" in args:
+        return bool(args["validation_split"])
+    parameter = inspect.signature(loader_class).parameters.get("validation_split")
+    if parameter is None:
+        return not loader_class.__module__.startswith(f"{FRAMEWORK}.")
+    return bool(parameter.default)

@@ -1,0 +1,38 @@
+"""Keys that nothing reads: a config may have keys of its own, but one that has no effect is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from config.check.checker import is_comment
+from config.check.preflight import get_known_keys
+from config.check.schema import Schema
+from config.check.trainer_section import get_option_parameters, resolve_trainer
+from config.read.section import Section, get_read_keys
+from config.read.tree import Keys
+
+
+def find_unread_keys(
+    config: Section, schema: Schema, referenced: Iterable[str], with_trainer: bool
+) -> list[Keys]:
+    """Returns the keys of the project's own that were not read so far.
+
+    Args:
+        config: the values.
+        schema: says which keys have a meaning.
+        referenced: the top-level keys that a ``${…}`` has used.
+        with_trainer: look into ``trainer`` too; not where the trainer may read keys later.
+    """
+    keys = _find_unread(config, {*get_known_keys(schema), *referenced}, ())
+    if with_trainer:
+        _, signature = resolve_trainer(config["trainer"], schema)
+        known = {"type", *get_option_parameters(schema), *signature.parameters}
+        keys += _find_unread(config["trainer"], known, ("trainer",))
+    return keys
+
+
+def _find_unread(section: Mapping[str, Any], known: set[str], above: Keys) -> list[Keys]:
+    known = known | get_read_keys(section)
+    keys = [key for key in section.keys() if key not in known]  # noqa: SIM118
+    return [(*above, key) for key in keys if not is_comment(key)]

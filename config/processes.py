@@ -1,0 +1,47 @@
+"""How many processes a config asks for. Known before the check, and without torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from utils.launch import ProcessSettings, max_processes
+
+KINDS = ("ddp", "fsdp")  # the types of `parallel` that train in several processes
+MAX_TIMEOUT_SECONDS = 1e9
+
+
+def get_process_settings(parallel: Any, n_gpu: Any) -> ProcessSettings:
+    """Reads the unchecked values of ``parallel`` and ``n_gpu``; nonsense counts as the default.
+
+    Returns:
+        The settings. ``num_processes`` is None for one on each accelerator that ``n_gpu`` allows.
+    """
+    default = ProcessSettings()
+    section = parallel if isinstance(parallel, dict) else {}
+    args = section.get("args")
+    if not isinstance(args, dict):
+        args = {}
+    if type(n_gpu) is not int or n_gpu < 0:
+        n_gpu = default.n_gpu
+    is_readable = parallel is None or isinstance(parallel, dict)
+    can_be_several = is_readable and section.get("type", KINDS[0]) in KINDS
+    return ProcessSettings(
+        num_processes=_get_number(args.get("num_processes"), n_gpu) if can_be_several else 1,
+        n_gpu=n_gpu,
+        start_timeout_seconds=_get_seconds(
+            args.get("start_timeout_seconds"), default.start_timeout_seconds
+        ),
+        timeout_seconds=_get_seconds(args.get("timeout_seconds"), default.timeout_seconds),
+    )
+
+
+def _get_number(num_processes: Any, n_gpu: int) -> int | None:
+    if num_processes is None:
+        return None if n_gpu > 1 else 1
+    is_number = type(num_processes) is int and 1 <= num_processes <= max_processes()
+    return num_processes if is_number else 1
+
+
+def _get_seconds(value: Any, default: float) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value <= MAX_TIMEOUT_SECONDS else default

@@ -1,0 +1,121 @@
+"""A config as a tree of values that know where they were written, and the errors about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from utils.errors import Problem, UserError, one_line
+
+Keys = tuple[str | int, ...]  # the path to a value: ("optimizer", "args", "lr")
+
+MAX_FINDINGS_SHOWN = 20
+MAX_FINDING_CHARS = 500
+MAX_OVERRIDE_CHARS = 120  # of an override that is shown as the place of an error
+
+
+def join_keys(keys: Keys) -> str:
+    """Returns the key as it is written, such as ``thaw.0.epoch``."""
+    return ".".join(str(key) for key in keys)
+
+
+def split_keys(key: str) -> Keys:
+    """Splits ``thaw.0.epoch`` into ``("thaw", 0, "epoch")``; an empty key into nothing."""
+    words = key.split(".") if key else []
+    return tuple(int(word) if word.isdecimal() else word for word in words)
+
+
+class Mark(NamedTuple):
+    """Where a key or a value was written.
+
+    Attributes:
+        source: the file, or the text of the override.
+        line: counted from 1; 0 for an override.
+        col: counted from 1; 0 for an override.
+    """
+
+    source: str
+    line: int = 0
+    col: int = 0
+
+    def __str__(self) -> str:
+        if self.line:
+            return f"{self.source}:{self.line}:{self.col}"
+        if "=" in self.source and len(self.source) > MAX_OVERRIDE_CHARS:
+            return self.source[: MAX_OVERRIDE_CHARS - 1] + "…"
+        return self.source
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong with a config."""
+
+    mark: Mark | None
+    keys: Keys
+    message: str
+
+    def __str__(self) -> str:
+        words = [str(self.mark) if self.mark else "", join_keys(self.keys), self.message]
+        text = ": ".join(word for word in words if word)
+        return one_line(ValueError(text), MAX_FINDING_CHARS)
+
+
+class ConfigError(UserError):
+    """Everything that is wrong with a config.
+
+    The text has one line for each finding, up to a limit. All are in ``findings``.
+    """
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__(Problem(join_keys(keys), message) for _, keys, message in findings)
+        self.findings = findings
+        lines = [str(finding) for finding in findings[:MAX_FINDINGS_SHOWN]]
+        if len(findings) > MAX_FINDINGS_SHOWN:
+            lines.append(f"and {len(findings) - MAX_FINDINGS_SHOWN} more")
+        self.args = ("\n".join(lines),)
+
+    @classmethod
+    def at(cls, mark: Mark | None, message: str, keys: Keys = ()) -> ConfigError:
+        """Makes an error of one finding."""
+        return cls([Finding(mark, keys, message)])
+
+
+@dataclass
+class Tree:
+    """The values of a config, and where they come from.
+
+    Attributes:
+        data: the values.
+        marks: where each key was written.
+        raw: the text of every override, before it became a value.
+        replaced: what stood at a key before, the oldest first.
+    """
+
+    data: dict[str, Any]
+    marks: dict[Keys, Mark] = field(default_factory=dict)
+    raw: dict[Keys, str] = field(default_factory=dict)
+    replaced: dict[Keys, list[tuple[Mark | None, Any]]] = field(default_factory=dict)
+
+    def note_replaced(self, keys: Keys, value: Any) -> None:
+        """Notes that ``value`` stood at ``keys`` until now. Sections and lists are not noted."""
+        if not isinstance(value, dict | list):
+            self.replaced.setdefault(keys, []).append((self.mark(keys), value))
+
+    def mark(self, keys: Keys) -> Mark | None:
+        """Returns the mark of ``keys``, or of the nearest section around them."""
+        while keys and keys not in self.marks:
+            keys = keys[:-1]
+        return self.marks.get(keys)
+
+    def error(self, keys: Keys, message: str) -> ConfigError:
+        """Makes an error at ``keys``."""
+        return ConfigError.at(self.mark(keys), message, keys)
+
+    def locate(self, error: UserError) -> UserError:
+        """Returns ``error`` with file, line and column of every key that the config has."""
+        findings = []
+        for problem in error.problems:
+            keys = split_keys(problem.key)
+            mark = self.mark(keys) if keys and keys[0] in self.data else None
+            findings.append(Finding(mark, keys, problem.message))
+        is_located = isinstance(error, ConfigError) or not any(item.mark for item in findings)
+        return error if is_located else ConfigError(findings)
