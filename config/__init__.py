@@ -1,4 +1,4 @@
-"""The experiments (``*.json``, ``*.yaml``) and the code that reads them."""
+"""The experiments (``*.json``, ``*.yaml``), and the code that reads, checks and builds them."""
 
 from config.command_line import CustomArgs
 from config.parser import ConfigParser

@@ -61,7 +61,7 @@ class Builder:
             raise self.tree.error((*keys, "type"), str(error)) from None
         values = self._make_args(node, found, slot, (*keys, "args"), dataset)
         for key in sorted(values.keys() & kwargs):
-            message = f"'{key}' is given by the program; take it out of the config"
+            message = f"'{key}' is given by the program; remove it from the config"
             raise self.tree.error((*keys, "args", key), message)
         if slot.is_callback and not inspect.isclass(found):
             return _fix_args(found, values)
@@ -145,7 +145,7 @@ def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[
     args = get_component_args(section)
     kind = section["type"]
     for key in sorted(args.keys() & kwargs):
-        message = "is given by the program; take it out of the config"
+        message = "is given by the program; remove it from the config"
         raise tree.error((name, "args", key), message)
     if not hasattr(module, kind):
         hint = did_you_mean(kind, (key for key in dir(module) if not key.startswith("_")))

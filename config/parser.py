@@ -1,4 +1,4 @@
-"""ConfigParser: the config of one experiment, and the maker of its components."""
+"""ConfigParser: the config of one experiment, and what is made from it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbo
 
 
 class ConfigParser:
-    """The config of one experiment: read like a dict or by attribute; makes what it describes.
+    """The config of one experiment. It is read like a dict or by attribute, and makes components.
 
     The constructor makes, imports and writes nothing.
 

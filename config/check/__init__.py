@@ -1,1 +1,1 @@
-"""What may stand in a config."""
+"""What a config may say, and the check before a run."""

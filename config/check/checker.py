@@ -77,8 +77,9 @@ class Checker:
 
     def fail(self, keys: Keys, message: str) -> None:
         """Notes a finding at ``keys``."""
+        # An override inside `keys`, of an item of a list, is the more likely cause.
         overrides = [inner for inner in self.tree.raw if inner[: len(keys)] == keys]
-        mark = self.tree.mark(overrides[-1] if overrides else keys)  # an item of this list, maybe
+        mark = self.tree.mark(overrides[-1] if overrides else keys)
         self.findings.append(Finding(mark, keys, message))
 
     def suggest(self, word: str, choices: Iterable[str]) -> str:
@@ -168,7 +169,7 @@ class Checker:
                 if value is not None or parameters[key].default is not None:  # `x: int = None`
                     self.check_value(parameters[key].annotation, value, where, slot, args)
             elif key in slot.given:
-                self.fail(where, f"'{key}' is given by the program; take it out of the config")
+                self.fail(where, f"'{key}' is given by the program; remove it from the config")
             elif signature.is_open:
                 self.check_nested(value, where, self.schema.get_inner_slot(key, slot))
             else:

@@ -16,14 +16,14 @@ from config.check.json_values import (
     JSON_TYPES,
     REFERENCE,
     Json,
+    allow_reference,
     describe_parameter,
     get_first_line,
     is_plain,
+    make_enum,
+    make_ref,
     make_typo_pattern,
     make_value_types,
-    one_of,
-    or_reference,
-    ref,
 )
 from config.check.preflight import PLAIN, REQUIRED, get_known_keys
 from config.check.project import ROOT, get_trusted_packages, import_module
@@ -102,13 +102,13 @@ class _Generator:
         properties["$schema"] = True
         extends = {"type": ["string", "array"], "description": "Configs to start from."}
         properties["extends"] = extends
-        properties |= {key: ref(key) for key in self.schema.slots}
+        properties |= {key: make_ref(key) for key in self.schema.slots}
         for key, kind in self.schema.sections.items():
             if key not in self.schema.slots:
                 properties[key] = self._make_section(kind)
-        properties["loss"] = {"anyOf": [ref("loss names"), ref("loss")]}
-        metrics = {"items": {"anyOf": [ref("metrics names"), ref("metrics")]}}
-        properties["metrics"] = or_reference("array") | metrics
+        properties["loss"] = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
+        metrics = {"items": {"anyOf": [make_ref("metrics names"), make_ref("metrics")]}}
+        properties["metrics"] = allow_reference("array") | metrics
         return properties
 
     def _make_slots(self) -> Json:
@@ -120,7 +120,7 @@ class _Generator:
         for key, slot in {**self.schema.slots, **inner}.items():
             same = keys_by_slot.setdefault(slot, key)
             if same != key:  # as valid_data_loader is like data_loader
-                slots[key] = {"anyOf": [ref(same), {"type": "null"}]}
+                slots[key] = {"anyOf": [make_ref(same), {"type": "null"}]}
                 continue
             names[f"{key} names"] = _make_names(slot)
             slots[key] = self._make_trainer() if slot.is_flat else self._make_component(slot, key)
@@ -135,13 +135,18 @@ class _Generator:
             self.args[signature.owner] = self._make_args(signature, found, slot)
             names = [name, *(f"{home}.{name}" for home in slot.homes if "." not in name)]
             is_named = {"properties": {"type": {"enum": names}}, "required": ["type"]}
-            cases.append({"if": is_named, "then": {"properties": {"args": ref(signature.owner)}}})
-        members: Json = {"type": ref(f"{key} names"), "args": or_reference("object", "null")}
+            cases.append(
+                {"if": is_named, "then": {"properties": {"args": make_ref(signature.owner)}}}
+            )
+        members: Json = {
+            "type": make_ref(f"{key} names"),
+            "args": allow_reference("object", "null"),
+        }
         if key == "metrics":
             members["name"] = {"type": "string", "description": "What it is logged as."}
         is_optional = key in self.schema.slots and key not in REQUIRED
         return {
-            **(or_reference("object", "null") if is_optional else or_reference("object")),
+            **(allow_reference("object", "null") if is_optional else allow_reference("object")),
             "properties": members,
             "patternProperties": COMMENTS,
             "additionalProperties": False,
@@ -155,7 +160,7 @@ class _Generator:
             if name not in slot.given
         }
         return {
-            **or_reference("object", "null"),
+            **allow_reference("object", "null"),
             "properties": self._make_properties(parameters, found),
             "patternProperties": COMMENTS,
             "additionalProperties": signature.is_open,
@@ -168,8 +173,8 @@ class _Generator:
         for _, found in _find_candidates(self.schema.slots["trainer"]):
             own = get_own_parameters(Signature.from_callable(found), self.schema)
             members |= self._make_properties(own, found)
-        members["type"] = ref("trainer names")
-        return or_reference("object") | {
+        members["type"] = make_ref("trainer names")
+        return allow_reference("object") | {
             "properties": members,
             "patternProperties": COMMENTS | {make_typo_pattern(members): False},
         }
@@ -189,7 +194,7 @@ class _Generator:
         inner = self.schema.get_inner_name(parameter.name)
         is_plain_type = bool(result) and parameter.annotation in JSON_TYPES
         if inner is not None and not is_plain_type:
-            part = ref(f"inner {inner}")
+            part = make_ref(f"inner {inner}")
             items = {"type": "array", "items": part}
             result = {"anyOf": [part, items, {"type": ["null", "string"]}]}
         default = parameter.default
@@ -210,7 +215,7 @@ class _Generator:
         if annotation is None or annotation is type(None):
             return {"type": "null"}
         if origin is Literal:
-            return one_of(choices)
+            return make_enum(choices)
         if origin in (Union, types.UnionType):
             kinds = [choice for choice in choices if getattr(choice, "__name__", "") != "Tensor"]
             members = [self._make_type(kind) for kind in kinds]
@@ -218,13 +223,13 @@ class _Generator:
         if inspect.isclass(annotation) and is_dataclass(annotation):
             return self._make_section(annotation)
         if origin is list and is_dataclass(choices[0]):
-            return or_reference("array") | {"items": self._make_section(choices[0])}
+            return allow_reference("array") | {"items": self._make_section(choices[0])}
         if (origin if origin is not None else annotation) in (list, tuple, Sequence):
-            return ref("array")
+            return make_ref("array")
         if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
             values = [member.value for member in annotation if is_plain(member.value)]
-            return one_of([*annotation.__members__, *values])
-        return ref(JSON_TYPES[annotation]) if annotation in JSON_TYPES else {}
+            return make_enum([*annotation.__members__, *values])
+        return make_ref(JSON_TYPES[annotation]) if annotation in JSON_TYPES else {}
 
 
 def _find_candidates(slot: Slot) -> Iterator[tuple[str, Any]]:

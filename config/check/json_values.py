@@ -1,4 +1,4 @@
-"""Pieces of a JSON Schema that need no slots: types, references, descriptions, typos."""
+"""Pieces of a JSON Schema that need no slots: types, references, descriptions and typos."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFERENCE = r"\$\{"  # a text with a ${key.path} may stand for any value
 
 
-def or_reference(*types: str) -> Json:
-    """One of these JSON types, or a text with a ``${key.path}``."""
+def allow_reference(*types: str) -> Json:
+    """Returns a schema for these JSON types, or text with a ``${key.path}``."""
     return {"type": [*types, "string"], "pattern": REFERENCE}
 
 
-def ref(name: str) -> Json:
-    """A reference to a definition."""
+def make_ref(name: str) -> Json:
+    """Returns a reference to a definition."""
     return {"$ref": f"#/$defs/{name}"}
 
 
-def one_of(values: Iterable[Any]) -> Json:
-    """One of these values, or a text with a ``${key.path}``."""
+def make_enum(values: Iterable[Any]) -> Json:
+    """Returns a schema for these values, or text with a ``${key.path}``."""
     return {"anyOf": [{"enum": list(values)}, {"type": "string", "pattern": REFERENCE}]}
 
 
@@ -35,7 +35,7 @@ def is_plain(value: Any) -> bool:
 
 def make_value_types() -> Json:
     """Returns the definitions of the plain types and of ``array``."""
-    values: Json = {kind: or_reference(kind) for kind in (*JSON_TYPES.values(), "array")}
+    values: Json = {kind: allow_reference(kind) for kind in (*JSON_TYPES.values(), "array")}
     values["string"] = {"type": "string"}
     values["number"]["pattern"] = rf"{REFERENCE}|^-?\.inf$"
     return values

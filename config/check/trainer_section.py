@@ -91,7 +91,7 @@ def _check_keys(
             slot = checker.schema.slots["trainer"] if key in own else FLAT
             checker.check_value(known[key].annotation, section[key], keys, slot, section)
         elif key in signature.parameters:
-            checker.fail(keys, "is given by the program; take it out of the config")
+            checker.fail(keys, "is given by the program; remove it from the config")
         elif key != "type" and (hint := find_typo(key, [*known, "type"])):
             hints.append(hint)
             checker.fail(keys, f"unknown key{hint}")
@@ -112,7 +112,7 @@ def _check_save_dir(checker: Checker, save_dir: str) -> None:
         return
     candidates = (Path(save_dir), *Path(save_dir).parents, Path())
     existing = next(path for path in candidates if os.path.lexists(path))
-    if not os.path.isdir(existing):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+    if not os.path.isdir(existing):  # noqa: PTH112  (Path.is_dir may raise)
         checker.fail(keys, f"{existing} is not a folder")
     elif not os.access(existing, os.W_OK):
         checker.fail(keys, f"{existing} is not writable")

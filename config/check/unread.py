@@ -1,4 +1,4 @@
-"""Keys that nothing reads: a config may have keys of its own, but one that has no effect is odd."""
+"""Finds the keys of a config that have a meaning for nobody: nothing has read them."""
 
 from __future__ import annotations
 

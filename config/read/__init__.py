@@ -1,1 +1,1 @@
-"""From files to a tree of values."""
+"""From files and overrides to one tree of values."""

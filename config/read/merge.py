@@ -19,7 +19,7 @@ MAX_FILES = 100  # that one config extends, directly or through others
 
 
 def find_config(name: str | Path) -> Path:
-    """Returns the file that ``name`` means: as given, else in ``config/``; the suffix may be left out.
+    """Returns the file that ``name`` means: as given, else in ``config/``; its suffix is optional.
 
     Raises:
         ConfigError: there is no such file.
@@ -31,7 +31,7 @@ def find_config(name: str | Path) -> Path:
             path = folder / f"{name}{suffix}"
             if _is_file(path):
                 return path
-    if os.path.isdir(name):  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+    if os.path.isdir(name):  # noqa: PTH112  (Path.is_dir may raise)
         message = "is a folder; give a file, or `-r` to resume a run"
     else:
         known = sorted(path.name for path in list_configs(CONFIG_DIR) if path.name != SCHEMA_FILE)
@@ -41,7 +41,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file raises for a name that is too long)
+    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file may raise)
 
 
 def list_configs(folder: Path) -> list[Path]:

@@ -78,7 +78,7 @@ def _read_text(path: Path) -> str:
 def parse_value(text: str) -> Any:
     """Returns the value that a word of the command line stands for.
 
-    By YAML's rules: ``3e-4``, ``true``, ``[1, 2]``; what is not YAML is text.
+    By the rules of YAML: ``3e-4``, ``true``, ``[1, 2]``. Anything that is not YAML is text.
     """
     reader = _Reader(text, "the value")
     try:
@@ -96,7 +96,7 @@ class _Reader:
 
     Attributes:
         marks: where each key was written.
-        findings: mistakes that do not keep the rest from being read.
+        findings: mistakes after which the reading goes on.
     """
 
     def __init__(self, text: str, source: str) -> None:
@@ -229,7 +229,7 @@ def _parse(text: str, source: str, strict_json: bool) -> Any:
 def _check_json(text: str) -> str:
     """Returns JSON as YAML that means the same. Raises JSONDecodeError.
 
-    The two write text alike, except that YAML knows neither tabs nor surrogate pairs.
+    JSON is YAML, with two exceptions: YAML allows no tabs between values and no surrogate pairs.
     """
     json.loads(text)
     pairs = re.compile(r"\\ud[89ab]..\\ud[c-f]..", re.IGNORECASE)

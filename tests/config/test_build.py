@@ -137,7 +137,7 @@ def test_the_program_gives_the_leading_arguments() -> None:
 
 def test_an_argument_from_both_config_and_program_is_an_error() -> None:
     assert get_error("arch", net(rate=0.1), rate=0.2) == (
-        "arch.args.rate: 'rate' is given by the program; take it out of the config"
+        "arch.args.rate: 'rate' is given by the program; remove it from the config"
     )
 
 

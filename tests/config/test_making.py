@@ -52,7 +52,7 @@ def test_init_obj_works_without_arguments(args: Any) -> None:
         (
             {"type": "Linear", "args": {"in_features": 1}},
             {"in_features": 2},
-            "arch.args.in_features: is given by the program; take it out of the config",
+            "arch.args.in_features: is given by the program; remove it from the config",
         ),
         ({"type": "Linear", "args": {"in_features": 1}}, {}, "arch: Linear: "),
     ],

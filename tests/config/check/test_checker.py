@@ -86,7 +86,7 @@ def test_a_mapping_with_a_type_and_other_keys_is_a_plain_value() -> None:
 def test_an_argument_of_the_program_is_neither_missing_nor_allowed() -> None:
     assert find("optimizer", {"type": "probe.Optim"}) == []
     assert find("optimizer", {"type": "probe.Optim", "args": {"params": [1]}}) == [
-        "optimizer.args.params: 'params' is given by the program; take it out of the config"
+        "optimizer.args.params: 'params' is given by the program; remove it from the config"
     ]
 
 

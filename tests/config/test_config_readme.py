@@ -1,0 +1,49 @@
+"""config/README.md does what it says: its file is written, its commands run, its output is real."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from base.schema import SCHEMA
+from config.check.preflight import get_known_keys
+from tests.helpers import ROOT, copy_project, run
+
+README = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the file that the README tells to write."""
+    root = copy_project(tmp_path_factory.mktemp("project"))
+    ((name, text),) = re.findall(r"Write\s`([\w/.]+)`:\n\n```yaml\n(.*?)```", README, re.DOTALL)
+    (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def test_the_commands_run(project: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) == 6
+    for command in commands:
+        program, *words = shlex.split(command)
+        assert program == "python"
+        done = run(*words, cwd=project)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_output_is_real(project: Path) -> None:
+    ((command, output),) = re.findall(r"```text\n\$ python (.*?)\n(.*?)```", README, re.DOTALL)
+    done = run(*shlex.split(command), cwd=project)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", output)
+
+
+def test_every_key_and_every_file_of_the_room_is_mentioned() -> None:
+    for key in get_known_keys(SCHEMA):
+        assert key in README
+    room = [path.relative_to(ROOT / "config") for path in (ROOT / "config").rglob("*.py")]
+    for path in room:
+        assert path.name == "__init__.py" or path.as_posix() in README
