@@ -1,4 +1,4 @@
-"""Looks at configs: ``python -m config show|explain KEY|diff A B|schema``; see ``--help``.
+"""``python -m config show|explain KEY|diff A B|schema``: shows, explains and compares configs.
 
 A program on top of everything, as train.py is: only this file of config/ imports base.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     words = [word for word in args.words if word not in overrides]
     least, most = N_WORDS.get(args.command, (0, 0))
     if not least <= len(words) <= most:
-        parser.error(f"{args.command} takes {least} to {most} names beside -c and KEY=VALUE")
+        parser.error(f"{args.command} takes {least} to {most} words besides -c and KEY=VALUE")
     if args.command == "schema":
         from config.check.json_schema import write
 
@@ -47,7 +47,7 @@ def main() -> None:
     elif args.command == "diff":
         names = [*([args.config] if args.config else []), *words]
         if len(names) > 2:
-            parser.error("diff compares two, -c's among them")
+            parser.error("diff compares two configs, and -c counts as one")
         print_diff(args, names if names else ["config.json"], overrides)
     elif args.command == "show":
         print("\n".join(to_yaml(read(args, args.config, overrides).config)))
@@ -58,7 +58,7 @@ def main() -> None:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m config",
-        description="Looks at configs.",
+        description="Shows, explains and compares configs.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(f"{name:<8} {text}" for name, text in COMMANDS.items()),
     )
@@ -126,7 +126,10 @@ def print_explanation(config: ConfigParser, key: str) -> None:
         source = str(tree.mark(keys) or "the program") if keys in given else "default"
         history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
         shown = "(missing)" if value is inspect.Parameter.empty else shorten(value)
-        taken_by = "{}({})".format(*takers[keys]) if keys in takers else ""
+        taken_by = ""
+        if keys in takers:
+            owner, parameter = takers[keys]
+            taken_by = f"{owner}({parameter})"
         rows.append((join_keys(keys), shown, " ".join([source, *history]), taken_by))
     if len(rows) == 1:
         hint = did_you_mean(key, map(join_keys, values))

@@ -15,7 +15,7 @@ from config.check.project import get_user_frames, locate_in_project
 from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
-from config.check.trainer_section import N_POSITIONAL, get_own_parameters, resolve_trainer
+from config.check.trainer_section import N_POSITIONAL, get_constructor_parameters, resolve_trainer
 from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
 from utils.download import downloading
 from utils.errors import UserError, did_you_mean, one_line
@@ -23,15 +23,15 @@ from utils.errors import UserError, did_you_mean, one_line
 # What a class raises for arguments that it does not accept.
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
 # What libraries also raise for such arguments. In the user's own code they are bugs.
-_MAYBE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError)
+_POSSIBLE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError)
 
 
 class Builder:
     """Makes components. It neither changes the config nor keeps what it makes.
 
     Args:
-        tree: the config; for the place in the files when something is refused.
-        schema: says what the names in it mean.
+        tree: the config. It gives an error its position in the files.
+        schema: what the names in it mean.
     """
 
     def __init__(self, tree: Tree, schema: Schema) -> None:
@@ -45,8 +45,8 @@ class Builder:
 
         Args:
             node: a ``{type, args}``, or a name alone.
-            slot: what may stand here.
-            keys: where it stands in the config.
+            slot: what the key accepts.
+            keys: of ``node``.
             args: what the program passes by position.
             dataset: the neighbouring dataset, for a sampler that takes one.
             kwargs: what the program passes by name; the config may not give the same again.
@@ -83,15 +83,15 @@ class Builder:
     def build_trainer(self, section: dict[str, Any], given: dict[str, Any]) -> Any:
         """Makes the trainer; see ``ConfigParser.build_trainer``."""
         found, signature = resolve_trainer(section, self.schema)
-        names = self.schema.slots["trainer"].given[:N_POSITIONAL]
-        positional = [given[name] for name in names if name in given]
+        leading = self.schema.slots["trainer"].given[:N_POSITIONAL]
+        positional = [given[name] for name in leading if name in given]
         by_name = {
             name: value
             for name, value in given.items()
-            if name in signature.parameters and name not in names
+            if name in signature.parameters and name not in leading
         }
-        own = get_own_parameters(signature, self.schema)
-        values = {name: section[name] for name in own if name in section}
+        names = get_constructor_parameters(signature, self.schema)
+        values = {name: section[name] for name in names if name in section}
         return found(*positional, **by_name, **values)
 
     def _make_args(
@@ -135,7 +135,7 @@ def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[
     Args:
         tree: the config.
         name: of a top-level section ``{type, args}``.
-        module: where TYPE is looked up; no slot is asked.
+        module: where TYPE is looked up, without a slot.
         kwargs: what the program passes by name; the config may not give the same again.
 
     Raises:
@@ -179,8 +179,8 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
     except UserError as error:
         raise _locate(error, tree, keys) from None
     except Exception as error:
-        is_maybe = isinstance(error, _MAYBE_REFUSALS) and not get_user_frames(error)
-        if not isinstance(error, _REFUSALS) and not is_maybe:
+        is_possible = isinstance(error, _POSSIBLE_REFUSALS) and not get_user_frames(error)
+        if not isinstance(error, _REFUSALS) and not is_possible:
             error.config_keys = keys  # type: ignore[attr-defined]
             raise  # a bug: its traceback helps
         name = getattr(found, "__name__", found)

@@ -14,7 +14,7 @@ from config.read.tree import MAX_FINDINGS_SHOWN, Finding, Keys, Tree, join_keys,
 from utils.errors import UserError, did_you_mean, edit_distance
 from utils.options import SectionOptions, find_dataclass, make_options
 
-MAX_CHOICES_MAX_FINDINGS_SHOWN = 8
+MAX_CHOICES_SHOWN = 8
 T = TypeVar("T")
 
 
@@ -110,7 +110,7 @@ class Checker:
         """Checks a ``{type, args}``; for a callback a name alone is enough."""
         if isinstance(node, str) and slot.is_callback:
             node = {"type": node}
-        if not self._has_component_keys(node, slot, keys):
+        if not self._check_component_keys(node, slot, keys):
             return
         try:
             found = resolve(node["type"], slot)
@@ -127,8 +127,8 @@ class Checker:
         signature = Signature.from_callable(found, n_given)
         self.check_args(signature, args or {}, (*keys, "args"), node["type"], slot)
 
-    def _has_component_keys(self, node: Any, slot: Slot, keys: Keys) -> bool:
-        """Checks the keys of a component; whether it has a ``type`` that is a name."""
+    def _check_component_keys(self, node: Any, slot: Slot, keys: Keys) -> bool:
+        """Checks the keys of a component. Returns whether its ``type`` is a name."""
         shape = 'must be {"type": NAME, "args": {…}}' + (" or a name" if slot.is_callback else "")
         if not isinstance(node, dict):
             self.fail(keys, f"{shape}, not {node!r}")
@@ -187,7 +187,7 @@ class Checker:
         names = list(parameters)
         hint = self.suggest(key, sorted(names, key=lambda name: name in args))
         choices = ""
-        if not hint and 0 < len(names) <= MAX_CHOICES_MAX_FINDINGS_SHOWN:
+        if not hint and 0 < len(names) <= MAX_CHOICES_SHOWN:
             choices = f"; it takes {', '.join(names)}"
         self.fail(keys, f"{owner} takes no '{key}'{hint}{choices}{self._explain_inherited(keys)}")
         return hint

@@ -30,7 +30,7 @@ from config.check.project import ROOT, get_trusted_packages, import_module
 from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import FLAT, Slot, get_names, get_refusal
-from config.check.trainer_section import get_option_parameters, get_own_parameters
+from config.check.trainer_section import get_constructor_parameters, get_option_parameters
 from config.read.merge import CONFIG_DIR, SCHEMA_FILE
 from utils.files import atomic_write
 
@@ -171,8 +171,9 @@ class _Generator:
         kind = self.schema.sections["trainer"]
         members = self._make_properties(get_option_parameters(self.schema), kind)
         for _, found in _find_candidates(self.schema.slots["trainer"]):
-            own = get_own_parameters(Signature.from_callable(found), self.schema)
-            members |= self._make_properties(own, found)
+            signature = Signature.from_callable(found)
+            parameters = get_constructor_parameters(signature, self.schema)
+            members |= self._make_properties(parameters, found)
         members["type"] = make_ref("trainer names")
         return allow_reference("object") | {
             "properties": members,

@@ -15,15 +15,10 @@ from utils.errors import UserError, one_line
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN: dict[str, Any] = {"name": str, "description": str, "seed": int, "n_gpu": int}
 OTHER_KEYS = ("extends", "$schema")
-RESERVED_METRIC_NAMES = (
-    "loss",
-    "epoch",
-    "lr",
-    "step",
-    "seconds",
-)  # a row of metrics.jsonl has them
+# A line of metrics.jsonl has these names already.
+RESERVED_METRIC_NAMES = ("loss", "epoch", "lr", "step", "seconds")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MAX_INT_BITS = 63
+SEED_BITS = 63  # torch takes no larger seed
 
 
 def check(tree: Tree, schema: Schema) -> Checker:
@@ -102,8 +97,8 @@ def _check_top_level(checker: Checker, data: dict[str, Any]) -> None:
         if annotation is int and type(data.get(key)) is int:
             if data[key] < 0:
                 checker.fail((key,), f"{data[key]} must not be negative")
-            elif data[key].bit_length() > MAX_INT_BITS:
-                checker.fail((key,), f"is over {MAX_INT_BITS} bits")
+            elif data[key].bit_length() > SEED_BITS:
+                checker.fail((key,), f"is over {SEED_BITS} bits")
     if isinstance(data.get("name"), str):
         try:
             check_name(data["name"], "the name")
@@ -113,11 +108,11 @@ def _check_top_level(checker: Checker, data: dict[str, Any]) -> None:
         if hint:
             checker.fail((key,), f"unknown key{hint}")
         elif is_component(data[key]):
-            _check_own_component(checker, data[key], key)
+            _check_project_component(checker, data[key], key)
 
 
-def _check_own_component(checker: Checker, node: dict[str, Any], key: str) -> None:
-    """Checks a component under a key of the project's own, if its name tells the slot.
+def _check_project_component(checker: Checker, node: dict[str, Any], key: str) -> None:
+    """Checks a component under a key of the project's own, if the name of the key tells the slot.
 
     ``discriminator_optimizer`` and ``optimizer_D`` are checked as an ``optimizer``.
     """

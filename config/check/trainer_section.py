@@ -42,7 +42,9 @@ def get_option_parameters(schema: Schema) -> dict[str, inspect.Parameter]:
     return Signature.from_callable(schema.sections["trainer"]).parameters
 
 
-def get_own_parameters(signature: Signature, schema: Schema) -> dict[str, inspect.Parameter]:
+def get_constructor_parameters(
+    signature: Signature, schema: Schema
+) -> dict[str, inspect.Parameter]:
     """Returns the parameters of a trainer's constructor that the section gives, not the program."""
     parameters = list(signature.parameters.items())[N_POSITIONAL:]
     given = schema.slots["trainer"].given
@@ -62,12 +64,13 @@ def check_trainer(checker: Checker, section: Any) -> None:
     except UserError as error:
         checker.fail((*_KEYS, "type"), str(error))
     options = get_option_parameters(schema)
-    own = get_own_parameters(signature, schema)
+    arguments = get_constructor_parameters(signature, schema)
     kind = schema.sections["trainer"]
     checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", options, _KEYS)
-    checker.add_takers(signature.owner, own, _KEYS)
-    good = _check_keys(checker, section, options, own, signature)
-    made = checker.collect_problems(_KEYS, make_options, kind, {"epochs": 1} | good)
+    checker.add_takers(signature.owner, arguments, _KEYS)
+    good = _check_keys(checker, section, options, arguments, signature)
+    good = {"epochs": 1} | good  # without epochs too the other options are checked
+    made = checker.collect_problems(_KEYS, make_options, kind, good)
     if made is not None:
         _check_save_dir(checker, made.save_dir)
         _check_consistency(checker, found, made)
@@ -77,18 +80,18 @@ def _check_keys(
     checker: Checker,
     section: dict[str, Any],
     options: Mapping[str, inspect.Parameter],
-    own: Mapping[str, inspect.Parameter],
+    arguments: Mapping[str, inspect.Parameter],
     signature: Signature,
 ) -> dict[str, Any]:
     """Checks every key and value by itself. Returns the options that are right."""
-    known = {**options, **own}
+    known = {**options, **arguments}
     good = {}
     hints = []
     for key in section:
         n_before = len(checker.findings)
         keys = (*_KEYS, key)
         if key in known:
-            slot = checker.schema.slots["trainer"] if key in own else FLAT
+            slot = checker.schema.slots["trainer"] if key in arguments else FLAT
             checker.check_value(known[key].annotation, section[key], keys, slot, section)
         elif key in signature.parameters:
             checker.fail(keys, "is given by the program; remove it from the config")

@@ -11,7 +11,7 @@ from config.read.tree import ConfigError, Finding, Keys, Tree
 
 # References can double a text at each step, and so fill the memory from a small file.
 MAX_TEXT_CHARS = 100_000
-MAX_CHARS = 10 * MAX_TEXT_CHARS  # of all texts with references together
+MAX_CHARS = 10 * MAX_TEXT_CHARS  # of all texts with references
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 

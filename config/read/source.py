@@ -208,8 +208,8 @@ def _parse(text: str, source: str, strict_json: bool) -> Any:
         mark = Mark(source, error.lineno, error.colno)
         raise ConfigError.at(mark, f"not JSON: {error.msg}") from None
     except yaml.MarkedYAMLError as error:
-        place = error.problem_mark if error.problem_mark is not None else error.context_mark
-        mark = _to_mark(source, place)
+        position = error.problem_mark if error.problem_mark is not None else error.context_mark
+        mark = _to_mark(source, position)
         problem = next((item for item in (error.problem, error.context) if item), "")
         is_at_block_end = "<block end>" in problem
         odd = _explain_indentation(text.splitlines()[: mark.line]) if is_at_block_end else ""
@@ -236,8 +236,8 @@ def _check_json(text: str) -> str:
     return pairs.sub(lambda pair: json.loads(f'"{pair[0]}"'), text.replace("\t", " "))
 
 
-def _to_mark(source: str, place: Any) -> Mark:
-    return Mark(source, place.line + 1, place.column + 1) if place else Mark(source)
+def _to_mark(source: str, position: Any) -> Mark:
+    return Mark(source, position.line + 1, position.column + 1) if position else Mark(source)
 
 
 def _find_problem(value: Any, text: str) -> str:

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from config.__main__ import main
-from tests.config.experiment import BASE_YAML, OWN_YAML, Look
+from tests.config.experiment import BASE_YAML, CHILD_YAML, Look
 from tests.config.probe import FILES
 from utils.main import run_main
 
@@ -27,10 +27,10 @@ def probe_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Look:
-    """Runs ``python -m config WORDS`` in a folder with base.yaml and own.yaml."""
+    """Runs ``python -m config WORDS`` in a folder with base.yaml and child.yaml."""
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text(BASE_YAML, encoding="utf-8")
-    Path("own.yaml").write_text(OWN_YAML, encoding="utf-8")
+    Path("child.yaml").write_text(CHILD_YAML, encoding="utf-8")
 
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["config", *words])

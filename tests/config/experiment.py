@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
     "loss": "cross_entropy",
     "metrics": ["accuracy"],
     "trainer": {"epochs": 1, "save_dir": "saved/"},
-    "own": {"list": [1, {"deep": 2}], "off": None},
+    "extra": {"list": [1, {"deep": 2}], "off": None},
 }
 
 
@@ -41,9 +41,9 @@ loss: cross_entropy
 metrics: [accuracy, {type: top_k_acc, args: {k: 2}}]
 trainer: {epochs: 2}
 """
-OWN_YAML = """\
+CHILD_YAML = """\
 extends: base.yaml
-name: own
+name: child
 arch:
   args: {width: 16, ~dropout: }
 """

@@ -73,7 +73,7 @@ def test_a_dataset_its_transform_and_a_collate_function_reach_the_loader() -> No
     assert [batch.tolist() for batch in loader] == [[0, 10], [40, 90]]
 
 
-def test_a_collate_function_may_be_a_name_alone() -> None:
+def test_a_collate_function_may_be_a_plain_name() -> None:
     args = {
         "dataset": {"type": "probe.Squares", "args": {"n": 2}},
         "shuffle": False,
@@ -187,7 +187,7 @@ def test_an_error_of_a_library_is_one_line_with_the_key(
     assert get_error(slot, node, *args).startswith(message)
 
 
-def test_an_error_of_the_projects_own_class_is_one_line_too() -> None:
+def test_an_error_of_a_class_of_the_project_is_one_line_too() -> None:
     assert (
         get_error("arch", {"type": "probe.refuses", "args": {"size": 3}})
         == "arch: refuses: size 3 is odd"

@@ -151,8 +151,11 @@ def test_resuming_a_file_uses_that_file(command_line: Any, tmp_path: Path) -> No
 def test_sections_of_a_given_config_replace_those_of_a_resumed_run(
     command_line: Any, tmp_path: Path
 ) -> None:
-    own = CONFIG | {"optimizer": {"type": "Adam", "args": {"lr": 1.0, "eps": 1.0}}, "only_here": 1}
-    run = make_run_folder(tmp_path / "run", "checkpoint-epoch1.pt", config=own)
+    saved = CONFIG | {
+        "optimizer": {"type": "Adam", "args": {"lr": 1.0, "eps": 1.0}},
+        "only_here": 1,
+    }
+    run = make_run_folder(tmp_path / "run", "checkpoint-epoch1.pt", config=saved)
     (tmp_path / "tune.json").write_text(
         '{"optimizer": {"type": "SGD", "args": {"lr": 0.5}}}', encoding="utf-8"
     )
@@ -176,8 +179,8 @@ def test_a_checkpoint_without_a_config_needs_one(command_line: Any, tmp_path: Pa
         (("-c", "d.json"), "no such config"),
         (("-c", "c", "trainer.epochs"), "an override is written KEY=VALUE"),
         (("-r", "nowhere"), "no such checkpoint or run folder"),
-        (("-c", "c", "own.list.7=1"), "list takes an index"),
-        (("-c", "c", "own.x=${nothing}"), "the config has no such key"),
+        (("-c", "c", "extra.list.7=1"), "list takes an index"),
+        (("-c", "c", "extra.x=${nothing}"), "the config has no such key"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_reported_in_one_line(
@@ -194,13 +197,13 @@ def test_a_mistake_on_the_command_line_is_reported_in_one_line(
 def test_the_resolved_config_is_the_same_when_read_again(
     command_line: Any, tmp_path: Path, value: str
 ) -> None:
-    config = command_line("-c", "c", f"own.value={value}", "own.same=${own.value}")
+    config = command_line("-c", "c", f"extra.value={value}", "extra.same=${extra.value}")
     (tmp_path / "again.json").write_text(json.dumps(config.plain()), encoding="utf-8")
     assert command_line("-c", "again").plain() == config.plain()
 
 
 def test_an_infinite_value_is_the_same_when_read_again(command_line: Any, tmp_path: Path) -> None:
-    config = command_line("-c", "c", "own.value=[.inf, -.inf]")
-    assert config.own.value == [math.inf, -math.inf]
+    config = command_line("-c", "c", "extra.value=[.inf, -.inf]")
+    assert config.extra.value == [math.inf, -math.inf]
     (tmp_path / "again.json").write_text(json.dumps(config.plain()), encoding="utf-8")
     assert command_line("-c", "again").plain() == config.plain()

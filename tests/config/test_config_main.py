@@ -34,11 +34,11 @@ def test_explain_names_file_line_and_taker(look: Look) -> None:
 
 
 def test_explain_names_the_file_that_a_value_replaced(look: Look) -> None:
-    table = get_rows(look("explain", "arch.args", "-c", "own.yaml")[1])
+    table = get_rows(look("explain", "arch.args", "-c", "child.yaml")[1])
     taker = "model.model.SmallConvNet"
     assert table["arch.args.width"] == [
         "16",
-        "own.yaml:4:10 (was 8 in base.yaml:3:35)",
+        "child.yaml:4:10 (was 8 in base.yaml:3:35)",
         f"{taker}(width: int = 32)",
     ]
     assert table["arch.args.dropout"] == [
@@ -49,8 +49,8 @@ def test_explain_names_the_file_that_a_value_replaced(look: Look) -> None:
 
 
 def test_explain_names_the_override_and_what_it_replaced(look: Look) -> None:
-    table = get_rows(look("explain", "arch.args.width", "-c", "own.yaml", "arch.args.width=4")[1])
-    was = "(was 8 in base.yaml:3:35) (was 16 in own.yaml:4:10)"
+    table = get_rows(look("explain", "arch.args.width", "-c", "child.yaml", "arch.args.width=4")[1])
+    was = "(was 8 in base.yaml:3:35) (was 16 in child.yaml:4:10)"
     assert table["arch.args.width"][:2] == ["4", f"arch.args.width=4 {was}"]
 
 
@@ -115,15 +115,15 @@ def test_an_error_in_what_a_section_knows_is_located(look: Look) -> None:
 
 
 def test_diff_of_two_configs(look: Look) -> None:
-    status, out, _ = look("diff", "base.yaml", "own.yaml")
+    status, out, _ = look("diff", "base.yaml", "child.yaml")
     assert status == 0
-    assert out.split()[:3] == ["key", "base.yaml", "own.yaml"]
+    assert out.split()[:3] == ["key", "base.yaml", "child.yaml"]
     assert get_rows(out) == {
-        "name": ["probe", "own"],
+        "name": ["probe", "child"],
         "arch.args.width": ["8", "16"],
         "arch.args.dropout": ["0.5", "-"],
     }
-    assert look("diff", "-c", "base.yaml", "own.yaml")[1] == out
+    assert look("diff", "-c", "base.yaml", "child.yaml")[1] == out
 
 
 def test_diff_of_a_config_with_its_overrides(look: Look) -> None:
@@ -163,15 +163,15 @@ def test_diff_distinguishes_a_boolean_from_a_number(look: Look) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "explain rate -c own.yaml rate=2",
-        "explain -c own.yaml rate=2 rate",
-        "-c own.yaml explain rate=2 rate",
-        "explain rate=2 rate -c own.yaml",
-        "explain rate rate=2 --config own.yaml",
+        "explain rate -c child.yaml rate=2",
+        "explain -c child.yaml rate=2 rate",
+        "-c child.yaml explain rate=2 rate",
+        "explain rate=2 rate -c child.yaml",
+        "explain rate rate=2 --config child.yaml",
     ],
 )
 def test_words_may_come_in_any_order(look: Look, words: str) -> None:
-    assert look(*words.split()) == look("explain", "rate", "rate=2", "-c", "own.yaml")
+    assert look(*words.split()) == look("explain", "rate", "rate=2", "-c", "child.yaml")
     assert get_rows(look(*words.split())[1]) == {
         "rate": ["2", "rate=2 (was 0.001 in base.yaml:8:1)"]
     }
@@ -217,9 +217,9 @@ def test_a_mistake_is_reported_in_one_line(look: Look, words: list[str], message
 # -- the terminal ----------------------------------------------------------------------------------
 
 ALL = [
-    ["show", "-c", "own.yaml"],
-    ["explain", "arch", "-c", "own.yaml"],
-    ["diff", "base.yaml", "own.yaml"],
+    ["show", "-c", "child.yaml"],
+    ["explain", "arch", "-c", "child.yaml"],
+    ["diff", "base.yaml", "child.yaml"],
 ]
 
 
@@ -265,7 +265,7 @@ def test_no_control_character_of_a_config_reaches_the_terminal(look: Look, words
 
 def test_as_a_program(look: Look, tmp_path: Path) -> None:
     for words in (["show"], ["explain", "arch.args.widht"], ["diff", "rate=2"]):
-        done = run("-m", "config", *words, "-c", tmp_path / "own.yaml")
+        done = run("-m", "config", *words, "-c", tmp_path / "child.yaml")
         assert (done.returncode, done.stdout, done.stderr) == look(
-            *words, "-c", str(tmp_path / "own.yaml")
+            *words, "-c", str(tmp_path / "child.yaml")
         )

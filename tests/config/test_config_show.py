@@ -39,8 +39,8 @@ def show(look: Look, *words: str) -> Any:
     """Returns the values in what ``show`` prints."""
     status, out, err = look("show", *words)
     assert (status, err) == (0, "")
-    Path("shown.yaml").write_text(out, encoding="utf-8")
-    return read_tree(Path("shown.yaml")).data
+    Path("shchild.yaml").write_text(out, encoding="utf-8")
+    return read_tree(Path("shchild.yaml")).data
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -49,8 +49,8 @@ def test_show_reads_back_as_the_same_config(look: Look, path: Path) -> None:
 
 
 def test_show_resolves_extends_references_and_overrides(look: Look) -> None:
-    values = show(look, "-c", "own.yaml", "trainer.epochs=7", "rate=0.5", "~metrics")
-    assert values["name"] == "own"
+    values = show(look, "-c", "child.yaml", "trainer.epochs=7", "rate=0.5", "~metrics")
+    assert values["name"] == "child"
     assert values["arch"] == {"type": "SmallConvNet", "args": {"width": 16}}
     assert values["optimizer"]["args"]["lr"] == values["rate"] == 0.5
     assert (values["trainer"], "extends" in values, "metrics" in values) == (
@@ -79,7 +79,7 @@ def test_show_preserves_odd_values(look: Look, value: Any) -> None:
 def test_show_does_not_import_torch(look: Look, tmp_path: Path) -> None:
     script = f"""
 import runpy, sys
-sys.argv = ["config", "show", "-c", {str(tmp_path / "own.yaml")!r}]
+sys.argv = ["config", "show", "-c", {str(tmp_path / "child.yaml")!r}]
 runpy.run_module("config", run_name="__main__")
 print("torch" in sys.modules)
 """

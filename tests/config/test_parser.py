@@ -25,20 +25,20 @@ def test_values_are_items_and_attributes() -> None:
     config = make_parser()
     assert config["optimizer"]["args"]["lr"] == 0.01
     assert config.optimizer.args.lr == 0.01
-    assert config.own.list[1].deep == 2
-    assert config["own"].get("nothing", 5) == 5
-    assert "own" in config
+    assert config.extra.list[1].deep == 2
+    assert config["extra"].get("nothing", 5) == 5
+    assert "extra" in config
     assert "nothing" not in config
     assert config.get("nothing", 3) == 3
     assert list(config["arch"].items()) == [("type", "SmallConvNet"), ("args", {"width": 4})]
 
 
-def test_sections_are_changed_in_place_by_item_and_attribute() -> None:
+def test_sections_are_changed_by_item_and_attribute() -> None:
     config = make_parser()
     config["trainer"]["epochs"] = 5
     config.optimizer.args.lr = 1.0
-    config["own"].setdefault("new", []).append(1)
-    assert (config.trainer.epochs, config["optimizer"]["args"]["lr"], config["own"]["new"]) == (
+    config["extra"].setdefault("new", []).append(1)
+    assert (config.trainer.epochs, config["optimizer"]["args"]["lr"], config["extra"]["new"]) == (
         5,
         1.0,
         [1],
@@ -57,18 +57,18 @@ def test_a_missing_key_is_an_error() -> None:
 
 def test_plain_is_a_copy_in_plain_types() -> None:
     config = make_parser()
-    config["own"]["path"] = Path("a/b")
-    config["own"]["pair"] = (1, torch.float32)
+    config["extra"]["path"] = Path("a/b")
+    config["extra"]["pair"] = (1, torch.float32)
     plain = config.plain()
-    assert plain["own"] == {
+    assert plain["extra"] == {
         "list": [1, {"deep": 2}],
         "off": None,
         "path": "a/b",
         "pair": [1, "torch.float32"],
     }
-    assert type(plain["own"]) is dict
-    plain["own"]["list"].append(3)
-    assert config.own.list == [1, {"deep": 2}]
+    assert type(plain["extra"]) is dict
+    plain["extra"]["list"].append(3)
+    assert config.extra.list == [1, {"deep": 2}]
 
 
 @pytest.mark.parametrize(("changes", "seed"), [({}, 7), ({"seed": 0}, 0)])
@@ -82,18 +82,18 @@ def test_the_default_seed_is_that_of_pytorch_template() -> None:
     assert ConfigParser(config).seed == 123
 
 
-def test_the_projects_own_keys_are_unread_until_something_reads_them() -> None:
+def test_unknown_keys_are_unread_until_something_reads_them() -> None:
     config = make_parser(**{"other": 1, "third": 2, "__comment": "x", "$schema": "y"})
-    assert config.unread_keys() == ["own", "other", "third"]
-    _ = config["own"], config.other
+    assert config.unread_keys() == ["extra", "other", "third"]
+    _ = config["extra"], config.other
     config.get("third")
     assert config.unread_keys() == []
 
 
 def test_in_does_not_read_a_key() -> None:
     config = make_parser()
-    assert "own" in config
-    assert config.unread_keys() == ["own"]
+    assert "extra" in config
+    assert config.unread_keys() == ["extra"]
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,15 @@ def test_references_are_resolved() -> None:
 
 
 def test_a_key_of_a_referenced_value_is_read() -> None:
-    config = make_parser(own={"a": 1}, loss={"type": "x", "args": {"b": "${own.a}"}})
+    config = make_parser(extra={"a": 1}, loss={"type": "x", "args": {"b": "${extra.a}"}})
     assert config.unread_keys() == []
 
 
 def test_changes_are_the_values_of_overrides() -> None:
     tree = Tree(copy.deepcopy(CONFIG))
     apply_override(tree, "optimizer.args.lr=0.5")
-    apply_override(tree, "own.new=1")
-    assert ConfigParser(tree).changes() == {"optimizer.args.lr": 0.5, "own.new": 1}
+    apply_override(tree, "extra.new=1")
+    assert ConfigParser(tree).changes() == {"optimizer.args.lr": 0.5, "extra.new": 1}
 
 
 # -- the constructor -------------------------------------------------------------------------------
@@ -143,14 +143,14 @@ def test_the_constructor_copies_its_values() -> None:
 def test_a_modification_sets_values_and_none_leaves_them() -> None:
     config = ConfigParser(
         copy.deepcopy(CONFIG),
-        modification={"optimizer;args;lr": 0.5, "trainer;epochs": None, "own;new;key": 1},
+        modification={"optimizer;args;lr": 0.5, "trainer;epochs": None, "extra;new;key": 1},
     )
     assert config.optimizer.args.lr == 0.5
     assert config.trainer.epochs == 1
-    assert config.own.new.key == 1
+    assert config.extra.new.key == 1
 
 
-def test_a_run_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_parser(trainer={"epochs": 1, "save_dir": "elsewhere"})
     assert config.save_dir == Path("elsewhere/probe/run")
     assert config.log_dir == Path("elsewhere/probe/run/log")
@@ -180,7 +180,7 @@ def test_check_keeps_the_schema_and_reads_no_key() -> None:
     config = make_parser()
     config.check(SCHEMA)
     assert config.schema is SCHEMA
-    assert config.unread_keys() == ["own"]
+    assert config.unread_keys() == ["extra"]
 
 
 def test_unread_keys_of_the_trainer_are_found_if_its_loop_is_known(
@@ -188,10 +188,10 @@ def test_unread_keys_of_the_trainer_are_found_if_its_loop_is_known(
 ) -> None:
     config = make_parser(trainer={"epochs": 1, "noise": 0.5})
     config.check(SCHEMA)
-    assert config.unread_keys() == ["own", "trainer.noise"]
+    assert config.unread_keys() == ["extra", "trainer.noise"]
     monkeypatch.setattr("trainer.trainer.Trainer.logged_names", lambda *_: None)
     config.check(SCHEMA)
-    assert config.unread_keys() == ["own"]
+    assert config.unread_keys() == ["extra"]
 
 
 @pytest.fixture

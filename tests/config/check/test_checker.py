@@ -228,5 +228,5 @@ def test_a_metric_is_named_by_its_name_or_else_its_type(node: Any, name: str) ->
         ("noise", ""),
     ],
 )
-def test_a_typo_is_told_from_a_key_of_the_projects_own(key: str, hint: str) -> None:
+def test_a_typo_differs_from_a_key_of_the_project(key: str, hint: str) -> None:
     assert find_typo(key, ("name", "seed", "optimizer")) == hint

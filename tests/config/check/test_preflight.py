@@ -118,7 +118,7 @@ def test_a_key_that_looks_like_a_typo_is_reported(key: str, meant: str) -> None:
         "$schema",
     ],
 )
-def test_a_project_may_have_keys_of_its_own(key: str) -> None:
+def test_a_project_may_add_keys(key: str) -> None:
     run_check(**{key: {"anything": 1}})
 
 

@@ -118,7 +118,7 @@ def test_sections_that_do_not_fit_each_other_are_reported(
     assert line.startswith(message)
 
 
-def test_a_trainer_with_a_loop_of_its_own_is_left_to_its_first_epoch() -> None:
+def test_a_trainer_says_itself_what_it_logs() -> None:
     run_check("trainer.type=gan.GanTrainer", "trainer.monitor=min val_frechet")
 
 

@@ -28,7 +28,7 @@ def resolve(data: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("value", [3, 0.5, True, None, "text", [1, {"a": 2}], {"b": [1]}], ids=repr)
-def test_a_reference_alone_keeps_the_type_of_the_value(value: Any) -> None:
+def test_a_reference_without_other_text_keeps_the_type_of_the_value(value: Any) -> None:
     got = resolve({"v": value, "r": "${v}", "deep": {"l": ["${ v }"]}})
     assert (got["r"], type(got["r"])) == (value, type(value))
     assert got["deep"]["l"][0] == value

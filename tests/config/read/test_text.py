@@ -37,12 +37,12 @@ def test_a_value_as_one_writes_it_in_yaml(value: Any, text: str) -> None:
 
 
 def test_every_value_is_listed_by_its_keys() -> None:
-    values = {"a": {"b": 1, "empty": {}}, "l": [1, 2], "parts": [{"x": 1}, "y"], "none": []}
+    values = {"a": {"b": 1, "empty": {}}, "l": [1, 2], "items": [{"x": 1}, "y"], "none": []}
     assert flatten(values) == {
         ("a", "b"): 1,
         ("a", "empty"): {},
         ("l",): [1, 2],
-        ("parts", 0, "x"): 1,
-        ("parts", 1): "y",
+        ("items", 0, "x"): 1,
+        ("items", 1): "y",
         ("none",): [],
     }

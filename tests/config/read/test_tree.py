@@ -70,7 +70,7 @@ def test_an_overridden_key_is_located_at_the_override() -> None:
     assert str(make_tree().locate(UserError("is text", key="seed"))) == "seed=x: seed: is text"
 
 
-def test_every_problem_is_located_on_its_own() -> None:
+def test_every_problem_is_located() -> None:
     problems = [Problem("trainer.epochs", "one"), Problem("nowhere", "two"), Problem("", "three")]
     assert str(make_tree().locate(UserError(problems))).splitlines() == [
         "c.yaml:3:3: trainer.epochs: one",
