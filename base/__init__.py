@@ -1,4 +1,4 @@
-"""What the user's own folders stand on: ``from base import BaseDataLoader, BaseModel, BaseTrainer``."""
+"""What the user's own folders stand on: ``from base import BaseModel, BaseTrainer, …``."""
 
 from base.base_data_loader import BaseDataLoader, DatasetLoader
 from base.base_model import BaseModel

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from base.loop.monitor import parse_monitor
 from config.build import options_of
 from utils.errors import UserError
 
@@ -140,7 +139,7 @@ class TrainerOptions:
     sharded_checkpoint: bool = False
     on_save_error: Literal["stop", "go_on"] = "stop"
     max_minutes: float | None = None
-    nan_policy: Literal["raise", "skip", "ignore"] = "raise"
+    nan_policy: Literal["raise", "ignore"] = "raise"
     verbosity: Literal[0, 1, 2] = 2
     monitor: str = "off"
     early_stop: float | None = 0
@@ -205,7 +204,7 @@ class TrainerOptions:
             )
         return steps
 
-    def needing_update(self) -> list[str]:
+    def list_needing_update(self) -> list[str]:
         """The options that differ from their defaults and have an effect only in a loop with an ``Update``."""
         names = (
             "precision",
@@ -227,3 +226,18 @@ class TrainerOptions:
         """The options in a config's ``trainer`` section; keys of the trainer's own are left to it."""
         made: TrainerOptions = options_of(cls, dict(section))
         return made
+
+
+def parse_monitor(monitor: str) -> tuple[str, str]:
+    """Splits ``"min val_loss"`` into mode and metric; ``"off"`` gives ``("off", "")``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if monitor == "off":
+        return "off", ""
+    mode, _, metric = monitor.partition(" ")
+    if mode not in ("min", "max") or not metric.strip():
+        message = f"{monitor!r} must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"
+        raise UserError(message, key="monitor")
+    return mode, metric.strip()

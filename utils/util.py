@@ -95,7 +95,7 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     return torch.device(accelerator.type, index), [index] if world_size() > 1 else list(range(used))
 
 
-PENDING = 1000  # tensors that a mean keeps before it adds them up
+MAX_UNFETCHED = 1000  # tensors that a mean keeps before it adds them up
 
 
 def one_number(name: str, value: Any) -> Any:
@@ -131,11 +131,11 @@ def to_plain_number(value: Any) -> Any:
 class MetricTracker:
     """Sample-weighted means of named numbers: sum, count, divide at the end.
 
-    A value may be a tensor on any device; it is fetched when a mean is asked for, so that following a number costs no
-    synchronisation.
+    A value may be a tensor on any device. It is fetched when a mean is asked for, so that following
+    a number costs no synchronisation.
 
     Args:
-        keys: the names that will be followed; others may be added by ``update``.
+        keys: the names that will be followed; ``update`` may add others.
         writer: if given, ``update`` also sends each value to ``writer.add_scalar``.
     """
 
@@ -143,15 +143,13 @@ class MetricTracker:
         self.writer = writer
         self._totals: dict[str, float] = dict.fromkeys(keys, 0.0)
         self._counts: dict[str, int] = dict.fromkeys(keys, 0)
-        self._pending: dict[
-            str, list[tuple[Any, int]]
-        ] = {}  # tensors that were not fetched from their device yet
+        self._unfetched: dict[str, list[tuple[Any, int]]] = {}  # tensors that are on their device
 
     def reset(self) -> None:
         """Forgets all values; the names stay."""
         self._totals = dict.fromkeys(self._totals, 0.0)
         self._counts = dict.fromkeys(self._counts, 0)
-        self._pending.clear()
+        self._unfetched.clear()
 
     def update(self, key: str, value: Any, n: int = 1) -> None:
         """Adds ``value``, a mean over ``n`` samples (a float, int, NumPy number or 0-d tensor)."""
@@ -167,79 +165,77 @@ class MetricTracker:
         if not hasattr(value, "detach"):
             self._totals[key] = total + value * n
             return
-        pending = self._pending.setdefault(key, [])
+        unfetched = self._unfetched.setdefault(key, [])
         value = value.detach()
-        pending.append(
-            (value if value._base is None else value.clone(), n)
-        )  # a view would keep all it is a part of
-        if len(pending) == PENDING:
+        # A view would keep the memory of the tensor that it belongs to.
+        unfetched.append((value if value._base is None else value.clone(), n))
+        if len(unfetched) == MAX_UNFETCHED:
             self._fetch(key)
 
     def _fetch(self, key: str) -> None:
-        """Sums the waiting tensors in double precision: half precision would lose them in a long sum.
+        """Adds up the tensors that wait, in double precision: half would lose them in a long sum.
 
-        One after the other, so that the sum is the same to the bit whenever it is asked for in between.
+        One after the other, so that the sum has the same bits whenever somebody asks in between.
         """
         import torch
 
-        pending = self._pending.pop(key, [])
-        if pending:
-            values = torch.stack([value for value, _ in pending]).cpu().double().tolist()
-            for value, (_, n) in zip(values, pending, strict=True):
+        unfetched = self._unfetched.pop(key, [])
+        if unfetched:
+            values = torch.stack([value for value, _ in unfetched]).cpu().double().tolist()
+            for value, (_, n) in zip(values, unfetched, strict=True):
                 self._totals[key] += value * n
 
-    def settle(self) -> None:
+    def measure_waiting(self) -> None:
         """Adds what a subclass has put off; called before anybody looks."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums and counts so far, for a checkpoint within an epoch."""
-        self.settle()
-        for key in list(self._pending):
+        """The sums and counts so far, for a checkpoint in the middle of an epoch."""
+        self.measure_waiting()
+        for key in list(self._unfetched):
             self._fetch(key)
         return {"totals": dict(self._totals), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what ``state_dict`` gave."""
+        """Continues from what ``state_dict`` gave."""
         self._totals, self._counts = dict(state["totals"]), dict(state["counts"])
-        self._pending.clear()
+        self._unfetched.clear()
 
     @property
     def n_samples(self) -> int:
         """How many samples the first name was followed over."""
-        self.settle()
+        self.measure_waiting()
         return next(iter(self._counts.values()), 0)
 
     def avg(self, key: str) -> float:
-        """The mean of ``key`` so far; 0.0 when nothing was added."""
-        self.settle()
+        """The mean of ``key`` so far; 0.0 if nothing was added."""
+        self.measure_waiting()
         self._fetch(key)
         count = self._counts[key]
         return float(self._totals[key]) / count if count else 0.0
 
     def result(self) -> dict[str, float]:
-        """The means of all names, as plain floats; over the samples of all ranks, which must all call this."""
-        return dict(broadcast(self._whole().means()))
+        """The means of all names over the samples of all ranks, which must all call this."""
+        if world_size() == 1:
+            return dict(self.means())
+        merged = self.clone()
+        merged.load_state_dict(self.merge_states(all_gather(self.state_dict())))
+        return dict(broadcast(merged.means()))
 
     def means(self) -> dict[str, float]:
         """The means over this rank's samples."""
         return {key: self.avg(key) for key in self._totals}
 
-    def _whole(self) -> Any:
-        """What one process would have followed that had all samples."""
-        if world_size() == 1:
-            return self
-        whole = self._twin()
-        whole.load_state_dict(self.merged(all_gather(self.state_dict())))
-        return whole
+    def clone(self) -> Any:
+        """A tracker of the same names, for another state."""
+        twin = copy.copy(self)
+        twin._unfetched = {}
+        return twin
 
-    def _twin(self) -> Any:
-        return copy.copy(self)
-
-    def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """The ``state_dict`` of all ranks' samples, from those of each."""
-        summed: dict[str, Any] = {"totals": {}, "counts": {}}
+    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """The ``state_dict`` of a tracker that has seen the samples of all these."""
+        merged: dict[str, Any] = {"totals": {}, "counts": {}}
         for state in states:
-            for kind, sums in summed.items():
+            for kind, sums in merged.items():
                 for key, value in state[kind].items():
                     sums[key] = sums.get(key, 0) + value
-        return summed
+        return merged

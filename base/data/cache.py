@@ -57,6 +57,11 @@ class Cached(TensorDataset):
         super().__init__(*tensors)
         self.transform, self.as_picture, self.dataset = transform, as_picture, dataset
 
+    @property
+    def is_plain_tensors(self) -> bool:
+        """Whether a batch can be read by indexing the tensors."""
+        return self.transform is None
+
     def __getitem__(self, index: Any) -> Any:
         first, *rest = (tensor[index] for tensor in self.tensors)
         if self.transform is not None:
@@ -157,8 +162,3 @@ def free_memory() -> int | None:
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
-
-
-def is_tensors(dataset: Any) -> bool:
-    """Whether a dataset is nothing but tensors, of which whole batches can be read at once."""
-    return type(dataset) is TensorDataset or (type(dataset) is Cached and dataset.transform is None)
