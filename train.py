@@ -49,10 +49,10 @@ def make_trainer(
     config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None
 ) -> Any:
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
+    from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
     from base.loop.speedups import cheaper_steps
     from base.parallel.placement import placed
     from base.parallel.strategy import Parallel
-    from base.transfer.param_groups import learning_rate, make_lr_scheduler
     from base.transfer.transfer import Transfer
     from utils.seed import seed_everything, seed_rank
     from utils.util import prepare_device
@@ -82,7 +82,7 @@ def make_trainer(
     wrapped = parallel.wrap(model, device)
 
     optimizer = config.build(
-        "optimizer", transfer.parameters(model, learning_rate(config)), **cheaper
+        "optimizer", transfer.parameters(model, get_learning_rate(config)), **cheaper
     )
     seed_rank(config.seed, rank())  # for dropout and the like
     trainer = config.build_trainer(

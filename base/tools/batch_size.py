@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from base.loop.lr_schedule import get_learning_rate
 from base.tools.check import Trial, rounds, steps_of
-from base.transfer.param_groups import learning_rate
 from utils.batch import num_batches, num_samples, repeat_samples
 from utils.distributed import world_size
 from utils.errors import UserError, is_out_of_memory
@@ -60,7 +60,7 @@ class FindBatchSize(Trial):
             f"Batch size: {size:,} trains on {trainer.device}; {limit}. Leave room where samples differ in size."
         ]
         lines += [f"  to train       train.py … --bs {size}"]
-        if (lr := learning_rate(self.config)) is not None:
+        if (lr := get_learning_rate(self.config)) is not None:
             lines += [
                 f"  learning rate  {lr:g} for {own} samples would be {lr * size / own:.3g} (Goyal et al. 2017: as"
             ]

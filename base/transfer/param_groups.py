@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from base.transfer.freezing import layers_of, select
-from config.build import build
-from config.check.slots import SLOTS, Signature, resolve
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -126,32 +123,3 @@ def table_of(groups: list[Group], lr: float | None) -> str:
         for row in rows
     ]
     return "\n".join(f"  {line}  {row[-1]}" for line, row in zip(lines, rows, strict=True))
-
-
-def learning_rate(config: Any) -> float | None:
-    """What the config, or else the optimizer's own default, says; None for an optimizer without."""
-    section = config["optimizer"]
-    parameter = Signature.of(resolve(section["type"], SLOTS["optimizer"])).parameters.get("lr")
-    value = (section.get("args") or {}).get(
-        "lr", parameter.default if parameter is not None else None
-    )
-    return float(value) if isinstance(value, int | float) else None
-
-
-def make_lr_scheduler(config: Any, optimizer: torch.optim.Optimizer) -> Any:
-    """Makes the config's ``lr_scheduler``; rates that it sets itself are scaled for each group as the others.
-
-    Returns:
-        The scheduler, or None if there is none.
-    """
-    section = config.get("lr_scheduler")
-    if not section:
-        return None
-    base, args = optimizer.defaults.get("lr"), dict(section.get("args") or {})
-    rates = [group.get("lr") for group in optimizer.param_groups]
-    if base and any(rate != base for rate in rates):
-        for key in {"max_lr", "base_lr"} & args.keys():  # of OneCycleLR and CyclicLR
-            if isinstance(args[key], int | float):
-                args[key] = [args[key] * rate / base for rate in rates]
-    node = {"type": section["type"], "args": args}
-    return build(config.tree, node, SLOTS["lr_scheduler"], ("lr_scheduler",), optimizer)
