@@ -195,6 +195,34 @@ class BaseDataLoader(DataLoader[Any]):
         whole.start = 0
         return [list(batch) for batch in whole]
 
+    @property
+    def is_map_style(self) -> bool:
+        """Whether the dataset has indices; False for an iterable one."""
+        return self._batches is not None
+
+    def sample_indices(self) -> list[int]:
+        """Returns the indices of all samples that this loader may draw, such as one split's."""
+        if isinstance(self.sampler, EpochSampler):
+            return [int(index) for index in self.sampler.indices]
+        return list(range(len(self.dataset)))  # type: ignore[arg-type]
+
+    def with_dataset(self, dataset: Any) -> BaseDataLoader:
+        """Returns a loader of ``dataset`` whose batches have the same indices as this loader's.
+
+        It is for data that was computed from this loader's batches, so transforms and workers
+        are not taken over.
+
+        Args:
+            dataset: map-style, with the same indices; its ``__getitems__`` returns a whole batch.
+        """
+        assert self._batches is not None, "an iterable dataset has no indices"
+        copied = ("batch_size", "drop_last", "pin_memory")
+        options = {key: value for key, value in self.init_kwargs.items() if key in copied}
+        loader = BaseDataLoader(dataset, sampler=self.sampler, collate_fn=as_it_is, **options)
+        loader.seed = self.seed
+        loader.device = self.device
+        return loader if self._batches.in_step else loader.evaluating()
+
     def set_epoch(self, epoch: int) -> None:
         """Says that the next pass is number ``epoch``, and starts with its first batch."""
         self._passes, self._skip = epoch, 0
