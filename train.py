@@ -50,10 +50,10 @@ def make_trainer(
 ) -> Any:
     """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
     from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
+    from base.loop.phases import make_phases
     from base.loop.speedups import cheaper_steps
     from base.parallel.placement import placed
     from base.parallel.strategy import Parallel
-    from base.transfer.transfer import Transfer
     from utils.seed import seed_everything, seed_rank
     from utils.util import prepare_device
 
@@ -66,14 +66,13 @@ def make_trainer(
         else:  # torch's own DataLoader serves too, and knows no split
             valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
         model = config.build("arch")
-    transfer = Transfer(config.options("transfer"), logger)
-    transfer.prepare(
-        model, fresh=config.resume is None, dataset=getattr(data_loader, "dataset", None)
-    )
+    phases = make_phases(config, logger)
+    dataset = getattr(data_loader, "dataset", None)
+    phases.prepare_model(model, resuming=config.resume is not None, dataset=dataset)
     logger.info(model)
     model, device = placed(model, prepare_device(config.get("n_gpu", 1))[0])
-    data_loader, valid_data_loader = transfer.cache(
-        model, [data_loader, valid_data_loader], device, limit is None
+    data_loader, valid_data_loader = phases.adapt_loaders(
+        model, [data_loader, valid_data_loader], device, dry_run=limit is not None
     )
     if limit is not None:
         data_loader = limit(data_loader, "data_loader")
@@ -82,7 +81,7 @@ def make_trainer(
     wrapped = parallel.wrap(model, device)
 
     optimizer = config.build(
-        "optimizer", transfer.parameters(model, get_learning_rate(config)), **cheaper
+        "optimizer", phases.parameter_groups(model, get_learning_rate(config)), **cheaper
     )
     seed_rank(config.seed, rank())  # for dropout and the like
     trainer = config.build_trainer(
@@ -96,7 +95,7 @@ def make_trainer(
         valid_data_loader=valid_data_loader,
         lr_scheduler=make_lr_scheduler(config, optimizer),
     )
-    trainer.transfer, trainer.parallel = transfer, parallel
+    trainer.parallel = parallel
     return trainer
 
 

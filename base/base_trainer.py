@@ -23,13 +23,12 @@ from base.checkpoint.train_state import (
     within,
 )
 from base.loop.monitor import in_step, is_better, parse_monitor, worst
+from base.loop.phases import make_phases
 from base.loop.update import Update
 from base.options import TrainerOptions
 from base.parallel.placement import output_device, placed
 from base.parallel.strategy import Parallel, unwrap, wrap_again
 from base.tools.display import wandb_back_end
-from base.transfer.options import TransferOptions
-from base.transfer.transfer import Transfer
 from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
@@ -90,7 +89,7 @@ class BaseTrainer:
         )  # where the loop is: the epoch, and how many of its batches it has taken
         self.stop = StopRequest(self._options.max_minutes, Votes() if world_size() > 1 else None)
         self.parallel = Parallel()  # as is this
-        self.transfer = Transfer(TransferOptions(), self.logger)  # train.py gives the config's
+        self._phases = make_phases(config, self.logger)
         self._random: dict[str, Any] | None = (
             None  # the random numbers' state at the start of a validation
         )
@@ -216,7 +215,7 @@ class BaseTrainer:
     def _begin_epoch(self, epoch: int) -> None:
         """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
         set_activity(f"the training of epoch {epoch}")
-        if self.transfer.enter(epoch, unwrap(self.model)) and world_size() > 1:
+        if self._phases.begin_epoch(epoch, unwrap(self.model)) and world_size() > 1:
             wrap_again(self)
         for name in (
             ("data_loader", "valid_data_loader") if self.place == 0 else ("valid_data_loader",)
@@ -245,7 +244,7 @@ class BaseTrainer:
 
     def after_step(self) -> None:
         """Between two optimizer steps of a loop: writes a checkpoint that is due, and ends if somebody asked for it."""
-        self.transfer.after_step(unwrap(self.model))
+        self._phases.after_step(unwrap(self.model))
         overdue = self.stop.poll(self._saver.is_overdue())
         asked = self.stop.requested()
         if asked or overdue or self._saver.is_due(self._count):

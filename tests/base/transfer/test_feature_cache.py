@@ -12,33 +12,45 @@ from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
 from base.data.batch_transforms import FlipEach
-from base.transfer.feature_cache import Prefix, cache_features
+from base.transfer.feature_cache import cache_features
 from base.transfer.freezing import freeze
-from base.transfer.transfer import output_layer
+from base.transfer.frozen_prefix import FrozenPrefix
+from base.transfer.head import find_head
+from base.transfer.options import TransferOptions
+from base.transfer.transfer import Transfer
 from tests.base.test_resume import full_and_resumed
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 
+CPU = torch.device("cpu")
+LOGGER = logging.getLogger("transfer")
+
 
 def frozen(model: nn.Module) -> nn.Module:
-    head = output_layer(model)
+    head = find_head(model)
     freeze(model, [name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")])
     return model
 
 
-@pytest.mark.parametrize(
-    ("family", "stored"),
-    [("resnet18", (512, 1, 1)), ("squeezenet1_0", (512, 3, 3)), ("mobilenet_v2", (1280, 2, 2)), ("vit_b_16", (5, 768)),
-     ("convnext_tiny", (768,)), ("swin_t", (2, 2, 768))],
-)  # fmt: skip
-def test_the_rest_of_a_model_gives_the_same_from_stored_outputs(family, stored):
+SHAPES = {
+    "resnet18": (512, 1, 1),
+    "squeezenet1_0": (512, 3, 3),
+    "mobilenet_v2": (1280, 2, 2),
+    "vit_b_16": (5, 768),
+    "convnext_tiny": (768,),
+    "swin_t": (2, 2, 768),
+}
+
+
+@pytest.mark.parametrize(("family", "shape"), SHAPES.items())
+def test_the_rest_of_a_model_gives_the_same_output_from_features(family, shape):
     size = {"image_size": 32} if family == "vit_b_16" else {}
     model = frozen(getattr(torchvision.models, family)(**size)).eval()
     images = torch.randn(3, 3, *((32, 32) if size else (64, 64)))
     expected = model(images)
-    prefix = Prefix(model, images[:2])
+    prefix = FrozenPrefix(model, images[:2])
     features = prefix.compute(images)
-    assert features.shape == (3, *stored)
+    assert features.shape == (3, *shape)
     undo = prefix.skip()
     assert torch.equal(model(features), expected)
     undo()
@@ -46,7 +58,7 @@ def test_the_rest_of_a_model_gives_the_same_from_stored_outputs(family, stored):
 
 
 class Skipping(nn.Module):
-    """Its head looks at two frozen parts."""
+    """Its head reads the outputs of two frozen modules."""
 
     def __init__(self):
         super().__init__()
@@ -56,15 +68,15 @@ class Skipping(nn.Module):
         return self.head(self.a(x) + self.b(x))
 
 
-def test_a_model_that_looks_past_the_prefix_is_refused():
+def test_a_model_that_reads_earlier_outputs_is_refused():
     with pytest.raises(
-        UserError, match="Skipping looks at more than the last output of its frozen part"
+        UserError, match="Skipping reads more than the last output of its frozen modules"
     ):
-        Prefix(frozen(Skipping()), torch.randn(2, 4))
+        FrozenPrefix(frozen(Skipping()), torch.randn(2, 4))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     freeze(model, ["1.weight", "1.bias"])
-    with pytest.raises(UserError, match="no frozen part of Sequential runs before"):
-        Prefix(model, torch.randn(2, 4))
+    with pytest.raises(UserError, match="no frozen module of Sequential runs before"):
+        FrozenPrefix(model, torch.randn(2, 4))
 
 
 def config_of(tmp_path, **transfer):
@@ -73,7 +85,7 @@ def config_of(tmp_path, **transfer):
     return config | {"transfer": {"freeze": "all_but_head"} | transfer}
 
 
-def test_training_is_the_same(tmp_path):
+def test_training_gives_the_same_weights(tmp_path):
     states = []
     for run, cached in (("plain", False), ("cached", True)):
         trainer = make_trainer(config_of(tmp_path, cache_features=cached), run)
@@ -100,8 +112,7 @@ def test_random_transforms_are_refused():
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     with pytest.raises(
-        UserError,
-        match=r"transfer\.cache_features: the transforms of the data are random: sample 0",
+        UserError, match=r"transfer\.cache_features: the data's transforms are random: sample 0"
     ):
         cache_features(model, [BaseDataLoader(Noisy(*data), 4)], torch.device("cpu"), None)
 
@@ -116,28 +127,45 @@ def test_whole_batches_are_transformed_before_the_frozen_part():
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     loader = BaseDataLoader(TensorDataset(*data), 4, shuffle=False, batch_transform=Doubled())
     expected = [model(batch[0]) for batch in loader]
-    (cached,) = cache_features(model, [loader], torch.device("cpu"), logging.getLogger("x"))
+    (cached,) = cache_features(model, [loader], CPU, LOGGER)
     assert all(
         torch.equal(model(batch[0]), values) for batch, values in zip(cached, expected, strict=True)
     )
     images = TensorDataset(torch.rand(8, 1, 4, 4), data[1])
-    with pytest.raises(UserError, match="the transforms of the data are random"):
-        cache_features(
-            model,
-            [BaseDataLoader(images, 4, batch_transform=FlipEach())],
-            torch.device("cpu"),
-            None,
-        )
+    loader = BaseDataLoader(images, 4, batch_transform=FlipEach())
+    with pytest.raises(UserError, match="the data's transforms are random"):
+        cache_features(model, [loader], CPU, LOGGER)
 
 
-def test_too_much_for_the_memory_is_refused(monkeypatch):
+def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch):
     monkeypatch.setattr("base.transfer.feature_cache.free_memory", lambda: 1)
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
-    with pytest.raises(UserError, match=r"8 outputs take 0\.0 GB"):
-        cache_features(
-            model,
-            [BaseDataLoader(TensorDataset(*data), 4)],
-            torch.device("cpu"),
-            logging.getLogger("x"),
-        )
+    with pytest.raises(UserError, match=r"8 features take 0\.0 GB"):
+        cache_features(model, [BaseDataLoader(TensorDataset(*data), 4)], CPU, LOGGER)
+
+
+def small_case():
+    """A model with a frozen layer, its only loader, and the section that caches its features."""
+    data = TensorDataset(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
+    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    options = TransferOptions(freeze="all_but_head", cache_features=True)
+    return model, BaseDataLoader(data, 4), Transfer(options, LOGGER)
+
+
+def test_a_dry_run_checks_and_changes_nothing():
+    model, loader, transfer = small_case()
+    inputs = torch.randn(3, 4)
+    expected = model(inputs)
+    assert transfer.adapt_loaders(model, [loader, None], CPU, dry_run=True) == [loader, None]
+    assert torch.equal(model(inputs), expected)
+    freeze(model, [])
+    with pytest.raises(UserError, match="no frozen module of Sequential runs before"):
+        transfer.adapt_loaders(model, [loader, None], CPU, dry_run=True)
+
+
+def test_a_model_that_is_compiled_already_is_refused():
+    model, loader, transfer = small_case()
+    model.compile(backend="eager")
+    with pytest.raises(UserError, match="Sequential is compiled already; leave it to"):
+        transfer.adapt_loaders(model, [loader], CPU)

@@ -1,8 +1,7 @@
-"""Transfer learning: what is frozen stays, what is thawed moves, and what a config says wrong is told."""
+"""Transfer in a run: frozen parameters stay, thawed ones move, and resuming gives the same bits."""
 
 from __future__ import annotations
 
-import copy
 import logging
 
 import pytest
@@ -10,12 +9,12 @@ import torch
 import torchvision
 from torch import nn
 
-from base.transfer import freezing
-from base.transfer.freezing import Audit, freeze, frozen_tensors, layers_of, select
-from base.transfer.options import Head, ParamGroup, Thaw, TransferOptions
-from base.transfer.transfer import Transfer, output_layer
+from base.transfer.freezing import get_frozen_tensors
+from base.transfer.options import Head, Thaw, TransferOptions
+from base.transfer.transfer import Transfer, describe_phases
 from tests.base.test_resume import full_and_resumed
-from tests.helpers import copy_project, differences, load, make_trainer, run, small_config
+from tests.base.transfer.models import LOGGER, prepare, small_net, thawing_config, train_steps
+from tests.helpers import copy_project, differences, load, make_trainer, run
 from utils.errors import UserError
 
 FAMILIES = {
@@ -31,181 +30,104 @@ FAMILIES = {
 }
 
 
-def transfer(model: nn.Module, **options) -> Transfer:
-    """The section applied to a model, and what it then is."""
-    made = Transfer(TransferOptions(**options), logging.getLogger("transfer"))
-    made.prepare(model, fresh=True)
-    return made
-
-
-def small_net() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU()),
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 3)),
-    )
-
-
-def steps(
-    model: nn.Module, optimizer: torch.optim.Optimizer, shape: tuple[int, ...], n: int = 2
-) -> None:
-    for _ in range(n):
-        model.train()
-        optimizer.zero_grad()
-        output = model(torch.randn(shape))
-        nn.functional.cross_entropy(output, torch.zeros(len(output), dtype=torch.int64)).backward()
-        optimizer.step()
-
-
-# -- heads and freezing ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_gets_a_head_and_what_is_frozen_keeps_its_bits(family):
+def test_every_family_gets_a_head_and_frozen_tensors_keep_their_bits(family):
     size = 64 if family != "vit_b_16" else 32
-    model = getattr(torchvision.models, family)(
-        **({"image_size": size} if family == "vit_b_16" else {})
-    )
-    made = transfer(model, head=Head(num_classes=2), freeze="all_but_head")
-    assert made.head == FAMILIES[family]
-    before = {name: value.clone() for name, value in frozen_tensors(model).items()}
+    arguments = {"image_size": size} if family == "vit_b_16" else {}
+    model = getattr(torchvision.models, family)(**arguments)
+    transfer = prepare(model, head=Head(num_classes=2), freeze="all_but_head")
+    head = model.get_submodule(FAMILIES[family])
+    before = {name: value.clone() for name, value in get_frozen_tensors(model).items()}
     assert len(before) == len(model.state_dict()) - 2  # the head's weight and bias
-    optimizer = torch.optim.AdamW(made.parameters(model, 0.01), lr=0.01, weight_decay=0.1)
-    head = model.get_submodule(made.head).weight.clone()
-    steps(model, optimizer, (2, 3, size, size))
+    parameters = transfer.parameter_groups(model, 0.01)
+    optimizer = torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1)
+    weight = head.weight.clone()
+    train_steps(model, optimizer, (2, 3, size, size))
     assert model(torch.randn(2, 3, size, size)).shape == (2, 2)
-    assert not torch.equal(model.get_submodule(made.head).weight, head)
-    assert not [
-        name
-        for name, value in frozen_tensors(model).items()
-        if not torch.equal(value, before[name])
-    ]
-    assert {id(p) for p in optimizer.state} == {
-        id(p) for p in model.get_submodule(made.head).parameters()
-    }
+    assert not torch.equal(head.weight, weight)
+    after = get_frozen_tensors(model)
+    assert [name for name in after if not torch.equal(after[name], before[name])] == []
+    assert {id(p) for p in optimizer.state} == {id(p) for p in head.parameters()}
 
 
-def test_a_convolution_as_head_keeps_its_geometry():
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 3, stride=2, padding=1, bias=False))
-    transfer(model, head=Head(7))
-    assert model[1].weight.shape == (7, 8, 3, 3)
-    assert (model[1].stride, model[1].padding, model[1].bias) == ((2, 2), (1, 1), None)
+# -- phases --------------------------------------------------------------------------------------
 
 
-def test_a_head_that_is_no_layer_is_told_with_the_nearest():
-    with pytest.raises(
-        UserError, match=r"transfer.head.name: 'clasifier.1' .*did you mean 'classifier.1'"
-    ):
-        output_layer(torchvision.models.squeezenet1_0(), "clasifier.1")
-    with pytest.raises(UserError, match=r"'0\.1' is no Linear or Conv2d layer"):
-        output_layer(small_net(), "0.1")
-    with pytest.raises(UserError, match="has no Linear or Conv2d layer"):
-        output_layer(nn.Flatten())
+def trained(model: nn.Module) -> set[str]:
+    return {name for name, value in model.named_parameters() if value.requires_grad}
 
 
-def test_patterns_take_and_take_back():
+def test_a_second_instance_derives_the_phases_from_the_model(caplog):
+    """As of a resumed run: one instance prepares the model, another one begins epoch 3."""
     model = small_net()
-    assert select(model, ["0.*", "!0.1.*"], "k") == {"0.0.weight", "0.0.bias"}
-    assert select(model, "1", "k") == {"1.0.weight", "1.0.bias"}
-    assert select(model, ["!0.1.*", "*.bias"], "k") == {
-        "0.0.bias",
-        "0.1.bias",
-        "1.0.bias",
-        "2.3.bias",
-    }
-    with pytest.raises(UserError, match=r"k\.1: 'featurs.\*' matches no parameter"):
-        select(model, ["0.*", "featurs.*"], "k")
+    options = {"head": Head(2), "freeze": "all_but_head", "thaw": [Thaw(3, "1.*")]}
+    prepare(model, **options)
+    head = {"2.3.weight", "2.3.bias"}
+    assert trained(model) == head
+    second = Transfer(TransferOptions(**options), LOGGER)
+    with caplog.at_level(logging.INFO):
+        assert second.begin_epoch(3, model)
+    assert trained(model) == head | {"1.0.weight", "1.0.bias"}
+    assert "From epoch 3 on: 158 of 206 parameters are trained" in caplog.text
 
 
-def test_frozen_norms_and_dropout_stay_in_eval_mode():
+def test_only_a_change_of_the_trained_parameters_asks_for_a_new_wrapper():
     model = small_net()
-    transfer(model, freeze=["0.*", "1.*"])
-    model.train()
-    assert not any(module.training for part in (model[0], model[1]) for module in part.modules())
-    assert model[2].training
-    assert model[2][2].training
-    model.eval()
-    assert not model[2].training
-    partly = small_net()
-    transfer(partly, freeze=["0.*", "1.*"], frozen_eval=False)
-    partly.train()
-    assert [partly[0][1].training, partly[0][2].training, partly[1][1].training] == [
+    options = TransferOptions(freeze=["0.*", "1.*"], thaw=[Thaw(2, "1.*"), Thaw(4, "0.*")])
+    Transfer(options, LOGGER).prepare_model(model, resuming=False)
+    transfer = Transfer(options, LOGGER)
+    assert [transfer.begin_epoch(epoch, model) for epoch in range(1, 6)] == [
+        False,
+        True,
         False,
         True,
         False,
     ]
+    assert trained(model) == {name for name, _ in model.named_parameters()}
 
 
-def test_a_norm_without_parameters_behind_trained_layers_goes_on():
+def test_the_first_step_of_each_phase_is_audited():
     model = small_net()
-    transfer(model, freeze=["1.*"])
-    assert model.train()[1][1].training is False  # of a module that is frozen as a whole
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Flatten(), nn.Linear(4, 2)
-    )
-    transfer(model, freeze=["3.*"])
-    assert model.train()[1].training
+    transfer = prepare(model, freeze=["0.*", "1.*"], thaw=[Thaw(3, "1.*")])
+    for epoch, is_audited in ((1, True), (2, False), (3, True)):
+        transfer.begin_epoch(epoch, model)
+        model[0][1].running_mean.add_(1)
+        if is_audited:
+            with pytest.raises(UserError, match=r"0\.1\.running_mean changed in a step"):
+                transfer.after_step(model)
+            transfer = Transfer(transfer.options, LOGGER)
+            transfer.begin_epoch(epoch, model)
+        transfer.after_step(model)
+        transfer.after_step(model)  # a later step of the phase
 
 
-def test_a_copy_is_frozen_by_itself():
-    """As an EMA is, which copies the model."""
+def test_without_freezing_there_are_no_phases(caplog):
     model = small_net()
-    transfer(model, freeze=["0.*"])
-    other = copy.deepcopy(model)
-    freeze(model, [])
-    assert model.train()[0][1].training
-    assert not other.train()[0][1].training
+    transfer = prepare(model, head=Head(2))
+    with caplog.at_level(logging.INFO):
+        caplog.clear()
+        assert not transfer.begin_epoch(1, model)
+    transfer.after_step(model)
+    assert not caplog.records
 
 
-def test_a_frozen_prefix_keeps_no_activations():
-    def kept(model: nn.Module) -> int:
-        sizes = []
-        weights = {parameter.data_ptr() for parameter in model.parameters()}
-
-        def pack(value):
-            sizes.append(0 if value.data_ptr() in weights else value.nbytes)
-            return value
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            model.train()(torch.randn(8, 1, 32, 32)).sum().backward()
-        return sum(sizes)
-
-    free, frozen = small_net(), small_net()
-    transfer(frozen, freeze=["0.*", "1.*"])
-    assert kept(frozen) < 0.01 * kept(free)
-
-
-def test_layers_are_blocks():
-    names = [layer[0] for layer in layers_of(torchvision.models.vit_b_16(image_size=32))]
-    assert len(names) == 14  # the patches, 12 blocks, the head
-    assert names[0] == "class_token"
-    assert names[-1] == "heads.head.weight"
-    assert (
-        len(layers_of(torchvision.models.resnet18())) == 10
-    )  # the first convolution, 8 blocks, the head
-    model = small_net()
-    assert [name for layer in layers_of(model) for name in layer] == [
-        name for name, _ in model.named_parameters()
+def test_the_phases_of_a_model_without_memory_are_described():
+    with torch.device("meta"):
+        model = small_net()
+    options = TransferOptions(head=Head(2), freeze=1, thaw=[Thaw(3, "1.*")])
+    assert describe_phases(model, options) == [
+        "From epoch 1 on: 10 of 206 parameters are trained (2.3.weight, 2.3.bias), 196 are frozen",
+        "From epoch 3 on: 158 of 206 parameters are trained "
+        "(1.0.weight, 1.0.bias, 2.3.weight, 2.3.bias), 48 are frozen",
     ]
 
 
-def test_all_but_the_last_layers():
-    model = torchvision.models.resnet18()
-    transfer(model, freeze=2)
-    last = {name for name, _ in model.named_parameters() if name.startswith(("layer4.1.", "fc."))}
-    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == last
+def test_a_phase_that_thaws_nothing_is_an_error():
     with pytest.raises(
-        UserError, match=r"transfer\.freeze: 10 freezes nothing: ResNet has 10 layers"
+        UserError, match=r"transfer.thaw.0.params: all of 2.\* is trained already by then"
     ):
-        transfer(torchvision.models.resnet18(), freeze=10)
+        prepare(small_net(), freeze=["0.*"], thaw=[Thaw(2, "2.*")])
 
-
-def test_nothing_left_to_train_is_told():
-    with pytest.raises(UserError, match=r"transfer\.freeze: freezes all 8 parameters"):
-        transfer(small_net(), freeze=["*"])
-
-
-# -- thawing -------------------------------------------------------------------------------------------------------
 
 SCHEDULERS = {
     "StepLR": {"step_size": 1, "gamma": 0.5},
@@ -222,60 +144,44 @@ SCHEDULERS = {
 }
 
 
-def thawing(tmp_path, **more):
-    config = small_config(tmp_path, epochs=4, monitor="min val_loss", ema_decay=0.9)
-    config["optimizer"] = {
-        "type": "SGD",
-        "args": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.01},
-    }
-    config["transfer"] = {
-        "head": {"num_classes": 10},
-        "freeze": "all_but_head",
-        "thaw": [{"epoch": 3, "params": ["features.3.*", "features.4.*"], "lr_scale": 0.1}],
-    }
-    return config | more
-
-
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_thawed_group_follows_every_schedule_at_its_scale(tmp_path, name):
-    config = thawing(tmp_path, lr_scheduler={"type": name, "args": SCHEDULERS[name]})
+    config = thawing_config(tmp_path, lr_scheduler={"type": name, "args": SCHEDULERS[name]})
     rates: list[list[float]] = []
     trainer = make_trainer(config)
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
-    plain = trainer._train_epoch
+    train_epoch = trainer._train_epoch
 
     def watched(epoch):
-        log = plain(epoch)
+        log = train_epoch(epoch)
         rates.append([group["lr"] for group in trainer.optimizer.param_groups])
         state = trainer.model.state_dict()
-        assert torch.equal(state["features.3.weight"], before["features.3.weight"]) == (epoch < 3)
-        assert torch.equal(state["features.4.running_mean"], before["features.4.running_mean"]) == (
-            epoch < 3
-        )
+        for key in ("features.3.weight", "features.4.running_mean"):
+            assert torch.equal(state[key], before[key]) == (epoch < 3)
         return log
 
     trainer._train_epoch = watched
     trainer.train()
     assert torch.equal(trainer.model.features[0].weight, before["features.0.weight"])
     assert {round(min(pair) / max(pair), 6) for pair in rates if max(pair) > 0} == {0.1}
-    single = make_trainer(
-        {**config, "transfer": {"freeze": config["transfer"]["freeze"]}}, "single"
-    )
+    freeze_only = {**config, "transfer": {"freeze": config["transfer"]["freeze"]}}
+    single = make_trainer(freeze_only, "single")
     single.train()
     assert len(single.optimizer.param_groups) == 1
-    if name != "ReduceLROnPlateau":  # which looks at the results
+    if name != "ReduceLROnPlateau":  # which depends on the results
         assert max(rates[-1]) == pytest.approx(single.optimizer.param_groups[0]["lr"])
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_resuming_before_at_and_after_a_phase_gives_the_same_bits(tmp_path, after):
-    config = thawing(tmp_path, lr_scheduler={"type": "CosineAnnealingLR", "args": {"T_max": 4}})
+    scheduler = {"type": "CosineAnnealingLR", "args": {"T_max": 4}}
+    config = thawing_config(tmp_path, lr_scheduler=scheduler)
     full, resumed, _, _ = full_and_resumed(tmp_path, config, after)
     assert differences(full, resumed) == []
 
 
 def test_another_thawing_starts_the_optimizer_anew(tmp_path, caplog):
-    config = thawing(tmp_path)
+    config = thawing_config(tmp_path)
     make_trainer(config).train()
     config["transfer"] = {**config["transfer"], "thaw": None}
     config["trainer"] |= {"epochs": 5}
@@ -284,102 +190,7 @@ def test_another_thawing_starts_the_optimizer_anew(tmp_path, caplog):
     assert "the optimizer starts anew" in caplog.text
 
 
-def test_a_phase_that_thaws_nothing_is_told():
-    with pytest.raises(
-        UserError, match=r"transfer.thaw.0.params: all of 2.\* is trained already by then"
-    ):
-        transfer(small_net(), freeze=["0.*"], thaw=[Thaw(2, "2.*")])
-
-
-# -- groups --------------------------------------------------------------------------------------------------------
-
-
-def group_of(groups, parameter):
-    found = [group for group in groups if any(p is parameter for p in group["params"])]
-    assert len(found) == 1
-    return {key: value for key, value in found[0].items() if key != "params"}
-
-
-def test_each_parameter_is_in_one_group_with_its_own_rates():
-    model = small_net()
-    own = [ParamGroup("0.*", lr_scale=0.1), ParamGroup(["1.*"], lr=0.5, weight_decay=0.3)]
-    groups = transfer(model, param_groups=own, no_decay="norm_and_bias").parameters(model, 0.01)
-    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
-    assert group_of(groups, model[0][0].weight) == {"lr": pytest.approx(0.001)}
-    assert group_of(groups, model[0][1].weight) == {"lr": pytest.approx(0.001), "weight_decay": 0.0}
-    assert group_of(groups, model[1][0].bias) == {"lr": 0.5, "weight_decay": 0.3}
-    assert group_of(groups, model[2][3].weight) == {}
-    assert group_of(groups, model[2][3].bias) == {"weight_decay": 0.0}
-
-
-def test_layer_decay():
-    model = small_net()
-    groups = transfer(model, layer_decay=0.5).parameters(model, 0.01)
-    rates = [
-        group_of(groups, p).get("lr", 0.01)
-        for p in (model[0][0].weight, model[1][0].weight, model[2][3].weight)
-    ]
-    assert rates == pytest.approx([0.0025, 0.005, 0.01])
-
-
-def test_a_parameter_in_two_groups_is_told():
-    model = small_net()
-    own = [ParamGroup("0.*", lr_scale=0.1), ParamGroup("*.bias", lr_scale=2)]
-    with pytest.raises(
-        UserError, match=r"transfer.param_groups.1.params: takes '0.0.bias', which group 0 has"
-    ):
-        transfer(model, param_groups=own).parameters(model, 0.01)
-
-
-def test_without_options_the_optimizer_gets_plain_parameters():
-    model = small_net()
-    assert [id(p) for p in transfer(model).parameters(model, None)] == [
-        id(p) for p in model.parameters()
-    ]
-
-
-# -- the audit -----------------------------------------------------------------------------------------------------
-
-
-def test_what_is_frozen_and_changes_is_an_error():
-    model = small_net()
-    transfer(model, freeze=["0.*"])
-    audit = Audit(model)
-    steps(model, torch.optim.SGD(model.parameters(), 0.1), (2, 1, 8, 8))
-    audit.look(model, logging.getLogger("audit"))
-    audit = Audit(model)
-    model[0][1].running_mean.add_(1)
-    with pytest.raises(
-        UserError, match=r"transfer.freeze: 0\.1\.running_mean changed in a step although frozen"
-    ):
-        audit.look(model, logging.getLogger("audit"))
-
-
-def test_the_loop_finds_it(tmp_path, monkeypatch):
-    """With the eval mode of frozen norms taken out, their statistics move."""
-    monkeypatch.setattr(
-        freezing, "MethodType", lambda _function, module: type(module).train.__get__(module)
-    )
-    trainer = make_trainer(thawing(tmp_path))
-    with pytest.raises(UserError, match="changed in a step although frozen"):
-        trainer.train()
-
-
-def test_a_trained_parameter_without_a_gradient_is_told(caplog):
-    model = small_net()
-    model.unused = nn.Linear(2, 2)
-    model.forward = lambda x: model[2](model[1](model[0](x)))
-    transfer(model, freeze=["0.*"])
-    audit = Audit(model)
-    steps(model, torch.optim.SGD(model.parameters(), 0.1), (2, 1, 8, 8), 1)
-    audit.look(model, logging.getLogger("audit"))
-    assert (
-        "2 trained parameters got no gradient in the first step: unused.bias, unused.weight"
-        in caplog.text
-    )
-
-
-# -- shown on digits -----------------------------------------------------------------------------------------------
+# -- shown on digits -----------------------------------------------------------------------------
 
 LOADER = """
 import torch
@@ -394,12 +205,15 @@ class Loader(BaseDataLoader):
     def __init__(self, low: int, high: int, per_class: int = 0, batch_size: int = 32):
         x, y = load_digits(return_X_y=True)
         chosen = (y >= low) & (y <= high)
-        x, y = torch.tensor(x[chosen] / 16, dtype=torch.float32).reshape(-1, 1, 8, 8), torch.tensor(y[chosen] - low)
+        x = torch.tensor(x[chosen] / 16, dtype=torch.float32).reshape(-1, 1, 8, 8)
+        y = torch.tensor(y[chosen] - low)
         train, valid = split_indices(len(y), 0.5, labels=y)
         if per_class:
-            train = [i for c in range(high - low + 1) for i in [i for i in train if y[i] == c][:per_class]]
+            classes = [[i for i in train if y[i] == c] for c in range(high - low + 1)]
+            train = [i for members in classes for i in members[:per_class]]
         order = [*train, *valid]
-        super().__init__(TensorDataset(x[order], y[order].long()), batch_size, sampler=range(len(train)))
+        dataset = TensorDataset(x[order], y[order].long())
+        super().__init__(dataset, batch_size, sampler=range(len(train)))
         self.rest = range(len(train), len(order))
 
     def split_validation(self):
@@ -407,7 +221,7 @@ class Loader(BaseDataLoader):
 """
 
 
-def test_digits_0_to_4_help_with_5_to_9(tmp_path):
+def test_training_on_digits_0_to_4_helps_with_5_to_9(tmp_path):
     project = copy_project(tmp_path / "project")
     (project / "data_loader/halves.py").write_text(LOADER)
     words = [
@@ -439,13 +253,13 @@ def test_digits_0_to_4_help_with_5_to_9(tmp_path):
         "seed=1",
     ]
     scratch, _ = best("scratch", *few)
-    moved, told = best(
-        "moved", *few, "transfer={init_from: saved/digits/first, head: {num_classes: 5}}"
+    transferred, output = best(
+        "transferred", *few, "transfer={init_from: saved/digits/first, head: {num_classes: 5}}"
     )
-    assert "matched       " in told
-    assert "New head: classifier.2, with 5 outputs." in told
-    assert moved > scratch
-    tested = run("test.py", "-r", "saved/digits/moved", cwd=project)
+    assert "matched       " in output
+    assert "New head: classifier.2, with 5 outputs." in output
+    assert transferred > scratch
+    tested = run("test.py", "-r", "saved/digits/transferred", cwd=project)
     assert tested.returncode == 0, tested.stderr
-    state = load(project / "saved/digits/moved/model_best.pt")
+    state = load(project / "saved/digits/transferred/model_best.pt")
     assert state["config"]["transfer"]["init_from"] == "saved/digits/first"
