@@ -63,8 +63,13 @@ class Transfer(Phases):
         """Caches the frozen modules' output, if ``cache_features`` is on."""
         if not self.options.cache_features:
             return loaders
-        from base.transfer.feature_cache import cache_features, make_prefix
-
+        try:
+            from base.transfer.feature_cache import cache_features, make_prefix
+        except ModuleNotFoundError as error:
+            if not str(error.name).startswith(__package__):
+                raise
+            message = f"{error.name} is not part of this project; turn it off"
+            raise UserError(message, key="transfer.cache_features") from None
         if dry_run:
             make_prefix(model, loaders, device)
             return loaders

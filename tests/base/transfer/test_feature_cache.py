@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 import torch
@@ -169,3 +170,17 @@ def test_a_model_that_is_compiled_already_is_refused():
     model.compile(backend="eager")
     with pytest.raises(UserError, match="Sequential is compiled already; leave it to"):
         transfer.adapt_loaders(model, [loader], CPU)
+
+
+@pytest.mark.parametrize("name", ["feature_cache", "frozen_prefix"])
+def test_transfer_works_without_the_optional_files(monkeypatch, name):
+    for module in ("feature_cache", "frozen_prefix"):
+        monkeypatch.delitem(sys.modules, f"base.transfer.{module}")
+    monkeypatch.setitem(sys.modules, f"base.transfer.{name}", None)  # as if it were deleted
+    model, loader, transfer = small_case()
+    with pytest.raises(UserError) as caught:
+        transfer.adapt_loaders(model, [loader], CPU)
+    assert caught.value.problems[0].key == "transfer.cache_features"
+    assert f"base.transfer.{name} is not part of this project; turn it off" in str(caught.value)
+    transfer = Transfer(TransferOptions(freeze="all_but_head"), LOGGER)
+    assert transfer.adapt_loaders(model, [loader], CPU) == [loader]
