@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, default_collate
 
-from base.data.cache import cached, is_tensors, with_transform
+from base.data.cache import cache_dataset, is_tensors, with_transform
 from base.data.sampler import (
     CHANGE,
     EpochBatches,
@@ -113,7 +113,7 @@ class BaseDataLoader(DataLoader[Any]):
             self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
             self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
             return
-        dataset = cached(dataset) if cache else dataset
+        dataset = cache_dataset(dataset) if cache else dataset
         self.init_kwargs = {
             "dataset": dataset,
             "batch_size": batch_size,

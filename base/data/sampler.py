@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, Dataset, Sampler, default_collate, get_worker_info
 
-from base.data.cache import is_tensors
+from base.data.cache import LABEL_ATTRIBUTES, is_tensors
 from utils.distributed import rank, world_size
 from utils.errors import UserError
 from utils.seed import mix_seed, temporary_seed
@@ -246,7 +246,7 @@ def labels_of(dataset: Any, key: str = "stratify") -> Any:
     Raises:
         UserError: it does not.
     """
-    for name in ("targets", "labels", "_labels", "y"):
+    for name in LABEL_ATTRIBUTES:
         labels = getattr(dataset, name, None)
         if isinstance(labels, Sized) and len(labels) == len(dataset):
             return labels

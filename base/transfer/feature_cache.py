@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from base.base_data_loader import BaseDataLoader
-from base.data.cache import free_memory
+from base.data.cache import get_free_memory
 from base.transfer.frozen_prefix import KEY, FrozenPrefix
 from logger.progress import progress
 from utils.batch import to_device
@@ -159,7 +159,7 @@ def _cache_loader(
 def _allocate(num_samples: int, like: torch.Tensor) -> torch.Tensor:
     """Returns an empty tensor on the CPU for the features of all samples. Raises UserError."""
     needed = num_samples * like[0].nbytes
-    free = free_memory()
+    free = get_free_memory()
     if free is not None and needed > MAX_MEMORY_FRACTION * free:
         raise UserError(
             f"{num_samples:,} features take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "

@@ -139,7 +139,7 @@ def test_whole_batches_are_transformed_before_the_frozen_part():
 
 
 def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch):
-    monkeypatch.setattr("base.transfer.feature_cache.free_memory", lambda: 1)
+    monkeypatch.setattr("base.transfer.feature_cache.get_free_memory", lambda: 1)
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
     model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     with pytest.raises(UserError, match=r"8 features take 0\.0 GB"):
