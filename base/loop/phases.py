@@ -1,7 +1,7 @@
 """Which parameters are trained in which epoch, and what prepares them. Here: all of them, always.
 
-The core calls the methods of ``Phases``. An optional room subclasses it and is registered in
-``base/features.py``; ``base/transfer/`` does so.
+The core calls the methods of ``Phases``. An optional room subclasses it, and is registered in
+``base/features.py``.
 """
 
 from __future__ import annotations
