@@ -1,4 +1,4 @@
-"""Freezing parameters: what it does to a model, and the check that it holds."""
+"""Freezing parameters, and checking that frozen tensors really stay as they are."""
 
 from __future__ import annotations
 
@@ -118,10 +118,11 @@ class Audit:
         }
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self._without_gradient = set(trained)
-        self._hooks = [
-            value.register_post_accumulate_grad_hook(partial(self._note_gradient, name))  # type: ignore[no-untyped-call]
-            for name, value in trained.items()
-        ]
+        self._hooks = []
+        for name, value in trained.items():
+            note = partial(self._note_gradient, name)
+            hook = value.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
+            self._hooks.append(hook)
 
     def _note_gradient(self, name: str, _parameter: torch.Tensor) -> None:
         self._without_gradient.discard(name)

@@ -1,4 +1,4 @@
-"""The frozen modules that run first in a model, taken apart from the rest of it."""
+"""The frozen modules that run first in a model, and how to skip them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class FrozenPrefix:
         """Makes the model take the outputs of ``compute`` as its input.
 
         Args:
-            filler: the value of what the earlier modules return; None leaves it uninitialised.
+            filler: a value for the outputs of the earlier modules; None leaves them uninitialised.
 
         Returns:
             A function that restores the model.

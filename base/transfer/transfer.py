@@ -95,7 +95,7 @@ class Transfer(Phases):
         return _get_trained(model) != trained_before
 
     def after_step(self, model: nn.Module) -> None:
-        """Audits the first step of each phase: what is frozen stays, what is trained moves."""
+        """Audits the first step of each phase. Raises UserError if a frozen tensor changed."""
         if self._audit is not None:
             self._audit.check(model, self.logger)
             self._audit = None

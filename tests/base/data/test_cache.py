@@ -67,7 +67,7 @@ def test_a_tensor_dataset_is_read_by_the_batch_and_gives_the_same(monkeypatch):
 
 
 class Described(Pictures):
-    """Says what its samples are, as torchvision's ImageFolder does."""
+    """Describes its samples, as torchvision's ImageFolder does."""
 
     def __init__(self):
         super().__init__()

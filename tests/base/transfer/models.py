@@ -1,4 +1,4 @@
-"""Small models, and what the tests of this folder do with them."""
+"""A small model, a config, and steps for the tests of this folder."""
 
 from __future__ import annotations
 

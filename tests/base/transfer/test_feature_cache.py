@@ -1,4 +1,4 @@
-"""Cached features: the same training without running the frozen part."""
+"""Cached features: the same training without running the frozen modules."""
 
 from __future__ import annotations
 
