@@ -17,12 +17,12 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     config.check()
     from base.checkpoint.file import load, load_weights, weights_of
     from base.loop.evaluate import evaluate
+    from base.loop.phases import make_phases
     from base.parallel.placement import output_device, placed
     from base.parallel.strategy import divided
     from base.tools.predict import predict
     from base.tools.report import Tested, check_output
     from base.tools.results import Recorder
-    from base.transfer.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress
     from utils.batch import num_batches, to_device
@@ -37,7 +37,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     checkpoint, folder = load(config.resume), config.resume.parent
     data_loader, split = test_loader(config)
     model = config.build("arch")
-    Transfer(config.options("transfer"), logger).replace_head(model)
+    make_phases(config, logger).replace_head(model)
     monitored = "val_ema_" in str(config["trainer"].get("monitor"))
     weights, kind = weights_of(checkpoint, monitored if args.ema is None else args.ema)
     load_weights(model, weights, config.resume)

@@ -99,9 +99,9 @@ class BaseDataLoader(DataLoader[Any], PositionedLoader):
             self._init_iterable(dataset, batch_size, options)
             return
         if cache:
-            from base.data.cache import cached
+            from base.data.cache import cache_dataset
 
-            dataset = cached(dataset)
+            dataset = cache_dataset(dataset)
         self.init_kwargs = {
             "dataset": dataset, "batch_size": batch_size, "shuffle": False, **options
         }  # fmt: skip
@@ -195,6 +195,27 @@ class BaseDataLoader(DataLoader[Any], PositionedLoader):
     def is_map_style(self) -> bool:
         """Whether the samples have indices."""
         return self._batches is not None
+
+    def sample_indices(self) -> list[int]:
+        """The indices of all samples that this loader may draw, such as those of one split."""
+        if isinstance(self.sampler, EpochSampler):
+            return [int(index) for index in self.sampler.indices]
+        return list(range(len(self.dataset)))  # type: ignore[arg-type]
+
+    def with_dataset(self, dataset: Any) -> BaseDataLoader:
+        """A loader of ``dataset`` whose batches have the same indices as this loader's.
+
+        It serves data that was computed from this loader's batches, so transforms and workers are
+        not taken over.
+
+        Args:
+            dataset: map-style, with the same indices; its ``__getitems__`` gives a full batch.
+        """
+        copied = ("batch_size", "drop_last", "pin_memory")
+        options = {key: value for key, value in self.init_kwargs.items() if key in copied}
+        loader = BaseDataLoader(dataset, sampler=self.sampler, collate_fn=pass_through, **options)
+        loader.seed, loader.device = self.seed, self.device
+        return loader.for_evaluation() if self.is_for_evaluation else loader
 
     @property
     def loss_weight(self) -> float:

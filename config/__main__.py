@@ -89,7 +89,7 @@ def phases(config: ConfigParser) -> list[str]:
         {key: value for key, value in (("weights", None), ("pretrained", False)) if key in args}
     )
     with torch.device("meta"), config.places():
-        lines: list[str] = class_named(("base.transfer.transfer", "phases"))(
+        lines: list[str] = class_named(("base.transfer.transfer", "describe_phases"))(
             config.build("arch"), config.options("transfer")
         )
     return lines

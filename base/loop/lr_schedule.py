@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from utils.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from config import ConfigParser
 
 STEPPED_PER_BATCH = ("OneCycleLR", "CyclicLR")
 
@@ -118,3 +121,40 @@ class LRSchedule:
         except ValueError as error:  # OneCycleLR past its total_steps
             name = type(self.lr_scheduler).__name__
             raise UserError(f"{name}: {one_line(error)}", key="lr_scheduler") from None
+
+
+def get_learning_rate(config: ConfigParser) -> float | None:
+    """The learning rate that the config gives its optimizer, else the optimizer's default.
+
+    Returns:
+        The rate; None for an optimizer without an ``lr``.
+    """
+    section = config["optimizer"]
+    args = section.get("args") or {}
+    parameters = Signature.of(resolve(section["type"], SLOTS["optimizer"])).parameters
+    default = parameters["lr"].default if "lr" in parameters else None
+    lr = args.get("lr", default)
+    return float(lr) if isinstance(lr, int | float) else None
+
+
+def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) -> Any:
+    """Makes the config's ``lr_scheduler``.
+
+    OneCycleLR and CyclicLR set rates of their own (``max_lr``, ``base_lr``). Where the
+    optimizer's groups differ in their rates, these are scaled for each group in proportion.
+
+    Returns:
+        The scheduler; None if the config has none.
+    """
+    section = config.get("lr_scheduler")
+    if not section:
+        return None
+    args = dict(section.get("args") or {})
+    default_lr = optimizer.defaults.get("lr")
+    group_lrs = [group.get("lr") for group in optimizer.param_groups]
+    if default_lr and any(lr != default_lr for lr in group_lrs):
+        for key in {"max_lr", "base_lr"} & args.keys():
+            if isinstance(args[key], int | float):
+                args[key] = [args[key] * lr / default_lr for lr in group_lrs]
+    node = {"type": section["type"], "args": args}
+    return build(config.tree, node, SLOTS["lr_scheduler"], ("lr_scheduler",), optimizer)
