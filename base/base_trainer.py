@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from base.base_data_loader import find_base_loader
 from base.checkpoint.manager import CheckpointManager
 from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
 from base.data.sampler import PositionedLoader
 from base.loop.evaluate import iterate_in_lockstep
+from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
-from base.loop.phases import make_phases
 from logger.run_log import RunLog
 from utils.distributed import Votes, broadcast, set_activity, world_size
 from utils.errors import UserError, did_you_mean
@@ -110,15 +109,12 @@ class BaseTrainer(TemplateAttributes):
     def logged_names(
         cls, metrics: list[str], options: TrainerOptions, validates: bool
     ) -> list[str] | None:
-        """The names of an epoch's numbers, which ``trainer.monitor`` may name.
+        """The names of an epoch's numbers; None if only an epoch will show them.
 
         Args:
             metrics: the names of the config's metrics.
             options: of the run.
             validates: whether there is validation data.
-
-        Returns:
-            None if only an epoch will show them.
         """
         return None
 
@@ -246,11 +242,6 @@ class BaseTrainer(TemplateAttributes):
             for watcher in self.watchers:
                 watcher.valid_batch(batch)
             yield batch
-
-    def get_loss_weight(self) -> float:
-        """How much the batch taken last counts: 1, unless the ranks' parts of it differ in size."""
-        loader = find_base_loader(self.data_loader)
-        return 1.0 if loader is None else loader.loss_weight
 
     # -- checkpoints ----------------------------------------------------------------------------
 

@@ -9,11 +9,6 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
-import base.checkpoint.template  # .pth files of pytorch-template
-from base.checkpoint.sharded import ShardedStore  # trainer.sharded_checkpoint
-from base.tools.debug import Debug  # trainer.debug, trainer.histogram_period
-from base.tools.display import Display  # pictures, curves and the graph, for the trackers
-from base.transfer.transfer import Transfer  # the section transfer
 from utils.errors import UserError
 
 Kind = TypeVar("Kind")

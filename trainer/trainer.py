@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from base import BaseTrainer
-from base.base_data_loader import prepare_loader
+from base.loaders import get_loss_weight, prepare_loader
 from base.loop.evaluate import evaluate, forward
 from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
@@ -97,10 +97,7 @@ class Trainer(BaseTrainer):
         return self.end_epoch(epoch)
 
     def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
-        """One forward pass: returns the loss, and what the metrics compare.
-
-        This is what most people override.
-        """
+        """One forward pass: the loss, and what the metrics compare. Most people override this."""
         output, target = self.forward(self.model, batch)
         return self.criterion(output, target), output, target
 
@@ -121,7 +118,7 @@ class Trainer(BaseTrainer):
         title = f"epoch {epoch}/{self.epochs}"
         for batch in progress(left, self.len_epoch, title, self.logger, self._status):
             self.progress.batch += 1
-            self.loss_weight = self.get_loss_weight()
+            self.loss_weight = get_loss_weight(self.data_loader)
             self.step_writer.begin_batch(self.progress.batch)
             batch = to_device(batch, self.device)
             for watcher in self.watchers:
@@ -189,7 +186,6 @@ class Trainer(BaseTrainer):
         return evaluate(model, batches, criterion, metrics, device, cls.forward, autocast)
 
     def _status(self) -> str:
-        """A few words for the progress bar."""
         return self.train_metrics.summary()
 
     @classmethod

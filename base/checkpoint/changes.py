@@ -22,7 +22,7 @@ class RestoreReport:
         path: of the checkpoint.
         epoch: that was finished last.
         step: optimizer steps done.
-        outcomes: by name of the part, what happened to it: ``kept``, or that it starts anew and why.
+        outcomes: what happened to each part: ``kept``, or that it starts anew and why.
         changes: a line for each value of the config that is another one now.
         inexact: why the resumed run cannot end with the same bits as one without a stop.
     """
@@ -42,7 +42,7 @@ class RestoreReport:
                 "Changed since the checkpoint:",
                 *self.changes,
                 "What happens to each part of the run:",
-                *parts,
+                *outcomes,
             ]
             logger.warning("\n".join(lines))
         if self.inexact:

@@ -15,7 +15,6 @@ from base.parallel.strategy import Parallel
 from utils.distributed import is_main, rank, world_size
 from utils.errors import UserError, one_line
 
-
 REQUIRED_TYPES: dict[str, Any] = {
     "state_dict": dict, "epoch": int, "optimizer": dict, "config": object
 }  # fmt: skip

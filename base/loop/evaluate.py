@@ -60,7 +60,7 @@ def evaluate(
 
 
 def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
-    """Gives ``batches``, then None for each that only another rank has: all go round equally often."""
+    """Gives ``batches``, then None for each one that only another rank has."""
     given = 0
     for batch in batches:
         given += 1

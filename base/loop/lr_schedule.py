@@ -129,11 +129,7 @@ def get_learning_rate(config: ConfigParser) -> float | None:
     Returns:
         The rate; None for an optimizer without an ``lr``.
     """
-    section = config["optimizer"]
-    args = section.get("args") or {}
-    parameters = Signature.of(resolve(section["type"], SLOTS["optimizer"])).parameters
-    default = parameters["lr"].default if "lr" in parameters else None
-    lr = args.get("lr", default)
+    lr = config.get_argument("optimizer", "lr")
     return float(lr) if isinstance(lr, int | float) else None
 
 
@@ -156,5 +152,4 @@ def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) ->
         for key in {"max_lr", "base_lr"} & args.keys():
             if isinstance(args[key], int | float):
                 args[key] = [args[key] * lr / default_lr for lr in group_lrs]
-    node = {"type": section["type"], "args": args}
-    return build(config.tree, node, SLOTS["lr_scheduler"], ("lr_scheduler",), optimizer)
+    return config.build("lr_scheduler", optimizer, changed_args=args)

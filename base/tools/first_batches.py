@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from base.base_data_loader import find_base_loader
 from base.data.sampler import PositionedLoader
+from base.loaders import find_base_loader
 from utils.batch import num_batches
 
 
