@@ -10,12 +10,12 @@ from pathlib import Path
 
 from utils.errors import UserError, one_line, printable
 from utils.main import run_main
-from utils.migrate.advice import for_a_person
 from utils.migrate.compose import Folder, compose
 from utils.migrate.configs import find
 from utils.migrate.decide import decide
+from utils.migrate.problems import for_a_person
+from utils.migrate.project import Survey, read
 from utils.migrate.report import report
-from utils.migrate.survey import Survey, read
 
 LEFT = 3  # the exit status of --check where something is left for a person
 

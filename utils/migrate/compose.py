@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.migrate.fingerprints import digest_of, table
-from utils.migrate.mend import Repair, frames_of, repairs_of
-from utils.migrate.survey import LOWER, ROOT, File, Survey, our_names
+from utils.migrate.needed_repairs import Repair, frames_of, repairs_of
+from utils.migrate.project import LOWER, ROOT, File, Survey, our_names
 
 PACKAGES = ("base", "config", "logger", "utils")
 PREFIX = "plainloop_"  # of our files where the project has one of that name

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from utils.migrate.configs import Config
-from utils.migrate.mend import REPAIRS
-from utils.migrate.survey import LOWER, ROOT, Definition, File, Survey, our_names
+from utils.migrate.needed_repairs import REPAIRS
+from utils.migrate.project import LOWER, ROOT, Definition, File, Survey, our_names
 
 # What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
 TOGETHER = {

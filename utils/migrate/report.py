@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from utils.migrate.advice import needs, steps
 from utils.migrate.compose import Folder, moved_to
 from utils.migrate.configs import Config
 from utils.migrate.decide import MANY
-from utils.migrate.survey import Definition, File, Survey, our_names
+from utils.migrate.problems import needs, steps
+from utils.migrate.project import Definition, File, Survey, our_names
 
 # What a project lacks as long as it keeps its own.
 MISSING = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from small_projects import make, table
 
-from utils.migrate import compose, survey
+from utils.migrate import compose, project
 from utils.migrate.__main__ import main
 
 Migrate = Callable[..., tuple[int, str, Path]]
@@ -18,7 +18,7 @@ Migrate = Callable[..., tuple[int, str, Path]]
 @pytest.fixture(autouse=True)
 def _own_table(monkeypatch: pytest.MonkeyPatch) -> None:
     known = table()
-    monkeypatch.setattr(survey, "table", lambda: known)
+    monkeypatch.setattr(project, "table", lambda: known)
     monkeypatch.setattr(compose, "table", lambda: known)
 
 

@@ -12,7 +12,7 @@ from utils.errors import UserError
 from utils.migrate.configs import find
 from utils.migrate.decide import decide
 from utils.migrate.fingerprints import fingerprint
-from utils.migrate.survey import Survey, read
+from utils.migrate.project import Survey, read
 
 TRAINER = "from base import BaseTrainer\n\nclass Trainer(BaseTrainer):\n    def _train_epoch(self, epoch):\n        {}\n"
 

@@ -20,7 +20,7 @@ import base.loop.monitor
 import base.loop.speedups
 from base.loop.metrics import MetricSet
 from config import ConfigParser
-from utils.migrate.mend import REPAIRS
+from utils.migrate.needed_repairs import REPAIRS
 
 
 def load(name: str) -> types.ModuleType:

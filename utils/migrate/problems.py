@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from utils.migrate.configs import Config, preflight
 from utils.migrate.fingerprints import FOLDERS, bindings
-from utils.migrate.mend import _stays, dotted
-from utils.migrate.survey import ROOT, File, Survey
+from utils.migrate.needed_repairs import _stays, dotted
+from utils.migrate.project import ROOT, File, Survey
 
 # What libraries took away or changed since 2018, by full name; names that are called are told with what to write now.
 REMOVED = {

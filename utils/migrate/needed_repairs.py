@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.migrate.fingerprints import bindings
-from utils.migrate.survey import File, Survey
+from utils.migrate.project import File, Survey
 
 REPAIRS = Path(__file__).with_name("repairs")
 
