@@ -1,185 +1,189 @@
-"""The repairs that a project needs: faults that only today's libraries show, and what ours does otherwise."""
+"""Finds the repairs that a project needs.
+
+Some mend what fails with current libraries. The others keep numbers that Plainloop would change.
+"""
 
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
-from utils.migrate.fingerprints import bindings
-from utils.migrate.project import File, Survey
+from utils.migrate.fingerprints import get_bindings
+from utils.migrate.plainloop import read_repair
+from utils.migrate.project import Definition, File, Project
 
-REPAIRS = Path(__file__).with_name("repairs")
+ACCESSORS = ("loc", "iloc", "at", "iat", "columns", "index")  # attributes that are not columns
+REMOVAL = "To remove it, "  # begins the sentence of each repair that says how
 
 
 @dataclass
 class Repair:
-    """One small file of the new folder.
+    """A small file of the new project that keeps old code working or its results the same.
 
     Attributes:
-        name: of the file in ``repairs/``.
-        what: in a line, what it does.
-        where: lines of the project that need it.
-        by_import: whether it takes effect by a line in ``base/__init__.py``.
+        name: of its file in ``repairs/``.
+        purpose: what it provides, in a few words.
+        lines: ``file:line`` of the code that needs it.
+        by_import: whether a line in ``base/__init__.py`` activates it.
     """
 
     name: str
-    what: str
-    where: list[str]
+    purpose: str
+    lines: list[str]
     by_import: bool = True
 
     @property
-    def instead(self) -> str:
-        """The sentence that tells how to get rid of it."""
-        text = (
-            ast.get_docstring(ast.parse((REPAIRS / f"{self.name}.py").read_text(encoding="utf-8")))
-            or ""
-        )
-        return " ".join(text[text.index("To ") :].split())
+    def removal(self) -> str:
+        """How to do without it: the end of its docstring."""
+        docstring = ast.get_docstring(ast.parse(read_repair(self.name))) or ""
+        return " ".join(docstring[docstring.index(REMOVAL) :].split()).replace("``", "`")
 
 
-class Frame(NamedTuple):
-    """A call of ``DataFrame`` in a text: the line, and the bytes before and of its name."""
+@dataclass(frozen=True)
+class FrameCall:
+    """A call of ``DataFrame``: where its name is in the text.
+
+    ``column`` and ``length`` count bytes, as ``ast`` does.
+    """
 
     line: int
     column: int
     length: int
 
 
-def repairs_of(survey: Survey) -> list[Repair]:
-    """All that the project needs."""
-    kept = survey.kept
-    numpy = [f"{file.path}:{line}" for file in kept for line in _old_numpy(file)]
-    loads = [f"{file.path}:{line}" for file in kept for line in _loads(file)]
-    frames = [f"{file.path}:{frame.line}" for file in kept for frame in frames_of(file)]
+def find_repairs(project: Project) -> list[Repair]:
+    """Returns the repairs that the project needs, in the order in which they are imported."""
+    numpy_lines, load_lines, frame_lines = [], [], []
+    for file in project.kept_files:
+        numpy_lines += [f"{file.path}:{line}" for line in _find_removed_numpy_names(file)]
+        load_lines += [f"{file.path}:{line}" for line in _find_torch_loads(file)]
+        frame_lines += [f"{file.path}:{call.line}" for call in find_frame_calls(file)]
     repairs = [
-        Repair("numpy_names", "names that NumPy took away, as np.float and np.Inf", numpy),
-        Repair("safe_load", "torch.load of checkpoints that hold more than tensors, safely", loads),
+        Repair("numpy_names", "names that NumPy removed, such as np.float and np.Inf", numpy_lines),
+        Repair("safe_load", "safe torch.load of checkpoints with more than tensors", load_lines),
+        Repair("live_frame", "a DataFrame with writable columns", frame_lines, by_import=False),
         Repair(
-            "live_frame",
-            "a pandas frame that can be written to by columns",
-            frames,
-            by_import=False,
+            "template_order",
+            "the template's split and order of samples",
+            _find_replaced(project, "BaseDataLoader"),
+        ),
+        Repair(
+            "batch_means",
+            "means over batches instead of samples",
+            _find_replaced(project, "Trainer"),
+        ),
+        Repair(
+            "plain_optimizer",
+            "the optimizer without a fused kernel",
+            _find_replaced(project, "train.py"),
+        ),
+        Repair(
+            "ties",
+            "of two equally good epochs, the later one is the best",
+            _find_replaced(project, "BaseTrainer"),
         ),
     ]
-    switches = {
-        "BaseDataLoader": Repair("template_order", "the template's split and order of samples", []),
-        "Trainer": Repair("batch_means", "means over batches, not over samples", []),
-        "train.py": Repair("plain_optimizer", "the optimizer's plain kernels", []),
-        "BaseTrainer": Repair("ties", "of two equally good epochs the later one is the best", []),
-    }
-    for name, switch in switches.items():
-        found = [f"{file.path}:{item.start}" for file in survey.files.values() for item in file.definitions
-                 if name in (item.name, file.path) and file.templates and item.gives_way]  # fmt: skip
-        switch.where = [] if survey.staying(name) else found
-        repairs.append(switch)
-    return [repair for repair in repairs if repair.where]
+    return [repair for repair in repairs if repair.lines]
 
 
-def _stays(file: File) -> Iterator[ast.AST]:
-    """The nodes of a file, without what gives way."""
-    gone = {id(item.node) for item in file.definitions if item.gives_way}
+def _find_replaced(project: Project, name: str) -> list[str]:
+    """Returns the lines of a definition that is replaced; empty if another of its name is kept."""
+    if project.find_kept(name) is not None:
+        return []
+    return [
+        f"{definition.file.path}:{definition.start_line}"
+        for definition in project.find_all(name)
+        if definition.file.is_template_path and definition.is_replaced
+    ]
+
+
+def walk_kept_code(file: File) -> Iterator[ast.AST]:
+    """Yields all nodes of a file except for those of replaced definitions."""
+    replaced = {id(item.node) for item in file.definitions if item.is_replaced}
     for statement in file.tree.body:
-        if id(statement) not in gone:
+        if id(statement) not in replaced:
             yield from ast.walk(statement)
 
 
-def dotted(node: ast.AST, bound: dict[str, str]) -> str:
-    """The full name of an attribute of an imported module, as ``numpy.float``; '' for anything else."""
+def get_full_name(node: ast.AST, bindings: dict[str, str]) -> str:
+    """Returns the full name of an attribute of an imported module, such as ``numpy.float``.
+
+    Anything else gives an empty string.
+    """
     if not isinstance(node, ast.Attribute):
         return ""
-    parts = ast.unparse(node).split(".")
-    home = bound.get(parts[0], "").replace(":", ".") if parts[0].isidentifier() else ""
-    return ".".join([home, *parts[1:]]) if home else ""
+    first, *others = ast.unparse(node).split(".")
+    origin = bindings.get(first, "").replace(":", ".") if first.isidentifier() else ""
+    return ".".join([origin, *others]) if origin else ""
 
 
-def _old_numpy(file: File) -> list[int]:
-    names = _numpy_names()
-    bound = bindings(file.tree)
-    old = {f"numpy.{name}" for name in names}
-    lines = {
-        node.lineno
-        for node in _stays(file)
-        if isinstance(node, ast.Attribute) and dotted(node, bound) in old
-    }
-    imports = [
-        node for node in _stays(file) if isinstance(node, ast.ImportFrom) and node.module == "numpy"
-    ]
-    return sorted(
-        lines | {node.lineno for node in imports if names & {alias.name for alias in node.names}}
-    )
+def _find_removed_numpy_names(file: File) -> list[int]:
+    removed = {f"numpy.{name}" for name in _list_removed_numpy_names()}
+    bindings = get_bindings(file.tree)
+    lines = set()
+    for node in walk_kept_code(file):
+        if isinstance(node, ast.Attribute) and get_full_name(node, bindings) in removed:
+            lines.add(node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            lines |= {node.lineno} if names & removed else set()
+    return sorted(lines)
 
 
-def _numpy_names() -> set[str]:
-    """The names that the repair gives back, and today's NumPy has not."""
-    numpy = importlib.import_module("numpy")
-    tree = ast.parse((REPAIRS / "numpy_names.py").read_text(encoding="utf-8"))
+def _list_removed_numpy_names() -> set[str]:
+    """Returns the names that the repair restores and the installed NumPy does not have."""
+    tree = ast.parse(read_repair("numpy_names"))
     table = next(node.value for node in tree.body if isinstance(node, ast.Assign))
     assert isinstance(table, ast.Dict)
     names = {str(key.value) for key in table.keys if isinstance(key, ast.Constant)}
-    return names - set(vars(numpy))
+    return names - set(vars(importlib.import_module("numpy")))
 
 
-def _loads(file: File) -> list[int]:
-    bound = bindings(file.tree)
-    calls = [node for node in _stays(file) if isinstance(node, ast.Call)]
-    loads = [node for node in calls if dotted(node.func, bound) == "torch.load"]
-    return sorted(
-        {
-            node.lineno
-            for node in loads
-            if not any(key.arg == "weights_only" for key in node.keywords)
-        }
-    )
+def _find_torch_loads(file: File) -> list[int]:
+    """Returns the lines that call ``torch.load`` without ``weights_only``."""
+    bindings = get_bindings(file.tree)
+    calls = [node for node in walk_kept_code(file) if isinstance(node, ast.Call)]
+    loads = [call for call in calls if get_full_name(call.func, bindings) == "torch.load"]
+    unsafe = [call for call in loads if "weights_only" not in {key.arg for key in call.keywords}]
+    return sorted({call.lineno for call in unsafe})
 
 
-def frames_of(file: File) -> list[Frame]:
-    """The frames that classes which stay make for themselves and then write to by columns, as MetricTracker does."""
-    bound, found = bindings(file.tree), []
-    for item in file.definitions:
-        nodes = (
-            list(ast.walk(item.node))
-            if isinstance(item.node, ast.ClassDef) and not item.gives_way
-            else []
-        )
-        for node in nodes:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-                call, name = node.value.func, ast.unparse(node.targets[0])
-                made = "pandas.DataFrame" in (
-                    dotted(call, bound),
-                    bound.get(ast.unparse(call), "").replace(":", "."),
-                )
-                if made and any(_writes_column(other, name) for other in nodes):
-                    found.append(
-                        Frame(
-                            call.lineno,
-                            call.col_offset,
-                            (call.end_col_offset or 0) - call.col_offset,
-                        )
-                    )
-    return found
+def find_frame_calls(file: File) -> list[FrameCall]:
+    """Finds where kept classes make a DataFrame and later write to its columns.
+
+    The template's MetricTracker does so; pandas 3 ignores such writes.
+    """
+    calls: list[FrameCall] = []
+    for definition in file.definitions:
+        if isinstance(definition.node, ast.ClassDef) and not definition.is_replaced:
+            calls += _find_frame_calls_in(definition)
+    return calls
 
 
-def _writes_column(node: ast.AST, frame: str) -> bool:
-    """Whether it assigns to a cell of a column: ``frame.total[key] = …``, ``frame[name].values[:] = …``."""
+def _find_frame_calls_in(definition: Definition) -> Iterator[FrameCall]:
+    bindings = get_bindings(definition.file.tree)
+    nodes = list(ast.walk(definition.node))
+    for node in nodes:
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        function = node.value.func
+        variable = ast.unparse(node.targets[0])
+        imported_name = bindings.get(ast.unparse(function), "").replace(":", ".")
+        is_frame = "pandas.DataFrame" in (get_full_name(function, bindings), imported_name)
+        if is_frame and any(_writes_to_column(other, variable) for other in nodes):
+            length = (function.end_col_offset or 0) - function.col_offset
+            yield FrameCall(function.lineno, function.col_offset, length)
+
+
+def _writes_to_column(node: ast.AST, frame: str) -> bool:
+    """Whether it is ``frame.total[key] = …`` or ``frame[name].values[:] = …``."""
     if not isinstance(node, ast.Subscript) or not isinstance(node.ctx, ast.Store):
         return False
     column = node.value
     if isinstance(column, ast.Attribute) and column.attr == "values":
         column = column.value
-    accessor = isinstance(column, ast.Attribute) and column.attr in (
-        "loc",
-        "iloc",
-        "at",
-        "iat",
-        "columns",
-        "index",
-    )
-    return (
-        isinstance(column, ast.Attribute | ast.Subscript)
-        and ast.unparse(column.value) == frame
-        and not accessor
-    )
+    if isinstance(column, ast.Attribute):
+        return column.attr not in ACCESSORS and ast.unparse(column.value) == frame
+    return isinstance(column, ast.Subscript) and ast.unparse(column.value) == frame

@@ -1,156 +1,148 @@
-"""What only a person can decide, and what the project could gain: each with its file and line."""
+"""Finds what the tool cannot repair and the project's owner must change, with file and line."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from utils.migrate.configs import Config, preflight
-from utils.migrate.fingerprints import FOLDERS, bindings
-from utils.migrate.needed_repairs import _stays, dotted
-from utils.migrate.project import ROOT, File, Survey
+from utils.migrate.configs import Config, find_config_problems
+from utils.migrate.fingerprints import TEMPLATE_FOLDERS, get_bindings
+from utils.migrate.library_changes import (
+    REMOVED_CALLS,
+    REMOVED_KEYWORDS,
+    REMOVED_NAMES,
+    SCHEDULERS_WITHOUT_VERBOSE,
+)
+from utils.migrate.needed_repairs import get_full_name, walk_kept_code
+from utils.migrate.plainloop import ROOT
+from utils.migrate.project import File, Project
 
-# What libraries took away or changed since 2018, by full name; names that are called are told with what to write now.
-REMOVED = {
-    "collections.Iterable": "collections.abc.Iterable", "collections.Mapping": "collections.abc.Mapping",
-    "collections.Sequence": "collections.abc.Sequence", "collections.Callable": "collections.abc.Callable",
-    "torch._six": "Python's own str, int and math.inf", "torch.qr": "torch.linalg.qr",
-    "torch.symeig": "torch.linalg.eigh",
-    "torch.lstsq": "torch.linalg.lstsq", "torch.solve": "torch.linalg.solve", "torch.rfft": "torch.fft.rfft",
-    "torch.irfft": "torch.fft.irfft", "torch.fft": "torch.fft.fft", "torch.ifft": "torch.fft.ifft",
-    "torchvision.models.utils": "torch.hub",
-    "torchvision.datasets.utils.makedir_exist_ok": "os.makedirs(…, exist_ok=True)",
-    "torchtext": "a reader of your own: torchtext ended in 2024",
-    "sklearn.externals.joblib": "joblib", "sklearn.externals": "joblib and six themselves",
-    "sklearn.cross_validation": "sklearn.model_selection", "sklearn.metrics.jaccard_similarity_score": "jaccard_score",
-    "scipy.misc.imread": "imageio.imread", "scipy.misc.imresize": "PIL.Image.resize",
-    "scipy.misc.imsave": "imageio.imwrite",
-    "skimage.measure.compare_ssim": "skimage.metrics.structural_similarity",
-    "skimage.measure.compare_psnr": "skimage.metrics.peak_signal_noise_ratio",
-    "PIL.Image.ANTIALIAS": "PIL.Image.LANCZOS", "pandas.Panel": "a dict of frames",
-    "matplotlib.pyplot.cm.get_cmap": "matplotlib.colormaps", "matplotlib.cm.get_cmap": "matplotlib.colormaps",
-    "numpy.lib.function_base": "numpy itself",
-    "inspect.getargspec": "inspect.getfullargspec", "time.clock": "time.perf_counter", "imp": "importlib",
-    "distutils": "setuptools or shutil", "string.letters": "string.ascii_letters",
-    "pkg_resources": "importlib.metadata",
-}  # fmt: skip
-# Keywords that a library no longer takes: the end of the called name, and what to do.
-KEYWORDS = {
-    ("OneHotEncoder", "sparse"): "sparse_output", ("TSNE", "n_iter"): "max_iter",
-    ("read_csv", "error_bad_lines"): "on_bad_lines='skip'", ("to_csv", "line_terminator"): "lineterminator",
-    ("read_csv", "delim_whitespace"): "sep=r'\\s+'", ("read_csv", "squeeze"): ".squeeze('columns')",
-}  # fmt: skip
-SCHEDULERS = {
-    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau", "LambdaLR", "OneCycleLR",
-    "CyclicLR", "CosineAnnealingWarmRestarts", "MultiplicativeLR", "PolynomialLR", "LinearLR", "ConstantLR",
-}  # fmt: skip
+# What pyproject.toml installs, and the folders that every new project has.
+PROVIDED_MODULES = {
+    "numpy",
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "sklearn",
+    "tensorboard",
+    "tqdm",
+    "wandb",
+    "yaml",
+    "safetensors",
+    "pytest",
+    "repairs",
+    "config",
+    *TEMPLATE_FOLDERS,
+}
+MODEL_NAMES = ("model", "self.model", "net")
+MAX_SHOWN_CHARS = 60  # of a line of code
 
 
-def for_a_person(survey: Survey, configs: list[Config]) -> list[str]:
-    """``file:line: what, what to do``, for all that the command does not mend."""
-    found = [f"{path}:{line}: does not parse ({why}); it is kept in aside/, and nothing can import it from there"
-             for path, (line, why) in survey.unread.items()]  # fmt: skip
-    for file in survey.kept:
-        rows = sorted(set(_of_file(file)))
-        found += [f"{file.path}:{line}: {text}" for line, text in rows]
+@dataclass(frozen=True, order=True)
+class Problem:
+    """A line of a file that fails with current libraries, and what to do about it."""
+
+    line: int
+    advice: str
+
+
+def find_problems(project: Project, configs: list[Config]) -> list[str]:
+    """Returns all problems as ``file:line: what is wrong; what to do``."""
+    found = [
+        f"{path}:{failure.line}: cannot be parsed ({failure.reason}); it is copied to aside/, "
+        "where nothing can import it"
+        for path, failure in project.failures.items()
+    ]
+    for file in project.kept_files:
+        problems = sorted(set(_find_in_file(file)))
+        found += [f"{file.path}:{problem.line}: {problem.advice}" for problem in problems]
     for config in configs:
-        if survey.staying("train.py") is None:
-            found += preflight(survey.folder, config)
-        for name, section in config.values.items():
-            verbose = isinstance(section, dict) and "verbose" in (section.get("args") or {})
-            if verbose and isinstance(section.get("type"), str) and section["type"] in SCHEDULERS:
-                found.append(f"{config.path}: {name}.args.verbose: torch took it away; delete it")
+        if project.is_from_plainloop("train.py"):
+            found += find_config_problems(project.folder, config)
+        found += _find_verbose_schedulers(config)
     return found
 
 
-def _of_file(file: File) -> Iterator[tuple[int, str]]:
-    bound = bindings(file.tree)
-    for node in _stays(file):
-        line = getattr(node, "lineno", 0)
+def _find_verbose_schedulers(config: Config) -> Iterator[str]:
+    for name, section in config.values.items():
+        if not isinstance(section, dict) or not isinstance(section.get("type"), str):
+            continue
+        is_verbose = "verbose" in (section.get("args") or {})
+        if is_verbose and section["type"] in SCHEDULERS_WITHOUT_VERBOSE:
+            yield f"{config.path}: {name}.args.verbose: torch removed this option; delete it"
+
+
+def _find_in_file(file: File) -> Iterator[Problem]:
+    bindings = get_bindings(file.tree)
+    for node in walk_kept_code(file):
         if isinstance(node, ast.Call):
-            yield from ((line, text) for text in _of_call(node, bound))
+            for advice in _find_in_call(node, bindings):
+                yield Problem(node.lineno, advice)
         elif isinstance(node, ast.Attribute):
-            name = dotted(node, bound)
-            if name in REMOVED and name != "torch.fft":
-                yield line, f"{name} is gone; write {REMOVED[name]}"
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            module = getattr(node, "module", None) or ""
-            for alias in node.names if not getattr(node, "level", 0) else ():
-                full = f"{module}.{alias.name}" if module else alias.name
-                names = [
-                    name
-                    for name in (full, module, full.split(".")[0])
-                    if name in REMOVED and name != "torch.fft"
-                ]
-                yield from ((line, f"{name} is gone; write {REMOVED[name]}") for name in names[:1])
+            name = get_full_name(node, bindings)
+            if name in REMOVED_NAMES and name != "torch.fft":
+                yield Problem(node.lineno, _describe_removed(name))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _find_in_import(node.lineno, alias.name, alias.name)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            module = node.module or ""
+            for alias in node.names:
+                yield from _find_in_import(node.lineno, f"{module}.{alias.name}", module)
 
 
-def _of_call(node: ast.Call, bound: dict[str, str]) -> Iterator[str]:
-    name = dotted(node.func, bound)
-    attribute = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-    called = attribute or (node.func.id if isinstance(node.func, ast.Name) else "")
+def _find_in_import(line: int, full_name: str, module: str) -> Iterator[Problem]:
+    for name in (full_name, module, full_name.split(".")[0]):
+        if name in REMOVED_NAMES and name != "torch.fft":
+            yield Problem(line, _describe_removed(name))
+            return
+
+
+def _describe_removed(name: str) -> str:
+    return f"{name} was removed; use {REMOVED_NAMES[name]}"
+
+
+def _find_in_call(node: ast.Call, bindings: dict[str, str]) -> Iterator[str]:
+    full_name = get_full_name(node.func, bindings)
+    method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    function = method or (node.func.id if isinstance(node.func, ast.Name) else "")
     keywords = {key.arg for key in node.keywords}
-    if attribute == "cuda" and not node.args and not keywords and name != "torch.cuda":
-        yield f"`{ast.unparse(node)[-60:]}` needs an NVIDIA card, and takes the first; write `.to(device)`"
-    if name in ("torch.fft", "torch.ifft", "torch.rfft"):
-        yield f"{name}(…) is gone; write {REMOVED[name]}"
-    if called in SCHEDULERS and "verbose" in keywords:
-        yield f"{called} takes no `verbose` any more; delete it"
-    if (
-        attribute == "append"
-        and name == ""
-        and any(key.arg == "ignore_index" for key in node.keywords)
-    ):
-        yield "DataFrame.append is gone; write pandas.concat([…])"
-    if name == "yaml.load" and len(node.args) == 1 and not keywords:
-        yield "yaml.load needs a Loader; write yaml.safe_load"
-    for (function, keyword), now in KEYWORDS.items():
-        if called == function and keyword in keywords:
-            yield f"{function} takes no `{keyword}` any more; write {now}"
-    if (
-        name == "torch.save"
-        and node.args
-        and ast.unparse(node.args[0]) in ("model", "self.model", "net")
-    ):
-        yield "a whole model is saved, which loads only unsafely; save its `state_dict()`"
+    if method == "cuda" and not node.args and not keywords and full_name != "torch.cuda":
+        code = ast.unparse(node)[-MAX_SHOWN_CHARS:]
+        yield f"`{code}` needs an NVIDIA GPU and always uses the first one; use `.to(device)`"
+    if full_name in REMOVED_CALLS:
+        yield f"{full_name}(…) was removed; use {REMOVED_NAMES[full_name]}"
+    if function in SCHEDULERS_WITHOUT_VERBOSE and "verbose" in keywords:
+        yield f"{function} no longer takes `verbose`; delete it"
+    if method == "append" and full_name == "" and "ignore_index" in keywords:
+        yield "DataFrame.append was removed; use pandas.concat([…])"
+    if full_name == "yaml.load" and len(node.args) == 1 and not keywords:
+        yield "yaml.load needs a Loader; use yaml.safe_load"
+    for removed in REMOVED_KEYWORDS:
+        if function == removed.function and removed.keyword in keywords:
+            yield (
+                f"{removed.function} no longer takes `{removed.keyword}`; use {removed.replacement}"
+            )
+    if full_name == "torch.save" and node.args and ast.unparse(node.args[0]) in MODEL_NAMES:
+        yield "a model saved as an object can only be loaded unsafely; save its `state_dict()`"
 
 
-def needs(survey: Survey) -> list[str]:
-    """Top-level modules that the project imports, and neither it, nor Python, nor ours brings."""
-    ours = {"numpy", "torch", "torchvision", "torchmetrics", "sklearn", "tensorboard", "tqdm", "wandb", "yaml",
-            "safetensors", "pytest", "repairs", *FOLDERS, "config"}  # fmt: skip
-    own = {
+def find_other_libraries(project: Project) -> list[str]:
+    """Returns imported top-level modules that the new project does not install."""
+    project_modules = {
         part
-        for path in (*survey.files, *survey.unread)
+        for path in (*project.files, *project.failures)
         for part in path.removesuffix(".py").split("/")
     }
-    found = set()
-    for file in survey.kept:
+    imported = set()
+    for file in project.kept_files:
         for node in ast.walk(file.tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += (
-                [node.module]
-                if isinstance(node, ast.ImportFrom) and node.module and not node.level
-                else []
-            )
-            found |= {name.split(".")[0] for name in names}
-    return sorted(
-        found - ours - own - set(sys.stdlib_module_names) - {path.name for path in ROOT.iterdir()}
-    )
-
-
-def steps(survey: Survey) -> list[str]:
-    """The lines of kept training loops that ``self.update`` stands for."""
-    found = []
-    for file in survey.kept:
-        for node in _stays(file):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                text = ast.unparse(node)
-                if node.func.attr == "backward" and "loss" in text:
-                    found.append(
-                        f"{file.path}:{node.lineno}: `{text}` -> `self.update.backward({ast.unparse(node.func.value)})`"
-                    )
-                elif text.endswith("optimizer.step()"):
-                    found.append(f"{file.path}:{node.lineno}: `{text}` -> `self.update.step()`")
-    return found
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    plainloop_files = {path.name for path in ROOT.iterdir()}
+    known = PROVIDED_MODULES | project_modules | plainloop_files | set(sys.stdlib_module_names)
+    return sorted(imported - known)

@@ -1,47 +1,98 @@
-"""Reads a project without running it: what is the template's own, changed or added."""
+"""A pytorch-template project as data: its files, and the definitions in them."""
 
 from __future__ import annotations
 
 import ast
-import tokenize
-import warnings
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
-from utils.errors import UserError, one_line
-from utils.migrate.fingerprints import (
-    FOLDERS,
-    bindings,
-    fingerprint,
-    is_templates_path,
-    statements,
-    table,
-)
+from utils.migrate.fingerprints import is_template_path
 
-ROOT = Path(__file__).resolve().parents[2]
-LOWER = (
-    "base",
-    "logger",
-    "utils",
-)  # folders whose definitions give way one by one; in the others whole files do
-EVERYWHERE = {".git", "__pycache__", ".venv", "venv", ".idea", ".vscode", ".ipynb_checkpoints"}
-SKIPPED = {"saved"}  # at the top only: what the old project's runs wrote
+# In these folders, definitions are replaced one by one. In the others, files are replaced as units.
+FRAMEWORK_FOLDERS = ("base", "logger", "utils")
+PROGRAMS = ("train.py", "test.py")
+
+
+class Origin(StrEnum):
+    """Who wrote a definition."""
+
+    UNCHANGED = "unchanged"  # equal to a version of the template's
+    CHANGED = "changed"  # has the name of one of the template's
+    ADDED = "added"
+
+
+@dataclass
+class Uses:
+    """What a statement uses. Each dict maps to the first line.
+
+    Attributes:
+        names: variables, functions and classes.
+        bases: the parents of a class, without their modules.
+        attributes: attributes of objects other than ``self``.
+        self_attributes: attributes of ``self`` in a class, and its methods.
+        keywords: names of keyword arguments.
+        strings: string constants.
+    """
+
+    names: set[str] = field(default_factory=set)
+    bases: set[str] = field(default_factory=set)
+    attributes: dict[str, int] = field(default_factory=dict)
+    self_attributes: dict[str, int] = field(default_factory=dict)
+    keywords: dict[str, int] = field(default_factory=dict)
+    strings: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, statement: ast.stmt) -> Uses:
+        """Collects what ``statement`` uses."""
+        uses = cls()
+        in_class = isinstance(statement, ast.ClassDef)
+        if isinstance(statement, ast.ClassDef):
+            uses.bases = {ast.unparse(base).rpartition(".")[2] for base in statement.bases}
+            methods = [node for node in statement.body if isinstance(node, ast.FunctionDef)]
+            uses.self_attributes = {node.name: node.lineno for node in methods}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name):
+                uses.names.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                of_self = in_class and isinstance(node.value, ast.Name) and node.value.id == "self"
+                lines = uses.self_attributes if of_self else uses.attributes
+                lines.setdefault(node.attr, node.lineno)
+            elif isinstance(node, ast.keyword) and node.arg:
+                uses.keywords.setdefault(node.arg, node.value.lineno)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                uses.strings.setdefault(node.value, node.lineno)
+        return uses
 
 
 @dataclass
 class Definition:
-    """One top-level statement of a file: its ``name`` ('' if it has none), and what is to become of it."""
+    """A top-level statement of a file: a class, a function or any other.
 
+    Attributes:
+        file: the file that it is in.
+        name: of the class or function; empty for other statements.
+        node: its syntax tree.
+        origin: who wrote it.
+        is_current: whether it has the interface of the template's last version.
+        is_replaced: whether the new project uses Plainloop's instead.
+        reason: why it is kept although it is unchanged; completes "kept because".
+        needs_data_parallel: whether the reason is a config that asks for several GPUs.
+    """
+
+    file: File = field(repr=False)
     name: str
     node: ast.stmt
-    kind: str  # "own", "changed" or "added"
-    current: bool = True  # has the interface of the template's last version
-    gives_way: bool = False
-    why: str = ""  # why it stays although it is the template's own
+    origin: Origin
+    is_current: bool = True
+    is_replaced: bool = False
+    reason: str = ""
+    needs_data_parallel: bool = False
 
     @property
-    def start(self) -> int:
+    def start_line(self) -> int:
+        """The first line, decorators included."""
         decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
         return min([self.node.lineno, *(node.lineno for node in decorators)])
 
@@ -51,168 +102,94 @@ class Definition:
 
 
 @dataclass
-class Uses:
-    """What a statement uses: names; attributes of others and, in a class, of ``self``; keywords; texts, with lines."""
-
-    names: set[str] = field(default_factory=set)
-    others: dict[str, int] = field(default_factory=dict)
-    own: dict[str, int] = field(default_factory=dict)
-    bases: set[str] = field(default_factory=set)
-    keywords: dict[str, int] = field(default_factory=dict)
-    texts: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, statement: ast.stmt) -> Uses:
-        found = cls()
-        in_class = isinstance(statement, ast.ClassDef)
-        if isinstance(statement, ast.ClassDef):
-            found.bases = {ast.unparse(base).rpartition(".")[2] for base in statement.bases}
-            functions = [node for node in statement.body if isinstance(node, ast.FunctionDef)]
-            found.own = {node.name: node.lineno for node in functions}
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name):
-                found.names.add(node.id)
-            elif isinstance(node, ast.Attribute):
-                of_self = in_class and isinstance(node.value, ast.Name) and node.value.id == "self"
-                (found.own if of_self else found.others).setdefault(node.attr, node.lineno)
-            elif isinstance(node, ast.keyword) and node.arg:
-                found.keywords.setdefault(node.arg, node.value.lineno)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.texts.setdefault(node.value, node.lineno)
-        return found
-
-
-@dataclass
 class File:
-    """One Python file of the project."""
+    """A Python file of the project.
+
+    Attributes:
+        path: relative to the project.
+        text: its content.
+        tree: its syntax tree.
+        definitions: its statements except for imports.
+        keeps_imports: whether its imports are kept even if all definitions are replaced, because
+            another file imports them from it.
+    """
 
     path: str
     text: str
     tree: ast.Module
-    encoding: str = "utf-8"
     definitions: list[Definition] = field(default_factory=list)
-    whole: bool = False  # its imports stay, whatever gives way, as others import them from it
+    keeps_imports: bool = False
 
     @property
-    def templates(self) -> bool:
-        return is_templates_path(self.path)
-
-    @property
-    def gone(self) -> bool:
-        """Nothing of it is left: ours stands in its place."""
-        ways = [definition.gives_way for definition in self.definitions]
-        return self.templates and not self.whole and bool(ways) and all(ways)
+    def folder(self) -> str:
+        """The top-level folder; empty for a file at the top."""
+        return self.path.split("/")[0] if "/" in self.path else ""
 
     @property
     def module(self) -> str:
         return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
+    @property
+    def is_template_path(self) -> bool:
+        return is_template_path(self.path)
+
+    @property
+    def is_program(self) -> bool:
+        return self.path in PROGRAMS
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether nothing of it is kept."""
+        replaced = [definition.is_replaced for definition in self.definitions]
+        return self.is_template_path and not self.keeps_imports and bool(replaced) and all(replaced)
+
+
+@dataclass(frozen=True)
+class ParseFailure:
+    """Why a Python file cannot be parsed."""
+
+    line: int
+    reason: str
+
 
 @dataclass
-class Survey:
-    """A project that was read."""
+class Project:
+    """A project that was read.
+
+    Attributes:
+        folder: where it is.
+        files: its Python files, by path.
+        failures: its Python files that cannot be parsed, by path.
+        other_files: paths of files that are not Python, and of links.
+        empty_folders: paths of empty folders. The project's programs may write to them.
+    """
 
     folder: Path
     files: dict[str, File] = field(default_factory=dict)
-    unread: dict[str, tuple[int, str]] = field(
-        default_factory=dict
-    )  # files that do not parse: line, and why
-    others: list[str] = field(default_factory=list)  # that are no Python
-    empty: list[str] = field(default_factory=list)  # folders, which its programs may write to
+    failures: dict[str, ParseFailure] = field(default_factory=dict)
+    other_files: list[str] = field(default_factory=list)
+    empty_folders: list[str] = field(default_factory=list)
 
     @property
-    def kept(self) -> list[File]:
-        """The files of which something stays."""
-        return [file for file in self.files.values() if not file.gone]
+    def definitions(self) -> list[Definition]:
+        return [definition for file in self.files.values() for definition in file.definitions]
 
-    def staying(self, name: str) -> tuple[File, Definition] | None:
-        """The project's class, function or script of this name, if it does not give way to ours."""
-        for file in self.files.values():
-            for item in file.definitions if file.templates else ():
-                if not item.gives_way and name in (item.name, file.path):
-                    return file, item
+    @property
+    def kept_files(self) -> list[File]:
+        """The files of which at least something is kept."""
+        return [file for file in self.files.values() if not file.is_replaced]
+
+    def find_all(self, name: str) -> list[Definition]:
+        """Returns the definitions with this name; for a program, all in the file of this name."""
+        return [item for item in self.definitions if name in (item.name, item.file.path)]
+
+    def find_kept(self, name: str) -> Definition | None:
+        """Returns the first of these definitions that is at a path of the template's and kept."""
+        for definition in self.find_all(name):
+            if definition.file.is_template_path and not definition.is_replaced:
+                return definition
         return None
 
-
-@cache
-def our_names() -> dict[str, str]:
-    """Where each of our names is that stands for one of the template's."""
-    found = {"ConfigParser": "config.parser"}
-    for path in sorted(ROOT.glob("*/*.py")):
-        home = path.relative_to(ROOT).as_posix()
-        if home.split("/")[0] in FOLDERS:
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ClassDef | ast.FunctionDef):
-                    found.setdefault(node.name, home.removesuffix(".py").replace("/", "."))
-    return found
-
-
-def read(folder: Path) -> Survey:
-    """Reads all of a project.
-
-    Raises:
-        UserError: there is none, it was not made from pytorch-template, or may not be read.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    survey = Survey(folder)
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if set(relative.parts) & EVERYWHERE or relative.parts[0] in SKIPPED:
-            continue
-        if path.is_symlink() or (
-            path.is_file() and (path.suffix != ".py" or path.name.startswith("._"))
-        ):
-            survey.others.append(relative.as_posix())
-        elif path.is_dir() and not any(path.iterdir()):
-            survey.empty.append(relative.as_posix())
-        elif path.is_file():
-            _read_file(survey, path, relative.as_posix())
-    if "base/base_trainer.py" not in {*survey.files, *survey.unread}:
-        deeper = [path for path in survey.files if path.endswith("/base/base_trainer.py")]
-        hint = (
-            f"; there is one in {folder / deeper[0].removesuffix('base/base_trainer.py')}"
-            if deeper
-            else ""
-        )
-        raise UserError(
-            f"{folder}: not a pytorch-template project: there is no base/base_trainer.py{hint}"
-        )
-    _classify(survey)
-    return survey
-
-
-def _read_file(survey: Survey, path: Path, name: str) -> None:
-    try:
-        with tokenize.open(path) as file:
-            text, encoding = file.read(), file.encoding
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes in the project's strings
-            survey.files[name] = File(name, text, ast.parse(text), encoding)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", None) or one_line(error)
-        survey.unread[name] = (int(getattr(error, "lineno", None) or 1), str(reason))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _classify(survey: Survey) -> None:
-    known = table()
-    templates_names = {*our_names(), "WriterTensorboardX", "Logger"}
-    for file in survey.files.values():
-        bound = bindings(file.tree)
-        foreign = {
-            name
-            for name, target in bound.items()
-            if target not in known.imports.get(name, [target])
-        }
-        for node in statements(file.tree, imports=file.path.endswith("__init__.py")):
-            name = str(getattr(node, "name", ""))
-            used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-            digest = fingerprint(node)
-            if file.templates and digest in known.hashes and not used & foreign:
-                file.definitions.append(Definition(name, node, "own", known.hashes[digest]))
-            else:
-                scripts = file.path in ("train.py", "test.py")
-                changed = file.templates and (name in templates_names or scripts)
-                file.definitions.append(Definition(name, node, "changed" if changed else "added"))
+    def is_from_plainloop(self, name: str) -> bool:
+        """Whether the project keeps none of its own. True also if it never had one."""
+        return self.find_kept(name) is None
