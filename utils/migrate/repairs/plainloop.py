@@ -1,0 +1,22 @@
+"""Where Plainloop keeps what this room uses: the only file here that names its modules.
+
+The repairs import what they change from here. When a repair is copied into a project, such an
+import becomes the line that this file has for the name. The tool itself reads this file as a table
+and imports the names marked "tool" when it needs them (see ../plainloop.py). mypy checks the paths.
+"""
+
+from base import base_data_loader as base_data_loader  # template_order: BaseDataLoader
+from base.checkpoint import file as checkpoint_file  # safe_load: adds safe globals
+from base.loop import metrics as metrics  # batch_means: MetricSet.measure
+from base.loop import monitor as monitor  # ties: is_better
+from base.loop import speedups as speedups  # plain_optimizer: fused
+from config.build import Checker as Checker  # tool
+from config.check.preflight import _check_keys as check_keys  # tool
+from config.check.preflight import trainer_options as trainer_options  # tool
+from config.check.slots import SLOTS as SLOTS  # tool
+from config.parser import ConfigParser as ConfigParser  # tool
+from config.read.merge import load_tree as load_tree  # tool
+from utils.distributed import world_size as world_size  # template_order
+from utils.errors import UserError as UserError  # template_order
+
+__all__ = ["check_keys", "checkpoint_file"]  # mypy takes the `X as X` above as exported
