@@ -83,7 +83,7 @@ class MetricSet(MetricTracker):
         """
         if weight == 0:
             return
-        n_samples = batch_size_of(target, output, batch)
+        n_samples = self.count_samples(target, output, batch)
         output = _detach(output)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
@@ -92,6 +92,10 @@ class MetricSet(MetricTracker):
         is_small = is_small and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
             self.measure_waiting()
+
+    def count_samples(self, *values: Any) -> int:
+        """The number of samples, as the first of ``values`` that tells it does."""
+        return batch_size_of(*values)
 
     @torch.no_grad()
     def measure_waiting(self) -> None:

@@ -22,7 +22,7 @@ IMPORT_FROM_TABLE = re.compile(
     r"^from utils\.migrate\.repairs\.plainloop import (?P<aliases>\w+(?:, \w+)*)(?P<comment>.*)$",
     flags=re.M,
 )
-LOSS_WEIGHT = "self.share"  # what a training loop of a project passes to self.update.backward
+LOSS_WEIGHT = "self.loss_weight"  # what a training loop of a project passes to self.update.backward
 
 
 @dataclass(frozen=True)

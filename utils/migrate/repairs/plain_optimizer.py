@@ -10,9 +10,9 @@ from typing import Any
 from utils.migrate.repairs.plainloop import speedups
 
 
-def get_no_arguments(config: Any, model: Any) -> dict[str, Any]:
+def get_no_arguments(config: Any, model: Any, parallel: Any) -> dict[str, Any]:
     """Replaces the function that chooses a fused kernel."""
     return {}
 
 
-speedups.fused = get_no_arguments
+speedups.choose_fused = get_no_arguments

@@ -6,10 +6,11 @@ and imports the names marked "tool" when it needs them (see ../plainloop.py). my
 """
 
 from base import base_data_loader as base_data_loader  # template_order: BaseDataLoader
-from base.checkpoint import file as checkpoint_file  # safe_load: adds safe globals
-from base.loop import metrics as metrics  # batch_means: MetricSet.measure
-from base.loop import monitor as monitor  # ties: is_better
-from base.loop import speedups as speedups  # plain_optimizer: fused
+from base import loaders as loaders  # template_order: must be imported before the repair
+from base.checkpoint import template as template  # safe_load: adds safe globals
+from base.loop import metrics as metrics  # batch_means: MetricSet.count_samples
+from base.loop import progress as progress  # ties: is_better
+from base.loop import speedups as speedups  # plain_optimizer: choose_fused
 from config.build import Checker as Checker  # tool
 from config.check.preflight import _check_keys as check_keys  # tool
 from config.check.preflight import trainer_options as trainer_options  # tool

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, SubsetRandomSampler, default_collate
 
-from utils.migrate.repairs.plainloop import UserError, base_data_loader, world_size
+from utils.migrate.repairs.plainloop import UserError, base_data_loader, loaders, world_size
 
 
 class TransformingCollate:
@@ -89,4 +89,5 @@ class BaseDataLoader(DataLoader[Any]):
         return DataLoader(sampler=self.valid_sampler, **self.init_kwargs)
 
 
+loaders  # was imported first, as its DatasetLoader derives from Plainloop's own class  # noqa: B018
 base_data_loader.BaseDataLoader = BaseDataLoader  # type: ignore[misc, assignment]

@@ -3,9 +3,9 @@
 To remove it, delete this file and its line in base/__init__.py. The earlier one is then the best.
 """
 
-from utils.migrate.repairs.plainloop import monitor
+from utils.migrate.repairs.plainloop import progress
 
-is_strictly_better = monitor.is_better
+is_strictly_better = progress.is_better
 
 
 def is_at_least_as_good(mode: str, value: float, best: float) -> bool:
@@ -13,4 +13,4 @@ def is_at_least_as_good(mode: str, value: float, best: float) -> bool:
     return value == best or is_strictly_better(mode, value, best)
 
 
-monitor.is_better = is_at_least_as_good
+progress.is_better = is_at_least_as_good
