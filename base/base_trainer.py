@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,15 @@ from base.checkpoint.train_state import (
     state_of,
     within,
 )
+from base.features import of_kind
 from base.loop.monitor import in_step, is_better, parse_monitor, worst
 from base.loop.update import Update
 from base.options import TrainerOptions
 from base.parallel.placement import output_device, placed
 from base.parallel.strategy import Parallel, unwrap, wrap_again
-from base.tools.display import wandb_back_end
 from base.transfer.options import TransferOptions
 from base.transfer.transfer import Transfer
+from logger.backends.backend import BackEnd, RunFacts, make_back_ends
 from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
@@ -107,9 +109,12 @@ class BaseTrainer:
         self.writer = TensorboardWriter(
             config.log_dir, self.logger, self._options.tensorboard and is_main()
         )
-        self.writer.back_ends += (
-            wandb_back_end(config, self._options, self.logger) if is_main() else []
-        )
+        if is_main():
+            facts = RunFacts(
+                Path(config.log_dir), config.plain(), config.resume is not None, self.logger
+            )
+            kinds = of_kind(BackEnd)
+            self.writer.back_ends += make_back_ends(kinds, asdict(self._options), facts)
         self._metrics_file = MetricsFile(
             Path(config.log_dir) / "metrics.jsonl", self.logger, enabled=is_main()
         )

@@ -18,7 +18,7 @@ from base.tools.results import Recorder, Results
 from base.tools.samples import Samples
 from config.read.source import dotted
 from config.read.text import flatten
-from logger.visualization import BackEnd, TensorboardWriter
+from logger.visualization import TensorboardWriter
 from utils.batch import split_target
 from utils.errors import UserError, one_line
 from utils.seed import get_random_state, set_random_state
@@ -51,7 +51,7 @@ class Display:
 
     def __init__(self, writer: TensorboardWriter, options: TrainerOptions) -> None:
         self.writer, self.options = writer, options
-        self._watches = options.wandb is not None and options.wandb.watch
+        self._watched = False
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
 
     @harmless
@@ -88,10 +88,10 @@ class Display:
 
     @harmless
     def watch(self, model: nn.Module) -> None:
-        """Has W&B look at the model, once, if that is wanted."""
-        what, self._watches = self._watches, False
-        if what:
-            self.writer.watch(model, what)
+        """Lets back ends observe the model, once."""
+        if not self._watched:
+            self._watched = True
+            self.writer.watch(model)
 
     def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches of a validation; keeps their first inputs for ``predictions``."""
@@ -164,7 +164,7 @@ class Display:
             self.writer.add_hparams(
                 hyperparameters(config), numbers, run_name=".", global_step=self.writer.step
             )
-        if self.options.wandb is not None and self.options.wandb.artifact and checkpoint.is_file():
+        if checkpoint.is_file():
             self.writer.add_artifact(checkpoint)
 
     @harmless
@@ -221,18 +221,3 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
         for keys, value in values.items()
         if isinstance(value, bool | int | float | str)
     }
-
-
-def wandb_back_end(config: Any, options: TrainerOptions, logger: Any) -> list[BackEnd]:
-    """Weights & Biases, where the config wants it."""
-    wandb = options.wandb
-    if wandb is None or wandb.mode == "disabled":
-        return []
-    values = {name: getattr(wandb, name) for name in ("project", "mode", "entity", "group", "tags")}
-
-    def make() -> Any:
-        from logger.backends.wandb import WandbRun
-
-        return WandbRun(Path(config.log_dir), config.plain(), values, config.resume is not None)
-
-    return [BackEnd("Weights & Biases", logger, "wandb", make)]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from base.tools import charts
 from base.tools.pictures import Image, data_uri
-from logger.metrics_file import rows_in
+from logger.metrics_file import parse_metrics
 
 CSS = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2430; --soft: #5d6878; --rule: #dfe3e9;
@@ -132,7 +132,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; none where it cannot be read."""
     try:
         return (
-            rows_in(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
+            parse_metrics(path.read_text(encoding="utf-8", errors="replace"))
+            if path.is_file()
+            else []
         )  # no pipe
     except OSError:
         return []
