@@ -21,7 +21,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     from base.parallel.strategy import divided
     from base.tools.predict import predict
     from base.tools.report import Tested, check_output
-    from base.tools.results import Recorder
+    from base.tools.recorder import Recorder
     from base.transfer.transfer import Transfer
     from logger import setup_logging
     from logger.progress import progress

@@ -22,7 +22,7 @@ from base.parallel.sharding import gathered
 from base.parallel.strategy import alone, divided, sync_buffers
 from base.tools.debug import Overfit, Probe, memory_mb
 from base.tools.display import Display
-from base.tools.results import Recorder
+from base.tools.recorder import Recorder
 from logger.progress import progress
 from utils.batch import batch_size_of, num_batches, to_device
 from utils.checkpoints import BEST

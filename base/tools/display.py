@@ -13,8 +13,10 @@ from torch import nn
 
 from base.options import TrainerOptions
 from base.parallel.sharding import is_sharded
-from base.tools.pictures import confusion, grid
-from base.tools.results import Recorder, Results
+from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
+from base.tools.pictures import draw_grid
+from base.tools.recorder import Recorder
+from base.tools.results import Results
 from base.tools.samples import Samples
 from config.read.source import dotted
 from config.read.text import flatten
@@ -122,9 +124,9 @@ class Display:
         for label, guess, sure in zip(
             results.target, results.prediction, results.confidence, strict=True
         ):
-            told = results.told(guess)
+            told = results.describe(guess)
             captions.append(
-                f"{told} {sure:.0%}" if guess == label else f"{told}, is {results.told(label)}"
+                f"{told} {sure:.0%}" if guess == label else f"{told}, is {results.describe(label)}"
             )
         self._show(
             "predictions", samples, torch.cat([values.cpu() for values in inputs]), captions, right
@@ -174,7 +176,8 @@ class Display:
         results = Results(*rows, Samples(loader).classes, loss) if rows else None
         if results is None or results.confusion is None or len(results.names) > 50:
             return
-        picture = partial(confusion, results.confusion, results.names)
+        import_matplotlib()  # here, as a back end that takes too long is given up
+        picture = partial(_draw_confusion, results)
         self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
         assert results.probability is not None
         for label, name in enumerate(results.names[:CURVES]):
@@ -183,9 +186,14 @@ class Display:
             )
 
 
+def _draw_confusion(results: Results) -> Any:
+    assert results.confusion is not None
+    return to_pixels(draw_confusion_matrix(results.confusion, results.names))
+
+
 def _draw(samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None) -> Any:
     pictures = [samples.picture(values) for values in inputs]
-    return grid([picture for picture in pictures if picture is not None], captions, right)
+    return draw_grid([picture for picture in pictures if picture is not None], captions, right)
 
 
 def _split(batch: Any) -> tuple[Any, Any]:

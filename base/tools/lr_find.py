@@ -6,9 +6,9 @@ import math
 import statistics
 from typing import Any
 
-from base.tools import charts
+from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.check import Trial, rounds, steps_of
-from base.tools.report import write
+from base.tools.report import write_text
 from logger.progress import progress
 from utils.errors import UserError
 
@@ -47,14 +47,11 @@ class LrFind(Trial):
                 "--lr-find: the loss falls at no learning rate; look at the data and the model first"
             )
         rate = lowest[0] / 10
-        series = {
-            "loss": [(math.log10(lr), loss) for lr, loss in curve],
-            f"suggested: {rate:.2g}": [
-                (math.log10(rate), next(loss for lr, loss in curve if lr >= rate))
-            ],
-        }
-        chart = charts.lines("Loss over learning rate", series, "log10 of the learning rate")
-        picture = write(self.home / "lr-find.svg", charts.standalone(chart))
+        suggested = (rate, next(loss for lr, loss in curve if lr >= rate))
+        series = {"loss": curve, f"suggested: {rate:.2g}": [suggested]}
+        chart = LineChart("Loss over learning rate", series, "learning rate", log_x=True)
+        svg = to_svg(draw_lines([chart]), is_standalone=True)
+        picture = write_text(self.home / "lr-find.svg", svg)
         lines = [
             f"Learning rate: {rate:.2g}, a tenth of where the loss is lowest; tried {LOW:g} to {curve[-1][0]:.2g}."
         ]

@@ -141,7 +141,7 @@ def test_a_closed_writer_opens_again(writer: TensorboardWriter) -> None:
     assert set(read(writer).Tags()["scalars"]) == {"loss", "other"}
 
 
-# -- failures -------------------------------------------------------------------------------------------------------
+# -- failures ----------------------------------------------------------------------------------
 
 
 class Broken:
