@@ -16,7 +16,7 @@ from utils.main import run_main
 
 def main(config: ConfigParser) -> None:
     config.check()  # imports torch, to look at signatures: --help and a config that cannot be read do not wait for it
-    from base.run import summary
+    from base.run import format_summary
     from base.tools.check import Trial
     from base.tools.commands import run_kind
 
@@ -34,10 +34,10 @@ def main(config: ConfigParser) -> None:
             )
         trainer.train()
         if (stop := getattr(trainer, "stop", None)) is not None and stop.status:
-            run.stopped(stop.reason)
+            run.note_stop(stop.reason)
             sys.exit(stop.status)
         logger.info(
-            summary(
+            format_summary(
                 config.save_dir,
                 getattr(trainer, "mnt_metric", ""),
                 getattr(trainer, "mnt_best", None),

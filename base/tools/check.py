@@ -19,7 +19,6 @@ from base.loop.update import Update
 from base.run import RunFolder
 from config.check.slots import own_frames
 from config.read.source import ConfigError, Finding, Keys
-from logger.logger import close_files
 from utils.batch import num_batches, to_device
 from utils.errors import UserError, one_line
 from utils.util import inf_loop
@@ -65,10 +64,12 @@ class Trial(RunFolder):
         UserError: anything at all went wrong; with the part of the config that was at work, and the user's own frames.
     """
 
-    def __enter__(self) -> Trial:
+    def __init__(self, config: Any) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="trial-")
+        super().__init__(config, Path(self._temporary.name))
+
+    def __enter__(self) -> Trial:
         self.home = self.save_dir.parent  # of the runs of this name
-        self.config.move_to(Path(self._temporary.name) / "run")
         self.config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
         self._parts: list[tuple[Keys, Any]] = []
         super().__enter__()
@@ -79,7 +80,6 @@ class Trial(RunFolder):
         try:
             super().__exit__(*raised)
         finally:
-            close_files()
             self._temporary.cleanup()
         if (
             isinstance(error, ConfigError)
@@ -90,9 +90,6 @@ class Trial(RunFolder):
             raise UserError(self._blame(error.__cause__)) from None
         if isinstance(error, Exception) and not isinstance(error, UserError):
             raise UserError(self._blame(error)) from None
-
-    def _discard(self) -> None:
-        close_files()  # the folder goes with the temporary one
 
     def first(self, loader: Any, name: str) -> FirstBatch | None:
         """``loader`` with its first batch only; None stays None."""

@@ -43,11 +43,13 @@ class BackEnd(Background, ABC):
         option: the option of the config's ``trainer`` that turns it on.
         title: names it in warnings.
         module: the tracker's library.
+        links: patterns of symbolic links that the library itself leaves in the folder of the logs.
     """
 
     option: ClassVar[str]
     title: ClassVar[str]
     module: ClassVar[str]
+    links: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__(self.title, logger, PATIENCE_SECONDS)

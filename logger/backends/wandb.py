@@ -36,6 +36,7 @@ class WandbBackEnd(BackEnd):
     option = "wandb"
     title = "Weights & Biases"
     module = "wandb"
+    links = ("wandb/*/logs/debug-core.log",)  # to a log of its own, which nothing is written to
 
     def __init__(
         self,
