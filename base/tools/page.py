@@ -36,7 +36,7 @@ p { margin: 4px 0; color: var(--soft); overflow-wrap: anywhere; }
 .samples img.small { image-rendering: pixelated; }
 figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); }
-svg { width: 100%; height: auto; display: block; margin: 0 auto; }
+svg { width: 100%; height: auto; display: block; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 3px 8px; border-bottom: 1px solid var(--rule); }

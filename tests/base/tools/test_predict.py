@@ -45,7 +45,7 @@ def test_pictures_of_a_folder_are_predicted_as_the_dataset_would_be(
     assert "broken.png: cannot be read" in done.stdout
 
 
-def test_the_dataset_opens_the_file_as_its_own(tmp_path: Path) -> None:
+def test_a_file_is_read_by_the_loader_of_the_dataset(tmp_path: Path) -> None:
     for number, name in enumerate(("val/ants", "val/bees")):
         (tmp_path / name).mkdir(parents=True)
         Image.fromarray(np.full((40, 60, 3), 50 * number, np.uint8)).save(tmp_path / name / "a.png")
@@ -54,9 +54,7 @@ def test_the_dataset_opens_the_file_as_its_own(tmp_path: Path) -> None:
     assert torch.equal(values, loader.dataset[1][0])
 
 
-def test_data_that_is_transformed_by_the_batch_looks_and_is_read_as_the_model_gets_it(
-    tmp_path: Path,
-) -> None:
+def test_a_batch_transform_applies_to_files_too(tmp_path: Path) -> None:
     pixels = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
     normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.5,), (0.25,))])
     loader = BaseDataLoader(
@@ -91,7 +89,7 @@ def test_data_that_is_transformed_by_the_batch_looks_and_is_read_as_the_model_ge
         ),
     ],
 )
-def test_a_file_gets_what_the_data_has_for_a_target(
+def test_a_prediction_has_the_form_of_the_targets(
     tmp_path: Path, target: torch.Tensor, loss: nn.Module, prediction: str, confidence: bool
 ) -> None:
     class Constant(nn.Module):
@@ -107,7 +105,7 @@ def test_a_file_gets_what_the_data_has_for_a_target(
 
 
 @pytest.mark.parametrize("name", ["nothing-there", "empty", "broken.png"])
-def test_nothing_to_predict_is_a_line(tested: Path, tmp_path: Path, name: str) -> None:
+def test_nothing_to_predict_is_one_line(tested: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(b"no picture")
     done = run("test.py", "-r", tested, "--predict", tmp_path / name)

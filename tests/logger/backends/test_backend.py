@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from logger.backends.backend import BackEnd, RunFacts, make_back_ends
 from logger.backends.tensorboard import TensorboardBackEnd
 from logger.backends.wandb import WandbBackEnd
 from logger.visualization import Writer
+from tests.helpers import ROOT
 
 LOGGER = logging.getLogger("probe.backend")
 
@@ -145,3 +147,18 @@ def test_the_options_choose_the_back_ends(tmp_path: Path) -> None:
 def test_the_register_gives_the_back_ends_and_nothing_else() -> None:
     assert of_kind(BackEnd) == [WandbBackEnd]
     assert of_kind(logging.Handler) == []
+
+
+def test_the_back_end_of_the_readme_works(tmp_path: Path) -> None:
+    text = (ROOT / "logger" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"Write `[^`]*`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    run = RunFacts(tmp_path, {}, False, LOGGER)
+    writer = Writer(LOGGER, make_back_ends([names["CsvBackEnd"]], {"csv": True}, run))
+    writer.set_step(3)
+    writer.add_scalar("loss", 0.5)
+    writer.add_text("config", "which this tracker lacks")
+    writer.close()
+    assert (tmp_path / "scalars.csv").read_text() == "3,loss/train,0.5\n"
+    assert make_back_ends([names["CsvBackEnd"]], {"csv": False}, run) == []
