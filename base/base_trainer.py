@@ -20,6 +20,7 @@ from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
+from logger.backends.backend import BackEnd
 from logger.run_log import RunLog
 from utils.distributed import Votes, broadcast, set_activity, world_size
 from utils.errors import UserError, did_you_mean
@@ -66,6 +67,8 @@ class BaseTrainer(TemplateAttributes):
     def __init__(
         self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any
     ) -> None:
+        from base import features
+
         self.config = config
         options = self.trainer_options = TrainerOptions.from_section(config["trainer"])
         self.logger = config.get_logger("trainer", options.verbosity)
@@ -97,7 +100,7 @@ class BaseTrainer(TemplateAttributes):
         )
         if config.resume is not None:
             self._resume_checkpoint(config.resume)
-        self.run_log = RunLog(config, options, self.logger)
+        self.run_log = RunLog(config, options, self.logger, features.of_kind(BackEnd))
         self.writer = self.run_log.writer
 
     @abstractmethod

@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
+from base.tools.report import Report  # the report of test.py
+from logger.backends.wandb import WandbBackEnd  # trainer.wandb
 from utils.errors import UserError
 
 Kind = TypeVar("Kind")

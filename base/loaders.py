@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from base.base_data_loader import BaseDataLoader
 from base.data.worker import default_num_workers
@@ -34,6 +35,29 @@ class DatasetLoader(BaseDataLoader):
         if num_workers is None:
             num_workers = default_num_workers(dataset, kwargs.get("cache", False))
         super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, **kwargs)
+
+
+def make_test_loader(config: Any) -> tuple[Any, str]:
+    """The loader to test with, and in words which data it gives.
+
+    Raises:
+        UserError: the config has no data for it.
+    """
+    if config.get("test_data_loader"):
+        return config.build("test_data_loader"), "the test_data_loader"
+    if config.takes("data_loader", "training"):
+        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
+        args = config["data_loader"].setdefault("args", {})
+        args.pop("sampler", None)
+        args.update({key: v for key, v in changes.items() if config.takes("data_loader", key)})
+        return config.build("data_loader"), "the test part of the data_loader (training=False)"
+    if config.get("valid_data_loader"):
+        return config.build("valid_data_loader"), "the valid_data_loader (there is no test data)"
+    loader = config.build("data_loader").split_validation()
+    if loader is None:
+        message = "there is nothing to test on: give a test_data_loader, or a validation_split"
+        raise UserError(message)
+    return loader, "the validation split (there is no test data)"
 
 
 def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
@@ -68,6 +92,12 @@ def get_loss_weight(loader: Any) -> float:
 
 def find_base_loader(loader: Any) -> BaseDataLoader | None:
     """The BaseDataLoader that a loader is, or goes round, as ``inf_loop`` does; else None."""
-    while not isinstance(loader, BaseDataLoader) and hasattr(loader, "loader"):
-        loader = loader.loader
+    loader = unwrap_loader(loader)
     return loader if isinstance(loader, BaseDataLoader) else None
+
+
+def unwrap_loader(loader: Any) -> Any:
+    """The loader inside ``inf_loop`` and its like, which have it as ``loader``."""
+    while not isinstance(loader, DataLoader) and hasattr(loader, "loader"):
+        loader = loader.loader
+    return loader

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from logger.backends.backend import BackEnd, RunFacts, make_back_ends
 from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
@@ -21,12 +24,19 @@ class RunLog:
         config: a ConfigParser: where the run is, and whether it is resumed.
         options: of the ``trainer`` section.
         logger: gets the line of each epoch.
+        back_end_kinds: of trackers besides TensorBoard, which the options may turn on.
 
     Attributes:
         writer: to the trackers, as TensorBoard.
     """
 
-    def __init__(self, config: Any, options: Any, logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        config: Any,
+        options: Any,
+        logger: logging.Logger,
+        back_end_kinds: Sequence[type[BackEnd]] = (),
+    ) -> None:
         self.logger = logger
         log_dir, save_dir = Path(config.log_dir), Path(config.save_dir)
         if is_main():  # a project's own train.py makes no RunFolder
@@ -35,6 +45,9 @@ class RunLog:
             if not (save_dir / "config.json").exists():
                 write_json(config.plain(), save_dir / "config.json")
         self.writer = TensorboardWriter(log_dir, logger, options.tensorboard and is_main())
+        if is_main():
+            facts = RunFacts(log_dir, config.plain(), config.resume is not None, logger)
+            self.writer.back_ends += make_back_ends(back_end_kinds, asdict(options), facts)
         self.metrics_file = MetricsFile(log_dir / "metrics.jsonl", logger, enabled=is_main())
         if config.resume is None:
             self.metrics_file.drop_after(0)  # of a run that ended before its first checkpoint

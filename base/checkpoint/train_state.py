@@ -28,6 +28,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from base.base_data_loader import BaseDataLoader
 from base.checkpoint.file import FORMAT, find_store, load_newest
 from base.checkpoint.weights import load_weights
+from base.loaders import unwrap_loader
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
 from base.parallel.strategy import Parallel
@@ -93,9 +94,7 @@ class TrainState:
 
     def find_loader(self) -> Any:
         """The training loader if its position can be saved, also inside ``inf_loop``; else None."""
-        loader = self.objects.get("data_loader")
-        while not hasattr(loader, "load_state_dict") and hasattr(loader, "loader"):
-            loader = loader.loader
+        loader = unwrap_loader(self.objects.get("data_loader"))
         return loader if hasattr(loader, "load_state_dict") else None
 
     def get_environment(self) -> dict[str, Any]:

@@ -42,13 +42,8 @@ class Parallel:
     def move_to_device(
         self, model: nn.Module, device: torch.device
     ) -> tuple[nn.Module, torch.device]:
-        """Moves the model to ``device``, and tells on which device it takes its inputs.
-
-        A model that has placed its own layers on several devices stays as it is.
-        """
-        if is_spread(model):
-            return model, next(model.parameters()).device
-        return model.to(device), device
+        """Moves the model to ``device``; see the function of this name."""
+        return move_to_device(model, device)
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """The model as it is trained; freezing and placing on the device come before."""
@@ -136,6 +131,16 @@ def make_strategy(config: Any) -> Parallel:
         strategy: Parallel = config.build("parallel")
         return strategy
     return kinds.ddp() if world_size() > 1 else kinds.none()
+
+
+def move_to_device(model: nn.Module, device: torch.device) -> tuple[nn.Module, torch.device]:
+    """Moves the model to ``device``, and tells on which device it takes its inputs.
+
+    A model that has placed its layers on several devices itself stays as it is.
+    """
+    if is_spread(model):
+        return model, next(model.parameters()).device
+    return model.to(device), device
 
 
 def is_spread(model: nn.Module) -> bool:

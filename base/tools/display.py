@@ -11,7 +11,8 @@ import torch
 
 from base.loop.metrics import Rows, name_of
 from base.loop.watcher import WatchedTrainer, Watcher
-from base.tools.pictures import confusion, grid
+from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
+from base.tools.pictures import draw_grid
 from base.tools.results import Results
 from base.tools.samples import Samples
 from config.read.source import dotted
@@ -52,8 +53,7 @@ class Display(Watcher):
     def __init__(self, trainer: WatchedTrainer) -> None:
         self.trainer, self.writer = trainer, trainer.writer
         self.options = trainer.trainer_options
-        wandb = self.options.wandb
-        self._watches = wandb.watch if wandb is not None else None
+        self._is_watched = False
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
         if world_size() == 1:  # of several ranks, none sees all samples
             trainer.valid_metrics.rows = Rows(MAX_NUMBERS_KEPT)
@@ -65,16 +65,16 @@ class Display(Watcher):
     # -- during training ------------------------------------------------------------------------
 
     def train_batch(self, batch: Any) -> None:
-        if self._watches:
-            what, self._watches = self._watches, None
-            self.watch_model(what)
+        if not self._is_watched:
+            self._is_watched = True
+            self.watch_model()
         if self.trainer.progress.epoch == self.trainer.progress.batch == 1:
             self.show_first_batch(batch)
 
     @never_fails
-    def watch_model(self, what: str) -> None:
-        """Has W&B look at gradients or parameters."""
-        self.writer.watch(self.trainer.parallel.unwrap(self.trainer.model), what)
+    def watch_model(self) -> None:
+        """Lets trackers look at the model, if their options say so."""
+        self.writer.watch(self.trainer.parallel.unwrap(self.trainer.model))
 
     @never_fails
     def show_first_batch(self, batch: Any) -> None:
@@ -137,9 +137,9 @@ class Display(Watcher):
         for label, guess, confidence in zip(
             results.target, results.prediction, results.confidence, strict=True
         ):
-            predicted = results.told(guess)
+            predicted = results.describe(guess)
             right = f"{predicted} {confidence:.0%}"
-            wrong = f"{predicted}, is {results.told(label)}"
+            wrong = f"{predicted}, is {results.describe(label)}"
             captions.append(right if guess == label else wrong)
         pictures = torch.cat([values.cpu() for values in inputs])
         self._show("predictions", samples, pictures, captions, is_right)
@@ -160,7 +160,7 @@ class Display(Watcher):
         inputs = inputs[:SAMPLES_SHOWN].detach().clone().cpu()
         captions = captions[:SAMPLES_SHOWN]
         if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
-            picture = partial(draw_grid, samples, inputs, captions, is_right)
+            picture = partial(draw_samples, samples, inputs, captions, is_right)
             self.writer.add_image(tag, picture, dataformats="HWC")
 
     # -- the end --------------------------------------------------------------------------------
@@ -180,8 +180,7 @@ class Display(Watcher):
             hparams, step = list_hyperparameters(self.trainer.config.plain()), self.writer.step
             self.writer.add_hparams(hparams, scores, run_name=".", global_step=step)
         checkpoint = self.trainer.checkpoint_dir / BEST
-        wandb = self.options.wandb
-        if wandb is not None and wandb.artifact and checkpoint.is_file():
+        if checkpoint.is_file():
             self.writer.add_artifact(checkpoint)
 
     @never_fails
@@ -194,7 +193,8 @@ class Display(Watcher):
         results = Results(*rows, samples.classes, loss)
         if results.confusion is None or len(results.names) > MAX_CLASSES_IN_MATRIX:
             return
-        picture = partial(confusion, results.confusion, results.names)
+        import_matplotlib()  # the writer's thread would be taken for one that hangs
+        picture = partial(draw_matrix, results.confusion, results.names)
         self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
         assert results.probability is not None
         for label, name in enumerate(results.names[:MAX_CLASSES_WITH_CURVES]):
@@ -202,11 +202,15 @@ class Display(Watcher):
             self.writer.add_pr_curve(f"precision_recall/{name}", is_label, probability)
 
 
-def draw_grid(
+def draw_samples(
     samples: Samples, inputs: Any, captions: list[str], is_right: list[bool] | None
 ) -> Any:
     pictures = [samples.picture(values) for values in inputs]
-    return grid([picture for picture in pictures if picture is not None], captions, is_right)
+    return draw_grid([picture for picture in pictures if picture is not None], captions, is_right)
+
+
+def draw_matrix(counts: Any, names: list[str]) -> Any:
+    return to_pixels(draw_confusion_matrix(counts, names))
 
 
 def split_if_possible(batch: Any) -> tuple[Any, Any]:

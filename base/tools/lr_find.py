@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from base.base_trainer import BaseTrainer
-from base.tools import charts
-from base.tools.report import write
+from base.tools.charts import LineChart, draw_lines, to_svg
+from base.tools.report import write_text
 from base.tools.trial import Trial, cycle_batches, make_step
 from logger.progress import progress
 from utils.errors import UserError
@@ -52,12 +52,9 @@ def suggest_rate(trainer: BaseTrainer, picture: Path) -> str:
         )
     rate = lowest[0] / 10
     loss_there = next(loss for lr, loss in curve if lr >= rate)
-    series = {
-        "loss": [(math.log10(lr), loss) for lr, loss in curve],
-        f"suggested: {rate:.2g}": [(math.log10(rate), loss_there)],
-    }
-    chart = charts.lines("Loss over learning rate", series, "log10 of the learning rate")
-    path = write(picture, charts.standalone(chart))
+    series = {"loss": curve, f"suggested: {rate:.2g}": [(rate, loss_there)]}
+    chart = LineChart("Loss over learning rate", series, "learning rate", log_x=True)
+    path = write_text(picture, to_svg(draw_lines([chart]), is_standalone=True))
     tried = f"{LOWEST_RATE:g} to {curve[-1][0]:.2g}"
     return "\n".join(
         [

@@ -19,7 +19,6 @@ from base.loop.update import Update
 from base.run import RunFolder
 from config.check.slots import own_frames
 from config.read.source import ConfigError, Finding, Keys
-from logger.logger import close_files
 from utils.batch import to_device
 from utils.errors import UserError, one_line
 from utils.util import inf_loop
@@ -53,10 +52,9 @@ class Trial:
         """
         config = self.config
         with tempfile.TemporaryDirectory(prefix="trial-") as temporary:
-            config.move_to(Path(temporary) / "run")
             config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
             try:
-                with RunFolder(config) as run:
+                with RunFolder(config, Path(temporary)) as run:
                     yield run
             except ConfigError as error:
                 cause = error.__cause__
@@ -68,8 +66,6 @@ class Trial:
             except Exception as error:
                 keys: Keys = getattr(error, "config_keys", ())
                 raise UserError(self._describe(error, keys)) from None
-            finally:
-                close_files()
 
     def make(self, make_trainer: Callable[..., BaseTrainer], limit: Limit = list) -> BaseTrainer:
         """Makes the trainer, and remembers which object belongs to which part of the config.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from base.parallel.sharding import is_cut, together
 from torch import nn
 
-from base.parallel.sharding import is_cut, together
 from base.parallel.strategy import fsdp
 from tests.base.test_parallel import lines_of, skipping, state_of, stopping, table_config
 from tests.helpers import differences, load, make_trainer, run, small_config

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from base.run import RunFolder, command_of_python, summary
+from base.run import RunFolder, format_summary, get_python_command
 from logger.logger import close_files
 from utils.errors import UserError
 
@@ -31,7 +31,7 @@ def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 class Config:
-    """What a RunFolder asks of a ConfigParser."""
+    """The part of a ConfigParser that RunFolder uses."""
 
     def __init__(
         self, saved: Path, run_id: str = "run", given: bool = True, resume: Path | None = None
@@ -70,7 +70,7 @@ def folder(saved: Path) -> Path:
     return saved / "probe" / "run"
 
 
-def test_the_folder_is_made_on_entering_and_described_on_request(saved: Path, folder: Path) -> None:
+def test_entering_makes_the_folder_and_describe_describes_it(saved: Path, folder: Path) -> None:
     run = RunFolder(Config(saved))
     assert not saved.exists()
     with run:
@@ -97,7 +97,7 @@ def test_the_log_goes_into_the_folder(saved: Path, folder: Path) -> None:
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
-def test_a_session_tells_how_it_ended(
+def test_a_session_notes_how_it_ended(
     saved: Path, folder: Path, error: BaseException | None, outcome: str
 ) -> None:
     def session() -> None:
@@ -135,13 +135,13 @@ def test_a_damaged_provenance_does_not_stop_a_run(saved: Path, folder: Path, tex
     assert [session["outcome"] for session in sessions(folder)] == ["finished"]
 
 
-# -- what is left behind --------------------------------------------------------------------------------------------
+# -- what is left behind --------------------------------------------------------------------------
 
 
-def fail(config: Config, error: BaseException, *files: str) -> None:
+def fail(config: Config, error: BaseException, *files: str, folder: Path | None = None) -> None:
     def run() -> None:
-        with RunFolder(config) as folder:
-            folder.describe()
+        with RunFolder(config, folder) as run:
+            run.describe()
             for name in files:
                 (config.save_dir / name).touch()
             raise error
@@ -171,7 +171,7 @@ def test_a_folder_that_holds_weights_is_kept(saved: Path, folder: Path, weights:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt(), SystemExit(1)])
-def test_any_other_end_keeps_the_folder(saved: Path, folder: Path, error: BaseException) -> None:
+def test_any_other_error_keeps_the_folder(saved: Path, folder: Path, error: BaseException) -> None:
     fail(Config(saved), error)
     assert (folder / "config.json").is_file()
 
@@ -183,14 +183,42 @@ def test_a_folder_that_was_there_before_is_kept(saved: Path, folder: Path) -> No
     assert (folder / "notes.txt").exists()
 
 
-def test_an_interrupted_run_with_a_checkpoint_tells_how_to_go_on(
+def test_an_interrupted_run_with_a_checkpoint_shows_how_to_go_on(
     saved: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fail(Config(saved), KeyboardInterrupt(), "checkpoint-epoch1.pt")
     assert capsys.readouterr().out.endswith(f"train.py -r {folder}\n")
 
 
-# -- which folder ---------------------------------------------------------------------------------------------------
+def test_a_folder_that_is_given_is_used_and_belongs_to_the_caller(
+    tmp_path: Path, saved: Path
+) -> None:
+    class Movable(Config):
+        folder: Path | None = None
+
+        def move_to(self, folder: Path) -> None:
+            self.folder = folder
+
+        @property
+        def save_dir(self) -> Path:
+            return super().save_dir if self.folder is None else self.folder
+
+    given = tmp_path / "trial"
+    given.mkdir()
+    config = Movable(saved)
+    with RunFolder(config, folder=given) as run:
+        assert run.save_dir == config.save_dir == given
+        logging.getLogger("probe").info("hello")
+        assert "hello" in (given / "log" / "info.log").read_text(encoding="utf-8")
+    fail(config, UserError("no such dataset"), folder=given)
+    assert given.is_dir()
+    assert not saved.exists()
+    assert not any(
+        isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers
+    )
+
+
+# -- which folder ---------------------------------------------------------------------------------
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_stays(saved: Path, folder: Path) -> None:
@@ -206,7 +234,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_stays(saved: Path, folder: Pat
     assert [path.name for path in folder.iterdir()] == ["checkpoint-epoch3.pt"]
 
 
-def test_runs_that_start_in_the_same_second_get_folders_of_their_own(saved: Path) -> None:
+def test_runs_that_start_in_the_same_second_get_different_folders(saved: Path) -> None:
     for _ in range(3):
         with RunFolder(Config(saved, "20260101_120000", given=False)) as run:
             (run.save_dir / "checkpoint-epoch1.pt").touch()
@@ -215,10 +243,12 @@ def test_runs_that_start_in_the_same_second_get_folders_of_their_own(saved: Path
 
 
 @pytest.mark.parametrize("given", [True, False])
-@pytest.mark.parametrize("place", ["saved", "saved/probe"])
-def test_a_file_in_the_way_is_told(tmp_path: Path, saved: Path, place: str, given: bool) -> None:
-    (tmp_path / place).parent.mkdir(exist_ok=True)
-    (tmp_path / place).touch()
+@pytest.mark.parametrize("blocked", ["saved", "saved/probe"])
+def test_a_file_in_the_way_is_an_error(
+    tmp_path: Path, saved: Path, blocked: str, given: bool
+) -> None:
+    (tmp_path / blocked).parent.mkdir(exist_ok=True)
+    (tmp_path / blocked).touch()
     with (
         pytest.raises(UserError, match="the run folder cannot be made") as caught,
         RunFolder(Config(saved, given=given)),
@@ -227,7 +257,7 @@ def test_a_file_in_the_way_is_told(tmp_path: Path, saved: Path, place: str, give
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_where_the_folder_should_be_is_told(saved: Path, folder: Path) -> None:
+def test_a_file_instead_of_the_folder_is_an_error(saved: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True)
     folder.touch()
     with (
@@ -239,7 +269,7 @@ def test_a_file_where_the_folder_should_be_is_told(saved: Path, folder: Path) ->
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_a_link_to_nowhere_is_told_and_not_tried_for_ever(saved: Path, given: bool) -> None:
+def test_a_dangling_link_is_an_error_and_not_tried_for_ever(saved: Path, given: bool) -> None:
     class Impatient(Config):
         tries = 0
 
@@ -254,11 +284,11 @@ def test_a_link_to_nowhere_is_told_and_not_tried_for_ever(saved: Path, given: bo
         pytest.fail("entered")
 
 
-# -- the rest -------------------------------------------------------------------------------------------------------
+# -- the rest -------------------------------------------------------------------------------------
 
 
-def test_the_summary_tells_the_best_and_the_commands() -> None:
-    lines = summary(Path("saved/probe/run"), "val_accuracy", 0.98765432).splitlines()
+def test_the_summary_shows_the_best_and_the_commands() -> None:
+    lines = format_summary(Path("saved/probe/run"), "val_accuracy", 0.98765432).splitlines()
     assert lines[:2] == ["Best val_accuracy: 0.987654", "Run folder: saved/probe/run"]
     assert [line.split()[0:2] for line in lines[2:]] == [
         ["to", "test"],
@@ -271,17 +301,17 @@ def test_the_summary_tells_the_best_and_the_commands() -> None:
 
 
 @pytest.mark.parametrize(("metric", "best"), [("", 0.0), ("val_loss", None)])
-def test_without_a_monitor_the_summary_tells_no_best(metric: str, best: float | None) -> None:
-    assert summary(Path("saved/probe/run"), metric, best).startswith(
+def test_without_a_monitor_the_summary_shows_no_best(metric: str, best: float | None) -> None:
+    assert format_summary(Path("saved/probe/run"), metric, best).startswith(
         "Run folder: saved/probe/run\n"
     )
 
 
-def test_this_python_is_told_as_one_types_it(
+def test_the_interpreter_is_shown_as_one_types_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert command_of_python() == ".venv/bin/python"
+    assert get_python_command() == ".venv/bin/python"
     monkeypatch.setattr(shutil, "which", lambda _: str(tmp_path / ".venv/bin/python"))
-    assert command_of_python() == "python"
+    assert get_python_command() == "python"

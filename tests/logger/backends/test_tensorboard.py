@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from logger import TensorboardWriter
-from logger.visualization import PATIENCE
+from logger.backends.backend import PATIENCE_SECONDS
 
 LOGGER = logging.getLogger("probe.writer")
 
@@ -36,7 +36,7 @@ def scalars(events: EventAccumulator, tag: str) -> list[tuple[int, Any]]:
     return [(event.step, pytest.approx(event.value)) for event in events.Scalars(tag)]
 
 
-def test_scalars_stand_at_their_step_under_their_mode(writer: TensorboardWriter) -> None:
+def test_scalars_have_their_step_and_mode(writer: TensorboardWriter) -> None:
     writer.set_step(0)
     writer.add_scalar("loss", 0.5)
     writer.set_step(3, "valid")
@@ -71,7 +71,7 @@ def test_a_histogram_has_pytorch_templates_signature_and_no_mode(writer: Tensorb
     assert (event.step, event.histogram_value.num) == (5, 4)
 
 
-def test_images_and_text_stand_under_their_mode(writer: TensorboardWriter) -> None:
+def test_images_and_text_have_their_mode(writer: TensorboardWriter) -> None:
     writer.set_step(2)
     writer.add_image("input", torch.zeros(1, 4, 4))
     writer.add_images("inputs", torch.zeros(3, 1, 4, 4))
@@ -102,7 +102,9 @@ def test_a_precision_recall_curve_takes_labels_and_predictions(writer: Tensorboa
     assert "curve/valid" in read(writer).Tags()["tensors"]
 
 
-def test_a_resumed_run_hides_what_comes_again(writer: TensorboardWriter, tmp_path: Path) -> None:
+def test_a_resumed_run_hides_the_steps_that_it_repeats(
+    writer: TensorboardWriter, tmp_path: Path
+) -> None:
     for step in (1, 2, 3, 4):
         writer.set_step(step)
         writer.add_scalar("loss", 10.0 + step)
@@ -118,7 +120,7 @@ def test_a_resumed_run_hides_what_comes_again(writer: TensorboardWriter, tmp_pat
     assert scalars(read(resumed), "loss/train") == [(1, 11.0), (2, 12.0), (3, 23.0)]
 
 
-def test_a_writer_that_is_off_makes_no_file(tmp_path: Path) -> None:
+def test_a_disabled_writer_makes_no_file(tmp_path: Path) -> None:
     writer = TensorboardWriter(tmp_path / "log", LOGGER, False)
     writer.set_step(1)
     writer.add_scalar("loss", 1.0)
@@ -141,11 +143,11 @@ def test_a_closed_writer_opens_again(writer: TensorboardWriter) -> None:
     assert set(read(writer).Tags()["scalars"]) == {"loss", "other"}
 
 
-# -- failures -------------------------------------------------------------------------------------------------------
+# -- failures ----------------------------------------------------------------------------------
 
 
 class Broken:
-    """A backend whose disk is full."""
+    """A tracker whose disk is full."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.calls = 0
@@ -158,7 +160,7 @@ class Broken:
         return method
 
 
-def test_a_failing_backend_costs_one_warning_and_nothing_else(
+def test_a_failure_costs_one_warning_and_nothing_else(
     writer: TensorboardWriter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Broken)
@@ -204,8 +206,8 @@ def test_a_folder_that_goes_away_costs_one_warning_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", told.append)
+    tracebacks: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", tracebacks.append)
     with caplog.at_level(logging.WARNING, LOGGER.name):
         writer.add_scalar("loss", 1.0)
         writer.flush()
@@ -215,7 +217,7 @@ def test_a_folder_that_goes_away_costs_one_warning_and_no_traceback(
             writer.flush()
         start = time.monotonic()
         writer.close()
-    assert PATIENCE < 5  # seconds, as README promises
-    assert time.monotonic() - start < 2 * PATIENCE + 2
+    assert PATIENCE_SECONDS < 5  # seconds, as the README promises
+    assert time.monotonic() - start < 2 * PATIENCE_SECONDS + 2
     assert len(caplog.records) == 1
-    assert told == []
+    assert tracebacks == []

@@ -42,7 +42,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def link(path: Path, target: Path) -> None:
-    """Puts a link to ``target`` at ``path``; the target is a folder unless the path has a suffix."""
+    """Puts a link to ``target`` at ``path``: to a file if the path has a suffix, else a folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("kept") if path.suffix else target.mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def resumed(saved: Path) -> Path:
-    """A run's checkpoint to go on from."""
+    """A checkpoint to resume from."""
     folder = saved / "small" / "run"
     folder.mkdir(parents=True)
     (folder / "checkpoint-epoch1.pt").touch()
@@ -58,7 +58,7 @@ def resumed(saved: Path) -> Path:
 
 
 def write(saved: Path, resume: Path | None = None) -> None:
-    """What a run writes, by its own means."""
+    """Writes what a run writes."""
     config = ConfigParser(small_config(saved), resume=resume, run_id=None if resume else "run")
     with RunFolder(config) as folder:
         folder.describe()
@@ -78,43 +78,41 @@ def refusal(*args: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("place", IN_SAVE_DIR)
-def test_a_link_that_leads_out_is_refused(saved: Path, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("name", IN_SAVE_DIR)
+def test_a_link_that_leads_out_is_refused(saved: Path, tmp_path: Path, name: str) -> None:
     target = tmp_path / "elsewhere" / "target"
-    link(saved / place, target)
+    link(saved / name, target)
     before = contents(tmp_path)
-    assert f"{saved / place}: is a symbolic link that leads out of " in refusal(saved)
+    assert f"{saved / name}: is a symbolic link that leads out of " in refusal(saved)
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("place", IN_THE_RUN)
+@pytest.mark.parametrize("name", IN_THE_RUN)
 def test_a_link_that_leads_out_of_a_resumed_run_is_refused(
-    saved: Path, tmp_path: Path, place: str
+    saved: Path, tmp_path: Path, name: str
 ) -> None:
     resume, target = resumed(saved), tmp_path / "elsewhere" / "target"
-    link(resume.parent / place, target)
+    link(resume.parent / name, target)
     before = contents(tmp_path)
-    assert f"{resume.parent / place}: is a symbolic link that leads out of " in refusal(
+    assert f"{resume.parent / name}: is a symbolic link that leads out of " in refusal(
         saved, resume
     )
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("place", IN_SAVE_DIR)
-def test_a_link_to_nowhere_outside_is_refused(saved: Path, tmp_path: Path, place: str) -> None:
-    (saved / place).parent.mkdir(parents=True, exist_ok=True)
-    (saved / place).symlink_to(tmp_path / "nowhere")
-    assert f"{saved / place}: is a symbolic link that leads out of " in refusal(saved)
+@pytest.mark.parametrize("name", IN_SAVE_DIR)
+def test_a_dangling_link_that_leads_out_is_refused(saved: Path, tmp_path: Path, name: str) -> None:
+    (saved / name).parent.mkdir(parents=True, exist_ok=True)
+    (saved / name).symlink_to(tmp_path / "nowhere")
+    assert f"{saved / name}: is a symbolic link that leads out of " in refusal(saved)
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("place", ["small", "small/run"])
-def test_a_relative_link_that_climbs_out_is_refused(
-    saved: Path, tmp_path: Path, place: str
-) -> None:
+@pytest.mark.parametrize("name", ["small", "small/run"])
+def test_a_relative_link_that_climbs_out_is_refused(saved: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (saved / place).parent.mkdir(parents=True, exist_ok=True)
-    (saved / place).symlink_to(Path(*[".."] * (place.count("/") + 1), "elsewhere"))
+    (saved / name).parent.mkdir(parents=True, exist_ok=True)
+    (saved / name).symlink_to(Path(*[".."] * (name.count("/") + 1), "elsewhere"))
     assert "is a symbolic link that leads out" in refusal(saved)
     assert contents(tmp_path / "elsewhere") == {}
 
@@ -131,12 +129,14 @@ def test_a_folder_with_a_similar_name_is_outside(saved: Path, tmp_path: Path) ->
     assert "is a symbolic link that leads out" in refusal(saved)
 
 
-@pytest.mark.parametrize("place", IN_SAVE_DIR)
-def test_a_link_that_stays_inside_is_fine(saved: Path, place: str) -> None:
-    target = saved / "small" / "run" / "own" if place.startswith("small/run/") else saved / "target"
-    link(saved / place, target)
+@pytest.mark.parametrize("name", IN_SAVE_DIR)
+def test_a_link_that_stays_inside_is_fine(saved: Path, name: str) -> None:
+    target = (
+        saved / "small" / "run" / "other" if name.startswith("small/run/") else saved / "target"
+    )
+    link(saved / name, target)
     write(saved)
-    assert (saved / place).is_symlink()
+    assert (saved / name).is_symlink()
     assert "written" in (saved / "small/run/log/info.log").read_text()
     assert (saved / "small/run/log/metrics.jsonl").read_text().count("loss") == 1
     assert (saved / "other/run/log/info.log").read_text() == "kept"
@@ -152,7 +152,7 @@ def test_save_dir_itself_may_be_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "large_disk/small/run/log/info.log").read_text().count("written") == 2
 
 
-def test_as_a_program(saved: Path, tmp_path: Path) -> None:
+def test_a_link_is_refused_by_the_program_too(saved: Path, tmp_path: Path) -> None:
     link(saved / "digits" / "run" / "log", tmp_path / "elsewhere")
     done = run(
         "train.py", "--run-id", "run", f"trainer.save_dir={saved}", "trainer.epochs=1", "-d", "cpu"
@@ -163,7 +163,7 @@ def test_as_a_program(saved: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "passes"), [("debug-core.log", True), ("other.log", False)])
-def test_the_link_that_wandb_leaves_is_passed_over(
+def test_the_link_that_wandb_leaves_is_accepted(
     saved: Path, tmp_path: Path, name: str, passes: bool
 ) -> None:
     checkpoint = resumed(saved)
