@@ -78,6 +78,14 @@ def find_store(state: dict[str, Any]) -> TensorStore:
     return TensorStore()
 
 
+def list_tensor_files(path: Path) -> list[Path]:
+    """The files beside a checkpoint that hold its tensors."""
+    from base import features
+
+    kinds = features.of_kind(TensorStore)
+    return [file for kind in kinds for file in kind().list_files(path)]
+
+
 def remove_unused_files(folder: Path) -> None:
     """Deletes what no checkpoint in ``folder`` refers to, and what a killed save left behind."""
     from base import features

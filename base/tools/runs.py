@@ -6,8 +6,9 @@ import argparse
 import contextlib
 from pathlib import Path
 
+from base.checkpoint.file import list_tensor_files, remove_unused_files
 from base.tools.run_record import RunRecord, Score, find_run, list_runs, select_experiment
-from utils.checkpoints import SHARDS, list_checkpoints, sweep_shards
+from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
 from utils.main import run_main
 from utils.tables import print_table
@@ -73,7 +74,7 @@ def clean_runs(runs: list[RunRecord], is_confirmed: bool) -> None:
     for run, path in old if is_confirmed else []:
         if run.state != "running":  # somebody may have resumed it meanwhile
             path.unlink(missing_ok=True)
-            sweep_shards(run.folder)
+            remove_unused_files(run.folder)
             deleted += 1
     print(f"{deleted} deleted.")
 
@@ -89,7 +90,7 @@ def _list_unneeded(run: RunRecord) -> list[Path]:
 def _size_of(checkpoints: list[Path]) -> int:
     """Returns the bytes that deleting frees: none where model_best.pt is the same file."""
     freed = [path for path in checkpoints if path.stat().st_nlink == 1]
-    shards = [file for path in freed for file in path.parent.glob(f"{path.stem}.*{SHARDS}/*")]
+    shards = [file for path in freed for file in list_tensor_files(path)]
     return sum(path.stat().st_size for path in freed + shards)
 
 

@@ -20,4 +20,4 @@ from config.read.merge import load_tree as load_tree  # tool
 from utils.distributed import world_size as world_size  # template_order
 from utils.errors import UserError as UserError  # template_order
 
-__all__ = ["check_keys", "checkpoint_file"]  # mypy takes the `X as X` above as exported
+__all__ = ["check_keys"]  # mypy takes the `X as X` above as exported
