@@ -8,7 +8,7 @@ from typing import Any
 
 from config import ConfigParser
 from utils.checkpoints import find_checkpoint
-from utils.distributed import all_gather, is_main, joined
+from utils.distributed import all_gather, init_distributed, is_main
 from utils.errors import UserError
 from utils.main import run_main
 
@@ -127,7 +127,8 @@ if __name__ == "__main__":
     def run() -> None:
         options = args.parse_intermixed_args()
         options.resume = find_checkpoint(options.resume, best_first=True)
-        with joined(config := ConfigParser.from_args(options)):
+        config = ConfigParser.from_args(options)
+        with init_distributed(config.process_settings()):
             main(config, options)
 
     run_main(run)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from config import ConfigParser, CustomArgs
-from utils.distributed import main_process_first, rank
-from utils.launch import run_ranks
+from utils.distributed import init_distributed, main_process_first, rank
+from utils.launch import launch, num_processes_to_launch
 from utils.main import run_main
 
 
@@ -129,4 +129,14 @@ if __name__ == "__main__":
         CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
         CustomArgs(["--bs", "--batch_size"], type=int, target="data_loader;args;batch_size"),
     ]
-    run_main(lambda: run_ranks(ConfigParser.from_args(args, options), main))
+
+    def run() -> None:
+        config = ConfigParser.from_args(args, options)
+        settings = config.process_settings()
+        num_processes = num_processes_to_launch(settings)
+        if num_processes > 1 and not (config.args.check or config.args.find_batch_size):
+            sys.exit(launch(num_processes))
+        with init_distributed(settings):
+            main(config)
+
+    run_main(run)

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from logger.logger import close_files, setup_logging
 from utils.checkpoints import list_checkpoints
-from utils.distributed import broadcast, is_main, restarted_run_folder
+from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_run_folder
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, lock_file
 from utils.provenance import collect_provenance, timestamp
@@ -56,7 +56,7 @@ class RunFolder:
         return self
 
     def _enter(self) -> None:
-        if folder := restarted_run_folder():
+        if folder := get_restarted_run_folder():
             self.config.move_to(Path(folder))
             self.config.resume = next(iter(list_checkpoints(Path(folder))), None)
             self.config.run_id_given = True
@@ -68,7 +68,7 @@ class RunFolder:
             raise UserError(
                 f"{self.save_dir}: the run folder cannot be made: {error.strerror}"
             ) from None
-        restarted_run_folder(str(self.save_dir))
+        set_run_folder(str(self.save_dir))
 
     def _make(self) -> None:
         self._refuse_links()

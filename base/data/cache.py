@@ -14,7 +14,12 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 from logger.progress import progress
-from utils.distributed import from_first_local_rank, local_rank, local_world_size
+from utils.distributed import (
+    local_rank,
+    local_world_size,
+    receive_from_first_local_rank,
+    send_to_local_ranks,
+)
 from utils.errors import UserError
 
 _NUMBERS = itertools.count()  # of the caches of this process: as those of the others count
@@ -98,7 +103,7 @@ def cached(dataset: Dataset[Any]) -> Cached:
         paths = (
             [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in first]
             if own
-            else from_first_local_rank(key)
+            else receive_from_first_local_rank(key)
         )
         whole: list[Any] = [
             np.memmap(path, dtype, "r+", shape=shape)
@@ -109,7 +114,7 @@ def cached(dataset: Dataset[Any]) -> Cached:
     if own:
         _fill(whole, plain, first)
     if shared and own:
-        from_first_local_rank(key, paths)
+        send_to_local_ranks(key, paths)
     tensors = map(torch.from_numpy, whole)  # forked workers share them as they are
     return Cached(
         *tensors, transform=transform, as_picture=hasattr(plain[0][0], "getbands"), dataset=dataset

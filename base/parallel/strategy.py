@@ -18,7 +18,7 @@ from base.parallel.placement import is_spread
 from base.parallel.sharding import is_sharded
 from utils import distributed as parallel
 from utils.errors import UserError, did_you_mean, one_line
-from utils.launch import max_processes
+from utils.launch import START_TIMEOUT_SECONDS, TIMEOUT_SECONDS, max_processes
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class _Several(Parallel):
     """What all have that train in several processes."""
 
     num_processes: int | None = None
-    start_timeout_seconds: float = parallel.START_SECONDS
-    timeout_seconds: float = parallel.TRAINING_SECONDS
+    start_timeout_seconds: float = START_TIMEOUT_SECONDS
+    timeout_seconds: float = TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
         if self.num_processes is not None and not 1 <= self.num_processes <= max_processes():
