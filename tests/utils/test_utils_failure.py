@@ -34,7 +34,7 @@ def _quick_and_harmless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-# -- what the user can do --------------------------------------------------------------------------
+# -- what the user can do ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_any_other_error_is_none_of_the_users(error: BaseException) -> None:
     assert user_error_from(error) is None
 
 
-# -- who reports -----------------------------------------------------------------------------------
+# -- who reports -------------------------------------------------------------------------
 
 
 def connected(rank: int, store: HashStore) -> World:
