@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 
 from utils.errors import printable
-from utils.failure import user_error_from
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -30,6 +29,8 @@ def run_main(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        from utils.failure import user_error_from
+
         user_error = user_error_from(error)
         if user_error is None:
             raise

@@ -87,11 +87,12 @@ class StopRequest:
 
     def _check(self) -> Request:
         """The first request that this process has received, if any."""
-        if not self._received.status and time.monotonic() + self.reserve >= self._end:
+        if self._received is not NO_REQUEST:
+            return self._received
+        if time.monotonic() + self.reserve >= self._end:
             self._received = Request(EXIT_RUN_AGAIN, "the time limit")
-        # Only ranks have a launcher. When it has been killed, nobody else would tell them.
-        is_orphan = self._votes is not None and os.getppid() != self._parent_pid
-        if not self._received.status and is_orphan:
+        elif self._votes is not None and os.getppid() != self._parent_pid:
+            # A rank whose launcher has been killed would train on, and nobody would know.
             self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the launcher")
         return self._received
 
@@ -124,7 +125,7 @@ class StopRequest:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if self._received.status and name == "SIGINT":
+        if self._received is not NO_REQUEST and name == "SIGINT":
             raise KeyboardInterrupt  # the second Ctrl-C ends the program at once
         self._received = Request(EXIT_STATUS[name], name)
         if self._votes is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -110,7 +111,11 @@ def load_result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
-    """Trains without and with kills. Returns the paths of the values that differ at the end."""
+    """Trains without kills and with at least one (unless ``args.kills`` is 0).
+
+    Returns:
+        The paths of the values that differ at the end.
+    """
     options = {
         "epochs": args.epochs,
         "save_steps": args.save_steps,
@@ -129,8 +134,13 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
     words += ["--run-id", "killed"]
     rng = random.Random(args.seed)
     moments = list(train_with_kills(words, killed, duration, args.kills, rng))
+    while args.kills > 0 and not moments:  # the training was quicker this time: kill it earlier
+        shutil.rmtree(killed)
+        duration *= 0.7
+        moments = list(train_with_kills(words, killed, duration, args.kills, rng))
     shown = ", ".join(f"{moment:.1f}" for moment in moments)
-    print(f"Killed {len(moments)} times" + (f", after {shown} s." if moments else "."))
+    times = "time" if len(moments) == 1 else "times"
+    print(f"Killed {len(moments)} {times}" + (f", after {shown} s." if moments else "."))
 
     state, lines = load_result(straight)
     other_state, other_lines = load_result(killed)

@@ -87,6 +87,34 @@ def test_a_training_is_killed_and_resumed_until_it_ends(
     assert started == [new, new, resume, resume]
 
 
+@pytest.mark.parametrize(("max_kills", "tries"), [(2, 3), (0, 1)])
+def test_a_training_that_ends_before_its_first_kill_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_kills: int, tries: int
+) -> None:
+    durations: list[float] = []
+
+    def train_with_kills(
+        words: list[str], folder: Path, duration: float, max_kills: int, rng: random.Random
+    ) -> list[float]:
+        durations.append(duration)
+        assert not folder.exists()
+        folder.mkdir(parents=True)
+        return [1.0] if len(durations) == 3 else []
+
+    def start_training(*words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(verify_resume, "train_with_kills", train_with_kills)
+    monkeypatch.setattr(verify_resume, "start_training", start_training)
+    monkeypatch.setattr(verify_resume, "load_result", lambda folder: ({}, []))
+    args = argparse.Namespace(
+        config="a.json", kills=max_kills, epochs=1, save_steps=1, seed=1, overrides=[]
+    )
+    assert verify_resume.verify(args, tmp_path) == []
+    assert len(durations) == tries
+    assert durations == sorted(durations, reverse=True)
+
+
 @pytest.mark.parametrize(("differences", "status"), [([], 0), (["/a", "/b"], 1)])
 def test_the_status_says_whether_the_results_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
