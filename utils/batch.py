@@ -8,7 +8,7 @@ subclasses of list and tuple.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -94,7 +94,7 @@ def _list_tensors(value: Any) -> list[torch.Tensor]:
     """All tensors in a batch, in order."""
     if isinstance(value, torch.Tensor):
         return [value]
-    items: Any = ()
+    items: Iterable[Any] = ()
     if isinstance(value, Mapping):
         items = value.values()
     elif isinstance(value, list | tuple):

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_TIMEOUT_SECONDS = 1e9  # 30 years; longer durations overflow
 
-
 _world = World()
 
 
@@ -84,11 +83,11 @@ def init_distributed(settings: ProcessSettings) -> Iterator[None]:
     A process that was not launched needs no connection and gets none.
 
     An error of one rank ends all of them. The rank that failed first reports its error, with its
-    number. The others leave silently with the same exit status. They name a rank that was killed or
-    did not answer in time.
+    number; the others end silently with the same exit status. If a rank was killed or does not
+    answer in time, another one reports where it was.
 
     Raises:
-        UserError: not all processes have come in time.
+        UserError: not all processes have connected in time.
     """
     global _world
     if not is_launched():
@@ -97,7 +96,7 @@ def init_distributed(settings: ProcessSettings) -> Iterator[None]:
     import torch.distributed as dist
 
     _world = World.from_environment(settings.timeout_seconds)
-    if not is_main():  # the main process says the same
+    if not is_main():  # the main process logs the same
         logging.disable(logging.WARNING)
         warnings.simplefilter("ignore")
     try:
@@ -128,7 +127,7 @@ def _connect(settings: ProcessSettings) -> None:
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     backend = _choose_backend(settings.n_gpu)
-    start_timeout = _duration(settings.start_timeout_seconds)
+    start_timeout = _to_timedelta(settings.start_timeout_seconds)
     has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # the launcher's
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
@@ -150,7 +149,7 @@ def _connect(settings: ProcessSettings) -> None:
             timeout=start_timeout,
         )
         _world.publish_activity()
-        group = dist.new_group(timeout=_duration(settings.timeout_seconds))
+        group = dist.new_group(timeout=_to_timedelta(settings.timeout_seconds))
         assert isinstance(group, dist.ProcessGroup)  # all ranks are members
         _world.group = group
     except (RuntimeError, ValueError) as error:
@@ -162,7 +161,7 @@ def _connect(settings: ProcessSettings) -> None:
 
 
 def _choose_backend(n_gpu: int) -> str:
-    """gloo for tensors on the CPU, and for those on this rank's accelerator its own backend."""
+    """gloo for tensors on the CPU, and the backend of the accelerator for those on its devices."""
     import torch
     import torch.distributed as dist
 
@@ -175,7 +174,7 @@ def _choose_backend(n_gpu: int) -> str:
     return f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}"
 
 
-def _duration(seconds: float) -> timedelta:
+def _to_timedelta(seconds: float) -> timedelta:
     return timedelta(seconds=min(seconds, MAX_TIMEOUT_SECONDS))
 
 
@@ -219,17 +218,18 @@ def broadcast(value: T | None) -> T:
 def send_to_local_ranks(name: str, value: Any) -> None:
     """Sends a value of JSON's types from the first rank of this machine to its other ranks."""
     assert _world.store is not None
-    _world.store.set(f"{name} of rank {_first_local_rank()}", json.dumps(value))
+    _world.store.set(_make_local_key(name), json.dumps(value))
 
 
 def receive_from_first_local_rank(name: str) -> Any:
     """The value that the first rank of this machine sends under ``name``. Waits for it."""
     assert _world.store is not None
-    return json.loads(_world.store.get(f"{name} of rank {_first_local_rank()}"))
+    return json.loads(_world.store.get(_make_local_key(name)))
 
 
-def _first_local_rank() -> int:
-    return _world.rank - _world.local_rank
+def _make_local_key(name: str) -> str:
+    """A key that the ranks of this machine have in common, and those of other machines have not."""
+    return f"{name} of rank {_world.rank - _world.local_rank}"
 
 
 def barrier() -> None:

@@ -1,4 +1,4 @@
-"""What happens when a process fails: what the user is told, and how all ranks end.
+"""What happens when a process fails: what the user reads, and how all ranks end.
 
 ``user_error_from`` finds what the user can do about an error. ``report_failure`` ends a rank:
 
@@ -109,7 +109,7 @@ def report_failure(error: BaseException, world: World) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     user_error = user_error_from(error)
     connection_lost = user_error is None and _is_lost_connection(error)
-    status = _exit_status(error, user_error)
+    status = _get_exit_status(error, user_error)
     first_rank, first_status = world.rank, status
     missing = ""
     if world.store is not None:
@@ -141,13 +141,14 @@ def _is_lost_connection(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and LOST_CONNECTION.search(text) is not None
 
 
-def _exit_status(error: BaseException, user_error: UserError | None) -> int:
+def _get_exit_status(error: BaseException, user_error: UserError | None) -> int:
     if user_error is not None:
         return 2
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _wait_for_another_failure(store: Store) -> None:
+    """Waits a moment for another rank to report."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end and not store.check(["failed"]):
         time.sleep(0.05)

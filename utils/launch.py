@@ -92,7 +92,7 @@ def launch(num_processes: int) -> int:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 
-    # The ranks report their own errors. The launcher would log a traceback of its own.
+    # The ranks report their errors. The launcher would log a traceback in addition.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     environment = _make_environment(num_processes, store.port)
@@ -115,7 +115,7 @@ def launch(num_processes: int) -> int:
             signal.signal(getattr(signal, name), forward)
     result = context.wait(period=0.05)
     assert result is not None  # without a timeout, it waits for the end
-    return _exit_status(failure.exitcode for failure in result.failures.values())
+    return _get_exit_status(failure.exitcode for failure in result.failures.values())
 
 
 def _make_environment(num_processes: int, port: int) -> dict[str, str]:
@@ -131,7 +131,7 @@ def _make_environment(num_processes: int, port: int) -> dict[str, str]:
     }
 
 
-def _exit_status(exit_codes: Iterable[int]) -> int:
+def _get_exit_status(exit_codes: Iterable[int]) -> int:
     """The status for the failed processes' exit codes, which are negative after a signal.
 
     A status that a process has chosen tells more than the signals that ended the others.

@@ -76,13 +76,13 @@ class StopRequest:
         """
         if self._votes is None:
             return overdue
-        own = self._check()
-        status, any_overdue = self._votes.cast(own.status, int(overdue), wait=wait)
+        request = self._check()
+        status, any_overdue = self._votes.cast(request.status, int(overdue), wait=wait)
         if status and not self.status:
             names = {code: name for name, code in EXIT_STATUS.items()}
             elsewhere = f"{names[status]} or a time limit, on another rank"
             self.status = status
-            self.reason = own.reason if own.status == status else elsewhere
+            self.reason = request.reason if request.status == status else elsewhere
         return bool(any_overdue)
 
     def _check(self) -> Request:

@@ -27,13 +27,13 @@ CLOCK_KEYS = ("seconds",)  # of a line of metrics.jsonl: they differ from run to
 MAX_SHOWN = 5  # values that differ
 
 
-def find_differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
+def find_differences(a: object, b: object, path: str = "") -> Iterator[str]:
     """The paths of the values that differ between two states in even one bit.
 
     Args:
         a: nested dicts, lists and tuples of tensors and plain values.
         b: the same.
-        path: where ``a`` and ``b`` are inside of the whole states.
+        path: where ``a`` and ``b`` are in the states that are compared.
     """
     import torch
 
@@ -121,7 +121,7 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
         "save_steps": args.save_steps,
         "save_dir": save_dir,
         "keep_last": 3,
-        "sharded_checkpoint": False,  # whole checkpoints are compared
+        "sharded_checkpoint": False,  # only plain checkpoints can be compared
     }
     words = ["-c", args.config, *args.overrides, "name=verify"]
     words += [f"trainer.{key}={value}" for key, value in options.items()]

@@ -37,7 +37,7 @@ class Encoding(UserDict[str, Any]):
 
 
 class Boxes(list[Any]):
-    """A list of a project's own."""
+    """A subclass of list, as a project may have one."""
 
 
 def tensor(n: int = 2) -> torch.Tensor:
@@ -84,7 +84,7 @@ def devices(batch: Any) -> list[str]:
         "encoding",
         "list with an encoding",
         "named tuple",
-        "own list",
+        "subclass of list",
         "empty",
     ],
 )

@@ -1,4 +1,4 @@
-"""What ranks know of each other and exchange, and what a process by itself has in its place."""
+"""What ranks know of each other and exchange, and what a single process gets instead."""
 
 from __future__ import annotations
 

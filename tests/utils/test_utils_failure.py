@@ -1,4 +1,4 @@
-"""What the user is told about an error, and how the ranks agree on who reports it."""
+"""What the user reads about an error, and how the ranks agree on who reports it."""
 
 from __future__ import annotations
 
