@@ -45,24 +45,22 @@ class UserError(ValueError):
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Returns `` (did you mean 'x'?)`` for the choice nearest to ``word``, or an empty string.
 
-    Case counts only between choices that are equally near otherwise.
+    Case counts only between choices that are equally near otherwise; then the first choice wins.
     """
     from difflib import SequenceMatcher, get_close_matches  # 5 ms, only in case of an error
 
     word = str(word)[:80]
-    names_by_lower: dict[str, list[str]] = {}
-    for choice in dict.fromkeys(map(str, choices)):
-        names_by_lower.setdefault(choice.lower(), []).append(choice)
+    names = list(dict.fromkeys(map(str, choices)))
+    lower_names = {name.lower() for name in names}
     cutoff = 0.5 if len(word) <= 2 else 0.6  # with one wrong letter, `lr` is only half alike
-    near = get_close_matches(word.lower(), names_by_lower, n=5, cutoff=cutoff)
+    near = get_close_matches(word.lower(), lower_names, n=len(names) or 1, cutoff=cutoff)
 
     def likeness(name: str) -> tuple[float, bool, float]:
         lower = SequenceMatcher(None, name.lower(), word.lower()).ratio()
         swapped = sorted(name.lower()) == sorted(word.lower())  # difflib counts a swap as two slips
         return lower, swapped, SequenceMatcher(None, name, word).ratio()
 
-    names = [name for lower in near for name in names_by_lower[lower]]
-    best = max(names, key=likeness, default=None)
+    best = max((name for name in names if name.lower() in near), key=likeness, default=None)
     return "" if best is None else f" (did you mean '{best}'?)"
 
 

@@ -53,6 +53,11 @@ def test_the_nearest_choice_is_suggested(word: str, choice: str) -> None:
     assert did_you_mean(word, choices) == (f" (did you mean '{choice}'?)" if choice else "")
 
 
+def test_of_equally_near_choices_the_first_is_suggested() -> None:
+    choices = [f"layers.{number}" for number in range(30)]
+    assert did_you_mean("layer.*", choices) == " (did you mean 'layers.0'?)"
+
+
 def test_without_choices_nothing_is_suggested() -> None:
     assert did_you_mean("lr", []) == ""
 
