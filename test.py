@@ -9,7 +9,7 @@ from typing import Any
 
 from config import ConfigParser
 from utils.checkpoints import find_checkpoint
-from utils.distributed import all_gather, is_main, join_processes, world_size
+from utils.distributed import all_gather, is_main, init_distributed, world_size
 from utils.errors import UserError
 from utils.main import run_main
 
@@ -96,7 +96,7 @@ if __name__ == "__main__":
         words = args.parse_intermixed_args()
         words.resume = find_checkpoint(words.resume, best_first=True)
         config = ConfigParser.from_args(words)
-        with join_processes(config.process_settings()):
+        with init_distributed(config.process_settings()):
             main(config, words)
 
     run_main(start)

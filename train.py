@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from config import ConfigParser, CustomArgs
-from utils.distributed import join_processes, main_process_first, rank
+from utils.distributed import init_distributed, main_process_first, rank
 from utils.launch import launch, num_processes_to_launch
 from utils.main import run_main
 
@@ -102,7 +102,7 @@ if __name__ == "__main__":
         tool, settings = config.args.tool, config.process_settings()
         if not tool and (count := num_processes_to_launch(settings)) > 1:
             sys.exit(launch(count))
-        with join_processes(settings):
+        with init_distributed(settings):
             main(config, tool)
 
     run_main(start)

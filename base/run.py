@@ -17,7 +17,7 @@ from config import ConfigParser
 from logger.backends.backend import BackEnd
 from logger.logger import close_files, setup_logging
 from utils.checkpoints import list_checkpoints
-from utils.distributed import broadcast, is_main, restarted_run_folder
+from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_run_folder
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, lock_file
 from utils.provenance import collect_provenance, timestamp
@@ -122,7 +122,7 @@ class RunFolder:
     def _open(self) -> None:
         if self._given_folder is not None:
             self.config.move_to(self._given_folder)
-        elif earlier := restarted_run_folder():
+        elif earlier := get_restarted_run_folder():
             self.config.move_to(Path(earlier))
             self.config.resume = next(iter(list_checkpoints(Path(earlier))), None)
             self.config.run_id_given = True
@@ -139,7 +139,7 @@ class RunFolder:
             message = f"the run folder cannot be made: {error.strerror}"
             raise UserError(f"{self.save_dir}: {message}") from None
         if self._given_folder is None:
-            restarted_run_folder(str(self.save_dir))
+            set_run_folder(str(self.save_dir))
 
     def _make(self) -> None:
         first_id = self.config.run_id

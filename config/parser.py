@@ -23,8 +23,10 @@ from config.read.merge import interpolate, set_value, step_down
 from config.read.section import Section, to_plain
 from config.read.source import ConfigError, Keys, Mark, Tree, dotted
 from utils.errors import UserError, did_you_mean
+from utils.launch import ProcessSettings
 
 DEFAULT_SEED = 123  # pytorch-template's
+TIMEOUTS = ("start_timeout_seconds", "timeout_seconds")
 
 
 class CustomArgs(NamedTuple):
@@ -137,6 +139,19 @@ class ConfigParser:
             with contextlib.suppress(KeyError):  # a part of something that was replaced whole
                 found[dotted(keys)] = to_plain(step_down(self.tree.data, keys))
         return found
+
+    def process_settings(self) -> ProcessSettings:
+        """What the config says about processes. It is unchecked yet: nonsense counts as not given."""
+        section = self.get("parallel") or {}
+        section = section if isinstance(section, dict) else {"type": "none"}
+        args = section["args"] if isinstance(section.get("args"), dict) else {}
+        given = {key: args[key] for key in TIMEOUTS if isinstance(args.get(key), int | float)}
+        timeouts = {key: value for key, value in given.items() if value > 0}
+        number, n_gpu = args.get("num_processes"), self.get("n_gpu", 1)
+        if section.get("type", "ddp") not in ("ddp", "fsdp"):
+            number = 1
+        number = number if number is None or type(number) is int else 1
+        return ProcessSettings(number, n_gpu if type(n_gpu) is int else 1, **timeouts)
 
     def check(self) -> None:
         """Compares every part with the signature of what it names. Raises ConfigError with all findings."""

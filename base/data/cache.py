@@ -16,7 +16,12 @@ from torch.utils.data import Dataset, TensorDataset
 
 from base.data.split import LABEL_ATTRIBUTES
 from logger.progress import progress
-from utils.distributed import from_first_local_rank, local_rank, local_world_size
+from utils.distributed import (
+    local_rank,
+    local_world_size,
+    receive_from_first_local_rank,
+    send_to_local_ranks,
+)
 from utils.errors import UserError
 
 MAX_MEMORY_FRACTION = 0.5  # of the free memory, for one dataset
@@ -154,13 +159,13 @@ def _read_shared(source: Any, fields: Sequence[_Field]) -> list[Array]:
     """Like ``_read``, in memory that the first rank of this machine fills and all others map."""
     key = f"cache {next(_cache_numbers)}"
     if local_rank() != 0:
-        return _map_files(from_first_local_rank(key), len(source), fields)
+        return _map_files(receive_from_first_local_rank(key), len(source), fields)
     _check_memory(len(source), fields)
     # A file in memory goes away with the processes that hold it, however they end.
     paths = [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in fields]
     arrays = _map_files(paths, len(source), fields)
     _fill(arrays, source, fields)
-    from_first_local_rank(key, paths)
+    send_to_local_ranks(key, paths)
     return arrays
 
 

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from base.parallel.strategy import Parallel, is_spread
 from utils import distributed
 from utils.errors import UserError
-from utils.launch import max_processes
+from utils.launch import START_TIMEOUT_SECONDS, TIMEOUT_SECONDS, max_processes
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class SeveralProcesses(Parallel):
     """What the strategies with several processes share."""
 
     num_processes: int | None = None
-    start_timeout_seconds: float = distributed.START_SECONDS
-    timeout_seconds: float = distributed.TRAINING_SECONDS
+    start_timeout_seconds: float = START_TIMEOUT_SECONDS
+    timeout_seconds: float = TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
         if self.num_processes is not None and not 1 <= self.num_processes <= max_processes():

@@ -1,12 +1,13 @@
-"""Finding checkpoints by their names."""
+"""Checkpoints are found by their names."""
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from utils.checkpoints import find_checkpoint, list_checkpoints
+from utils.checkpoints import checkpoint_number, find_checkpoint, list_checkpoints
 from utils.errors import UserError
 
 
@@ -28,13 +29,36 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_checkpoints_are_ordered_by_number_and_nothing_else_is_one(run: Path) -> None:
+def test_checkpoints_are_ordered_by_number_and_other_files_are_none(run: Path) -> None:
     assert [path.name for path in list_checkpoints(run)] == [
         "checkpoint-epoch10.pt",
         "checkpoint-epoch9.pth",
         "checkpoint-step7.pt",
         "checkpoint-epoch2.pt",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("checkpoint-epoch3.pt", (3, inf)),
+        ("checkpoint-epoch3-step70.pt", (3, 70)),
+        ("checkpoint-epoch3-step0.pt", (3, 0)),
+        ("checkpoint-step70.pt", (70, inf)),
+        ("model_best.pt", (0, 0)),
+    ],
+)
+def test_a_name_tells_the_epoch_and_the_step(name: str, number: tuple[float, float]) -> None:
+    assert checkpoint_number(Path("saved") / name) == number
+
+
+def test_a_checkpoint_within_an_epoch_is_older_than_that_of_the_finished_one(
+    tmp_path: Path,
+) -> None:
+    names = ["checkpoint-epoch3.pt", "checkpoint-epoch3-step70.pt", "checkpoint-epoch2.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in list_checkpoints(tmp_path)] == names
 
 
 def test_a_file_means_itself(run: Path) -> None:
@@ -52,7 +76,7 @@ def test_a_folder_means_its_newest_or_its_best(run: Path, best_first: bool, name
     assert find_checkpoint(run, best_first) == run / name
 
 
-def test_without_the_one_wanted_the_other_is_taken(run: Path) -> None:
+def test_without_the_preferred_one_another_is_taken(run: Path) -> None:
     (run / "model_best.pt").rename(run / "model_best.pth")  # pytorch-template's
     assert find_checkpoint(run, best_first=True).name == "model_best.pth"
     (run / "model_best.pth").unlink()
@@ -71,7 +95,9 @@ def test_without_the_one_wanted_the_other_is_taken(run: Path) -> None:
         ("", "there is no checkpoint"),
     ],
 )
-def test_nothing_there_is_told(tmp_path: Path, name: str, message: str) -> None:
+def test_a_missing_checkpoint_is_an_error_of_one_line(
+    tmp_path: Path, name: str, message: str
+) -> None:
     with pytest.raises(UserError, match=message) as caught:
         find_checkpoint(tmp_path / name)
     assert "\n" not in str(caught.value)
