@@ -6,129 +6,103 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from config import ConfigParser, CustomArgs
-from utils.distributed import main_process_first, rank
-from utils.launch import run_ranks
+from utils.distributed import init_distributed, main_process_first, rank
+from utils.launch import launch, num_processes_to_launch
 from utils.main import run_main
 
+Limit = Callable[[list[Any]], list[Any]]  # changes the training and the validation loader
 
-def main(config: ConfigParser) -> None:
-    from base.schema import SCHEMA  # imports torch, which --help and a syntax error do not need
+# Options that look at an experiment instead of training it: the module that does it, and the help.
+TOOLS = {
+    "check": ("base.tools.check", "try everything on one batch, and leave nothing behind"),
+    "lr_find": ("base.tools.lr_find", "try rising learning rates, draw the loss, suggest one"),
+    "find_batch_size": ("base.tools.batch_size", "find the largest batch that fits the device"),
+}
+
+
+def main(config: ConfigParser, tool: str) -> None:
+    # These import torch. The command line and a config that cannot be read do not wait for it.
+    from base.schema import SCHEMA
+
+    from base.run import RunFolder
 
     config.check(SCHEMA)
-    from base.run import summary
-    from base.tools.check import Trial
-    from base.tools.commands import run_kind
-
-    with run_kind(config.args)(config) as run:
-        logger = config.get_logger("train", verbosity=0 if isinstance(run, Trial) else 2)
+    if tool:
+        import_module(tool).run(config, make_trainer)
+        return
+    with RunFolder(config) as run:
+        logger = config.get_logger("train")
         with config.locating_errors():
-            trainer = make_trainer(config, logger, run.first if isinstance(run, Trial) else None)
-        if isinstance(run, Trial):
-            print(run.bill(trainer))
-            return
+            trainer = make_trainer(config, logger)
         run.describe()
-        if unread := config.unread_keys():
-            logger.warning(
-                "Nothing has read these keys of the config: %s", ", ".join(map(repr, unread))
-            )
+        config.log_unread_keys(logger)
         trainer.train()
-        if (stop := getattr(trainer, "stop", None)) is not None and stop.status:
-            run.stopped(stop.reason)
-            sys.exit(stop.status)
-        logger.info(
-            summary(
-                config.save_dir,
-                getattr(trainer, "mnt_metric", ""),
-                getattr(trainer, "mnt_best", None),
-            )
-        )
+        if status := run.conclude(trainer):
+            sys.exit(status)
 
 
-def make_trainer(
-    config: ConfigParser, logger: logging.Logger, limit: Callable[..., Any] | None = None
-) -> Any:
-    """Makes all that the config names; ``limit(loader, name)`` may shorten the loaders."""
-    from base.loop.speedups import cheaper_steps
-    from base.parallel.placement import placed
-    from base.parallel.strategy import Parallel
-    from base.transfer.param_groups import learning_rate, make_lr_scheduler
-    from base.transfer.transfer import Transfer
+def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
+    """Makes everything that the config names; ``limit`` shortens the loaders for a trial."""
+    from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
+    from base.loop.phases import make_phases
+    from base.loop.speedups import speed_up_steps
+    from base.parallel.strategy import make_strategy
     from utils.seed import seed_everything, seed_rank
     from utils.util import prepare_device
 
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
-    parallel = Parallel.of(config)
-    with main_process_first():
-        data_loader = config.build("data_loader")
-        if config.get("valid_data_loader"):
-            valid_data_loader = config.build("valid_data_loader")
-        else:  # torch's own DataLoader serves too, and knows no split
-            valid_data_loader = getattr(data_loader, "split_validation", lambda: None)()
-        model = config.build("arch")
-    transfer = Transfer(config.options("transfer"), logger)
-    transfer.prepare(
-        model, fresh=config.resume is None, dataset=getattr(data_loader, "dataset", None)
-    )
+    parallel, phases = make_strategy(config), make_phases(config, logger)
+    parallel.check(config)
+    with main_process_first():  # it downloads what the others then find
+        loaders, model = config.build_loaders(), config.build("arch")
+    dataset = getattr(loaders[0], "dataset", None)
+    phases.prepare_model(model, resuming=config.resume is not None, dataset=dataset)
     logger.info(model)
-    model, device = placed(model, prepare_device(config.get("n_gpu", 1))[0])
-    data_loader, valid_data_loader = transfer.cache(
-        model, [data_loader, valid_data_loader], device, limit is None
-    )
-    if limit is not None:
-        data_loader = limit(data_loader, "data_loader")
-        valid_data_loader = limit(valid_data_loader, "valid_data_loader")
-    cheaper = cheaper_steps(config, model, logger)
+    model, device = parallel.move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
+    loaders = phases.adapt_loaders(model, loaders, device, dry_run=limit is not None)
+    loaders = loaders if limit is None else limit(loaders)
+    fused = speed_up_steps(config, model, parallel, logger)
     wrapped = parallel.wrap(model, device)
-
-    optimizer = config.build(
-        "optimizer", transfer.parameters(model, learning_rate(config)), **cheaper
-    )
-    seed_rank(config.seed, rank())  # for dropout and the like
-    trainer = config.build_trainer(
+    groups = phases.parameter_groups(model, get_learning_rate(config))
+    optimizer = config.build("optimizer", groups, **fused)
+    seed_rank(config.seed, rank())  # each rank draws other random numbers, as for dropout
+    return config.build_trainer(
         model=wrapped,
         criterion=config.build("loss"),
         metric_ftns=config.build_metrics(),
         optimizer=optimizer,
         config=config,
         device=device,
-        data_loader=data_loader,
-        valid_data_loader=valid_data_loader,
+        data_loader=loaders[0],
+        valid_data_loader=loaders[1],
         lr_scheduler=make_lr_scheduler(config, optimizer),
     )
-    trainer.transfer, trainer.parallel = transfer, parallel
-    return trainer
 
 
 if __name__ == "__main__":
     args = argparse.ArgumentParser(description="Trains what a config describes.")
-    args.add_argument(
-        "-c", "--config", default=None, help="config file; a name is looked for in config/ too"
-    )
-    args.add_argument("-r", "--resume", default=None, help="checkpoint or run folder to go on from")
-    args.add_argument(
-        "--check",
-        action="store_true",
-        help="try everything on one batch, tell the bill, leave nothing",
-    )
-    args.add_argument(
-        "--lr-find",
-        action="store_true",
-        help="try rising learning rates, draw the loss, suggest one",
-    )
-    args.add_argument(
-        "--find-batch-size",
-        action="store_true",
-        help="try how large a batch the device has memory for",
-    )
-    args.add_argument(
-        "-d", "--device", default=None, help="cpu, or indices of accelerators: 0 or 0,1"
-    )
-    # More options of this kind set one value of the config each.
-    options = [
+    args.set_defaults(tool="")
+    args.add_argument("-c", "--config", help="config file; a name is looked for in config/ too")
+    args.add_argument("-r", "--resume", help="checkpoint or run folder to resume")
+    args.add_argument("-d", "--device", help="cpu, or indices of accelerators: 0 or 0,1")
+    for option, (module, help_text) in TOOLS.items():
+        flag = f"--{option.replace('_', '-')}"
+        args.add_argument(flag, action="store_const", const=module, dest="tool", help=help_text)
+    options = [  # each sets one value of the config
         CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
         CustomArgs(["--bs", "--batch_size"], type=int, target="data_loader;args;batch_size"),
     ]
-    run_main(lambda: run_ranks(ConfigParser.from_args(args, options), main))
+
+    def start() -> None:
+        config = ConfigParser.from_args(args, options)
+        tool, settings = config.args.tool, config.process_settings()
+        if not tool and (count := num_processes_to_launch(settings)) > 1:
+            sys.exit(launch(count))
+        with init_distributed(settings):
+            main(config, tool)
+
+    run_main(start)

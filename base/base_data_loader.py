@@ -1,67 +1,66 @@
-"""BaseDataLoader: a DataLoader whose batches are the same whatever the workers, and that can go on anywhere."""
+"""BaseDataLoader: a DataLoader with reproducible batches, which resumes at any of them."""
 
 from __future__ import annotations
 
-import copy
-import logging
-import multiprocessing
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from base.data.cache import cached, is_tensors, with_transform
+from base.data.checks import check_batching, check_sampling, warn_if_random
 from base.data.sampler import (
-    CHANGE,
-    EpochBatches,
+    BATCH_STREAM,
+    BatchIndices,
+    EpochBatchSampler,
     EpochSampler,
-    Indices,
-    SeededDataset,
-    ShowDataset,
-    as_it_is,
-    class_weights,
-    labels_of,
-    split_indices,
+    Position,
+    PositionedLoader,
 )
+from base.data.split import class_weights, get_labels, split_indices
+from base.data.worker import SeededBatches, WorkerInit, pass_through
 from utils.batch import to_device
-from utils.distributed import local_world_size, rank, world_size
+from utils.distributed import local_world_size, rank
 from utils.errors import UserError
-from utils.launch import num_cores
 from utils.seed import mix_seed, temporary_seed
 
-WHOLE = "cached, nor its batches transformed"
+PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory
 
 
-class BaseDataLoader(DataLoader[Any]):
+class BaseDataLoader(DataLoader[Any], PositionedLoader):
     """The parent of all data loaders.
 
-    Where several processes train together, it gives each of them its part of every batch, and shares out the workers.
+    If several processes train, each of them gets its part of every batch and of the workers.
 
     Args:
         dataset: map-style or iterable.
-        batch_size: samples a batch, of all processes together.
+        batch_size: samples of a batch, of all processes together.
         shuffle: a new order for every epoch.
-        validation_split: what ``split_validation()`` gives: a count (int) or a fraction (float); 0 for none.
-        num_workers: processes that read data; 0 reads in the training process. Does not change the batches.
+        validation_split: size of the part for ``split_validation()``: a count (int) or a fraction
+            (float); 0 for none.
+        num_workers: processes that read data; 0 reads in the training process. The batches do not
+            depend on it.
         collate_fn: makes a batch of a list of samples.
-        eval_transform: the transform of the validation part, in place of the dataset's own (training) one.
-        cache: keep the data in memory as compact tensors, decoded once; transforms work on them as before.
-        batch_transform: of whole batches ``[images, target]``: ``torchvision.transforms.v2``'s that draw no random
-            numbers, and those of ``base/data/batch_transforms.py``, which draw for each sample.
+        eval_transform: the transform of the validation part, in place of the dataset's own.
+        cache: decode the data once and keep it in memory as compact tensors; transforms are still
+            applied to each sample that is read.
+        batch_transform: applied to full batches ``[images, target]``: those of
+            ``torchvision.transforms.v2`` that draw no random numbers, and those of
+            ``base/data/batch_transforms.py``, which draw for each sample.
         eval_batch_transform: that of the validation part, in its place.
         split_seed: of the division; 0 gives pytorch-template's.
         stratify: divide each class in the same proportion.
-        sampler: gives the indices, in place of ``shuffle``; ``class_balanced`` draws every class as often, with
-            replacement, as many samples as there are.
+        sampler: gives the indices, in place of ``shuffle``; ``class_balanced`` draws all classes
+            equally often, with replacement, as many samples as there are.
         batch_sampler: gives lists of indices, in place of ``batch_size`` and ``shuffle``.
-        dataloader_kwargs: what else ``torch.utils.data.DataLoader`` takes (pin_memory, drop_last, …).
+        dataloader_kwargs: further arguments of ``torch.utils.data.DataLoader`` (pin_memory,
+            drop_last, …).
 
     Attributes:
-        device: the trainer's. ``batch_transform`` works there, called by who takes the batch, as a worker would have to
-            send four times as much where bytes become floats; and memory is pinned for it, unless ``pin_memory`` says.
-        n_samples: samples an epoch (of the training part, when there is a split).
+        device: that ``batch_transform`` runs on, in the process that takes the batch: sending
+            bytes from a worker costs a quarter of sending floats. Memory is pinned for it, unless
+            ``pin_memory`` says otherwise.
+        n_samples: samples of an epoch (of the training part, if there is a split).
         valid_sampler: of the validation part, or None.
     """
 
@@ -84,240 +83,196 @@ class BaseDataLoader(DataLoader[Any]):
         batch_sampler: Any = None,
         **dataloader_kwargs: Any,
     ) -> None:
-        of_iterable = validation_split or cache or batch_transform is not None
-        _check(dataset, batch_size, validation_split, sampler, batch_sampler, bool(of_iterable))
-        self.shuffle, self.validation_split, self.eval_transform = (
-            shuffle,
-            validation_split,
-            eval_transform,
-        )
-        # The experiment's seed, without taking it from a config: whoever seeds torch decides the order.
+        needs_indices = bool(validation_split or cache or batch_transform is not None)
+        check_batching(dataset, batch_size, needs_indices, validation_split)
+        check_sampling(dataset, batch_size, validation_split, sampler, batch_sampler)
+        self.shuffle, self.validation_split = shuffle, validation_split
+        self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
+        self.batch_transform = batch_transform
+        # The experiment's seed, without asking a config: seeding torch decides the order.
         self.seed = torch.initial_seed() % 2**63
-        self._passes, self._consumed, self._skip = 0, 0, 0
-        self.valid_sampler: Any = None
-        self._batches: EpochBatches | None = None
-        num_workers = -(-num_workers // local_world_size())
-        self.batch_transform, self.eval_batch_transform = batch_transform, eval_batch_transform
         self.device = torch.device("cpu")
+        self.valid_sampler: Any = None
+        self._position = Position(-1, 0)  # of the pass begun last: its batches that were given
+        self._next = Position(0, 0)  # where the next pass starts
+        self._batches: EpochBatchSampler | None = None
+        num_workers = -(-num_workers // local_world_size())
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
-        options["persistent_workers"] = num_workers > 0 and dataloader_kwargs.get(
-            "persistent_workers", True
-        )
+        wants_persistent = dataloader_kwargs.get("persistent_workers", True)
+        options["persistent_workers"] = num_workers > 0 and wants_persistent
         options.setdefault("generator", torch.Generator())
         if isinstance(dataset, IterableDataset):
-            self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
-            options["persistent_workers"] = (
-                False  # their random numbers would run on from pass to pass
-            )
-            super().__init__(dataset, batch_size=batch_size, **options)
-            self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
-            self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
+            self._init_iterable(dataset, batch_size, options)
             return
-        dataset = cached(dataset) if cache else dataset
+        if cache:
+            from base.data.cache import cache_dataset
+
+            dataset = cache_dataset(dataset)
         self.init_kwargs = {
-            "dataset": dataset,
-            "batch_size": batch_size,
-            "shuffle": False,
-            **options,
-        }
+            "dataset": dataset, "batch_size": batch_size, "shuffle": False, **options
+        }  # fmt: skip
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             train = self._split(len(dataset), split_seed, stratify)
             weights = None if sampler is None else class_weights(dataset, train)
             sampler = EpochSampler(train, shuffle, weights)
+        self._init_map_style(dataset, batch_size, sampler, batch_sampler, options)
+
+    def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
+        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
+        options["persistent_workers"] = False  # their random numbers would go on from pass to pass
+        super().__init__(dataset, batch_size=batch_size, **options)
+        self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
+        self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
+
+    def _init_map_style(
+        self,
+        dataset: Any,
+        batch_size: int | None,
+        sampler: Any,
+        batch_sampler: Any,
+        options: dict[str, Any],
+    ) -> None:
         drop_last = options.pop("drop_last", False)
         if batch_sampler is not None:
-            own: dict[str, Any] = {"batch_sampler": batch_sampler}
-            self._batches = EpochBatches(batch_sampler, None, drop_last, self.seed)
+            batching: dict[str, Any] = {"batch_sampler": batch_sampler}
+            self._batches = EpochBatchSampler(batch_sampler, None, drop_last, self.seed)
         else:
-            own = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
-            self._batches = EpochBatches(sampler, batch_size, drop_last, self.seed)
+            batching = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
+            self._batches = EpochBatchSampler(sampler, batch_size, drop_last, self.seed)
         self.n_samples = len(sampler) if sampler is not None else len(dataset)
         if len(self._batches) == 0:
-            raise UserError(
-                f"batch_size={batch_size} with drop_last leaves no batch of {self.n_samples} samples"
-            )
-        super().__init__(dataset, **own, **options)
-        options["worker_init_fn"] = ShowDataset(dataset, options.get("worker_init_fn"))
-        whole = SeededDataset(dataset, options.pop("collate_fn") or default_collate)
+            message = f"with drop_last leaves no batch of {self.n_samples} samples"
+            raise UserError(f"batch_size={batch_size} {message}")
+        super().__init__(dataset, **batching, **options)
+        options["worker_init_fn"] = WorkerInit(dataset, options.get("worker_init_fn"))
+        batches = SeededBatches(dataset, options.pop("collate_fn") or default_collate)
         self._engine = DataLoader(
-            whole, batch_sampler=self._batches, collate_fn=as_it_is, **options
+            batches, batch_sampler=self._batches, collate_fn=pass_through, **options
         )
 
     def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
         """The training part's indices; keeps the validation part's sampler."""
         if not self.validation_split:
             return range(n_samples)
-        labels = labels_of(self.init_kwargs["dataset"]) if stratify else None
+        labels = get_labels(self.init_kwargs["dataset"]) if stratify else None
         train, valid = split_indices(n_samples, self.validation_split, seed, labels)
         self.valid_sampler = EpochSampler(valid, shuffle=False)
         return train
 
+    # -- batches --------------------------------------------------------------------------------
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """One pass over the data. Passes number themselves, unless ``set_epoch`` says which one is next."""
-        number, self._passes = self._passes, self._passes + 1
-        skip, self._skip = self._skip, 0
-        self._engine.generator.manual_seed(mix_seed(self.seed, number))  # type: ignore[attr-defined]
-        if self.device.type in ("cuda", "xpu"):
+        """One pass over the data; ``set_epoch`` numbers it, else it follows the last one."""
+        epoch, start = self._next
+        self._next = Position(epoch + 1, 0)
+        self._engine.generator.manual_seed(mix_seed(self.seed, epoch))  # type: ignore[attr-defined]
+        if self.device.type in PINNED_FOR:
             self._engine.pin_memory = self.init_kwargs.get("pin_memory", True)
         if self._batches is not None:
-            self._batches.seed, self._batches.epoch, self._batches.start = self.seed, number, skip
+            self._batches.seed = self.seed
+            self._batches.start = Position(epoch, start)
         batches = iter(self._engine)
         if self._batches is None:
-            with temporary_seed(
-                self.seed
-            ):  # what is read to be skipped draws from nobody's random numbers
-                for _ in range(skip):
+            with temporary_seed(self.seed):  # batches that are skipped draw no one's random numbers
+                for _ in range(start):
                     next(batches, None)
-        self._consumed = skip
-        for batch in batches:
-            self._consumed += 1
-            yield self.transformed(
-                batch, mix_seed(self.seed, number, CHANGE, self._consumed, rank())
-            )
+        self._position = Position(epoch, start)
+        for number, batch in enumerate(batches, start + 1):
+            self._position = Position(epoch, number)
+            yield self.transform(batch, mix_seed(self.seed, epoch, BATCH_STREAM, number, rank()))
 
-    def transformed(self, batch: Any, seed: int) -> Any:
-        """What ``batch_transform`` makes of a batch, by the random numbers of ``seed``."""
+    def transform(self, batch: Any, seed: int) -> Any:
+        """Applies ``batch_transform`` on the device, under the random numbers of ``seed``."""
         if self.batch_transform is None:
             return batch
         with temporary_seed(seed):
             return self.batch_transform(to_device(batch, self.device))
 
-    def batch_of(self, indices: list[int], seed: int) -> Any:
-        """The batch of these samples of the dataset, as a loop gets it; where it is random, by numbers of its own."""
-        samples = self._engine.dataset.__getitems__(Indices(indices, seed))  # type: ignore[attr-defined]
-        return self.transformed(samples, seed)
+    def read_batch(self, indices: list[int], seed: int) -> Any:
+        """The batch of these samples, as a loop gets it; random transforms draw from ``seed``."""
+        reader: Any = self._engine.dataset
+        return self.transform(reader.__getitems__(BatchIndices(indices, seed)), seed)
 
-    def indices(self) -> list[list[int]]:
-        """The samples of the pass begun last, batch by batch, by their index in the dataset; empty if it has none."""
-        if self._batches is None:
-            return []
-        whole = copy.copy(self._batches)
-        whole.start = 0
-        return [list(batch) for batch in whole]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Says that the next pass is number ``epoch``, and starts with its first batch."""
-        self._passes, self._skip = epoch, 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Where the loop is: the seed, the passes begun, and the batches consumed (not prefetched) of the last."""
-        # The rest of a pass that is to be gone on with is begun already.
-        passes, consumed = (
-            (self._passes + 1, self._skip) if self._skip else (self._passes, self._consumed)
-        )
-        return {"seed": self.seed, "passes": passes, "consumed": consumed}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on where ``state_dict`` was taken: the next pass is the rest of that one."""
-        self.seed = state["seed"]
-        self._passes, self._skip, self._consumed = state["passes"], 0, state["consumed"]
-        if state["passes"] and (self._batches is None or state["consumed"] < len(self._batches)):
-            self._passes, self._skip = state["passes"] - 1, state["consumed"]
+    def list_batches(self) -> list[list[int]]:
+        """The indices of the pass begun last, batch by batch; empty for an iterable dataset."""
+        return [] if self._batches is None else self._batches.list_batches()
 
     @property
-    def share(self) -> float:
-        """What the batch given last counts for, relative to those of the other ranks; 0 for one that fills in."""
-        return 1.0 if self._batches is None else self._batches.share(self._consumed - 1)
+    def is_map_style(self) -> bool:
+        """Whether the samples have indices."""
+        return self._batches is not None
 
-    def evaluating(self) -> BaseDataLoader:
-        """From now on gives every sample once, to one rank; there may then be a batch less on one than on another."""
+    def sample_indices(self) -> list[int]:
+        """The indices of all samples that this loader may draw, such as those of one split."""
+        if isinstance(self.sampler, EpochSampler):
+            return [int(index) for index in self.sampler.indices]
+        return list(range(len(self.dataset)))  # type: ignore[arg-type]
+
+    def with_dataset(self, dataset: Any) -> BaseDataLoader:
+        """A loader of ``dataset`` whose batches have the same indices as this loader's.
+
+        It serves data that was computed from this loader's batches, so transforms and workers are
+        not taken over.
+
+        Args:
+            dataset: map-style, with the same indices; its ``__getitems__`` gives a full batch.
+        """
+        copied = ("batch_size", "drop_last", "pin_memory")
+        options = {key: value for key, value in self.init_kwargs.items() if key in copied}
+        loader = BaseDataLoader(dataset, sampler=self.sampler, collate_fn=pass_through, **options)
+        loader.seed, loader.device = self.seed, self.device
+        return loader.for_evaluation() if self.is_for_evaluation else loader
+
+    @property
+    def loss_weight(self) -> float:
+        """The size of the batch given last, divided by the ranks' mean size; 0 for a filler."""
+        return 1.0 if self._batches is None else self._batches.loss_weight(self._position.batch - 1)
+
+    # -- position -------------------------------------------------------------------------------
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """The next pass is number ``epoch``, and begins with its batch number ``start_batch``."""
+        self._next = Position(epoch, start_batch)
+
+    def state_dict(self) -> dict[str, int]:
+        """The seed, the number of passes begun, and the batches that were given of the last one."""
+        # The rest of a pass that was interrupted has begun already.
+        epoch, batch = self._next if self._next.batch else self._position
+        return {"seed": self.seed, "passes": epoch + 1, "consumed": batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continues where ``state_dict`` was called: the next pass is the rest of that one."""
+        self.seed = state["seed"]
+        self._position = Position(state["passes"] - 1, state["consumed"])
+        is_finished = self._batches is not None and state["consumed"] >= len(self._batches)
+        is_new = state["passes"] == 0 or is_finished
+        self._next = Position(state["passes"], 0) if is_new else self._position
+
+    # -- splits ---------------------------------------------------------------------------------
+
+    def for_evaluation(self) -> BaseDataLoader:
+        """From now on every sample is given once, to one rank; ranks may differ by one batch."""
         if self._batches is not None:
-            self._batches.in_step = False
+            self._batches.in_lockstep = False
         return self
 
+    @property
+    def is_for_evaluation(self) -> bool:
+        return self._batches is not None and not self._batches.in_lockstep
+
     def split_validation(self) -> BaseDataLoader | None:
-        """A loader of the validation part, in a fixed order and under ``eval_transform``; None without a split."""
+        """A loader of the validation part in a fixed order, under ``eval_transform``; or None."""
         if self.valid_sampler is None:
             return None
         dataset = self.init_kwargs["dataset"]
         if self.eval_transform is not None:
+            from base.data.cache import with_transform
+
             dataset = with_transform(dataset, self.eval_transform)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
         options["batch_transform"] = self.eval_batch_transform or self.batch_transform
-        for name, transform in (
-            ("", getattr(dataset, "transform", None)),
-            ("batch_", options["batch_transform"]),
-        ):
-            if getattr(self, f"eval_{name}transform") is None and re.search(
-                "Random|Aug|Jitter|Each", repr(transform)
-            ):
-                message = f"The validation part is augmented like the training part: give an eval_{name}transform."
-                logging.getLogger("data_loader").warning(message)
-        return BaseDataLoader(sampler=self.valid_sampler, **options).evaluating()
-
-
-def _check(
-    dataset: Any,
-    batch_size: int | None,
-    split: float | int,
-    sampler: Any,
-    batch_sampler: Any,
-    whole: bool,
-) -> None:
-    """Raises UserError for arguments that do not go together; ``whole``: some of them need all of a dataset."""
-    iterable = isinstance(dataset, IterableDataset)
-    if batch_size is not None and batch_size < 1:
-        raise UserError(f"batch_size={batch_size} must be at least 1")
-    if iterable and whole:
-        raise UserError(
-            f"an iterable dataset cannot be {'split; give a valid_data_loader' if split else WHOLE}"
-        )
-    if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
-        part = "an iterable dataset" if iterable else "a DistributedSampler"
-        raise UserError(
-            f"{part} does not go with several processes: the loader divides the batches itself"
-        )
-    if iterable:
-        return
-    if len(dataset) == 0:
-        raise UserError(f"the dataset {type(dataset).__name__} is empty")
-    if batch_size is None and batch_sampler is None:
-        raise UserError(
-            "batch_size: null needs a batch_sampler, or an iterable dataset that gives batches"
-        )
-    if isinstance(sampler, str) and sampler != "class_balanced":
-        raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
-    if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):
-        raise UserError(
-            "validation_split and a sampler cannot both choose the samples; give a valid_data_loader"
-        )
-
-
-def default_workers(dataset: Any, cache: bool = False) -> int:
-    """How many processes read a dataset if nobody says it: none where it is in memory, else one for each core.
-
-    None too for an iterable dataset, whose samples they would repeat, and where processes do not start as a copy of
-    this one, as then a dataset must be of a kind that can be sent to them.
-    """
-    start = (
-        multiprocessing.get_start_method(allow_none=True)
-        or multiprocessing.get_all_start_methods()[0]
-    )
-    if cache or is_tensors(dataset) or isinstance(dataset, IterableDataset) or start != "fork":
-        return 0
-    return min(8, num_cores())
-
-
-class DatasetLoader(BaseDataLoader):
-    """Loads any dataset that the config names, e.g. ``{"type": "torchvision.datasets.CIFAR10", "args": {…}}``.
-
-    Args:
-        dataset, batch_size, shuffle, kwargs: BaseDataLoader's, whose other arguments it takes too.
-        num_workers: processes that read data; null for what ``default_workers`` finds.
-    """
-
-    def __init__(
-        self,
-        dataset: Any,
-        batch_size: int | None = 32,
-        shuffle: bool = True,
-        *,
-        num_workers: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        workers = (
-            default_workers(dataset, kwargs.get("cache", False))
-            if num_workers is None
-            else num_workers
-        )
-        super().__init__(dataset, batch_size, shuffle, num_workers=workers, **kwargs)
+        if self.eval_transform is None:
+            warn_if_random("eval_transform", getattr(dataset, "transform", None))
+        if self.eval_batch_transform is None:
+            warn_if_random("eval_batch_transform", options["batch_transform"])
+        return BaseDataLoader(sampler=self.valid_sampler, **options).for_evaluation()

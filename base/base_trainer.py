@@ -1,126 +1,118 @@
-"""BaseTrainer: the epochs around a training loop, with monitoring, early stop, checkpoints and logs."""
+"""BaseTrainer: the epochs around a training loop: monitoring, early stop, checkpoints, logs."""
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from base.checkpoint.file import load_weights
-from base.checkpoint.manager import Saver
-from base.checkpoint.resuming import read_newest
-from base.checkpoint.train_state import (
-    reposition,
-    restore_best,
-    restore_optimizer,
-    restore_rest,
-    state_of,
-    within,
-)
-from base.loop.monitor import in_step, is_better, parse_monitor, worst
-from base.loop.update import Update
-from base.options import TrainerOptions
-from base.parallel.placement import output_device, placed
-from base.parallel.strategy import Parallel, unwrap, wrap_again
-from base.tools.display import wandb_back_end
-from base.transfer.options import TransferOptions
-from base.transfer.transfer import Transfer
-from logger.logger import setup_logging
-from logger.metrics_file import MetricsFile
-from logger.progress import epoch_line
-from logger.visualization import TensorboardWriter
-from utils.distributed import Votes, broadcast, is_main, set_activity, world_size
+from base.checkpoint.manager import CheckpointManager
+from base.checkpoint.train_state import TrainState
+from base.contract import TemplateAttributes
+from base.data.sampler import PositionedLoader
+from base.loop.evaluate import iterate_in_lockstep
+from base.loop.phases import make_phases
+from base.loop.progress import Monitor, Progress
+from base.options import TrainerOptions, parse_monitor
+from base.parallel.strategy import make_strategy, output_device
+from logger.backends.backend import BackEnd
+from logger.run_log import RunLog
+from utils.distributed import Votes, broadcast, set_activity, world_size
 from utils.errors import UserError, did_you_mean
 from utils.stop import StopRequest
-from utils.util import ensure_dir, prepare_device, to_plain_number, write_json
+from utils.util import prepare_device, to_plain_number
+
+if TYPE_CHECKING:
+    from base.loop.update import Update
+    from base.loop.watcher import Watcher
 
 
-class BaseTrainer:
-    """The parent of all trainers: runs the epochs, and leaves to ``_train_epoch`` what an epoch is.
+class BaseTrainer(TemplateAttributes):
+    """The parent of all trainers: runs the epochs, and leaves it to ``_train_epoch`` what one is.
 
-    Its attributes are plain ones, which a subclass may read and set. Whatever it holds that has a state (an
-    optimizer, a scheduler, a module, an ``Update``) is saved and restored with it.
+    Its attributes are plain ones, which a subclass may read and set. Whatever a subclass holds that
+    has a state (an optimizer, a scheduler, a module, an ``Update``) is saved and restored with it.
 
     Args:
-        model: is moved to the device, if it does not lie on several.
+        model: is moved to the device, unless it has placed its layers on several itself.
         criterion: ``criterion(output, target) -> loss``.
         metric_ftns: functions ``metric(output, target) -> number``, and torchmetrics objects.
-        optimizer: over the model's parameters.
+        optimizer: of the model's parameters.
         config: a ConfigParser; its ``trainer`` section holds the TrainerOptions.
+
+    Attributes:
+        progress: where the run is: epoch, batch, step.
+        monitoring: the best value, patience, the best epochs.
+        parallel: how the model is spread over processes and devices.
+        phases: which parameters are trained in which epoch.
+        stop: requests to stop: signals and the time limit.
+        checkpoints: when they are written, and which stay.
+        train_state: what they hold.
+        run_log, writer: metrics.jsonl and the trackers.
+        last_log: the numbers of the epoch that was trained last.
     """
+
+    # What a subclass may set; a loop of its own works without.
+    data_loader: Any = None
+    valid_data_loader: Any = None
+    len_epoch: int | None = None
+    update: Update | None = None
+    watchers: Iterable[Watcher] = ()
 
     def __init__(
         self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any
     ) -> None:
-        self.config = config
-        self._options = TrainerOptions.from_section(config["trainer"])
-        self.logger = config.get_logger("trainer", self._options.verbosity)
-        self.model: Any  # of the user's own class
-        self.model, self.device = placed(model, prepare_device(config.get("n_gpu", 1))[0])
-        end = output_device(model, self.device)
-        self.criterion = criterion.to(end) if isinstance(criterion, nn.Module) else criterion
-        self.metric_ftns = metric_ftns
-        self.optimizer = optimizer
+        from base import features
 
-        self.epochs = self._options.epochs
-        self.save_period = self._options.save_period
-        self.monitor = self._options.monitor
-        self.mnt_mode, self.mnt_metric = parse_monitor(self.monitor)
-        self.mnt_best = worst(self.mnt_mode)
-        self.early_stop = max(0, self._options.early_stop or 0) or inf
-        if (
-            self.early_stop < inf and self.mnt_mode == "off"
-        ):  # preflight lets it pass for pytorch-template's trainers
+        self.config = config
+        options = self.trainer_options = TrainerOptions.from_section(config["trainer"])
+        self.logger = config.get_logger("trainer", options.verbosity)
+        self.parallel = make_strategy(config)
+        device = prepare_device(config.get("n_gpu", 1))[0]
+        self.model: Any  # of the user's own class
+        self.model, self.device = self.parallel.move_to_device(model, device)
+        if isinstance(criterion, nn.Module):
+            criterion = criterion.to(output_device(self.model, self.device))
+        self.criterion, self.metric_ftns, self.optimizer = criterion, metric_ftns, optimizer
+        self.epochs, self.save_period = options.epochs, options.save_period
+
+        patience = max(0, options.early_stop or 0) or inf
+        self.progress = Progress()
+        self.monitoring = Monitor(*parse_monitor(options.monitor), patience, options.keep_best)
+        if patience < inf and not self.monitoring.is_on:  # preflight allows it: the template does
             self.logger.warning(
                 "trainer.early_stop has no effect: trainer.monitor does not say what must improve."
             )
-        self.not_improved_count = 0
-        self.start_epoch = 1
-        self.last_log: dict[str, Any] = {}  # of the last epoch that was trained here
-        self._stopping = False  # this epoch is the last, whatever `epochs` says
-        self._only_best = False  # this epoch is not due by save_period
-        self.epoch, self.place = (
-            0,
-            0,
-        )  # where the loop is: the epoch, and how many of its batches it has taken
-        self.stop = StopRequest(self._options.max_minutes, Votes() if world_size() > 1 else None)
-        self.parallel = Parallel()  # as is this
-        self.transfer = Transfer(TransferOptions(), self.logger)  # train.py gives the config's
-        self._random: dict[str, Any] | None = (
-            None  # the random numbers' state at the start of a validation
-        )
-        self._resumed: dict[str, Any] | None = None
+        self.phases = make_phases(config, self.logger)
+        self.stop = StopRequest(options.max_minutes, Votes() if world_size() > 1 else None)
+        self.last_log: dict[str, Any] = {}
+        self.loss_weight = 1.0  # of the batch taken last
+        self.validation_random_state: dict[str, Any] | None = None  # at a validation's start
         self.checkpoint_dir = Path(config.save_dir)
-        self._saver = Saver(self.checkpoint_dir, self._options, self.logger)
+        self.checkpoints = CheckpointManager(self.checkpoint_dir, options, self.logger)
+        self.train_state = TrainState(
+            vars(self), self.parallel, self.progress, self.monitoring, config
+        )
         if config.resume is not None:
             self._resume_checkpoint(config.resume)
-        if is_main():  # where a project's own train.py made no RunFolder
-            ensure_dir(config.log_dir)
-            setup_logging(config.log_dir)
-            if not (self.checkpoint_dir / "config.json").exists():
-                write_json(config.plain(), self.checkpoint_dir / "config.json")
-        self.writer = TensorboardWriter(
-            config.log_dir, self.logger, self._options.tensorboard and is_main()
-        )
-        self.writer.back_ends += (
-            wandb_back_end(config, self._options, self.logger) if is_main() else []
-        )
-        self._metrics_file = MetricsFile(
-            Path(config.log_dir) / "metrics.jsonl", self.logger, enabled=is_main()
-        )
-        if config.resume is None:
-            self._metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
+        self.run_log = RunLog(config, options, self.logger, features.of_kind(BackEnd))
+        self.writer = self.run_log.writer
+
+    @abstractmethod
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        """Trains one epoch, validates, and returns the epoch's numbers by name."""
+        raise NotImplementedError
 
     @classmethod
     def logged_names(
         cls, metrics: list[str], options: TrainerOptions, validates: bool
     ) -> list[str] | None:
-        """The names of an epoch's numbers, of which ``trainer.monitor`` is one; None if only an epoch will show them.
+        """The names of an epoch's numbers; None if only an epoch will show them.
 
         Args:
             metrics: the names of the config's metrics.
@@ -129,213 +121,181 @@ class BaseTrainer:
         """
         return None
 
-    @abstractmethod
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        """Trains one epoch, validates, and returns the epoch's numbers by name."""
-        raise NotImplementedError
+    # -- the epochs -----------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Runs the epochs that are left, or until somebody asks to stop (see ``stop``); may then be called again."""
+        """Trains the epochs that are left, or until somebody asks to stop; may be called again."""
         self._restore_rest()
         if self.start_epoch > self.epochs:
             self.logger.info("All %d epochs are done; raise trainer.epochs to go on.", self.epochs)
         self.stop.withdraw()
         with self.stop.listening():
             try:
-                self._reserve()
+                self._measure_save()
                 for epoch in range(self.start_epoch, self.epochs + 1):
-                    if self.not_improved_count > self.early_stop:
+                    if self.monitoring.is_exhausted:
                         self.logger.info(
                             "The run had stopped early already; raise trainer.early_stop to go on."
                         )
                         break
                     self._run_epoch(epoch)
-                    if self._stopping or self.stop.requested():
+                    if self.monitoring.is_exhausted or self.stop.requested():
                         break
-            except Stopping:
-                reposition(self)
+            except StopTraining:
+                pass  # its checkpoint is written
             finally:
-                self._saver.wait()
+                self.checkpoints.wait()
         if self.stop.status:
             self.logger.info("Stopped by %s; the checkpoint is written.", self.stop.reason)
         elif self.last_log:
             self.after_training()
-        self.writer.close()
-        self._metrics_file.close()
-
-    def after_training(self) -> None:
-        """What follows the last epoch, once its checkpoint is written."""
+        self.run_log.close()
 
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
-        self.epoch = epoch
         self._begin_epoch(epoch)
-        lr = (
-            self.optimizer.param_groups[0]["lr"]
-            if hasattr(self.optimizer, "param_groups")
-            else None
-        )
+        lr = self.optimizer.param_groups[0]["lr"] if self.optimizer is not None else None
         result = broadcast(self._train_epoch(epoch))
         self.stop.poll(wait=True)
-        if (
-            isinstance(update := getattr(self, "update", None), Update)
-            and update.schedule.lr is not None
-        ):
-            lr = update.schedule.lr
+        if self.update is not None and self.update.schedule.epoch_lr is not None:
+            lr = self.update.schedule.epoch_lr
         log = {"epoch": epoch} | {key: to_plain_number(value) for key, value in result.items()}
-        best = self._is_best(log)
-        self._stopping = self._stopping or self.not_improved_count > self.early_stop
+        verdict = self.monitoring.update(log)
         seconds = round(time.perf_counter() - start, 3)
-        self._metrics_file.write(
-            {"epoch": epoch, "lr": lr} | log | {"step": self.steps_done(), "seconds": seconds}
-        )
-        is_first, self.last_log, self.place = not self.last_log, log, 0
-        among_best = epoch in [epoch for _, epoch in self._saver.best]
-        self._only_best = among_best and not self._is_due(epoch)
-        if among_best or self._is_due(epoch):
-            self._save_checkpoint(epoch, save_best=best)
-        self._only_best = False
-        self.logger.info(epoch_line(log, self.epochs, seconds, best))
+        self.run_log.write_epoch(log, lr, self.progress.step, seconds)
+        is_first, self.last_log = not self.last_log, log
+        self.progress.finish_epoch(epoch)
+        if verdict.is_kept or self._is_due(epoch):
+            self._save_checkpoint(epoch, save_best=verdict.is_best)
+        self.run_log.show_epoch(log, self.epochs, seconds, verdict.is_best)
         if is_first:
             self._check_first_epoch(log)
-        self.start_epoch = epoch + 1
-        if self._stopping:
-            self.logger.info(
-                "%s has not improved for %d epochs: stopping.",
-                self.mnt_metric,
-                self.not_improved_count,
-            )
-
-    # -- the parts of an epoch ----------------------------------------------------------------------------------
-
-    def steps_done(self) -> int:
-        """Optimizer updates done; 0 where the trainer has no ``update`` to count them."""
-        update = getattr(self, "update", None)
-        return update.steps if isinstance(update, Update) else 0
+        if verdict.stop:
+            count = self.not_improved_count
+            self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, count)
 
     def _begin_epoch(self, epoch: int) -> None:
-        """Tells the loaders which epoch it is: the order of samples and their augmentation follow from that."""
+        """Thaws parameters, and tells the loaders where they are: their samples follow from it."""
         set_activity(f"the training of epoch {epoch}")
-        if self.transfer.enter(epoch, unwrap(self.model)) and world_size() > 1:
-            wrap_again(self)
-        for name in (
-            ("data_loader", "valid_data_loader") if self.place == 0 else ("valid_data_loader",)
-        ):
-            set_epoch = getattr(getattr(self, name, None), "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
+        self.progress.epoch, batch = epoch, self.progress.batch
+        if self.phases.begin_epoch(epoch, self.parallel.unwrap(self.model)):
+            self._wrap_again()
+        if isinstance(self.data_loader, PositionedLoader):
+            self.data_loader.set_epoch(epoch, batch)
+        elif batch == 0 and hasattr(self.data_loader, "set_epoch"):  # a loader of another library
+            self.data_loader.set_epoch(epoch)
+        if hasattr(self.valid_data_loader, "set_epoch"):
+            self.valid_data_loader.set_epoch(epoch)
 
-    def _is_best(self, log: dict[str, Any]) -> bool:
-        """Whether the monitored number improved; counts the epochs without."""
-        if self.mnt_mode == "off" or self.mnt_metric not in log:
-            return False
-        if isfinite(log[self.mnt_metric]):
-            self._saver.enter_best(self.mnt_mode, log[self.mnt_metric], log["epoch"])
-        if isfinite(log[self.mnt_metric]) and is_better(
-            self.mnt_mode, log[self.mnt_metric], self.mnt_best
-        ):
-            self.mnt_best, self.not_improved_count = log[self.mnt_metric], 0
-            return True
-        self.not_improved_count += 1
-        return False
+    def _wrap_again(self) -> None:
+        """DDP fixes its parameters when it is constructed, so thawing needs a new wrapper."""
+        self.model = self.parallel.unwrap(self.model)
+        if self.update is not None:  # two wrappers at once would both average the gradients
+            self.update.model = self.model
+        self.model = self.parallel.wrap(self.model, self.device)
+        if self.update is not None:
+            self.update.model = self.model
 
-    def _is_due(self, epoch: int) -> bool:
-        last = epoch >= self.epochs or self._stopping or self.stop.requested()
-        return epoch % self.save_period == 0 or last
-
-    def after_step(self) -> None:
-        """Between two optimizer steps of a loop: writes a checkpoint that is due, and ends if somebody asked for it."""
-        self.transfer.after_step(unwrap(self.model))
-        overdue = self.stop.poll(self._saver.is_overdue())
-        asked = self.stop.requested()
-        if asked or overdue or self._saver.is_due(self._count):
-            steps = self._count()
-            name = f"checkpoint-epoch{self.epoch}-step{steps}.pt"
-            self._saver.save(
-                lambda: self._state(self.epoch - 1) | {"within": within(self)}, name, steps
-            )
-            self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
-        if asked:
-            raise Stopping
-
-    def _count(self) -> int:
-        """Optimizer updates done, or where nobody counts them batches."""
-        return (
-            self.steps_done()
-            or (self.epoch - 1) * (getattr(self, "len_epoch", None) or 0) + self.place
-        )
-
-    def stoppable(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """``batches`` of a validation, during which a request to stop is heard; it is then done again on resuming."""
-        for batch in in_step(batches):
-            self.stop.poll()
-            if self.stop.requested():
-                self.after_step()
-            if batch is not None:
-                yield batch
-
-    def _reserve(self) -> None:
-        """Under a time limit measures what a save takes, as so much must be left at its end."""
-        if self._options.max_minutes is None:
-            return
-        self._saver.measure(self._state(self.start_epoch - 1))
-        self.stop.reserve = 2 * self._saver.seconds + 1
+    def after_training(self) -> None:
+        """After the last epoch, once its checkpoint is written."""
+        for watcher in self.watchers:
+            watcher.after_training()
 
     def _check_first_epoch(self, log: dict[str, Any]) -> None:
-        """Faults that only a finished epoch shows; its checkpoint is written, so that nothing is lost."""
-        if self.mnt_mode != "off" and self.mnt_metric not in log:
+        """Faults that only an epoch shows; its checkpoint is written, so that nothing is lost."""
+        if self.monitoring.is_on and self.mnt_metric not in log:
             hint = f"{did_you_mean(self.mnt_metric, log)}; it gave {', '.join(log)}"
-            raise UserError(f"trainer.monitor: the epoch gave no '{self.mnt_metric}'{hint}")
-        changed = self._options.needing_update()
-        if changed and self.steps_done() == 0:
+            message = f"the epoch gave no '{self.mnt_metric}'{hint}"
+            raise UserError(message, key="trainer.monitor")
+        useless = self.trainer_options.list_needing_update()
+        if useless and self.progress.step == 0:
             self.logger.warning(
                 "trainer.%s had no effect: %s trains by a loop of its own, without self.update",
-                ", ".join(changed),
+                ", ".join(useless),
                 type(self).__name__,
             )
 
-    # -- checkpoints --------------------------------------------------------------------------------------------
+    # -- between two steps ----------------------------------------------------------------------
+
+    def after_step(self) -> None:
+        """After an optimizer step: writes a checkpoint that is due, and stops if asked to."""
+        self.phases.after_step(self.parallel.unwrap(self.model))
+        overdue = self.stop.poll(self.checkpoints.is_overdue())
+        requested = self.stop.requested()
+        step = self.progress.step or self._count_batches()
+        if requested or overdue or self.checkpoints.is_step_due(step):
+            best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+            self.checkpoints.save_step(self._state, self.progress.epoch, step, best_epochs)
+            self._reserve_time()
+        if requested:
+            raise StopTraining
+
+    def _count_batches(self) -> int:
+        """Batches trained on in the run, where nobody counts optimizer steps."""
+        return (self.progress.epoch - 1) * (self.len_epoch or 0) + self.progress.batch
+
+    def validation_batches(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """``batches``; after a request to stop, resuming repeats the validation from its start."""
+        for batch in iterate_in_lockstep(batches):
+            self.stop.poll()
+            if self.stop.requested():
+                self.after_step()
+            if batch is None:  # only another rank has one more
+                continue
+            for watcher in self.watchers:
+                watcher.valid_batch(batch)
+            yield batch
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _is_due(self, epoch: int) -> bool:
+        is_last = epoch >= self.epochs or self.monitoring.is_exhausted or self.stop.requested()
+        return is_last or epoch % self.save_period == 0
 
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
         """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
-        name = f"checkpoint-epoch{epoch}.pt"
-        self._saver.save(
-            lambda: self._state(epoch), name, self.steps_done(), save_best, self._only_best
+        self.progress.finish_epoch(epoch)
+        best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        in_series = self._is_due(epoch) or epoch not in best_epochs
+        self.checkpoints.save_epoch(
+            self._state, epoch, self.progress.step, save_best, in_series, best_epochs
         )
-        self.stop.reserve = max(self.stop.reserve, 2 * self._saver.seconds + 1)
+        self._reserve_time()
 
-    def _state(self, epoch: int) -> dict[str, Any]:
-        """All that what comes after ``epoch`` depends on, as tensors and plain values."""
-        return state_of(self, epoch)
+    def _state(self) -> dict[str, Any]:
+        return self.train_state.collect(self.validation_random_state)
+
+    def _measure_save(self) -> None:
+        """Under a time limit, measures how long a save takes, to begin one in time."""
+        if self.trainer_options.max_minutes is not None:
+            self.checkpoints.measure(self._state())
+            self._reserve_time()
+
+    def _reserve_time(self) -> None:
+        self.stop.reserve = max(self.stop.reserve, 2 * self.checkpoints.seconds + 1)
 
     def _resume_checkpoint(self, resume_path: str | Path) -> None:
-        """Restores model, optimizer and counters; what a subclass has yet to make follows when training starts.
+        """Restores model, optimizer and counters; what a subclass has yet to make follows later.
 
         Raises:
             UserError: the checkpoint is missing, damaged, or of another architecture.
         """
-        state, path = read_newest(self, Path(resume_path))
-        load_weights(unwrap(self.model), state["state_dict"], path)
-        kept = restore_optimizer(self.optimizer, state, self.config.plain(), path)
-        self.fates = {"weights": "kept", "optimizer": kept}
-        self.start_epoch = state["epoch"] + 1
-        restore_best(self, state)
-        self._resumed, self._resumed_path = state, path
-        self._train_epoch = self._restored_epoch  # type: ignore[method-assign]
-        self.logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
-
-    def _restored_epoch(self, epoch: int) -> dict[str, Any]:
-        """Stands for the first epoch after resuming: a ``train`` of the project's own does not restore the rest."""
-        del self._train_epoch  # the class's own from here on
-        self._restore_rest()
-        return self._train_epoch(epoch)
+        self.train_state.resume(Path(resume_path), self.logger)
+        self.restore_before_first_epoch()
 
     def _restore_rest(self) -> None:
-        """Restores the parts, the data's order and, last, the random numbers."""
-        state, self._resumed = self._resumed, None
-        if state is not None:
-            restore_rest(self, state, self._resumed_path)
+        """Restores what the constructors of all subclasses have made, once."""
+        report = self.train_state.restore_rest()
+        if report is None:
+            return
+        self.run_log.resume_at(report.epoch, report.step)
+        best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        self.checkpoints.resume_at(report.path, report.step, best_epochs)
+        report.log(self.logger)
+        if report.inexact and self.trainer_options.on_inexact_resume == "stop":
+            message = f"not the same bits as without a stop: {', '.join(report.inexact)}"
+            raise UserError(message, key="trainer.on_inexact_resume")
 
 
-class Stopping(Exception):  # noqa: N818
+class StopTraining(Exception):  # noqa: N818
     """Leaves a loop whose checkpoint is written."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from base.loop.monitor import parse_monitor
 from utils.errors import Problem, UserError
 from utils.options import SectionOptions, find_too_small, make_options, raise_problems
 
@@ -123,7 +122,7 @@ class TrainerOptions(SectionOptions):
     sharded_checkpoint: bool = False
     on_save_error: Literal["stop", "go_on"] = "stop"
     max_minutes: float | None = None
-    nan_policy: Literal["raise", "skip", "ignore"] = "raise"
+    nan_policy: Literal["raise", "ignore"] = "raise"
     verbosity: Literal[0, 1, 2] = 2
     monitor: str = "off"
     early_stop: float | None = 0
@@ -181,16 +180,20 @@ class TrainerOptions(SectionOptions):
         raise_problems(problems)
 
     def check_length(self, batches: int) -> int:
-        """The optimizer steps of a run with so many batches an epoch. Raises UserError if all would be warm-up."""
+        """Returns the optimizer steps of a run with so many batches an epoch.
+
+        Raises:
+            UserError: the warm-up would be longer than the run.
+        """
         steps = self.epochs * math.ceil(batches / self.accumulation_steps)
         if self.warmup_steps > steps:
             message = (
                 f"{self.warmup_steps} is longer than the run, which has {steps} optimizer steps"
             )
-            raise UserError(message, key="warmup_steps")
+            raise UserError(message, key="trainer.warmup_steps")
         return steps
 
-    def needing_update(self) -> list[str]:
+    def list_needing_update(self) -> list[str]:
         """The options that differ from their defaults and have an effect only in a loop with an ``Update``."""
         names = (
             "precision",
@@ -211,3 +214,18 @@ class TrainerOptions(SectionOptions):
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
         """The options in a config's ``trainer`` section; keys of the trainer's own are left to it."""
         return make_options(cls, section)
+
+
+def parse_monitor(monitor: str) -> tuple[str, str]:
+    """Splits ``"min val_loss"`` into mode and metric; ``"off"`` gives ``("off", "")``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if monitor == "off":
+        return "off", ""
+    mode, _, metric = monitor.partition(" ")
+    if mode not in ("min", "max") or not metric.strip():
+        message = f"{monitor!r} must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"
+        raise UserError(message, key="monitor")
+    return mode, metric.strip()

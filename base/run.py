@@ -1,4 +1,4 @@
-"""The folder of a run: made, described, and taken away again if a mistake ended the run before it held anything."""
+"""The folder of a run: making it, describing it, and removing it if a mistake left it empty."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from config import ConfigParser
+from logger.backends.backend import BackEnd
 from logger.logger import close_files, setup_logging
 from utils.checkpoints import list_checkpoints
-from utils.distributed import broadcast, is_main, restarted_run_folder
+from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_run_folder
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, lock_file
 from utils.provenance import collect_provenance, timestamp
@@ -23,168 +25,235 @@ from utils.util import ensure_dir, read_json
 
 
 class RunFolder:
-    """``with RunFolder(…) as run:`` around everything that a run makes. Of several ranks, the main one makes it.
+    """Holds the folder of a run from its start to its end: ``with RunFolder(config) as run:``.
 
-    Where torchrun has started the ranks again, it is the folder of those before, from their newest checkpoint on.
+    The main rank makes and locks the folder, and sends log lines into it. If torchrun has
+    restarted the ranks, it is the folder of the ranks before, and the run continues from their
+    newest checkpoint. A UserError that ends a run before it holds weights removes the folder.
 
     Args:
-        config: a ConfigParser; its ``save_dir`` is the folder. Where two runs start in the same second, the later one
-            counts its ``run_id`` up.
+        config: names the folder. Where two runs start in the same second, the later one appends
+            a number to its ``config.run_id``.
+        folder: an existing folder to use instead, e.g. a temporary one for a trial. It belongs
+            to the caller, who also deletes it.
 
     Raises:
-        UserError: it cannot be made, or holds another run.
+        UserError: on entering: the folder cannot be made, or it holds another run.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: ConfigParser, folder: Path | None = None) -> None:
         self.config = config
-        self.made = self.made_log = False
-        self._outcome = ""
+        self._given_folder = folder
+        self._is_new = False  # whether this object has made the folder
+        self._is_log_new = False
+        self._stop_reason = ""
         self._lock: IO[bytes] | None = None
-        self._sessions: list[dict[str, Any]] = []
+        self._provenance = _Provenance()
 
     @property
     def save_dir(self) -> Path:
+        """The folder."""
         return Path(self.config.save_dir)
 
     def __enter__(self) -> RunFolder:
         if is_main():
-            self._enter()
-        place = broadcast((str(self.save_dir), self.config.resume and str(self.config.resume)))
+            self._open()
+        resume = self.config.resume
+        shared = broadcast((str(self.save_dir), None if resume is None else str(resume)))
         if not is_main():
-            self.config.move_to(Path(place[0]))
-            self.config.resume = place[1] and Path(place[1])
+            self.config.move_to(Path(shared[0]))
+            self.config.resume = None if shared[1] is None else Path(shared[1])
         return self
 
-    def _enter(self) -> None:
-        if folder := restarted_run_folder():
-            self.config.move_to(Path(folder))
-            self.config.resume = next(iter(list_checkpoints(Path(folder))), None)
-            self.config.run_id_given = True
-        try:
-            self._make()
-            setup_logging(self.config.log_dir)
-        except OSError as error:
-            self._discard()
-            raise UserError(
-                f"{self.save_dir}: the run folder cannot be made: {error.strerror}"
-            ) from None
-        restarted_run_folder(str(self.save_dir))
-
-    def _make(self) -> None:
-        self._refuse_links()
-        first_id = self.config.run_id
-        for count in itertools.count(2):
-            try:
-                self.save_dir.mkdir(parents=True)
-                self.made = True
-            except FileExistsError:
-                if not self.save_dir.is_dir():  # something else is in the way
-                    raise
-                if self.config.resume is None and not self.config.run_id_given:
-                    self.config.run_id = f"{first_id}-{count}"
-                    continue
-                if self.config.resume is None and list_checkpoints(self.save_dir):
-                    message = "holds a run already; go on with it by -r, or choose another --run-id"
-                    raise UserError(f"{self.save_dir}: {message}") from None
-            break
-        self.made_log = not self.config.log_dir.exists()
-        ensure_dir(self.config.log_dir)
-        self._lock = lock_file(self.config.log_dir / ".lock")
-
-    def _refuse_links(self) -> None:
-        """No symbolic link leads what a run writes out of ``save_dir``."""
-        resumed = self.config.resume is not None and not self.config.run_id_given
-        home = self.save_dir if resumed else self.save_dir.parent.parent
-        above = () if resumed else (self.save_dir.parent, self.save_dir)
-        for path in (*above, *self.save_dir.rglob("*")):
-            if not path.is_symlink() and path.exists() and not (path.is_file() or path.is_dir()):
-                raise UserError(f"{path}: is neither a file nor a folder")
-            if path.match(
-                "log/wandb/*/logs/debug-core.log"
-            ):  # W&B's own link to its log; nothing comes back to it
-                continue
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(
-                home.resolve()
-            ):
-                raise UserError(
-                    f"{path}: is a symbolic link that leads out of {home}; nothing is written there"
-                )
-
     def describe(self) -> None:
-        """Writes ``config.json``, and in ``provenance.json`` one more session: command, changes, code, machine."""
+        """Writes ``config.json``, and adds a session to ``provenance.json``.
+
+        Raises:
+            UserError: they cannot be written.
+        """
         if not is_main():
             return
-        path = self.save_dir / "provenance.json"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            self._sessions = [] if self.config.resume is None else list(read_json(path)["sessions"])
-        self._sessions.append(
-            collect_provenance()
-            | {"changes": self.config.changes(), "end": None, "outcome": "running"}
-        )
+        is_resumed = self.config.resume is not None
         try:
-            _write(self.save_dir / "config.json", self.config.plain())
-            _write(path, {"sessions": self._sessions})
+            _write_json(self.save_dir / "config.json", self.config.plain())
+            self._provenance.begin(self.save_dir, self.config.changes(), is_resumed)
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 
-    def stopped(self, reason: str) -> None:
-        """Notes why the run ends before its end, and tells how to go on."""
-        self._outcome = f"stopped by {reason}"
-        logging.getLogger("train").info(
-            "Go on with: %s train.py -r %s", command_of_python(), self.save_dir
-        )
+    def conclude(self, trainer: Any) -> int:
+        """Logs what to do next with a run whose training has ended.
+
+        Args:
+            trainer: of any class; a project's own BaseTrainer may lack what ours has.
+
+        Returns:
+            The exit status: 0 if the training is finished, else that of the request to stop.
+        """
+        stop = getattr(trainer, "stop", None)
+        if stop is not None and stop.status:
+            self.note_stop(stop.reason)
+            return int(stop.status)
+        metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
+        logging.getLogger("train").info(format_summary(self.save_dir, metric, best))
+        return 0
+
+    def note_stop(self, reason: str) -> None:
+        """Notes why the run ends early, and logs the command that continues it."""
+        self._stop_reason = reason
+        logging.getLogger("train").info("Go on with: %s", self._resume_command())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        if self._sessions:
-            outcome = (
-                "finished"
-                if error is None
-                else "interrupted"
-                if interrupted
-                else f"failed: {one_line(error)}"
-            )
-            outcome = self._outcome or outcome
-            self._sessions[-1] |= {"end": timestamp(), "outcome": outcome}
-            with contextlib.suppress(OSError):
-                _write(self.save_dir / "provenance.json", {"sessions": self._sessions})
-        if (
-            isinstance(error, UserError)
-            and self.made
-            and self.save_dir.is_dir()
-            and not self._holds_weights()
-        ):
-            self._discard()
-        elif isinstance(error, UserError) and self.made_log and not self._sessions:
+        self._provenance.end(self._get_outcome(error))
+        is_mistake = isinstance(error, UserError)
+        if is_mistake and self._is_new and self.save_dir.is_dir() and not self._holds_weights():
+            self._remove()
+        elif is_mistake and self._is_log_new and not self._provenance.has_begun:
             close_files()
             shutil.rmtree(self.config.log_dir, ignore_errors=True)
-        elif interrupted and self._holds_weights():
-            print(f"Go on with: {command_of_python()} train.py -r {self.save_dir}")
+        elif isinstance(error, KeyboardInterrupt) and self._holds_weights():
+            print(f"Go on with: {self._resume_command()}")
+        if self._given_folder is not None:
+            close_files()  # the caller may delete the folder now
         if self._lock is not None:
             self._lock.close()
+
+    def _open(self) -> None:
+        if self._given_folder is not None:
+            self.config.move_to(self._given_folder)
+        elif earlier := get_restarted_run_folder():
+            self.config.move_to(Path(earlier))
+            self.config.resume = next(iter(list_checkpoints(Path(earlier))), None)
+            self.config.run_id_given = True
+        try:
+            if self._given_folder is None:
+                self._refuse_links()
+                self._make()
+            self._is_log_new = not self.config.log_dir.exists()
+            ensure_dir(self.config.log_dir)
+            self._lock = lock_file(self.config.log_dir / ".lock")
+            setup_logging(self.config.log_dir)
+        except OSError as error:
+            self._remove()
+            message = f"the run folder cannot be made: {error.strerror}"
+            raise UserError(f"{self.save_dir}: {message}") from None
+        if self._given_folder is None:
+            set_run_folder(str(self.save_dir))
+
+    def _make(self) -> None:
+        first_id = self.config.run_id
+        for count in itertools.count(2):
+            try:
+                self.save_dir.mkdir(parents=True)
+                self._is_new = True
+                return
+            except FileExistsError:
+                if not self.save_dir.is_dir():  # a file is in the way
+                    raise
+            if self.config.resume is not None:
+                return
+            if self.config.run_id_given:
+                self._refuse_another_run()
+                return
+            self.config.run_id = f"{first_id}-{count}"
+
+    def _refuse_another_run(self) -> None:
+        if list_checkpoints(self.save_dir):
+            message = "holds a run already; go on with it by -r, or choose another --run-id"
+            raise UserError(f"{self.save_dir}: {message}")
+
+    def _refuse_links(self) -> None:
+        """Raises UserError for a symbolic link by which the run would write elsewhere.
+
+        A new run stays below the config's ``save_dir``, and a resumed one in its folder.
+        """
+        is_resumed = self.config.resume is not None and not self.config.run_id_given
+        home = self.save_dir if is_resumed else self.save_dir.parent.parent
+        above = () if is_resumed else (self.save_dir.parent, self.save_dir)
+        from base import features
+
+        harmless = [pattern for kind in features.of_kind(BackEnd) for pattern in kind.links]
+        for path in (*above, *self.save_dir.rglob("*")):
+            if not path.is_symlink():
+                if path.exists() and not path.is_file() and not path.is_dir():
+                    raise UserError(f"{path}: is neither a file nor a folder")
+                continue
+            leads_out = not Path(os.path.realpath(path)).is_relative_to(home.resolve())
+            if leads_out and not any(path.match(f"log/{pattern}") for pattern in harmless):
+                message = f"is a symbolic link that leads out of {home}; nothing is written there"
+                raise UserError(f"{path}: {message}")
+
+    def _get_outcome(self, error: BaseException | None) -> str:
+        if self._stop_reason:
+            return f"stopped by {self._stop_reason}"
+        if error is None:
+            return "finished"
+        if isinstance(error, KeyboardInterrupt):
+            return "interrupted"
+        return f"failed: {one_line(error)}"
 
     def _holds_weights(self) -> bool:
         return any(path.suffix in (".pt", ".pth") for path in self.save_dir.rglob("*"))
 
-    def _discard(self) -> None:
+    def _resume_command(self) -> str:
+        return f"{get_python_command()} train.py -r {self.save_dir}"
+
+    def _remove(self) -> None:
         close_files()
-        if self.made:
+        if self._is_new:
             shutil.rmtree(self.save_dir, ignore_errors=True)
             for parent in (self.save_dir.parent, self.save_dir.parent.parent):
-                with contextlib.suppress(OSError):  # other runs are in it
+                with contextlib.suppress(OSError):  # it holds other runs
                     parent.rmdir()
 
 
-def _write(path: Path, content: Any) -> None:
+class _Provenance:
+    """Writes ``provenance.json``: a session for each time that the run was started."""
+
+    def __init__(self) -> None:
+        self._path = Path()
+        self._sessions: list[dict[str, Any]] = []
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._sessions)
+
+    def begin(self, folder: Path, changes: dict[str, Any], is_resumed: bool) -> None:
+        """Adds a session: command, changes to the config, code, versions, machine."""
+        self._path = folder / "provenance.json"
+        if is_resumed:  # the file may be missing or damaged
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                self._sessions = list(read_json(self._path)["sessions"])
+        state = {"changes": changes, "end": None, "outcome": "running"}
+        self._sessions.append(collect_provenance() | state)
+        self._write()
+
+    def end(self, outcome: str) -> None:
+        """Notes how the session ended, if one has begun."""
+        if self.has_begun:
+            self._sessions[-1] |= {"end": timestamp(), "outcome": outcome}
+            with contextlib.suppress(OSError):
+                self._write()
+
+    def _write(self) -> None:
+        _write_json(self._path, {"sessions": self._sessions})
+
+
+def _write_json(path: Path, content: Any) -> None:
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=4).encode() + b"\n")
 
 
-def summary(save_dir: Path, metric: str, best: float | None) -> str:
-    """What to do next with a finished run: where it is, and the commands that go on from it."""
-    python = command_of_python()
+def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
+    """Returns what to do next with a finished run: its folder, and the commands.
+
+    Args:
+        save_dir: of the run.
+        metric: the monitored number; empty if there is none.
+        best: its best value.
+    """
+    python = get_python_command()
     lines = [f"Run folder: {save_dir}"]
     if metric and best is not None:
         lines.insert(0, f"Best {metric}: {best:.6g}")
@@ -196,8 +265,8 @@ def summary(save_dir: Path, metric: str, best: float | None) -> str:
     return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])
 
 
-def command_of_python() -> str:
-    """This interpreter as one types it: ``python`` where that is it, else its path from here."""
+def get_python_command() -> str:
+    """Returns how one types this interpreter: ``python`` if that is it, else its path from here."""
     if shutil.which("python") == sys.executable:
         return "python"
     path = Path(sys.executable)

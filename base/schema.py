@@ -10,7 +10,6 @@ from config.check.slots import Slot
 _MODULE = "torch.nn.Module"
 _LOADERS = "data_loader.data_loaders"
 _SCHEDULERS = "torch.optim.lr_scheduler"
-_PARALLEL = "base.parallel.strategy"
 _TRAINER_ARGUMENTS = (
     *("model", "criterion", "metric_ftns", "optimizer"),  # by position
     *("config", "device", "data_loader", "valid_data_loader", "lr_scheduler"),
@@ -43,7 +42,7 @@ _SLOTS = {
     "lr_scheduler": Slot(
         "trainer", (_SCHEDULERS,), f"{_SCHEDULERS}.LRScheduler", given=("optimizer",)
     ),
-    "parallel": Slot("trainer", (_PARALLEL,), f"{_PARALLEL}.Parallel"),
+    "parallel": Slot("trainer", ("base.parallel.kinds",), "base.parallel.strategy.Parallel"),
     "trainer": Slot(
         "trainer",
         ("trainer", "trainer.trainer"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from config.build import Builder, bind
+from config.build import Builder, bind, get_component_args
 from config.check import preflight
 from config.check.schema import Schema
 from config.check.signature import Signature
@@ -44,16 +44,14 @@ class ConfigParser:
     Args:
         config: the values; ``from_args`` reads them from files.
         resume: the checkpoint to resume from.
-        modification: values to set, by targets such as ``optimizer;args;lr``. None leaves the
-            value as it is.
+        modification: values to set, by targets such as ``optimizer;args;lr``; None sets nothing.
         run_id: the name of the run's folder; the time by default.
 
     Attributes:
         tree: the values, and where each was written.
-        resume: the checkpoint to resume from, or None.
         args: what argparse made of the command line; None without one.
-        run_id: the name of the run's folder.
-        run_id_given: whether the caller chose it.
+        run_id_given: whether the caller chose the ``run_id``.
+        schema: what the names in this config mean; None until ``check``.
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class ConfigParser:
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
-        self._schema: Schema | None = None
+        self.schema: Schema | None = None
         self._has_custom_loop = True
 
     @classmethod
@@ -153,9 +151,7 @@ class ConfigParser:
 
     def plain(self) -> dict[str, Any]:
         """Returns the resolved config in plain values, which ``-c`` takes again."""
-        result = to_plain(self.config)
-        assert isinstance(result, dict)
-        return result
+        return {key: to_plain(value) for key, value in dict.items(self.config)}
 
     def changes(self) -> dict[str, Any]:
         """Returns, by key, the values that replaced others or came from the command line."""
@@ -168,8 +164,7 @@ class ConfigParser:
     def process_settings(self) -> ProcessSettings:
         """Returns how many processes the config asks for, and how long they wait for each other.
 
-        Reads the unchecked values. A value that makes no sense counts as the default, since the
-        check reports it later.
+        The values are unchecked yet; one that makes no sense counts as the default.
         """
         return get_process_settings(self.get("parallel"), self.get("n_gpu"))
 
@@ -196,16 +191,10 @@ class ConfigParser:
         for section in (self.config, self.config["trainer"]):
             forget_read_keys(section)  # the check reads all of them, and uses none
 
-    @property
-    def schema(self) -> Schema:
-        """What the names in this config mean. ``check`` sets it."""
-        if self._schema is None:
+    def _get_schema(self) -> Schema:
+        if self.schema is None:
             raise RuntimeError("call check(schema) first: it says what the names in a config mean")
-        return self._schema
-
-    @schema.setter
-    def schema(self, schema: Schema) -> None:
-        self._schema = schema
+        return self.schema
 
     @contextlib.contextmanager
     def locating_errors(self) -> Iterator[None]:
@@ -224,13 +213,17 @@ class ConfigParser:
         Of a resumed run only those that were just overridden: its config is saved with every
         ``${…}`` replaced, so that overriding a referenced key has no effect any more.
         """
-        keys = find_unread_keys(
-            self.config, self.schema, self._referenced, not self._has_custom_loop
-        )
+        with_trainer = not self._has_custom_loop
+        keys = find_unread_keys(self.tree, self._get_schema(), self._referenced, with_trainer)
         if self.resume is not None:
-            overridden = {override[:length] for override in self.tree.raw for length in (1, 2)}
-            keys = [path for path in keys if path in overridden]
+            keys = [path for path in keys if self.tree.is_overridden(path)]
         return [join_keys(path) for path in keys]
+
+    def log_unread_keys(self, logger: logging.Logger) -> None:
+        """Warns of the keys that nothing has read, if there are any."""
+        if unread := self.unread_keys():
+            names = ", ".join(map(repr, unread))
+            logger.warning("Nothing has read these keys of the config: %s", names)
 
     # -- making ------------------------------------------------------------------------------------
 
@@ -243,50 +236,63 @@ class ConfigParser:
         function = bind(self.tree, name, module, kwargs)
         return partial(function, *args) if args else function
 
-    def build(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Makes the component of the section ``name``; its type is looked up in the slot's homes.
+    def build(
+        self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Makes the component of the section ``name``, with the arguments that the program passes.
 
-        Raises:
-            ConfigError: the component refuses its arguments.
+        ``changed_args`` replace the section's ``args``. Raises ConfigError if they are refused.
         """
-        return self.build_node(name, self[name], *args, **kwargs)
+        node = self[name]
+        if changed_args is not None:
+            node = {"type": node["type"], "args": changed_args}
+        builder = Builder(self.tree, self._get_schema())
+        return builder.build(node, builder.schema.slots[name], (name,), *args, **kwargs)
 
-    def build_node(self, name: str, node: Any, *args: Any, **kwargs: Any) -> Any:
-        """Makes the component ``node``, which stands in for the section ``name``."""
-        builder = Builder(self.tree, self.schema)
-        return builder.build(node, self.schema.slots[name], (name,), *args, **kwargs)
+    def build_loaders(self) -> list[Any]:
+        """Makes the loaders of training and of validation data; the second may be None."""
+        loader = self.build("data_loader")
+        if self.get("valid_data_loader"):
+            return [loader, self.build("valid_data_loader")]
+        split = getattr(loader, "split_validation", None)  # torch's own DataLoader has none
+        return [loader, split() if split is not None else None]
+
+    def build_metrics(self) -> list[Any]:
+        """Makes the metrics, each with the ``__name__`` under which it is logged."""
+        return Builder(self.tree, self._get_schema()).build_metrics(self.get("metrics", []))
+
+    def build_trainer(self, **given: Any) -> Any:
+        """Makes the trainer with those of the ``given`` arguments that its constructor takes.
+
+        The first four go by position, as pytorch-template's ``train.py`` passes them.
+        """
+        return Builder(self.tree, self._get_schema()).build_trainer(self["trainer"], given)
+
+    def trainer_class(self) -> Any:
+        """Returns the class that the ``trainer`` section names."""
+        return resolve_trainer(self["trainer"], self._get_schema())[0]
 
     def options(self, name: str) -> Any:
         """Returns the options of a flat section such as ``transfer``; the defaults without one."""
         section = self.get(name)
+        kind = self._get_schema().sections[name]
         try:
-            return make_options(self.schema.sections[name], {} if section is None else section)
+            return make_options(kind, {} if section is None else section)
         except UserError as error:
             raise self.tree.locate(error.under(name)) from None
 
-    def parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        """Returns the parameters of the class or function that the section ``name`` names."""
-        found = resolve(self[name]["type"], self.schema.slots[name])
-        return Signature.from_callable(found).parameters
-
     def takes(self, name: str, argument: str) -> bool:
         """Whether the class or function that the section ``name`` names has such a parameter."""
-        return argument in self.parameters(name)
+        return argument in self._get_parameters(name)
 
-    def build_metrics(self) -> list[Any]:
-        """Makes the metrics, each with the ``__name__`` under which it is logged."""
-        return Builder(self.tree, self.schema).build_metrics(self.get("metrics", []))
+    def get_argument(self, name: str, argument: str) -> Any:
+        """Returns an argument of the section ``name``, else its default, else None."""
+        args = get_component_args(self[name])
+        parameter = self._get_parameters(name).get(argument)
+        if argument in args or parameter is None or parameter.default is parameter.empty:
+            return args.get(argument)
+        return parameter.default
 
-    def trainer_class(self) -> Any:
-        """Returns the class that the ``trainer`` section names."""
-        return resolve_trainer(self["trainer"], self.schema)[0]
-
-    def build_trainer(self, **given: Any) -> Any:
-        """Makes the trainer.
-
-        Args:
-            given: what the program offers. The trainer gets the first four by position, as
-                pytorch-template's ``train.py`` passes them, and of the others those that its
-                constructor takes.
-        """
-        return Builder(self.tree, self.schema).build_trainer(self["trainer"], given)
+    def _get_parameters(self, name: str) -> dict[str, inspect.Parameter]:
+        found = resolve(self[name]["type"], self._get_schema().slots[name])
+        return Signature.from_callable(found).parameters

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from utils.launch import ProcessSettings, max_processes
+from utils.launch import ProcessSettings
 
 KINDS = ("ddp", "fsdp")  # the types of `parallel` that train in several processes
-MAX_TIMEOUT_SECONDS = 1e9
 
 
 def get_process_settings(parallel: Any, n_gpu: Any) -> ProcessSettings:
@@ -26,7 +25,7 @@ def get_process_settings(parallel: Any, n_gpu: Any) -> ProcessSettings:
     is_readable = parallel is None or isinstance(parallel, dict)
     can_be_several = is_readable and section.get("type", KINDS[0]) in KINDS
     return ProcessSettings(
-        num_processes=_get_number(args.get("num_processes"), n_gpu) if can_be_several else 1,
+        num_processes=_get_number(args.get("num_processes")) if can_be_several else 1,
         n_gpu=n_gpu,
         start_timeout_seconds=_get_seconds(
             args.get("start_timeout_seconds"), default.start_timeout_seconds
@@ -35,13 +34,12 @@ def get_process_settings(parallel: Any, n_gpu: Any) -> ProcessSettings:
     )
 
 
-def _get_number(num_processes: Any, n_gpu: int) -> int | None:
-    if num_processes is None:
-        return None if n_gpu > 1 else 1
-    is_number = type(num_processes) is int and 1 <= num_processes <= max_processes()
-    return num_processes if is_number else 1
+def _get_number(num_processes: Any) -> int | None:
+    if num_processes is None or type(num_processes) is int:
+        return num_processes
+    return 1
 
 
 def _get_seconds(value: Any, default: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 < value <= MAX_TIMEOUT_SECONDS else default
+    return value if is_number and value > 0 else default

@@ -1,4 +1,4 @@
-"""What a run tells: the console, info.log, metrics.jsonl, TensorBoard, and where it came from."""
+"""What a run writes about itself: console, info.log, metrics.jsonl, TensorBoard, W&B."""
 
 from logger.logger import setup_logging
 from logger.visualization import TensorboardWriter

@@ -1,4 +1,4 @@
-"""Work off the training's thread: what fails or hangs there costs a warning, and no training."""
+"""Work outside of the training's thread. A failure or a hang there costs a warning, no training."""
 
 from __future__ import annotations
 
@@ -8,81 +8,95 @@ import threading
 import time
 from collections.abc import Callable
 
-CALLS = 10_000  # that may wait; more means that it cannot keep up
+MAX_WAITING_CALLS = 10_000
+Call = Callable[[], object]
 
 
 class Background:
-    """Runs calls one after the other in a thread of their own; the first one that fails or hangs is the last.
+    """Runs calls one after another in a thread. The first call that fails or hangs is the last.
 
     Args:
-        name: of what is called, for the warning.
+        name: names this worker in the warning, e.g. ``TensorBoard``.
         logger: gets the warning.
-        patience: seconds that a call may take while somebody waits for it.
+        patience_seconds: how long ``wait`` tolerates that no call finishes.
+
+    Attributes:
+        enabled: False from the first failure on; every method then does nothing.
     """
 
-    def __init__(self, name: str, logger: logging.Logger, patience: float = 10.0) -> None:
-        self.name, self.logger, self.patience = name, logger, patience
+    def __init__(self, name: str, logger: logging.Logger, patience_seconds: float = 10.0) -> None:
+        self.name = name
+        self.logger = logger
+        self.patience_seconds = patience_seconds
         self.enabled = True
-        self._calls: queue.Queue[tuple[str, Callable[[], object]]] = queue.Queue(CALLS)
+        self._calls: queue.Queue[tuple[str, Call | None]] = queue.Queue(MAX_WAITING_CALLS)
         self._thread: threading.Thread | None = None
-        self._finished = time.monotonic()  # the last call
+        self._last_finished = time.monotonic()
         self._giving_up = threading.Lock()
 
     @property
     def started(self) -> bool:
+        """Whether a call has been submitted since the last ``close``."""
         return self._thread is not None
 
-    def attempt(self, what: str, call: Callable[[], object]) -> None:
-        """Runs ``call`` here and now; a failure is one of the background's."""
+    def attempt(self, action: str, call: Call) -> None:
+        """Runs ``call`` in the thread of the caller. A failure disables this worker.
+
+        Args:
+            action: names the call in the warning.
+            call: takes no arguments; its result is ignored.
+        """
         try:
             call()
         except Exception as error:
-            self._give_up(what, str(error))
+            self._give_up(action, str(error))
 
-    def do(self, what: str, call: Callable[[], object]) -> None:
-        """Has ``call`` run after those before it; ``what`` names it in a warning."""
+    def submit(self, action: str, call: Call | None) -> None:
+        """Queues ``call`` and returns at once. None ends the thread."""
         if not self.enabled:
             return
         try:
-            self._calls.put_nowait((what, call))
+            self._calls.put_nowait((action, call))
         except queue.Full:
-            self._give_up(what, "it does not keep up")
+            self._give_up(action, f"{MAX_WAITING_CALLS:,} calls are waiting")
             return
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, daemon=True
-            )  # a hanging one is left behind
+            # A daemon, as a thread that hangs must not keep the program from ending.
+            self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
         while True:
-            what, call = self._calls.get()
-            if what == "end" or not self.enabled:
+            action, call = self._calls.get()
+            if call is None or not self.enabled:
                 return
-            self.attempt(what, call)
-            self._finished = time.monotonic()
+            self.attempt(action, call)
+            self._last_finished = time.monotonic()
 
     def wait(self) -> None:
-        """Until all is done, or nothing has been for longer than the patience."""
+        """Blocks until all calls are done, or until none has finished for the patience."""
         done = threading.Event()
-        self.do("flush", done.set)
+        self.submit("flush", done.set)
         start = time.monotonic()
         while self.enabled and not done.wait(0.05):
-            if time.monotonic() - max(start, self._finished) > self.patience:
-                self._give_up("flush", f"nothing moved for {self.patience:g} s")
+            if time.monotonic() - max(start, self._last_finished) > self.patience_seconds:
+                self._give_up("flush", f"nothing moved for {self.patience_seconds:g} s")
 
     def close(self) -> None:
-        """Waits, and ends the thread; it may be used again."""
+        """Waits for the calls and ends the thread. The next ``submit`` starts a new one."""
         if self._thread is None:
             return
         self.wait()
-        self.do("end", str)
+        self.submit("close", None)
         if self.enabled:
-            self._thread.join(self.patience)
+            self._thread.join(self.patience_seconds)
         self._thread = None
 
-    def _give_up(self, what: str, why: str) -> None:
+    def _give_up(self, action: str, reason: str) -> None:
         with self._giving_up:
-            if self.enabled:  # until it is said: who waits for the thread goes on when it is not
-                self.logger.warning("%s is off from here on: %s failed (%s)", self.name, what, why)
+            # The warning comes first: as soon as `enabled` is False, whoever waits continues.
+            if self.enabled:
+                self.logger.warning(
+                    "%s is off from here on: %s failed (%s)", self.name, action, reason
+                )
             self.enabled = False

@@ -1,4 +1,4 @@
-"""Python's logging: plain lines on the console, dated ones in info.log."""
+"""Python's logging: plain lines on the console, dated lines in info.log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from utils.util import ensure_dir, read_json
 
 
 class _Console(logging.Handler):
-    """Prints lines on standard output without tearing a progress bar apart."""
+    """Prints lines on standard output, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -23,13 +23,11 @@ class _Console(logging.Handler):
             lines = self.format(record).expandtabs().split("\n")
             tqdm.write("\n".join(map(printable, lines)), file=sys.stdout)
             sys.stdout.flush()
-        except (
-            OSError,
-            ValueError,
-            AttributeError,
-        ):  # nobody reads on (`| head`), or there is no console
+        except (OSError, ValueError, AttributeError):
+            # Nobody reads on (`| head`), or there is no console. Python would fail at its exit
+            # when it flushes a standard output that is closed.
             logging.getLogger().removeHandler(self)
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (or Python fails at its exit)
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def setup_logging(
@@ -37,49 +35,58 @@ def setup_logging(
     log_config: str | Path = "logger/logger_config.json",
     default_level: int = logging.INFO,
 ) -> None:
-    """Sends log lines to the console, and with ``save_dir`` to ``save_dir/info.log`` too. May be called again.
+    """Sends log lines to the console and, with a folder, to ``save_dir/info.log``.
+
+    A second call changes the folder and repeats no line.
 
     Args:
         save_dir: the folder of info.log.
-        log_config: a project's own ``logging.config`` dictionary as JSON; used if the file is there.
-        default_level: of the root logger otherwise.
+        log_config: the project's own dictionary for ``logging.config``, a JSON file. If it
+            exists, it replaces what follows here.
+        default_level: the level of the root logger.
     """
-    root = logging.getLogger()
     if Path(log_config).is_file() and save_dir is not None:
-        settings: dict[str, Any] = read_json(log_config)
-        for own in settings["handlers"].values():
-            if "filename" in own:
-                own["filename"] = str(Path(save_dir, own["filename"]))
-        ensure_dir(save_dir)
-        logging.config.dictConfig(settings)
+        _use_settings(read_json(log_config), Path(save_dir))
         return
+    root = logging.getLogger()
     root.setLevel(default_level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
-        for handler in [
-            handler for handler in root.handlers if type(handler) is logging.StreamHandler
-        ]:
-            root.removeHandler(handler)  # what ConfigParser.get_logger made do with
+        # In place of the plain handler that ConfigParser.get_logger installs before a run begins.
+        for plain in [h for h in root.handlers if type(h) is logging.StreamHandler]:
+            root.removeHandler(plain)
         root.addHandler(_Console())
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a full disk is told once, by the checkpoint
-    if save_dir is None:
-        return
-    path = Path(save_dir).resolve() / "info.log"
-    files = [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]
-    if any(handler.baseFilename == str(path) for handler in files):
+    # A full disk is reported once, by the checkpoint, and not by every line as well.
+    logging.raiseExceptions = False
+    if save_dir is not None:
+        _log_to(Path(save_dir).resolve() / "info.log")
+
+
+def _use_settings(settings: dict[str, Any], save_dir: Path) -> None:
+    for handler in settings["handlers"].values():
+        if "filename" in handler:
+            handler["filename"] = str(save_dir / handler["filename"])
+    ensure_dir(save_dir)
+    logging.config.dictConfig(settings)
+
+
+def _file_handlers() -> list[logging.FileHandler]:
+    handlers = logging.getLogger().handlers
+    return [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
+
+
+def _log_to(path: Path) -> None:
+    if any(handler.baseFilename == str(path) for handler in _file_handlers()):
         return
     close_files()
     ensure_dir(path.parent)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    root.addHandler(handler)
+    logging.getLogger().addHandler(handler)
 
 
 def close_files() -> None:
-    """Ends the logging to files; the console goes on."""
-    root = logging.getLogger()
-    for handler in [
-        handler for handler in root.handlers if isinstance(handler, logging.FileHandler)
-    ]:
-        root.removeHandler(handler)
+    """Stops logging to files. The console continues."""
+    for handler in _file_handlers():
+        logging.getLogger().removeHandler(handler)
         handler.close()

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line of numbers for every epoch, which a resumed run continues."""
+"""metrics.jsonl: one line of numbers for every epoch. A resumed run continues the file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from logger.background import Background
 from utils.files import atomic_write
 
 
-def rows_in(text: str) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; what is no line of an epoch's numbers is left out."""
+def parse_metrics(text: str) -> list[dict[str, Any]]:
+    """Returns the epochs in the text of a metrics.jsonl; skips lines that are not an epoch."""
     rows = []
     for line in text.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
@@ -23,14 +23,14 @@ def rows_in(text: str) -> list[dict[str, Any]]:
 
 
 class MetricsFile:
-    """Appends one JSON object a line; NaN and infinities, which JSON lacks, become null.
+    """Appends a JSON object for every epoch. NaN and infinity, which JSON lacks, become null.
 
     A disk that fails or hangs costs one warning, and the lines from there on.
 
     Args:
-        path: of the file.
-        logger: is told of a failure.
-        enabled: otherwise every method does nothing.
+        path: the file.
+        logger: gets the warning.
+        enabled: if False, every method does nothing.
     """
 
     def __init__(
@@ -41,34 +41,32 @@ class MetricsFile:
         self._background.enabled = enabled
 
     def write(self, values: dict[str, Any]) -> None:
-        """Adds one line. It is in the file when this returns, as a checkpoint may follow."""
-        lacking = {
-            key
-            for key, value in values.items()
-            if isinstance(value, float) and not math.isfinite(value)
-        }
-        finite = values | dict.fromkeys(lacking)
-        self._background.do("write", lambda: self._append(json.dumps(finite, default=str) + "\n"))
+        """Appends a line. It is in the file on return, as a checkpoint may be written next."""
+        row = {key: _finite_or_none(value) for key, value in values.items()}
+        self._background.submit("write", lambda: self._append(json.dumps(row, default=str) + "\n"))
         self._background.wait()
+
+    def drop_after(self, epoch: int) -> None:
+        """Deletes the lines after ``epoch``, which the run writes again, and any torn line."""
+        self._background.submit("drop_after", lambda: self._drop_after(epoch))
+        self._background.wait()
+
+    def close(self) -> None:
+        """Ends the writing. The next ``write`` continues."""
+        self._background.close()
 
     def _append(self, line: str) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line)
 
-    def drop_after(self, epoch: int) -> None:
-        """Takes away the lines past ``epoch``, and one that a crash cut short: the run will write them again."""
-        self._background.do("drop_after", lambda: self._drop_after(epoch))
-        self._background.wait()
-
-    def close(self) -> None:
-        """Ends the writing for now."""
-        self._background.close()
-
     def _drop_after(self, epoch: int) -> None:
         if not self.path.is_file():
             return
-        rows = rows_in(self.path.read_text(encoding="utf-8", errors="replace"))
+        rows = parse_metrics(self.path.read_text(encoding="utf-8", errors="replace"))
+        kept = [json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch]
         with atomic_write(self.path) as file:
-            file.writelines(
-                json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch
-            )
+            file.writelines(kept)
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,66 +1,90 @@
-"""Where an epoch is: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of an epoch: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from utils.errors import one_line
 
 SECONDS_BETWEEN_LINES = 10.0
+Batch = TypeVar("Batch")
+Status = Callable[[], str]
 
 
 def progress(
-    batches: Iterable[Any],
+    batches: Iterable[Batch],
     total: int | None,
     title: str,
     logger: logging.Logger,
-    status: Callable[[], str] = str,
-) -> Iterator[Any]:
-    """Gives ``batches`` on, and shows how many of ``total`` are done.
+    status: Status = str,
+) -> Iterator[Batch]:
+    """Yields ``batches`` one by one and shows how many of ``total`` are done.
 
     Args:
-        total: None when it is not known.
-        status: asked for a few words (the loss so far), only when something is shown.
+        batches: each is fetched when it is asked for, none ahead.
+        total: their number; None if it is not known.
+        title: the start of what is shown, e.g. ``epoch 3/15``.
+        logger: gets the lines. A logger that ignores INFO turns the bar off too.
+        status: returns a few words, such as the loss so far. Called only when they are shown.
     """
     if not logger.isEnabledFor(logging.INFO):
         yield from batches
-        return
-    if "ipykernel" in sys.modules or (
-        sys.stderr is not None and sys.stderr.isatty()
-    ):  # in a notebook, or a terminal
-        yield from _bar(batches, total, title, status)
-        return
-    shown = time.monotonic()
+    elif _has_bar():
+        yield from _show_bar(batches, total, title, status)
+    else:
+        yield from _log_lines(batches, total, title, logger, status)
+
+
+def _has_bar() -> bool:
+    """Whether this is a terminal or a notebook, whose standard error is no terminal."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return is_terminal or "ipykernel" in sys.modules
+
+
+def _log_lines(
+    batches: Iterable[Batch], total: int | None, title: str, logger: logging.Logger, status: Status
+) -> Iterator[Batch]:
+    last_shown = time.monotonic()
     for done, batch in enumerate(batches):
-        if time.monotonic() - shown >= SECONDS_BETWEEN_LINES:
-            shown = time.monotonic()
-            share = f"{done}/{total} ({100 * done // total} %)" if total else str(done)
-            logger.info("%s  %s  %s", title, share, status())
+        if time.monotonic() - last_shown >= SECONDS_BETWEEN_LINES:
+            last_shown = time.monotonic()
+            count = f"{done}/{total} ({100 * done // total} %)" if total else str(done)
+            logger.info("%s  %s  %s", title, count, status())
         yield batch
 
 
-def _bar(
-    batches: Iterable[Any], total: int | None, title: str, status: Callable[[], str]
-) -> Iterator[Any]:
+def _show_bar(
+    batches: Iterable[Batch], total: int | None, title: str, status: Status
+) -> Iterator[Batch]:
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=title, leave=False, mininterval=0.1, dynamic_ncols=True) as bar:
         for batch in batches:
             yield batch
-            if bar.update():  # redrawn: at most ten times a second
+            if bar.update():  # the bar was redrawn: at most ten times a second
                 bar.set_postfix_str(status(), refresh=False)
 
 
-def epoch_line(log: dict[str, Any], epochs: int, seconds: float, best: bool) -> str:
-    """One line of a table: the epoch's numbers, in columns that stay in place from epoch to epoch."""
+def epoch_line(log: Mapping[str, Any], epochs: int, seconds: float, best: bool) -> str:
+    """Returns the numbers of an epoch as a line, in columns that align from epoch to epoch.
+
+    Args:
+        log: the numbers by name; ``epoch`` among them.
+        epochs: of the whole run.
+        seconds: that the epoch took.
+        best: whether it is the best so far.
+    """
     width = len(str(epochs))
-    parts = [f"epoch {log['epoch']:>{width}}/{epochs}"]
-    parts += [f"{key} {_short(value)}" for key, value in log.items() if key != "epoch"]
-    return "  ".join([*parts, f"{seconds:.1f} s"]) + ("  * best" if best else "")
+    cells = [f"epoch {log['epoch']:>{width}}/{epochs}"]
+    cells += [f"{key} {_short(value)}" for key, value in log.items() if key != "epoch"]
+    cells.append(f"{seconds:.1f} s")
+    if best:
+        cells.append("* best")
+    return "  ".join(cells)
 
 
 def _short(value: Any) -> str:

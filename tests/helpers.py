@@ -84,7 +84,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def differences(a: Any, b: Any) -> list[str]:
     """The places at which two states differ in even one bit."""
-    return list(verify_resume.differences(a, b))
+    return list(verify_resume.find_differences(a, b))
 
 
 def copy_project(target: Path) -> Path:

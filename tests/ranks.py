@@ -1,4 +1,4 @@
-"""Several ranks on this machine for the tests: forked functions, and whole programs whose end is certain."""
+"""Several ranks on this machine for the tests: forked functions, and whole programs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.helpers import ROOT
-from utils import distributed as parallel
+from utils.distributed import init_distributed
+from utils.launch import ProcessSettings
 
-# Makes the stores where ranks meet, in a process of its own: a store's threads do not bear the forking of others.
+# Makes the stores at which ranks meet, in a process of its own, because the threads of a store do
+# not survive a fork.
 STORES = """
 import sys, torch.distributed
 for line in sys.stdin:
@@ -30,7 +33,8 @@ for line in sys.stdin:
 
 
 @functools.cache
-def store_maker() -> subprocess.Popen[str]:
+def get_store_maker() -> subprocess.Popen[str]:
+    """The process that makes the stores, started once."""
     command = [sys.executable, "-c", STORES]
     maker = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -39,9 +43,9 @@ def store_maker() -> subprocess.Popen[str]:
     return maker
 
 
-def new_store() -> int:
-    """The port of a store that nobody has used."""
-    maker = store_maker()
+def make_store() -> int:
+    """The port of a new store."""
+    maker = get_store_maker()
     assert maker.stdin is not None
     assert maker.stdout is not None
     maker.stdin.write("\n")
@@ -49,24 +53,29 @@ def new_store() -> int:
 
 
 def in_ranks(
-    count: int, function: Callable[..., Any], *args: Any, timeout: float = 15, **section: Any
+    count: int, function: Callable[..., Any], *args: Any, timeout: float = 15
 ) -> list[Any]:
-    """What ``function(*args)`` returns in each of ``count`` joined ranks, forked from here.
+    """Calls ``function(*args)`` in each of ``count`` connected ranks, which are forked from here.
 
     Args:
-        section: ``parallel.args``.
+        count: the number of ranks.
+        function: what each rank calls.
+        args: its arguments.
+        timeout: seconds after which the ranks are killed.
+
+    Returns:
+        The result of each rank, in the order of the ranks.
 
     Raises:
-        AssertionError: a rank failed, with its traceback, or did not end in time; none is left.
+        AssertionError: a rank failed, with its traceback, or did not end in time.
     """
     fork = multiprocessing.get_context("fork")
-    port = new_store()
+    port = make_store()
     pipes, processes = [], []
     for rank in range(count):
         here, there = fork.Pipe(duplex=False)
-        process = fork.Process(
-            target=_rank, args=(rank, count, port, section, there, function, args, timeout)
-        )
+        environment = make_environment(rank, count, port)
+        process = fork.Process(target=run_rank, args=(environment, there, function, args, timeout))
         process.start()
         there.close()
         pipes.append(here)
@@ -85,39 +94,42 @@ def in_ranks(
     return [value for _, value in results]
 
 
-def _rank(
-    rank: int,
-    count: int,
-    port: int,
-    section: Any,
-    pipe: Any,
-    function: Any,
-    args: Any,
-    timeout: float,
-) -> None:
-    os.environ |= {
+def make_environment(rank: int, count: int, port: int) -> dict[str, str]:
+    """What a launcher sets for a rank on the only machine."""
+    return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
-    }
-    os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
+
+
+def run_rank(
+    environment: dict[str, str],
+    pipe: Connection,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    timeout: float,
+) -> None:
+    """One rank: sends the result of ``function``, or the traceback, and ends the process."""
+    os.environ |= environment
     logging.getLogger().handlers.clear()
-    faulthandler.dump_traceback_later(timeout - 1, file=sys.__stderr__)  # of one that hangs
+    faulthandler.dump_traceback_later(timeout - 1, file=sys.__stderr__)  # of a rank that hangs
     try:
-        with parallel.joined({"n_gpu": 0, "parallel": {"args": {"timeout_seconds": 30} | section}}):
+        with init_distributed(ProcessSettings(n_gpu=0, timeout_seconds=30)):
             pipe.send((True, function(*args)))
     except BaseException:
-        pipe.send((False, f"rank {rank}: {traceback.format_exc()}"))
+        pipe.send((False, f"rank {environment['RANK']}: {traceback.format_exc()}"))
     finally:
         os._exit(0)
 
 
 class Ended(NamedTuple):
+    """How a program ended."""
+
     code: int
     out: str
     err: str
@@ -125,7 +137,15 @@ class Ended(NamedTuple):
 
 
 class Program:
-    """A command with all that it starts; ``end`` leaves nothing of it. ``before`` are the words that run it."""
+    """A command with all the processes that it starts; none is left after ``end``.
+
+    Args:
+        words: the arguments of Python.
+        cwd: the working directory.
+        torchrun: the module that starts the ranks, with its arguments, for ``python TORCHRUN``.
+        before: a command that runs the program, such as ``ip netns exec NAME``.
+        environment: environment variables to set.
+    """
 
     def __init__(
         self,
@@ -147,16 +167,16 @@ class Program:
         )
 
     def ranks(self) -> list[int]:
-        """The processes of the ranks, in order, once there are any."""
+        """The process ids of the ranks that have started, in the order of the ranks."""
         found = {}
-        for pid in descendants(self.process.pid):
-            words = environment_of(pid)
-            if "LOCAL_RANK" in words and parent_of(pid) == self.process.pid:
+        for pid in list_descendants(self.process.pid):
+            words = read_environment(pid)
+            if "LOCAL_RANK" in words and get_parent(pid) == self.process.pid:
                 found[int(words["LOCAL_RANK"])] = pid
         return [found[rank] for rank in sorted(found)]
 
     def until(self, done: Callable[[], Any], timeout: float = 60) -> Any:
-        """Waits until ``done()`` is true, and gives its value."""
+        """Waits until ``done()`` is true and returns its value."""
         end = time.monotonic() + timeout
         while not (value := done()):
             if time.monotonic() > end or self.process.poll() is not None:
@@ -165,33 +185,35 @@ class Program:
         return value
 
     def end(self, timeout: float = 90) -> Ended:
-        """Waits for its end, or makes one; the code is then that of a kill."""
+        """Waits for the end, and kills the program after ``timeout`` seconds."""
         try:
             out, err = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            for pid in (*descendants(self.process.pid), self.process.pid):
+            for pid in (*list_descendants(self.process.pid), self.process.pid):
                 os.kill(pid, signal.SIGKILL)
             out, err = self.process.communicate()
         return Ended(self.process.returncode, out, err, time.monotonic() - self.start)
 
 
-def descendants(pid: int) -> list[int]:
-    """The children of a process, and theirs."""
+def list_descendants(pid: int) -> list[int]:
+    """The ids of a process's children and of their descendants."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
-        if parent_of(int(path.name)) == pid:
-            found += [int(path.name), *descendants(int(path.name))]
+        if get_parent(int(path.name)) == pid:
+            found += [int(path.name), *list_descendants(int(path.name))]
     return found
 
 
-def parent_of(pid: int) -> int:
+def get_parent(pid: int) -> int:
+    """The process id of the parent; 0 if the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, IndexError):
         return 0
 
 
-def environment_of(pid: int) -> dict[str, str]:
+def read_environment(pid: int) -> dict[str, str]:
+    """The environment variables of a process; none if it has ended."""
     try:
         words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
     except OSError:

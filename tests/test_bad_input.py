@@ -178,7 +178,7 @@ def test_a_run_folder_without_a_checkpoint(program, tmp_path):
 def test_an_output_that_cannot_be_written(program, finished):
     status, lines = program("test.py", "-r", str(finished), "--output", "/nowhere/x.json")
     assert (status, len(lines)) == (2, 1)
-    assert "must be a file in a folder that is there" in lines[0]
+    assert "must be a file in an existing folder" in lines[0]
 
 
 def test_a_run_id_that_is_taken(program, finished):

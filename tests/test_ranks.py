@@ -1,4 +1,4 @@
-"""Whole runs of several processes: started by train.py and by torchrun, killed, stopped and hanging."""
+"""Runs of several processes: started by train.py and by torchrun, killed, stopped and hanging."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +29,14 @@ CONFIG = {
     "metrics": ["binary_accuracy"],
     "parallel": {"type": "ddp", "args": {"num_processes": 2, "timeout_seconds": 5}},
 }
-FIRST, SECOND = ([0, 1] if ALL else share for share in ([0], [1]))  # ranks; else a share of them
+# `make torture` tries everything on both ranks, `make test` each thing on one of them.
+RANK_0 = [0, 1] if ALL else [0]
+RANK_1 = [0, 1] if ALL else [1]
 TORCHRUN = "-m torch.distributed.run --nproc-per-node 2"
 
 
-def words(tmp_path, *more, **trainer):
-    """train.py with a config of two ranks."""
+def make_words(tmp_path, *more, **trainer):
+    """The command line of train.py, with a config of two ranks."""
     trainer = {
         "epochs": 3,
         "save_dir": str(tmp_path / "saved"),
@@ -44,54 +47,54 @@ def words(tmp_path, *more, **trainer):
     return ["train.py", "-c", tmp_path / "c.json", "--run-id", "run", *more]
 
 
-def folder(tmp_path):
+def run_folder(tmp_path):
+    """The folder of the run."""
     return tmp_path / "saved/ranks/run"
 
 
-def last(tmp_path):
-    return load(list_checkpoints(folder(tmp_path))[0])
+def load_last(tmp_path):
+    """The newest checkpoint of the run, without where it was written."""
+    state = load(list_checkpoints(run_folder(tmp_path))[0])
+    del state["config"]["trainer"]["save_dir"]
+    return state
 
 
-def long(tmp_path, *more, torchrun="", **trainer):
-    """A run that lasts, once it has written a checkpoint."""
+def start_long_run(tmp_path, *more, torchrun="", **trainer):
+    """A run that does not end by itself, after its first checkpoint."""
     program = Program(
-        *words(tmp_path, *more, epochs=10_000, keep_last=2, **trainer), torchrun=torchrun
+        *make_words(tmp_path, *more, epochs=10_000, keep_last=2, **trainer), torchrun=torchrun
     )
-    program.until(lambda: folder(tmp_path).is_dir() and list_checkpoints(folder(tmp_path)))
+    program.until(lambda: run_folder(tmp_path).is_dir() and list_checkpoints(run_folder(tmp_path)))
     return program
 
 
 def test_both_ways_to_start_give_the_same_run_and_only_the_main_rank_writes(tmp_path):
-    own, other = tmp_path / "own", tmp_path / "torchrun"
-    for path, torchrun in ((own, ""), (other, TORCHRUN)):
+    by_train, by_torchrun = tmp_path / "train", tmp_path / "torchrun"
+    for path, torchrun in ((by_train, ""), (by_torchrun, TORCHRUN)):
         path.mkdir()
-        done = Program(*words(path), torchrun=torchrun).end()
+        done = Program(*make_words(path), torchrun=torchrun).end()
         assert done.code == 0, done.err
         assert done.out.count("epoch 3/3") == 1
         assert done.out.count("Run folder") == 1
         names = sorted(
-            str(found.relative_to(folder(path)))
-            for found in folder(path).rglob("*")
+            str(found.relative_to(run_folder(path)))
+            for found in run_folder(path).rglob("*")
             if found.is_file()
         )
         assert [name for name in names if "checkpoint" not in name] == [
             "config.json", "log/.lock", "log/info.log", "log/metrics.jsonl", "provenance.json",
         ]  # fmt: skip
-        assert len((folder(path) / "log/metrics.jsonl").read_text().splitlines()) == 3
-    one, two = last(own), last(other)
-    one["config"]["trainer"].pop("save_dir"), two["config"]["trainer"].pop("save_dir")
-    assert differences(one, two) == []
+        assert len((run_folder(path) / "log/metrics.jsonl").read_text().splitlines()) == 3
+    assert differences(load_last(by_train), load_last(by_torchrun)) == []
 
 
-def test_torchrun_alone_is_enough_and_the_test_program_takes_several_ranks_too(tmp_path):
-    assert (
-        Program(*words(tmp_path, "~parallel", "trainer.epochs=1"), torchrun=TORCHRUN).end().code
-        == 0
-    )
+def test_torchrun_needs_no_parallel_section_and_test_py_takes_several_ranks_too(tmp_path):
+    words = make_words(tmp_path, "~parallel", "trainer.epochs=1")
+    assert Program(*words, torchrun=TORCHRUN).end().code == 0
     results = []
     for torchrun in ("", TORCHRUN):
         output = tmp_path / f"test{len(results)}.json"
-        done = Program("test.py", "-r", folder(tmp_path), "-o", output, torchrun=torchrun).end()
+        done = Program("test.py", "-r", run_folder(tmp_path), "-o", output, torchrun=torchrun).end()
         assert done.code == 0, done.err
         assert done.out.count("binary_accuracy") == 1
         results.append(json.loads(output.read_text()))
@@ -107,68 +110,68 @@ def test_torchrun_alone_is_enough_and_the_test_program_takes_several_ranks_too(t
         ("trainer.warmup_steps=100000", "is longer than the run"),
     ][:: 1 if ALL else 2],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_left(tmp_path, change, line):
-    done = Program(*words(tmp_path, change)).end()
+def test_a_mistake_is_one_line_and_nothing_is_left(tmp_path, change, line):
+    done = Program(*make_words(tmp_path, change)).end()
     assert done.code == 2
     assert line in done.err
     assert len(done.err.strip().splitlines()) == 1, done.err
     assert not (tmp_path / "saved").exists()
 
 
-@pytest.mark.parametrize("rank", SECOND)
+@pytest.mark.parametrize("rank", RANK_1)
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGUSR1"][: 2 if ALL else 1])
-def test_a_signal_to_one_rank_saves_once_and_leaves_everywhere(tmp_path, rank, signal_name):
-    program = long(tmp_path, save_steps=None)
+def test_a_signal_to_one_rank_saves_once_and_ends_all(tmp_path, rank, signal_name):
+    program = start_long_run(tmp_path, save_steps=None)
     os.kill(program.ranks()[rank], getattr(signal, signal_name))
     done = program.end(30)
     assert done.code == {"SIGTERM": 143, "SIGUSR1": 75}[signal_name], done.err
     assert done.err == ""
     assert done.out.count("the checkpoint is written") == 1
-    state = last(tmp_path)
-    assert "within" in state or "epoch" in state
-    assert "stopped by" in (folder(tmp_path) / "provenance.json").read_text()
+    assert "epoch" in load_last(tmp_path)
+    assert "stopped by" in (run_folder(tmp_path) / "provenance.json").read_text()
 
 
-def test_a_signal_to_the_launcher_reaches_all(tmp_path):
-    program = long(tmp_path)
+def test_a_signal_to_the_launcher_reaches_all_ranks(tmp_path):
+    program = start_long_run(tmp_path)
     pids = program.ranks()
     program.process.send_signal(signal.SIGINT)
     done = program.end(30)
     assert (done.code, done.err) == (130, "")
-    assert not alive(pids)
+    assert not list_running(pids)
 
 
-def alive(pids):
-    return [pid for pid in pids if os.path.exists(f"/proc/{pid}") and state_of(pid) != "Z"]  # noqa: PTH110
+def list_running(pids):
+    """The processes that have not ended."""
+    return [pid for pid in pids if read_state(pid) not in ("", "Z")]
 
 
-def state_of(pid):
+def read_state(pid):
+    """The letter of a process's state in Linux: Z for a zombie; empty if there is no process."""
     try:
-        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]  # noqa: PTH123
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return "Z"
+        return ""
 
 
-def test_ranks_whose_launcher_is_killed_leave_with_a_checkpoint(tmp_path):
-    program = long(tmp_path)
+def test_ranks_whose_launcher_is_killed_save_and_end(tmp_path):
+    program = start_long_run(tmp_path)
     pids = program.ranks()
     os.kill(program.process.pid, signal.SIGKILL)
     end = time.monotonic() + 20
-    while alive(pids) and time.monotonic() < end:
+    while list_running(pids) and time.monotonic() < end:
         time.sleep(0.05)
-    left = alive(pids)
+    left = list_running(pids)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     program.end(5)
     assert not left
-    assert (
-        "stopped by the end of the launcher" in (folder(tmp_path) / "provenance.json").read_text()
-    )
+    provenance = (run_folder(tmp_path) / "provenance.json").read_text()
+    assert "stopped by the end of the launcher" in provenance
 
 
-@pytest.mark.parametrize("rank", SECOND)
-def test_a_killed_rank_ends_all_and_is_named(tmp_path, rank):
-    program = long(tmp_path)
+@pytest.mark.parametrize("rank", RANK_1)
+def test_a_killed_rank_is_named_and_ends_all(tmp_path, rank):
+    program = start_long_run(tmp_path)
     pids = program.ranks()
     os.kill(pids[rank], signal.SIGKILL)
     done = program.end(30)
@@ -176,14 +179,13 @@ def test_a_killed_rank_ends_all_and_is_named(tmp_path, rank):
     assert f"rank {rank} (" in done.err
     assert re.search("is gone, in the (training|validation|saving) of ", done.err)
     assert len(done.err.strip().splitlines()) == 1, done.err
-    assert not alive(pids)
+    assert not list_running(pids)
 
 
-@pytest.mark.parametrize("rank", FIRST)
-def test_a_rank_that_hangs_is_named_and_ended_within_the_timeout(tmp_path, rank):
-    program = long(
-        tmp_path, "parallel.args.start_timeout_seconds=15"
-    )  # which a checkpoint is waited for too
+@pytest.mark.parametrize("rank", RANK_0)
+def test_a_rank_that_hangs_is_named_and_killed_after_the_timeout(tmp_path, rank):
+    # The ranks wait so long for a checkpoint of the main process.
+    program = start_long_run(tmp_path, "parallel.args.start_timeout_seconds=15")
     pids = program.ranks()
     os.kill(pids[rank], signal.SIGSTOP)
     start = time.monotonic()
@@ -191,35 +193,35 @@ def test_a_rank_that_hangs_is_named_and_ended_within_the_timeout(tmp_path, rank)
     assert f"rank {rank} (" in done.err
     assert re.search("has not answered for 5 s, in the (training|validation|saving) of ", done.err)
     assert time.monotonic() - start < 25
-    assert not alive(pids)
+    assert not list_running(pids)
 
 
-def test_an_error_of_one_rank_is_told_with_its_rank(tmp_path):
+def test_an_error_of_one_rank_is_reported_with_its_rank(tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
-    done = Program(tmp_path / "broken.py", *words(tmp_path)[1:], PYTHONPATH=str(ROOT)).end(60)
+    done = Program(tmp_path / "broken.py", *make_words(tmp_path)[1:], PYTHONPATH=str(ROOT)).end(60)
     assert done.code == 2
     assert done.err.strip() == "rank 1: the weather is bad"
 
 
-@pytest.mark.parametrize("rank", SECOND)
-def test_ranks_that_torchrun_starts_again_go_on_to_the_same_bits(tmp_path, rank):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for path in (whole, killed):
+@pytest.mark.parametrize("rank", RANK_1)
+def test_ranks_that_torchrun_starts_again_end_with_the_same_bits(tmp_path, rank):
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    for path in (straight, killed):
         path.mkdir()
-    assert Program(*words(whole, epochs=6)).end().code == 0
-    program = Program(*words(killed, epochs=6), torchrun=f"{TORCHRUN} --max-restarts 3")
-    program.until(lambda: folder(killed).is_dir() and len(list_checkpoints(folder(killed))) > 1)
+    assert Program(*make_words(straight, epochs=6)).end().code == 0
+    program = Program(*make_words(killed, epochs=6), torchrun=f"{TORCHRUN} --max-restarts 3")
+    program.until(
+        lambda: run_folder(killed).is_dir() and len(list_checkpoints(run_folder(killed))) > 1
+    )
     os.kill(program.ranks()[rank], signal.SIGKILL)
     done = program.end()
     assert done.code == 0, done.err
     assert "Resuming from" in done.out
-    one, two = last(whole), last(killed)
-    one["config"]["trainer"].pop("save_dir"), two["config"]["trainer"].pop("save_dir")
-    assert differences(one, two) == []
+    assert differences(load_last(straight), load_last(killed)) == []
 
 
-def test_under_torchrun_a_stop_is_no_reason_to_start_again(tmp_path):
-    program = long(tmp_path, torchrun=f"{TORCHRUN} --max-restarts 3")
+def test_torchrun_does_not_start_again_what_was_stopped(tmp_path):
+    program = start_long_run(tmp_path, torchrun=f"{TORCHRUN} --max-restarts 3")
     os.kill(program.ranks()[1], signal.SIGTERM)
     done = program.end(60)
     assert done.code == 0, done.err
@@ -227,39 +229,40 @@ def test_under_torchrun_a_stop_is_no_reason_to_start_again(tmp_path):
     assert "Resuming from" not in done.out
 
 
-def test_the_other_ranks_write_nothing(tmp_path):
+def test_ranks_other_than_the_main_one_write_nothing(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(SPY)
-    line = words(
-        tmp_path, "trainer.monitor=min val_loss", "data_loader.args.num_workers=1", tensorboard=True
-    )
-    done = Program(*line, PYTHONPATH=str(tmp_path), SPY=str(tmp_path)).end()
+    options = ["trainer.monitor=min val_loss", "data_loader.args.num_workers=1"]
+    words = make_words(tmp_path, *options, tensorboard=True)
+    done = Program(*words, PYTHONPATH=str(tmp_path), SPY=str(tmp_path)).end()
     assert done.code == 0, done.err
-    seen = [(tmp_path / f"rank{rank}.log").read_text().splitlines() for rank in (0, 1)]
-    mine = [[line for line in lines if concerns(line, tmp_path)] for lines in seen]
-    assert any(
-        "checkpoint-epoch3.pt" in line for line in mine[0]
-    )  # it sees what there is to be seen
-    assert mine[1] == []
+    main, other = (list_changes(tmp_path, rank) for rank in (0, 1))
+    assert any("checkpoint-epoch3.pt" in line for line in main)  # the spy works
+    assert other == []
 
 
-def concerns(line, tmp_path):
-    """Whether a line of the spy is of the run's folder or the project's, bytecode aside."""
-    return (
-        any(str(folder) in line for folder in (tmp_path / "saved", ROOT))
-        and "__pycache__" not in line
-    )
+def list_changes(tmp_path, rank):
+    """What a rank has changed in the run's folder and in the project, apart from bytecode."""
+    lines = (tmp_path / f"rank{rank}.log").read_text().splitlines()
+    folders = [str(tmp_path / "saved"), str(ROOT)]
+    return [
+        line
+        for line in lines
+        if any(folder in line for folder in folders) and "__pycache__" not in line
+    ]
 
 
-# Notes what a process with a rank, and the workers that it forks, opens to write, makes, renames or deletes.
+# Records what a rank, and the workers that it forks, open to write, make, rename or delete.
 SPY = """
 import os, sys
-log = os.open(f"{os.environ['SPY']}/rank{os.environ.get('LOCAL_RANK')}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+path = f"{os.environ['SPY']}/rank{os.environ.get('LOCAL_RANK')}.log"
+log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 changes = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 def watch(event, args):
     if event in changes or (event == "open" and isinstance(args[2], int) and args[2] & writing):
-        paths = [os.path.join(os.getcwd(), os.fsdecode(a)) for a in args if isinstance(a, (str, bytes, os.PathLike))]
+        paths = [a for a in args if isinstance(a, (str, bytes, os.PathLike))]
+        paths = [os.path.join(os.getcwd(), os.fsdecode(path)) for path in paths]
         os.write(log, f"{event} {' '.join(paths)}\\n".encode())
 
 sys.addaudithook(watch)
@@ -270,12 +273,12 @@ import runpy, sys
 from trainer import trainer
 from utils import distributed as parallel
 from utils.errors import UserError
-usual = trainer.Trainer.train_step
+train_step_before = trainer.Trainer.train_step
 
 def train_step(self, batch):
     if parallel.rank() == 1 and self.update.steps == 12:
         raise UserError("the weather is bad")
-    return usual(self, batch)
+    return train_step_before(self, batch)
 
 trainer.Trainer.train_step = train_step
 sys.argv[0] = "train.py"

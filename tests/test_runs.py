@@ -25,8 +25,8 @@ def test_a_reader_of_the_output_that_goes_away_does_not_stop_a_run(tmp_path):
 
 def test_a_folder_takes_one_run_at_a_time(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from utils.files import lock\n"
-        f"held = lock(Path({str(tmp_path / 'digits' / 'x' / 'log' / '.lock')!r}))\n"
+        "import sys; from pathlib import Path; from utils.files import lock_file\n"
+        f"held = lock_file(Path({str(tmp_path / 'digits' / 'x' / 'log' / '.lock')!r}))\n"
         "print('held', flush=True); sys.stdin.read()"
     )
     (tmp_path / "digits" / "x" / "log").mkdir(parents=True)

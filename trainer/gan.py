@@ -1,27 +1,29 @@
-"""Training with two optimizers: an epoch of one's own."""
+"""Training with two optimizers: an example of a loop of one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from base.loop.metrics import MetricSet
 from base.options import TrainerOptions
-from trainer.trainer import Trainer
 from utils.batch import batch_size_of
 from utils.distributed import world_size
 from utils.errors import UserError
 from utils.util import MetricTracker
 
+from .trainer import Trainer
+
 
 class GanTrainer(Trainer):
     """Alternates a step of the discriminator and a step of the generator.
 
-    Both optimizers are made from the config, ``optimizer`` over the generator and ``discriminator_optimizer`` over
-    the discriminator. As attributes of the trainer, both are saved and resumed.
+    Both optimizers are made from the config: ``optimizer`` for the generator and
+    ``discriminator_optimizer`` for the discriminator. As attributes of the trainer, both are saved
+    and resumed.
     """
 
     def __init__(
@@ -34,13 +36,12 @@ class GanTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         if world_size() > 1:
-            raise UserError("trainer.type: GanTrainer trains in one process")
-        # In place of the one that train.py made over all parameters.
+            raise UserError("GanTrainer trains in one process", key="trainer.type")
+        # In place of the one that train.py has made for all parameters.
         optimizer = config.init_obj("optimizer", torch.optim, model.generator.parameters())
         super().__init__(model, criterion, metric_ftns, optimizer, config, **kwargs)
-        discriminator = self.model.discriminator
         self.optimizer_d = config.init_obj(
-            "discriminator_optimizer", torch.optim, discriminator.parameters()
+            "discriminator_optimizer", torch.optim, self.model.discriminator.parameters()
         )
         self.tracker = MetricTracker("loss_g", "loss_d")
 
@@ -48,11 +49,11 @@ class GanTrainer(Trainer):
     def logged_names(
         cls, metrics: list[str], options: TrainerOptions, validates: bool
     ) -> list[str]:
-        return ["loss_g", "loss_d", *["val_frechet"] * validates]
+        return ["loss_g", "loss_d", "val_frechet"] if validates else ["loss_g", "loss_d"]
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
-        if self.place == 0:
+        if self.progress.batch == 0:  # otherwise a resumed run continues within the epoch
             self.tracker.reset()
         for real, _ in self.batches(epoch):
             n = batch_size_of(real)
@@ -63,9 +64,8 @@ class GanTrainer(Trainer):
             )
 
             fake = self.model(torch.randn(n, self.model.latent_size, device=self.device))
-            loss_d = self.criterion(
-                self.model.discriminator(real), 0.9 * ones
-            )  # one-sided label smoothing
+            # One-sided label smoothing: real images get 0.9 instead of 1.
+            loss_d = self.criterion(self.model.discriminator(real), 0.9 * ones)
             loss_d = loss_d + self.criterion(self.model.discriminator(fake.detach()), zeros)
             self._step(self.optimizer_d, loss_d)
 
@@ -76,10 +76,11 @@ class GanTrainer(Trainer):
             self.tracker.add("loss_g", loss_g, n)
             self.after_step()
         log = self.tracker.result()
-        return log | ({f"val_{name}": value for name, value in self._valid_epoch(epoch).items()})
+        return log | {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
 
     def _status(self) -> str:
-        return f"loss_g {self.tracker.avg('loss_g'):.4f}  loss_d {self.tracker.avg('loss_d'):.4f}"
+        loss_g, loss_d = self.tracker.avg("loss_g"), self.tracker.avg("loss_d")
+        return f"loss_g {loss_g:.4f}  loss_d {loss_d:.4f}"
 
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
@@ -96,15 +97,13 @@ class GanTrainer(Trainer):
         criterion: Any,
         metrics: MetricSet,
         device: torch.device,
-        autocast: Callable[[], Any] = nullcontext,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> dict[str, float]:
-        """How far generated images are from real ones, as a Fréchet distance of their pixels."""
+        """The distance between generated and real images, as a Fréchet distance of their pixels."""
         model.eval()
         metrics.reset()
         real = torch.cat([images.flatten(1) for images, _ in batches]).to(device)
-        noise = torch.Generator().manual_seed(
-            0
-        )  # the same noise every time, so that epochs compare
+        noise = torch.Generator().manual_seed(0)  # the same every time, so that epochs compare
         fake = model(torch.randn(len(real), model.latent_size, generator=noise).to(device))
         metrics.add("frechet", frechet_distance(real, fake), len(real))
         return {"frechet": metrics.avg("frechet")}
@@ -113,15 +112,14 @@ class GanTrainer(Trainer):
         log = super()._valid_epoch(epoch)
         noise = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            images = self.model(
-                torch.randn(64, self.model.latent_size, generator=noise).to(self.device)
-            )
+            latent = torch.randn(64, self.model.latent_size, generator=noise)
+            images = self.model(latent.to(self.device))
         self.writer.add_images("generated", images.view(-1, 1, 8, 8))
         return log
 
 
 def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The distance of two sets of points, (N, D) and (M, D), each taken as a Gaussian.
+    """The distance between two sets of points, (N, D) and (M, D), each taken as a Gaussian.
 
     ``|mean_a - mean_b|^2 + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2))``
     Source: Dowson and Landau 1982; as FID in Heusel et al. 2017, https://arxiv.org/abs/1706.08500.
@@ -129,4 +127,5 @@ def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
     a, b = a.double(), b.double()
     cov_a, cov_b = a.T.cov(), b.T.cov()
     root = torch.linalg.eigvals(cov_a @ cov_b).real.clamp(min=0).sqrt().sum()
-    return float((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * root)
+    means = (a.mean(0) - b.mean(0)).square().sum()
+    return float(means + cov_a.trace() + cov_b.trace() - 2 * root)

@@ -1,3 +1,3 @@
-"""Helpers that know nothing of the rest of the project: ``from utils import MetricTracker, inf_loop``."""
+"""What every other package may use; pytorch-template's helpers are imported from here directly."""
 
 from utils.util import *

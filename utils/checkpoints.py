@@ -1,4 +1,4 @@
-"""Finding checkpoints in a run's folder by their names alone."""
+"""Finds checkpoints in a run's folder by their names alone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from utils.errors import UserError
 from utils.files import fsync_folder
 
 BEST = "model_best.pt"
-SHARDS = ".shards"  # the end of a folder's name, whose tensors a checkpoint beside it refers to
+TEMPLATE_BEST = "model_best.pth"  # as pytorch-template names it
+SHARDS = ".shards"  # ends the name of a folder with the tensors of the checkpoint beside it
 _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
+_SHARDS_FOLDER = re.compile(rb"[\w.-]+\.[0-9a-f]{8}" + re.escape(SHARDS.encode()))
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in ``folder``, the newest (by number) first; the best one is not among them."""
+    """The numbered checkpoints in ``folder``, the newest first, without ``model_best.pt``."""
     found = [
         path for path in folder.iterdir() if checkpoint_number(path) != (0, 0) and path.is_file()
     ]
@@ -26,49 +28,70 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def checkpoint_number(path: Path) -> tuple[float, float]:
-    """What a checkpoint's name tells: the epoch, and the step if it is one within that epoch; zeros for another file.
+    """The epoch and the step in a checkpoint's name; zeros for any other file.
 
-    ``checkpoint-epoch3-step70.pt`` comes before ``checkpoint-epoch3.pt``, which is of the finished epoch.
+    The step is infinite after a finished epoch, so that ``checkpoint-epoch3-step70.pt`` comes
+    before ``checkpoint-epoch3.pt``.
     """
     match = _NAME.fullmatch(path.name)
-    return (int(match[1]), int(match[2]) if match[2] else inf) if match else (0, 0)
+    if match is None:
+        return 0, 0
+    return int(match[1]), inf if match[2] is None else int(match[2])
 
 
 def shards_of(path: Path) -> Path | None:
-    """The folder of shards that a checkpoint refers to, by its bytes alone. Raises OSError and zipfile.BadZipFile."""
+    """The folder of shards that a checkpoint refers to, found without unpickling.
+
+    Returns:
+        The folder; None if the checkpoint holds all its tensors itself.
+
+    Raises:
+        OSError: the file cannot be read.
+        zipfile.BadZipFile: it is damaged.
+    """
     with zipfile.ZipFile(path) as archive:
         pickles = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
-    match = re.search(rb"[\w.-]+\.[0-9a-f]{8}" + re.escape(SHARDS.encode()), b"".join(pickles))
+    match = _SHARDS_FOLDER.search(b"".join(pickles))
     return path.with_name(match[0].decode()) if match else None
 
 
 def sweep_shards(folder: Path) -> None:
-    """Deletes the shards to which no checkpoint in ``folder`` refers: of deleted ones, and of a killed save."""
-    if not (there := list(folder.glob(f"*{SHARDS}"))):
+    """Deletes the shards in ``folder`` that no checkpoint refers to.
+
+    They are left over from deleted checkpoints and from a save that was killed. Nothing is deleted
+    if a checkpoint is damaged, because it does not tell which shards it refers to.
+    """
+    found = list(folder.glob(f"*{SHARDS}"))
+    if not found:
         return
-    fsync_folder(folder)  # a power cut must not bring back what refers to them
+    fsync_folder(folder)  # a power cut must not bring back a checkpoint that refers to them
     try:
         kept = {shards_of(path) for path in folder.glob("*.pt")}
-    except (OSError, zipfile.BadZipFile):  # a damaged one does not tell
+    except (OSError, zipfile.BadZipFile):
         return
-    for path in there:
+    for path in found:
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
-    """The checkpoint that ``-r`` means: the file itself, or in a run's folder the newest (or the best).
+    """The checkpoint that ``-r`` means.
+
+    Args:
+        name: a checkpoint, or a run's folder.
+        best_first: in a folder, prefer the best checkpoint to the newest.
 
     Raises:
-        UserError: nothing there.
+        UserError: there is no checkpoint.
     """
     path = Path(name)
-    if os.path.isfile(path):  # noqa: PTH113  (never raises, however long the name)
+    if os.path.isfile(path):  # noqa: PTH113  (unlike Path.is_file, takes a name of any length)
         return path
     if not os.path.isdir(path):  # noqa: PTH112
         raise UserError(f"{path}: no such checkpoint or run folder; runs are in saved/NAME/RUN_ID")
-    best = [path / best for best in (BEST, "model_best.pth") if (path / best).is_file()]
-    found = best + list_checkpoints(path) if best_first else list_checkpoints(path) + best
+    best = [path / name for name in (BEST, TEMPLATE_BEST) if (path / name).is_file()]
+    newest = list_checkpoints(path)
+    found = best + newest if best_first else newest + best
     if not found:
         raise UserError(
             f"{path}: there is no checkpoint in this folder (checkpoint-epochN.pt or {BEST})"

@@ -1,6 +1,21 @@
-"""The processes that train together: who this one is, what they tell each other, and how one that fails ends all.
+"""The processes that train together, and what they exchange.
 
-Alone, a process is rank 0 of 1, and nothing here costs anything. Nothing imports torch before there is company.
+A process that trains by itself is rank 0 of 1. Nothing here costs it anything, and torch is not
+imported for it.
+
+Who is who: torchrun or ``utils.launch`` starts ``world_size()`` processes. ``rank()`` numbers all
+of them, ``local_rank()`` those of one machine, both from 0. Rank 0 is the main process, which
+writes files and log lines for all.
+
+What they exchange:
+
+- tensors, such as gradients, through ``process_group()``;
+- small Python objects, by ``all_gather`` and ``broadcast``;
+- requests to stop, by ``Votes``;
+- short texts in the launcher's key-value store, which outlives the ranks: what each rank is doing,
+  which rank failed first, and the run's folder for ranks that torchrun starts again.
+
+How a failure of one rank ends all of them: see ``utils/failure.py``.
 """
 
 from __future__ import annotations
@@ -9,185 +24,174 @@ import contextlib
 import json
 import logging
 import os
-import re
-import signal
-import socket
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import UserError, one_line
-from utils.main import user_error_from
+from utils.launch import ProcessSettings, is_launched
 from utils.stop import EXIT_STATUS
+from utils.world import World
 
-_LOST = re.compile(r"gloo|NCCL|ProcessGroup|TCPStore|pair closure|DistNetworkError|DistStoreError")
-START_SECONDS, TRAINING_SECONDS = (
-    300.0,
-    120.0,
-)  # how long the others are waited for, at the start and later
-PATIENCE_SECONDS = 3.0  # for another rank to tell its error, of which ours may be the consequence
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.distributed import ProcessGroup, Work
 
+T = TypeVar("T")
+MAX_TIMEOUT_SECONDS = 1e9  # 30 years; longer durations overflow
 
-class _World:
-    """What this process knows of the others."""
-
-    rank, size, local_rank, local_size = 0, 1, 0, 1
-    store: Any = None  # of the launcher, which outlives the ranks; their own part of it
-    run_store: Any = None  # that of all who come after a restart
-    group: Any = None  # whose operations fail after the timeout of training
-    seconds = 0.0  # that timeout
-    phase = "the start"
-
-
-_world = _World()
-
-
-def is_launched() -> bool:
-    """Whether torchrun, or ``launch``, has started this process as one of several."""
-    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+_world = World()
 
 
 def rank() -> int:
+    """The number of this process among all that train together."""
     return _world.rank
 
 
 def world_size() -> int:
+    """The number of processes that train together."""
     return _world.size
 
 
 def local_rank() -> int:
-    """Which of this machine's ranks it is."""
+    """The number of this process among those of its machine."""
     return _world.local_rank
 
 
 def local_world_size() -> int:
-    """The ranks on this machine, which share its cores."""
+    """The number of processes on this machine, which divide its cores among themselves."""
     return _world.local_size
 
 
 def is_main() -> bool:
-    """Whether this is the rank that writes and tells."""
+    """Whether this is the process that writes files and log lines."""
     return _world.rank == 0
 
 
+def process_group() -> ProcessGroup:
+    """The process group of the training. Only processes that were launched have one."""
+    assert _world.group is not None
+    return _world.group
+
+
 @contextlib.contextmanager
-def joined(config: Any) -> Iterator[None]:
-    """Makes the launched processes one group inside; a process of its own stays alone.
+def init_distributed(settings: ProcessSettings) -> Iterator[None]:
+    """Connects a launched process with the others while the context lasts.
 
-    An error of one rank ends all: the first to fail tells it, with its rank; the others leave in silence with its
-    status. A rank that was killed, or has not answered for the timeout, is named by the others.
+    A process that was not launched needs no connection and gets none.
 
-    Args:
-        config: unchecked yet, as this is where its errors are told once. ``parallel`` says how long the others are
-            waited for, ``n_gpu`` whether there will be accelerators.
+    An error of one rank ends all of them. The rank that failed first reports its error, with its
+    number; the others end silently with the same exit status. If a rank was killed or does not
+    answer in time, another one reports where it was.
 
     Raises:
-        UserError: not all came.
+        UserError: not all processes have connected in time.
     """
+    global _world
     if not is_launched():
         yield
         return
     import torch.distributed as dist
 
-    _world.rank, _world.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    _world.local_rank, _world.local_size = (
-        int(os.environ["LOCAL_RANK"]),
-        int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
-    )
-    section = config.get("parallel")
-    args = section.get("args") if isinstance(section, dict) else None
-    times = [("start_timeout_seconds", START_SECONDS), ("timeout_seconds", TRAINING_SECONDS)]
-    given = [args.get(name) if isinstance(args, dict) else None for name, _ in times]
-    start_seconds, _world.seconds = (
-        value if isinstance(value, int | float) and value > 0 else usual
-        for value, (_, usual) in zip(given, times, strict=True)
-    )
-    if not is_main():
-        logging.disable(logging.WARNING)  # the main rank tells the same
+    _world = World.from_environment(settings.timeout_seconds)
+    if not is_main():  # the main process logs the same
+        logging.disable(logging.WARNING)
         warnings.simplefilter("ignore")
     try:
-        _meet(config.get("n_gpu", 1), start_seconds)
+        _connect(settings)
         yield
         dist.barrier()
-    except SystemExit as end:  # asked for, by all of them
+    except SystemExit as end:  # all ranks have agreed to leave
         dist.barrier()
-        if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) and end.code in EXIT_STATUS.values():
-            sys.exit(
-                0
-            )  # torchrun would take any other status for a failure, and start the ranks again
+        restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+        if restarts and end.code in EXIT_STATUS.values():
+            # torchrun takes any other status for a failure and starts the ranks again.
+            sys.exit(0)
         raise
     except BaseException as error:
-        _fail(error)
+        from utils.failure import report_failure
+
+        report_failure(error, _world)
         raise
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-        for name in (
-            "rank",
-            "size",
-            "local_rank",
-            "local_size",
-            "store",
-            "run_store",
-            "group",
-            "phase",
-        ):
-            vars(_world).pop(name, None)
+        _world = World()
 
 
-def _meet(n_gpu: int, start_seconds: float) -> None:
-    import torch
+def _connect(settings: ProcessSettings) -> None:
+    """Connects this process with the launcher's store and with the other ranks."""
     import torch.distributed as dist
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-    backend = "gloo"
-    if n_gpu and torch.accelerator.device_count() > _world.local_rank:
-        kind = torch.accelerator.current_accelerator().type  # type: ignore[union-attr]
-        backend = f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}"
-        torch.accelerator.set_device_index(_world.local_rank)
+    backend = _choose_backend(settings.n_gpu)
+    start_timeout = _to_timedelta(settings.start_timeout_seconds)
+    has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # the launcher's
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by the launcher
-        place, patience = (
-            (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])),
-            timedelta(seconds=start_seconds),
-        )
         store = TCPStore(
-            *place, is_master=is_main() and not hosted, wait_for_workers=False, timeout=patience
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=is_main() and not has_store,
+            wait_for_workers=False,
+            timeout=start_timeout,
         )
-        attempt = os.environ.get(
-            "TORCHELASTIC_RESTART_COUNT", "0"
-        )  # what those before have left would mislead
-        _world.store, _world.run_store = (
-            PrefixStore(f"attempt{attempt}", store),
-            PrefixStore("run", store),
-        )
-        meeting = PrefixStore("meeting", _world.store)
+        # Keys of the ranks before a restart would mislead those after it.
+        _world.store = PrefixStore(f"attempt{attempt}", store)
+        _world.run_store = PrefixStore("run", store)
         dist.init_process_group(
-            backend, store=meeting, rank=_world.rank, world_size=_world.size, timeout=patience
+            backend,
+            store=PrefixStore("init", _world.store),
+            rank=_world.rank,
+            world_size=_world.size,
+            timeout=start_timeout,
         )
-        set_activity("the start")
-        _world.group = dist.new_group(timeout=timedelta(seconds=_world.seconds))
+        _world.publish_activity()
+        group = dist.new_group(timeout=_to_timedelta(settings.timeout_seconds))
+        assert isinstance(group, dist.ProcessGroup)  # all ranks are members
+        _world.group = group
     except (RuntimeError, ValueError) as error:
-        message = f"not all of the {_world.size} processes came together within {start_seconds:g} s"
-        raise UserError(f"parallel: {message}: {one_line(error, 200)}") from None
+        raise UserError(
+            f"not all of the {_world.size} processes have connected within "
+            f"{settings.start_timeout_seconds:g} s: {one_line(error, 200)}",
+            key="parallel",
+        ) from None
+
+
+def _choose_backend(n_gpu: int) -> str:
+    """gloo for tensors on the CPU, and the backend of the accelerator for those on its devices."""
+    import torch
+    import torch.distributed as dist
+
+    if n_gpu <= 0 or torch.accelerator.device_count() <= _world.local_rank:
+        return "gloo"
+    accelerator = torch.accelerator.current_accelerator()
+    assert accelerator is not None  # there are some
+    torch.accelerator.set_device_index(_world.local_rank)
+    kind = accelerator.type
+    return f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}"
+
+
+def _to_timedelta(seconds: float) -> timedelta:
+    return timedelta(seconds=min(seconds, MAX_TIMEOUT_SECONDS))
 
 
 def set_activity(name: str) -> str:
-    """Notes what this rank is about, in case that it is lost in it. Returns what it was about before."""
-    before, _world.phase = _world.phase, name
-    if _world.store is not None:
-        with contextlib.suppress(
-            RuntimeError
-        ):  # the launcher has gone; the ranks are about to leave
-            _world.store.set(f"phase{_world.rank}", f"{socket.gethostname()} {os.getpid()} {name}")
-    return before
+    """Notes what this rank does from now on, so that the others can tell where it was lost.
+
+    Returns:
+        What it was doing before.
+    """
+    previous = _world.activity
+    _world.activity = name
+    _world.publish_activity()
+    return previous
 
 
-def all_gather(value: Any) -> list[Any]:
-    """The values of all ranks, in their order, on every rank."""
+def all_gather(value: T) -> list[T]:
+    """The values of all ranks, in the order of the ranks, on every rank."""
     if _world.size == 1:
         return [value]
     import torch.distributed as dist
@@ -197,28 +201,35 @@ def all_gather(value: Any) -> list[Any]:
     return values
 
 
-def broadcast(value: Any) -> Any:
-    """The main rank's ``value``, on every rank; it may take its time, as to write a checkpoint."""
-    if _world.size == 1:
-        return value
-    import torch.distributed as dist
+def broadcast(value: T | None) -> T:
+    """The main process's ``value``, on every rank; what the others give has no effect.
 
-    box = [value if is_main() else None]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+    They wait for ``start_timeout_seconds``, because the main process may write a checkpoint first.
+    """
+    values: list[Any] = [value]
+    if _world.size > 1:
+        import torch.distributed as dist
 
-
-def from_first_local_rank(name: str, value: Any = None) -> Any:
-    """What the first rank of this machine tells by giving a ``value``, in JSON's types; the others wait for it."""
-    key = f"{name} of rank {_world.rank - _world.local_rank}"
-    if value is not None:
-        _world.store.set(key, json.dumps(value))
-    return json.loads(_world.store.get(key))
+        dist.broadcast_object_list(values, src=0)
+    result: T = values[0]
+    return result
 
 
-def process_group() -> Any:
-    """The process group of the training."""
-    return _world.group
+def send_to_local_ranks(name: str, value: Any) -> None:
+    """Sends a value of JSON's types from the first rank of this machine to its other ranks."""
+    assert _world.store is not None
+    _world.store.set(_make_local_key(name), json.dumps(value))
+
+
+def receive_from_first_local_rank(name: str) -> Any:
+    """The value that the first rank of this machine sends under ``name``. Waits for it."""
+    assert _world.store is not None
+    return json.loads(_world.store.get(_make_local_key(name)))
+
+
+def _make_local_key(name: str) -> str:
+    """A key that the ranks of this machine have in common, and those of other machines have not."""
+    return f"{name} of rank {_world.rank - _world.local_rank}"
 
 
 def barrier() -> None:
@@ -231,7 +242,7 @@ def barrier() -> None:
 
 @contextlib.contextmanager
 def main_process_first() -> Iterator[None]:
-    """Lets one rank of each machine go first: it downloads what the others then find."""
+    """Lets the first rank of each machine go first: it downloads what the others then find."""
     if _world.local_rank:
         barrier()
     yield
@@ -240,85 +251,49 @@ def main_process_first() -> Iterator[None]:
 
 
 class Votes:
-    """What any rank wants, known to all one call later, so that nobody waits. All must call alike."""
+    """The largest numbers that any rank asks for, known to all ranks one call later.
+
+    The delay means that no rank waits for another. All ranks must make the same calls.
+    """
 
     def __init__(self) -> None:
-        self._open: list[tuple[Any, Any]] = []
+        self._pending: list[tuple[Tensor, Work]] = []
 
-    def cast(self, *wants: int, wait: bool = False) -> list[int]:
-        """The largest of the ranks' numbers at the call before; with ``wait`` at this one too."""
+    def cast(self, *numbers: int, wait: bool = False) -> list[int]:
+        """Votes for ``numbers``.
+
+        Args:
+            numbers: each is compared with the other ranks' number at the same position.
+            wait: also wait for the result of this call.
+
+        Returns:
+            For each position, the ranks' maximum in the call before, and in this one if ``wait``.
+        """
         import torch
         import torch.distributed as dist
 
-        ballot = torch.tensor(wants)
+        ballot = torch.tensor(numbers)
         work = dist.all_reduce(ballot, dist.ReduceOp.MAX, group=_world.group, async_op=True)
-        closed, self._open = self._open, [(ballot, work)]
+        counted = self._pending
+        self._pending = [(ballot, work)]
         if wait:
-            closed, self._open = closed + self._open, []
-        for _, work in closed:
+            counted = counted + self._pending
+            self._pending = []
+        maxima = [0] * len(numbers)
+        for ballot, work in counted:
             work.wait()
-        ballots = [ballot.tolist() for ballot, _ in closed] or [[0] * len(wants)]
-        return [max(values) for values in zip(*ballots, strict=True)]
+            maxima = [max(pair) for pair in zip(maxima, ballot.tolist(), strict=True)]
+        return maxima
 
 
-def restarted_run_folder(folder: str | None = None) -> str | None:
-    """Under torchrun, the run folder that ranks before a restart had made; ``folder`` notes it for those to come."""
-    if _world.store is None:
+def get_restarted_run_folder() -> str | None:
+    """The run folder of the ranks before a restart by torchrun; None if there was no restart."""
+    if _world.run_store is None or not _world.run_store.check(["folder"]):
         return None
-    if folder is not None:
+    return _world.run_store.get("folder").decode()
+
+
+def set_run_folder(folder: str) -> None:
+    """Notes the run folder for ranks that torchrun may start after these."""
+    if _world.run_store is not None:
         _world.run_store.set("folder", folder)
-        return folder
-    return _world.run_store.get("folder").decode() if _world.run_store.check(["folder"]) else None
-
-
-def _fail(error: BaseException) -> None:
-    """Agrees with the other ranks on who tells what has happened. Raises what this rank is to end with."""
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # the launcher's, which may see another rank's end first
-    mistake = user_error_from(error)
-    lost = (
-        mistake is None
-        and isinstance(error, RuntimeError)
-        and _LOST.search(f"{type(error)} {error}") is not None
-    )
-    status = 2 if mistake is not None else 130 if isinstance(error, KeyboardInterrupt) else 1
-    told, missing = f"{_world.rank} {status}", ""
-    with contextlib.suppress(Exception):  # the launcher has gone, and the store with it
-        _world.store.set(f"alive{_world.rank}", "")
-        if lost or not is_main():
-            end = time.monotonic() + PATIENCE_SECONDS
-            while time.monotonic() < end and not _world.store.check(["failed"]):
-                time.sleep(0.05)
-        told = _world.store.compare_set("failed", "", told).decode()
-        if lost and told == f"{_world.rank} {status}":
-            silent = re.search("[Tt]imed out|timeout", str(error))
-            missing = _missing(
-                f"has not answered for {_world.seconds:g} s" if silent else "is gone"
-            )
-    if told.split()[0] != str(_world.rank):
-        sys.exit(int(told.split()[1]))
-    prefix = "" if is_main() else f"rank {_world.rank}: "
-    if mistake is not None:
-        raise UserError(prefix + str(mistake)) from error
-    if lost:
-        print(f"{prefix}{missing or one_line(error)}", file=sys.stderr, flush=True)
-        sys.exit(1)
-    error.add_note(f"on rank {_world.rank}")
-
-
-def _missing(how: str) -> str:
-    """Names the ranks that do not take part in the failing, and ends those of this machine that still run."""
-    lines = []
-    for other in range(_world.size):
-        if _world.store.check([f"alive{other}"]):
-            continue
-        if not _world.store.check([key := f"phase{other}"]):
-            lines.append(f"rank {other} has not come")
-            continue
-        host, pid, name = _world.store.get(key).decode().split(" ", 2)
-        lines.append(f"rank {other} ({host}, process {pid}) {how}, in {name}")
-        if host == socket.gethostname():
-            with contextlib.suppress(OSError):
-                os.kill(int(pid), signal.SIGKILL)
-    return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,41 @@ from utils.errors import UserError, one_line
 
 
 @contextlib.contextmanager
-def downloading(dataset: Any, root: str | Path) -> Iterator[None]:
-    """Around making a torchvision ``dataset`` with ``download=True``: a failure says what to fetch by hand, and where.
+def downloading(dataset: Callable[..., Any], root: str | Path) -> Iterator[None]:
+    """Wraps the construction of a torchvision dataset with ``download=True``.
+
+    If the download fails, empty folders that it has made are deleted, and the error says which
+    files to put where.
+
+    Args:
+        dataset: the class of the dataset, or a function that makes one.
+        root: the folder that it downloads to.
 
     Raises:
-        UserError: no network, or broken files in ``root``.
+        UserError: there is no network, or the files in ``root`` are broken.
     """
-    name, folder, source = dataset.__name__, Path(root), "its files"
-    if hasattr(dataset, "mirrors") and hasattr(dataset, "resources"):
-        source = f"{', '.join(file for file, _ in dataset.resources)} from {dataset.mirrors[0]}"
-        folder = folder / name / "raw"
-    elif hasattr(dataset, "url"):
-        source = dataset.url
+    name = getattr(dataset, "__name__", "the dataset")
+    source, folder = _find_source(dataset, name, Path(root))
     new = [path for path in (folder, folder.parent, Path(root)) if not path.exists()]
     try:
         yield
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        if "Unknown value" in str(error):  # of another argument
+        if "Unknown value" in str(error):  # torchvision's words for a wrong argument
             raise
-        for empty in new:
-            with contextlib.suppress(OSError):  # not empty, or not there
-                empty.rmdir()
-        reason = one_line(error, 120)
+        for path in new:
+            with contextlib.suppress(OSError):  # not empty, or not made
+                path.rmdir()
         raise UserError(
-            f"{name} is not in {root}, or broken, and no download: put {source} into {folder} ({reason})"
+            f"{name} is missing or broken in {root}, and cannot be downloaded: "
+            f"put {source} into {folder} ({one_line(error, 120)})"
         ) from error
+
+
+def _find_source(dataset: Callable[..., Any], name: str, root: Path) -> tuple[str, Path]:
+    """The files that a dataset downloads, in words, and the folder where it looks for them."""
+    mirrors = getattr(dataset, "mirrors", None)
+    resources = getattr(dataset, "resources", None)
+    if mirrors and resources:
+        files = ", ".join(file for file, _ in resources)
+        return f"{files} from {mirrors[0]}", root / name / "raw"
+    return getattr(dataset, "url", "its files"), root

@@ -1,4 +1,4 @@
-"""The one kind of error that a user can cause: it ends a program in a line, not in a traceback."""
+"""The errors that a user can cause: they end a program in a line, not in a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, and the config key that it belongs to (empty if to none)."""
+    """One thing that is wrong, and its config key; the key is empty if there is none."""
 
     key: str
     message: str
@@ -22,80 +22,89 @@ class UserError(ValueError):
     The text says what is wrong, where, and the valid choices or the next step.
 
     Args:
-        message: the text without the key; or several problems, each with a key of its own.
-        key: the config key that is wrong, as ``trainer.warmup_steps``; empty if there is none.
+        message: the text without the key; or several problems, each with its key.
+        key: the config key that is wrong, such as ``trainer.warmup_steps``, or an empty string.
 
     Attributes:
-        problems: one or more. The error's text has a line for each.
+        problems: one or more; the text of the error has a line for each.
     """
 
     def __init__(self, message: str | Iterable[Problem], key: str = "") -> None:
-        single = [Problem(key, message)] if isinstance(message, str) else message
-        self.problems: tuple[Problem, ...] = tuple(single)
+        problems = [Problem(key, message)] if isinstance(message, str) else message
+        self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
     def under(self, section: str) -> UserError:
-        """The same error with the keys inside ``section``: ``lr`` becomes ``optimizer.lr``."""
-        keys = (".".join(filter(None, (section, problem.key))) for problem in self.problems)
+        """The same error with its keys inside ``section``: ``lr`` becomes ``optimizer.lr``."""
         return UserError(
-            Problem(key, problem.message) for key, problem in zip(keys, self.problems, strict=True)
+            Problem(".".join(filter(None, (section, problem.key))), problem.message)
+            for problem in self.problems
         )
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Returns `` (did you mean 'x'?)`` for the choice nearest to ``word``, or an empty string."""
-    from difflib import SequenceMatcher  # 5 ms that only an error pays
+    """Returns `` (did you mean 'x'?)`` for the choice nearest to ``word``, or an empty string.
 
-    if not word:
-        return ""
-    word, names = str(word)[:80], list(dict.fromkeys(str(choice) for choice in choices))
-    distances = {
-        name: edit_distance(word.lower(), name.lower())
-        for name in names
-        if len(name) <= 2 * len(word) + 4
-    }
-    likeness = {
-        name: SequenceMatcher(None, word.lower(), name.lower()).ratio() for name in distances
-    }
-    close = [
-        name
-        for name in distances
-        if distances[name] <= max(1, len(name) // 3) or likeness[name] >= 0.7
-    ]
-    best = min(
-        close,
-        key=lambda name: (distances[name], edit_distance(word, name), -likeness[name]),
-        default=None,
-    )
-    return f" (did you mean '{best}'?)" if best is not None else ""
+    Case counts only between choices that are equally near otherwise; then the first choice wins.
+    """
+    from difflib import SequenceMatcher, get_close_matches  # 5 ms, only in case of an error
+
+    word = str(word)[:80]
+    names = list(dict.fromkeys(map(str, choices)))
+    lower_names = {name.lower() for name in names}
+    cutoff = 0.5 if len(word) <= 2 else 0.6  # with one wrong letter, `lr` is only half alike
+    near = get_close_matches(word.lower(), lower_names, n=len(names) or 1, cutoff=cutoff)
+
+    def likeness(name: str) -> tuple[float, bool, float]:
+        lower = SequenceMatcher(None, name.lower(), word.lower()).ratio()
+        swapped = sorted(name.lower()) == sorted(word.lower())  # difflib counts a swap as two slips
+        return lower, swapped, SequenceMatcher(None, name, word).ratio()
+
+    best = max((name for name in names if name.lower() in near), key=likeness, default=None)
+    return "" if best is None else f" (did you mean '{best}'?)"
+
+
+def is_typo_of(word: str, name: str) -> bool:
+    """Whether ``word`` is at most one slip away from a short ``name``, or two from a longer one.
+
+    It is meant for words that may also be right, such as the keys of a project. A likeness by
+    difflib does not serve: a limit that finds each slip in ``loss`` takes ``losses`` for one, too.
+    """
+    most = 1 if len(name) < 6 else 2
+    return abs(len(word) - len(name)) <= most and edit_distance(word, name) <= most
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Letters to insert, delete, replace or swap with their neighbour to turn ``a`` into ``b``.
+    """The number of letters to insert, delete, replace or swap to turn ``a`` into ``b``.
 
     Source: optimal string alignment, Boytsov 2011, https://doi.org/10.1145/1963190.1963191.
     """
-    before, row = [0] * (len(b) + 1), list(range(len(b) + 1))
+    previous = [0] * (len(b) + 1)
+    row = list(range(len(b) + 1))
     for i, char in enumerate(a):
-        older, before, row = before, row, [i + 1]
+        before_previous, previous, row = previous, row, [i + 1]
         for j, other in enumerate(b):
-            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (char != other)))
+            row.append(min(previous[j + 1] + 1, row[j] + 1, previous[j] + (char != other)))
             if i and j and (char, a[i - 1]) == (b[j - 1], other):
-                row[-1] = min(row[-1], older[j - 1] + 1)
+                row[-1] = min(row[-1], before_previous[j - 1] + 1)
     return row[-1]
 
 
 def printable(text: str) -> str:
-    """``text`` without what could steer a terminal."""
+    """``text`` with a question mark for each character that could control a terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """The text of ``error`` on one line, without control characters, cut at ``limit`` characters."""
-    text = printable(" ".join(str(error).split()) or type(error).__name__)
+    """The text of ``error`` on one line, without control characters; a longer one is cut off.
+
+    An error without a text gives the name of its class.
+    """
+    words = " ".join(str(error).split())
+    text = printable(words or type(error).__name__)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the CPU under a limit, had no more memory for a tensor."""
+    """Whether there was no memory left for a tensor, on a device or on the CPU."""
     return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

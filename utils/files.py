@@ -1,4 +1,4 @@
-"""Files that a crash leaves old or new, never half."""
+"""Files that a crash leaves in the old or the new state, never in between, and locks on files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from utils.errors import UserError
 
 
 def temporary_path(path: Path) -> Path:
-    """Where the new content of ``path`` is prepared: beside it, so that a rename is enough."""
+    """The path for the new content of ``path``, in the same folder, so that a rename is enough."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file that stands under ``path`` only once it is complete and on the disk."""
+    """Opens a file that replaces ``path`` once it is complete and on the disk.
+
+    After an error, ``path`` is as before and no temporary file is left.
+    """
     temporary = temporary_path(path)
     try:
         with temporary.open("w+b") as file:
@@ -34,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes a rename in ``folder`` last; where folders cannot be synced (Windows), does nothing."""
+    """Puts renames in ``folder`` on the disk. Does nothing where the system cannot (Windows)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -44,13 +47,13 @@ def fsync_folder(folder: Path) -> None:
 
 
 def lock_file(path: Path) -> IO[bytes] | None:
-    """Holds ``path`` for this process until the file is closed, or the process ends in any way.
+    """Locks ``path`` until the returned file is closed or the process ends in any way.
 
     Returns:
         The open file; None where the system has no such locks.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds the lock.
     """
     try:
         import fcntl
@@ -59,9 +62,8 @@ def lock_file(path: Path) -> IO[bytes] | None:
     file = path.open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.register_at_fork(
-            after_in_child=file.close
-        )  # a loader's worker may outlive a killed training for a while
+        # A worker of a data loader may outlive a killed training for a while.
+        os.register_at_fork(after_in_child=file.close)
     except BlockingIOError:
         file.close()
         raise UserError(
@@ -73,7 +75,7 @@ def lock_file(path: Path) -> IO[bytes] | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds ``path`` by ``lock``; False where that cannot be known."""
+    """Whether a process has locked ``path`` by ``lock_file``; False where that is unknown."""
     try:
         import fcntl
 

@@ -1,113 +1,142 @@
-"""Starting the processes of a run on this machine, for a config that asks for more than one."""
+"""Starts the processes of a run on this machine.
+
+One command becomes several ranks: ``num_processes_to_launch`` says how many a run needs, and
+``launch`` runs this command again in each of them. What torchrun has started is not launched again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from types import FrameType
 
-from utils.distributed import is_launched, joined
+START_TIMEOUT_SECONDS = 300.0
+TIMEOUT_SECONDS = 120.0
+FORWARDED_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
 @dataclass(frozen=True)
 class ProcessSettings:
-    """How many processes a run wants on this machine, and how long they wait for each other.
+    """How many processes a run uses on this machine, and how long they wait for each other.
 
     Attributes:
-        num_processes: None for one on each accelerator that ``n_gpu`` allows.
-        n_gpu: how many accelerators the run may use.
-        start_timeout_seconds: for all processes to start.
-        timeout_seconds: for an answer during training.
+        num_processes: processes on this machine; None for one on each accelerator that ``n_gpu``
+            allows.
+        n_gpu: the number of accelerators that the run may use; 0 for the CPU.
+        start_timeout_seconds: how long a process waits for the others at the start, while they read
+            their data, and while the main process writes a checkpoint.
+        timeout_seconds: how long a process waits for the others during training.
     """
 
     num_processes: int | None = 1
     n_gpu: int = 1
-    start_timeout_seconds: float = 300.0
-    timeout_seconds: float = 120.0
+    start_timeout_seconds: float = START_TIMEOUT_SECONDS
+    timeout_seconds: float = TIMEOUT_SECONDS
 
 
-def run_ranks(config: Any, main: Callable[[Any], None]) -> None:
-    """Calls ``main(config)`` in as many processes as the config wants, joined; in this one if it is enough."""
-    if (processes := processes_wanted(config)) > 1:
-        sys.exit(launch(processes))
-    with joined(config):
-        main(config)
+def is_launched() -> bool:
+    """Whether torchrun or ``launch`` has started this process as one of several."""
+    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def processes_wanted(config: Any) -> int:
-    """How many to start; 1 if this process is enough, or is one of those.
+def num_processes_to_launch(settings: ProcessSettings) -> int:
+    """The number of processes to start, or 1 if this process is enough.
 
-    Args:
-        config: as it stands there: nothing was checked yet, and torch is not imported.
+    It is 1 in a launched process, too. A number outside of 1 to ``max_processes()`` also counts as
+    1, because the check of the config refuses it later and needs one process for that.
     """
-    section, n_gpu = config.get("parallel") or {}, config.get("n_gpu")
-    if not isinstance(section, dict) or config.args.check or config.args.find_batch_size:
+    if is_launched():
         return 1
-    kind, args = section.get("type", "ddp"), section.get("args")
-    number = args.get("num_processes") if isinstance(args, dict) else None
-    if is_launched() or kind not in ("ddp", "fsdp"):
-        return 1
-    if number is None and type(n_gpu) is int and n_gpu > 1:
-        import torch
+    number = settings.num_processes
+    if number is None:
+        number = _num_accelerators(settings.n_gpu)
+    return number if 1 < number <= max_processes() else 1
 
-        number = min(n_gpu, torch.accelerator.device_count())
-    return number if type(number) is int and 1 < number <= max_processes() else 1
+
+def _num_accelerators(limit: int) -> int:
+    if limit <= 1:
+        return limit
+    import torch
+
+    return min(limit, torch.accelerator.device_count())
 
 
 def num_cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def max_processes() -> int:
-    """More than this on one machine is a slip of the hand."""
+    """The most processes that a config may ask for on this machine; more would be a slip."""
     return max(16, 2 * (os.cpu_count() or 1))
 
 
-def launch(processes: int) -> int:
-    """Runs this very command in so many processes, by torch's launcher, until all have ended. Returns its status.
+def launch(num_processes: int) -> int:
+    """Runs this command again in ``num_processes`` processes and waits until all have ended.
 
-    Signals go to all of them. They are told a store of this process for their meeting, which outlives each of them.
+    torch's launcher starts the processes, and ends the others when one fails. Signals that reach
+    this process go to all of them. They meet at a key-value store that lives here, and so outlives
+    each of them.
+
+    Returns:
+        The exit status of the run: 0 if no process failed.
     """
     import logging
 
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # the ranks tell what was wrong
+    # The ranks report their errors. The launcher would log a traceback in addition.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    shared = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(store.port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-    }
-    shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-    shared["OMP_NUM_THREADS"] = os.environ.get(
-        "OMP_NUM_THREADS", str(max(1, num_cores() // processes))
-    )
-    ranks = range(processes)
+    environment = _make_environment(num_processes, store.port)
+    ranks = range(num_processes)
     context = start_processes(
         "train",
         sys.executable,
         args={rank: tuple(sys.orig_argv[1:]) for rank in ranks},
-        envs={rank: shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in ranks},
+        envs={rank: environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in ranks},
         logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
     )
 
-    def hand_on(number: int, _frame: Any) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         for pid in context.pids().values():
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended before the others
+                os.kill(pid, number)
 
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
+    for name in FORWARDED_SIGNALS:
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), hand_on)
+            signal.signal(getattr(signal, name), forward)
     result = context.wait(period=0.05)
-    assert result is not None
-    codes = [failure.exitcode for failure in result.failures.values()]
-    told = [code for code in codes if code > 0]
-    return max(told) if told else max((128 - code for code in codes), default=0)
+    assert result is not None  # without a timeout, it waits for the end
+    return _get_exit_status(failure.exitcode for failure in result.failures.values())
+
+
+def _make_environment(num_processes: int, port: int) -> dict[str, str]:
+    """The environment variables that are the same in all ranks, as torchrun sets them."""
+    num_threads = max(1, num_cores() // num_processes)
+    return {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store exists; no rank has to make it
+        "WORLD_SIZE": str(num_processes),
+        "LOCAL_WORLD_SIZE": str(num_processes),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(num_threads)),
+    }
+
+
+def _get_exit_status(exit_codes: Iterable[int]) -> int:
+    """The status for the failed processes' exit codes, which are negative after a signal.
+
+    A status that a process has chosen tells more than the signals that ended the others.
+    """
+    codes = list(exit_codes)
+    chosen = [code for code in codes if code > 0]
+    by_signal = [128 - code for code in codes]
+    return max(chosen or by_signal, default=0)

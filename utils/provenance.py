@@ -1,4 +1,4 @@
-"""Where a run came from: command, code, versions, machine."""
+"""Where a run comes from: its command, code, versions and machine."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-DIFF = 100_000  # letters of uncommitted changes that are kept
+MAX_DIFF_CHARS = 100_000  # of uncommitted changes
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "scikit-learn")
 
 
 def timestamp() -> str:
-    """The local time with its offset, to the second."""
+    """The local time to the second, with its offset from UTC, in ISO 8601."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def run_git(*args: str) -> str | None:
-    """What git says of this project; None where it fails."""
+    """The output of ``git ARGS`` in this project; None if it fails."""
     try:
         done = subprocess.run(
             ["git", *args], cwd=ROOT, capture_output=True, text=True, timeout=5, check=False
@@ -32,47 +32,47 @@ def run_git(*args: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _version(package: str) -> str | None:
+def collect_provenance() -> dict[str, Any]:
+    """Facts about this process as plain values. Never raises; an unknown fact is None."""
+    import torch
+
+    status = run_git("status", "--porcelain")
+    diff = run_git("diff", "HEAD") if status else None
+    versions = {"python": platform.python_version()}
+    return {
+        "command": [sys.executable, *sys.argv],
+        "start": timestamp(),
+        "git_commit": run_git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "git_diff": (diff or "")[:MAX_DIFF_CHARS] if status else None,
+        "versions": versions | {name: _get_version(name) for name in PACKAGES},
+        "machine": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "accelerators": _list_accelerators(),
+        },
+        "pid": os.getpid(),
+    }
+
+
+def _get_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _device_names() -> list[str]:
+def _list_accelerators() -> list[str]:
+    """The names of all accelerators; that of their kind where torch does not know their names."""
     import torch
 
-    accelerator = (
-        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    )
-    if accelerator is None:
+    if not torch.accelerator.is_available():
         return []
-    name = getattr(getattr(torch, accelerator.type), "get_device_name", None)
-    return [
-        name(index) if name else accelerator.type
-        for index in range(torch.accelerator.device_count())
-    ]
-
-
-def collect_provenance() -> dict[str, Any]:
-    """Facts about this process, as plain values. Never raises: what is unknown is None."""
-    import torch
-
-    status = run_git("status", "--porcelain")
-    return {
-        "command": [sys.executable, *sys.argv],
-        "start": timestamp(),
-        "git_commit": run_git("rev-parse", "HEAD"),
-        "git_dirty": None if status is None else bool(status),
-        "git_diff": (run_git("diff", "HEAD") or "")[:DIFF] if status else None,
-        "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in PACKAGES},
-        "machine": {
-            "host": platform.node(),
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "accelerators": _device_names(),
-        },
-        "pid": os.getpid(),
-    }
+    device = torch.accelerator.current_accelerator()
+    if device is None:
+        return []
+    get_name = getattr(getattr(torch, device.type), "get_device_name", None)
+    indices = range(torch.accelerator.device_count())
+    return [device.type if get_name is None else get_name(index) for index in indices]

@@ -1,28 +1,31 @@
-"""Random numbers: seeding a run, and moving its random state in and out of a checkpoint."""
+"""Random numbers: seeds, and the random state that goes into a checkpoint and back."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-_MASK = (1 << 64) - 1
+_MASK_64_BITS = (1 << 64) - 1
 
 
-def mix_seed(*parts: int) -> int:
-    """Hashes integers to one of 63 bits, so that (seed, epoch, place) gives unrelated random streams.
+def mix_seed(*values: int) -> int:
+    """Hashes integers to one of 63 bits.
+
+    Neighbouring values, as in (seed, epoch, batch_idx), give unrelated streams of random numbers.
 
     Source: the SplitMix64 finaliser, https://prng.di.unimi.it/splitmix64.c
     """
     state = 0
-    for part in parts:
-        state = (state + (part & _MASK) + 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    for value in values:
+        state = (state + (value & _MASK_64_BITS) + 0x9E3779B97F4A7C15) & _MASK_64_BITS
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK_64_BITS
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK_64_BITS
         state ^= state >> 31
     return state >> 1
 
@@ -32,7 +35,7 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
 
     Args:
         seed: any non-negative integer.
-        deterministic: also ask cuDNN for algorithms whose result does not change from run to run.
+        deterministic: also make cuDNN choose algorithms that give the same result in every run.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -42,56 +45,65 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
 
 
 def seed_rank(seed: int, rank: int) -> None:
-    """Lets the ranks that train together draw numbers of their own; the main one's stay as they are."""
+    """Gives each rank its own random numbers. Those of rank 0 stay as they are."""
     if rank:
-        random.seed(mix_seed(seed, rank))
-        np.random.seed(mix_seed(seed, rank) % 2**32)
-        torch.manual_seed(mix_seed(seed, rank))
+        mixed = mix_seed(seed, rank)
+        random.seed(mixed)
+        np.random.seed(mixed % 2**32)
+        torch.manual_seed(mixed)
 
 
 @contextlib.contextmanager
 def temporary_seed(seed: int) -> Iterator[None]:
-    """Python, NumPy and torch's CPU generator draw from ``seed`` inside, and go on as before afterwards."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    """Seeds Python, NumPy and torch's CPU generator while the context lasts.
+
+    Afterwards they continue as if nothing had been drawn.
+    """
+    python = random.getstate()
+    numpy = np.random.get_state()
+    cpu = torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
     try:
         yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
 
 
-def _accelerator() -> Any:
-    """The module of the accelerator in use (``torch.cuda``, ``torch.mps``, …), or None."""
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+def _get_accelerator_module() -> ModuleType | None:
+    """torch's module for the accelerator in use (``torch.cuda``, ``torch.mps``, …), or None."""
+    if not torch.accelerator.is_available():
+        return None
+    device = torch.accelerator.current_accelerator()
     return None if device is None else getattr(torch, device.type)
 
 
 def get_random_state() -> dict[str, Any]:
-    """All random states as tensors and plain values, fit for a checkpoint that loads without pickle."""
-    python, numpy, accelerator = (
-        random.getstate(),
-        np.random.get_state(legacy=False),
-        _accelerator(),
-    )
+    """All random states as tensors and plain values, which a checkpoint loads without pickle.
+
+    The accelerator's state is that of this process's current device.
+    """
+    version, words, gauss = random.getstate()
+    numpy = np.random.get_state(legacy=False)
+    generator = {key: np.asarray(value).tolist() for key, value in numpy["state"].items()}
+    accelerator = _get_accelerator_module()
     return {
-        "python": [python[0], list(python[1]), python[2]],
-        "numpy": numpy
-        | {"state": {key: np.asarray(value).tolist() for key, value in numpy["state"].items()}},
+        "python": [version, list(words), gauss],
+        "numpy": numpy | {"state": generator},
         "torch": torch.get_rng_state(),
         "accelerator": None if accelerator is None else accelerator.get_rng_state(),
     }
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Restores what ``get_random_state`` returned."""
+    """Restores what ``get_random_state`` has returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
-    accelerator = _accelerator()
+    accelerator = _get_accelerator_module()
     if accelerator is not None and state["accelerator"] is not None:
         accelerator.set_rng_state(state["accelerator"])

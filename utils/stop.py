@@ -1,4 +1,4 @@
-"""Requests to stop: a signal or a time limit sets a flag, at which a loop looks where it can stop well."""
+"""Requests to stop a run: a signal or a time limit, which the loop looks at where it can stop."""
 
 from __future__ import annotations
 
@@ -9,92 +9,124 @@ import threading
 import time
 from collections.abc import Iterator
 from math import inf
-from typing import Any
+from types import FrameType
+from typing import NamedTuple, Protocol
 
-EXIT_RUN_AGAIN = 75  # the status for "run me again" (EX_TEMPFAIL of sysexits.h)
+EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in sysexits.h)
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
 
 
+class Request(NamedTuple):
+    """A request to stop: the exit status that it leads to (0 for no request), and the reason."""
+
+    status: int
+    reason: str
+
+
+NO_REQUEST = Request(0, "")
+
+
+class Ballot(Protocol):
+    """How ranks agree on numbers; ``utils.distributed.Votes`` is one."""
+
+    def cast(self, *numbers: int, wait: bool = False) -> list[int]:
+        """The largest of the ranks' numbers: in the call before and, if ``wait``, in this one."""
+
+
 class StopRequest:
-    """What ``with stop.listening():`` hears.
+    """The requests to stop that arrive in ``with stop.listening():``.
+
+    A single process obeys a request at once. Several ranks obey it once all of them know of it,
+    which ``poll`` sees to.
 
     Args:
-        minutes: after which to stop, from now on; None for no limit.
-        votes: of the ranks that train together: what one of them hears counts once all know of it.
+        minutes: the time limit of the run, from now on; None for no limit.
+        votes: how the ranks that train together agree; None for a single process.
 
     Attributes:
-        status: the exit status that the reason asks for; 0 as long as nobody asked.
-        reason: in words.
-        reserve: seconds that are to be left of the time limit when it is told.
+        status: the exit status that the request leads to; 0 as long as there is none.
+        reason: the reason in words.
+        reserve: the seconds of the time limit that are kept for saving.
     """
 
-    def __init__(self, minutes: float | None = None, votes: Any = None) -> None:
-        self.status, self.reason, self.reserve = 0, "", 0.0
-        self._heard, self._votes, self._parent = (0, ""), votes, os.getppid()
+    def __init__(self, minutes: float | None = None, votes: Ballot | None = None) -> None:
+        self.status = 0
+        self.reason = ""
+        self.reserve = 0.0
+        self._received = NO_REQUEST  # by this process; another rank may not know of it
+        self._votes = votes
+        self._parent_pid = os.getppid()
         self._end = inf if minutes is None else time.monotonic() + 60 * minutes
 
     def requested(self) -> bool:
-        """Whether somebody asked. Costs less than a microsecond."""
+        """Whether the run has to stop. Costs less than a microsecond."""
         if self._votes is None and not self.status:
-            self.status, self.reason = self._look()
+            self.status, self.reason = self._check()
         return self.status != 0
 
     def poll(self, overdue: bool = False, wait: bool = False) -> bool:
-        """Lets the ranks know of each other's requests; all must call it at the same places.
+        """Exchanges the requests of the ranks. All ranks must call it at the same places.
 
         Args:
-            overdue: something else that one of them wants and all must do.
-            wait: until it is known; otherwise it will be at the next call.
+            overdue: another wish of this rank, which all must follow: a checkpoint is overdue.
+            wait: know the other ranks' requests now; otherwise they are known at the next call.
 
         Returns:
-            Whether one of them said ``overdue``.
+            Whether a checkpoint is overdue on any rank.
         """
         if self._votes is None:
             return overdue
-        status, reason = self._look()
-        agreed, anyone = self._votes.cast(status, int(overdue), wait=wait)
-        if agreed and not self.status:
+        request = self._check()
+        status, any_overdue = self._votes.cast(request.status, int(overdue), wait=wait)
+        if status and not self.status:
             names = {code: name for name, code in EXIT_STATUS.items()}
-            self.status = agreed
-            self.reason = (
-                reason if status == agreed else f"{names[agreed]} or a time limit, on another rank"
-            )
-        return bool(anyone)
+            elsewhere = f"{names[status]} or a time limit, on another rank"
+            self.status = status
+            self.reason = request.reason if request.status == status else elsewhere
+        return bool(any_overdue)
 
-    def _look(self) -> tuple[int, str]:
-        if not self._heard[0] and time.monotonic() + self.reserve >= self._end:
-            self._heard = EXIT_RUN_AGAIN, "the time limit"
-        if not self._heard[0] and self._votes is not None and os.getppid() != self._parent:
-            self._heard = EXIT_STATUS["SIGTERM"], "the end of the launcher"
-        return self._heard
+    def _check(self) -> Request:
+        """The first request that this process has received, if any."""
+        if self._received is not NO_REQUEST:
+            return self._received
+        if time.monotonic() + self.reserve >= self._end:
+            self._received = Request(EXIT_RUN_AGAIN, "the time limit")
+        elif self._votes is not None and os.getppid() != self._parent_pid:
+            # A rank whose launcher has been killed would train on, and nobody would know.
+            self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the launcher")
+        return self._received
 
     def withdraw(self) -> None:
-        """Forgets the request, so that the loop can be entered again (in a notebook)."""
-        self._heard = self.status, self.reason = 0, ""
+        """Forgets the request, so that the training can be started again, as in a notebook."""
+        self._received = NO_REQUEST
+        self.status, self.reason = NO_REQUEST
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Hears signals inside, in the main thread, but those for which the program has a handler of its own."""
+        """Receives signals while the context lasts, in the main thread only.
+
+        A signal for which the program has a handler, or that it ignores, stays with the program.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        usual = (signal.SIG_DFL, signal.default_int_handler)
+        defaults = (signal.SIG_DFL, signal.default_int_handler)
         numbers = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
-        before = {
-            number: signal.signal(number, self._hear)
+        previous = {
+            number: signal.signal(number, self._receive)
             for number in numbers
-            if signal.getsignal(number) in usual
+            if signal.getsignal(number) in defaults
         }
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _hear(self, number: int, _frame: Any) -> None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if self._heard[0] and name == "SIGINT":
-            raise KeyboardInterrupt  # the second Ctrl-C leaves at once
-        self._heard = EXIT_STATUS[name], name
+        if self._received is not NO_REQUEST and name == "SIGINT":
+            raise KeyboardInterrupt  # the second Ctrl-C ends the program at once
+        self._received = Request(EXIT_STATUS[name], name)
         if self._votes is None:
-            self.status, self.reason = self._heard
+            self.status, self.reason = self._received

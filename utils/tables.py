@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 from utils.errors import printable
 
-BOLD, FAINT = "1", "2"
+BOLD = "1"
+FAINT = "2"
 
 
-def paint(text: str, colour: str) -> str:
-    """``text`` in an ANSI colour, on a terminal."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if sys.stdout.isatty() and text else text
+def paint(text: str, style: str) -> str:
+    """``text`` in an ANSI style if the output is a terminal, else as it is."""
+    return f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and text else text
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints rows in columns, the first one bold and the last one faint."""
+    """Prints rows in aligned columns. The first column is bold and the last one faint."""
     rows = [tuple(printable(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:

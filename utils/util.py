@@ -1,4 +1,4 @@
-"""pytorch-template's helpers, under its names and with its meaning."""
+"""pytorch-template's helpers, with its names and their meaning (contract)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["MetricTracker", "ensure_dir", "inf_loop", "prepare_device", "read_js
 
 
 def ensure_dir(dirname: str | Path) -> None:
-    """Makes the folder ``dirname`` and its parents; one that is there stays as it is."""
+    """Makes the folder ``dirname`` and its parents. An existing folder stays as it is."""
     Path(dirname).mkdir(parents=True, exist_ok=True)
 
 
 def read_json(fname: str | Path) -> Any:
-    """Reads a JSON file; objects become dicts in the file's order."""
+    """Reads a JSON file. Objects become dicts with the keys in the order of the file."""
     return json.loads(Path(fname).read_text(encoding="utf-8"))
 
 
@@ -35,11 +35,21 @@ def write_json(content: Any, fname: str | Path) -> None:
 
 
 class inf_loop:  # noqa: N801  (pytorch-template's name)
-    """Goes round ``data_loader`` for ever; ``.loader`` is what it goes round."""
+    """Repeats the batches of a data loader without end.
+
+    Args:
+        data_loader: each pass over it gives the batches of one round.
+
+    Attributes:
+        loader: the data loader.
+
+    Raises:
+        UserError: a whole round has no batches.
+    """
 
     def __init__(self, data_loader: Iterable[Any]) -> None:
         self.loader = data_loader
-        self._batches = self._rounds()
+        self._batches = self._repeat()
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -47,18 +57,18 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
     def __next__(self) -> Any:
         return next(self._batches)
 
-    def _rounds(self) -> Iterator[Any]:
+    def _repeat(self) -> Iterator[Any]:
         empty_rounds = 0
-        while empty_rounds < 2:  # one can be the end of a resumed round
+        while empty_rounds < 2:  # a resumed round may have no batches left
             empty_rounds += 1
             for batch in self.loader:
                 empty_rounds = 0
                 yield batch
-        raise UserError("the data loader gives no batches to go round")
+        raise UserError("the data loader has no batches to repeat")
 
 
-@cache  # once
-def _tell_devices(wanted: int, available: int) -> None:
+@cache  # each message once
+def _log_devices(wanted: int, available: int) -> None:
     logger = logging.getLogger("device")
     if wanted > max(available, 1):
         logger.warning("%d accelerators are asked for, and this machine has %d.", wanted, available)
@@ -69,40 +79,50 @@ def _tell_devices(wanted: int, available: int) -> None:
 def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     """Picks the device to train on.
 
+    Among processes that train together, each gets a device of its own.
+
     Args:
-        n_gpu_use: how many accelerators (CUDA, MPS, XPU, …) at most; 0 means the CPU.
+        n_gpu_use: the most accelerators (CUDA, MPS, XPU, …) to use; 0 means the CPU.
 
     Returns:
-        The main device, and the indices of all that are used (empty on the CPU). Each of the processes that train
-        together has one of its own.
+        The main device, and the indices of all devices in use, which are none for the CPU.
 
     Raises:
-        UserError: this machine has fewer than there are processes on it.
+        UserError: this machine has more processes than accelerators.
     """
     import torch
 
     available = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
-    _tell_devices(n_gpu_use, available)
-    used = min(n_gpu_use, available)
-    accelerator = torch.accelerator.current_accelerator() if used else None
+    _log_devices(n_gpu_use, available)
+    num_used = min(n_gpu_use, available)
+    accelerator = torch.accelerator.current_accelerator() if num_used else None
     if accelerator is None:
         return torch.device("cpu"), []
     index = local_rank()
     if index >= available:
-        raise UserError(
-            f"n_gpu: {index + 1} processes want an accelerator each, and this machine has {available}"
+        message = (
+            f"{index + 1} processes want an accelerator each, and this machine has {available}"
         )
-    return torch.device(accelerator.type, index), [index] if world_size() > 1 else list(range(used))
+        raise UserError(message, key="n_gpu")
+    indices = [index] if world_size() > 1 else list(range(num_used))
+    return torch.device(accelerator.type, index), indices
 
 
-PENDING = 1000  # tensors that a mean keeps before it adds them up
+MAX_UNFETCHED = 1000  # tensors that a mean keeps before it adds them up
 
 
 def one_number(name: str, value: Any) -> Any:
-    """``value`` if it is one number: a Python or NumPy one, or a tensor of one element, which stays on its device.
+    """Returns the value of a metric as a scalar, or refuses it.
+
+    Args:
+        name: the name of the metric, for the error.
+        value: a number of Python or NumPy, or an array or tensor with one element.
+
+    Returns:
+        A number, or a 0-d tensor on the device of ``value``: fetching it would have to wait.
 
     Raises:
-        UserError: it is anything else.
+        UserError: the value is anything else.
     """
     if isinstance(value, int | float):
         return value
@@ -111,17 +131,15 @@ def one_number(name: str, value: Any) -> Any:
     if getattr(value, "size", None) == 1:
         return value.item()
     shape = getattr(value, "shape", None)
-    got = (
-        type(value).__name__
-        if shape is None
-        else f"{type(value).__name__.lower()} of shape {tuple(shape)}"
-    )
+    got = type(value).__name__
+    if shape is not None:
+        got = f"{got.lower()} of shape {tuple(shape)}"
     hint = "if it averages classes, try average: macro"
     raise UserError(f"the metric '{name}' must give one number, not a {got} ({hint})")
 
 
 def to_plain_number(value: Any) -> Any:
-    """An epoch's value as a plain float; what a project returns beside its numbers stays as it is."""
+    """A number of an epoch as a plain float. Anything else from a project stays as it is."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -131,11 +149,11 @@ def to_plain_number(value: Any) -> Any:
 class MetricTracker:
     """Sample-weighted means of named numbers: sum, count, divide at the end.
 
-    A value may be a tensor on any device; it is fetched when a mean is asked for, so that following a number costs no
-    synchronisation.
+    A value may be a tensor on any device. It is fetched when a mean is asked for, so that following
+    a number costs no synchronisation.
 
     Args:
-        keys: the names that will be followed; others may be added by ``update``.
+        keys: the names that will be followed; ``update`` may add others.
         writer: if given, ``update`` also sends each value to ``writer.add_scalar``.
     """
 
@@ -143,15 +161,13 @@ class MetricTracker:
         self.writer = writer
         self._totals: dict[str, float] = dict.fromkeys(keys, 0.0)
         self._counts: dict[str, int] = dict.fromkeys(keys, 0)
-        self._pending: dict[
-            str, list[tuple[Any, int]]
-        ] = {}  # tensors that were not fetched from their device yet
+        self._unfetched: dict[str, list[tuple[Any, int]]] = {}  # tensors that are on their device
 
     def reset(self) -> None:
         """Forgets all values; the names stay."""
         self._totals = dict.fromkeys(self._totals, 0.0)
         self._counts = dict.fromkeys(self._counts, 0)
-        self._pending.clear()
+        self._unfetched.clear()
 
     def update(self, key: str, value: Any, n: int = 1) -> None:
         """Adds ``value``, a mean over ``n`` samples (a float, int, NumPy number or 0-d tensor)."""
@@ -167,79 +183,77 @@ class MetricTracker:
         if not hasattr(value, "detach"):
             self._totals[key] = total + value * n
             return
-        pending = self._pending.setdefault(key, [])
+        unfetched = self._unfetched.setdefault(key, [])
         value = value.detach()
-        pending.append(
-            (value if value._base is None else value.clone(), n)
-        )  # a view would keep all it is a part of
-        if len(pending) == PENDING:
+        # A view would keep the memory of the tensor that it belongs to.
+        unfetched.append((value if value._base is None else value.clone(), n))
+        if len(unfetched) == MAX_UNFETCHED:
             self._fetch(key)
 
     def _fetch(self, key: str) -> None:
-        """Sums the waiting tensors in double precision: half precision would lose them in a long sum.
+        """Adds up the tensors that wait, in double precision: half would lose them in a long sum.
 
-        One after the other, so that the sum is the same to the bit whenever it is asked for in between.
+        One after the other, so that the sum has the same bits whenever somebody asks in between.
         """
         import torch
 
-        pending = self._pending.pop(key, [])
-        if pending:
-            values = torch.stack([value for value, _ in pending]).cpu().double().tolist()
-            for value, (_, n) in zip(values, pending, strict=True):
+        unfetched = self._unfetched.pop(key, [])
+        if unfetched:
+            values = torch.stack([value for value, _ in unfetched]).cpu().double().tolist()
+            for value, (_, n) in zip(values, unfetched, strict=True):
                 self._totals[key] += value * n
 
-    def settle(self) -> None:
+    def measure_waiting(self) -> None:
         """Adds what a subclass has put off; called before anybody looks."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums and counts so far, for a checkpoint within an epoch."""
-        self.settle()
-        for key in list(self._pending):
+        """The sums and counts so far, for a checkpoint in the middle of an epoch."""
+        self.measure_waiting()
+        for key in list(self._unfetched):
             self._fetch(key)
         return {"totals": dict(self._totals), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what ``state_dict`` gave."""
+        """Continues from what ``state_dict`` gave."""
         self._totals, self._counts = dict(state["totals"]), dict(state["counts"])
-        self._pending.clear()
+        self._unfetched.clear()
 
     @property
     def n_samples(self) -> int:
         """How many samples the first name was followed over."""
-        self.settle()
+        self.measure_waiting()
         return next(iter(self._counts.values()), 0)
 
     def avg(self, key: str) -> float:
-        """The mean of ``key`` so far; 0.0 when nothing was added."""
-        self.settle()
+        """The mean of ``key`` so far; 0.0 if nothing was added."""
+        self.measure_waiting()
         self._fetch(key)
         count = self._counts[key]
         return float(self._totals[key]) / count if count else 0.0
 
     def result(self) -> dict[str, float]:
-        """The means of all names, as plain floats; over the samples of all ranks, which must all call this."""
-        return dict(broadcast(self._whole().means()))
+        """The means of all names over the samples of all ranks, which must all call this."""
+        if world_size() == 1:
+            return dict(self.means())
+        merged = self.clone()
+        merged.load_state_dict(self.merge_states(all_gather(self.state_dict())))
+        return dict(broadcast(merged.means()))
 
     def means(self) -> dict[str, float]:
         """The means over this rank's samples."""
         return {key: self.avg(key) for key in self._totals}
 
-    def _whole(self) -> Any:
-        """What one process would have followed that had all samples."""
-        if world_size() == 1:
-            return self
-        whole = self._twin()
-        whole.load_state_dict(self.merged(all_gather(self.state_dict())))
-        return whole
+    def clone(self) -> Any:
+        """A tracker of the same names, for another state."""
+        twin = copy.copy(self)
+        twin._unfetched = {}
+        return twin
 
-    def _twin(self) -> Any:
-        return copy.copy(self)
-
-    def merged(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """The ``state_dict`` of all ranks' samples, from those of each."""
-        summed: dict[str, Any] = {"totals": {}, "counts": {}}
+    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """The ``state_dict`` of a tracker that has seen the samples of all these."""
+        merged: dict[str, Any] = {"totals": {}, "counts": {}}
         for state in states:
-            for kind, sums in summed.items():
+            for kind, sums in merged.items():
                 for key, value in state[kind].items():
                     sums[key] = sums.get(key, 0) + value
-        return summed
+        return merged

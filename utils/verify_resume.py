@@ -1,10 +1,15 @@
-"""Does a run of yours survive being killed? ``python -m utils.verify_resume -c CONFIG --kills 5``."""
+"""Checks that a run of yours survives being killed.
+
+``python -m utils.verify_resume -c CONFIG --kills 5`` trains twice: once without a stop, and once
+with kills at random moments, each followed by a resume. Both must end in the same state to the bit.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,112 +23,161 @@ from utils.errors import UserError
 from utils.main import run_main
 
 ROOT = Path(__file__).parent.parent
-CLOCKS = ("seconds",)  # of a line of metrics.jsonl
+CLOCK_KEYS = ("seconds",)  # of a line of metrics.jsonl: they differ from run to run
+MAX_SHOWN = 5  # values that differ
 
 
-def differences(a: Any, b: Any, where: str = "") -> Iterator[str]:
-    """The places at which two states differ in even one bit."""
+def find_differences(a: object, b: object, path: str = "") -> Iterator[str]:
+    """The paths of the values that differ between two states in even one bit.
+
+    Args:
+        a: nested dicts, lists and tuples of tensors and plain values.
+        b: the same.
+        path: where ``a`` and ``b`` are in the states that are compared.
+    """
     import torch
 
     if isinstance(a, dict) and isinstance(b, dict):
         for key in {**a, **b}:
-            yield from differences(a.get(key), b.get(key), f"{where}/{key}")
+            yield from find_differences(a.get(key), b.get(key), f"{path}/{key}")
     elif isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
-        for index, (one, other) in enumerate(zip(a, b, strict=True)):
-            yield from differences(one, other, f"{where}/{index}")
+        for index, (value, other) in enumerate(zip(a, b, strict=True)):
+            yield from find_differences(value, other, f"{path}/{index}")
     elif isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         bits = [tensor.detach().cpu().contiguous().flatten().view(torch.uint8) for tensor in (a, b)]
         if a.dtype != b.dtype or a.shape != b.shape or not torch.equal(*bits):
-            yield where
-    elif type(a) is not type(b) or (a != b and not (a != a and b != b)):
-        yield where
+            yield path
+    elif type(a) is not type(b) or (a != b and not (a != a and b != b)):  # NaN equals NaN here
+        yield path
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start_training(*words: str) -> subprocess.Popen[str]:
+    """Starts ``train.py`` with these arguments."""
     command = [sys.executable, str(ROOT / "train.py"), *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def finish(process: subprocess.Popen[str], seconds: float | None = None) -> None:
-    """Waits for its end. Raises UserError with its last lines if it failed, TimeoutExpired after so many seconds."""
-    output, _ = process.communicate(timeout=seconds)
-    if process.returncode:
-        raise UserError(
-            f"train.py ended with status {process.returncode}:\n"
-            + "\n".join(output.splitlines()[-5:])
-        )
+def wait_for(training: subprocess.Popen[str], timeout: float | None = None) -> None:
+    """Waits until the training has ended.
+
+    Raises:
+        UserError: it failed; the text holds the last lines of its output.
+        subprocess.TimeoutExpired: it still runs after ``timeout`` seconds.
+    """
+    output, _ = training.communicate(timeout=timeout)
+    if training.returncode:
+        last_lines = "\n".join(output.splitlines()[-5:])
+        raise UserError(f"train.py ended with status {training.returncode}:\n{last_lines}")
 
 
-def killed(
-    words: list[str], folder: Path, seconds: float, kills: int, chance: random.Random
+def train_with_kills(
+    words: list[str], folder: Path, duration: float, max_kills: int, rng: random.Random
 ) -> Iterator[float]:
-    """Trains with as many kills as there is time for; gives the moment of each, in seconds since its start."""
-    for left in range(kills, -1, -1):
-        resumable = folder.is_dir() and bool(list_checkpoints(folder))
-        process = start(*(["-r", str(folder)] if resumable else words))
-        after = chance.uniform(0.2, 1.0) * seconds
+    """Trains, kills the training at random moments, and resumes it until it ends.
+
+    Args:
+        words: the arguments of ``train.py``.
+        folder: the run's folder.
+        duration: the seconds that an undisturbed training takes.
+        max_kills: the number of kills; a training that ends before a kill ends them all.
+        rng: chooses the moments.
+
+    Yields:
+        The moment of each kill, in seconds since the start of the process that was killed.
+    """
+    for kills_left in range(max_kills, -1, -1):
+        is_resumable = folder.is_dir() and bool(list_checkpoints(folder))
+        training = start_training(*(["-r", str(folder)] if is_resumable else words))
+        moment = rng.uniform(0.2, 1.0) * duration
         try:
-            finish(process, after if left else None)
+            wait_for(training, moment if kills_left else None)
             return
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            yield after
+            training.kill()
+            training.communicate()
+            yield moment
 
 
-def result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The newest checkpoint of a run, and its metric lines without the clock's numbers."""
+def load_result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The newest checkpoint of a run, and the lines of its metrics.jsonl without clock times."""
     import torch
 
     state = torch.load(list_checkpoints(folder)[0], map_location="cpu", weights_only=True)
-    lines = map(
-        json.loads, (folder / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = []
+    for text in (folder / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        lines.append({key: value for key, value in line.items() if key not in CLOCK_KEYS})
+    return state, lines
+
+
+def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
+    """Trains without kills and with at least one (unless ``args.kills`` is 0).
+
+    Returns:
+        The paths of the values that differ at the end.
+    """
+    options = {
+        "epochs": args.epochs,
+        "save_steps": args.save_steps,
+        "save_dir": save_dir,
+        "keep_last": 3,
+        "sharded_checkpoint": False,  # only plain checkpoints can be compared
+    }
+    words = ["-c", args.config, *args.overrides, "name=verify"]
+    words += [f"trainer.{key}={value}" for key, value in options.items()]
+    start = time.monotonic()
+    wait_for(start_training(*words, "--run-id", "straight"))
+    duration = time.monotonic() - start
+    print(f"Without a kill: {args.epochs} epochs in {duration:.1f} s.")
+
+    straight, killed = (save_dir / "verify" / name for name in ("straight", "killed"))
+    words += ["--run-id", "killed"]
+    rng = random.Random(args.seed)
+    moments = list(train_with_kills(words, killed, duration, args.kills, rng))
+    while args.kills > 0 and not moments:  # the training was quicker this time: kill it earlier
+        shutil.rmtree(killed)
+        duration *= 0.7
+        moments = list(train_with_kills(words, killed, duration, args.kills, rng))
+    shown = ", ".join(f"{moment:.1f}" for moment in moments)
+    times = "time" if len(moments) == 1 else "times"
+    print(f"Killed {len(moments)} {times}" + (f", after {shown} s." if moments else "."))
+
+    state, lines = load_result(straight)
+    other_state, other_lines = load_result(killed)
+    differences = list(find_differences(lines, other_lines, "metrics.jsonl"))
+    return differences + list(find_differences(state, other_state))
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m utils.verify_resume",
+        description="Checks that a run of yours survives being killed: it trains once without a "
+        "stop and once with kills, and compares all bits of the results.",
     )
-    return state, [
-        {key: value for key, value in line.items() if key not in CLOCKS} for line in lines
-    ]
+    parser.add_argument("-c", "--config", default="config.json", help="the config of the run")
+    parser.add_argument("--kills", type=int, default=5, help="how often to kill the training")
+    parser.add_argument("--epochs", type=int, default=3, help="how many epochs to train")
+    parser.add_argument(
+        "--save-steps", type=int, default=10, help="optimizer steps between two checkpoints"
+    )
+    parser.add_argument("--seed", type=int, help="chooses the moments of the kills")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
+    return parser.parse_intermixed_args()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m utils.verify_resume", description=__doc__)
-    parser.add_argument("-c", "--config", default="config.json")
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument(
-        "--save-steps", type=int, default=10, help="a checkpoint every so many optimizer steps"
-    )
-    parser.add_argument("--seed", type=int, default=None, help="of the moments of the kills")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    args = parser.parse_intermixed_args()
-    with tempfile.TemporaryDirectory(prefix="verify-") as home:
-        options = {
-            "epochs": args.epochs,
-            "save_steps": args.save_steps,
-            "save_dir": home,
-            "keep_last": 3,
-        }
-        options["sharded_checkpoint"] = False  # its checkpoints are compared as one file
-        words = ["-c", args.config, *args.overrides, "name=verify"]
-        words += [f"trainer.{key}={value}" for key, value in options.items()]
-        began = time.monotonic()
-        finish(start(*words, "--run-id", "straight"))
-        seconds = time.monotonic() - began
-        print(f"Without a stop: {args.epochs} epochs in {seconds:.1f} s.")
-        folders = [Path(home, "verify", name) for name in ("straight", "killed")]
-        chance = random.Random(args.seed)
-        moments = list(
-            killed([*words, "--run-id", "killed"], folders[1], seconds, args.kills, chance)
-        )
-        print(
-            f"Killed {len(moments)} times, after {', '.join(f'{moment:.1f}' for moment in moments)} s."
-        )
-        (state, lines), (other_state, other_lines) = map(result, folders)
-    found = [*differences(lines, other_lines, "metrics.jsonl"), *differences(state, other_state)]
-    if found:
-        print(f"NOT the same: {len(found)} values differ, the first of them {', '.join(found[:5])}")
+    """The program. Returns its exit status: 1 if the results differ."""
+    args = parse_args()
+    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        differences = verify(args, Path(folder))
+    if differences:
+        shown = ", ".join(differences[:MAX_SHOWN])
+        print(f"NOT the same: {len(differences)} values differ, the first of them are {shown}")
         return 1
     print(
-        "The same to the bit: weights, optimizer, schedule, random numbers, order, and every line of metrics.jsonl."
+        "The same to the bit: weights, optimizer, schedule, random numbers, order of the data, "
+        "and every line of metrics.jsonl."
     )
     return 0
 

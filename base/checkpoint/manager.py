@@ -1,176 +1,211 @@
-"""When a run's checkpoints are written, which are kept, and what a failure to write one means."""
+"""When a run's checkpoints are written, under which names, which stay, and what a failure means."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from base.checkpoint.file import duplicate, prune, save
-from base.loop.monitor import is_better
+from base.checkpoint.file import TensorStore, duplicate, remove_unused_files, save
+from base.checkpoint.retention import KeepBest, KeepLast, best_name
 from base.options import TrainerOptions
-from utils.checkpoints import BEST, checkpoint_number, sweep_shards
+from utils.checkpoints import BEST
 from utils.distributed import broadcast, is_main, set_activity
 from utils.errors import UserError
 
 
-class Saver:
-    """Writes the checkpoints of one run folder; of several ranks the main one does.
+@dataclass
+class SaveRequest:
+    """A checkpoint to write.
+
+    Attributes:
+        name: of its file in the run's series, as ``checkpoint-epoch3.pt``.
+        is_best: it is the best so far, and becomes ``model_best.pt``.
+        in_series: write it under its name too; False for a best epoch that is not due otherwise.
+        best_epochs: the epochs that are among the best now.
+    """
+
+    name: str
+    is_best: bool = False
+    in_series: bool = True
+    best_epochs: list[int] = field(default_factory=list)
+
+
+class CheckpointManager:
+    """Writes the checkpoints of one run folder; if several ranks train, the main one does.
 
     Args:
         folder: of the run.
-        options: save_steps, save_minutes, keep_last, keep_best, async_save, sharded_checkpoint, on_save_error.
-        logger: is told of a failure, where the run goes on.
+        options: save_period, save_steps, save_minutes, keep_last, keep_best, async_save,
+            sharded_checkpoint, on_save_error.
+        logger: gets the warning of a failed save, if the run goes on.
 
     Attributes:
-        best: the value and the epoch of the ``keep_best`` best, the best first.
-        seconds: what the slowest save took.
-        steps: the optimizer steps that were done at the last checkpoint.
+        seconds: of the slowest save so far.
+        last_step: the optimizer steps that were done at the last checkpoint.
     """
 
     def __init__(self, folder: Path, options: TrainerOptions, logger: logging.Logger) -> None:
         self.folder, self.options, self.logger = folder, options, logger
-        self.best: list[tuple[float, int]] = []
+        self.retention = (KeepLast(options.keep_last), KeepBest())
+        self.store = TensorStore()
+        if options.sharded_checkpoint:
+            from base import features
+
+            self.store = features.serving("sharded_checkpoint")()
         self.seconds = 0.0
-        self.steps, self._time = 0, time.monotonic()
+        self.last_step = 0
+        self._last_time = time.monotonic()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
-        self._copy: dict[str, Any] | None = None  # that the thread writes
+        self._snapshot: dict[str, Any] | None = None  # that the thread writes
 
-    def is_due(self, count: Callable[[], int]) -> bool:
-        """Whether ``save_steps`` wants a checkpoint after the optimizer steps that ``count`` tells."""
+    # -- when -----------------------------------------------------------------------------------
+
+    def is_epoch_due(self, epoch: int) -> bool:
+        """Whether ``save_period`` asks for a checkpoint after this epoch."""
+        return epoch % self.options.save_period == 0
+
+    def is_step_due(self, step: int) -> bool:
+        """Whether ``save_steps`` asks for a checkpoint after so many optimizer steps."""
         if self._error is not None:
             self.wait()
-        wanted = self.options.save_steps
-        return wanted is not None and count() - self.steps >= wanted
+        steps = self.options.save_steps
+        return steps is not None and step - self.last_step >= steps
 
     def is_overdue(self) -> bool:
-        """Whether ``save_minutes`` wants one."""
-        options = self.options
-        return (
-            options.save_minutes is not None
-            and time.monotonic() - self._time >= 60 * options.save_minutes
-        )
+        """Whether ``save_minutes`` asks for one. Ranks may disagree: their clocks differ."""
+        minutes = self.options.save_minutes
+        return minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def save_epoch(
+        self,
+        make_state: Callable[[], dict[str, Any]],
+        epoch: int,
+        step: int,
+        is_best: bool = False,
+        in_series: bool = True,
+        best_epochs: list[int] | None = None,
+    ) -> None:
+        """Writes ``checkpoint-epochN.pt``, and the files of the best epochs if it is one of them.
+
+        Args:
+            make_state: gives the state as a plain dict; called when nothing is being written.
+            epoch: that has ended.
+            step: optimizer steps done.
+            is_best: the epoch is the best so far.
+            in_series: False for an epoch that is saved only because it is among the best.
+            best_epochs: the epochs that are among the best.
+        """
+        request = SaveRequest(f"checkpoint-epoch{epoch}.pt", is_best, in_series, best_epochs or [])
+        self._save(make_state, request, step)
+
+    def save_step(
+        self,
+        make_state: Callable[[], dict[str, Any]],
+        epoch: int,
+        step: int,
+        best_epochs: list[int] | None = None,
+    ) -> None:
+        """Writes ``checkpoint-epochN-stepM.pt`` in the middle of epoch N."""
+        name = f"checkpoint-epoch{epoch}-step{step}.pt"
+        self._save(make_state, SaveRequest(name, best_epochs=best_epochs or []), step)
+
+    def _save(
+        self, make_state: Callable[[], dict[str, Any]], request: SaveRequest, step: int
+    ) -> None:
+        """With ``async_save``, the caller waits only while the state is copied.
+
+        Raises:
+            UserError: this checkpoint, or an asynchronous one before it, could not be written.
+        """
+        self.wait()
+        start = time.monotonic()
+        activity = set_activity("the saving of a checkpoint")
+        state = self._write_tensors(make_state(), self.folder / request.name)
+        self.last_step = step
+        if not is_main():
+            self._last_time = time.monotonic()
+        elif not self.options.async_save:
+            if self._error is None:
+                self._write(state, request)
+            self.seconds = max(self.seconds, time.monotonic() - start)
+            self._last_time = time.monotonic()
+            self.wait()
+        else:
+            self._last_time = start
+            self._snapshot = copy_to_cpu(state, self._snapshot)
+            args = (self._snapshot, request, start)
+            self._thread = threading.Thread(target=self._write, args=args)
+            self._thread.start()
+        broadcast(None)  # the other ranks wait for the main one; its failure ends them too
+        set_activity(activity)
 
     def measure(self, state: dict[str, Any]) -> None:
-        """Takes the time of a save, of which nothing is kept."""
-        start, trial = time.monotonic(), self.folder / ".measured.tmp"
-        state = self._without_shards(state, trial)
+        """Measures the seconds of a save, of which nothing is kept."""
+        start = time.monotonic()
+        trial = self.folder / ".measured.tmp"
+        state = self._write_tensors(state, trial)
         if self._error is not None or not is_main():
             self.wait()
             return
         save(state, trial)
         trial.unlink()
-        sweep_shards(self.folder)
+        remove_unused_files(self.folder)
         self.seconds = time.monotonic() - start
 
-    def enter_best(self, mode: str, value: float, epoch: int) -> None:
-        """Gives an epoch its place among the best."""
-        place = sum(not is_better(mode, value, other) for other, _ in self.best)
-        self.best.insert(place, (value, epoch))
-        del self.best[self.options.keep_best :]
-
-    def save(
-        self,
-        make_state: Callable[[], dict[str, Any]],
-        name: str,
-        steps: int,
-        best: bool = False,
-        only: bool = False,
-    ) -> None:
-        """Writes a checkpoint; ``async_save`` holds the caller only while the state is copied.
-
-        Args:
-            make_state: gives the state, which has the epoch.
-            name: of the file.
-            steps: optimizer steps done.
-            best: it is the best so far.
-            only: it is written because it is among the best, and is none of the run's series.
-
-        Raises:
-            UserError: this one, or an asynchronous one before it, could not be written.
-        """
-        self.wait()
-        start = time.monotonic()
-        before = set_activity("the saving of a checkpoint")
-        state = self._without_shards(make_state(), self.folder / name)
-        self.steps = steps
-        if not is_main():
-            self._time = time.monotonic()
-        elif not self.options.async_save:
-            if self._error is None:
-                self._write(state, name, best, only)
-            self.seconds = max(self.seconds, time.monotonic() - start)
-            self._time = time.monotonic()
-            self.wait()
-        else:
-            self._time = start
-            self._copy = snapshot(state, self._copy)
-            self._thread = threading.Thread(
-                target=self._write, args=(self._copy, name, best, only, start)
-            )
-            self._thread.start()
-        broadcast(None)  # the other ranks wait, with patience; what fails here ends them too
-        set_activity(before)
-
-    def _without_shards(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
-        """What is left for ``path``, once each rank has written its part of a model that is cut. All call alike."""
-        if not self.options.sharded_checkpoint:
-            return state
-        from base.checkpoint.sharded import write_shards
-
+    def _write_tensors(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Lets the store write the tensors; all ranks call it. An error is raised by ``wait``."""
         try:
-            return write_shards(state, path)
+            return self.store.write(state, path)
         except UserError as error:
             self._error = error
             return state
 
     def _write(
-        self, state: dict[str, Any], name: str, best: bool, only: bool, start: float | None = None
+        self, state: dict[str, Any], request: SaveRequest, start: float | None = None
     ) -> None:
-        epoch = state["epoch"]
-        path, own = self.folder / name, self.folder / BEST.replace(".", f"-epoch{epoch}.")
-        places = [] if only else [path]
-        if (
-            self.options.keep_best > 1
-            and "within" not in state
-            and epoch in [epoch for _, epoch in self.best]
-        ):
-            places.append(own)
-        if best:
-            places.append(self.folder / BEST)
+        path, epoch = self.folder / request.name, state["epoch"]
+        targets = [path] if request.in_series else []
+        is_epoch_end = "within" not in state
+        if self.options.keep_best > 1 and is_epoch_end and epoch in request.best_epochs:
+            targets.append(self.folder / best_name(epoch))
+        if request.is_best:
+            targets.append(self.folder / BEST)
         try:
-            save(state, places[0])
-            for place in places[1:]:
-                duplicate(places[0], place)
-            prune(self.folder, self.options.keep_last, newest=checkpoint_number(path))
-            self._prune_best()
+            save(state, targets[0])
+            for target in targets[1:]:
+                duplicate(targets[0], target)
+            for policy in self.retention:
+                for old in policy.find_obsolete(self.folder, path, request.best_epochs):
+                    old.unlink(missing_ok=True)
         except OSError as error:
-            self._error = UserError(
-                f"{path}: the checkpoint could not be written: {error.strerror}"
-            )
-        except Exception as error:  # of a thread it would be lost
+            reason = f"the checkpoint could not be written: {error.strerror}"
+            self._error = UserError(f"{path}: {reason}")
+        except Exception as error:  # a thread would lose it
             self._error = error
-        sweep_shards(self.folder)
+        with contextlib.suppress(OSError):  # what is left over now is deleted the next time
+            remove_unused_files(self.folder)
         if start is not None:
             self.seconds = max(self.seconds, time.monotonic() - start)
 
-    def _prune_best(self) -> None:
-        kept = {BEST, *(BEST.replace(".", f"-epoch{epoch}.") for _, epoch in self.best)}
-        for path in self.folder.glob(BEST.replace(".", "*.")):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
-
     def wait(self) -> None:
-        """Until what is being written is on the disk. Raises UserError if it could not be, and the run shall stop."""
-        if (
-            self._thread is not None and self._thread.ident is not None
-        ):  # a killed worker may have interrupted its start
+        """Waits until everything is on the disk.
+
+        Raises:
+            UserError: it could not be written, and ``on_save_error`` says to stop.
+        """
+        # A signal may have interrupted the start of the thread.
+        if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
             self._thread = None
         error, self._error = self._error, None
@@ -180,24 +215,51 @@ class Saver:
             raise error
         self.logger.warning("%s; going on without it, as trainer.on_save_error says", error)
 
+    # -- resuming -------------------------------------------------------------------------------
 
-def snapshot(value: Any, before: Any = None) -> Any:
+    def resume_at(self, path: Path, step: int, best_epochs: list[int]) -> None:
+        """Puts the folder in order for a run that continues from ``path``.
+
+        ``model_best.pt`` becomes that of the checkpoint's time: a kill may have come before it was
+        written, or the run goes back.
+
+        Raises:
+            UserError: the folder may not be written to.
+        """
+        self.last_step = step
+        if not is_main():
+            return
+        try:
+            remove_unused_files(self.folder)
+            if not best_epochs or path.parent != self.folder:
+                return
+            epoch = best_epochs[0]
+            for name in (best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
+                if (self.folder / name).is_file():
+                    duplicate(self.folder / name, self.folder / BEST)
+                    return
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot be written to: {error.strerror}") from None
+
+
+def copy_to_cpu(value: Any, earlier: Any = None) -> Any:
     """A copy of a state in the CPU's memory, which no later step changes.
 
     Args:
-        before: an earlier copy, whose memory is used again where the tensors' shapes are the same: to get new memory
-            takes longer than to copy into it.
+        value: nested dicts, lists, tensors and plain values.
+        earlier: a copy whose memory is used again where shapes are equal: getting new memory
+            takes longer than copying into it.
     """
     if isinstance(value, torch.Tensor):
-        if isinstance(before, torch.Tensor) and (before.shape, before.dtype) == (
+        if isinstance(earlier, torch.Tensor) and (earlier.shape, earlier.dtype) == (
             value.shape,
             value.dtype,
         ):
-            return before.copy_(value.detach())
+            return earlier.copy_(value.detach())
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        earlier = before if isinstance(before, dict) else {}
-        return {key: snapshot(item, earlier.get(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(snapshot, value)) if not hasattr(value, "_fields") else value
+        known = earlier if isinstance(earlier, dict) else {}
+        return {key: copy_to_cpu(item, known.get(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(map(copy_to_cpu, value))
     return value

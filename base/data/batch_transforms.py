@@ -1,8 +1,11 @@
-"""Augmentation of whole batches ``[images, target]``, drawn for each sample. For a loader's ``batch_transform``.
+"""Augmentation of whole batches ``[images, target]``, for a loader's ``batch_transform``.
 
-Images are (N, C, H, W), of any dtype, on any device; the random numbers are the CPU's everywhere. They go into a
-``torchvision.transforms.v2.Compose`` like v2's own, whose deterministic ones (ToDtype, Normalize, Resize) work on whole
-batches too; its random ones draw once for all of a batch.
+Each sample draws its own random numbers. They come from the CPU's generator, on whichever device
+the images are. Images are (N, C, H, W), of any dtype.
+
+These transforms go into a ``torchvision.transforms.v2.Compose`` like v2's own. v2's deterministic
+transforms (ToDtype, Normalize, Resize) work on whole batches too, but its random ones draw once
+for all samples of a batch.
 """
 
 from __future__ import annotations
@@ -15,24 +18,28 @@ from torch import nn
 
 from utils.errors import UserError
 
+KEY = "batch_transform"
+
 
 class BatchTransform(nn.Module):
-    """The parent: ``change(images)`` where the target stays, else ``forward``."""
+    """The parent of the transforms: changes the images of a batch, and keeps the target."""
 
     def forward(self, batch: Any) -> Any:
-        if isinstance(batch, torch.Tensor):
-            return self.change(batch)
-        if (
-            not isinstance(batch, list | tuple)
-            or not isinstance(batch[0], torch.Tensor)
-            or batch[0].ndim != 4
-        ):
-            raise UserError(
-                f"batch_transform: {type(self).__name__} needs [images (N, C, H, W), target]"
-            )
-        return [self.change(batch[0]), *batch[1:]]
+        """Transforms a tensor of images, or the first item of a batch.
 
-    def change(self, images: torch.Tensor) -> torch.Tensor:
+        Raises:
+            UserError: the batch does not begin with images (N, C, H, W).
+        """
+        if isinstance(batch, torch.Tensor):
+            return self.transform_images(batch)
+        is_sequence = isinstance(batch, list | tuple)
+        if not is_sequence or not isinstance(batch[0], torch.Tensor) or batch[0].ndim != 4:
+            message = f"{type(self).__name__} needs [images (N, C, H, W), target]"
+            raise UserError(message, key=KEY)
+        return [self.transform_images(batch[0]), *batch[1:]]
+
+    def transform_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the transformed images, shape (N, C, H, W)."""
         raise NotImplementedError
 
 
@@ -43,29 +50,28 @@ class FlipEach(BatchTransform):
         super().__init__()
         self.p = p
 
-    def change(self, images: torch.Tensor) -> torch.Tensor:
-        mirrored = (torch.rand(len(images)) < self.p).nonzero().squeeze(1).to(images.device)
-        return images.index_copy(0, mirrored, images.index_select(0, mirrored).flip(-1))
+    def transform_images(self, images: torch.Tensor) -> torch.Tensor:
+        flipped = (torch.rand(len(images)) < self.p).nonzero().squeeze(1).to(images.device)
+        return images.index_copy(0, flipped, images.index_select(0, flipped).flip(-1))
 
 
 class CropEach(BatchTransform):
-    """Pads with zeros by ``padding`` pixels on each side, and cuts the first size out at a random place."""
+    """Pads with ``padding`` zeros on each side, and crops to the old size at a random position."""
 
     def __init__(self, padding: int = 4) -> None:
         super().__init__()
         self.padding = padding
 
-    def change(self, images: torch.Tensor) -> torch.Tensor:
+    def transform_images(self, images: torch.Tensor) -> torch.Tensor:
         n, _, height, width = images.shape
-        windows = (
-            F.pad(images, [self.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
-        )  # views, at every place
+        padded = F.pad(images, [self.padding] * 4)
+        crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of every position
         top, left = torch.randint(2 * self.padding + 1, (2, n)).to(images.device)
-        return windows[torch.arange(n, device=images.device), :, top, left]
+        return crops[torch.arange(n, device=images.device), :, top, left]
 
 
 class CutoutEach(BatchTransform):
-    """Sets a square of ``size`` pixels at a random place of each image to zero; it may reach over the edge.
+    """Sets a random square of ``size`` pixels in each image to zero; it may cross the edge.
 
     Source: DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552
     """
@@ -74,79 +80,99 @@ class CutoutEach(BatchTransform):
         super().__init__()
         self.size = size
 
-    def change(self, images: torch.Tensor) -> torch.Tensor:
-        return images.masked_fill(rectangles(images, self.size, self.size), 0)
+    def transform_images(self, images: torch.Tensor) -> torch.Tensor:
+        return images.masked_fill(draw_rectangles(images, self.size, self.size), 0)
 
 
-def rectangles(images: torch.Tensor, heights: Any, widths: Any) -> torch.Tensor:
-    """Where a rectangle lies whose middle is drawn for each image: (N, 1, H, W) bool. It may reach over the edge.
+def draw_rectangles(
+    images: torch.Tensor, heights: torch.Tensor | int, widths: torch.Tensor | int
+) -> torch.Tensor:
+    """Draws a rectangle with a random centre in each image; it may cross the edge.
 
     Args:
-        heights, widths: in pixels, of all (a number) or of each (N, 1), on the CPU.
+        images: shape (N, C, H, W).
+        heights: in pixels, of all rectangles or of each one, shape (N, 1), on the CPU.
+        widths: as ``heights``.
+
+    Returns:
+        True inside the rectangles, shape (N, 1, H, W) bool, on the device of the images.
     """
-    inside: list[torch.Tensor] = []
+    masks: list[torch.Tensor] = []
     for length, size in zip(images.shape[2:], (heights, widths), strict=True):
-        middle, places = torch.randint(length, (len(images), 1)), torch.arange(length)
-        inside.append((places >= middle - size / 2) & (places < middle + size / 2))
-    rows, columns = inside
+        centre = torch.randint(length, (len(images), 1))
+        positions = torch.arange(length)
+        masks.append((positions >= centre - size / 2) & (positions < centre + size / 2))
+    rows, columns = masks
     return (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
 
 
-class Mixed(BatchTransform):
-    """The parent of those that mix each sample with another one: the target becomes probabilities, (N, num_classes).
+class MixEach(BatchTransform):
+    """The parent of the transforms that mix each sample with another one of the batch.
+
+    The target becomes the probabilities of the classes, shape (N, num_classes).
 
     Args:
-        num_classes: of the target (N,), given as classes.
-        alpha: of the Beta(alpha, alpha) distribution from which each sample's share is drawn.
+        num_classes: of the target, which is given as class indices, shape (N,).
+        alpha: each sample's mixing coefficient is drawn from Beta(alpha, alpha).
     """
 
     def __init__(self, num_classes: int, alpha: float = 1.0) -> None:
         super().__init__()
-        self.num_classes, self.alpha = num_classes, alpha
+        self.num_classes = num_classes
+        self.alpha = alpha
 
     def forward(self, batch: Any) -> Any:
         images, target, *rest = batch
-        share = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
-        other = torch.randperm(len(images)).to(images.device)
-        images, share = self.mix(images, images[other], share)
-        share = share.to(images.device)
-        classes = F.one_hot(target, self.num_classes).to(share.dtype)
-        return [images, classes * share[:, None] + classes[other] * (1 - share[:, None]), *rest]
+        lam = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
+        partner = torch.randperm(len(images)).to(images.device)
+        images, lam = self.mix(images, images[partner], lam)
+        lam = lam.to(images.device)
+        classes = F.one_hot(target, self.num_classes).to(lam.dtype)
+        mixed = classes * lam[:, None] + classes[partner] * (1 - lam[:, None])
+        return [images, mixed, *rest]
 
     def mix(
-        self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor
+        self, images: torch.Tensor, partners: torch.Tensor, lam: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mixed images (N, C, H, W), and what share of each is its own, (N,), as it was drawn: on the CPU."""
+        """Mixes each image with its partner.
+
+        Args:
+            images: shape (N, C, H, W).
+            partners: the images to mix in, same shape.
+            lam: the drawn mixing coefficients, the weight of ``images``, shape (N,), on the CPU.
+
+        Returns:
+            The mixed images, and the weight that ``images`` really have in them, shape (N,).
+        """
         raise NotImplementedError
 
 
-class MixUpEach(Mixed):
-    """Each image's weighted mean with another one. Give it float images.
+class MixUpEach(MixEach):
+    """Takes each image's weighted mean with another one. The images must be floats.
 
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412
     """
 
     def mix(
-        self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor
+        self, images: torch.Tensor, partners: torch.Tensor, lam: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not images.is_floating_point():
-            raise UserError(
-                "batch_transform: MixUpEach needs float images: put a ToDtype with scale before it"
-            )
-        weight = share.to(images)[:, None, None, None]
-        return images * weight + others * (1 - weight), share
+            message = "MixUpEach needs float images: put a ToDtype with scale before it"
+            raise UserError(message, key=KEY)
+        weight = lam.to(images)[:, None, None, None]
+        return images * weight + partners * (1 - weight), lam
 
 
-class CutMixEach(Mixed):
-    """Each image with a rectangle of another one in it.
+class CutMixEach(MixEach):
+    """Replaces a random rectangle of each image by the same rectangle of another one.
 
     Source: Yun et al. 2019, https://arxiv.org/abs/1905.04899
     """
 
     def mix(
-        self, images: torch.Tensor, others: torch.Tensor, share: torch.Tensor
+        self, images: torch.Tensor, partners: torch.Tensor, lam: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         _, _, height, width = images.shape
-        side = (1 - share).sqrt()[:, None]
-        inside = rectangles(images, height * side, width * side)
-        return torch.where(inside, others, images), 1 - inside.to(share.dtype).mean(dim=(1, 2, 3))
+        side = (1 - lam).sqrt()[:, None]
+        mask = draw_rectangles(images, height * side, width * side)
+        return torch.where(mask, partners, images), 1 - mask.to(lam.dtype).mean(dim=(1, 2, 3))

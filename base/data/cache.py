@@ -6,159 +6,230 @@ import copy
 import itertools
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+from base.data.split import LABEL_ATTRIBUTES
 from logger.progress import progress
-from utils.distributed import from_first_local_rank, local_rank, local_world_size
+from utils.distributed import (
+    local_rank,
+    local_world_size,
+    receive_from_first_local_rank,
+    send_to_local_ranks,
+)
 from utils.errors import UserError
 
-_NUMBERS = itertools.count()  # of the caches of this process: as those of the others count
+MAX_MEMORY_FRACTION = 0.5  # of the free memory, for one dataset
+
+# Numbers the caches of this process. Every rank makes the same ones in the same order.
+_cache_numbers = itertools.count()
+
+Array = np.ndarray[Any, Any]
+
+
+class _Field(NamedTuple):
+    """One component of all samples, as one array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 def with_transform(dataset: Any, transform: Any) -> Any:
-    """A copy of a torchvision-style ``dataset`` that reads the same samples under another ``transform``.
+    """Returns a copy of a torchvision-style ``dataset`` with another ``transform``.
 
     Raises:
         UserError: the dataset has no ``transform`` attribute.
     """
     if not hasattr(dataset, "transform"):
-        raise UserError(
-            f"eval_transform: {type(dataset).__name__} has no `transform` attribute to replace"
-        )
+        message = f"{type(dataset).__name__} has no `transform` attribute to replace"
+        raise UserError(message, key="eval_transform")
     changed = copy.copy(dataset)
     changed.transform = transform
     if hasattr(changed, "transforms") and hasattr(changed, "target_transform"):
-        from torchvision.datasets.vision import (
-            StandardTransform,
-        )  # torchvision keeps a second, combined one
+        # torchvision keeps a second transform, which combines those of input and target.
+        from torchvision.datasets.vision import StandardTransform
 
         changed.transforms = StandardTransform(transform, changed.target_transform)
     return changed
 
 
-class Cached(TensorDataset):
-    """``(input, target, …)`` samples as one tensor for each place, of uint8 where they were images.
+class CachedDataset(TensorDataset):
+    """``(input, target, …)`` samples as one tensor for each component, of uint8 for images.
 
     Args:
-        tensors: of equal length.
-        transform: for the first place of a sample; None leaves whole batches to be read at once.
-        as_picture: give ``transform`` a PIL image, as the dataset did.
-        dataset: what was read, whose other attributes (``classes``, ``targets``) it still has.
+        tensors: of equal length; the first holds the inputs.
+        transform: of an input; None allows whole batches to be read at once.
+        is_image: give ``transform`` a PIL image, as the dataset did.
+        dataset: that was read.
+
+    Attributes:
+        dataset: the dataset that was read. Its attributes are found there, except for those that
+            the framework itself asks for: ``classes``, ``targets`` and ``samples``.
     """
 
     def __init__(
-        self, *tensors: torch.Tensor, transform: Any, as_picture: bool, dataset: Any
+        self, *tensors: torch.Tensor, transform: Any, is_image: bool, dataset: Dataset[Any]
     ) -> None:
         super().__init__(*tensors)
-        self.transform, self.as_picture, self.dataset = transform, as_picture, dataset
+        self.transform = transform
+        self.is_image = is_image
+        self.dataset = dataset
+
+    @property
+    def is_plain_tensors(self) -> bool:
+        """Whether a batch can be read by indexing the tensors."""
+        return self.transform is None
+
+    @property
+    def classes(self) -> Any:
+        """The names of the dataset's classes, or of those of the dataset in a Subset; or None."""
+        return getattr(_find_source(self.dataset), "classes", None)
+
+    @property
+    def targets(self) -> Any:
+        """The dataset's labels, as torchvision's datasets have them; or None."""
+        names = [name for name in LABEL_ATTRIBUTES if hasattr(self.dataset, name)]
+        return getattr(self.dataset, names[0]) if names else None
+
+    @property
+    def samples(self) -> Any:
+        """The dataset's files, as torchvision's ImageFolder has them; or None."""
+        return getattr(self.dataset, "samples", None)
 
     def __getitem__(self, index: Any) -> Any:
         first, *rest = (tensor[index] for tensor in self.tensors)
         if self.transform is not None:
-            if self.as_picture:
+            if self.is_image:
                 from torchvision.transforms.v2.functional import to_pil_image
 
                 first = to_pil_image(first)
             first = self.transform(first)
         return (first, *rest)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "dataset" not in vars(self):
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
+
+def _find_source(dataset: Any) -> Any:
+    """Returns the dataset inside any number of Subsets."""
+    while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+        dataset = dataset.dataset
+    return dataset
 
 
-def cached(dataset: Dataset[Any]) -> Cached:
-    """Reads all of ``dataset`` once, before its ``transform``: of a machine's ranks the first, for all of them.
+def cache_dataset(dataset: Dataset[Any]) -> CachedDataset:
+    """Reads every sample of ``dataset`` once, before its ``transform``.
+
+    Of the ranks on one machine only the first one reads. The others map the same memory.
 
     Raises:
-        UserError: it would not fit in memory, its samples differ in shape, or are no tuples of images and numbers.
+        UserError: the samples do not fit into memory, differ in shape, or are no tuples of images
+            and numbers.
     """
-    if isinstance(dataset, Cached):
+    if isinstance(dataset, CachedDataset):
         return dataset
     transform = getattr(dataset, "transform", None)
-    plain: Any = dataset if transform is None else with_transform(dataset, None)
-    first = _places(plain[0])
-    shapes = [((len(plain), *part.shape), part.dtype) for part in first]
-    shared = local_world_size() > 1 and hasattr(
-        os, "memfd_create"
-    )  # files in memory, without a name that is left behind
-    own, key = not shared or local_rank() == 0, f"cache {next(_NUMBERS)}"
-    size = len(plain) * sum(part.nbytes for part in first)
-    if own and (free := free_memory()) is not None and size > free / 2:
-        raise UserError(
-            f"cache: the {len(plain):,} samples take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
-        )
-    if shared:
-        paths = (
-            [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in first]
-            if own
-            else from_first_local_rank(key)
-        )
-        whole: list[Any] = [
-            np.memmap(path, dtype, "r+", shape=shape)
-            for path, (shape, dtype) in zip(paths, shapes, strict=True)
-        ]
-    else:
-        whole = [np.empty(*shape) for shape in shapes]
-    if own:
-        _fill(whole, plain, first)
-    if shared and own:
-        from_first_local_rank(key, paths)
-    tensors = map(torch.from_numpy, whole)  # forked workers share them as they are
-    return Cached(
-        *tensors, transform=transform, as_picture=hasattr(plain[0][0], "getbands"), dataset=dataset
+    source: Any = dataset if transform is None else with_transform(dataset, None)
+    sample = source[0]
+    fields = [_Field(array.shape, array.dtype) for array in _to_arrays(sample)]
+    arrays = _read_shared(source, fields) if _is_memory_shared() else _read(source, fields)
+    return CachedDataset(
+        *map(torch.from_numpy, arrays),  # forked workers share the memory
+        transform=transform,
+        is_image=_is_image(sample[0]),
+        dataset=dataset,
     )
 
 
-def _fill(whole: list[Any], plain: Any, like: list[Any]) -> None:
-    """Reads the samples of ``plain``, of which ``like`` is the first. Raises UserError."""
-    for index in progress(
-        range(len(plain)), len(plain), "reading the data into memory", logging.getLogger("cache")
-    ):
-        for place, part, first in zip(whole, _places(plain[index]), like, strict=True):
-            if (part.shape, part.dtype) != (first.shape, first.dtype):
-                raise UserError(
-                    f"cache: sample {index} has {part.dtype} {part.shape} where the first one has {first.dtype} "
-                    f"{first.shape}; only samples of one shape can be kept (Resize them on the disk, or leave it off)"
-                )
-            place[index] = part
+def _is_memory_shared() -> bool:
+    """Whether the ranks of this machine can share memory; Linux has files without a name for it."""
+    return local_world_size() > 1 and hasattr(os, "memfd_create")
 
 
-def _places(sample: Any) -> list[np.ndarray[Any, Any]]:
-    """The places of a sample as arrays. Raises UserError."""
-    if not isinstance(sample, tuple | list) or not sample:
-        raise UserError(
-            f"cache: a sample is a {type(sample).__name__}, not a tuple of an input and a target"
-        )
-    arrays = [np.asarray(part) for part in sample]
-    if hasattr(sample[0], "getbands"):  # PIL's are (H, W) or (H, W, C)
-        arrays[0] = arrays[0][None] if arrays[0].ndim == 2 else arrays[0].transpose(2, 0, 1)
-    for part, array in zip(sample, arrays, strict=True):
-        if array.dtype.kind not in "biuf":
-            raise UserError(
-                f"cache: a sample holds a {type(part).__name__}; only images and numbers can be kept"
-            )
+def _read(source: Any, fields: Sequence[_Field]) -> list[Array]:
+    _check_memory(len(source), fields)
+    arrays: list[Array] = [np.empty((len(source), *shape), dtype) for shape, dtype in fields]
+    _fill(arrays, source, fields)
     return arrays
 
 
-def free_memory() -> int | None:
-    """Bytes that this machine has to give; None where it does not tell."""
+def _read_shared(source: Any, fields: Sequence[_Field]) -> list[Array]:
+    """Like ``_read``, in memory that the first rank of this machine fills and all others map."""
+    key = f"cache {next(_cache_numbers)}"
+    if local_rank() != 0:
+        return _map_files(receive_from_first_local_rank(key), len(source), fields)
+    _check_memory(len(source), fields)
+    # A file in memory goes away with the processes that hold it, however they end.
+    paths = [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in fields]
+    arrays = _map_files(paths, len(source), fields)
+    _fill(arrays, source, fields)
+    send_to_local_ranks(key, paths)
+    return arrays
+
+
+def _map_files(paths: Sequence[str], num_samples: int, fields: Sequence[_Field]) -> list[Array]:
+    return [
+        np.memmap(path, dtype, "r+", shape=(num_samples, *shape))
+        for path, (shape, dtype) in zip(paths, fields, strict=True)
+    ]
+
+
+def _check_memory(num_samples: int, fields: Sequence[_Field]) -> None:
+    sample_bytes = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in fields)
+    size = num_samples * sample_bytes
+    free = get_free_memory()
+    if free is not None and size > MAX_MEMORY_FRACTION * free:
+        taken = f"the {num_samples:,} samples take {size / 1e9:.1f} GB"
+        message = f"{taken}, and {free / 1e9:.1f} GB are free; turn it off"
+        raise UserError(message, key="cache")
+
+
+def _fill(arrays: Sequence[Array], source: Any, fields: Sequence[_Field]) -> None:
+    """Reads all samples into ``arrays``. Raises UserError."""
+    indices = range(len(source))
+    logger = logging.getLogger("cache")
+    for index in progress(indices, len(source), "reading the data into memory", logger):
+        values = _to_arrays(source[index])
+        for array, value, field in zip(arrays, values, fields, strict=True):
+            if (value.shape, value.dtype) != field:
+                raise UserError(
+                    f"sample {index} has {value.dtype} {value.shape} where the first one has "
+                    f"{field.dtype} {field.shape}; only samples of one shape can be cached "
+                    "(resize the files, or turn it off)",
+                    key="cache",
+                )
+            array[index] = value
+
+
+def _is_image(value: Any) -> bool:
+    """Whether a value is a PIL image; PIL itself need not be imported for it."""
+    return hasattr(value, "getbands")
+
+
+def _to_arrays(sample: Any) -> list[Array]:
+    """Returns the components of a sample as arrays, an image as (C, H, W). Raises UserError."""
+    if not isinstance(sample, tuple | list) or not sample:
+        message = f"a sample is a {type(sample).__name__}, not a tuple of an input and a target"
+        raise UserError(message, key="cache")
+    arrays = [np.asarray(value) for value in sample]
+    if _is_image(sample[0]):  # (H, W) or (H, W, C)
+        is_gray = arrays[0].ndim == 2
+        arrays[0] = arrays[0][None] if is_gray else arrays[0].transpose(2, 0, 1)
+    for value, array in zip(sample, arrays, strict=True):
+        if array.dtype.kind not in "biuf":
+            kind = type(value).__name__
+            message = f"a sample holds a {kind}; only images and numbers can be cached"
+            raise UserError(message, key="cache")
+    return arrays
+
+
+def get_free_memory() -> int | None:
+    """Returns the bytes of memory that this machine has available; None where that is unknown."""
     try:
-        lines = dict(
-            line.split(":")
-            for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        )
-        return int(lines["MemAvailable"].split()[0]) * 1024
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        values = dict(line.split(":") for line in lines)
+        return int(values["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
-
-
-def is_tensors(dataset: Any) -> bool:
-    """Whether a dataset is nothing but tensors, of which whole batches can be read at once."""
-    return type(dataset) is TensorDataset or (type(dataset) is Cached and dataset.transform is None)

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from base.loop.metrics import MetricSet
-from utils.batch import batch_size_of, call_model, split_target, to_device
+from utils.batch import call_model, num_batches, split_target, to_device
 from utils.distributed import all_gather
 from utils.errors import UserError
 
 
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    """Runs ``model`` on a batch of any of the shapes that ``split_target`` knows.
+    """Runs ``model`` on a batch of any of the forms that ``split_target`` knows.
 
     Returns:
-        ``(output, target)``, as losses and metrics take them: on one device, which may be another than the inputs'.
+        ``(output, target)``, as losses and metrics take them. The target is on the output's device,
+        which differs from the inputs' for a model that is spread over several devices.
     """
     inputs, target = split_target(batch)
     output = call_model(model, inputs)
-    tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
-    return output, target.to(
-        output.device
-    ) if tensors and target.device != output.device else target
+    if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
+        target = to_device(target, output.device)
+    return output, target
 
 
 @torch.no_grad()
@@ -42,21 +42,28 @@ def evaluate(
     """The sample-weighted loss and metrics of ``model``, in eval mode, over ``batches``.
 
     Raises:
-        UserError: there was not one batch.
+        UserError: there was no batch on any rank.
     """
     model.eval()
     metrics.reset()
-    seen = 0
-
-    def one_pass(batch: Any, *_: Any) -> tuple[Any, ...]:
+    n_batches = 0
+    for batch in batches:
+        batch = to_device(batch, device)
         with autocast():
             output, target = forward(model, batch)
-            return criterion(output, target), output, target, batch_size_of(target, output, batch)
-
-    for batch in batches:
-        for measured in metrics.splitting.run(to_device(batch, device), one_pass):
-            metrics.measure(*measured)
-        seen += 1
-    if sum(all_gather(seen)) == 0:  # a rank may have none
-        raise UserError("there was nothing to evaluate: the loader gave no batch")
+            loss = criterion(output, target)
+        metrics.add_batch(loss, output, target, batch)
+        n_batches += 1
+    if sum(all_gather(n_batches)) == 0:
+        raise UserError("there was nothing to evaluate: the data loader gave no batch")
     return metrics.result()
+
+
+def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
+    """Gives ``batches``, then None for each one that only another rank has."""
+    given = 0
+    for batch in batches:
+        given += 1
+        yield batch
+    for _ in range(given, num_batches(batches) or 0):
+        yield None

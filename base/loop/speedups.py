@@ -1,4 +1,4 @@
-"""What makes a step cheaper and changes nothing that is promised; each is said in the log, and can be turned off."""
+"""What makes a step faster without changing a promise; the log names what is on."""
 
 from __future__ import annotations
 
@@ -10,67 +10,65 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.parallel.strategy import FUSED_CUT
+from base.parallel.strategy import Parallel
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_FUSED_ON = ("cpu", "cuda")
-_CHOICES = {
-    "fused",
-    "foreach",
-    "capturable",
-    "differentiable",
-}  # arguments that choose an optimizer's kernel
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+KEPT_BYTES = 1 << 30
+KEPT_BYTES_OLD_GLIBC = 1 << 25  # older versions refuse more
+FUSED_DEVICES = ("cpu", "cuda")
+KERNEL_CHOICES = {"fused", "foreach", "capturable", "differentiable"}  # an optimizer's arguments
 
 
-def cheaper_steps(config: Any, model: nn.Module, logger: logging.Logger) -> dict[str, Any]:
-    """Makes the steps of a run cheaper, before its optimizer is made; returns arguments for that.
+def speed_up_steps(
+    config: Any, model: nn.Module, parallel: Parallel, logger: logging.Logger
+) -> dict[str, Any]:
+    """Applies what makes steps faster, before the optimizer is made.
 
     Args:
-        config: whose ``trainer`` may say ``compile``, ``channels_last`` and ``keep_memory``, and ``optimizer.args``
-            ``fused``.
-        model: on its device; its convolutions' weights may be laid out anew.
+        config: ``trainer.compile``, ``channels_last`` and ``keep_memory``, ``optimizer.args``.
+        model: on its device; the memory layout of its weights may change.
+        parallel: the strategy, which may not allow a fused optimizer.
         logger: is told what was done.
+
+    Returns:
+        Arguments for the optimizer.
     """
     trainer, done = config["trainer"], []
-    arguments = fused(config, model)
+    arguments = choose_fused(config, model, parallel)
     if arguments:
         done.append("a fused optimizer")
     if trainer.get("channels_last", False):
-        channels_last(model)
+        use_channels_last(model)
         done.append("channels_last")
     if trainer.get("compile", False):
         model.compile()
         done.append("compiled")
-    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if trainer.get("keep_memory", True) and on_cpu and keep_freed_memory():
+    is_on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    if trainer.get("keep_memory", True) and is_on_cpu and keep_freed_memory():
         done.append("freed memory kept")
     if done:
-        logger.info("Steps made cheaper: %s.", ", ".join(done))
+        logger.info("Faster steps: %s.", ", ".join(done))
     return arguments
 
 
-def fused(config: Any, model: nn.Module) -> dict[str, Any]:
-    """``{"fused": True}``, if the optimizer has one kernel for all of its step and the config chooses no other."""
+def choose_fused(config: Any, model: nn.Module, parallel: Parallel) -> dict[str, Any]:
+    """``{"fused": True}`` if the optimizer has one kernel for a step, and it may be used."""
     section = config["optimizer"]
-    if _CHOICES & section.get("args", {}).keys() or not config.takes("optimizer", "fused"):
+    if KERNEL_CHOICES & (section.get("args") or {}).keys():
         return {}
-    if (
-        config.get("parallel")
-        and config["parallel"]["type"] == "fsdp"
-        and section["type"] not in FUSED_CUT
-    ):
+    if not config.takes("optimizer", "fused") or not parallel.allows_fused(section["type"]):
         return {}
-    sparse = any(
-        getattr(module, "sparse", False) is True for module in model.modules()
-    )  # an Embedding's gradient
-    fits = all(p.device.type in _FUSED_ON and p.is_floating_point() for p in model.parameters())
-    return {"fused": True} if fits and not sparse else {}
+    # The gradient of an nn.Embedding may be sparse, which no fused kernel takes.
+    has_sparse = any(getattr(module, "sparse", False) is True for module in model.modules())
+    fits = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters())
+    return {"fused": True} if fits and not has_sparse else {}
 
 
-def channels_last(model: nn.Module) -> None:
-    """Lays 2d convolutions' weights out as (N, H, W, C), in which their kernels are faster; shapes stay as they are.
+def use_channels_last(model: nn.Module) -> None:
+    """Stores the weights of 2d convolutions as (N, H, W, C), for which their kernels are faster.
 
-    ``to`` and not ``contiguous``, which leaves a weight of one input channel as it is, and with it the whole network.
+    Their shapes stay as they are. This uses ``to`` because ``contiguous`` would leave a weight with
+    one input channel as it is, and with it all activations after it.
     Source: https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     """
     for parameter in model.parameters():
@@ -79,7 +77,7 @@ def channels_last(model: nn.Module) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Has the process keep what tensors free for the next step, which else faults every page of it in again.
+    """Keeps the memory of freed tensors for the next step, which saves a page fault for each page.
 
     Returns:
         Whether the C library can: glibc's ``mallopt(3)``.
@@ -89,7 +87,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    large = mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(
-        _M_MMAP_THRESHOLD, 1 << 25
-    )  # older ones refuse more
-    return bool(large and mallopt(_M_TRIM_THRESHOLD, 1 << 30))
+    keeps = mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) or mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_OLD_GLIBC)
+    return bool(keeps and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))

@@ -1,209 +1,270 @@
-"""Charts as SVG text, in the colours of the page around them."""
+"""Charts: each is drawn once, by matplotlib, and becomes SVG text or pixels.
+
+Only the object-oriented API is used: no pyplot, no global state, no display. matplotlib takes
+0.4 s to import, so only the functions that draw import it.
+"""
 
 from __future__ import annotations
 
+import io
+import itertools
+import logging
 import math
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-WIDTH, HEIGHT = 460, 290
-LEFT, RIGHT, TOP, BOTTOM = 70, 14, 34, 40  # margins
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+Points = Sequence[tuple[float, float]]
+
+INK = "#1c2430"  # of text and axes; an SVG in a page takes the page's own text colour instead
 COLOURS = ("#2f6fde", "#d9601a", "#2a9461", "#a246b8", "#b58a00", "#0e8f9c")
-STYLE = """
-svg text { font: 13px system-ui, sans-serif; fill: currentColor; }
-svg .title { font-weight: 600; font-size: 15px; }
-svg .axis { stroke: currentColor; stroke-opacity: .2; }
-svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
-"""
-Series = Mapping[str, Sequence[tuple[float, float]]]
-Tick = tuple[float, float]  # where it is in the picture, and its number
+RIGHT_RGB, WRONG_RGB = (0.11, 0.55, 0.30), (0.80, 0.17, 0.20)
+WIDTH_INCHES, HEIGHT_INCHES = 4.6, 2.9  # of a chart with axes
+TITLE_POINTS, TEXT_POINTS = 11.0, 9.5  # font sizes
+PIXELS_PER_INCH = 100
+MAX_MARKED_POINTS = 40  # a longer line has no markers
+MAX_VECTOR_POINTS = 200  # a larger scatter plot is a picture inside of the SVG
+MAX_COUNTED_CLASSES = 25  # of a confusion matrix with counts: each takes a millisecond to draw
+MAX_MAGNITUDE = 1e100  # of a number, as the margins that matplotlib adds must not overflow
 
 
-def lines(title: str, series: Series, x_title: str, log_y: bool = False) -> str:
-    """A chart of lines; points that are not finite leave a gap. Empty if no point is left.
+class LineChart(NamedTuple):
+    """Lines over one x axis.
+
+    Attributes:
+        title: above the chart.
+        series: by name the points (x, y). A y that is not finite leaves a gap.
+        x_label: below the x axis.
+        log_x: a logarithmic x axis, if all values are positive.
+        log_y: a logarithmic y axis, if all values are positive.
+    """
+
+    title: str
+    series: Mapping[str, Points]
+    x_label: str
+    log_x: bool = False
+    log_y: bool = False
+
+    def drawable(self) -> dict[str, Points]:
+        """The series that have a finite point."""
+        return {name: points for name, points in self.series.items() if len(_finite(points))}
+
+
+def draw_lines(charts: Sequence[LineChart], max_columns: int = 2) -> Figure | None:
+    """Draws charts of lines into one figure; None if no chart has a finite point."""
+    charts = [chart for chart in charts if chart.drawable()]
+    if not charts:
+        return None
+    columns = min(max_columns, len(charts))
+    rows = math.ceil(len(charts) / columns)
+    title = ", ".join(chart.title for chart in charts)
+    figure = _make_figure(title, columns * WIDTH_INCHES, rows * HEIGHT_INCHES)
+    for number, chart in enumerate(charts, 1):
+        _plot_lines(_add_axes(figure, chart.title, (rows, columns, number)), chart)
+    return figure
+
+
+def _plot_lines(axes: Axes, chart: LineChart) -> None:
+    series = chart.drawable()
+    for points, colour in zip(series.values(), itertools.cycle(COLOURS)):
+        marker_size = 3.0 if len(points) <= MAX_MARKED_POINTS else 0.0
+        axes.plot(*_with_gaps(points).T, color=colour, marker="o", markersize=marker_size)
+    finite = np.concatenate([_finite(points) for points in series.values()])
+    if chart.log_x and finite[:, 0].min() > 0:
+        axes.set_xscale("log")
+    if chart.log_y and finite[:, 1].min() > 0:
+        axes.set_yscale("log")
+    _set_ticks(axes.xaxis, are_integers=bool((finite[:, 0] % 1 == 0).all()))
+    _set_ticks(axes.yaxis)
+    axes.set_xlabel(_label(chart.x_label), parse_math=False)
+    if len(chart.series) > 1:
+        names = [_label(name, 24) for name in series]
+        columns = 2 if max(map(len, names)) > 12 else 3
+        legend = axes.legend(
+            axes.lines, names, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.2),
+            frameon=False, labelcolor=INK, fontsize=TEXT_POINTS, borderpad=0.0,
+        )  # fmt: skip
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def draw_scatter(
+    title: str, points: Points, x_label: str, y_label: str, is_joined: bool = False
+) -> Figure | None:
+    """Draws points against the diagonal; None if no point is finite.
 
     Args:
-        series: by name the points (x, y).
-        log_y: a logarithmic y axis, where all are positive.
+        title: above the chart.
+        points: (x, y), in the same unit.
+        x_label: below the x axis.
+        y_label: beside the y axis.
+        is_joined: whether a line joins them, as for a calibration curve.
     """
-    kept = {
-        name: [point for point in points if all(map(math.isfinite, point))]
-        for name, points in series.items()
-    }
-    kept = {name: points for name, points in kept.items() if points}
-    if not kept:
-        return ""
-    log_y = log_y and all(y > 0 for points in kept.values() for _, y in points)
-    scaled = math.log10 if log_y else float
-    xs = [x for points in kept.values() for x, _ in points]
-    ys = [scaled(y) for points in kept.values() for _, y in points]
-    x_of, y_of = (
-        _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT),
-        _scale(*_wider(ys), HEIGHT - BOTTOM, TOP),
-    )
-    y_ticks = _log_ticks(*_wider(ys)) if log_y else _ticks(*_wider(ys))
-    x_ticks = _ticks(min(xs), max(xs), 6, whole=all(x == int(x) for x in xs))
-    parts = _frame(
-        title, x_title, [(x_of(x), x) for x in x_ticks], [(y_of(scaled(y)), y) for y in y_ticks]
-    )
-    x = LEFT - 56.0
-    for place, (name, points) in enumerate(kept.items()):
-        colour = COLOURS[place % len(COLOURS)]
-        path = " ".join(f"{x_of(a):.1f},{y_of(scaled(b)):.1f}" for a, b in points)
-        parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
-        if len(points) <= 40:
-            radius = 2.5 if len(points) > 1 else 5
-            dots = (
-                f'<circle r="{radius}" cx="{x_of(a):.1f}" cy="{y_of(scaled(b)):.1f}"/>'
-                for a, b in points
-            )
-            parts.append(f'<g fill="{colour}">{"".join(dots)}</g>')
-        if len(series) > 1:
-            shown = name if len(name) <= 24 else name[:23] + "…"
-            parts.append(
-                f'<rect x="{x:.0f}" y="{HEIGHT - 15}" width="10" height="10" fill="{colour}"/>'
-            )
-            parts.append(_text(x + 14, HEIGHT - 6, shown))
-            x += 26 + 7.2 * len(shown)
-    return _svg(parts, title, WIDTH, HEIGHT)
-
-
-def scatter(
-    title: str, points: Sequence[tuple[float, float]], x_title: str, y_title: str, dots: bool = True
-) -> str:
-    """Points against the diagonal: predictions against targets, or a calibration (joined, not ``dots``)."""
-    points = [point for point in points if all(map(math.isfinite, point))]
-    if not points:
-        return ""
-    low, high = _wider([value for point in points for value in point])
-    x_of, y_of = _scale(low, high, LEFT, WIDTH - RIGHT), _scale(low, high, HEIGHT - BOTTOM, TOP)
-    ticks = _ticks(low, high)
-    axes = [[(of(value), value) for value in ticks] for of in (x_of, y_of)]
-    parts = _frame(title, f"{y_title} over {x_title}", *axes)
-    diagonal = f"M{x_of(low)} {y_of(low)}L{x_of(high)} {y_of(high)}"
-    parts.append(
-        f'<path class="axis" style="stroke-opacity:.6" stroke-dasharray="4 4" d="{diagonal}"/>'
-    )
-    if dots:
-        circles = (f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="2.5"/>' for x, y in points)
-        parts.append(f'<g fill="{COLOURS[0]}" fill-opacity=".5">{"".join(circles)}</g>')
+    finite = _finite(points)
+    if not len(finite):
+        return None
+    figure = _make_figure(title, WIDTH_INCHES, HEIGHT_INCHES)
+    axes = _add_axes(figure, title)
+    ends = [finite.min(), finite.max()]
+    axes.plot(ends, ends, color=INK, alpha=0.6, linestyle="--", linewidth=1)
+    if is_joined:
+        axes.plot(*finite.T, color=COLOURS[0], marker="o", markersize=4)
     else:
-        path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
-        parts.append(f'<polyline class="line" stroke="{COLOURS[0]}" points="{path}"/>')
-        parts += [
-            f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="4" fill="{COLOURS[0]}"/>'
-            for x, y in points
-        ]
-    return _svg(parts, title, WIDTH, HEIGHT)
+        (dots,) = axes.plot(*finite.T, "o", color=COLOURS[0], alpha=0.5, markersize=3)
+        dots.set(markeredgewidth=0, rasterized=len(finite) > MAX_VECTOR_POINTS)
+    _set_ticks(axes.xaxis)
+    _set_ticks(axes.yaxis)
+    axes.set_xlabel(_label(x_label), parse_math=False)
+    axes.set_ylabel(_label(y_label), parse_math=False, color=INK, fontsize=TEXT_POINTS)
+    return figure
 
 
-def matrix(title: str, counts: Any, names: Sequence[str]) -> str:
-    """A confusion matrix (C, C): rows are targets, columns predictions; the colour is the share of its row."""
-    side = max(16, min(44, 660 // len(names)))
-    longest = max(len(name) for name in names)
-    margin = min(150, 18 + round(7.6 * longest))
-    upright = longest <= side // 8
-    top = 58 if upright else 44 + margin
-    parts = [_text(4, 18, title, css="title"), _text(4, 36, "rows: target, columns: predicted")]
-    for row, name in enumerate(names):
-        shown = name if len(name) <= 18 else name[:17] + "…"
-        at = margin + side * (row + 0.5)
-        parts.append(_text(margin - 6, top + side * (row + 0.5) + 4, shown, "end"))
-        if upright:
-            parts.append(_text(at, top - 6, shown, "middle"))
-        else:
-            parts.append(_text(at + 4, top - 6, shown, turn=f"rotate(-90 {at + 4:.1f} {top - 6})"))
-        total = max(int(sum(counts[row])), 1)
-        for column, count in enumerate(counts[row]):
-            share, x, y = count / total, margin + side * column, top + side * row
-            colour = COLOURS[2] if row == column else "#cf3038"
-            opacity = (
-                max(0.04, min(1.0, share if row == column else 0.15 + 3 * share)) if count else 0.04
-            )
-            parts.append(
-                f'<rect x="{x}" y="{y}" width="{side - 1}" height="{side - 1}" fill="{colour}"'
-                f' fill-opacity="{opacity:.2f}"><title>{escape(name)} → {escape(names[column])}: {count}</title></rect>'
-            )
-            if count and side >= 26:
-                parts.append(_text(x + side / 2, y + side / 2 + 4, str(int(count)), "middle"))
-    width = margin + side * len(names) + 8
-    svg = _svg(parts, title, max(width, 240), top + side * len(names) + 8)
-    return svg.replace(">", f' style="max-width:{1.2 * max(width, 240):.0f}px">', 1)
+def draw_confusion_matrix(counts: NDArray[Any], names: Sequence[str]) -> Figure:
+    """Draws a confusion matrix. The shade of a cell is its share of the row.
+
+    Args:
+        counts: (C, C) int. Rows are targets, columns are predictions.
+        names: of the C classes.
+    """
+    cell = max(0.22, min(0.45, 6.6 / len(names)))  # inches
+    labels = [_label(name, 18) for name in names]
+    label_inches = 0.09 * max(map(len, labels))
+    is_upright = label_inches <= cell
+    width = 0.4 + label_inches + cell * len(names)
+    height = 0.8 + (0 if is_upright else label_inches) + cell * len(names)
+    figure = _make_figure("Confusion matrix", max(width, 2.8), height)
+    axes = _add_axes(figure, "Confusion matrix")
+    axes.grid(False)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    is_right = np.eye(len(names), dtype=bool)
+    strength = np.where(is_right, 0.65 * shares, 0.1 + 2 * shares).clip(0.04, 0.65)
+    alpha = np.where(counts > 0, strength, 0.04)
+    colours = np.where(is_right[..., None], RIGHT_RGB, WRONG_RGB)
+    axes.imshow(np.concatenate([colours, alpha[..., None]], axis=2), interpolation="none")
+    font_size = min(TEXT_POINTS, 72 * cell / (0.7 * len(str(counts.max())) + 1))
+    counted = np.nonzero(counts) if len(names) <= MAX_COUNTED_CLASSES else ((), ())
+    for row, column in zip(*counted, strict=True):
+        text = axes.text(column, row, str(counts[row, column]), color=INK, fontsize=font_size)
+        text.set(ha="center", va="center_baseline", in_layout=False)
+    ticks = range(len(names))
+    axes.set_yticks(ticks, labels, parse_math=False)
+    axes.set_xticks(ticks, labels, parse_math=False, rotation=0 if is_upright else 90)
+    axes.xaxis.tick_top()
+    axes.set_xlabel("rows: target, columns: prediction")
+    return figure
 
 
-def standalone(svg: str) -> str:
-    """A chart as a file of its own."""
-    return svg.replace(">", f' style="color:#222;background:#fff"><style>{STYLE}</style>', 1)
+def to_svg(figure: Figure | None, is_standalone: bool = False) -> str:
+    """Returns a figure as SVG text that depends on the drawing alone; an empty text for None.
+
+    Args:
+        figure: what to show.
+        is_standalone: dark on white, for a file. Otherwise the text is for a page: transparent,
+            in the page's colour and font.
+    """
+    if figure is None:
+        return ""
+    import matplotlib
+
+    file = io.StringIO()
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    background = "white" if is_standalone else "none"
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "plainloop"}),
+        warnings.catch_warnings(action="ignore"),  # about letters that its own font lacks
+    ):
+        figure.savefig(file, format="svg", metadata=no_metadata, facecolor=background)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]  # an XML prolog cannot stand in a page
+    # matplotlib names each element. Charts in one page would share the names.
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
+    svg = re.sub(r" font-family: [^;]+;| transform=\"rotate\(-0 [^\"]*\"", "", svg)
+    svg = re.sub(r">\s+<", "><", re.sub(r"<style.*?</style>", "", svg))
+    if not is_standalone:
+        size = f' style="max-width: {125 * figure.get_figwidth():.0f}px"'
+        svg = re.sub(r' width="[^"]*pt" height="[^"]*pt"', size, svg, count=1)
+        svg = svg.replace(INK, "currentColor")
+    attributes = f'role="img" aria-label="{escape(str(figure.get_label()))}"'
+    attributes += ' font-family="system-ui, sans-serif" stroke-linejoin="round"'
+    return svg.replace("<svg ", f"<svg {attributes} ", 1)
 
 
-def stacked(charts: Sequence[str], columns: int = 2) -> str:
-    """Several charts of lines as one picture."""
-    rows = -(-len(charts) // columns)
-    placed = [
-        chart.replace("<svg ", f'<svg x="{place % columns * WIDTH}" y="{place // columns * HEIGHT}" '
-                      f'width="{WIDTH}" height="{HEIGHT}" ', 1)
-        for place, chart in enumerate(charts)
-    ]  # fmt: skip
-    return _svg(placed, "", WIDTH * min(columns, len(charts)), HEIGHT * rows)
+def to_pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Returns a figure as pixels, (H, W, 3) uint8, on white."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_facecolor("white")
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings(action="ignore"):  # about letters that its own font lacks
+        canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _frame(title: str, x_title: str, x_ticks: Sequence[Tick], y_ticks: Sequence[Tick]) -> list[str]:
-    """What is around the lines and points: the titles, and what stands at the axes."""
-    parts = [
-        _text(LEFT - 56, 18, title, css="title"),
-        _text(WIDTH - RIGHT, HEIGHT - 6, x_title, "end"),
-    ]
-    for y, value in y_ticks:
-        parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 6, y + 4, f"{value:g}", "end"))
-    return parts + [_text(x, HEIGHT - BOTTOM + 18, f"{value:g}", "middle") for x, value in x_ticks]
+def import_matplotlib() -> None:
+    """Imports matplotlib. The first import on a machine also collects the fonts there."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # or it would log that it does so
+    import matplotlib.figure  # noqa: F401
 
 
-def _svg(parts: Sequence[str], title: str, width: float, height: float) -> str:
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img"'
-    )
-    return f'{head} aria-label="{escape(title)}">{"".join(parts)}</svg>'
+def _make_figure(title: str, width: float, height: float) -> Figure:
+    """Makes a figure with a size in inches. The title is for those who cannot see it."""
+    import_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), dpi=PIXELS_PER_INCH, layout="constrained")
+    figure.set_label(printable(title))
+    return figure
 
 
-def _text(
-    x: float, y: float, text: str, anchor: str = "start", css: str = "", turn: str = ""
-) -> str:
-    extra = (f' class="{css}"' if css else "") + (f' transform="{turn}"' if turn else "")
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
+def _add_axes(figure: Figure, title: str, position: tuple[int, int, int] = (1, 1, 1)) -> Axes:
+    axes = figure.add_subplot(*position)
+    axes.patch.set_visible(False)
+    axes.spines[:].set_visible(False)
+    axes.grid(color=INK, alpha=0.15, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=INK, labelsize=TEXT_POINTS, length=0)
+    axes.xaxis.label.set(color=INK, fontsize=TEXT_POINTS)
+    title = _label(title, 60)
+    axes.set_title(title, loc="left", color=INK, fontsize=TITLE_POINTS, parse_math=False)
+    return axes
 
 
-def _scale(low: float, high: float, start: float, end: float) -> Any:
-    span = high - low or 1.0
-    return lambda value: (
-        start + (value - low) / span * (end - start) if high > low else (start + end) / 2
-    )
+def _set_ticks(axis: Axis, are_integers: bool = False) -> None:
+    """Has round numbers written in full at an axis, as matplotlib would factor out a power."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    is_log = axis.get_scale() == "log"
+    linear = MaxNLocator(6, steps=[1, 2, 5, 10], integer=are_integers, min_n_ticks=1)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if is_log else linear)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def _wider(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    room = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
-    return low - room, high + room
+def _with_gaps(points: Points) -> NDArray[np.float64]:
+    """The points, (N, 2): NaN in place of those that are not finite."""
+    array = np.array(points, dtype=float).reshape(-1, 2)
+    array[~np.isfinite(array).all(axis=1)] = math.nan
+    return array.clip(-MAX_MAGNITUDE, MAX_MAGNITUDE)
 
 
-def _ticks(low: float, high: float, number: int = 5, whole: bool = False) -> list[float]:
-    """Round numbers between ``low`` and ``high``."""
-    if high <= low:
-        return [low]
-    raw = (high - low) / number
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    step = max(1.0, round(step)) if whole else step
-    first = math.ceil(low / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+def _finite(points: Points) -> NDArray[np.float64]:
+    array = _with_gaps(points)
+    return array[~np.isnan(array[:, 0])]
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between 10**low and 10**high."""
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    found = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-    found = [value for value in found if low <= math.log10(value) <= high]
-    if len(found) > 7:  # over many powers of ten
-        found = [value for value in found if math.log10(value).is_integer()]
-    return found if len(found) > 2 else _ticks(10**low, 10**high)
+def _label(text: str, limit: int = 40) -> str:
+    text = printable(text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,233 +1,108 @@
-"""A trial (``train.py --check``): everything that a config makes, tried on one batch, and nothing left behind."""
+"""``train.py --check``: everything that a config makes, tried on one batch; nothing is left."""
 
 from __future__ import annotations
 
-import functools
 import math
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from traceback import walk_tb
-from types import FrameType
 from typing import Any
 
 import torch
 
-from base.loop.update import Update
-from base.run import RunFolder
-from config.check.project import get_user_frames
-from config.read.tree import ConfigError, Finding, Keys
-from logger.logger import close_files
-from utils.batch import num_batches, to_device
-from utils.errors import UserError, one_line
-from utils.util import inf_loop
+from base.base_trainer import BaseTrainer
+from base.tools.first_batches import FirstBatches
+from base.tools.trial import Trial
+from utils.batch import num_batches
 
-STEPS = 4  # on the one batch; the first pays for what is set up once
+STEPS = 4  # on the one batch; the first one also pays for what is set up once
+LENGTH_SHOWN = 8  # items of a list whose shapes are shown
 
 
-class FirstBatch:
-    """Gives the first batch of ``loader``, several times over; all else is the loader's own.
-
-    Attributes:
-        batch: that batch, once it was given.
-        seconds: what its user did with it each time.
-    """
-
-    def __init__(self, loader: Any, times: int) -> None:
-        self.loader, self.times = loader, times
-        self.batch: Any = None
-        self.seconds: list[float] = []
-
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self.loader:
-            self.batch = batch
-            for _ in range(self.times):
-                start = time.perf_counter()
-                try:
-                    yield batch
-                finally:
-                    self.seconds.append(time.perf_counter() - start)
-            break
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
-
-
-class Trial(RunFolder):
-    """Stands in a RunFolder's place, in a folder that goes away again.
+def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
+    """Tries the config and prints what it found.
 
     Raises:
-        UserError: anything at all went wrong; with the part of the config that was at work, and the user's own frames.
+        UserError: something does not work; with its part of the config and the user's own lines.
     """
+    trial = Trial(config)
 
-    def __enter__(self) -> Trial:
-        self._temporary = tempfile.TemporaryDirectory(prefix="trial-")
-        self.home = self.save_dir.parent  # of the runs of this name
-        self.config.move_to(Path(self._temporary.name) / "run")
-        self.config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
-        self._parts: list[tuple[Keys, Any]] = []
-        super().__enter__()
-        return self
+    def limit(loaders: list[Any]) -> list[Any]:
+        # A schedule may not allow more steps than the run has.
+        steps = config["trainer"]["epochs"] * (num_batches(loaders[0]) or STEPS)
+        train = FirstBatches(loaders[0], 1, repeats=min(STEPS, steps))
+        return [train, None if loaders[1] is None else FirstBatches(loaders[1], 1)]
 
-    def __exit__(self, *raised: Any) -> None:
-        error = raised[1]
-        try:
-            super().__exit__(*raised)
-        finally:
-            close_files()
-            self._temporary.cleanup()
-        if (
-            isinstance(error, ConfigError)
-            and error.__cause__ is not None
-            and get_user_frames(error.__cause__)
-        ):
-            error.__cause__.config_keys = error.findings[0].keys  # type: ignore[attr-defined]
-            raise UserError(self._blame(error.__cause__)) from None
-        if isinstance(error, Exception) and not isinstance(error, UserError):
-            raise UserError(self._blame(error)) from None
-
-    def _discard(self) -> None:
-        close_files()  # the folder goes with the temporary one
-
-    def first(self, loader: Any, name: str) -> FirstBatch | None:
-        """``loader`` with its first batch only; None stays None."""
-        if loader is None:
-            return None
-        self._parts += [((name,), loader), ((name,), getattr(loader, "dataset", None))]
-        run = self.config["trainer"]["epochs"] * (
-            num_batches(loader) or STEPS
-        )  # a schedule may have no step beyond it
-        return FirstBatch(loader, min(STEPS, run) if name == "data_loader" else 1)
-
-    def bill(self, trainer: Any) -> str:
-        """Runs an epoch of what the loaders still give, saves a checkpoint, and tells what it found as a table."""
-        model, config = trainer.model, self.config
-        self._parts += [(("arch",), model), (("loss",), trainer.criterion), (("trainer",), trainer)]
-        self._parts += [
-            (("metrics", index), metric) for index, metric in enumerate(trainer.metric_ftns)
-        ]
-        loader = getattr(trainer, "data_loader", None)
-        loader = loader.loader if isinstance(loader, inf_loop) else loader
-        n_batches = getattr(trainer, "len_epoch", None) or num_batches(loader)
-        if hasattr(trainer, "len_epoch"):
-            trainer.len_epoch = min(n_batches or STEPS, STEPS)
-        outputs: list[Any] = []
-        start = time.perf_counter()
-        with model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)):
-            trainer._train_epoch(1)
-        trainer._save_checkpoint(1)
-        trainer.writer.close()
-        sizes = [path.stat().st_size for path in self.save_dir.glob("checkpoint*")]
-        counts = [
-            sum(p.numel() for p in model.parameters() if p.requires_grad is wanted)
-            for wanted in (True, False)
-        ]
-        window = config["trainer"].get("accumulation_steps", 1)
-        steps, epochs = "as many as the data has", config["trainer"]["epochs"]
-        if n_batches:
-            epoch = math.ceil(n_batches / window)
-            steps = f"{epoch:,} an epoch, {epochs * epoch:,} in {epochs} epochs"
-        cheap = {"fused optimizer": trainer.optimizer.defaults.get("fused")}
-        cheap |= {key: config["trainer"].get(key) for key in ("channels_last", "compile")}
-        seconds = getattr(loader, "seconds", []) or [time.perf_counter() - start]
-        rows = {
-            "model": f"{type(model).__name__} on {trainer.device}",
-            "parameters": f"{sum(counts):,} in all, {counts[0]:,} trainable, {counts[1]:,} frozen",
-            "batch": describe(getattr(loader, "batch", None)),
-            "output": describe(outputs[0]) if outputs else "the model was not called as a whole",
-            "steps": steps,
-            "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
-            "cheaper": ", ".join(name for name, on in cheap.items() if on) or "nothing",
-            "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
-        }
-        if config.get("parallel"):
-            rows["parallel"] = (
-                f"{config['parallel']['type']}, tried in one process; a batch is that of all together"
-            )
-        return "\n".join(
-            ["All of it works:", *(f"  {name:<11} {text}" for name, text in rows.items())]
-        )
-
-    def _blame(self, error: BaseException) -> str:
-        """The part of the config whose object the innermost frame belongs to, the error, and the user's own frames."""
-        keys: Keys = getattr(error, "config_keys", ())
-        for frame, _ in reversed(list(walk_tb(error.__traceback__))):
-            keys = keys or next((keys for keys, part in self._parts if _belongs(frame, part)), ())
-        if not keys and "DataLoader worker" in str(error):
-            keys = ("data_loader",)
-        message = f"{type(error).__name__}: {one_line(error)}"
-        if "Original Traceback" in str(error):  # of a loader's worker, as text
-            message = one_line(ValueError(str(error).strip().splitlines()[-1]))
-        lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
-        return "\n".join(
-            lines
-            + [
-                f"  {path}:{line} in {name}: {text}"
-                for path, line, name, text in get_user_frames(error)
-            ]
-        )
+    with trial.running() as folder:
+        trainer = trial.make(make_trainer, limit)
+        rows = try_everything(trainer, Path(folder.save_dir))
+    if config.get("parallel"):
+        kind = config["parallel"]["type"]
+        rows["parallel"] = f"{kind}, tried in one process; a batch is that of all processes"
+    print("All of it works:")
+    for name, text in rows.items():
+        print(f"  {name:<11} {text}")
 
 
-def rounds(trainer: Any, option: str) -> inf_loop:
-    """The batches of a trainer, round and round, for ``steps_of``.
-
-    Raises:
-        UserError: its steps are not ``train_step`` and an ``Update``.
-    """
-    loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
-    if "train_step" not in vars(loop):
-        raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
-    return (
-        trainer.data_loader
-        if isinstance(trainer.data_loader, inf_loop)
-        else inf_loop(trainer.data_loader)
-    )
-
-
-def steps_of(trainer: Any, **changed: Any) -> Callable[[Any], torch.Tensor | None]:
-    """A trainer's way to learn from a batch, aside from the run; gives the loss if the batch has made a step.
-
-    Args:
-        changed: options that differ from the trainer's.
-    """
-    options = replace(
-        trainer._options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changed
-    )
-    update = Update(trainer.model, trainer.optimizer, options, trainer.device)
-    trainer.model.train()
-
-    def learn(batch: Any) -> torch.Tensor | None:
-        with update.autocast():
-            loss: torch.Tensor = trainer.train_step(to_device(batch, trainer.device))[0]
-        update.backward(loss)
-        return loss if update.step() else None
-
-    return learn
+def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
+    """Trains and validates on what the loaders give, saves a checkpoint; returns what it found."""
+    model, section = trainer.model, trainer.config["trainer"]
+    loader = trainer.data_loader
+    first = loader if isinstance(loader, FirstBatches) else getattr(loader, "loader", None)
+    batches_of_epoch = section.get("len_epoch")
+    if batches_of_epoch is None and isinstance(first, FirstBatches):
+        batches_of_epoch = num_batches(first.loader)
+    trainer.len_epoch = min(batches_of_epoch or STEPS, STEPS)
+    outputs: list[Any] = []
+    start = time.perf_counter()
+    with model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)):
+        trainer._train_epoch(1)
+    trainer._save_checkpoint(1)
+    trainer.writer.close()
+    seconds = first.seconds if isinstance(first, FirstBatches) else []
+    seconds = seconds or [time.perf_counter() - start]
+    batches = first.batches if isinstance(first, FirstBatches) else []
+    sizes = [path.stat().st_size for path in folder.glob("checkpoint*")]
+    return {
+        "model": f"{type(model).__name__} on {trainer.device}",
+        "parameters": describe_parameters(model),
+        "batch": describe_shapes(batches[0] if batches else None),
+        "output": describe_shapes(outputs[0]) if outputs else "the model was not called as a whole",
+        "steps": describe_steps(batches_of_epoch, section),
+        "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
+        "faster by": describe_speedups(trainer, section),
+        "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
+    }
 
 
-def _belongs(frame: FrameType, part: Any) -> bool:
-    """Whether a frame runs ``part``: one of its methods, one of its modules', or the function itself."""
-    while isinstance(part, functools.partial):
-        part = part.func
-    if getattr(part, "__code__", None) is frame.f_code:
-        return True
-    owner = frame.f_locals.get("self")
-    return owner is not None and (
-        owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules())
-    )
+def describe_parameters(model: torch.nn.Module) -> str:
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    return f"{trainable + frozen:,} in all, {trainable:,} trainable, {frozen:,} frozen"
 
 
-def describe(value: Any) -> str:
+def describe_steps(batches_of_epoch: int | None, section: Any) -> str:
+    if not batches_of_epoch:
+        return "as many as the data has"
+    steps = math.ceil(batches_of_epoch / section.get("accumulation_steps", 1))
+    epochs = section["epochs"]
+    return f"{steps:,} an epoch, {epochs * steps:,} in {epochs} epochs"
+
+
+def describe_speedups(trainer: BaseTrainer, section: Any) -> str:
+    speedups = {"fused optimizer": trainer.optimizer.defaults.get("fused")}
+    speedups |= {name: section.get(name) for name in ("channels_last", "compile")}
+    return ", ".join(name for name, is_on in speedups.items() if is_on) or "nothing"
+
+
+def describe_shapes(value: Any) -> str:
     """The shapes and dtypes in a batch or an output: ``float32 (64, 1, 8, 8), int64 (64,)``."""
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {describe(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple) and len(value) <= 8:
-        return ", ".join(map(describe, value))
-    return type(value).__name__ + (f" of {len(value)}" if isinstance(value, list | tuple) else "")
+        return ", ".join(f"{key}: {describe_shapes(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        if len(value) <= LENGTH_SHOWN:
+            return ", ".join(map(describe_shapes, value))
+        return f"{type(value).__name__} of {len(value)}"
+    return type(value).__name__

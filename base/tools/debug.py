@@ -1,243 +1,270 @@
-"""Looking inside a training: statistics of layers, the first bad number, histograms, a profile. All off by default."""
+"""Looking inside a training: statistics of layers, the first bad number, histograms, a profile.
+
+Everything is attached from outside, as hooks of modules and of the optimizer, and only if the
+options ask for it.
+"""
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
-from base.options import DebugOptions, ProfileOptions, TrainerOptions
+from base.loop.watcher import WatchedTrainer, Watcher
+from base.options import DebugOptions, ProfileOptions
+from base.tools.first_batches import FirstBatches
 from base.tools.samples import Samples
-from logger.visualization import Writer
 from utils.errors import UserError
+from utils.util import inf_loop
 
-EVERY = 50  # batches between two statistics
+BATCHES_BETWEEN_STATISTICS = 50
 STATISTICS = ("norm", "mean", "zeros", "nan")
+SAMPLES_SHOWN = 20
+PROFILE_ROWS = 10
 
 
-class Probe:
-    """What the loop calls at each batch: ``begin``, ``after_forward``, ``after_backward``; nothing happens when off.
+class Debug(Watcher):
+    """Attaches what ``trainer.debug`` and ``trainer.histogram_period`` ask for."""
 
-    Args:
-        model: whose layers without layers inside are looked at.
-        writer: gets statistics and histograms.
-        options: debug, histogram_period, precision.
-        folder: of the profile's trace.
-        logger: gets the profile's table.
+    option: ClassVar[str] = "debug"
+
+    def __init__(self, trainer: WatchedTrainer, options: DebugOptions) -> None:
+        self.trainer, self.options = trainer, options
+        self.probe: LayerProbe | None = None
+        if options.statistics or options.detect_nan:
+            self.probe = LayerProbe(trainer, options)
+        self.profiler: Profiler | None = None
+        if options.profile is not None:
+            self.profiler = Profiler(trainer, options.profile)
+        if options.overfit_batches:
+            limit_batches(trainer, options.overfit_batches)
+        self._shows_histograms = False
+        if trainer.optimizer is not None:
+            trainer.optimizer.register_step_pre_hook(lambda *_: self._before_step())
+
+    @classmethod
+    def make(cls, trainer: WatchedTrainer) -> Debug | None:
+        options = trainer.trainer_options
+        if options.debug is None and options.histogram_period is None:
+            return None
+        return cls(trainer, options.debug or DebugOptions())
+
+    def train_batch(self, batch: Any) -> None:
+        progress, period = self.trainer.progress, self.trainer.trainer_options.histogram_period
+        is_first = progress.batch == 1
+        if period is not None and is_first and progress.epoch % period == 0:
+            self._shows_histograms = self.trainer.writer.enabled
+        if self.probe is not None:
+            self.probe.begin_batch()
+        if self.profiler is not None:
+            self.profiler.step()
+
+    def _before_step(self) -> None:
+        """The gradients are as the optimizer will use them."""
+        if self.probe is not None:
+            self.probe.end_batch()
+        if self._shows_histograms:
+            self._shows_histograms = False
+            model = self.trainer.parallel.unwrap(self.trainer.model)
+            for name, parameter in model.named_parameters():
+                self.trainer.writer.add_histogram(f"weights/{name}", parameter)
+                if parameter.grad is not None:
+                    self.trainer.writer.add_histogram(f"gradients/{name}", parameter.grad)
+
+    def after_training(self) -> None:
+        if self.profiler is not None:
+            self.profiler.close()
+
+
+class Look(NamedTuple):
+    """What was seen of one tensor; nothing of it is fetched from the device.
+
+    Attributes:
+        layer: its name.
+        statistics: norm, mean, fraction of zeros and of NaN, shape (4,); or empty.
+        is_finite: of each row, shape (N,).
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        writer: Writer,
-        options: TrainerOptions,
-        folder: Path,
-        logger: logging.Logger,
-    ) -> None:
-        self.model, self.writer, self.options, self.folder, self.logger = (
-            model,
-            writer,
-            options,
-            folder,
-            logger,
-        )
-        self.debug = options.debug or DebugOptions()
-        self._epoch, self._place, self._loader = 0, 0, None
-        self._measures = self._active = False
-        self._outputs: list[
-            tuple[str, torch.Tensor, torch.Tensor]
-        ] = []  # layer, statistics, which samples are finite
-        self._gradients: list[tuple[str, torch.Tensor, torch.Tensor]] = []
-        self._profiler: Any = None
-        if self.debug.statistics or self.debug.detect_nan:
-            for name, module in model.named_modules():
-                if next(module.children(), None) is None:
-                    module.register_forward_hook(
-                        partial(self._after_layer, name or type(module).__name__)
-                    )
-        self._off = self.debug == DebugOptions() and options.histogram_period is None
+    layer: str
+    statistics: torch.Tensor
+    is_finite: torch.Tensor
 
-    def begin(self, epoch: int, place: int, loader: Any) -> None:
-        """Before batch number ``place`` of the epoch, counted from 1."""
-        if self._off:
+
+class LayerProbe:
+    """Looks at the output of every layer without layers inside, and at the gradient of the output.
+
+    Args:
+        trainer: whose model gets hooks.
+        options: ``statistics`` are written every 50 batches; ``detect_nan`` stops at the first
+            layer that gives a number that is not finite.
+    """
+
+    def __init__(self, trainer: WatchedTrainer, options: DebugOptions) -> None:
+        self.trainer, self.options = trainer, options
+        self._measures = self._active = False
+        self._outputs: list[Look] = []
+        self._gradients: list[Look] = []
+        model = trainer.parallel.unwrap(trainer.model)
+        for name, module in model.named_modules():
+            if next(module.children(), None) is None:
+                hook = partial(self._after_layer, name or type(module).__name__)
+                module.register_forward_hook(hook)
+        if options.detect_nan:
+            model.register_forward_hook(lambda *_: self._check_outputs())
+            trainer.criterion = self._watch_loss(trainer.criterion)
+
+    def begin_batch(self) -> None:
+        """A batch will be trained on; the one before may not have led to a step."""
+        self.end_batch()
+        batch = self.trainer.progress.batch
+        is_turn = batch % BATCHES_BETWEEN_STATISTICS == 1
+        self._measures = self.options.statistics and is_turn and self.trainer.writer.enabled
+        self._active = self._measures or self.options.detect_nan
+
+    def end_batch(self) -> None:
+        """The backward pass is over: writes what is due, and checks the gradients."""
+        if not self._active:
             return
-        self._epoch, self._place, self._loader = epoch, place, loader
-        self._measures = self.debug.statistics and place % EVERY == 1 and self.writer.enabled
-        self._active = self._measures or self.debug.detect_nan
+        self._active = False
+        self._check_outputs()
+        if self.options.detect_nan and self.trainer.trainer_options.precision != "fp16":
+            self._check("gradient of the output", self._gradients)  # those of fp16 may overflow
+        if self._measures:
+            self._write("activation", self._outputs)
+            self._write("gradient", self._gradients)
         self._outputs, self._gradients = [], []
-        if self.debug.profile is not None:
-            self._step_profile(self.debug.profile)
 
     def _after_layer(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if not self._active:
             return
-        several = (
-            output if isinstance(output, tuple | list) else (output,)
-        )  # an LSTM gives its states too
-        values = next(
-            (v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point()), None
-        )
+        several = output if isinstance(output, tuple | list) else (output,)  # as of an LSTM
+        floats = (v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point())
+        values = next(floats, None)
         if values is None:
             return
         measures, gradients = self._measures, self._gradients
-        self._outputs.append((name, *_look(values.detach(), measures)))
+        self._outputs.append(look_at(name, values.detach(), measures))
         if values.requires_grad:
-            values.register_hook(
-                lambda grad: gradients.append((name, *_look(grad.detach(), measures)))
-            )  # type: ignore[no-untyped-call]
-
-    def after_forward(self, loss: torch.Tensor) -> None:
-        """Raises UserError if ``detect_nan`` finds the first layer whose output is not finite, or the loss is not."""
-        if self.debug.detect_nan:
-            self._check(
-                "output", [*self._outputs, ("the loss", *_look(loss.detach().reshape(-1), False))]
+            values.register_hook(  # type: ignore[no-untyped-call]
+                lambda grad: gradients.append(look_at(name, grad.detach(), measures))
             )
 
-    def after_backward(self) -> None:
-        """Writes what is due. Raises UserError if ``detect_nan`` finds a gradient that is not finite."""
-        if self._off:
+    def _watch_loss(self, criterion: Callable[..., Any]) -> Callable[..., Any]:
+        """A criterion whose loss is checked after the layers."""
+
+        def check(loss: torch.Tensor) -> None:
+            if self._active:
+                looks = [look_at("the loss", loss.detach().reshape(-1), measures=False)]
+                self._check("output", [*self._outputs, *looks])
+
+        if isinstance(criterion, nn.Module):
+            criterion.register_forward_hook(lambda _module, _inputs, loss: check(loss))
+            return criterion
+
+        @wraps(criterion)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            loss = criterion(*args, **kwargs)
+            check(loss)
+            return loss
+
+        return checked
+
+    def _check_outputs(self) -> None:
+        if self.options.detect_nan:
+            self._check("output", self._outputs)
+
+    def _check(self, what: str, looks: list[Look]) -> None:
+        """Raises UserError at the first layer that is not finite."""
+        if not looks or bool(torch.stack([look.is_finite.all() for look in looks]).all()):
             return
-        if (
-            self.debug.detect_nan and self.options.precision != "fp16"
-        ):  # whose scaled gradients may overflow
-            self._check("gradient of the output", self._gradients)
-        if self._measures:
-            self._write("activation", self._outputs)
-            self._write("gradient", self._gradients)
-        self._active = self._measures = False
-        period = self.options.histogram_period
-        if (
-            period is not None
-            and self._place == 1
-            and self._epoch % period == 0
-            and self.writer.enabled
-        ):
-            for name, parameter in self.model.named_parameters():
-                self.writer.add_histogram(f"weights/{name}", parameter)
-                if parameter.grad is not None:
-                    self.writer.add_histogram(f"gradients/{name}", parameter.grad)
+        bad = next(look for look in looks if not bool(look.is_finite.all()))
+        subject = f"the {what} of the layer {bad.layer}"
+        if bad.layer == "the loss":
+            subject = bad.layer
+        progress = self.trainer.progress
+        where = f"batch {progress.batch} of epoch {progress.epoch}"
+        samples = self._name_samples(bad.is_finite)
+        raise UserError(f"detect_nan: {subject} is not finite in {where}{samples}")
 
-    def _write(self, what: str, seen: list[tuple[str, torch.Tensor, torch.Tensor]]) -> None:
-        if seen:
-            rows = torch.stack([values.float() for _, values, _ in seen]).tolist()
-            for (name, _, _), row in zip(seen, rows, strict=True):
-                for statistic, value in zip(STATISTICS, row, strict=True):
-                    self.writer.add_scalar(f"{what}_{statistic}/{name}", value, per_mode=False)
-
-    def _check(self, what: str, seen: list[tuple[str, torch.Tensor, torch.Tensor]]) -> None:
-        if not seen or bool(torch.stack([finite.all() for _, _, finite in seen]).all()):
-            return
-        name, _, finite = next(item for item in seen if not bool(item[2].all()))
-        place = f"batch {self._place} of epoch {self._epoch}"
-        subject = name if name == "the loss" else f"the {what} of the layer {name}"
-        raise UserError(f"detect_nan: {subject} is not finite in {place}{self._samples(finite)}")
-
-    def _samples(self, finite: torch.Tensor) -> str:
-        """Which samples of the dataset the batch was of: those that are not finite, if a row tells of one sample."""
-        order = Samples(self._loader).order()
-        if order is None or self._place > len(order):
+    def _name_samples(self, is_finite: torch.Tensor) -> str:
+        """The dataset's indices of the bad samples, or of the batch if rows are no samples."""
+        order, batch = Samples(self.trainer.data_loader).order(), self.trainer.progress.batch
+        if order is None or batch > len(order):
             return ""
-        indices = order[self._place - 1]
-        if len(indices) == len(finite) > 1:
-            indices = [
-                index for index, good in zip(indices, finite.tolist(), strict=True) if not good
-            ]
-        shown = ", ".join(map(str, indices[:20])) + (", …" if len(indices) > 20 else "")
-        return f"; its samples in the dataset: {shown}"
+        indices = order[batch - 1]
+        if len(indices) == len(is_finite) > 1:
+            good = is_finite.tolist()
+            indices = [i for i, is_good in zip(indices, good, strict=True) if not is_good]
+        shown = ", ".join(map(str, indices[:SAMPLES_SHOWN]))
+        more = ", …" if len(indices) > SAMPLES_SHOWN else ""
+        return f"; its samples in the dataset: {shown}{more}"
 
-    def _step_profile(self, steps: ProfileOptions) -> None:
+    def _write(self, what: str, looks: list[Look]) -> None:
+        if not looks:
+            return
+        rows = torch.stack([look.statistics.float() for look in looks]).tolist()
+        for look, row in zip(looks, rows, strict=True):
+            for statistic, value in zip(STATISTICS, row, strict=True):
+                tag = f"{what}_{statistic}/{look.layer}"
+                self.trainer.writer.add_scalar(tag, value, per_mode=False)
+
+
+def look_at(layer: str, values: torch.Tensor, measures: bool) -> Look:
+    """Statistics of a tensor if ``measures``, and which of its rows are finite."""
+    is_finite = values.isfinite()
+    if values.ndim > 1:
+        is_finite = is_finite.flatten(1).all(1)
+    if not measures:
+        return Look(layer, is_finite.new_empty(0), is_finite)
+    numbers = values.float()
+    zeros, nans = (numbers == 0).float().mean(), numbers.isnan().float().mean()
+    return Look(layer, torch.stack([numbers.norm(), numbers.mean(), zeros, nans]), is_finite)
+
+
+class Profiler:
+    """A torch.profiler trace of some batches, for TensorBoard, and a table in the log."""
+
+    def __init__(self, trainer: WatchedTrainer, options: ProfileOptions) -> None:
+        self.trainer, self.options = trainer, options
+        self._profiler: Any = None
+
+    def step(self) -> None:
+        """Before each batch."""
         if self._profiler is not None:
             self._profiler.step()
             return
         from torch.profiler import profile, schedule
 
-        self._profiler = profile(
-            schedule=schedule(**asdict(steps), repeat=1), on_trace_ready=self._traced
-        )
+        steps = schedule(**asdict(self.options), repeat=1)
+        self._profiler = profile(schedule=steps, on_trace_ready=self._write)
         self._profiler.start()
 
-    def _traced(self, profiler: Any) -> None:
+    def _write(self, profiler: Any) -> None:
         from torch.profiler import tensorboard_trace_handler
 
-        tensorboard_trace_handler(str(self.folder))(profiler)
-        on = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-        table = profiler.key_averages().table(sort_by=on, row_limit=10, max_name_column_width=40)
-        self.logger.info("Profile, also in %s:\n%s", self.folder, table)
+        folder = self.trainer.config.log_dir
+        tensorboard_trace_handler(str(folder))(profiler)
+        key = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        averages = profiler.key_averages()
+        table = averages.table(sort_by=key, row_limit=PROFILE_ROWS, max_name_column_width=40)
+        self.trainer.logger.info("Profile, also in %s:\n%s", folder, table)
 
     def close(self) -> None:
-        """Ends a profile that the training did not last for."""
+        """Ends a profile that was longer than the training."""
         if self._profiler is not None:
             self._profiler.stop()
             self._profiler = None
 
 
-def _look(values: torch.Tensor, measure: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Norm, mean, share of zeros and of NaN, if wanted; and of every row whether it is finite. Fetches nothing."""
-    finite = values.isfinite().flatten(1).all(1) if values.ndim > 1 else values.isfinite()
-    if not measure:
-        return finite, finite
-    numbers = values.float()
-    statistics = (
-        numbers.norm(),
-        numbers.mean(),
-        (numbers == 0).float().mean(),
-        numbers.isnan().float().mean(),
-    )
-    return torch.stack(statistics), finite
-
-
-class Overfit:
-    """The first batches of a loader, the same in every pass: what a model that can learn at all learns by heart.
-
-    Args:
-        loader: any.
-        number: of batches.
-    """
-
-    def __init__(self, loader: Any, number: int) -> None:
-        self._inner, self._number = loader, number
-        self._batches: list[Any] = []
-        self._skip = self._consumed = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        self._batches = self._batches or list(itertools.islice(self._inner, self._number))
-        self._consumed, self._skip = self._skip, 0
-        for batch in self._batches[self._consumed :]:
-            self._consumed += 1
-            yield batch
-
-    def __len__(self) -> int:
-        return min(self._number, len(self._inner))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Every pass is the same."""
-        self._skip = 0
-
-    def state_dict(self) -> dict[str, int]:
-        return {"passes": 0, "consumed": self._consumed}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Lets the next pass be the rest of that one, as a BaseDataLoader's."""
-        self._skip = state["consumed"] % max(len(self), 1)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-def memory_mb(device: torch.device) -> float:
-    """The most memory in use so far: the device's, or of a CPU the process's; in 10^6 bytes."""
-    if device.type != "cpu":
-        return torch.accelerator.max_memory_allocated(device) / 1e6
-    import resource
-    import sys
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1e6 if sys.platform == "darwin" else 1e3
-    )
+def limit_batches(trainer: WatchedTrainer, count: int) -> None:
+    """Trains on the first batches only: a model that cannot learn them by heart is wrong."""
+    loader = trainer.data_loader
+    if isinstance(loader, inf_loop):
+        trainer.data_loader = inf_loop(FirstBatches(loader.loader, count))
+        return
+    trainer.data_loader = FirstBatches(loader, count)
+    trainer.len_epoch = len(trainer.data_loader)

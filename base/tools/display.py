@@ -1,134 +1,152 @@
-"""What a run shows of itself beside its numbers: pictures, the graph, the config, the summary at the end."""
+"""What a run shows besides its numbers: pictures, the graph, the config, a summary at the end."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial, wraps
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from base.options import TrainerOptions
-from base.parallel.sharding import is_sharded
-from base.tools.pictures import confusion, grid
-from base.tools.results import Recorder, Results
+from base.loop.metrics import Rows, name_of
+from base.loop.watcher import WatchedTrainer, Watcher
+from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
+from base.tools.pictures import draw_grid
+from base.tools.results import Results
 from base.tools.samples import Samples
-from config.read.text import flatten
 from config.read.tree import join_keys
-from logger.visualization import BackEnd, TensorboardWriter
+from config.read.text import flatten
 from utils.batch import split_target
+from utils.checkpoints import BEST
+from utils.distributed import world_size
 from utils.errors import UserError, one_line
 from utils.seed import get_random_state, set_random_state
 
-SHOWN = 16  # samples in a picture
-CURVES = 20  # classes that get a precision-recall curve each
+SAMPLES_SHOWN = 16
+MAX_CLASSES_WITH_CURVES = 20
+MAX_CLASSES_IN_MATRIX = 50
+MAX_NUMBERS_KEPT = 20_000_000  # outputs and targets of a validation, on the device
 
 
-def harmless(show: Callable[..., None]) -> Callable[..., None]:
-    """A method of a Display whose failure, on data of a kind that nobody thought of, costs a line and no training."""
+def never_fails(show: Callable[..., None]) -> Callable[..., None]:
+    """A method of Display whose failure, on data of an unforeseen kind, costs one warning."""
 
     @wraps(show)
     def shown(self: Display, *args: Any) -> None:
         try:
             show(self, *args)
         except Exception as error:
-            told = f"{type(error).__name__}: {one_line(error)}"
-            self.writer.logger.warning("Display.%s failed: %s", show.__name__, told)
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            self.trainer.logger.warning("Display.%s failed: %s", show.__name__, reason)
 
     return shown
 
 
-class Display:
-    """Tells the writer what a run looks like. Whatever a batch or a model does not allow is left out.
+class Display(Watcher):
+    """Shows what a run looks like. Whatever a batch or a model does not allow is left out.
 
     Args:
-        writer: where to; while it is off nothing is done.
-        options: image_period.
+        trainer: whose writer gets the pictures.
     """
 
-    def __init__(self, writer: TensorboardWriter, options: TrainerOptions) -> None:
-        self.writer, self.options = writer, options
-        self._watches = options.wandb is not None and options.wandb.watch
+    def __init__(self, trainer: WatchedTrainer) -> None:
+        self.trainer, self.writer = trainer, trainer.writer
+        self.options = trainer.trainer_options
+        self._is_watched = False
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
+        if world_size() == 1:  # of several ranks, none sees all samples
+            trainer.valid_metrics.rows = Rows(MAX_NUMBERS_KEPT)
 
-    @harmless
-    def first_batch(
-        self, batch: Any, loader: Any, model: Any, config: dict[str, Any], metrics: list[str]
-    ) -> None:
-        """Shows the first batch that is trained on, as it is after augmentation, the model's graph, and the config.
+    @classmethod
+    def make(cls, trainer: WatchedTrainer) -> Display | None:
+        return cls(trainer) if trainer.writer.enabled else None
 
-        Training and validation of each of the ``metrics`` get a chart together.
+    # -- during training ------------------------------------------------------------------------
+
+    def train_batch(self, batch: Any) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            self.watch_model()
+        if self.trainer.progress.epoch == self.trainer.progress.batch == 1:
+            self.show_first_batch(batch)
+
+    @never_fails
+    def watch_model(self) -> None:
+        """Lets trackers look at the model, if their options say so."""
+        self.writer.watch(self.trainer.parallel.unwrap(self.trainer.model))
+
+    @never_fails
+    def show_first_batch(self, batch: Any) -> None:
+        """Shows the first batch as the model gets it, the model's graph, and the config.
+
+        Training and validation of each metric get a chart together.
         """
         if not self.writer.enabled:
             return
-        pairs = {
-            name: ["Multiline", [f"{name}/train", f"{name}/valid"]] for name in ["loss", *metrics]
-        }
-        self.writer.add_custom_scalars({"training and validation": pairs})
-        self.writer.add_text(
-            "config", "    " + json.dumps(config, indent=4).replace("\n", "\n    ")
-        )
-        inputs, target = _split(batch)
-        samples = Samples(loader)
-        if _are_pictures(inputs):
-            captions = [samples.name(label) for label in labels_of(target)]
+        names = ["loss", *map(name_of, self.trainer.metric_ftns)]
+        charts = {name: ["Multiline", [f"{name}/train", f"{name}/valid"]] for name in names}
+        self.writer.add_custom_scalars({"training and validation": charts})
+        text = json.dumps(self.trainer.config.plain(), indent=4)
+        self.writer.add_text("config", "    " + text.replace("\n", "\n    "))
+        inputs, target = split_if_possible(batch)
+        if are_pictures(inputs):
+            samples = Samples(self.trainer.data_loader)
+            captions = [samples.name(label) for label in list_labels(target)]
             self._show("input", samples, inputs, captions or [""] * len(inputs))
-        if isinstance(inputs, torch.Tensor | tuple) and not is_sharded(
-            model
-        ):  # the other ranks do not take part
-            state = get_random_state()  # of which tracing, and what it imports, draw
-            with torch.no_grad():
-                self.writer.add_graph(
-                    model, inputs[:2] if isinstance(inputs, torch.Tensor) else inputs
-                )
-            set_random_state(state)
+        self._show_graph(inputs)
 
-    @harmless
-    def watch(self, model: nn.Module) -> None:
-        """Has W&B look at the model, once, if that is wanted."""
-        what, self._watches = self._watches, False
-        if what:
-            self.writer.watch(model, what)
+    def _show_graph(self, inputs: Any) -> None:
+        """Traces the model with two samples; a sharded model would need the other ranks."""
+        model = self.trainer.model
+        is_traceable = isinstance(inputs, torch.Tensor | tuple)
+        if not is_traceable or not self.trainer.parallel.is_local(model):
+            return
+        state = get_random_state()  # tracing draws random numbers
+        example = inputs[:2] if isinstance(inputs, torch.Tensor) else inputs
+        with torch.no_grad():
+            self.writer.add_graph(self.trainer.parallel.unwrap(model), example)
+        set_random_state(state)
 
-    def watched(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches of a validation; keeps their first inputs for ``predictions``."""
-        self._inputs = []
-        for batch in batches:
-            if (
-                sum(map(len, self._inputs)) < SHOWN
-                and self.writer.enabled
-                and _are_pictures(_split(batch)[0])
-            ):
-                self._inputs.append(_split(batch)[0])
-            yield batch
+    # -- validation -----------------------------------------------------------------------------
 
-    @harmless
-    def predictions(self, epoch: int, loader: Any, recorder: Recorder, loss: str) -> None:
-        """Shows what the model made of the first samples of the validation that ``recorder`` measured."""
+    def valid_batch(self, batch: Any) -> None:
+        if self._needs_inputs():
+            inputs = split_if_possible(batch)[0]
+            if are_pictures(inputs):
+                self._inputs.append(inputs)
+
+    def _needs_inputs(self) -> bool:
+        return self.writer.enabled and sum(map(len, self._inputs)) < SAMPLES_SHOWN
+
+    @never_fails
+    def after_validation(self, epoch: int) -> None:
+        """Shows what the model predicts for the first samples."""
         inputs, self._inputs = self._inputs, []
         period = self.options.image_period
-        due = period is not None and (epoch == 1 or epoch % period == 0)
-        rows = recorder.recorded() if inputs and due else None
+        is_due = period is not None and (epoch == 1 or epoch % period == 0)
+        rows = self._get_rows() if inputs and is_due else None
         if rows is None or len({values.shape[1:] for values in inputs}) > 1:
             return
-        samples = Samples(loader)
-        results = Results(rows[0][:SHOWN], rows[1][:SHOWN], samples.classes, loss)
+        samples, loss = Samples(self.trainer.valid_data_loader), name_of(self.trainer.criterion)
+        outputs, targets = rows[0][:SAMPLES_SHOWN], rows[1][:SAMPLES_SHOWN]
+        results = Results(outputs, targets, samples.classes, loss)
         if results.confidence is None:
             return
-        captions, right = [], (results.target == results.prediction).tolist()
-        for label, guess, sure in zip(
+        captions, is_right = [], (results.target == results.prediction).tolist()
+        for label, guess, confidence in zip(
             results.target, results.prediction, results.confidence, strict=True
         ):
-            told = results.told(guess)
-            captions.append(
-                f"{told} {sure:.0%}" if guess == label else f"{told}, is {results.told(label)}"
-            )
-        self._show(
-            "predictions", samples, torch.cat([values.cpu() for values in inputs]), captions, right
-        )
+            predicted = results.describe(guess)
+            right = f"{predicted} {confidence:.0%}"
+            wrong = f"{predicted}, is {results.describe(label)}"
+            captions.append(right if guess == label else wrong)
+        pictures = torch.cat([values.cpu() for values in inputs])
+        self._show("predictions", samples, pictures, captions, is_right)
+
+    def _get_rows(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        rows = self.trainer.valid_metrics.rows
+        return None if rows is None else rows.get()
 
     def _show(
         self,
@@ -136,59 +154,66 @@ class Display:
         samples: Samples,
         inputs: Any,
         captions: list[str],
-        right: list[bool] | None = None,
+        is_right: list[bool] | None = None,
     ) -> None:
-        inputs, captions = (
-            inputs[:SHOWN].detach().clone().cpu(),
-            captions[:SHOWN],
-        )  # the training goes on
+        # A copy, as training goes on while the picture is drawn.
+        inputs = inputs[:SAMPLES_SHOWN].detach().clone().cpu()
+        captions = captions[:SAMPLES_SHOWN]
         if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
-            self.writer.add_image(
-                tag, partial(_draw, samples, inputs, captions, right), dataformats="HWC"
-            )
+            picture = partial(draw_samples, samples, inputs, captions, is_right)
+            self.writer.add_image(tag, picture, dataformats="HWC")
 
-    @harmless
-    def end(
-        self,
-        config: dict[str, Any],
-        log: dict[str, Any],
-        best: tuple[str, float] | None,
-        checkpoint: Path,
-    ) -> None:
-        """Shows the hyperparameters with what they led to; keeps the best checkpoint where that is wanted."""
-        numbers = {
-            f"final/{name}": value for name, value in log.items() if isinstance(value, float)
-        }
-        numbers |= {} if best is None else {f"best/{best[0]}": best[1]}
-        if numbers:
-            self.writer.add_hparams(
-                hyperparameters(config), numbers, run_name=".", global_step=self.writer.step
-            )
-        if self.options.wandb is not None and self.options.wandb.artifact and checkpoint.is_file():
+    # -- the end --------------------------------------------------------------------------------
+
+    def after_training(self) -> None:
+        self.show_end()
+        self.show_confusion()
+
+    @never_fails
+    def show_end(self) -> None:
+        """Shows the hyperparameters with their scores; uploads the best checkpoint if asked to."""
+        log, monitoring = self.trainer.last_log, self.trainer.monitoring
+        scores = {f"final/{name}": value for name, value in log.items() if isinstance(value, float)}
+        if monitoring.is_on:
+            scores[f"best/{monitoring.metric}"] = monitoring.best
+        if scores:
+            hparams, step = list_hyperparameters(self.trainer.config.plain()), self.writer.step
+            self.writer.add_hparams(hparams, scores, run_name=".", global_step=step)
+        checkpoint = self.trainer.checkpoint_dir / BEST
+        if checkpoint.is_file():
             self.writer.add_artifact(checkpoint)
 
-    @harmless
-    def confusion(self, loader: Any, recorder: Recorder, loss: str) -> None:
-        """Shows of a classification what the last validation took for what, and its precision-recall curves."""
-        rows = recorder.recorded()
-        results = Results(*rows, Samples(loader).classes, loss) if rows else None
-        if results is None or results.confusion is None or len(results.names) > 50:
+    @never_fails
+    def show_confusion(self) -> None:
+        """Shows a classification's confusion matrix and its precision-recall curves."""
+        rows = self._get_rows()
+        if rows is None:
             return
-        picture = partial(confusion, results.confusion, results.names)
+        samples, loss = Samples(self.trainer.valid_data_loader), name_of(self.trainer.criterion)
+        results = Results(*rows, samples.classes, loss)
+        if results.confusion is None or len(results.names) > MAX_CLASSES_IN_MATRIX:
+            return
+        import_matplotlib()  # the writer's thread would be taken for one that hangs
+        picture = partial(draw_matrix, results.confusion, results.names)
         self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
         assert results.probability is not None
-        for label, name in enumerate(results.names[:CURVES]):
-            self.writer.add_pr_curve(
-                f"precision_recall/{name}", results.target == label, results.probability[:, label]
-            )
+        for label, name in enumerate(results.names[:MAX_CLASSES_WITH_CURVES]):
+            is_label, probability = results.target == label, results.probability[:, label]
+            self.writer.add_pr_curve(f"precision_recall/{name}", is_label, probability)
 
 
-def _draw(samples: Samples, inputs: Any, captions: list[str], right: list[bool] | None) -> Any:
+def draw_samples(
+    samples: Samples, inputs: Any, captions: list[str], is_right: list[bool] | None
+) -> Any:
     pictures = [samples.picture(values) for values in inputs]
-    return grid([picture for picture in pictures if picture is not None], captions, right)
+    return draw_grid([picture for picture in pictures if picture is not None], captions, is_right)
 
 
-def _split(batch: Any) -> tuple[Any, Any]:
+def draw_matrix(counts: Any, names: list[str]) -> Any:
+    return to_pixels(draw_confusion_matrix(counts, names))
+
+
+def split_if_possible(batch: Any) -> tuple[Any, Any]:
     """Inputs and target of a batch; None where it has another form."""
     try:
         return split_target(batch)
@@ -196,43 +221,28 @@ def _split(batch: Any) -> tuple[Any, Any]:
         return None, None
 
 
-def _are_pictures(inputs: Any) -> bool:
+def are_pictures(inputs: Any) -> bool:
     return isinstance(inputs, torch.Tensor) and inputs.ndim in (3, 4)
 
 
-def labels_of(target: Any) -> list[int]:
-    """The classes of a batch; empty if its target is something else."""
+def list_labels(target: Any) -> list[int]:
+    """The classes of a batch's first samples; empty if its target is something else."""
     if not isinstance(target, torch.Tensor) or target.ndim != 1:
         return []
     if target.is_floating_point() and not bool(((target == 0) | (target == 1)).all()):
         return []
-    return [int(label) for label in target[:SHOWN].tolist()]
+    return [int(label) for label in target[:SAMPLES_SHOWN].tolist()]
 
 
-def hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
-    """The numbers, names and switches of the parts that people vary, by their key path."""
-    varied = {
-        key: config[key] for key in ("seed", "arch", "optimizer", "lr_scheduler") if config.get(key)
+def list_hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
+    """The numbers, names and switches that people vary, by their key path."""
+    sections = ("seed", "arch", "optimizer", "lr_scheduler")
+    varied = {key: config[key] for key in sections if config.get(key)}
+    loader_args = (config.get("data_loader") or {}).get("args") or {}
+    varied |= {
+        "batch_size": loader_args.get("batch_size"),
+        "epochs": config["trainer"].get("epochs"),
     }
-    varied["batch_size"] = ((config.get("data_loader") or {}).get("args") or {}).get("batch_size")
-    values = flatten(varied | {"epochs": config["trainer"].get("epochs")})
-    return {
-        join_keys(keys): value
-        for keys, value in values.items()
-        if isinstance(value, bool | int | float | str)
-    }
-
-
-def wandb_back_end(config: Any, options: TrainerOptions, logger: Any) -> list[BackEnd]:
-    """Weights & Biases, where the config wants it."""
-    wandb = options.wandb
-    if wandb is None or wandb.mode == "disabled":
-        return []
-    values = {name: getattr(wandb, name) for name in ("project", "mode", "entity", "group", "tags")}
-
-    def make() -> Any:
-        from logger.backends.wandb import WandbRun
-
-        return WandbRun(Path(config.log_dir), config.plain(), values, config.resume is not None)
-
-    return [BackEnd("Weights & Biases", logger, "wandb", make)]
+    values = flatten(varied)
+    plain = bool | int | float | str
+    return {join_keys(keys): value for keys, value in values.items() if isinstance(value, plain)}

@@ -1,4 +1,4 @@
-"""Pictures of samples and of tables of counts, as arrays (H, W, 3) of bytes."""
+"""Pictures of samples, as arrays (H, W, 3) uint8."""
 
 from __future__ import annotations
 
@@ -8,17 +8,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-Image = np.ndarray[Any, Any]
-INK, RIGHT, WRONG = (40, 40, 40), (20, 130, 60), (200, 30, 40)
-TILE = 96  # pixels a side
+Image = NDArray[np.uint8]
+NEUTRAL_RGB, CORRECT_RGB, WRONG_RGB = (40, 40, 40), (20, 130, 60), (200, 30, 40)
+TILE_PIXELS = 96  # the side of a sample in a grid
+CAPTION_PIXELS = 24
+GAP_PIXELS = 8
+MAX_COLUMNS = 8
 
 
 def to_picture(values: Any, mean: Any = None, std: Any = None) -> Image | None:
-    """A tensor (1 or 3, H, W) or (H, W) as a picture: un-normalised by ``mean`` and ``std``, else stretched."""
-    array = np.asarray(
-        values.detach().cpu().float() if hasattr(values, "detach") else values, dtype=np.float32
-    )
+    """Turns a model's input into a picture.
+
+    Args:
+        values: (1 or 3, H, W) or (H, W), a tensor or an array.
+        mean: of the normalisation to undo, for each channel. Without one, values outside of
+            [0, 1] are stretched into it.
+        std: the same.
+
+    Returns:
+        (H, W, 3) uint8; None if the shape is not that of a picture.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float()
+    array = np.asarray(values, dtype=np.float32)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[0] not in (1, 3) or min(array.shape[1:]) < 2:
         return None
@@ -31,86 +45,58 @@ def to_picture(values: Any, mean: Any = None, std: Any = None) -> Image | None:
     return np.repeat(np.moveaxis(pixels, 0, -1), 3 // len(pixels), axis=-1)
 
 
-def grid(
-    pictures: Sequence[Image], captions: Sequence[str], right: Sequence[bool | None] | None = None
+def draw_grid(
+    pictures: Sequence[Image], captions: Sequence[str], are_correct: Sequence[bool] | None = None
 ) -> Image:
-    """The pictures in rows of up to eight, each with its caption below: green if right, red if wrong."""
+    """Draws pictures in rows of up to eight, each with a caption below.
+
+    Args:
+        pictures: (H, W, 3) uint8 each.
+        captions: one for each picture.
+        are_correct: whether each prediction is correct: a green or a red caption.
+    """
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
 
-    columns, font = min(8, len(pictures)), ImageFont.load_default(12)
-    width, height = TILE + 8, TILE + 24
-    canvas = Pillow.new("RGB", (columns * width, -(-len(pictures) // columns) * height), "white")
+    columns = min(MAX_COLUMNS, len(pictures))
+    rows = -(-len(pictures) // columns)
+    width, height = TILE_PIXELS + GAP_PIXELS, TILE_PIXELS + CAPTION_PIXELS
+    font = ImageFont.load_default(12)
+    canvas = Pillow.new("RGB", (columns * width, rows * height), "white")
     draw = ImageDraw.Draw(canvas)
-    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        x, y = place % columns * width + 4, place // columns * height + 4
-        image, scale = Pillow.fromarray(picture), TILE / max(picture.shape[:2])
+    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        x = index % columns * width + GAP_PIXELS // 2
+        y = index // columns * height + GAP_PIXELS // 2
+        image = Pillow.fromarray(picture)
+        scale = TILE_PIXELS / max(picture.shape[:2])
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        how = Pillow.Resampling.NEAREST if scale > 1 else Pillow.Resampling.BILINEAR
-        canvas.paste(image.resize(size, how), (x, y))
-        verdict = right[place] if right is not None else None
-        colour = INK if verdict is None else RIGHT if verdict else WRONG
-        draw.text((x, y + TILE + 1), _fitting(caption, TILE, font), fill=colour, font=font)
+        filtering = Pillow.Resampling.NEAREST if scale > 1 else Pillow.Resampling.BILINEAR
+        canvas.paste(image.resize(size, filtering), (x, y))
+        colour = NEUTRAL_RGB
+        if are_correct is not None:
+            colour = CORRECT_RGB if are_correct[index] else WRONG_RGB
+        text = _shorten(caption, TILE_PIXELS, font)
+        draw.text((x, y + TILE_PIXELS + 1), text, fill=colour, font=font)
     return np.asarray(canvas)
 
 
-def confusion(matrix: Image, names: Sequence[str]) -> Image:
-    """A confusion matrix (C, C) of counts as a picture: rows are targets, columns predictions."""
-    from PIL import Image as Pillow
-    from PIL import ImageDraw, ImageFont
-
-    side, margin, font = (
-        (44 if len(names) <= 20 else 24),
-        100,
-        ImageFont.load_default(12 if len(names) <= 20 else 8),
-    )
-    canvas = Pillow.new(
-        "RGB", (margin + side * len(names) + 8, margin + side * len(names) + 8), "white"
-    )
-    draw = ImageDraw.Draw(canvas)
-    draw.text((8, 4), "rows: target, columns: predicted", fill=INK, font=ImageFont.load_default(10))
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    for row, name in enumerate(names):
-        label = _fitting(name, margin - 12, font)
-        draw.text(
-            (margin - 6, margin + side * (row + 0.5)), label, fill=INK, font=font, anchor="rm"
-        )
-        turned = Pillow.new("RGB", (margin - 30, 16), "white")
-        ImageDraw.Draw(turned).text(
-            (0, 8), _fitting(name, margin - 32, font), fill=INK, font=font, anchor="lm"
-        )
-        canvas.paste(turned.rotate(90, expand=True), (int(margin + side * (row + 0.5)) - 8, 26))
-        for column, count in enumerate(matrix[row]):
-            share = float(shares[row, column])
-            x, y = margin + side * column, margin + side * row
-            fill = tuple(
-                int(255 - share * (255 - part)) for part in (RIGHT if row == column else WRONG)
-            )
-            draw.rectangle((x, y, x + side - 2, y + side - 2), fill=fill)
-            if count:
-                ink = "white" if share > 0.5 else INK
-                draw.text(
-                    (x + side / 2, y + side / 2), str(int(count)), fill=ink, font=font, anchor="mm"
-                )
-    return np.asarray(canvas)
-
-
-def data_uri(picture: Image, side: int = 160) -> str:
-    """A picture as text to stand in a page: small ones as they are (PNG), larger ones as a JPEG of ``side`` pixels."""
+def data_uri(picture: Image, max_side: int = 160) -> str:
+    """Encodes a picture as a ``data:`` URI: a small one as PNG, a larger one as a smaller JPEG."""
     from PIL import Image as Pillow
 
-    image, kind, file = Pillow.fromarray(picture), "png", io.BytesIO()
-    if max(image.size) > side:
-        image.thumbnail((side, side))
+    image = Pillow.fromarray(picture)
+    kind = "png"
+    if max(image.size) > max_side:
+        image.thumbnail((max_side, max_side))
         kind = "jpeg"
+    file = io.BytesIO()
     image.save(file, kind)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _fitting(text: str, width: int, font: Any) -> str:
-    """``text`` cut to so many pixels."""
-    if font.getlength(text) <= width:
+def _shorten(text: str, pixels: int, font: Any) -> str:
+    if font.getlength(text) <= pixels:
         return text
-    while text and font.getlength(text + "…") > width:
+    while text and font.getlength(text + "…") > pixels:
         text = text[:-1]
     return text + "…"

@@ -1,9 +1,8 @@
-"""``test.py --predict``: what a trained model makes of picture files that have no labels."""
+"""``test.py --predict``: predictions for picture files that have no labels."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,21 @@ from torch import nn
 
 from base.loop.evaluate import forward
 from base.loop.metrics import name_of
-from base.tools.report import csv_of, write
+from base.loop.reporter import TestSubject
+from base.tools.report import to_csv, write_text
 from base.tools.results import Predictions, kind_of
 from base.tools.samples import Samples
 from utils.batch import to_device
+from utils.distributed import is_main
 from utils.errors import UserError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-BATCH = 64
+BATCH_SIZE = 64
+HEADER = ("path", "prediction", "confidence")
 
 
-def files_in(source: Path) -> list[Path]:
-    """The pictures in a folder and below it, in the order of their names; or the one file.
+def list_pictures(source: Path) -> list[Path]:
+    """Returns the pictures in a folder and below it by name, or the one file.
 
     Raises:
         UserError: there is none.
@@ -33,50 +35,63 @@ def files_in(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise UserError(f"--predict {source}: there is no such file or folder")
-    found = sorted(
-        path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    if not found:
+    found = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES]
+    pictures = sorted(path for path in found if path.is_file())
+    if not pictures:
         raise UserError(f"--predict {source}: holds no picture ({', '.join(SUFFIXES)})")
-    return found
+    return pictures
 
 
-class Reader:
-    """Makes of a file what the dataset makes of its own: by its ``loader`` and transform, in the shape of its samples.
+class PictureReader:
+    """Reads a file into the input of a model, as the dataset reads its own files.
+
+    It uses the dataset's ``loader`` and transform, and the shape and dtype of its first sample.
 
     Args:
-        samples: whose dataset is taken for the pattern.
+        samples: of a loader for the model's data.
 
     Raises:
-        UserError: its samples are no pictures.
+        UserError: the data are not pictures.
     """
 
     def __init__(self, samples: Samples) -> None:
-        self.open = getattr(samples.inner, "loader", self._opened)
+        self.open = getattr(samples.inner, "loader", self._open)
         self.transform = getattr(samples.inner, "transform", None) or self._to_tensor
         self.batch_transform = samples.batch_transform
-        pattern = samples.raw(0)
-        if (
-            not isinstance(pattern, torch.Tensor)
-            or pattern.ndim != 3
-            or pattern.shape[0] not in (1, 3)
-        ):
+        first = samples.raw(0)
+        is_tensor = isinstance(first, torch.Tensor)
+        if not is_tensor or first.ndim != 3 or first.shape[0] not in (1, 3):
             raise UserError(
-                "--predict: the model's data are no pictures (1 or 3, H, W), so no file can stand for them"
+                "--predict: the model's data are not pictures (1 or 3, H, W), "
+                "so it cannot take picture files"
             )
-        self.shape, self.dtype = tuple(pattern.shape), pattern.dtype
+        self.shape = tuple(first.shape)
+        self.dtype = first.dtype
 
     def read(self, path: Path) -> torch.Tensor:
-        """The file as an input (C, H, W). Raises OSError or ValueError if it is no picture."""
+        """Reads a file as an input (C, H, W).
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not a picture.
+        """
         values = torch.as_tensor(self.transform(self.open(str(path))))
-        if tuple(values.shape) != self.shape:  # the transform leaves the size as it is
+        if tuple(values.shape) != self.shape:  # the transform does not change the size
             height, width = self.shape[1:]
-            values = torch.as_tensor(
-                self.transform(self._opened(str(path)).resize((width, height)))
-            )
+            resized = self._open(str(path)).resize((width, height))
+            values = torch.as_tensor(self.transform(resized))
         return values
 
-    def _opened(self, path: str) -> Any:
+    def make_batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """Makes a batch (N, C, H, W), transformed as the loader transforms its own."""
+        stacked = torch.stack(inputs)
+        if self.batch_transform is None:
+            return stacked
+        no_labels = torch.zeros(len(stacked), dtype=torch.int64)
+        batch: torch.Tensor = self.batch_transform([stacked, no_labels])[0]
+        return batch
+
+    def _open(self, path: str) -> Any:
         from PIL import Image
 
         with Image.open(path) as file:
@@ -87,78 +102,75 @@ class Reader:
         pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
         return pixels / 255 if self.dtype.is_floating_point else pixels
 
-    def batch(self, values: list[torch.Tensor]) -> torch.Tensor:
-        """What was read as a batch (N, C, H, W), transformed as the loader transforms its own."""
-        inputs = torch.stack(values)
-        if self.batch_transform is None:
-            return inputs
-        batch: torch.Tensor = self.batch_transform(
-            [inputs, torch.zeros(len(inputs), dtype=torch.int64)]
-        )[0]
-        return batch
+
+def run(subject: TestSubject, source: Path, output: Path | None) -> None:
+    """Answers ``test.py --predict SOURCE``."""
+    if is_main():
+        path = predict(subject, source, output)
+        message = "Predicted by the %s of %s; written to %s"
+        logging.getLogger("test").info(message, subject.weights, subject.checkpoint, path)
 
 
 @torch.no_grad()
-def predict(
-    model: nn.Module,
-    source: Path,
-    loader: Any,
-    criterion: Any,
-    device: torch.device,
-    folder: Path,
-    target: Path | None = None,
-) -> Path:
-    """Writes a CSV of path, prediction and confidence; a file that cannot be read gets an empty prediction.
+def predict(subject: TestSubject, source: Path, target: Path | None = None) -> Path:
+    """Writes a CSV of path, prediction and confidence.
+
+    A file that cannot be read gets an empty prediction and a warning.
 
     Args:
+        subject: the model, and data that it was trained for: its first batch shows whether the
+            model predicts classes, labels or numbers, and the name of its loss tells probabilities
+            from logits.
         source: a picture, or a folder of them.
-        loader: of the data that the model was made for; its first batch tells classes from labels and numbers.
-        criterion: the loss, whose name tells probabilities from logits.
-        folder: of the run, for a ``test/predict-SOURCE.csv``.
-        target: the CSV, in place of that.
+        target: the CSV; by default ``test/predict-SOURCE.csv`` in the folder of the run.
 
     Returns:
-        The CSV's path.
+        The path of the CSV.
 
     Raises:
-        UserError: nothing could be read, the outputs are no rows, or the CSV cannot be written.
+        UserError: no file could be read, the outputs are of no known kind, or the CSV cannot be
+            written.
     """
-    paths, samples, done = files_in(source), Samples(loader), 0
-    reader = Reader(samples)
-    table: list[list[Any]] = [["path", "prediction", "confidence"]]
+    paths = list_pictures(source)
+    model, device = subject.model, subject.device
+    samples = Samples(subject.loader)
+    reader = PictureReader(samples)
     model.eval()
-    output, truth = forward(model, to_device(next(iter(loader)), device))
-    kind = (
-        kind_of(output, truth)
-        if isinstance(output, torch.Tensor) and isinstance(truth, torch.Tensor)
-        else ""
-    )
+    kind = _find_kind(model, subject.loader, device)
+    rows: dict[Path, list[str]] = {}
+    for start in range(0, len(paths), BATCH_SIZE):
+        inputs = _read_all(paths[start : start + BATCH_SIZE], reader)
+        if inputs:
+            output = model(reader.make_batch(list(inputs.values())).to(device)).float().cpu()
+            predictions = Predictions(output, kind, samples.classes, name_of(subject.criterion))
+            for index, path in enumerate(inputs):
+                rows[path] = predictions.describe_prediction(index)
+    if not rows:
+        message = f"none of the {len(paths)} files is a picture that can be read"
+        raise UserError(f"--predict {source}: {message}")
+    table = [HEADER, *((path, *rows.get(path, ["", ""])) for path in paths)]
+    default = subject.folder / "test" / f"predict-{source.resolve().name}.csv"
+    return write_text(default if target is None else target, to_csv(table))
+
+
+def _find_kind(model: nn.Module, loader: Any, device: torch.device) -> str:
+    output, target = forward(model, to_device(next(iter(loader)), device))
+    kind = ""
+    if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
+        kind = kind_of(output, target)
     if not kind:
         raise UserError(
-            "--predict: what the model gives are neither scores of classes or labels, nor numbers"
+            "--predict: the model's outputs are neither scores of classes or labels, nor numbers"
         )
-    for start in range(0, len(paths), BATCH):
-        chunk = paths[start : start + BATCH]
-        read = dict(_readable(chunk, reader))
-        rows: dict[Path, list[str]] = {}
-        if read:
-            output = model(reader.batch(list(read.values())).to(device)).float().cpu()
-            made = Predictions(output, kind, samples.classes, name_of(criterion))
-            rows = dict(zip(read, map(made.row, range(len(made.prediction))), strict=True))
-        table += [[path, *rows.get(path, ["", ""])] for path in chunk]
-        done += len(read)
-    if not done:
-        raise UserError(
-            f"--predict {source}: none of the {len(paths)} files is a picture that can be read"
-        )
-    return write(target or folder / "test" / f"predict-{source.resolve().name}.csv", csv_of(table))
+    return kind
 
 
-def _readable(paths: list[Path], reader: Reader) -> Iterator[tuple[Path, torch.Tensor]]:
+def _read_all(paths: list[Path], reader: PictureReader) -> dict[Path, torch.Tensor]:
+    inputs = {}
     for path in paths:
         try:
-            values = reader.read(path)
+            inputs[path] = reader.read(path)
         except Exception as error:  # Pillow's, or the transform's, of whatever kind
-            logging.getLogger("test").warning("%s: cannot be read: %s", path, one_line(error))
-            continue
-        yield path, values
+            message = "%s: cannot be read: %s"
+            logging.getLogger("test").warning(message, path, one_line(error))
+    return inputs

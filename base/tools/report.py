@@ -1,4 +1,4 @@
-"""What test.py makes of a tested checkpoint: the JSON, the table of predictions, the report."""
+"""What test.py makes of a tested checkpoint: numbers as JSON, a table of predictions, a report."""
 
 from __future__ import annotations
 
@@ -8,215 +8,231 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from base.loop.metrics import name_of
-from base.tools import charts
-from base.tools.page import Page, Sample, curves, provenance_text
-from base.tools.results import Recorder, Results, intervals
-from base.tools.runs import Run
+from base.loop.reporter import Reporter, TestResult
+from base.tools.charts import LineChart, draw_confusion_matrix, draw_lines, draw_scatter, to_svg
+from base.tools.intervals import bootstrap_intervals
+from base.tools.page import Page, Sample, draw_curves, format_session
+from base.tools.results import Results
+from base.tools.run_record import RunRecord
 from base.tools.samples import Samples
 from utils.errors import UserError
 from utils.files import atomic_write
 from utils.provenance import collect_provenance
 
-SHOWN = 16  # samples of a kind in the report
-POINTS = 2000  # of a scatter
+MAX_SAMPLES = 16  # of a kind in the report
+MAX_POINTS = 2000  # of a scatter plot
+MAX_DRAWN_CLASSES = 60  # of a confusion matrix
+MAX_CONSOLE_CLASSES = 20
+
+
+class Report(Reporter):
+    """Writes the results of a test into the run's folder."""
+
+    def __init__(self, output: Path | None = None) -> None:
+        check_output(output)
+        super().__init__(output)
+
+    def report(self, result: TestResult, config: Any, logger: logging.Logger) -> None:
+        tested = Tested(result)
+        logger.info("\n".join(tested.format_lines()))
+        for path in tested.write(result.subject.folder, config.plain(), self.output):
+            logger.info("Written to %s", path)
 
 
 class Tested:
-    """A checkpoint that was tested, ready to be written down.
+    """A tested checkpoint, ready to be written down.
 
     Args:
-        about: checkpoint, weights, split, epoch, as they stand in the JSON.
-        values: the numbers of the split.
-        recorder: what measured them.
-        criterion: the loss; a module is moved to the CPU, as the rows are there.
-        loader: that was tested on.
+        result: of the test. A criterion that is a module is moved to the CPU, where the rows are.
     """
 
-    def __init__(
-        self,
-        about: dict[str, Any],
-        values: dict[str, float],
-        recorder: Recorder,
-        criterion: Any,
-        loader: Any,
-    ) -> None:
-        rows = recorder.recorded()
-        self.about, self.values, self.samples = about, values, Samples(loader)
-        self.results = Results(*rows, self.samples.classes, name_of(criterion)) if rows else None
-        self.classes = self.results.classes() if self.results is not None else []
-        self.intervals = intervals(rows, criterion, recorder.metrics, values)
-        flat = [index for batch in self.samples.order() or [] for index in batch]
-        self.indices = flat if rows and len(flat) == len(rows[1]) else None
+    def __init__(self, result: TestResult) -> None:
+        subject, metrics = result.subject, result.metrics
+        rows = None if metrics.rows is None else metrics.rows.get()
+        self.about = {
+            "checkpoint": str(subject.checkpoint),
+            "weights": subject.weights,
+            "split": subject.split,
+            "epoch": subject.epoch,
+            "n_samples": result.n_samples,
+        }
+        self.values = result.values
+        self.samples = Samples(subject.loader)
+        loss = name_of(subject.criterion)
+        self.results = Results(*rows, self.samples.classes, loss) if rows else None
+        self.classes = self.results.score_classes() if self.results is not None else []
+        self.intervals = bootstrap_intervals(
+            rows, subject.criterion, metrics.metrics, result.values
+        )
+        order = [index for batch in self.samples.order() or [] for index in batch]
+        self.indices = order if rows and len(order) == len(rows[1]) else None
 
-    def lines(self) -> list[str]:
-        """The numbers for the console, each with its interval, and a line for every class."""
+    def format_lines(self) -> list[str]:
+        """Returns the numbers with their intervals, and a line for each class."""
         lines = []
         for name, value in self.values.items():
-            span = self.intervals.get(name)
-            lines.append(
-                f"  {name:<15} {value:<10.6g}"
-                + (f" [{span[0]:.4g}, {span[1]:.4g}]" if span else "")
-            )
-        if self.classes:
-            width = min(30, max(5, *(len(row["class"]) for row in self.classes)))
-            lines.append(f"  {'class':<{width}} precision  recall      f1  support")
-            for row in self.classes[:20]:
-                numbers = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}  {row['support']:7d}"
-                lines.append(f"  {row['class'][:width]:<{width}} {numbers}")
-            lines += [f"  … and {len(self.classes) - 20} more in the report"] * (
-                len(self.classes) > 20
-            )
-        return [line.rstrip() for line in lines]
+            line = f"  {name:<15} {value:<10.6g}"
+            if name in self.intervals:
+                low, high = self.intervals[name]
+                line += f" [{low:.4g}, {high:.4g}]"
+            lines.append(line.rstrip())
+        if not self.classes:
+            return lines
+        width = min(30, max(5, *(len(row["class"]) for row in self.classes)))
+        lines.append(f"  {'class':<{width}} precision  recall      f1  support")
+        for row in self.classes[:MAX_CONSOLE_CLASSES]:
+            name = f"{row['class'][:width]:<{width}}"
+            scores = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}"
+            lines.append(f"  {name} {scores}  {row['support']:7d}")
+        if len(self.classes) > MAX_CONSOLE_CLASSES:
+            more = len(self.classes) - MAX_CONSOLE_CLASSES
+            lines.append(f"  … and {more} more in the report")
+        return lines
 
-    def report(
-        self, logger: logging.Logger, folder: Path, config: dict[str, Any], output: Path | None
-    ) -> None:
-        """Tells the numbers, and writes them; see ``write``."""
-        logger.info("\n".join(self.lines()))
-        for path in self.write(folder, config, output):
-            logger.info("Written to %s", path)
-
-    def json(self) -> str:
-        """The about, the numbers with their intervals, and the classes, as JSON; of NaN and infinities null."""
+    def to_json(self) -> str:
+        """Returns facts, numbers, intervals and classes as JSON. NaN and infinity become null."""
         metrics = {
             name: value if math.isfinite(value) else None for name, value in self.values.items()
         }
-        results = {"metrics": metrics, "intervals": self.intervals}
-        return json.dumps(self.about | results | {"classes": self.classes}, indent=4) + "\n"
+        scores = {"metrics": metrics, "intervals": self.intervals, "classes": self.classes}
+        return json.dumps(self.about | scores, indent=4) + "\n"
 
     def write(self, folder: Path, config: dict[str, Any], output: Path | None = None) -> list[Path]:
-        """Writes ``test/CHECKPOINT.json``, ``test/predictions.csv`` and ``report.html`` into a run's folder.
+        """Writes ``test/CHECKPOINT.json``, ``test/predictions.csv`` and ``report.html``.
 
         Args:
-            folder: the run's.
+            folder: of the run.
             config: of the run, for the report.
-            output: a place for the JSON too.
+            output: one more file for the JSON.
+
+        Returns:
+            The files.
 
         Raises:
-            UserError: it cannot be written, or a link leads out of the folder.
+            UserError: a file cannot be written, or a link leads out of the folder.
         """
         target = folder / "test"
         stem = Path(self.about["checkpoint"]).stem
-        files = {output: self.json()} if output is not None else {}
-        files[target / f"{stem}.json"] = self.json()
+        files = {output: self.to_json()} if output is not None else {}
+        files[target / f"{stem}.json"] = self.to_json()
         if self.results is not None and self.results.kind:
-            files[target / "predictions.csv"] = self._table(self.results)
-        files[folder / "report.html"] = self._report(folder, config)
+            files[target / "predictions.csv"] = self._to_csv(self.results)
+        files[folder / "report.html"] = self._to_html(folder, config)
         if not Path(os.path.realpath(target)).is_relative_to(folder.resolve()):
-            raise UserError(
-                f"{target}: is a symbolic link that leads out of {folder}; nothing is written there"
-            )
-        return [write(path, text) for path, text in files.items()]
+            message = f"is a symbolic link that leads out of {folder}; nothing is written there"
+            raise UserError(f"{target}: {message}")
+        return [write_text(path, text) for path, text in files.items()]
 
-    def _table(self, results: Results) -> str:
-        """The predictions as CSV: index, target, prediction, confidence, path."""
+    def _to_csv(self, results: Results) -> str:
         rows: list[list[Any]] = [["index", "target", "prediction", "confidence", "path"]]
-        for place in range(len(results.target)):
-            index = self.indices[place] if self.indices is not None else place
-            path = self.samples.path(index) if self.indices is not None else None
-            rows.append(
-                [index, results.told(results.target[place]), *results.row(place), path or ""]
-            )
-        return csv_of(rows)
+        for row in range(len(results.target)):
+            index, path = row, None
+            if self.indices is not None:
+                index = self.indices[row]
+                path = self.samples.path(index)
+            target = results.describe(results.target[row])
+            rows.append([index, target, *results.describe_prediction(row), path or ""])
+        return to_csv(rows)
 
-    def _report(self, folder: Path, config: dict[str, Any]) -> str:
-        about, results, run = self.about, self.results, Run(folder)
-        tested = f"{about['n_samples']:,} samples of {about['split']}"
-        subtitle = f"{tested}; the {about['weights']} after epoch {about['epoch']}"
+    def _to_html(self, folder: Path, config: dict[str, Any]) -> str:
+        about, run = self.about, RunRecord(folder)
+        subtitle = (
+            f"{about['n_samples']:,} samples of {about['split']}; "
+            f"the {about['weights']} after epoch {about['epoch']}"
+        )
         page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", subtitle)
-        page.scores(self.values, self.intervals)
-        page.charts("Training", curves(run.rows))
-        if results is not None:
-            self._figures(page, results)
-        page.text("Config", json.dumps(config, indent=2))
+        page.add_scores(self.values, self.intervals)
+        page.add_charts("Training", draw_curves(run.rows))
+        if self.results is not None:
+            _add_results(page, self.results)
+            page.add_table(
+                "Labels" if self.results.kind == "multilabel" else "Classes", self.classes
+            )
+            self._add_samples(page, self.results)
+        page.add_text("Config", json.dumps(config, indent=2))
         for number, session in enumerate(run.sessions, 1):
-            page.text(f"Trained: session {number}", provenance_text(session))
-            page.text(
-                f"Uncommitted changes of session {number}", str(session.get("git_diff") or "")
-            )
-        page.text("Tested", provenance_text(collect_provenance()))
-        return page.html()
+            page.add_text(f"Training session {number}", format_session(session))
+            diff = str(session.get("git_diff") or "")
+            page.add_text(f"Uncommitted changes of training session {number}", diff)
+        page.add_text("Test", format_session(collect_provenance()))
+        return page.to_html()
 
-    def _figures(self, page: Page, results: Results) -> None:
-        """What fits the kind of task."""
-        names = results.names
-        if results.kind == "regression":
-            flat = list(
-                zip(
-                    results.target.ravel().tolist(),
-                    results.prediction.ravel().tolist(),
-                    strict=True,
-                )
-            )
-            drawn = flat[:: max(1, len(flat) // POINTS)]
-            errors = sorted(guess - target for target, guess in flat)
-            shares = [
-                (errors[int(share * (len(errors) - 1) / 100)], float(share)) for share in range(101)
-            ]
-            left = charts.scatter("Predictions", drawn, "target", "prediction")
-            page.charts(
-                "Predictions",
-                [left, charts.lines("Errors, in % up to", {"%": shares}, "prediction - target")],
-            )
-        if results.confusion is not None and len(names) <= 60:
-            page.matrix(
-                "What is taken for what",
-                charts.matrix("Confusion matrix", results.confusion, names),
-            )
-        bins, error = results.calibration()
-        points = [(sure, right) for sure, right, _ in bins]
-        curve = charts.scatter(
-            "Calibration", points, "confidence", "share that is right", dots=False
-        )
-        if curve and len(results.target):
-            page.charts(f"Calibration: expected error {error:.3g}", [curve])
-        page.table("Labels" if results.kind == "multilabel" else "Classes", self.classes)
-        heading = (
-            "The surest mistakes" if results.kind == "classification" else "The largest errors"
-        )
-        page.samples(heading, [self._sample(place, results) for place in results.worst(SHOWN)])
-        page.samples(
-            "Right, and least sure",
-            [self._sample(place, results) for place in results.least_sure(SHOWN)],
-        )
+    def _add_samples(self, page: Page, results: Results) -> None:
+        is_classification = results.kind == "classification"
+        errors = results.most_confident_errors(MAX_SAMPLES)
+        heading = "Most confident errors" if is_classification else "Largest errors"
+        page.add_samples(heading, [self._get_sample(row, results) for row in errors])
+        correct = results.least_confident_correct(MAX_SAMPLES)
+        heading = "Least confident correct predictions"
+        page.add_samples(heading, [self._get_sample(row, results) for row in correct])
 
-    def _sample(self, place: int, results: Results) -> Sample:
-        name, picture = f"sample {place}", None
+    def _get_sample(self, row: int, results: Results) -> Sample:
+        name, picture = f"sample {row}", None
         if self.indices is not None:
-            index = self.indices[place]
-            picture, path = (
-                self.samples.picture(self.samples.fetch(index)),
-                self.samples.path(index),
-            )
+            index = self.indices[row]
+            picture = self.samples.picture(self.samples.fetch(index))
+            path = self.samples.path(index)
             name = Path(path).name if path else f"sample {index}"
-        target, guess = results.told(results.target[place]), results.told(results.prediction[place])
-        sure = f" {results.confidence[place]:.1%}" if results.confidence is not None else ""
-        caption = f"{guess or 'none'}{sure}" + (
-            "" if target == guess else f", is {target or 'none'}"
-        )
-        return Sample(name, caption, target == guess, picture)
+        target = results.describe(results.target[row])
+        prediction = results.describe(results.prediction[row])
+        caption = prediction or "none"
+        if results.confidence is not None:
+            caption += f" {results.confidence[row]:.1%}"
+        if target != prediction:
+            caption += f", is {target or 'none'}"
+        return Sample(name, caption, target == prediction, picture)
+
+
+def _add_results(page: Page, results: Results) -> None:
+    """Adds the charts that fit the kind of task."""
+    if results.kind == "regression":
+        targets, predictions = results.target.ravel(), results.prediction.ravel()
+        _add_regression(page, targets.tolist(), predictions.tolist())
+    if results.confusion is not None and len(results.names) <= MAX_DRAWN_CLASSES:
+        matrix = draw_confusion_matrix(results.confusion, results.names)
+        page.add_charts("Confusion matrix", [to_svg(matrix)])
+    calibration = results.calibrate()
+    curve = draw_scatter("Calibration", calibration.points, "confidence", "accuracy", True)
+    heading = f"Calibration: expected calibration error {calibration.error:.3g}"
+    page.add_charts(heading, [to_svg(curve)])
+
+
+def _add_regression(page: Page, targets: Sequence[float], predictions: Sequence[float]) -> None:
+    points = list(zip(targets, predictions, strict=True))
+    shown = points[:: max(1, len(points) // MAX_POINTS)]
+    errors = sorted(prediction - target for target, prediction in points)
+    percentiles = [
+        (errors[int(percent * (len(errors) - 1) / 100)], float(percent)) for percent in range(101)
+    ]
+    chart = LineChart("Errors: % of samples up to", {"%": percentiles}, "prediction - target")
+    scatter = draw_scatter("Predictions", shown, "target", "prediction")
+    page.add_charts("Predictions", [to_svg(scatter), to_svg(draw_lines([chart]))])
 
 
 def check_output(path: Path | None) -> None:
-    """Raises UserError if no file can stand at ``path``."""
+    """Raises UserError if a file cannot be written at ``path``."""
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UserError(f"--output {path}: must be a file in a folder that is there")
+        raise UserError(f"--output {path}: must be a file in an existing folder")
 
 
-def csv_of(rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV."""
+def to_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Returns a table as CSV."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
 
 
-def write(path: Path, text: str) -> Path:
-    """Writes a result, whole or not at all; gives its path. Raises UserError."""
+def write_text(path: Path, text: str) -> Path:
+    """Writes a file completely or not at all, and returns its path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:

@@ -1,88 +1,46 @@
-"""What a model gave on a split, sample by sample, and what follows from it."""
+"""What the outputs of a model mean, sample by sample."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from base.loop.metrics import MetricSet, is_stateful, name_of
-from utils.distributed import world_size
-from utils.util import one_number
-
-Array = np.ndarray[Any, Any]
-BLOCKS = 2000  # of samples that are drawn together, for means
-DRAWS, WHOLE_DRAWS = 1000, 200  # resamples for a mean, and for what must be computed anew for each
+Array = NDArray[Any]
+CALIBRATION_BINS = 10
+PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no logits
 
 
-class Recorder(MetricSet):
-    """A MetricSet that keeps the outputs and targets of the pass, if they are one row of numbers a sample.
+class Calibration(NamedTuple):
+    """How far confidences can be trusted.
 
-    Args:
-        limit: how many numbers it keeps at most; of a larger pass it keeps nothing.
-        The others are MetricSet's.
+    Attributes:
+        points: of every bin of confidence that has samples, their mean confidence and the share
+            of them that is correct.
+        error: the expected calibration error; NaN for a regression.
     """
 
-    def __init__(
-        self,
-        metrics: Iterable[Any],
-        writer: Any = None,
-        device: torch.device | None = None,
-        limit: float = math.inf,
-    ) -> None:
-        super().__init__(metrics, writer, device)
-        self._limit = limit if world_size() == 1 else 0  # of several processes, none has all
-        self.reset()
-
-    def reset(self) -> None:
-        super().reset()
-        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
-        self._room = self._limit
-
-    def measure(self, loss: torch.Tensor, output: Any, target: Any, n: int) -> None:
-        super().measure(loss, output, target, n)
-        if self._rows is None:
-            return
-        tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
-        if not tensors or not (
-            1 <= output.ndim <= 2 and 1 <= target.ndim <= 2 and len(output) == len(target) == n
-        ):
-            self._rows = None
-            return
-        self._room -= output.numel() + target.numel()
-        self._rows.append((output.detach(), target.detach()))
-        if self._room < 0:
-            self._rows = None
-
-    def recorded(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """``(output, target)`` of all samples in their order, on the CPU; None if they are no such rows."""
-        if not self._rows:
-            return None
-        try:
-            outputs, targets = zip(*self._rows, strict=True)
-            return torch.cat(outputs).float().cpu(), torch.cat(targets).cpu()
-        except RuntimeError:  # rows of several lengths
-            return None
+    points: list[tuple[float, float]]
+    error: float
 
 
 class Predictions:
-    """What a model's outputs say.
+    """What a model's outputs predict.
 
     Args:
         output: (N, C) or (N,) float.
-        kind: ``classification``, ``multilabel``, ``regression``, or empty for what is none of them: see ``kind_of``.
-        classes: their names, or None.
-        loss: the name of the loss: ``BCELoss`` has probabilities for its outputs, others have logits.
+        kind: ``classification``, ``multilabel``, ``regression``, or empty; see ``kind_of``.
+        classes: the names of the classes or labels, or None.
+        loss: the name of the loss, which tells probabilities from logits.
 
     Attributes:
-        kind: the same.
-        names: of the classes or labels.
-        probability: (N, C), for labels (N, K), else None.
-        prediction: (N,) int for a classification, (N, K) of 0 and 1 for labels, else the outputs.
-        confidence: (N,) the probability of the class that is predicted, else None.
+        kind: as given.
+        names: of the classes or labels; their numbers if ``classes`` does not fit.
+        probability: (N, C), or (N, K) for labels; None for a regression.
+        prediction: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise the outputs.
+        confidence: (N,) the probability of the predicted class; None if there are no classes.
     """
 
     def __init__(
@@ -95,52 +53,43 @@ class Predictions:
         self.prediction: Array = output.numpy()
         if kind not in ("classification", "multilabel"):
             return
-        binary = kind == "classification" and (output.ndim == 1 or output.shape[1] == 1)
-        if kind == "classification" and not binary:
-            probability = output.softmax(1)
-        else:
-            probability = (
-                output if loss in ("BCELoss", "binary_cross_entropy") else output.sigmoid()
-            )
-        if binary:  # it is of the second of two classes
-            probability = torch.stack([1 - probability.reshape(-1), probability.reshape(-1)], 1)
-        self.probability = probability.numpy()
+        self.probability = _probability(output, kind, loss).numpy()
         n_classes = self.probability.shape[1]
-        self.names = (
-            classes
-            if classes and len(classes) == n_classes
-            else [str(label) for label in range(n_classes)]
-        )
+        has_names = classes is not None and len(classes) == n_classes
+        self.names = classes if classes and has_names else list(map(str, range(n_classes)))
         if kind == "classification":
-            self.prediction, self.confidence = self.probability.argmax(1), self.probability.max(1)
+            self.prediction = self.probability.argmax(1)
+            self.confidence = self.probability.max(1)
         else:
             self.prediction = (self.probability > 0.5).astype(np.int64)
 
-    def told(self, value: Any) -> str:
-        """A target or a prediction of one sample in words: a class, the labels that are set, or numbers."""
+    def describe(self, value: Any) -> str:
+        """Returns one target or prediction in words: a class, the labels that are set, numbers."""
         if self.kind == "classification":
             return self.names[int(value)]
         if self.kind == "multilabel":
             return " ".join(name for name, is_set in zip(self.names, value, strict=True) if is_set)
         return " ".join(f"{number:.6g}" for number in np.ravel(value).tolist())
 
-    def row(self, place: int) -> list[str]:
-        """The prediction of one sample in words, and its confidence; for a CSV."""
-        sure = "" if self.confidence is None else f"{self.confidence[place]:.6g}"
-        return [self.told(self.prediction[place]), sure]
+    def describe_prediction(self, index: int) -> list[str]:
+        """Returns the prediction of a sample in words, and its confidence, as cells of a CSV."""
+        confidence = "" if self.confidence is None else f"{self.confidence[index]:.6g}"
+        return [self.describe(self.prediction[index]), confidence]
 
 
 class Results(Predictions):
-    """What the rows of a split mean.
+    """The predictions on a split, compared with its targets.
 
     Args:
-        output: of the model, (N, C) or (N,) float.
-        target: classes (N,) int; 0 or 1 (N,) or (N, K) for BCE losses; else numbers of the output's shape.
-        classes, loss: as in Predictions.
+        output: (N, C) or (N,) float.
+        target: classes (N,) int; 0 or 1 (N,) or (N, K) for a BCE loss; otherwise numbers of the
+            output's shape.
+        classes: as Predictions'.
+        loss: as Predictions'.
 
     Attributes:
-        target: (N,) int for a classification, (N, K) of 0 and 1 for labels, else as it was given.
-        confusion: of a classification (C, C) counts, rows are targets; else None.
+        target: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise as given.
+        confusion: (C, C) counts of a classification, rows are targets; otherwise None.
     """
 
     def __init__(
@@ -151,16 +100,14 @@ class Results(Predictions):
         self.confusion: Array | None = None
         if self.kind == "classification":
             self.target = target.reshape(-1).long().numpy()
-            n_classes = len(self.names)
-            pairs = np.bincount(self.target * n_classes + self.prediction, minlength=n_classes**2)
-            self.confusion = pairs.reshape(n_classes, n_classes)
+            self.confusion = _count_pairs(self.target, self.prediction, len(self.names))
         elif self.kind == "multilabel":
             self.target = target.long().numpy()
         elif self.kind == "regression":
             self.prediction = self.prediction.reshape(self.target.shape)
 
-    def classes(self) -> list[dict[str, Any]]:
-        """Precision, recall, F1 and support of every class or label; empty for a regression."""
+    def score_classes(self) -> list[dict[str, Any]]:
+        """Returns precision, recall, F1 and support of every class or label; none for others."""
         if self.probability is None:
             return []
         from sklearn.metrics import precision_recall_fscore_support
@@ -172,69 +119,75 @@ class Results(Predictions):
         return [
             {
                 "class": name,
-                "precision": float(p),
-                "recall": float(r),
+                "precision": float(precision),
+                "recall": float(recall),
                 "f1": float(f1),
                 "support": int(support),
             }
-            for name, p, r, f1, support in zip(self.names, *columns, strict=True)
+            for name, precision, recall, f1, support in zip(self.names, *columns, strict=True)
         ]
 
-    def calibration(self, bins: int = 10) -> tuple[list[tuple[float, float, int]], float]:
-        """Of every bin of confidence its mean, the share that is right and its size; and the calibration error.
+    def calibrate(self) -> Calibration:
+        """Compares confidences with the share of correct predictions.
 
-        Source: expected calibration error, Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 2.
+        Source: expected calibration error over 10 equal bins (a, b], Guo et al. 2017,
+        https://arxiv.org/abs/1706.04599, section 2.
         """
-        if self.probability is None:
-            return [], float("nan")
-        if self.confidence is not None:
-            sure, right = self.confidence, self.prediction == self.target
-        else:
-            sure, right = self.probability.ravel(), self.target.ravel() == 1
-        place = np.minimum((sure * bins).astype(int), bins - 1)
-        inside = [place == index for index in range(bins)]
-        found = [
-            (float(sure[own].mean()), float(right[own].mean()), int(own.sum()))
-            for own in inside
-            if own.any()
-        ]
-        return found, sum(abs(mean - share) * size for mean, share, size in found) / max(
-            len(sure), 1
-        )
+        if self.probability is None or not len(self.target):
+            return Calibration([], float("nan"))
+        from sklearn.calibration import calibration_curve
 
-    def worst(self, number: int) -> list[int]:
-        """The places of the surest mistakes; of a regression, or of labels, the largest errors."""
+        if self.confidence is not None:
+            confidence = self.confidence
+            is_correct = self.prediction == self.target
+        else:
+            confidence = self.probability.ravel()
+            is_correct = self.target.ravel() == 1
+        confidence = confidence.astype(float).clip(0, 1)  # a softmax may exceed 1 by its rounding
+        accuracy, mean = calibration_curve(is_correct, confidence, n_bins=CALIBRATION_BINS)
+        # The sizes of its bins, which it does not return.
+        edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+        sizes = np.bincount(np.searchsorted(edges[1:-1], confidence))
+        weights = sizes[sizes > 0] / len(confidence)
+        error = float((weights * np.abs(mean - accuracy)).sum())
+        return Calibration(list(zip(mean.tolist(), accuracy.tolist(), strict=True)), error)
+
+    def most_confident_errors(self, number: int) -> list[int]:
+        """Returns the indices of wrong predictions by falling confidence.
+
+        Of labels and of a regression the samples with the largest errors.
+        """
         if self.confidence is not None:
             wrong = np.flatnonzero(self.prediction != self.target)
-            return [
-                int(place)
-                for place in wrong[np.argsort(-self.confidence[wrong], kind="stable")][:number]
-            ]
+            order = np.argsort(-self.confidence[wrong], kind="stable")
+            return [int(index) for index in wrong[order][:number]]
         guess = self.prediction if self.probability is None else self.probability
         if guess.shape != self.target.shape:
             return []
         errors = np.abs(guess - self.target).reshape(len(self.target), -1).max(1)
-        return [int(place) for place in np.argsort(-errors, kind="stable")[:number]]
+        return [int(index) for index in np.argsort(-errors, kind="stable")[:number]]
 
-    def least_sure(self, number: int) -> list[int]:
-        """The places of the right answers with the least confidence."""
+    def least_confident_correct(self, number: int) -> list[int]:
+        """Returns the indices of correct predictions by rising confidence."""
         if self.confidence is None:
             return []
-        right = np.flatnonzero(self.prediction == self.target)
-        return [
-            int(place)
-            for place in right[np.argsort(self.confidence[right], kind="stable")][:number]
-        ]
+        correct = np.flatnonzero(self.prediction == self.target)
+        order = np.argsort(self.confidence[correct], kind="stable")
+        return [int(index) for index in correct[order][:number]]
 
 
 def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
-    """What the shapes and values tell: ``classification``, ``multilabel``, ``regression``, or empty."""
-    if (
-        target.ndim == 1
-        and output.ndim == 2
-        and output.shape[1] > 1
-        and not target.is_floating_point()
-    ):
+    """Returns what shapes and values say: a kind of task, or an empty text if they fit none.
+
+    Args:
+        output: (N, C) or (N,) float.
+        target: (N,) or (N, K).
+
+    Returns:
+        ``classification``, ``multilabel``, ``regression`` or an empty text.
+    """
+    has_scores = output.ndim == 2 and output.shape[1] > 1
+    if target.ndim == 1 and has_scores and not target.is_floating_point():
         fits = len(target) > 0 and int(target.min()) >= 0 and int(target.max()) < output.shape[1]
         return "classification" if fits else ""
     if output.numel() != target.numel():
@@ -244,66 +197,23 @@ def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
     return "regression"
 
 
-def intervals(
-    rows: tuple[torch.Tensor, torch.Tensor] | None,
-    criterion: Any,
-    metrics: list[Any],
-    values: dict[str, float],
-) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals of the loss and the metrics; without those that cannot be computed on any rows.
+def _probability(output: torch.Tensor, kind: str, loss: str) -> torch.Tensor:
+    """Returns (N, C) probabilities. One output of a classification is the second of two classes."""
+    is_binary = kind == "classification" and (output.ndim == 1 or output.shape[1] == 1)
+    if kind == "classification" and not is_binary:
+        return output.softmax(1)
+    probability = output if loss in PROBABILITY_LOSSES else output.sigmoid()
+    if is_binary:
+        second = probability.reshape(-1)
+        probability = torch.stack([1 - second, second], 1)
+    return probability
 
-    Source: the percentile bootstrap, Efron and Tibshirani 1993, chapter 13.
+
+def _count_pairs(target: Array, prediction: Array, n_classes: int) -> Array:
+    """Returns (C, C) counts of target and prediction.
+
+    A training counts them at its end for TensorBoard. sklearn's confusion_matrix gives the same
+    counts, but its import would add 0.9 s to every such training.
     """
-    if rows is None:
-        return {}
-    functions: dict[str, Any] = {
-        "loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
-    }
-    functions |= {
-        name_of(metric): _Stateful(metric) if is_stateful(metric) else metric for metric in metrics
-    }
-    found = {}
-    for name, function in functions.items():
-        try:
-            span = _interval(function, *rows, values[name])
-        except Exception:  # a metric that wants a batch as the loader gives it
-            continue
-        if np.isfinite(span).all():
-            found[name] = span
-    return found
-
-
-class _Stateful:
-    def __init__(self, metric: Any) -> None:
-        self.metric = metric.clone().cpu()
-
-    def __call__(self, output: torch.Tensor, target: torch.Tensor) -> Any:
-        self.metric.reset()
-        self.metric.update(output, target)
-        return self.metric.compute()
-
-
-@torch.no_grad()
-def _interval(
-    function: Any, output: torch.Tensor, target: torch.Tensor, value: float
-) -> tuple[float, float]:
-    draw = np.random.default_rng(0)
-    n = len(output)
-    if not isinstance(function, _Stateful):
-        blocks = np.array_split(draw.permutation(n), min(n, BLOCKS))
-        sizes = np.array([len(block) for block in blocks], dtype=float)
-        means = np.array(
-            [float(one_number("", function(output[block], target[block]))) for block in blocks]
-        )
-        if np.isclose(
-            (means * sizes).sum() / n, value, rtol=1e-3, atol=1e-6
-        ):  # else it is no mean over samples
-            times = draw.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=DRAWS)
-            return _middle((times * means * sizes).sum(1) / (times * sizes).sum(1))
-    drawn = [draw.integers(0, n, n) for _ in range(WHOLE_DRAWS)]
-    return _middle([float(one_number("", function(output[rows], target[rows]))) for rows in drawn])
-
-
-def _middle(values: Any) -> tuple[float, float]:
-    low, high = np.quantile(np.asarray(values, dtype=float), (0.025, 0.975))
-    return float(low), float(high)
+    pairs = np.bincount(target * n_classes + prediction, minlength=n_classes**2)
+    return pairs.reshape(n_classes, n_classes)

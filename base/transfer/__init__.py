@@ -1,1 +1,1 @@
-"""Training that starts from other weights."""
+"""Transfer learning: start weights, a new head, freezing and thawing."""

@@ -1,11 +1,11 @@
-"""Which parameters of a model are trained, and what it means that the others are frozen."""
+"""Freezing parameters, and checking that frozen tensors really stay as they are."""
 
 from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -13,187 +13,154 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from base.parallel.sharding import part_of
-from utils.errors import UserError, did_you_mean
+from base.transfer.selection import abbreviate, count_parameters
+from utils.errors import UserError
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
-def select(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
-    """The names of the parameters that ``patterns`` mean; of two that disagree the later one holds.
+def freeze(model: nn.Module, names: Iterable[str], frozen_eval: bool = True) -> None:
+    """Freezes the named parameters and thaws all others, in place.
+
+    A frozen parameter gets no gradient. The norms in frozen modules stay in eval mode, whatever
+    ``model.train()`` says. The modules before the first trained parameter store no activations,
+    because autograd records nothing where no gradient is needed.
 
     Args:
-        model: whose parameters are meant.
-        patterns: globs over parameter names (``features.*``), or a module's name for all inside it; ``!`` takes back.
-        key: of the config, for the error.
-
-    Raises:
-        UserError: a pattern matches nothing.
+        model: its earlier freezing is undone.
+        names: of the parameters to freeze.
+        frozen_eval: keep everything in frozen modules in eval mode, dropout included.
     """
-    names = [name for name, _ in model.named_parameters()]
-    selected: set[str] = set()
-    for index, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
-        glob = pattern.removeprefix("!")
-        found = {name for name in names if fnmatchcase(name, glob) or name.startswith(f"{glob}.")}
-        if not found:
-            place = key if isinstance(patterns, str) else f"{key}.{index}"
-            modules = [
-                name for name, module in model.named_modules() if name and list(module.parameters())
-            ]
-            near = did_you_mean(glob, [*modules, *names]) or f"; there are {some(names, 4)}"
-            raise UserError(f"{place}: '{pattern}' matches no parameter{near}")
-        selected = selected - found if pattern.startswith("!") else selected | found
-    return selected
+    frozen = set(names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+        if name in frozen:
+            parameter.grad = None
+    for module in model.modules():
+        vars(module).pop("train", None)
+    if not frozen:
+        return
+    for top in get_frozen_modules(model):
+        norms = [module for module in top.modules() if isinstance(module, NORMS)]
+        for module in [top] if frozen_eval else norms:
+            module.train = MethodType(train, module)  # type: ignore[method-assign]
+    model.train(model.training)
 
 
-def some(names: Sequence[Any], most: int = 3) -> str:
-    """The first of ``names``, for a message."""
-    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
+def train(self: nn.Module, mode: bool = True) -> nn.Module:
+    """Replaces ``train`` in a frozen module: the module stays in eval mode.
 
-
-def layers_of(model: nn.Module) -> list[list[str]]:
-    """The names of a model's parameters, layer by layer, in the order in which the layers were made.
-
-    A layer is a module that is no container (``Sequential``, ``ModuleList``, …) nor the shell of another that
-    holds most of the model: a convolution, a residual block, a transformer's block. What has no matrix (a norm, a bias,
-    a class token beside the layers) belongs to the layer before it, or at the start to the first.
+    Bound to the module and stored as its attribute, it survives the deep copy that an EMA makes.
+    Pickle stores a bound method by its name, so this one must have the name of the method that it
+    replaces: an unpickled module then has the method of its class again.
     """
-    half = size_of(model) / 2
-    containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-    layers: list[list[str]] = []
-    early: list[str] = []
-
-    def add(named: dict[str, nn.Parameter], is_layer: bool) -> None:
-        if is_layer and any(parameter.ndim > 1 for parameter in named.values()):
-            layers.append([*early, *named])
-            early.clear()
-        else:
-            (layers[-1] if layers else early).extend(named)
-
-    def walk(module: nn.Module, prefix: str) -> None:
-        add({prefix + name: value for name, value in module.named_parameters(recurse=False)}, False)
-        for name, child in module.named_children():
-            named = {f"{prefix}{name}.{key}": value for key, value in child.named_parameters()}
-            inner = max(
-                (size_of(part) for part in child.children() if next(part.children(), None)),
-                default=0,
-            )
-            if isinstance(child, containers) or inner > half:
-                walk(child, f"{prefix}{name}.")
-            else:
-                add(named, True)
-
-    walk(model, "")
-    return layers if not early else [early, *layers]
+    return type(self).train(self, False)
 
 
-def size_of(model: nn.Module) -> int:
-    """How many numbers a module's parameters hold."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def get_frozen_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """Yields the largest modules whose parameters are all frozen.
 
-
-def frozen_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """The largest modules with none but frozen parameters; and before any trainable one the norms without parameters.
-
-    Those are in none of the patterns, yet gather statistics.
+    Norms without parameters match no pattern, yet they gather statistics. Those before the first
+    trained parameter are yielded too.
     """
-    trainable_seen = False
+    trained_seen = False
 
     def walk(module: nn.Module) -> Iterator[nn.Module]:
-        nonlocal trainable_seen
+        nonlocal trained_seen
         parameters = list(module.parameters())
-        is_norm = isinstance(module, NORMS) and not parameters and not trainable_seen
-        if is_norm or (parameters and not any(parameter.requires_grad for parameter in parameters)):
+        is_early_norm = isinstance(module, NORMS) and not parameters and not trained_seen
+        is_frozen = bool(parameters) and not any(value.requires_grad for value in parameters)
+        if is_early_norm or is_frozen:
             yield module
             return
-        trainable_seen = trainable_seen or any(
-            p.requires_grad for p in module.parameters(recurse=False)
-        )
+        if any(value.requires_grad for value in module.parameters(recurse=False)):
+            trained_seen = True
         for child in module.children():
             yield from walk(child)
 
     return walk(model)
 
 
-def train(self: nn.Module, mode: bool = True) -> nn.Module:
-    """Stands in a frozen module for its class's ``train``: it stays in eval mode.
-
-    A bound method as the module's attribute survives a deep copy (of an EMA) and gives way when pickled.
-    """
-    return type(self).train(self, False)
-
-
-def freeze(model: nn.Module, frozen: Iterable[str], whole: bool = True) -> None:
-    """Freezes the named parameters, and no others.
-
-    Frozen means: no gradient; norms, and with ``whole`` all else (dropout) in modules that are frozen as a whole,
-    stay in eval mode whatever ``model.train()`` says. What comes before the first trainable layer keeps no
-    activations, as autograd records nothing where nothing needs a gradient.
-    """
-    names = set(frozen)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in names)
-        if name in names:
-            parameter.grad = None
-    for module in model.modules():
-        vars(module).pop("train", None)
-    if not names:
-        return
-    for part in frozen_modules(model):
-        for module in (
-            [part] if whole else [module for module in part.modules() if isinstance(module, NORMS)]
-        ):
-            module.train = MethodType(train, module)  # type: ignore[method-assign]
-    model.train(model.training)
-
-
-def frozen_tensors(model: nn.Module) -> dict[str, Any]:
-    """All that must not change: the frozen parameters, and the buffers of the frozen modules, by name."""
-    still = {id(buffer) for part in frozen_modules(model) for buffer in part.buffers()}
-    parameters = {
+def get_frozen_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns, by name, the frozen parameters and the buffers of the frozen modules."""
+    tensors: dict[str, torch.Tensor] = {
         name: value for name, value in model.named_parameters() if not value.requires_grad
     }
-    return parameters | {name: value for name, value in model.named_buffers() if id(value) in still}
+    frozen = {id(buffer) for module in get_frozen_modules(model) for buffer in module.buffers()}
+    return tensors | {name: value for name, value in model.named_buffers() if id(value) in frozen}
+
+
+def describe_trained(model: nn.Module) -> str:
+    """Says in one line how many parameters are trained and how many are frozen."""
+    trained = {
+        name: value.numel() for name, value in model.named_parameters() if value.requires_grad
+    }
+    names = list(trained)
+    shown = names if len(names) <= 4 else [*names[:2], "…", names[-1]]
+    count = sum(trained.values())
+    total = count_parameters(model)
+    return (
+        f"{count:,} of {total:,} parameters are trained ({', '.join(shown)}), "
+        f"{total - count:,} are frozen"
+    )
 
 
 class Audit:
-    """Compares what is frozen before and after a step, and notes which parameters get a gradient."""
+    """Checks a training step: frozen tensors keep their bits, trained parameters get a gradient.
+
+    Args:
+        model: frozen, before the step.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self.before = {name: checksum(value) for name, value in frozen_tensors(model).items()}
-        self.silent = {name for name, value in model.named_parameters() if value.requires_grad}
-        self._hooks = [
-            value.register_post_accumulate_grad_hook(lambda _, name=name: self.silent.discard(name))  # type: ignore[no-untyped-call]
-            for name, value in model.named_parameters()
-            if value.requires_grad
-        ]
+        self._checksums = {
+            name: checksum(value) for name, value in get_frozen_tensors(model).items()
+        }
+        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self._without_gradient = set(trained)
+        self._hooks = []
+        for name, value in trained.items():
+            note = partial(self._note_gradient, name)
+            hook = value.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
+            self._hooks.append(hook)
 
-    def look(self, model: nn.Module, logger: logging.Logger) -> None:
-        """Raises UserError if something frozen has changed; warns of trained parameters without a gradient."""
+    def _note_gradient(self, name: str, _parameter: torch.Tensor) -> None:
+        self._without_gradient.discard(name)
+
+    def check(self, model: nn.Module, logger: logging.Logger) -> None:
+        """Compares the model after the step with before; may be called once.
+
+        Args:
+            model: the same one.
+            logger: gets a warning that names trained parameters without a gradient.
+
+        Raises:
+            UserError: a frozen tensor has changed.
+        """
         for hook in self._hooks:
             hook.remove()
-        now = frozen_tensors(model)
+        tensors = get_frozen_tensors(model)
         changed = [
             name
-            for name, value in self.before.items()
-            if name in now and checksum(now[name]) != value
+            for name, before in self._checksums.items()
+            if name in tensors and checksum(tensors[name]) != before
         ]
         if changed:
             raise UserError(
-                f"transfer.freeze: {some(changed)} changed in a step although frozen; "
-                "does the model, the trainer or the optimizer write to it?"
+                f"{abbreviate(changed)} changed in a step although frozen; "
+                "does the model, the trainer or the optimizer write to it?",
+                key="transfer.freeze",
             )
-        if self.silent:
-            names = some(sorted(self.silent), 5)
+        if self._without_gradient:
             logger.warning(
                 "%d trained parameters got no gradient in the first step: %s",
-                len(self.silent),
-                names,
+                len(self._without_gradient),
+                abbreviate(sorted(self._without_gradient), 5),
             )
 
 
-def checksum(value: torch.Tensor) -> int:
-    """CRC-32 of a tensor's bytes, as far as they are here."""
-    return zlib.crc32(
-        part_of(value).detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    )
+def checksum(value: Any) -> int:
+    """Returns the CRC-32 of a tensor's bytes; of a sharded one, of this rank's shard."""
+    local = value.to_local() if hasattr(value, "to_local") else value  # FSDP's DTensor
+    data = local.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return zlib.crc32(data.numpy().tobytes())

@@ -1,4 +1,7 @@
-"""The options of transfer learning: their names, types and defaults are the schema of the config's ``transfer``."""
+"""The options of transfer learning.
+
+Their names, types and defaults are the schema of the config's ``transfer`` section.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from utils.options import SectionOptions, find_too_small, raise_problems
 
 @dataclass(frozen=True)
 class Head:
-    """A new last layer.
+    """A new output layer.
 
     Attributes:
-        num_classes: its outputs.
-        name: of the layer that it replaces, a Linear or Conv2d; null takes the model's last one.
+        num_classes: its number of outputs.
+        name: of the Linear or Conv2d layer that it replaces; null takes the model's last one.
     """
 
     num_classes: int
@@ -27,12 +30,12 @@ class Head:
 
 @dataclass(frozen=True)
 class Thaw:
-    """A phase: what is trained from some epoch on.
+    """A phase: parameters that are trained from some epoch on.
 
     Attributes:
-        epoch: the first one, counted from 1.
+        epoch: the first epoch in which they are trained, counted from 1.
         params: which parameters, as in ``freeze``.
-        lr_scale: their learning rate, as a multiple of the others'.
+        lr_scale: their learning rate, as a multiple of the other parameters' rate.
     """
 
     epoch: int
@@ -40,20 +43,21 @@ class Thaw:
     lr_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        raise_problems(find_too_small(self, epoch=1))
+        problems = find_too_small(self, epoch=1)
         if not self.lr_scale > 0:
-            raise UserError(f"{self.lr_scale} must be above 0", key="lr_scale")
+            problems.append(Problem("lr_scale", f"{self.lr_scale} must be above 0"))
+        raise_problems(problems)
 
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters with a learning rate or weight decay of their own.
+    """Parameters with their own learning rate or weight decay.
 
     Attributes:
         params: which parameters, as in ``freeze``.
         lr_scale: their learning rate, as a multiple of the optimizer's.
         lr: their learning rate itself.
-        weight_decay: theirs.
+        weight_decay: their weight decay.
     """
 
     params: list[str] | str
@@ -62,35 +66,40 @@ class ParamGroup:
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:
+        values = {"lr_scale": self.lr_scale, "lr": self.lr, "weight_decay": self.weight_decay}
         if self.lr is not None and self.lr_scale is not None:
-            raise UserError("excludes lr_scale; give one of the two", key="lr")
-        if self.lr is None and self.lr_scale is None and self.weight_decay is None:
-            message = "these parameters need a value for lr, lr_scale or weight_decay"
-            raise UserError(message, key="params")
-        for name in ("lr_scale", "lr", "weight_decay"):
-            if (value := getattr(self, name)) is not None and not value >= 0:
-                raise UserError(f"{value} must not be negative", key=name)
+            raise UserError("lr and lr_scale exclude each other", key="lr")
+        if all(value is None for value in values.values()):
+            raise UserError("the group needs an lr, an lr_scale or a weight_decay", key="params")
+        problems = [
+            Problem(name, f"{value} must not be negative")
+            for name, value in values.items()
+            if value is not None and not value >= 0
+        ]
+        raise_problems(problems)
 
 
 @dataclass(frozen=True)
 class TransferOptions(SectionOptions):
-    """What ``transfer`` in a config may say.
+    """The options in the config's ``transfer`` section.
 
     Attributes:
-        init_from: start weights: a run's folder (its best), a checkpoint, or a state dict in a ``.pt``, ``.pth`` or
-            ``.safetensors`` file. What fits by name and shape is loaded, and the rest is told.
+        init_from: start weights: a run's folder, a checkpoint, or a file of tensors.
+            A folder gives its best checkpoint; a file is ``.pt``, ``.pth`` or ``.safetensors``.
+            Tensors are matched by name and shape, and the log lists the rest.
         init_ema: take the checkpoint's EMA weights.
         rename: new names for the tensors in the file: ``{"backbone.*": "features.*"}``.
-        min_match: the share of the model's tensors that must be found.
-        head: a new last layer, which starts anew also under ``init_from``.
-        freeze: patterns over parameter names (``features.*``; ``!`` takes back), ``all_but_head``, or a number: all but
-            so many of the last layers.
-        frozen_eval: keep all of a frozen module in eval mode, its dropout too; norms are always kept so.
-        thaw: phases, each with what is trained from an epoch on.
-        param_groups: parameters with a learning rate or weight decay of their own.
-        layer_decay: the learning rate of each layer, as a multiple of that of the layer after it.
-        no_decay: ``norm_and_bias`` spares all parameters of at most one dimension the weight decay.
-        cache_features: compute what a frozen part puts out once for every sample, and train the rest on it.
+        min_match: the fraction of the model's tensors that the file must match.
+        head: a new output layer; it starts from random weights, also under ``init_from``.
+        freeze: patterns of names, ``all_but_head``, or the number of last layers to train.
+            A pattern is a glob over parameter names (``features.*``), or a module's name for all
+            parameters inside it; ``!`` excludes.
+        frozen_eval: keep frozen modules in eval mode, dropout included; frozen norms always are.
+        thaw: phases, each with parameters that are trained from some epoch on.
+        param_groups: parameters with their own learning rate or weight decay.
+        layer_decay: the learning rate of each layer, as a multiple of the next layer's rate.
+        no_decay: ``norm_and_bias`` applies no weight decay to parameters of at most one dimension.
+        cache_features: compute the frozen modules' output once, and train the rest on it.
     """
 
     init_from: str | None = None
@@ -107,37 +116,48 @@ class TransferOptions(SectionOptions):
     cache_features: bool = False
 
     def __post_init__(self) -> None:
+        problems = [*self._check_values(), *self._check_combinations()]
+        raise_problems(problems)
+
+    def _check_values(self) -> list[Problem]:
         problems = []
         if not 0 <= self.min_match <= 1:
             problems.append(Problem("min_match", f"{self.min_match} must lie between 0 and 1"))
         if isinstance(self.freeze, int) and self.freeze < 1:
-            message = (
-                f"{self.freeze} must be at least 1: the number of last layers that are trained"
-            )
+            message = f"{self.freeze} must be at least 1: the number of last layers to train"
             problems.append(Problem("freeze", message))
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             message = f"{self.layer_decay} must be above 0 and at most 1"
             problems.append(Problem("layer_decay", message))
-        needs = {
-            "thaw": (self.thaw, self.freeze is not None, "transfer.freeze"),
-            "cache_features": (self.cache_features, self.freeze is not None, "transfer.freeze"),
-            "rename": (self.rename, bool(self.init_from), "transfer.init_from"),
-            "init_ema": (self.init_ema, bool(self.init_from), "transfer.init_from"),
-        }
-        for name, (wanted, is_given, needed) in needs.items():
-            if wanted and not is_given:
-                problems.append(Problem(name, f"needs {needed}"))
+        return problems
+
+    def _check_combinations(self) -> list[Problem]:
+        problems = []
+        if self.freeze is None:
+            message = "has no effect without transfer.freeze: set it, or remove this"
+            if self.thaw:
+                problems.append(Problem("thaw", message))
+            if self.cache_features:
+                problems.append(Problem("cache_features", message))
+        if not self.init_from:
+            message = "has no effect without transfer.init_from: set it, or remove this"
+            if self.rename:
+                problems.append(Problem("rename", message))
+            if self.init_ema:
+                problems.append(Problem("init_ema", message))
         if self.cache_features and self.thaw:
-            message = "thawed layers change their features; remove this or transfer.thaw"
+            message = "thawed parameters would change the cached features; remove transfer.thaw"
             problems.append(Problem("cache_features", message))
-        raise_problems(problems)
+        return problems
 
     def check_epochs(self, epochs: int) -> None:
-        """Raises UserError for a phase that the run never comes to."""
-        for index, phase in enumerate(self.thaw or []):
-            if phase.epoch > epochs:
-                message = f"{phase.epoch} comes after the last of {epochs} epochs"
-                raise UserError(message, key=f"thaw.{index}.epoch")
+        """Raises UserError for a phase that begins after the run's last epoch."""
+        problems = [
+            Problem(f"thaw.{index}.epoch", f"{phase.epoch} is after the last of {epochs} epochs")
+            for index, phase in enumerate(self.thaw or [])
+            if phase.epoch > epochs
+        ]
+        raise_problems(problems)
 
     def explain(self, config: Any) -> list[str]:
         """Lists which parameters are trained from which epoch on.
@@ -146,13 +166,11 @@ class TransferOptions(SectionOptions):
         """
         import torch
 
-        from base.transfer.transfer import phases
+        from base.transfer.transfer import describe_phases
 
-        section = config["arch"]
-        args = dict(section.get("args") or {})
+        args = dict(config["arch"].get("args") or {})
         for name, value in (("weights", None), ("pretrained", False)):
             if name in args:
                 args[name] = value
         with torch.device("meta"):
-            model = config.build_node("arch", {"type": section["type"], "args": args})
-            return phases(model, self)
+            return describe_phases(config.build("arch", changed_args=args), self)

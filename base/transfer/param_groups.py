@@ -1,104 +1,115 @@
-"""Which learning rate and weight decay each parameter gets: the optimizer's groups, from the ``transfer`` section."""
+"""The optimizer's parameter groups: which learning rate and weight decay each parameter gets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from torch import nn
 
-from base.transfer.freezing import layers_of, select
+from base.transfer.options import ParamGroup, TransferOptions
+from base.transfer.plan import FreezePlan
+from base.transfer.selection import get_layers, select_parameters
 from utils.errors import UserError
 
-if TYPE_CHECKING:
-    from base.transfer.options import ParamGroup, TransferOptions
 
-Group = dict[str, Any]
-Thawed = dict[
-    str, tuple[int, float]
-]  # names of parameters: from which epoch on, with which lr_scale
+@dataclass
+class Group:
+    """Parameters with the same learning rate and weight decay that are trained from one epoch on.
+
+    Attributes:
+        epoch: the first epoch in which they are trained.
+        values: ``lr`` and ``weight_decay``, each where it differs from the optimizer's.
+        names: of the parameters.
+        params: the parameters themselves.
+    """
+
+    epoch: int
+    values: dict[str, float]
+    names: list[str] = field(default_factory=list)
+    params: list[nn.Parameter] = field(default_factory=list)
+
+    def to_optimizer(self) -> dict[str, Any]:
+        """Returns the group in the form that torch's optimizers take."""
+        return {"params": self.params, **self.values}
 
 
 def make_groups(
-    model: nn.Module, options: TransferOptions, thawed: Thawed, lr: float | None
+    model: nn.Module, options: TransferOptions, plan: FreezePlan, lr: float | None
 ) -> list[Group]:
-    """The groups of all parameters that are trained at any time of the run, each in exactly one.
+    """Sorts the parameters that are trained at any time of the run into groups, each into one.
 
-    Those that are thawed later stand in groups of their own from the start: without a gradient an optimizer neither
-    moves them nor keeps a state for them, and every scheduler moves their learning rate with the others'.
+    Parameters that are thawed later have groups of their own from the start. Without a gradient
+    an optimizer neither moves them nor keeps a state for them, and every scheduler scales their
+    learning rate with the others'.
 
     Args:
-        model: with the frozen parameters frozen.
-        options: param_groups, layer_decay, no_decay.
-        thawed: what ``thawed_at`` gave.
-        lr: the optimizer's own learning rate.
-
-    Returns:
-        Groups with ``params``, ``names``, ``epoch`` (from which they are trained) and, where they differ from the
-        optimizer's own, ``lr`` and ``weight_decay``.
+        model: with its frozen parameters frozen.
+        options: param_groups, layer_decay and no_decay.
+        plan: of the model.
+        lr: the optimizer's learning rate; None if it has none.
 
     Raises:
-        UserError: a pattern matches nothing, two take the same parameter, or there is no learning rate to scale.
+        UserError: a pattern matches nothing, two groups select the same parameter, or there is no
+            learning rate to scale.
     """
-    chosen = _chosen(model, options.param_groups or [])
-    scales = _layer_scales(model, options.layer_decay)
+    selected = _select_groups(model, options.param_groups or [])
+    layer_scales = _get_layer_scales(model, options.layer_decay)
     groups: dict[tuple[Any, ...], Group] = {}
     for name, parameter in model.named_parameters():
-        epoch, phase_scale = thawed.get(name, (1, 1.0))
-        if not parameter.requires_grad and name not in thawed:
+        phase = plan.thawed.get(name)
+        if phase is None and not parameter.requires_grad:
             continue
-        own = chosen.get(name)
-        values: Group = {}
-        scale = phase_scale * (own.lr_scale if own and own.lr_scale is not None else 1.0)
-        if own is not None and own.lr is not None:
-            values["lr"] = own.lr * scale
-        elif (scale := scale * scales.get(name, 1.0)) != 1.0:
-            if lr is None:
-                raise UserError("optimizer: has no learning rate 'lr' to scale")
-            values["lr"] = lr * scale
-        if own is not None and own.weight_decay is not None:
-            values["weight_decay"] = own.weight_decay
+        entry = selected.get(name)
+        scale = 1.0 if phase is None else phase.lr_scale
+        values: dict[str, float] = {}
+        if entry is not None and entry.lr is not None:
+            values["lr"] = entry.lr * scale
+        else:
+            if entry is not None and entry.lr_scale is not None:
+                scale *= entry.lr_scale
+            scale *= layer_scales.get(name, 1.0)
+            if scale != 1.0:
+                values["lr"] = _scale_lr(lr, scale)
+        if entry is not None and entry.weight_decay is not None:
+            values["weight_decay"] = entry.weight_decay
         elif options.no_decay == "norm_and_bias" and parameter.ndim <= 1:
             values["weight_decay"] = 0.0
-        new: dict[str, Any] = {"params": [], "names": [], "epoch": epoch} | values
-        group = groups.setdefault((epoch, *sorted(values.items())), new)
-        group["params"].append(parameter)
-        group["names"].append(name)
+        epoch = 1 if phase is None else phase.epoch
+        group = groups.setdefault((epoch, *sorted(values.items())), Group(epoch, values))
+        group.names.append(name)
+        group.params.append(parameter)
     return list(groups.values())
 
 
-def thawed_at(model: nn.Module, options: TransferOptions, frozen: set[str]) -> Thawed:
-    """The parameters ``frozen`` first that are trained later. Raises UserError for a phase that thaws nothing."""
-    thawed: Thawed = {}
-    for index, phase in enumerate(options.thaw or []):
-        names = select(model, phase.params, f"transfer.thaw.{index}.params")
-        if not (new := names & frozen - thawed.keys()):
-            raise UserError(
-                f"transfer.thaw.{index}.params: all of {phase.params} is trained already by then"
-            )
-        thawed |= dict.fromkeys(new, (phase.epoch, phase.lr_scale))
-    return thawed
+def _scale_lr(lr: float | None, scale: float) -> float:
+    if lr is None:
+        raise UserError("has no learning rate 'lr' to scale", key="optimizer")
+    return lr * scale
 
 
-def _chosen(model: nn.Module, entries: Sequence[ParamGroup]) -> dict[str, ParamGroup]:
-    chosen: dict[str, ParamGroup] = {}
+def _select_groups(model: nn.Module, entries: Sequence[ParamGroup]) -> dict[str, ParamGroup]:
+    """Returns the entry of ``param_groups`` for each parameter that has one. Raises UserError."""
+    selected: dict[str, ParamGroup] = {}
     for index, entry in enumerate(entries):
-        names = select(model, entry.params, f"transfer.param_groups.{index}.params")
-        if both := sorted(names & chosen.keys()):
-            other = next(i for i, entry in enumerate(entries) if entry is chosen[both[0]])
-            raise UserError(
-                f"transfer.param_groups.{index}.params: takes '{both[0]}', which group {other} has already"
-            )
-        chosen |= dict.fromkeys(names, entry)
-    return chosen
+        key = f"transfer.param_groups.{index}.params"
+        names = select_parameters(model, entry.params, key)
+        if twice := sorted(names & selected.keys()):
+            other = next(i for i, entry in enumerate(entries) if entry is selected[twice[0]])
+            raise UserError(f"selects '{twice[0]}', which group {other} has already", key=key)
+        selected |= dict.fromkeys(names, entry)
+    return selected
 
 
-def _layer_scales(model: nn.Module, decay: float | None) -> dict[str, float]:
-    """Source: layer-wise decay, Clark et al. 2020, https://arxiv.org/abs/2003.10555, appendix A."""
+def _get_layer_scales(model: nn.Module, decay: float | None) -> dict[str, float]:
+    """Returns the factor on each parameter's learning rate; empty without layer decay.
+
+    Source: layer-wise decay, Clark et al. 2020, https://arxiv.org/abs/2003.10555, appendix A.
+    """
     if decay is None:
         return {}
-    layers = layers_of(model)
+    layers = get_layers(model)
     return {
         name: decay ** (len(layers) - 1 - index)
         for index, names in enumerate(layers)
@@ -106,50 +117,32 @@ def _layer_scales(model: nn.Module, decay: float | None) -> dict[str, float]:
     }
 
 
-def table_of(groups: list[Group], lr: float | None) -> str:
-    """The groups as a table."""
-    rows = [("parameters", "tensors", "lr", "weight decay", "from epoch", "which")]
-    for group in groups:
-        names, which = group["names"], group["names"][0]
-        which += f" … {names[-1]}" if len(names) > 1 else ""
-        size = sum(parameter.numel() for parameter in group["params"])
-        rate, decay = group.get("lr", lr), group.get("weight_decay")
-        numbers = (f"{size:,}", str(len(names)), "own" if rate is None else f"{rate:.3g}")
-        rows.append(
-            (*numbers, "own" if decay is None else f"{decay:g}", str(group["epoch"]), which)
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = [
-        "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=False))
-        for row in rows
-    ]
-    return "\n".join(f"  {line}  {row[-1]}" for line, row in zip(lines, rows, strict=True))
+def format_groups(groups: list[Group], lr: float | None) -> str:
+    """Formats the groups as a table.
 
-
-def learning_rate(config: Any) -> float | None:
-    """What the config, or else the optimizer's own default, says; None for an optimizer without."""
-    section = config["optimizer"]
-    parameter = config.parameters("optimizer").get("lr")
-    value = (section.get("args") or {}).get(
-        "lr", parameter.default if parameter is not None else None
-    )
-    return float(value) if isinstance(value, int | float) else None
-
-
-def make_lr_scheduler(config: Any, optimizer: torch.optim.Optimizer) -> Any:
-    """Makes the config's ``lr_scheduler``; rates that it sets itself are scaled for each group as the others.
-
-    Returns:
-        The scheduler, or None if there is none.
+    Args:
+        groups: the rows.
+        lr: the optimizer's learning rate; None if it has none.
     """
-    section = config.get("lr_scheduler")
-    if not section:
-        return None
-    base, args = optimizer.defaults.get("lr"), dict(section.get("args") or {})
-    rates = [group.get("lr") for group in optimizer.param_groups]
-    if base and any(rate != base for rate in rates):
-        for key in {"max_lr", "base_lr"} & args.keys():  # of OneCycleLR and CyclicLR
-            if isinstance(args[key], int | float):
-                args[key] = [args[key] * rate / base for rate in rates]
-    node = {"type": section["type"], "args": args}
-    return config.build_node("lr_scheduler", node, optimizer)
+    rows = [("parameters", "tensors", "lr", "weight decay", "from epoch", "names")]
+    for group in groups:
+        count = sum(parameter.numel() for parameter in group.params)
+        rate = group.values.get("lr", lr)
+        decay = group.values.get("weight_decay")
+        first, last = group.names[0], group.names[-1]
+        rows.append(
+            (
+                f"{count:,}",
+                str(len(group.names)),
+                "default" if rate is None else f"{rate:.3g}",
+                "default" if decay is None else f"{decay:g}",
+                str(group.epoch),
+                first if first == last else f"{first} … {last}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    lines = []
+    for *numbers, names in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths, strict=True)]
+        lines.append("  " + "  ".join([*cells, names]))
+    return "\n".join(lines)

@@ -1,167 +1,187 @@
-"""Weights to start from: read safely from a file of any of the usual kinds, fitted by name and shape, and reported."""
+"""Start weights: read safely from the usual kinds of files, and matched by name and shape."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from base.checkpoint.file import has_ema, load, weights_of
-from base.transfer.freezing import some
+from base.checkpoint.file import load
+from base.checkpoint.weights import get_weights, has_ema
+from base.transfer.selection import abbreviate
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError, one_line
 
 Weights = dict[str, torch.Tensor]
 
-NESTED = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "params",
-)  # where others keep them in a checkpoint
+# The keys under which other frameworks keep the weights in a checkpoint.
+WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "params")
 
 
 def read_weights(source: str, use_ema: bool = False) -> tuple[Weights, str]:
-    """The tensors in a run (its best), a checkpoint, a state dict (``.pt``, ``.pth``) or a ``.safetensors`` file.
+    """Reads the tensors in a file, without running any code in it.
+
+    Args:
+        source: a run's folder (its best checkpoint), a checkpoint, or a state dict in a ``.pt``,
+            ``.pth`` or ``.safetensors`` file.
+        use_ema: take the checkpoint's EMA weights.
 
     Returns:
-        The tensors by name, and in words what they are.
+        The tensors by name, and a description of them for the log.
 
     Raises:
-        UserError: missing, damaged, holding anything but tensors and plain values, or without EMA weights.
+        UserError: the file is missing or damaged, holds more than tensors and plain values, or
+            has no EMA weights.
     """
     path = find_checkpoint(source, best_first=True)
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            state: dict[str, Any] = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: no safetensors file, or damaged: {one_line(error)}") from None
-    else:
-        state = load(path)
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else load(path)
     if use_ema and not has_ema(state):
-        raise UserError(f"{path}: holds no EMA weights; take init_ema away")
-    weights, kind = weights_of(state, use_ema)
-    for key in NESTED:
-        weights = (
-            weights[key]
-            if isinstance(weights, dict) and isinstance(weights.get(key), dict)
-            else weights
-        )
-    named = weights.items() if isinstance(weights, dict) else ()
-    tensors = {str(name): value for name, value in named if isinstance(value, torch.Tensor)}
+        raise UserError(f"{path}: holds no EMA weights; remove init_ema")
+    weights, kind = get_weights(state, use_ema)
+    for key in WRAPPER_KEYS:
+        if isinstance(weights, dict) and isinstance(weights.get(key), dict):
+            weights = weights[key]
+    entries = weights.items() if isinstance(weights, dict) else ()
+    tensors = {str(name): value for name, value in entries if isinstance(value, torch.Tensor)}
     if not tensors:
         raise UserError(f"{path}: holds no tensors by name")
     return tensors, f"the {kind} of {path}"
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How weights fit a model: the tensors that do, by the model's names, and the names of those that do not."""
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-    matched: Weights
-    missing: list[str]
-    unused: list[str]
-    other_shape: list[str]
-    total: int
-
-    @property
-    def share(self) -> float:
-        """Of the model's tensors, how many were matched."""
-        return len(self.matched) / max(self.total, 1)
-
-    def __str__(self) -> str:
-        rows = {"missing": self.missing, "unused": self.unused, "another shape": self.other_shape}
-        lines = [f"  {'matched':<14}{len(self.matched)} of {self.total} tensors"]
-        for name, names in rows.items():
-            lines.append(f"  {name:<14}{len(names)}" + (f": {some(names)}" if names else ""))
-        return "\n".join(lines)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        message = f"{path}: no safetensors file, or damaged: {one_line(error)}"
+        raise UserError(message) from None
 
 
-def rename(weights: Weights, patterns: dict[str, str]) -> Weights:
-    """The weights under new names: of ``{"backbone.*": "features.*"}`` each ``*`` takes over what it matched.
+def rename_weights(weights: Weights, patterns: dict[str, str]) -> Weights:
+    """Renames tensors: under ``{"backbone.*": "features.*"}`` each ``*`` keeps what it matched.
 
     Raises:
-        UserError: a pattern matches no name, wants more stars than it has, or gives a name twice.
+        UserError: a pattern matches no name, has fewer stars than its target, or produces a name
+            twice.
     """
     renamed = dict(weights)
     for pattern, target in patterns.items():
+        key = f"transfer.rename.{pattern}"
         regex = re.compile("(.*)".join(map(re.escape, pattern.split("*"))))
-        parts = target.split("*")
-        if len(parts) - 1 > pattern.count("*"):
-            raise UserError(
-                f"transfer.rename.{pattern}: '{target}' has more stars than '{pattern}'"
-            )
-        matches = {name: match for name in renamed if (match := regex.fullmatch(name))}
-        if not matches:
-            raise UserError(
-                f"transfer.rename.{pattern}: matches none of the names, as {', '.join(list(weights)[:3])}"
-            )
-        new = {}
+        pieces = target.split("*")
+        if len(pieces) - 1 > pattern.count("*"):
+            raise UserError(f"'{target}' has more stars than '{pattern}'", key=key)
+        if not any(map(regex.fullmatch, renamed)):
+            message = f"matches none of the names, such as {abbreviate(list(weights))}"
+            raise UserError(message, key=key)
+        new: Weights = {}
         for name, value in renamed.items():
-            if name in matches:
-                groups = [*matches[name].groups()[: len(parts) - 1], ""]
-                name = "".join(part + group for part, group in zip(parts, groups, strict=True))
-            if name in new:
-                raise UserError(f"transfer.rename.{pattern}: gives the name '{name}' twice")
-            new[name] = value
+            new_name = name
+            if match := regex.fullmatch(name):
+                stars = [*match.groups()[: len(pieces) - 1], ""]
+                new_name = "".join(piece + star for piece, star in zip(pieces, stars, strict=True))
+            if new_name in new:
+                raise UserError(f"produces the name '{new_name}' twice", key=key)
+            new[new_name] = value
         renamed = new
     return renamed
 
 
-def fit(model: nn.Module, weights: Weights) -> Fit:
-    """Finds the tensors that fit ``model`` by name and shape, behind the prefix under which most of them do.
+@dataclass(frozen=True)
+class WeightMatch:
+    """How the tensors of a file match those of a model.
 
-    Wrappers put one before the names (``module.``, ``model.``, ``backbone.``), here or there.
+    Attributes:
+        matched: the tensors with the same name and shape, under the model's names.
+        missing: the model's names that the file lacks.
+        unused: the file's names that the model lacks.
+        mismatched: the model's names whose shape differs, each with both shapes.
+        num_tensors: how many tensors the model has.
     """
-    own = {
+
+    matched: Weights
+    missing: list[str]
+    unused: list[str]
+    mismatched: list[str]
+    num_tensors: int
+
+    @property
+    def fraction(self) -> float:
+        """The fraction of the model's tensors that were matched."""
+        return len(self.matched) / max(self.num_tensors, 1)
+
+    def __str__(self) -> str:
+        lines = [f"  {'matched':<14}{len(self.matched)} of {self.num_tensors} tensors"]
+        rows = {"missing": self.missing, "unused": self.unused, "other shape": self.mismatched}
+        for title, names in rows.items():
+            shown = f": {abbreviate(names)}" if names else ""
+            lines.append(f"  {title:<14}{len(names)}{shown}")
+        return "\n".join(lines)
+
+
+def match_weights(model: nn.Module, weights: Weights) -> WeightMatch:
+    """Matches a file's tensors with a model's, by name and shape.
+
+    Wrappers put a prefix before all names (``module.``, ``model.``, ``backbone.``), in the file or
+    in the model. The prefix with the most matches is taken; none at all where that is as good.
+    """
+    expected = {
         name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)
     }
 
-    def under(there: str, here: str) -> Weights:
+    def replace_prefix(old: str, new: str) -> Weights:
         return {
-            here + name.removeprefix(there): value
+            new + name.removeprefix(old): value
             for name, value in weights.items()
-            if name.startswith(there)
+            if name.startswith(old)
         }
 
-    def score(named: Weights) -> tuple[int, int]:
-        both = own.keys() & named.keys()
-        return sum(own[name].shape == named[name].shape for name in both), len(both)
+    def score(candidate: tuple[str, str]) -> tuple[int, int]:
+        renamed = replace_prefix(*candidate)
+        common = expected.keys() & renamed.keys()
+        same_shape = [name for name in common if expected[name].shape == renamed[name].shape]
+        return len(same_shape), len(common)
 
-    options = [
-        ("", ""),
-        *((prefix, "") for prefix in prefixes(weights)),
-        *(("", prefix) for prefix in prefixes(own)),
-    ]
-    there, here = max(
-        options, key=lambda option: score(under(*option))
-    )  # the first of equals: without a change
-    named = under(there, here)
+    candidates = [("", "")]
+    candidates += [(prefix, "") for prefix in get_prefixes(weights)]
+    candidates += [("", prefix) for prefix in get_prefixes(expected)]
+    old, new = max(candidates, key=score)
+    renamed = replace_prefix(old, new)
     matched = {
         name: value
-        for name, value in named.items()
-        if name in own and own[name].shape == value.shape
+        for name, value in renamed.items()
+        if name in expected and expected[name].shape == value.shape
     }
-    unlike = [name for name in own if name in named and name not in matched]
-    other = [f"{name} {tuple(named[name].shape)} for {tuple(own[name].shape)}" for name in unlike]
-    unused = [
-        name
-        for name in weights
-        if not name.startswith(there) or here + name.removeprefix(there) not in own
-    ]
-    return Fit(matched, [name for name in own if name not in named], unused, other, len(own))
-
-
-def prefixes(names: Any) -> list[str]:
-    """The first one and two parts of dotted names, each with its dot."""
-    parts = [name.split(".") for name in names]
-    return list(
-        dict.fromkeys(".".join(part[:n]) + "." for part in parts for n in (1, 2) if len(part) > n)
+    return WeightMatch(
+        matched,
+        missing=[name for name in expected if name not in renamed],
+        unused=[
+            name
+            for name in weights
+            if not name.startswith(old) or new + name.removeprefix(old) not in expected
+        ],
+        mismatched=[
+            f"{name} {tuple(renamed[name].shape)} for {tuple(value.shape)}"
+            for name, value in expected.items()
+            if name in renamed and name not in matched
+        ],
+        num_tensors=len(expected),
     )
+
+
+def get_prefixes(names: Iterable[str]) -> list[str]:
+    """Returns the prefixes of one and two components that dotted names have, with the last dot."""
+    prefixes: dict[str, None] = {}
+    for name in names:
+        components = name.split(".")
+        for length in (1, 2):
+            if len(components) > length:
+                prefixes[".".join(components[:length]) + "."] = None
+    return list(prefixes)

@@ -147,7 +147,7 @@ def _check_consistency(checker: Checker, trainer: Any, options: Any) -> None:
     _check_monitor(checker, options, logged, names)
     length = data["trainer"].get("len_epoch")
     if isinstance(length, int) and length > 0:
-        checker.collect_problems(_KEYS, options.check_length, length)
+        checker.collect_problems((), options.check_length, length)
     _check_plateau(checker, options)
 
 

@@ -9,26 +9,27 @@ from config.check.checker import is_comment
 from config.check.preflight import get_known_keys
 from config.check.schema import Schema
 from config.check.trainer_section import get_option_parameters, resolve_trainer
-from config.read.section import Section, get_read_keys
-from config.read.tree import Keys
+from config.read.section import get_read_keys
+from config.read.tree import Keys, Tree
 
 
 def find_unread_keys(
-    config: Section, schema: Schema, referenced: Iterable[str], with_trainer: bool
+    tree: Tree, schema: Schema, referenced: Iterable[str], with_trainer: bool
 ) -> list[Keys]:
     """Returns the keys of the project's own that were not read so far.
 
     Args:
-        config: the values.
+        tree: the config.
         schema: says which keys have a meaning.
         referenced: the top-level keys that a ``${…}`` has used.
         with_trainer: look into ``trainer`` too; not where the trainer may read keys later.
     """
-    keys = _find_unread(config, {*get_known_keys(schema), *referenced}, ())
+    keys = _find_unread(tree.data, {*get_known_keys(schema), *referenced}, ())
     if with_trainer:
-        _, signature = resolve_trainer(config["trainer"], schema)
+        section = tree.data["trainer"]
+        _, signature = resolve_trainer(section, schema)
         known = {"type", *get_option_parameters(schema), *signature.parameters}
-        keys += _find_unread(config["trainer"], known, ("trainer",))
+        keys += _find_unread(section, known, ("trainer",))
     return keys
 
 

@@ -106,6 +106,10 @@ class Tree:
             keys = keys[:-1]
         return self.marks.get(keys)
 
+    def is_overridden(self, keys: Keys) -> bool:
+        """Whether the command line has set ``keys``, or a value below them."""
+        return any(path[: len(keys)] == keys for path in self.raw)
+
     def error(self, keys: Keys, message: str) -> ConfigError:
         """Makes an error at ``keys``."""
         return ConfigError.at(self.mark(keys), message, keys)

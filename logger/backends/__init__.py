@@ -1,1 +1,1 @@
-"""Where numbers and pictures are written to."""
+"""The trackers that a Writer writes to: one file each."""

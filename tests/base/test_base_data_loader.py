@@ -577,3 +577,50 @@ def test_workers_give_way_to_the_training() -> None:
     (batch,) = DatasetLoader(Niceness(), 2, num_workers=1)
     assert batch.tolist() == [min(19, here + 10)] * 2
     assert Niceness()[0] == here
+
+
+# -- the same batches of other data ---------------------------------------------------------------
+
+
+class Collated(Dataset[Any]):
+    """Gives whole batches: the indices themselves."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        return [torch.tensor(list(indices))]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"drop_last": True},
+        {"validation_split": 3},
+        {"sampler": WeightedRandomSampler([1.0] * 10, 7)},
+        {"batch_transform": torch.nn.Identity(), "num_workers": 1},
+    ],
+)
+def test_with_dataset_keeps_the_indices_of_every_batch(options: dict[str, Any]) -> None:
+    loader = BaseDataLoader(numbers(), 4, **options)
+    other = loader.with_dataset(Collated())
+    assert [seen(other), seen(other)] == [seen(loader), seen(loader)]
+    other.load_state_dict(loader.state_dict())
+    assert seen(other) == seen(loader)
+
+
+def test_sample_indices_are_those_of_the_split() -> None:
+    loader = BaseDataLoader(numbers(), 4, validation_split=3)
+    validation = loader.split_validation()
+    assert validation is not None
+    indices = [*loader.sample_indices(), *validation.sample_indices()]
+    assert sorted(indices) == list(range(10))
+    assert {index for batch in seen(loader) for index in batch} == set(loader.sample_indices())
+    assert all(type(index) is int for index in indices)
+    assert BaseDataLoader(numbers(), 4, sampler=[1, 2]).sample_indices() == list(range(10))
+
+
+def test_only_a_loader_with_indices_is_map_style() -> None:
+    assert BaseDataLoader(numbers(), 4).is_map_style
+    assert not BaseDataLoader(Stream(4), 4).is_map_style

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf, nan
 
 import pytest
-
 from base.loop.monitor import is_better, parse_monitor, worst
+
 from utils.errors import UserError
 
 

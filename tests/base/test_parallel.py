@@ -28,7 +28,6 @@ from tests.torture.harness import times
 from utils import distributed as parallel
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
-from utils.main import user_error_from
 
 
 def table_config(tmp_path, **trainer):
@@ -476,12 +475,3 @@ def unwritable(config):
 
     saving.save = save
     make_trainer(config).train()
-
-
-def test_running_out_of_memory_is_told_with_what_takes_less():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(1 << 55)
-    text = str(user_error_from(caught.value))
-    assert text.startswith("out of memory: ")
-    for setting in ("batch_size", "accumulation_steps", "precision: bf16"):
-        assert setting in text

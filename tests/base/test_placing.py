@@ -8,12 +8,12 @@ import sys
 
 import pytest
 import torch
+from base.parallel.placement import is_spread, output_device, placed
 from torch import nn
 
 from base.loop.evaluate import forward
 from base.parallel import placement as placing
 from base.parallel import strategy as base_parallel
-from base.parallel.placement import is_spread, output_device, placed
 from base.parallel.strategy import ddp, dp, fsdp
 from model.two_device import TwoDeviceNet
 from tests.base.test_parallel import lines_of

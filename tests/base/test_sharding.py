@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from base.parallel.sharding import is_cut, together
 from torch import nn
 
-from base.parallel.sharding import is_cut, together
 from base.parallel.strategy import fsdp
 from tests.base.test_parallel import lines_of, skipping, state_of, stopping, table_config
 from tests.helpers import differences, load, make_trainer, run, small_config
@@ -323,7 +323,7 @@ def test_a_block_that_is_not_called_itself_is_a_line(tmp_path):
     config = table_config(tmp_path) | CUT
     with pytest.raises(
         AssertionError,
-        match=r"parallel.args.blocks: a part of the model is used without being called",
+        match=r"parallel.args.blocks: the model uses parameters of a block without calling",
     ):
         in_ranks(2, functional, config)
 

@@ -13,10 +13,10 @@ import zlib
 
 import pytest
 import torch
+from base.parallel.sharding import is_cut
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
 from base.checkpoint.file import load, save
-from base.parallel.sharding import is_cut
 from base.tools import runs
 from tests.base.test_parallel import lines_of, table_config
 from tests.base.test_sharding import CUT, check_going_on, trained

@@ -13,7 +13,7 @@ import torch
 
 from tests.helpers import ROOT, differences, make_trainer, small_config
 from utils.batch import narrow, num_samples
-from utils.main import user_error_from
+from utils.failure import user_error_from
 from utils.seed import seed_everything
 
 

@@ -32,8 +32,8 @@ def steps(name: str, freeze: str | None) -> None:
     model = getattr(torchvision.models, name)()
     options = TransferOptions(head=Head(num_classes=2), freeze=freeze)
     transfer = Transfer(options, logging.getLogger("frozen"))
-    transfer.prepare(model, fresh=True)
-    optimizer = torch.optim.SGD(transfer.parameters(model, 1e-3), lr=1e-3)
+    transfer.prepare_model(model, resuming=False)
+    optimizer = torch.optim.SGD(transfer.parameter_groups(model, 1e-3), lr=1e-3)
     images, target = torch.randn(BATCH, 3, 224, 224), torch.zeros(BATCH, dtype=torch.int64)
     model.train()
     before, seconds = peak(), []

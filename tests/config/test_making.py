@@ -140,13 +140,28 @@ def test_a_component_is_made_from_its_section() -> None:
     assert not isinstance(make_parser().build("loss"), functools.partial)
 
 
-def test_a_node_stands_in_for_a_section() -> None:
+def test_a_component_is_made_with_changed_arguments() -> None:
     config = make_parser()
-    network = config.build_node("arch", {"type": "SmallConvNet", "args": {"width": 8}})
+    network = config.build("arch", changed_args={"width": 8})
     assert config["arch"]["args"] == {"width": 4}
     assert next(network.parameters()).shape[0] == 8
 
 
-def test_the_parameters_of_a_component_are_those_of_its_signature() -> None:
-    parameters = make_parser().parameters("optimizer")
-    assert parameters["lr"].default == 0.001
+@pytest.mark.parametrize(
+    ("argument", "value"), [("lr", 0.01), ("eps", 1e-8), ("params", None), ("nothing", None)]
+)
+def test_an_argument_is_that_of_the_config_or_else_the_default(argument: str, value: Any) -> None:
+    assert make_parser().get_argument("optimizer", argument) == value
+
+
+def test_the_validation_loader_is_a_section_or_else_a_split_or_else_none() -> None:
+    digits = {"type": "DigitsDataLoader", "args": {"batch_size": 64, "training": False}}
+    train, valid = make_parser().build_loaders()
+    assert (train.n_samples, valid.n_samples) == (1150, 287)
+    _, valid = make_parser(valid_data_loader=digits).build_loaders()
+    assert valid.batch_size == 64
+    torch_loader = {
+        "type": "torch.utils.data.DataLoader",
+        "args": {"dataset": {"type": "FakeData"}},
+    }
+    assert make_parser(data_loader=torch_loader).build_loaders()[1] is None

@@ -116,6 +116,14 @@ def test_a_key_of_a_referenced_value_is_read() -> None:
     assert config.unread_keys() == []
 
 
+def test_unread_keys_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    config = make_parser(other=1)
+    config.log_unread_keys(logging.getLogger("probe"))
+    _ = config["extra"], config["other"]
+    config.log_unread_keys(logging.getLogger("probe"))
+    assert caplog.messages == ["Nothing has read these keys of the config: 'extra', 'other'"]
+
+
 def test_changes_are_the_values_of_overrides() -> None:
     tree = Tree(copy.deepcopy(CONFIG))
     apply_override(tree, "optimizer.args.lr=0.5")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from math import inf, nan
 from typing import Any
 
 import pytest
 
+from config import ConfigParser
 from tests.config.experiment import make_parser
 from tests.helpers import run
-from utils.launch import ProcessSettings, max_processes
+from utils.launch import ProcessSettings, num_processes_to_launch
 
 
 def get_settings(n_gpu: Any = 0, **parallel: Any) -> ProcessSettings:
@@ -19,18 +21,17 @@ def get_settings(n_gpu: Any = 0, **parallel: Any) -> ProcessSettings:
 @pytest.mark.parametrize(
     ("parallel", "n_gpu", "num_processes"),
     [
-        (None, 0, 1),
-        (None, 1, 1),
-        (None, 4, None),  # ddp, one process for each of at most four accelerators
+        (None, 0, None),  # None: as many as there are accelerators
+        (None, 4, None),
         ({}, 2, None),
         ({"type": "ddp"}, 4, None),
-        ({"type": "fsdp"}, 2, None),
-        ({"type": "ddp"}, 1, 1),
+        ({"type": "fsdp"}, 0, None),
         ({"type": "none"}, 4, 1),
         ({"type": "dp"}, 4, 1),
         ({"type": "ddp", "args": {"num_processes": 3}}, 0, 3),
         ({"type": "fsdp", "args": {"num_processes": 2}}, 4, 2),
         ({"args": {"num_processes": 2}}, 0, 2),
+        ({"args": {"num_processes": None}}, 0, None),
         ({"type": "dp", "args": {"num_processes": 2}}, 0, 1),
         ({"type": "ddp", "args": {"num_processes": 1}}, 4, 1),
     ],
@@ -41,25 +42,30 @@ def test_the_number_of_processes(parallel: Any, n_gpu: int, num_processes: int |
     assert (settings.num_processes, settings.n_gpu) == (num_processes, n_gpu)
 
 
+def test_without_any_key_the_settings_are_one_process_for_each_accelerator() -> None:
+    assert ConfigParser({}).process_settings() == ProcessSettings(None)
+
+
 def test_the_timeouts() -> None:
-    settings = get_settings(args={"start_timeout_seconds": 5, "timeout_seconds": 0.5})
-    assert (settings.start_timeout_seconds, settings.timeout_seconds) == (5.0, 0.5)
-    assert get_settings() == ProcessSettings(n_gpu=0)
+    settings = get_settings(args={"start_timeout_seconds": 5, "timeout_seconds": inf})
+    assert (settings.start_timeout_seconds, settings.timeout_seconds) == (5, inf)
+    assert get_settings() == ProcessSettings(None, n_gpu=0)
 
 
-@pytest.mark.parametrize("value", [0, -1, "x", True, None, [1], {"a": 1}, 1e300, float("inf")])
+@pytest.mark.parametrize("value", [0, -1, nan, "x", True, None, [1], {"a": 1}])
 def test_a_timeout_that_makes_no_sense_is_the_default(value: Any) -> None:
     settings = get_settings(args={"start_timeout_seconds": value, "timeout_seconds": value})
-    if value is not True:
-        assert settings == ProcessSettings(n_gpu=0)
-    assert settings.timeout_seconds == ProcessSettings().timeout_seconds
+    assert settings == ProcessSettings(None, n_gpu=0)
 
 
-@pytest.mark.parametrize(
-    "value", [0, -1, "x", True, 2.0, [1], {"a": 1}, 10**9, max_processes() + 1]
-)
+@pytest.mark.parametrize("value", ["2", True, 2.0, [1], {"a": 1}])
 def test_a_number_that_makes_no_sense_is_one_process(value: Any) -> None:
     assert get_settings(n_gpu=2, args={"num_processes": value}).num_processes == 1
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**9])
+def test_a_number_out_of_range_needs_one_process(value: int) -> None:
+    assert num_processes_to_launch(get_settings(args={"num_processes": value})) == 1
 
 
 @pytest.mark.parametrize("parallel", ["ddp", 5, [], [1], True, {"type": 5}, {"type": ["ddp"]}])
@@ -74,7 +80,7 @@ def test_arguments_that_make_no_sense_are_ignored(args: Any) -> None:
 
 @pytest.mark.parametrize("n_gpu", [-1, "2", True, None, 1.5, [2], {"a": 2}])
 def test_an_n_gpu_that_makes_no_sense_is_the_default(n_gpu: Any) -> None:
-    assert get_settings(n_gpu=n_gpu) == ProcessSettings()
+    assert get_settings(n_gpu=n_gpu) == ProcessSettings(None)
 
 
 def test_torch_is_not_imported() -> None:

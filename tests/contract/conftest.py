@@ -1,4 +1,4 @@
-"""Fixtures of the contract's tests."""
+"""Fixtures of the contract tests."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract_project import WARM, Project, environment, lay_out
+from contract_project import FORK_SERVER, Project, lay_out_project, make_environment
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[subprocess.Popen[str] | None]:
-    """The process that Project.run asks; None where processes cannot fork."""
+def fork_server() -> Iterator[subprocess.Popen[str] | None]:
+    """The process that runs the commands of Project.run. None if this system cannot fork."""
     if not hasattr(os, "fork"):
         yield None
         return
-    command = [sys.executable, "-c", WARM]
+    command = [sys.executable, "-c", FORK_SERVER]
     with subprocess.Popen(
-        command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, env=make_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield process
-        process.kill()  # closing its standard input is not enough: a loader's workers, forked from here, hold it too
+        # Closing its standard input is not enough: workers of a loader inherited it.
+        process.kill()
 
 
 @pytest.fixture(scope="module")
 def project(
-    tmp_path_factory: pytest.TempPathFactory, warm: subprocess.Popen[str] | None
+    tmp_path_factory: pytest.TempPathFactory, fork_server: subprocess.Popen[str] | None
 ) -> Project:
     """The project of tests/fixtures/template_project, laid over a copy of this repository."""
     folder = tmp_path_factory.mktemp("project")
-    lay_out(folder)
-    return Project(folder, warm)
+    lay_out_project(folder)
+    return Project(folder, fork_server)
 
 
 @pytest.fixture
-def own_project(tmp_path: Path, warm: subprocess.Popen[str] | None) -> Project:
-    """The same in a folder that the test may change."""
-    lay_out(tmp_path)
-    return Project(tmp_path, warm)
+def fresh_project(tmp_path: Path, fork_server: subprocess.Popen[str] | None) -> Project:
+    """The same, in a folder that the test may change."""
+    lay_out_project(tmp_path)
+    return Project(tmp_path, fork_server)
 
 
 @pytest.fixture(autouse=True)
-def _loggers_as_before() -> Iterator[None]:
+def _restored_loggers() -> Iterator[None]:
+    """Undoes what a test changes in logging."""
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     yield

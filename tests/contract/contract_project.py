@@ -1,4 +1,4 @@
-"""A copy of this repository with a pytorch-template project laid over it, and the commands that are run in it."""
+"""A copy of this repository with a pytorch-template project laid over it, to run commands in."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE_PROJECT = ROOT / "tests" / "fixtures" / "template_project"
 NOT_COPIED = {".git", ".venv", "build", "data", "saved", "tests"}
 
-# Imports what is slow once, and then gives every command a process of its own; leaving Python in full takes a second.
-WARM = """
+# Imports the slow libraries once and forks a process for each command. `os._exit` saves a second.
+FORK_SERVER = """
 import json, os, runpy, sys, traceback
 import tensorboard, torch, torch.utils.tensorboard, torchmetrics, torchvision
 for line in sys.stdin:
     folder, argv = json.loads(line)
     if (child := os.fork()) == 0:
         for number, name in ((1, "out.txt"), (2, "err.txt")):
-            os.dup2(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            path = os.path.join(folder, name)
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.chdir(folder)
         sys.argv, code = argv, 0
         try:
@@ -40,20 +41,21 @@ for line in sys.stdin:
 
 
 class Done(NamedTuple):
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
     err: str
 
     def check(self) -> Done:
-        """Itself if all went well."""
+        """Asserts success and returns the result."""
         assert self.code == 0, f"status {self.code}\n{self.out}\n{self.err}"
         assert "Traceback" not in self.err
         return self
 
 
-def environment() -> dict[str, str]:
+def make_environment() -> dict[str, str]:
+    """Returns the environment of commands: one thread, no GPU."""
     return {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -63,47 +65,53 @@ def environment() -> dict[str, str]:
 
 
 class Project:
-    """A folder with a project, and the commands that are run in it."""
+    """A folder with a project, and methods that run commands in it."""
 
-    def __init__(self, folder: Path, warm: subprocess.Popen[str] | None) -> None:
-        self.folder, self.warm = folder, warm
+    def __init__(self, folder: Path, server: subprocess.Popen[str] | None) -> None:
+        self.folder = folder
+        self.server = server
 
-    def cold(self, *argv: object) -> Done:
-        """Runs ``python ARGV`` as a user does."""
+    def run_as_user(self, *argv: object) -> Done:
+        """Runs ``python ARGV`` in a new interpreter."""
         command = [sys.executable, *map(str, argv)]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=120
+            command,
+            cwd=self.folder,
+            env=make_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
     def run(self, *argv: object) -> Done:
-        """The same, without waiting for the libraries to be imported."""
-        if self.warm is None:
-            return self.cold(*argv)
-        assert self.warm.stdin is not None
-        assert self.warm.stdout is not None
+        """Runs ``python ARGV`` without waiting for the import of libraries."""
+        if self.server is None:
+            return self.run_as_user(*argv)
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
         print(
-            json.dumps([str(self.folder), list(map(str, argv))]), file=self.warm.stdin, flush=True
+            json.dumps([str(self.folder), list(map(str, argv))]), file=self.server.stdin, flush=True
         )
-        code = int(self.warm.stdout.readline())
+        code = int(self.server.stdout.readline())
         return Done(
             code, (self.folder / "out.txt").read_text(), (self.folder / "err.txt").read_text()
         )
 
-    def config(self, file: str, /, **sections: Any) -> None:
-        """Writes the project's config with other sections; None takes one away."""
+    def write_config(self, file: str, /, **sections: Any) -> None:
+        """Writes the project's config with other sections. None removes a section."""
         values = json.loads((TEMPLATE_PROJECT / "config.json").read_text()) | sections
         values = {key: value for key, value in values.items() if value is not None}
         (self.folder / file).write_text(json.dumps(values))
 
-    def trainer(self, **changes: Any) -> dict[str, Any]:
-        """The project's ``trainer`` section with changes; None takes a key away."""
+    def make_section(self, **changes: Any) -> dict[str, Any]:
+        """Returns the ``trainer`` section with changes. None removes a key."""
         section = json.loads((TEMPLATE_PROJECT / "config.json").read_text())["trainer"] | changes
         return {key: value for key, value in section.items() if value is not None}
 
 
-def lay_out(folder: Path) -> None:
-    """A copy of this repository with the project's folders laid over it."""
+def lay_out_project(folder: Path) -> None:
+    """Copies this repository to ``folder`` and the project's folders over it."""
     shutil.copytree(
         ROOT,
         folder,
@@ -118,7 +126,7 @@ def lay_out(folder: Path) -> None:
 
 
 def load_module(path: str) -> ModuleType:
-    """A file of the template project as a module, under a name that no other has."""
+    """Imports a file of the template project under a unique module name."""
     spec = importlib.util.spec_from_file_location(
         "template_project_" + Path(path).stem, TEMPLATE_PROJECT / path
     )

@@ -1,4 +1,4 @@
-"""Each name that pytorch-template's projects use, with its signature and its meaning."""
+"""The names, signatures and behaviour that pytorch-template's projects rely on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-import utils.util
 from base import BaseDataLoader, BaseModel, BaseTrainer
 from config import ConfigParser, CustomArgs
 from logger import TensorboardWriter, setup_logging
@@ -40,8 +39,8 @@ from utils.errors import UserError
 CPU = torch.device("cpu")
 
 
-def experiment(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
-    """A config for the parts made here by hand."""
+def make_config(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
+    """Returns a config for the classes of this file."""
     return {
         "name": "hand",
         "n_gpu": 0,
@@ -60,7 +59,7 @@ def experiment(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
     }
 
 
-# -- where things are imported from -----------------------------------------------------------------------------
+# -- where names are imported from -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def experiment(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
         ("model.metric", "accuracy top_k_acc"),
     ],
 )
-def test_names_are_where_the_template_has_them(module: str, names: str) -> None:
+def test_names_are_in_the_templates_modules(module: str, names: str) -> None:
     for name in names.split():
         assert hasattr(importlib.import_module(module), name), name
 
@@ -106,7 +105,8 @@ def test_names_are_where_the_template_has_them(module: str, names: str) -> None:
         (BaseTrainer._resume_checkpoint, "self resume_path"),
         (
             Trainer,
-            "model criterion metric_ftns optimizer config device data_loader valid_data_loader lr_scheduler len_epoch",
+            "model criterion metric_ftns optimizer config device data_loader valid_data_loader "
+            "lr_scheduler len_epoch",
         ),
         (Trainer._valid_epoch, "self epoch"),
         (Trainer._progress, "self batch_idx"),
@@ -122,16 +122,18 @@ def test_names_are_where_the_template_has_them(module: str, names: str) -> None:
         (write_json, "content fname"),
     ],
 )
-def test_signatures(function: Callable[..., Any], parameters: str) -> None:
-    wanted = parameters.split()
-    assert list(inspect.signature(function).parameters)[: len(wanted)] == wanted
+def test_functions_take_the_templates_parameters(
+    function: Callable[..., Any], parameters: str
+) -> None:
+    expected = parameters.split()
+    assert list(inspect.signature(function).parameters)[: len(expected)] == expected
 
 
-# -- ConfigParser -----------------------------------------------------------------------------------------------
+# -- ConfigParser ----------------------------------------------------------------------------------
 
 
-def template_parser() -> argparse.ArgumentParser:
-    """The options of the template's own train.py."""
+def make_template_parser() -> argparse.ArgumentParser:
+    """Returns the command line of the template's train.py."""
     parser = argparse.ArgumentParser()
     for flags in (("-c", "--config"), ("-r", "--resume"), ("-d", "--device")):
         parser.add_argument(*flags, default=None, type=str)
@@ -145,7 +147,7 @@ Plain = collections.namedtuple("Plain", "flags type target")
 def test_from_args_takes_custom_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
-    write_json(experiment(tmp_path), tmp_path / "c.json")
+    write_json(make_config(tmp_path), tmp_path / "c.json")
     words = [
         "train.py",
         "-c",
@@ -159,7 +161,7 @@ def test_from_args_takes_custom_options(
     ]
     monkeypatch.setattr(sys, "argv", words)
     config = ConfigParser.from_args(
-        template_parser(),
+        make_template_parser(),
         [
             kind(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
             kind(["--bs"], type=int, target="data_loader;args;batch_size"),
@@ -179,37 +181,37 @@ def test_from_args_takes_custom_options(
 def test_from_args_without_options_and_with_parsed_arguments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_json(experiment(tmp_path), tmp_path / "c.json")
+    write_json(make_config(tmp_path), tmp_path / "c.json")
     monkeypatch.setattr(sys, "argv", ["test.py", "-c", str(tmp_path / "c.json")])
-    assert ConfigParser.from_args(template_parser())["name"] == "hand"
-    parsed = template_parser().parse_args(["-c", str(tmp_path / "c.json")])
+    assert ConfigParser.from_args(make_template_parser())["name"] == "hand"
+    parsed = make_template_parser().parse_args(["-c", str(tmp_path / "c.json")])
     assert ConfigParser.from_args(parsed)["name"] == "hand"
 
 
 def test_resume_reads_the_config_beside_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With ``-c`` too, the sections of the given file replace those of the run (fine-tuning)."""
+    """With ``-c``, the sections of that file replace those of the run, for fine-tuning."""
     run = tmp_path / "saved"
     run.mkdir()
-    write_json(experiment(tmp_path), run / "config.json")
+    write_json(make_config(tmp_path), run / "config.json")
     checkpoint = run / "checkpoint-epoch3.pth"
     checkpoint.touch()
     monkeypatch.setattr(sys, "argv", ["train.py", "-r", str(checkpoint)])
-    config = ConfigParser.from_args(template_parser())
+    config = ConfigParser.from_args(make_template_parser())
     assert config.resume == checkpoint
     assert config["arch"]["args"]["size"] == 3
     (tmp_path / "tune.json").write_text('{"arch": {"type": "Net", "args": {"depth": 1}}}')
     monkeypatch.setattr(
         sys, "argv", ["train.py", "-r", str(checkpoint), "-c", str(tmp_path / "tune.json")]
     )
-    config = ConfigParser.from_args(template_parser())
+    config = ConfigParser.from_args(make_template_parser())
     assert config["arch"]["args"] == {"depth": 1}
     assert config["optimizer"]["type"] == "SGD"
 
 
-def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
-    values = experiment(tmp_path)
+def test_the_constructor_creates_no_files(tmp_path: Path) -> None:
+    values = make_config(tmp_path)
     before = copy.deepcopy(values)
     config = ConfigParser(
         values, modification={"optimizer;args;lr": 0.3, "name": None}, run_id="one"
@@ -224,7 +226,7 @@ def test_the_constructor_makes_nothing(tmp_path: Path) -> None:
 
 def test_sections_are_dicts_that_can_be_changed(tmp_path: Path) -> None:
     config = ConfigParser(
-        experiment(tmp_path) | {"__comment": "x", "stages": [{"size": 1}, {"size": 2}]}
+        make_config(tmp_path) | {"__comment": "x", "stages": [{"size": 1}, {"size": 2}]}
     )
     section = config["trainer"]
     assert isinstance(section, dict)
@@ -232,7 +234,7 @@ def test_sections_are_dicts_that_can_be_changed(tmp_path: Path) -> None:
     assert section.get("nothing", "else") == "else"
     assert [key for key, _ in section.items()] == ["epochs", "save_dir", "save_period", "verbosity"]
     section["epochs"] = 9
-    section.update(own=1)
+    section.update(extra=1)
     section.setdefault("fresh", []).append(3)
     del section["verbosity"]
     config["arch"]["args"]["size"] = 5
@@ -241,13 +243,13 @@ def test_sections_are_dicts_that_can_be_changed(tmp_path: Path) -> None:
         "epochs": 9,
         "save_dir": str(tmp_path),
         "save_period": 1,
-        "own": 1,
+        "extra": 1,
         "fresh": [3],
     }
     assert config.config["arch"]["args"]["size"] == 5
     assert {**config["arch"]["args"]} == {"size": 5}
     assert json.loads(json.dumps(config.config))["stages"] == [{"size": 1}, {"size": 20}]
-    assert config.plain()["trainer"]["own"] == 1
+    assert config.plain()["trainer"]["extra"] == 1
     assert config["__comment"] == "x"
     assert "arch" in config
     assert "optimizer_D" not in config
@@ -255,7 +257,7 @@ def test_sections_are_dicts_that_can_be_changed(tmp_path: Path) -> None:
 
 
 def test_attribute_access(tmp_path: Path) -> None:
-    config = ConfigParser(experiment(tmp_path))
+    config = ConfigParser(make_config(tmp_path))
     assert config.trainer.epochs == 2
     config.trainer.epochs = 4
     assert config["trainer"]["epochs"] == 4
@@ -268,8 +270,8 @@ def test_attribute_access(tmp_path: Path) -> None:
 
 
 def test_a_config_can_be_copied_and_pickled(tmp_path: Path) -> None:
-    """Projects hand it to datasets, and datasets go to worker processes."""
-    config = ConfigParser(experiment(tmp_path), run_id="one")
+    """Projects pass it to datasets, and datasets are sent to worker processes."""
+    config = ConfigParser(make_config(tmp_path), run_id="one")
     for other in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
         assert isinstance(other, ConfigParser)
         assert other["arch"]["args"]["size"] == 3
@@ -279,24 +281,24 @@ def test_a_config_can_be_copied_and_pickled(tmp_path: Path) -> None:
     assert config["arch"]["args"]["size"] == 3
 
 
-def home(**members: Any) -> types.ModuleType:
-    """A module as projects hand it to ``init_obj``."""
-    module = types.ModuleType("model.own")
+def make_module(**members: Any) -> types.ModuleType:
+    """Returns a module such as projects pass to ``init_obj``."""
+    module = types.ModuleType("model.nets")
     vars(module).update(members)
     return module
 
 
-def remember(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+def record_call(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
     return args, kwargs
 
 
 def test_init_obj(tmp_path: Path) -> None:
-    config = ConfigParser(experiment(tmp_path) | {"bare": {"type": "Net"}})
-    assert config.init_obj("arch", home(Net=remember), 1, 2, depth=4) == (
+    config = ConfigParser(make_config(tmp_path) | {"bare": {"type": "Net"}})
+    assert config.init_obj("arch", make_module(Net=record_call), 1, 2, depth=4) == (
         (1, 2),
         {"size": 3, "depth": 4},
     )
-    assert config.init_obj("bare", home(Net=remember)) == ((), {})
+    assert config.init_obj("bare", make_module(Net=record_call)) == ((), {})
     weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2), requires_grad=False)]
     optimizer = config.init_obj(
         "optimizer", torch.optim, filter(lambda p: p.requires_grad, weights)
@@ -305,43 +307,45 @@ def test_init_obj(tmp_path: Path) -> None:
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert optimizer.param_groups[0]["params"] == weights[:1]
     config["arch"]["args"]["size"] = 8
-    assert config.init_obj("arch", home(Net=remember))[1] == {"size": 8}
+    assert config.init_obj("arch", make_module(Net=record_call))[1] == {"size": 8}
 
 
 def test_init_ftn(tmp_path: Path) -> None:
-    config = ConfigParser(experiment(tmp_path))
-    function = config.init_ftn("arch", home(Net=remember), 1, depth=4)
+    config = ConfigParser(make_config(tmp_path))
+    function = config.init_ftn("arch", make_module(Net=record_call), 1, depth=4)
     assert function(2, width=5) == ((1, 2), {"size": 3, "depth": 4, "width": 5})
     assert function() == ((1,), {"size": 3, "depth": 4})
-    assert config.init_ftn("arch", home(Net=remember))(7) == ((7,), {"size": 3})
+    assert config.init_ftn("arch", make_module(Net=record_call))(7) == ((7,), {"size": 3})
 
 
 @pytest.mark.parametrize("make", ["init_obj", "init_ftn"])
-def test_what_the_config_gives_the_program_may_not_overwrite(tmp_path: Path, make: str) -> None:
-    config = ConfigParser(experiment(tmp_path))
+def test_the_program_must_not_overwrite_an_argument_of_the_config(
+    tmp_path: Path, make: str
+) -> None:
+    config = ConfigParser(make_config(tmp_path))
     with pytest.raises(UserError, match=r"arch\.args\.size"):
-        getattr(config, make)("arch", home(Net=remember), size=4)
+        getattr(config, make)("arch", make_module(Net=record_call), size=4)
 
 
 @pytest.mark.parametrize("make", ["init_obj", "init_ftn"])
 def test_arguments_may_have_any_name(tmp_path: Path, make: str) -> None:
     names = ["keys", "tree", "found", "node", "slot", "args", "kwargs", "self", "name", "module"]
-    values = experiment(tmp_path)
-    values["arch"]["args"] = dict.fromkeys(names, 1) | {"__comment": "is no argument"}
-    result = getattr(ConfigParser(values), make)("arch", home(Net=lambda **kwargs: kwargs))
+    values = make_config(tmp_path)
+    values["arch"]["args"] = dict.fromkeys(names, 1) | {"__comment": "not an argument"}
+    result = getattr(ConfigParser(values), make)("arch", make_module(Net=lambda **kwargs: kwargs))
     assert (result() if make == "init_ftn" else result) == dict.fromkeys(names, 1)
 
 
-def test_init_obj_names_what_is_not_there(tmp_path: Path) -> None:
-    config = ConfigParser(experiment(tmp_path))
+def test_init_obj_suggests_a_name_for_a_missing_class(tmp_path: Path) -> None:
+    config = ConfigParser(make_config(tmp_path))
     with pytest.raises(
-        UserError, match=r"arch\.type: no 'Net' in model\.own \(did you mean 'Nets'\?\)"
+        UserError, match=r"arch\.type: no 'Net' in model\.nets \(did you mean 'Nets'\?\)"
     ):
-        config.init_obj("arch", home(Nets=remember))
+        config.init_obj("arch", make_module(Nets=record_call))
 
 
 def test_get_logger(tmp_path: Path) -> None:
-    config = ConfigParser(experiment(tmp_path))
+    config = ConfigParser(make_config(tmp_path))
     assert config.get_logger("contract").level == logging.DEBUG
     for verbosity, level in ((0, logging.WARNING), (1, logging.INFO), (2, logging.DEBUG)):
         logger = config.get_logger("contract", verbosity)
@@ -349,40 +353,40 @@ def test_get_logger(tmp_path: Path) -> None:
         assert logger.level == level
 
 
-# -- BaseDataLoader ---------------------------------------------------------------------------------------------
+# -- BaseDataLoader --------------------------------------------------------------------------------
 
 
-def numbers(n: int = 10) -> TensorDataset:
+def make_dataset(n: int = 10) -> TensorDataset:
     return TensorDataset(torch.arange(float(n)).unsqueeze(1), torch.arange(n))
 
 
-def drawn(loader: Any) -> list[int]:
+def draw_targets(loader: Any) -> list[int]:
     return [int(value) for _, target in loader for value in target]
 
 
 @pytest.mark.parametrize(
     ("n", "split", "size"), [(103, 0.1, 10), (103, 0.25, 25), (50, 7, 7), (1000, 0.2, 200)]
 )
-def test_the_split_is_that_of_numpy_seed_0(n: int, split: float | int, size: int) -> None:
-    outside = np.random.get_state()
+def test_the_split_is_numpys_shuffle_with_seed_0(n: int, split: float | int, size: int) -> None:
+    original = np.random.get_state()
     np.random.seed(0)
     order = np.arange(n)
     np.random.shuffle(order)
     np.random.seed(1234)
     before = np.random.get_state(legacy=False)
 
-    loader = BaseDataLoader(numbers(n), 8, True, split, 0)
+    loader = BaseDataLoader(make_dataset(n), 8, True, split, 0)
     valid = loader.split_validation()
 
     after = np.random.get_state(legacy=False)
-    np.random.set_state(outside)
+    np.random.set_state(original)
     assert np.array_equal(before["state"]["key"], after["state"]["key"]), (
-        "the global generator is not touched"
+        "the global generator is unchanged"
     )
     assert before["state"]["pos"] == after["state"]["pos"]
     assert valid is not None
-    assert sorted(drawn(valid)) == sorted(order[:size])
-    assert sorted(drawn(loader)) == sorted(order[size:])
+    assert sorted(draw_targets(valid)) == sorted(order[:size])
+    assert sorted(draw_targets(loader)) == sorted(order[size:])
     assert valid.sampler.indices.tolist() == order[:size].tolist()
     assert loader.sampler.indices.tolist() == order[size:].tolist()
     assert loader.n_samples == n - size
@@ -391,12 +395,12 @@ def test_the_split_is_that_of_numpy_seed_0(n: int, split: float | int, size: int
 
 
 @pytest.mark.parametrize("split", [0.0, 0])
-def test_no_split_no_validation(split: float | int) -> None:
-    assert BaseDataLoader(numbers(), 4, True, split, 0).split_validation() is None
+def test_without_a_split_there_is_no_validation_loader(split: float | int) -> None:
+    assert BaseDataLoader(make_dataset(), 4, True, split, 0).split_validation() is None
 
 
-def test_loader_attributes() -> None:
-    dataset = numbers()
+def test_attributes_of_a_loader() -> None:
+    dataset = make_dataset()
     loader = BaseDataLoader(dataset, 4, True, 0.2, 0)
     assert isinstance(loader, DataLoader)
     assert loader.batch_size == 4
@@ -413,8 +417,8 @@ def test_loader_attributes() -> None:
 
 
 def test_valid_sampler_and_init_kwargs_make_a_loader() -> None:
-    """How projects write a ``split_validation`` of their own."""
-    loader = BaseDataLoader(numbers(), 4, True, 3, 0)
+    """Projects override ``split_validation`` in this way."""
+    loader = BaseDataLoader(make_dataset(), 4, True, 3, 0)
     assert set(loader.init_kwargs) >= {
         "dataset",
         "batch_size",
@@ -422,14 +426,14 @@ def test_valid_sampler_and_init_kwargs_make_a_loader() -> None:
         "collate_fn",
         "num_workers",
     }
-    own: Any = DataLoader(sampler=loader.valid_sampler, **loader.init_kwargs)
+    valid: Any = DataLoader(sampler=loader.valid_sampler, **loader.init_kwargs)
     assert loader.valid_sampler is not None
-    assert sorted(drawn(own)) == sorted(loader.valid_sampler.indices)
+    assert sorted(draw_targets(valid)) == sorted(loader.valid_sampler.indices)
     loader.valid_sampler = None
 
 
 def test_a_subclass_in_the_templates_style() -> None:
-    """Sets ``self.dataset`` first, gives its parent five by position, and hands ``**kwargs`` on."""
+    """It sets ``self.dataset`` before it calls its parent, and forwards ``**kwargs``."""
 
     class Loader(BaseDataLoader):
         def __init__(
@@ -443,46 +447,45 @@ def test_a_subclass_in_the_templates_style() -> None:
             **kwargs: Any,
         ) -> None:
             self.data_dir = data_dir
-            self.dataset = numbers(12 if training else 5)
+            self.dataset = make_dataset(12 if training else 5)
             super().__init__(
                 self.dataset, batch_size, shuffle, validation_split, num_workers, **kwargs
             )
 
     loader = Loader("data/", 5, num_workers=0, drop_last=True, pin_memory=False, timeout=0)
     assert (len(loader), loader.drop_last, loader.pin_memory) == (2, True, False)
-    assert len(drawn(loader)) == 10
-    assert sorted(drawn(Loader("data/", 5, shuffle=False, num_workers=0, training=False))) == list(
-        range(5)
-    )
+    assert len(draw_targets(loader)) == 10
+    assert sorted(
+        draw_targets(Loader("data/", 5, shuffle=False, num_workers=0, training=False))
+    ) == list(range(5))
 
 
-def test_shuffle_gives_every_epoch_another_order() -> None:
-    loader = BaseDataLoader(numbers(), 4, True, 0.0, 0)
-    first, second = drawn(loader), drawn(loader)
+def test_shuffling_gives_each_epoch_another_order() -> None:
+    loader = BaseDataLoader(make_dataset(), 4, True, 0.0, 0)
+    first, second = draw_targets(loader), draw_targets(loader)
     assert first != second
     assert sorted(first) == sorted(second) == list(range(10))
-    assert drawn(BaseDataLoader(numbers(), 4, False, 0.0, 0)) == list(range(10))
+    assert draw_targets(BaseDataLoader(make_dataset(), 4, False, 0.0, 0)) == list(range(10))
 
 
-def test_collate_fn_by_position() -> None:
-    def pairs(samples: list[Any]) -> list[int]:
+def test_collate_fn_is_accepted_by_position() -> None:
+    def get_targets(samples: list[Any]) -> list[int]:
         return [int(target) for _, target in samples]
 
-    loader = BaseDataLoader(numbers(5), 2, False, 0.0, 0, pairs)
+    loader = BaseDataLoader(make_dataset(5), 2, False, 0.0, 0, get_targets)
     assert list(loader) == [[0, 1], [2, 3], [4]]
 
 
-def test_a_sampler_by_keyword() -> None:
-    sampler = WeightedRandomSampler(
-        [0.0, 1.0, 1.0, 0.0], num_samples=60
-    )  # 6 are of one kind once in 32 runs
-    loader = BaseDataLoader(numbers(4), 3, False, 0.0, 0, sampler=sampler)
-    assert set(drawn(loader)) == {1, 2}
+def test_a_sampler_is_accepted_by_keyword() -> None:
+    # 60 samples: with 6, all would be equal once in 32 runs.
+    sampler = WeightedRandomSampler([0.0, 1.0, 1.0, 0.0], num_samples=60)
+    loader = BaseDataLoader(make_dataset(4), 3, False, 0.0, 0, sampler=sampler)
+    assert set(draw_targets(loader)) == {1, 2}
     assert (loader.sampler, len(loader), loader.n_samples) == (sampler, 20, 60)
 
 
 class Shifted(Dataset[tuple[float, int]]):
-    """Whose workers each set something of their own, a file handle as a rule."""
+    """Each worker sets an attribute of its copy, as datasets do with a file handle."""
 
     shift = 0
 
@@ -501,14 +504,14 @@ def shift_in_worker(worker_id: int) -> None:
 
 
 def test_worker_init_fn_reaches_the_dataset() -> None:
-    """``get_worker_info().dataset`` is the dataset, as torch's documentation has it."""
+    """``get_worker_info().dataset`` is the dataset, as torch documents it."""
     loader = BaseDataLoader(
         Shifted(), 2, False, 0.0, 2, worker_init_fn=shift_in_worker, persistent_workers=False
     )
-    assert drawn(loader) == [10, 11, 22, 23]
+    assert draw_targets(loader) == [10, 11, 22, 23]
 
 
-# -- BaseModel --------------------------------------------------------------------------------------------------
+# -- BaseModel -------------------------------------------------------------------------------------
 
 
 class Net(BaseModel):
@@ -521,7 +524,7 @@ class Net(BaseModel):
         return self.linear(x)  # type: ignore[no-any-return]
 
 
-def test_a_model_tells_its_trainable_parameters() -> None:
+def test_the_text_of_a_model_shows_its_trainable_parameters() -> None:
     text = str(Net(3))
     assert text.splitlines()[0] == "Net("
     assert "(linear): Linear(in_features=1, out_features=3, bias=True)" in text
@@ -530,7 +533,7 @@ def test_a_model_tells_its_trainable_parameters() -> None:
         BaseModel()(torch.zeros(1))
 
 
-# -- MetricTracker, inf_loop and the other helpers --------------------------------------------------------------
+# -- MetricTracker, inf_loop and other helpers -----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -570,17 +573,17 @@ def test_metric_tracker_takes_counts(value: Any) -> None:
     assert type(tracker.result()["hits"]) is float
 
 
-def test_metric_tracker_keeps_no_graph_and_no_small_precision() -> None:
+def test_metric_tracker_keeps_no_graph_and_sums_in_full_precision() -> None:
     weight = nn.Parameter(torch.tensor(2.0))
     tracker = MetricTracker("loss", "half")
     tracker.update("loss", weight * 2)
-    kept = [
+    tensors = [
         value
         for store in vars(tracker).values()
         if isinstance(store, dict)
         for value in store.values()
     ]
-    assert not any(getattr(value, "requires_grad", False) for value in kept)
+    assert not any(getattr(value, "requires_grad", False) for value in tensors)
     for _ in range(1000):
         tracker.update("half", torch.tensor(0.5, dtype=torch.bfloat16), n=64)
     assert tracker.avg("half") == 0.5, "a sum in bfloat16 stops growing at 256"
@@ -589,23 +592,23 @@ def test_metric_tracker_keeps_no_graph_and_no_small_precision() -> None:
 def test_metric_tracker_resets_and_writes() -> None:
     class Writer:
         def __init__(self) -> None:
-            self.seen: list[tuple[str, Any]] = []
+            self.calls: list[tuple[str, Any]] = []
 
         def add_scalar(self, key: str, value: Any) -> None:
-            self.seen.append((key, value))
+            self.calls.append((key, value))
 
     writer = Writer()
     tracker = MetricTracker("loss", writer=writer)
     tracker.update("loss", 4.0, n=2)
     tracker.update("loss", 1.0)
-    assert writer.seen == [("loss", 4.0), ("loss", 1.0)]
+    assert writer.calls == [("loss", 4.0), ("loss", 1.0)]
     assert tracker.result() == {"loss": 3.0}
     tracker.reset()
     assert tracker.result() == {"loss": 0.0}
     assert list(MetricTracker("b", "a").result()) == ["b", "a"]
 
 
-def test_metric_tracker_says_which_value_is_no_number() -> None:
+def test_metric_tracker_names_a_metric_that_is_not_a_number() -> None:
     tracker = MetricTracker("recall")
 
     def measure() -> None:
@@ -617,11 +620,11 @@ def test_metric_tracker_says_which_value_is_no_number() -> None:
 
 
 def test_inf_loop() -> None:
-    loader = BaseDataLoader(numbers(5), 2, True, 0.0, 0)
+    loader = BaseDataLoader(make_dataset(5), 2, True, 0.0, 0)
     endless = inf_loop(loader)
     assert iter(endless) is iter(endless)
-    assert not hasattr(endless, "n_samples"), "_progress counts batches then"
-    rounds = [sorted(drawn([next(endless) for _ in range(3)])) for _ in range(4)]
+    assert not hasattr(endless, "n_samples"), "so that _progress counts batches"
+    rounds = [sorted(draw_targets([next(endless) for _ in range(3)])) for _ in range(4)]
     assert rounds == [list(range(5))] * 4
     seen = []
     for index, _ in enumerate(endless):
@@ -634,18 +637,17 @@ def test_inf_loop() -> None:
 
 def test_prepare_device() -> None:
     assert prepare_device(0) == (CPU, [])
-    assert prepare_device(0)[1] is not prepare_device(0)[1], "the list is the caller's to change"
+    assert prepare_device(0)[1] is not prepare_device(0)[1], "the caller may change the list"
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="for a machine without accelerator")
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without accelerators")
 def test_prepare_device_without_accelerator(caplog: pytest.LogCaptureFixture) -> None:
-    utils.util._tell_devices.cache_clear()
     assert prepare_device(1) == (CPU, [])
-    assert prepare_device(4) == (CPU, [])
-    assert "4" in caplog.text
+    assert prepare_device(97) == (CPU, [])  # warns once for each number; no other test takes 97
+    assert "97" in caplog.text
 
 
-def test_files(tmp_path: Path) -> None:
+def test_ensure_dir_write_json_and_read_json(tmp_path: Path) -> None:
     ensure_dir(tmp_path / "a" / "b")
     ensure_dir(str(tmp_path / "a" / "b"))
     content = {"z": 1, "a": {"y": [1, 2.5, None], "b": "ö"}}
@@ -656,15 +658,15 @@ def test_files(tmp_path: Path) -> None:
     assert '\n    "a": {' in (tmp_path / "a" / "b" / "c.json").read_text()
 
 
-# -- logging and TensorBoard ------------------------------------------------------------------------------------
+# -- logging and TensorBoard -----------------------------------------------------------------------
 
 
-def test_setup_logging_with_a_projects_own_settings(tmp_path: Path) -> None:
-    """``logger/logger_config.json`` in the template's shape, whose file names are put into the run's folder."""
+def test_setup_logging_reads_a_projects_settings(tmp_path: Path) -> None:
+    """A ``logger_config.json`` as in the template. Its files are written to the run's folder."""
     handler = {
         "class": "logging.handlers.RotatingFileHandler",
         "level": "INFO",
-        "filename": "own.log",
+        "filename": "project.log",
     }
     settings = {
         "version": 1,
@@ -672,10 +674,10 @@ def test_setup_logging_with_a_projects_own_settings(tmp_path: Path) -> None:
         "handlers": {"file": handler},
         "root": {"level": "INFO", "handlers": ["file"]},
     }
-    write_json(settings, tmp_path / "own.json")
-    setup_logging(tmp_path / "run", log_config=tmp_path / "own.json")
+    write_json(settings, tmp_path / "settings.json")
+    setup_logging(tmp_path / "run", log_config=tmp_path / "settings.json")
     logging.getLogger("contract").warning("heard")
-    assert (tmp_path / "run" / "own.log").read_text() == "heard\n"
+    assert (tmp_path / "run" / "project.log").read_text() == "heard\n"
 
 
 def test_setup_logging(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -700,7 +702,7 @@ def read_events(folder: Path) -> Any:
     return events
 
 
-def test_writer_scalars_carry_step_and_mode(tmp_path: Path, logger: logging.Logger) -> None:
+def test_scalars_are_written_with_step_and_mode(tmp_path: Path, logger: logging.Logger) -> None:
     writer = TensorboardWriter(tmp_path, logger, True)
     for step in range(3):
         writer.set_step(step)
@@ -728,7 +730,7 @@ def test_writer_scalars_carry_step_and_mode(tmp_path: Path, logger: logging.Logg
     assert read_events(tmp_path / "both_valid_a").Scalars("both/valid")[0].value == 1.0
 
 
-def test_writer_other_kinds(tmp_path: Path, logger: logging.Logger) -> None:
+def test_the_writer_supports_other_kinds_of_data(tmp_path: Path, logger: logging.Logger) -> None:
     writer = TensorboardWriter(str(tmp_path), logger, True)
     writer.set_step(5, "valid")
     writer.add_image("input", torch.rand(3, 4, 4))
@@ -743,7 +745,7 @@ def test_writer_other_kinds(tmp_path: Path, logger: logging.Logger) -> None:
     writer.add_graph(nn.Linear(1, 1), torch.zeros(1, 1))
     writer.flush()
     writer.close()
-    assert writer.enabled, "none of them failed"
+    assert writer.enabled, "no call failed"
     tags = read_events(tmp_path).Tags()
     assert set(tags["images"]) == {"input/valid", "grid/valid"}
     assert set(tags["histograms"]) == {
@@ -759,10 +761,10 @@ def test_writer_other_kinds(tmp_path: Path, logger: logging.Logger) -> None:
     assert (tmp_path / "projector_config.pbtxt").is_file()
 
 
-def test_writer_figure(
+def test_figures_are_written_with_step_and_mode(
     tmp_path: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without matplotlib, which this project does not need."""
+    """matplotlib need not be installed for this test."""
     seen: list[Any] = []
 
     def add_figure(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -776,7 +778,7 @@ def test_writer_figure(
     assert seen == [(("curve/valid", figure, 4), {"close": True})]
 
 
-def test_writer_that_is_off_does_nothing(tmp_path: Path, logger: logging.Logger) -> None:
+def test_a_disabled_writer_does_nothing(tmp_path: Path, logger: logging.Logger) -> None:
     writer = TensorboardWriter(tmp_path / "log", logger, False)
     writer.set_step(3)
     writer.add_scalar("loss", 1.0)
@@ -788,11 +790,11 @@ def test_writer_that_is_off_does_nothing(tmp_path: Path, logger: logging.Logger)
         _ = writer.add_scaler  # type: ignore[attr-defined]
 
 
-# -- BaseTrainer and Trainer ------------------------------------------------------------------------------------
+# -- BaseTrainer and Trainer -----------------------------------------------------------------------
 
 
 class HandTrainer(BaseTrainer):
-    """An epoch by hand over five numbers."""
+    """Trains one step on five numbers in each epoch."""
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         self.optimizer.zero_grad()
@@ -806,15 +808,15 @@ def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (output - target).square().mean()
 
 
-def hand(
+def make_trainer(
     tmp_path: Path,
     kind: type[BaseTrainer] = HandTrainer,
     resume: Path | None = None,
     **trainer: Any,
 ) -> Any:
-    """A trainer made as projects make theirs, with exactly five arguments."""
+    """Makes a trainer as projects do, with exactly five arguments."""
     config = ConfigParser(
-        experiment(tmp_path, **trainer), resume=resume, run_id=None if resume else "run"
+        make_config(tmp_path, **trainer), resume=resume, run_id=None if resume else "run"
     )
     torch.manual_seed(0)
     model = Net(3)
@@ -847,8 +849,8 @@ ATTRIBUTES += [
 ]
 
 
-def test_trainer_attributes(tmp_path: Path) -> None:
-    trainer = hand(tmp_path, monitor="min val_loss", early_stop=3, epochs=4, save_period=2)
+def test_a_trainer_has_the_templates_attributes(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, monitor="min val_loss", early_stop=3, epochs=4, save_period=2)
     assert set(ATTRIBUTES) <= vars(trainer).keys()
     assert (trainer.epochs, trainer.save_period, trainer.start_epoch, trainer.early_stop) == (
         4,
@@ -866,45 +868,49 @@ def test_trainer_attributes(tmp_path: Path) -> None:
     assert trainer.checkpoint_dir == tmp_path / "hand" / "run"
     assert trainer.criterion is mse
     assert isinstance(trainer.writer, TensorboardWriter)
-    off = hand(tmp_path)
+    off = make_trainer(tmp_path)
     assert (off.monitor, off.mnt_mode, off.mnt_best, off.early_stop) == ("off", "off", 0, math.inf)
-    assert hand(tmp_path, monitor="max val_accuracy").mnt_best == -math.inf
+    assert make_trainer(tmp_path, monitor="max val_accuracy").mnt_best == -math.inf
 
 
 @pytest.mark.parametrize("name", [*ATTRIBUTES, "step", "options", "update", "not_improved_count"])
-def test_trainer_attributes_can_be_set(tmp_path: Path, name: str) -> None:
-    trainer, value = hand(tmp_path), object()
+def test_attributes_of_a_trainer_can_be_set(tmp_path: Path, name: str) -> None:
+    trainer, value = make_trainer(tmp_path), object()
     setattr(trainer, name, value)
     assert getattr(trainer, name) is value
 
 
 @pytest.mark.parametrize("name", ["step", "options", "update", "evaluate", "forward", "batches"])
-def test_a_projects_own_attributes_do_no_harm(tmp_path: Path, name: str) -> None:
-    """What the framework needs for itself, it does not call by a name that a project would choose."""
-    trainer = hand(tmp_path, epochs=1)
-    setattr(trainer, name, {"own": True})
+def test_attributes_of_a_project_do_not_disturb_the_framework(tmp_path: Path, name: str) -> None:
+    """A project may give its attributes names that the framework uses too."""
+    trainer = make_trainer(tmp_path, epochs=1)
+    setattr(trainer, name, {"mine": True})
     trainer.train()
     assert (tmp_path / "hand" / "run" / "checkpoint-epoch1.pt").is_file()
-    assert getattr(trainer, name) == {"own": True}
+    assert getattr(trainer, name) == {"mine": True}
 
 
-def test_the_base_moves_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainers from before ``device`` was a parameter rely on it."""
+def test_base_trainer_moves_the_model_to_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Projects from before ``device`` was a parameter of trainers rely on this."""
     monkeypatch.setattr("base.base_trainer.prepare_device", lambda n: (torch.device("meta"), []))
-    trainer = hand(tmp_path)
+    trainer = make_trainer(tmp_path)
     assert trainer.device == torch.device("meta")
     assert {p.device.type for p in trainer.model.parameters()} == {"meta"}
 
 
-def test_train_save_resume(tmp_path: Path) -> None:
-    trainer = hand(tmp_path, monitor="min loss")
+def test_a_trainer_saves_and_resumes(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, monitor="min loss")
     trainer.train()
     folder = tmp_path / "hand" / "run"
     state = torch.load(folder / "checkpoint-epoch2.pt", weights_only=True)
     assert {"arch", "epoch", "state_dict", "optimizer", "monitor_best", "config"} <= state.keys()
     assert (state["arch"], state["epoch"]) == ("Net", 2)
     assert state["config"]["optimizer"]["type"] == "SGD"
-    again = hand(tmp_path, resume=folder / "checkpoint-epoch2.pt", monitor="min loss", epochs=3)
+    again = make_trainer(
+        tmp_path, resume=folder / "checkpoint-epoch2.pt", monitor="min loss", epochs=3
+    )
     assert again.start_epoch == 3
     assert again.mnt_best == trainer.mnt_best == state["monitor_best"]
     assert torch.equal(again.model.linear.weight, trainer.model.linear.weight)
@@ -914,28 +920,28 @@ def test_train_save_resume(tmp_path: Path) -> None:
     assert torch.load(folder / "checkpoint-epoch3.pt", weights_only=True)["epoch"] == 3
 
 
-def test_resume_checkpoint_takes_text(tmp_path: Path) -> None:
-    """Projects call it themselves to start from another run's weights."""
-    hand(tmp_path, epochs=1).train()
+def test_resume_checkpoint_takes_a_path_as_text(tmp_path: Path) -> None:
+    """Projects call the method to start from the weights of another run."""
+    make_trainer(tmp_path, epochs=1).train()
     path = tmp_path / "hand" / "run" / "checkpoint-epoch1.pt"
-    other = hand(tmp_path / "other")
+    other = make_trainer(tmp_path / "other")
     other._resume_checkpoint(str(path))
     assert other.start_epoch == 2
     assert torch.equal(other.model.linear.weight, torch.load(path)["state_dict"]["linear.weight"])
 
 
-def test_resuming_twice_is_resuming_once(tmp_path: Path) -> None:
-    """Some projects call ``_resume_checkpoint`` again when the rest of their parts is made."""
+def test_resuming_twice_is_the_same_as_once(tmp_path: Path) -> None:
+    """Some projects resume again after they made further objects."""
 
-    class Again(HandTrainer):
+    class ResumesAgain(HandTrainer):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             if self.config.resume is not None:
                 self._resume_checkpoint(self.config.resume)
 
-    hand(tmp_path, Again, epochs=1).train()
-    trainer = hand(
-        tmp_path, Again, resume=tmp_path / "hand" / "run" / "checkpoint-epoch1.pt", epochs=3
+    make_trainer(tmp_path, ResumesAgain, epochs=1).train()
+    trainer = make_trainer(
+        tmp_path, ResumesAgain, resume=tmp_path / "hand" / "run" / "checkpoint-epoch1.pt", epochs=3
     )
     trainer.train()
     assert (
@@ -944,8 +950,8 @@ def test_resuming_twice_is_resuming_once(tmp_path: Path) -> None:
     )
 
 
-def test_a_criterion_with_weights_is_restored(tmp_path: Path) -> None:
-    class Learned(nn.Module):
+def test_a_criterion_with_parameters_is_restored(tmp_path: Path) -> None:
+    class LearnedLoss(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.scale = nn.Parameter(torch.tensor(1.0))
@@ -953,24 +959,24 @@ def test_a_criterion_with_weights_is_restored(tmp_path: Path) -> None:
         def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return (output - target).square().mean() * self.scale
 
-    def make(resume: Path | None) -> Any:
+    def make_learned_trainer(resume: Path | None) -> Any:
         config = ConfigParser(
-            experiment(tmp_path, epochs=2), resume=resume, run_id=None if resume else "run"
+            make_config(tmp_path, epochs=2), resume=resume, run_id=None if resume else "run"
         )
-        model, criterion = Net(3), Learned()
+        model, criterion = Net(3), LearnedLoss()
         optimizer = torch.optim.SGD([*model.linear.parameters(), *criterion.parameters()], lr=0.1)
         return HandTrainer(model, criterion, [], optimizer, config)
 
-    trainer = make(None)
+    trainer = make_learned_trainer(None)
     trainer.train()
-    again = make(tmp_path / "hand" / "run" / "checkpoint-epoch2.pt")
+    again = make_learned_trainer(tmp_path / "hand" / "run" / "checkpoint-epoch2.pt")
     again.train()
     assert trainer.criterion.scale.item() != 1.0
     assert again.criterion.scale.item() == trainer.criterion.scale.item()
 
 
-def test_save_checkpoint_by_hand(tmp_path: Path) -> None:
-    trainer = hand(tmp_path, save_period=10)
+def test_a_project_can_call_save_checkpoint(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, save_period=10)
     trainer._save_checkpoint(3)
     trainer._save_checkpoint(4, save_best=True)
     names = sorted(path.name for path in (tmp_path / "hand" / "run").glob("*.pt"))
@@ -978,37 +984,37 @@ def test_save_checkpoint_by_hand(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "hand" / "run" / "model_best.pt", weights_only=True)["epoch"] == 4
 
 
-def test_overridden_save_checkpoint_is_called(tmp_path: Path) -> None:
+def test_an_overridden_save_checkpoint_is_called(tmp_path: Path) -> None:
     class Saves(HandTrainer):
         def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
             vars(self).setdefault("calls", []).append((epoch, save_best))
 
-    trainer = hand(tmp_path, Saves, epochs=4, save_period=2, monitor="min epoch_seen")
+    trainer = make_trainer(tmp_path, Saves, epochs=4, save_period=2, monitor="min epoch_seen")
     trainer.train()
     assert trainer.calls == [(1, True), (2, False), (4, False)]
 
 
-def test_overridden_resume_checkpoint_is_called(tmp_path: Path) -> None:
+def test_an_overridden_resume_checkpoint_is_called(tmp_path: Path) -> None:
     class Resumes(HandTrainer):
         def _resume_checkpoint(self, resume_path: Any) -> None:
             checkpoint = torch.load(str(resume_path))
             self.start_epoch = checkpoint["epoch"] + 1
-            self.same = checkpoint["config"]["arch"] == self.config["arch"]
+            self.has_same_arch = checkpoint["config"]["arch"] == self.config["arch"]
             self.model.load_state_dict(checkpoint["state_dict"])
             self.optimizer.load_state_dict(checkpoint["optimizer"])
 
-    hand(tmp_path, epochs=1).train()
+    make_trainer(tmp_path, epochs=1).train()
     path = tmp_path / "hand" / "run" / "checkpoint-epoch1.pt"
-    trainer = hand(tmp_path, Resumes, resume=path, epochs=3)
-    assert trainer.same
+    trainer = make_trainer(tmp_path, Resumes, resume=path, epochs=3)
+    assert trainer.has_same_arch
     assert trainer.start_epoch == 2
     trainer.train()
     assert (path.parent / "checkpoint-epoch3.pt").is_file()
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> dict[str, Any]:
-    config = ConfigParser(experiment(tmp_path), run_id="run")
+def components(tmp_path: Path) -> dict[str, Any]:
+    config = ConfigParser(make_config(tmp_path), run_id="run")
     dataset = TensorDataset(torch.ones(10, 1), torch.zeros(10, 3))
     loader = BaseDataLoader(dataset, 4, True, 0.2, 0)
     model = Net(3)
@@ -1023,48 +1029,48 @@ def parts(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def test_the_shipped_trainer_keeps_the_templates_attributes(parts: dict[str, Any]) -> None:
-    trainer = Trainer(*parts.values())
+def test_the_shipped_trainer_keeps_the_templates_attributes(components: dict[str, Any]) -> None:
+    trainer = Trainer(*components.values())
     assert not trainer.do_validation
     assert trainer.valid_data_loader is None
     assert trainer.lr_scheduler is None
     assert trainer.len_epoch == 2
     assert trainer.log_step == 2
-    assert trainer.data_loader is parts["data_loader"]
+    assert trainer.data_loader is components["data_loader"]
     assert trainer.train_metrics.result() == {"loss": 0.0}
     assert trainer.valid_metrics.result() == {"loss": 0.0}
     assert "[4/8 (50%)]" in trainer._progress(1)
-    valid = parts["data_loader"].split_validation()
-    assert Trainer(*parts.values(), valid_data_loader=valid).do_validation
-    assert set(Trainer(*parts.values(), valid_data_loader=valid)._valid_epoch(1)) == {"loss"}
+    valid = components["data_loader"].split_validation()
+    assert Trainer(*components.values(), valid_data_loader=valid).do_validation
+    assert set(Trainer(*components.values(), valid_data_loader=valid)._valid_epoch(1)) == {"loss"}
 
 
-def test_the_shipped_trainer_counts_len_epoch_batches(parts: dict[str, Any]) -> None:
-    """``len_epoch`` batches an epoch, not one more; the next epoch goes on behind them."""
-    seen: list[int] = []
+def test_an_epoch_of_the_shipped_trainer_has_len_epoch_batches(components: dict[str, Any]) -> None:
+    """The template trained one batch more. The next epoch continues with the next batch."""
+    sizes: list[int] = []
 
-    class Counting(Trainer):
+    class CountingTrainer(Trainer):
         def train_step(self, batch: Any) -> Any:
-            seen.append(len(batch[0]))
+            sizes.append(len(batch[0]))
             return super().train_step(batch)
 
-    trainer = Counting(*parts.values(), len_epoch=3)
+    trainer = CountingTrainer(*components.values(), len_epoch=3)
     assert trainer.len_epoch == 3
     assert isinstance(trainer.data_loader, inf_loop)
     trainer.train()
-    assert len(seen) == 6
+    assert len(sizes) == 6
     assert "[1/3 (33%)]" in trainer._progress(1)
 
 
-def test_plain_functions_are_criterion_and_metrics(parts: dict[str, Any]) -> None:
-    """A metric gets ``(output, target)``, may use ``.item()``, and is logged under its name."""
+def test_criterion_and_metrics_may_be_plain_functions(components: dict[str, Any]) -> None:
+    """A metric takes ``(output, target)``, may call ``.item()``, and is logged by its name."""
 
     def mean_error(output: torch.Tensor, target: torch.Tensor) -> float:
         return (output - target).abs().mean().item()
 
-    parts["metric_ftns"] = [mean_error]
-    valid = parts["data_loader"].split_validation()
-    trainer = Trainer(*parts.values(), valid_data_loader=valid)
+    components["metric_ftns"] = [mean_error]
+    valid = components["data_loader"].split_validation()
+    trainer = Trainer(*components.values(), valid_data_loader=valid)
     log = trainer._train_epoch(1)
     assert set(log) == {"loss", "mean_error", "val_loss", "val_mean_error"}
     with torch.no_grad():

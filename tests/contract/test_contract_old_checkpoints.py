@@ -1,4 +1,4 @@
-"""pytorch-template's own checkpoints, with a pickled ConfigParser inside: they load, and cannot do anything else."""
+"""pytorch-template's checkpoints, which hold a pickled ConfigParser, load and run no code."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from base.checkpoint.file import load
 from config import ConfigParser
 from utils.errors import UserError
 
-assert base, "imported, as the user code that calls torch.load itself has it"
+assert base, "imported because user code that calls torch.load has imported it too"
 
 
 @pytest.fixture(autouse=True)
 def _template(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module whose class the template pickles; gone again when a checkpoint is read by another process."""
+    """Provides the module whose class the template pickles. Other processes do not have it."""
     module = types.ModuleType("parse_config")
-    module.ConfigParser = type("ConfigParser", (), {"__module__": "parse_config"})  # type: ignore[attr-defined]
+    vars(module)["ConfigParser"] = type("ConfigParser", (), {"__module__": "parse_config"})
     monkeypatch.setitem(sys.modules, "parse_config", module)
 
 
 def template_config(folder: Path, generation: str = "2020") -> Any:
-    """The object that the template puts under ``config``, with the attributes of that generation."""
+    """Returns what the template saves as ``config``, with the attributes of that generation."""
     values = json.loads(
         (TEMPLATE_PROJECT / "config.json").read_text(), object_pairs_hook=collections.OrderedDict
     )
@@ -47,20 +47,20 @@ def template_config(folder: Path, generation: str = "2020") -> Any:
     config = sys.modules["parse_config"].ConfigParser()
     log_levels = {0: 30, 1: 20, 2: 10}
     if generation == "2020":
-        places = {"_save_dir": folder / "models", "_log_dir": folder / "log"}
+        folders = {"_save_dir": folder / "models", "_log_dir": folder / "log"}
         vars(config).update(
-            {"_config": values, "resume": folder / "checkpoint-epoch1.pth", **places}
+            {"_config": values, "resume": folder / "checkpoint-epoch1.pth", **folders}
         )
     elif generation == "2019-06":
-        places = {
+        folders = {
             "_save_dir": folder / "models",
             "_log_dir": folder / "log",
             "cfg_fname": folder / "config.json",
         }
-        vars(config).update({"_config": values, "resume": None, **places})
+        vars(config).update({"_config": values, "resume": None, **folders})
     else:
-        places = {"save_dir": folder / "models", "log_dir": folder / "log"}
-        vars(config).update({"config": values, "resume": None, "exper_name": "Clouds", **places})
+        folders = {"save_dir": folder / "models", "log_dir": folder / "log"}
+        vars(config).update({"config": values, "resume": None, "exper_name": "Clouds", **folders})
     config.log_levels = log_levels
     return config
 
@@ -68,7 +68,7 @@ def template_config(folder: Path, generation: str = "2020") -> Any:
 def old_state(
     folder: Path, generation: str = "2020", parallel: bool = False, epoch: int = 2
 ) -> dict[str, Any]:
-    """What the template saves: of the project's net, after one step of its optimizer."""
+    """Returns what the template saves, for the project's net after one optimizer step."""
     torch.manual_seed(5)
     net: Any = load_module("model/model.py").CloudNet(hidden=16, dropout=0.2)
     wrapped = nn.DataParallel(net) if parallel else net
@@ -88,7 +88,7 @@ def old_state(
 def write_old(
     folder: Path, change: Callable[[dict[str, Any]], None] | None = None, **kind: Any
 ) -> Path:
-    """Writes a run as the template does: ``config.json`` and ``checkpoint-epoch2.pth``; gives the latter's path."""
+    """Writes ``config.json`` and ``checkpoint-epoch2.pth``. Returns the path of the latter."""
     folder.mkdir(parents=True, exist_ok=True)
     legacy = kind.pop("legacy", False)
     state = old_state(folder, **kind)
@@ -114,11 +114,11 @@ KINDS = [
 ]
 
 
-# -- the programs -----------------------------------------------------------------------------------------------
+# -- the programs ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_train_py_goes_on_and_test_py_tests(
+def test_train_py_resumes_and_test_py_evaluates_an_old_checkpoint(
     project: Project, kind: dict[str, Any], request: Any
 ) -> None:
     folder = project.folder / "old" / request.node.callspec.id
@@ -133,8 +133,8 @@ def test_train_py_goes_on_and_test_py_tests(
     net.load_state_dict(old_state(folder, "plain")["state_dict"])
     net.eval()
     points = load_module("data_loader/data_loaders.py").CloudDataset(150, seed=2)
-    right = (net(torch.from_numpy(points.points)).argmax(1).numpy() == points.labels).mean()
-    assert result["metrics"]["accuracy"] == pytest.approx(right, rel=1e-6)
+    accuracy = (net(torch.from_numpy(points.points)).argmax(1).numpy() == points.labels).mean()
+    assert result["metrics"]["accuracy"] == pytest.approx(accuracy, rel=1e-6)
 
     done = project.run("train.py", "-r", path, "trainer.epochs=3").check()
     assert "tensors in the checkpoint: 4" in done.out, "the project's own torch.load(config.resume)"
@@ -143,7 +143,7 @@ def test_train_py_goes_on_and_test_py_tests(
     new = torch.load(folder / "checkpoint-epoch3.pt", weights_only=True)
     assert new["epoch"] == 3
     assert set(new["state_dict"]) == {"hidden.weight", "hidden.bias", "out.weight", "out.bias"}
-    assert new["optimizer"]["state"][0]["step"] == 1 + 7, "the optimizer's state was taken over"
+    assert new["optimizer"]["state"][0]["step"] == 1 + 7, "the optimizer's state is restored"
     assert path.is_file()
 
 
@@ -152,8 +152,10 @@ def test_train_py_goes_on_and_test_py_tests(
 @pytest.mark.parametrize(
     "value", [np.float64(0.625), np.float32(-1.5), np.int64(-7), np.bool_(True)], ids=repr
 )
-def test_numpy_numbers(tmp_path: Path, value: Any, module: str, legacy: bool) -> None:
-    """A monitored metric of scikit-learn or NumPy is pickled as a NumPy number, by NumPy 1 and 2 under other names."""
+def test_numpy_numbers_load_under_both_module_names(
+    tmp_path: Path, value: Any, module: str, legacy: bool
+) -> None:
+    """A metric of scikit-learn is pickled as a NumPy number. NumPy 2 renamed the module of it."""
     function, (dtype, content) = value.__reduce__()
     assert function.__module__ in ("numpy.core.multiarray", "numpy._core.multiarray")
     path = write_old(tmp_path, legacy=legacy)
@@ -164,7 +166,7 @@ def test_numpy_numbers(tmp_path: Path, value: Any, module: str, legacy: bool) ->
     assert torch.load(path)["monitor_best"] == value
 
 
-def test_the_best_of_a_metric_of_numpy(project: Project) -> None:
+def test_a_best_value_from_numpy_is_restored(project: Project) -> None:
     path = write_old(
         project.folder / "old" / "numpy", lambda state: state.update(monitor_best=np.float64(0.625))
     )
@@ -174,10 +176,10 @@ def test_the_best_of_a_metric_of_numpy(project: Project) -> None:
     project.run("train.py", "-r", path, "trainer.epochs=3").check()
 
 
-def test_fine_tuning_by_another_config(project: Project) -> None:
-    """``-r OLD -c NEW``: the new file's sections replace the run's."""
+def test_fine_tuning_with_another_config(project: Project) -> None:
+    """With ``-r OLD -c NEW``, the sections of the new file replace those of the run."""
     path = write_old(project.folder / "old" / "tune")
-    section = project.trainer(epochs=3)
+    section = project.make_section(epochs=3)
     (project.folder / "tune.json").write_text(
         json.dumps({"trainer": section, "optimizer": {"type": "SGD", "args": {"lr": 0.5}}})
     )
@@ -189,8 +191,8 @@ def test_fine_tuning_by_another_config(project: Project) -> None:
     assert new["epoch"] == 3
 
 
-def test_a_run_folder_of_the_template(project: Project) -> None:
-    """Its newest checkpoint is resumed, its ``model_best.pth`` is tested."""
+def test_a_run_folder_of_the_template_is_accepted(project: Project) -> None:
+    """The newest checkpoint is resumed; ``model_best.pth`` is tested."""
     folder = project.folder / "old" / "folder"
     path = write_old(folder)
     state = old_state(folder, epoch=1)
@@ -202,7 +204,7 @@ def test_a_run_folder_of_the_template(project: Project) -> None:
     assert f"{path}" in done.out
 
 
-# -- inside one process -----------------------------------------------------------------------------------------
+# -- inside one process ----------------------------------------------------------------------------
 
 
 class StillTrainer(BaseTrainer):
@@ -211,7 +213,7 @@ class StillTrainer(BaseTrainer):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_everything_in_it_is_taken_over(tmp_path: Path, kind: dict[str, Any]) -> None:
+def test_all_state_of_an_old_checkpoint_is_restored(tmp_path: Path, kind: dict[str, Any]) -> None:
     path = write_old(tmp_path, **kind)
     del sys.modules["parse_config"]
     values = json.loads((TEMPLATE_PROJECT / "config.json").read_text())
@@ -224,16 +226,19 @@ def test_everything_in_it_is_taken_over(tmp_path: Path, kind: dict[str, Any]) ->
     expected = old_state(tmp_path, generation="plain")
     for name, value in net.state_dict().items():
         assert torch.equal(value, expected["state_dict"][name])
-    moments, wanted = optimizer.state_dict()["state"], expected["optimizer"]["state"]
-    assert moments.keys() == wanted.keys() == {0, 1, 2, 3}
-    for index in wanted:
-        assert torch.equal(moments[index]["exp_avg"], wanted[index]["exp_avg"])
-        assert torch.equal(moments[index]["max_exp_avg_sq"], wanted[index]["max_exp_avg_sq"])
+    moments = optimizer.state_dict()["state"]
+    expected_moments = expected["optimizer"]["state"]
+    assert moments.keys() == expected_moments.keys() == {0, 1, 2, 3}
+    for index in expected_moments:
+        assert torch.equal(moments[index]["exp_avg"], expected_moments[index]["exp_avg"])
+        assert torch.equal(
+            moments[index]["max_exp_avg_sq"], expected_moments[index]["max_exp_avg_sq"]
+        )
     assert trainer.checkpoint_dir == tmp_path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_user_code_may_load_it_itself(tmp_path: Path, kind: dict[str, Any]) -> None:
+def test_user_code_may_call_torch_load(tmp_path: Path, kind: dict[str, Any]) -> None:
     path = write_old(tmp_path, **kind)
     del sys.modules["parse_config"]
     checkpoint = torch.load(path)
@@ -246,7 +251,7 @@ def test_user_code_may_load_it_itself(tmp_path: Path, kind: dict[str, Any]) -> N
     assert "parse_config" not in sys.modules
 
 
-def test_the_stand_ins_hold_data_only(tmp_path: Path) -> None:
+def test_the_placeholders_hold_data_only(tmp_path: Path) -> None:
     path = write_old(tmp_path / "run")
     del sys.modules["parse_config"]
     config = load(path)["config"]
@@ -257,8 +262,8 @@ def test_the_stand_ins_hold_data_only(tmp_path: Path) -> None:
     assert vars(config)["log_levels"] == {0: 30, 1: 20, 2: 10}
 
 
-def test_import_base_is_enough(tmp_path: Path) -> None:
-    """In a process of its own, which has imported nothing else of this project."""
+def test_import_base_is_enough_for_torch_load(tmp_path: Path) -> None:
+    """The process has imported nothing else of this project."""
     path = write_old(tmp_path)
     code = f"import base, torch; print(sorted(torch.load({str(path)!r})['state_dict'])[0])"
     root = Path(__file__).resolve().parents[2]
@@ -271,8 +276,8 @@ def test_import_base_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "config", ["text", None, {}, {"trainer": {}}, {"optimizer": {}, "trainer": 5}], ids=str
 )
-def test_another_tools_checkpoint_is_no_crash(tmp_path: Path, config: Any) -> None:
-    """It has the template's keys by chance: it is resumed, or refused in one line."""
+def test_a_similar_checkpoint_of_another_tool_does_not_crash(tmp_path: Path, config: Any) -> None:
+    """It has the template's keys by chance. It is resumed, or refused with a UserError."""
     path = write_old(tmp_path, lambda state: state.update(config=config))
     net = load_module("model/model.py").CloudNet(hidden=16)
     values = json.loads((TEMPLATE_PROJECT / "config.json").read_text())
@@ -284,11 +289,11 @@ def test_another_tools_checkpoint_is_no_crash(tmp_path: Path, config: Any) -> No
         )
 
 
-# -- what somebody may have put into one ------------------------------------------------------------------------
+# -- hostile checkpoints ---------------------------------------------------------------------------
 
 
 class Call:
-    """Pickles as a call."""
+    """Pickles as a call of a function."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self.call = function, args
@@ -298,14 +303,14 @@ class Call:
 
 
 class Global:
-    """Pickles as a mere name, called with arguments; nothing here has to exist."""
+    """Pickles as a call of a name. The name need not exist."""
 
     def __init__(self, module: str, name: str, *args: Any) -> None:
         self.module, self.name, self.args = module, name, args
 
 
 class HostilePickler(pickle._Pickler):  # type: ignore[name-defined,misc]
-    """Writes a Global's name without looking for it."""
+    """Writes the name of a Global without importing it."""
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, Global):
@@ -316,13 +321,13 @@ class HostilePickler(pickle._Pickler):  # type: ignore[name-defined,misc]
             super().save(obj, save_persistent_id)
 
 
-HOSTILE: Any = types.ModuleType("hostile_pickle")  # in pickle's place for torch.save
+HOSTILE: Any = types.ModuleType("hostile_pickle")  # torch.save takes it for pickle
 HOSTILE.Pickler = HostilePickler
 HOSTILE.dump = lambda obj, file, protocol: HostilePickler(file, protocol).dump(obj)
 
 
-def hostile(name: str, marker: Path) -> Any:
-    """An object whose unpickling by the pickle module would make the file ``marker``."""
+def make_hostile(name: str, marker: Path) -> Any:
+    """Returns an object that creates the file ``marker`` when pickle loads it."""
     touch = f"touch {marker}"
     return {
         "os.system": Call(os.system, touch),
@@ -341,10 +346,12 @@ NAMES = ["os.system", "subprocess", "exec", "eval", "open", "getattr", "mkdir", 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_in_it_is_run(tmp_path: Path, name: str, legacy: bool) -> None:
+def test_no_code_in_a_checkpoint_is_run(tmp_path: Path, name: str, legacy: bool) -> None:
     marker = tmp_path / "marker"
     path = write_old(
-        tmp_path / "run", lambda state: state.update(extra=hostile(name, marker)), legacy=legacy
+        tmp_path / "run",
+        lambda state: state.update(extra=make_hostile(name, marker)),
+        legacy=legacy,
     )
     with pytest.raises(UserError, match=r"checkpoint-epoch2\.pth: ") as refused:
         load(path)
@@ -355,7 +362,7 @@ def test_nothing_in_it_is_run(tmp_path: Path, name: str, legacy: bool) -> None:
 
 
 def assert_clear(message: str) -> None:
-    """One line, which names what was found, without torch's advice to load it all the same."""
+    """Asserts that it is one short line, without torch's advice to load the file unsafely."""
     assert message.count("\n") == 0
     assert "Weights only load failed" not in message
     assert "weights_only" not in message
@@ -363,28 +370,28 @@ def assert_clear(message: str) -> None:
     assert len(message) < 400
 
 
-def test_the_refusal_names_what_was_found(tmp_path: Path) -> None:
+def test_the_refusal_names_the_function(tmp_path: Path) -> None:
     path = write_old(
-        tmp_path, lambda state: state.update(extra=hostile("os.system", tmp_path / "marker"))
+        tmp_path, lambda state: state.update(extra=make_hostile("os.system", tmp_path / "marker"))
     )
     with pytest.raises(UserError, match=r"(posix|os|nt)\.system"):
         load(path)
 
 
 @pytest.mark.parametrize(
-    "place", ["inside the config", "as the config", "in the optimizer", "as a path"]
+    "location", ["inside the config", "as the config", "in the optimizer", "as a path"]
 )
-def test_the_allowed_names_open_no_door(tmp_path: Path, place: str) -> None:
-    """Hidden behind the two names that are allowed."""
+def test_the_allowed_names_cannot_hide_code(tmp_path: Path, location: str) -> None:
+    """The template's checkpoints need ConfigParser and paths, so these names are allowed."""
     marker = tmp_path / "marker"
-    bad = hostile("os.system", marker)
+    bad = make_hostile("os.system", marker)
 
     def change(state: dict[str, Any]) -> None:
-        if place == "inside the config":
+        if location == "inside the config":
             vars(state["config"])["__class__"] = bad
-        elif place == "as the config":
+        elif location == "as the config":
             state["config"] = bad
-        elif place == "in the optimizer":
+        elif location == "in the optimizer":
             state["optimizer"]["state"][0]["step"] = bad
         else:
             vars(state["config"])["_save_dir"] = Call(type(Path()), bad)
@@ -425,11 +432,13 @@ def test_other_names_are_not_allowed(
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_the_programs_refuse_it_in_one_line(project: Project, tmp_path: Path) -> None:
+def test_the_programs_refuse_a_hostile_checkpoint_in_one_line(
+    project: Project, tmp_path: Path
+) -> None:
     marker = tmp_path / "marker"
     path = write_old(
         project.folder / "old" / "hostile",
-        lambda state: state.update(extra=hostile("os.system", marker)),
+        lambda state: state.update(extra=make_hostile("os.system", marker)),
     )
     before = sorted(path.parent.iterdir())
     for program in ("test.py", "train.py"):
@@ -440,11 +449,11 @@ def test_the_programs_refuse_it_in_one_line(project: Project, tmp_path: Path) ->
         assert str(path) in lines[0]
         assert_clear(lines[0])
     assert not marker.exists()
-    assert sorted(path.parent.iterdir()) == before, "nothing left behind"
+    assert sorted(path.parent.iterdir()) == before, "nothing is written"
 
 
-def test_damage_is_told_in_one_line(project: Project) -> None:
-    """A file that was cut off, of both formats, and one with a changed byte in a weight."""
+def test_damage_is_reported_in_one_line(project: Project) -> None:
+    """A truncated file of each format, and a file with a changed byte in a weight."""
     for legacy in (False, True):
         path = write_old(project.folder / "old" / f"cut{legacy}", legacy=legacy)
         path.write_bytes(path.read_bytes()[:-500])
@@ -462,7 +471,7 @@ def test_damage_is_told_in_one_line(project: Project) -> None:
     assert "damaged" in done.err
 
 
-def test_another_architecture_is_told_in_one_line(project: Project) -> None:
+def test_another_architecture_is_reported_in_one_line(project: Project) -> None:
     path = write_old(project.folder / "old" / "arch")
     for program in ("test.py", "train.py"):
         done = project.run(program, "-r", path, "arch.args.hidden=8")

@@ -17,7 +17,7 @@ from logger.logger import close_files
 
 @pytest.fixture(autouse=True)
 def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A root logger without handlers of ours, in a folder without a project's own settings."""
+    """A root logger without handlers of ours, in a folder without settings of a project."""
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -29,7 +29,7 @@ def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     logging.captureWarnings(False)
 
 
-def test_lines_go_plain_to_the_console_and_dated_to_the_file(
+def test_lines_are_plain_on_the_console_and_dated_in_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     setup_logging(tmp_path / "log")
@@ -59,7 +59,7 @@ def test_setting_up_twice_repeats_no_line(
     assert (tmp_path / "log" / "info.log").read_text(encoding="utf-8").count("once") == 1
 
 
-def test_another_folder_ends_the_file_before_it(tmp_path: Path) -> None:
+def test_another_folder_closes_the_earlier_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         setup_logging(tmp_path / name)
         logging.getLogger("lines").info("in %s", name)
@@ -86,7 +86,7 @@ def test_a_resumed_log_is_continued(tmp_path: Path) -> None:
     assert [line.rpartition(" ")[2] for line in lines] == ["first", "second"]
 
 
-def test_after_closing_the_console_goes_on(
+def test_the_console_continues_after_the_files_are_closed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     setup_logging(tmp_path)
@@ -101,19 +101,23 @@ def test_warnings_of_libraries_are_logged(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(False)
-        logging.captureWarnings(True)  # pytest's own catching undone
+        logging.captureWarnings(True)  # undoes the catching by pytest
         warnings.warn("beware", UserWarning, stacklevel=1)
         logging.captureWarnings(False)
     assert "beware" in (tmp_path / "info.log").read_text(encoding="utf-8")
 
 
-def test_a_projects_own_settings_are_used(tmp_path: Path) -> None:
+def test_the_settings_of_a_project_are_used(tmp_path: Path) -> None:
     settings = {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"short": {"format": "<%(message)s>"}},
         "handlers": {
-            "file": {"class": "logging.FileHandler", "formatter": "short", "filename": "own.log"}
+            "file": {
+                "class": "logging.FileHandler",
+                "formatter": "short",
+                "filename": "project.log",
+            }
         },
         "root": {"level": "INFO", "handlers": ["file"]},
     }
@@ -121,4 +125,4 @@ def test_a_projects_own_settings_are_used(tmp_path: Path) -> None:
     (tmp_path / "logger" / "logger_config.json").write_text(json.dumps(settings), encoding="utf-8")
     setup_logging(tmp_path / "run")
     logging.getLogger("lines").info("hello")
-    assert (tmp_path / "run" / "own.log").read_text(encoding="utf-8") == "<hello>\n"
+    assert (tmp_path / "run" / "project.log").read_text(encoding="utf-8") == "<hello>\n"

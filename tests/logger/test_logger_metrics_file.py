@@ -32,7 +32,7 @@ def test_every_epoch_is_one_line(three_epochs: MetricsFile) -> None:
     ]
 
 
-def test_what_json_lacks_becomes_null(tmp_path: Path) -> None:
+def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.jsonl")
     file.write({"epoch": 1, "a": nan, "b": inf, "c": -inf, "d": "nan", "e": 0})
     text = file.path.read_text(encoding="utf-8")
@@ -46,14 +46,14 @@ def test_what_json_lacks_becomes_null(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_no_number_is_written_as_text(tmp_path: Path) -> None:
+def test_other_values_are_written_as_text(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.jsonl")
     file.write({"epoch": 1, "path": Path("a/b"), "curve": [1, 2]})
     assert lines(file.path) == [{"epoch": 1, "path": "a/b", "curve": [1, 2]}]
 
 
 @pytest.mark.parametrize(("epoch", "kept"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])])
-def test_the_lines_past_an_epoch_are_dropped(
+def test_the_lines_after_an_epoch_are_dropped(
     three_epochs: MetricsFile, epoch: int, kept: list[int]
 ) -> None:
     three_epochs.drop_after(epoch)
@@ -63,7 +63,7 @@ def test_the_lines_past_an_epoch_are_dropped(
 @pytest.mark.parametrize(
     "torn", ['{"epoch": 2, "lo', '{"epoch": 2', "{", '{"loss": 1}', '{"epoch": null}', "\0\0", "5"]
 )
-def test_a_line_that_a_crash_tore_is_dropped_and_the_next_one_is_whole(
+def test_a_torn_line_is_dropped_and_the_next_one_is_complete(
     three_epochs: MetricsFile, torn: str
 ) -> None:
     with three_epochs.path.open("a", encoding="utf-8") as file:
@@ -74,11 +74,11 @@ def test_a_line_that_a_crash_tore_is_dropped_and_the_next_one_is_whole(
     assert lines(three_epochs.path)[-1]["loss"] == 7.0
 
 
-def test_dropping_leaves_no_file_beside_it(three_epochs: MetricsFile) -> None:
+def test_dropping_leaves_no_temporary_file(three_epochs: MetricsFile) -> None:
     three_epochs.drop_after(1)
     assert [path.name for path in three_epochs.path.parent.iterdir()] == ["metrics.jsonl"]
 
 
-def test_dropping_from_a_file_that_is_not_there_does_nothing(tmp_path: Path) -> None:
+def test_dropping_from_a_missing_file_does_nothing(tmp_path: Path) -> None:
     MetricsFile(tmp_path / "metrics.jsonl").drop_after(1)
     assert list(tmp_path.iterdir()) == []

@@ -19,14 +19,14 @@ LOGGER = logging.getLogger("probe.progress")
 
 
 @pytest.fixture(autouse=True)
-def _told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress is for a logger that tells INFO, whatever other tests left at the root."""
+def _log_info(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress needs a logger at INFO, whatever other tests have left at the root."""
     monkeypatch.setattr(LOGGER, "level", logging.INFO)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A clock that a test moves by hand."""
+    """A clock that the test moves."""
     hand = SimpleNamespace(now=0.0)
     monkeypatch.setattr(time, "monotonic", lambda: hand.now)
     return hand
@@ -46,14 +46,14 @@ def shown(
     return [record.getMessage() for record in caplog.records]
 
 
-def test_off_a_terminal_a_quick_epoch_says_nothing(
+def test_without_a_terminal_a_quick_epoch_logs_nothing(
     clock: SimpleNamespace, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shown(caplog, taking(0.001, 1000, clock), 1000, "epoch 1/2") == []
     assert capsys.readouterr() == ("", "")
 
 
-def test_off_a_terminal_a_slow_epoch_says_a_line_every_ten_seconds(
+def test_without_a_terminal_a_slow_epoch_logs_a_line_every_ten_seconds(
     clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = shown(caplog, taking(1.0, 30, clock), 30, "epoch 1/2", status=lambda: "loss 0.5")
@@ -64,13 +64,13 @@ def test_off_a_terminal_a_slow_epoch_says_a_line_every_ten_seconds(
     ]
 
 
-def test_without_a_length_only_the_count_is_told(
+def test_without_a_length_only_the_count_is_shown(
     clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert shown(caplog, taking(6.0, 2, clock), None, "test") == ["test  1  "]
 
 
-def test_the_status_is_asked_for_only_when_it_is_shown(clock: SimpleNamespace) -> None:
+def test_the_status_is_computed_only_when_it_is_shown(clock: SimpleNamespace) -> None:
     asked: list[int] = []
 
     def status() -> str:
@@ -82,9 +82,7 @@ def test_the_status_is_asked_for_only_when_it_is_shown(clock: SimpleNamespace) -
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_the_batches_are_passed_on_one_by_one(
-    monkeypatch: pytest.MonkeyPatch, terminal: bool
-) -> None:
+def test_batches_are_fetched_one_by_one(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     fetched: list[int] = []
 
@@ -112,13 +110,13 @@ def test_on_a_terminal_there_is_one_bar_that_is_cleared(monkeypatch: pytest.Monk
     assert text.rstrip("\r").endswith(" ")  # wiped
 
 
-def test_a_loop_that_stops_early_ends_the_progress(clock: SimpleNamespace) -> None:
+def test_a_loop_may_stop_early(clock: SimpleNamespace) -> None:
     batches = progress(taking(0.1, 10, clock), 10, "t", LOGGER)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
 
 
-# -- the line of an epoch -------------------------------------------------------------------------------------------
+# -- the line of an epoch -------------------------------------------------------------------------
 
 
 def test_an_epoch_is_one_line() -> None:
@@ -132,7 +130,7 @@ def test_an_epoch_is_one_line() -> None:
     )
 
 
-def test_the_columns_stay_in_place() -> None:
+def test_the_columns_align() -> None:
     lines = [
         epoch_line({"epoch": epoch, "loss": loss}, 100, 1.0, False)
         for epoch, loss in ((1, 0.1), (100, 2.0))
@@ -159,7 +157,7 @@ def test_numbers_are_short_and_of_any_size(value: float, text: str) -> None:
     assert epoch_line({"epoch": 1, "x": value}, 1, 0.0, False) == f"epoch 1/1  x {text}  0.0 s"
 
 
-def test_what_is_no_number_stays_on_the_line() -> None:
+def test_other_values_are_shortened_to_one_line() -> None:
     line = epoch_line({"epoch": 1, "table": "a\nb" + "c" * 500}, 1, 0.0, False)
     assert "\n" not in line
     assert len(line) < 100

@@ -44,7 +44,7 @@ def count(row: list[str], request: pytest.FixtureRequest) -> None:
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Set when the test is over: whoever hangs may go."""
     monkeypatch.setattr(Background.__init__, "__defaults__", (1.0,))  # its patience
-    monkeypatch.setattr("logger.visualization.PATIENCE", 1.0)
+    monkeypatch.setattr("logger.backends.backend.PATIENCE_SECONDS", 1.0)
     event = threading.Event()
     yield event
     event.set()

@@ -1,4 +1,4 @@
-"""What is said when a dataset cannot be downloaded, and what is left behind."""
+"""The error for a dataset that cannot be downloaded, and the folders that are left behind."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from utils.errors import UserError
 
 
 class Digits:
-    """As torchvision's MNIST tells its files."""
+    """Names its files in the way of torchvision's MNIST."""
 
     mirrors = ("https://one.org/", "https://two.org/")
     resources = (("images.gz", "md5"), ("labels.gz", "md5"))
 
 
 class Photos:
-    """As torchvision's CIFAR10 tells its file."""
+    """Names its file in the way of torchvision's CIFAR10."""
 
     url = "https://one.org/photos.tar.gz"
 
 
 class Sounds:
-    pass
+    """Names no files."""
 
 
-def told(dataset: Any, root: Path, error: Exception, *made: Path) -> str:
+def fail(dataset: Any, root: Path, error: Exception, *made: Path) -> str:
+    """The text of the error, after a download that has made some folders."""
+
     def download() -> None:
         with downloading(dataset, root):
             for folder in made:
@@ -49,34 +51,38 @@ def told(dataset: Any, root: Path, error: Exception, *made: Path) -> str:
         (Sounds, "put its files into {root}"),
     ],
 )
-def test_a_failed_download_tells_what_to_put_where(tmp_path: Path, dataset: Any, hint: str) -> None:
-    message = told(dataset, tmp_path / "data", OSError("no route to\nhost"))
+def test_the_error_says_which_files_to_put_where(tmp_path: Path, dataset: Any, hint: str) -> None:
+    message = fail(dataset, tmp_path / "data", OSError("no route to\nhost"))
     assert hint.format(root=tmp_path / "data") in message
     assert message.endswith("(no route to host)")
 
 
 @pytest.mark.parametrize(("dataset", "made"), [(Digits, "data/Digits/raw"), (Photos, "data")])
-def test_the_empty_folders_that_a_failed_download_made_are_taken_away(
+def test_empty_folders_that_the_download_has_made_are_deleted(
     tmp_path: Path, dataset: Any, made: str
 ) -> None:
     (tmp_path / "notes.txt").touch()
-    told(dataset, tmp_path / "data", RuntimeError("no"), tmp_path / made)
+    fail(dataset, tmp_path / "data", RuntimeError("no"), tmp_path / made)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_files_that_were_there_stay(tmp_path: Path) -> None:
+def test_existing_files_stay(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "other.bin").touch()
-    told(Digits, tmp_path / "data", RuntimeError("no"), tmp_path / "data" / "Digits" / "raw")
+    fail(Digits, tmp_path / "data", RuntimeError("no"), tmp_path / "data" / "Digits" / "raw")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["other.bin"]
 
 
-def test_a_folder_outside_of_the_datasets_stays_even_if_it_is_empty(tmp_path: Path) -> None:
+def test_an_empty_folder_around_the_datasets_stays(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    told(Photos, tmp_path / "mine" / "data", RuntimeError("no"), tmp_path / "mine" / "data")
+    fail(Photos, tmp_path / "mine" / "data", RuntimeError("no"), tmp_path / "mine" / "data")
     assert (tmp_path / "mine").is_dir()
 
 
-def test_any_other_error_is_not_touched(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), downloading(Digits, tmp_path):
-        raise KeyError("a bug")
+@pytest.mark.parametrize(
+    "error", [KeyError("a bug"), ValueError("Unknown value 'valid' for argument split.")]
+)
+def test_any_other_error_stays_as_it_is(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, downloading(Digits, tmp_path):
+        raise error
+    assert caught.value is error

@@ -1,4 +1,4 @@
-"""Files that a crash leaves old or new, never half."""
+"""Files that a crash leaves in the old or the new state, and locks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.files import atomic_write, fsync_folder
+from utils.errors import UserError
+from utils.files import atomic_write, fsync_folder, is_locked, lock_file
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(
     assert names(path.parent) == ["a.bin"]
 
 
-def test_the_content_is_on_the_disk_before_its_name_is_and_the_name_follows(
+def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -76,3 +77,17 @@ def test_the_content_is_on_the_disk_before_its_name_is_and_the_name_follows(
 
 def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path) -> None:
     fsync_folder(tmp_path / "none")
+
+
+def test_a_lock_is_held_until_the_file_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "log" / ".lock"
+    path.parent.mkdir(parents=True)
+    assert not is_locked(path)  # there is none
+    file = lock_file(path)
+    if file is None:
+        pytest.skip("this system has no locks")
+    assert is_locked(path)
+    with pytest.raises(UserError, match="run: another process is training in this folder"):
+        lock_file(path)
+    file.close()
+    assert not is_locked(path)

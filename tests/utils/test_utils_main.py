@@ -1,16 +1,19 @@
-"""How a program ends, and what it says."""
+"""How a program ends: its exit status, and what it prints."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from utils.errors import UserError, did_you_mean, one_line
+from tests.helpers import ROOT
+from utils.errors import UserError
 from utils.main import run_main
 
 
-def test_a_good_end_has_no_status(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_that_succeeds_has_no_status(capsys: pytest.CaptureFixture[str]) -> None:
     run_main(lambda: print("done"))
     assert capsys.readouterr() == ("done\n", "")
 
@@ -28,7 +31,7 @@ def test_a_users_mistake_is_its_lines_on_standard_error_and_status_2(
     assert capsys.readouterr() == ("started\n", "a: is wrong\nb: is wrong\n")
 
 
-def test_an_interrupt_is_a_word_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         raise KeyboardInterrupt
 
@@ -36,6 +39,38 @@ def test_an_interrupt_is_a_word_and_status_130(capsys: pytest.CaptureFixture[str
         run_main(main)
     assert caught.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_an_error_of_a_library_that_the_user_can_mend_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main() -> None:
+        raise IndexError("Target 3 is out of bounds.")
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("loss: Target 3 is out of bounds. The model has")
+
+
+def test_what_could_control_the_terminal_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UserError("a\x1b[31m file\nand another")
+
+    with pytest.raises(SystemExit):
+        run_main(main)
+    assert capsys.readouterr().err == "a?[31m file\nand another\n"
+
+
+def test_a_reader_that_has_left_is_status_141_without_a_word() -> None:
+    code = "from utils.main import run_main; run_main(lambda: print('x' * 1_000_000))"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), RuntimeError("a bug"), SystemExit(3)])
@@ -48,34 +83,7 @@ def test_any_other_error_keeps_its_traceback(error: BaseException) -> None:
     assert caught.value is error
 
 
-@pytest.mark.parametrize(
-    ("word", "hint"),
-    [
-        ("lrr", " (did you mean 'lr'?)"),
-        ("momentun", " (did you mean 'momentum'?)"),
-        ("zzz", ""),
-        ("", ""),
-    ],
-)
-def test_the_nearest_choice_is_suggested(word: str, hint: str) -> None:
-    assert did_you_mean(word, ["lr", "momentum"]) == hint
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("plain", "plain"),
-        ("two\nlines\t and  spaces", "two lines and spaces"),
-        ("\x1b[31mred\x00", "?[31mred?"),
-        ("", "ValueError"),
-        ("x" * 20, "x" * 9 + "…"),
-    ],
-)
-def test_an_error_is_put_on_one_printable_line(text: str, line: str) -> None:
-    assert one_line(ValueError(text), limit=10 if text.startswith("xx") else 300) == line
-
-
-def test_threads_sleep_sooner_unless_the_user_says_otherwise(
+def test_torchs_threads_sleep_sooner_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for given, kept in ((None, "10000"), ("7", "7")):

@@ -1,4 +1,4 @@
-"""Random numbers."""
+"""Seeds, and random states in and out of a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from utils.seed import get_random_state, mix_seed, seed_everything, set_random_state, temporary_seed
+from utils.seed import (
+    get_random_state,
+    mix_seed,
+    seed_everything,
+    seed_rank,
+    set_random_state,
+    temporary_seed,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -28,46 +35,26 @@ def draw() -> tuple[float, ...]:
     return random.random(), float(np.random.rand()), float(np.random.randn()), float(torch.rand(()))
 
 
-# -- mix ------------------------------------------------------------------------------------------------------------
+# -- mixing ------------------------------------------------------------------------------
 
 
-def test_mix_is_the_same_everywhere() -> None:
-    # Written down once: a change of this number would change the order of every run's samples.
+def test_a_mixed_seed_is_the_same_everywhere() -> None:
+    # A change of this number would change the order of the samples in every run.
     assert mix_seed(123, 4, 1) == mix_seed(123, 4, 1)
     assert mix_seed(0) == 0xE220A8397B1DCDAF >> 1  # SplitMix64's first output for seed 0
 
 
-def test_mix_takes_the_order_and_the_number_of_its_parts_into_account() -> None:
-    assert (
-        len(
-            {
-                mix_seed(1, 2),
-                mix_seed(2, 1),
-                mix_seed(1),
-                mix_seed(1, 2, 0),
-                mix_seed(1, 2, 0, 0),
-                mix_seed(0, 1, 2),
-            }
-        )
-        == 6
-    )
+def test_a_mixed_seed_depends_on_the_order_and_the_number_of_values() -> None:
+    values = [(1, 2), (2, 1), (1,), (1, 2, 0), (1, 2, 0, 0), (0, 1, 2)]
+    assert len({mix_seed(*value) for value in values}) == 6
 
 
-def test_mix_of_neighbouring_parts_never_collides() -> None:
-    assert (
-        len(
-            {
-                mix_seed(seed, epoch, place)
-                for seed in range(20)
-                for epoch in range(20)
-                for place in range(20)
-            }
-        )
-        == 8000
-    )
+def test_neighbouring_values_never_collide() -> None:
+    values = itertools.product(range(20), repeat=3)
+    assert len({mix_seed(*value) for value in values}) == 8000
 
 
-def test_mix_spreads_neighbours_over_all_bits() -> None:
+def test_neighbouring_values_differ_in_all_bits() -> None:
     values = [mix_seed(123, epoch) for epoch in range(2000)]
     assert max(values) < 2**63
     assert min(values) >= 0
@@ -77,16 +64,16 @@ def test_mix_spreads_neighbours_over_all_bits() -> None:
     assert 30 < np.mean(flipped) < 33  # half of the bits
 
 
-@pytest.mark.parametrize("part", [-1, 2**63, 2**64 - 1, 2**70])
-def test_mix_takes_integers_of_any_size(part: int) -> None:
-    assert 0 <= mix_seed(part, 1) < 2**63
-    torch.Generator().manual_seed(mix_seed(part, 1))
+@pytest.mark.parametrize("value", [-1, 2**63, 2**64 - 1, 2**70])
+def test_integers_of_any_size_can_be_mixed(value: int) -> None:
+    assert 0 <= mix_seed(value, 1) < 2**63
+    torch.Generator().manual_seed(mix_seed(value, 1))
 
 
-# -- seeding --------------------------------------------------------------------------------------------------------
+# -- seeding -----------------------------------------------------------------------------
 
 
-def test_seeding_decides_all_three_generators() -> None:
+def test_a_seed_determines_all_three_generators() -> None:
     seed_everything(7)
     first = draw()
     seed_everything(7)
@@ -96,18 +83,29 @@ def test_seeding_decides_all_three_generators() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2**32, 2**63 - 1])
-def test_seeds_beyond_32_bits_are_taken(seed: int) -> None:
+def test_a_seed_may_have_more_than_32_bits(seed: int) -> None:
     seed_everything(seed)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_cudnn_is_deterministic_by_choice(deterministic: bool) -> None:
+def test_cudnn_is_deterministic_on_request(deterministic: bool) -> None:
     seed_everything(1, deterministic)
     assert torch.backends.cudnn.deterministic is deterministic
     assert torch.backends.cudnn.benchmark is not deterministic
 
 
-def test_inside_seeded_all_three_generators_draw_from_the_seed() -> None:
+def test_ranks_draw_other_numbers_and_rank_0_those_of_a_single_process() -> None:
+    drawn = []
+    for rank in range(3):
+        seed_everything(7)
+        seed_rank(7, rank)
+        drawn.append(draw())
+    seed_everything(7)
+    assert draw() == drawn[0]
+    assert all(len(set(values)) == 3 for values in zip(*drawn, strict=True))
+
+
+def test_a_temporary_seed_determines_all_three_generators() -> None:
     with temporary_seed(5):
         first = draw()
     draw()
@@ -117,7 +115,7 @@ def test_inside_seeded_all_three_generators_draw_from_the_seed() -> None:
         assert all(a != b for a, b in zip(draw(), first, strict=True))
 
 
-def test_after_seeded_all_three_generators_go_on_as_before() -> None:
+def test_after_a_temporary_seed_all_three_generators_continue() -> None:
     seed_everything(7)
     expected = draw()
     seed_everything(7)
@@ -126,7 +124,7 @@ def test_after_seeded_all_three_generators_go_on_as_before() -> None:
     assert draw() == expected
 
 
-def test_seeded_restores_after_an_error_too() -> None:
+def test_after_an_error_under_a_temporary_seed_they_continue_too() -> None:
     seed_everything(7)
     expected = draw()
     seed_everything(7)
@@ -135,7 +133,7 @@ def test_seeded_restores_after_an_error_too() -> None:
     assert draw() == expected
 
 
-def test_seeded_can_be_nested() -> None:
+def test_temporary_seeds_can_be_nested() -> None:
     with temporary_seed(1):
         expected = draw(), draw()
     with temporary_seed(1):
@@ -145,12 +143,13 @@ def test_seeded_can_be_nested() -> None:
         assert (first, draw()) == expected
 
 
-# -- the state ------------------------------------------------------------------------------------------------------
+# -- the state ---------------------------------------------------------------------------
 
 
-def test_a_random_state_goes_through_a_checkpoint_without_pickle(tmp_path: Path) -> None:
+def test_a_random_state_survives_a_checkpoint_that_is_loaded_without_pickle(tmp_path: Path) -> None:
     seed_everything(7)
-    np.random.randn(), random.gauss(0, 1)  # both keep a second number for later
+    np.random.randn()  # draws two numbers and keeps one for later
+    random.gauss(0, 1)  # does so too
     torch.save({"random": get_random_state()}, tmp_path / "state.pt")
     expected = [draw() for _ in range(3)], random.gauss(0, 1)
     seed_everything(99)
@@ -169,7 +168,7 @@ def test_a_random_state_holds_tensors_and_plain_values_only() -> None:
     assert kinds(get_random_state()) <= {int, float, str, bool, type(None), torch.Tensor}
 
 
-def test_taking_the_state_draws_nothing() -> None:
+def test_reading_the_state_draws_nothing() -> None:
     seed_everything(7)
     expected = draw()
     seed_everything(7)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ class Writer:
         self.written.append((key, float(value)))
 
 
-# -- MetricTracker --------------------------------------------------------------------------------------------------
+# -- MetricTracker -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -97,16 +99,16 @@ def test_an_unknown_name_is_an_error() -> None:
         MetricTracker("loss").avg("nothing")
 
 
-# -- inf_loop -------------------------------------------------------------------------------------------------------
+# -- inf_loop ----------------------------------------------------------------------------
 
 
-def test_an_endless_loop_goes_round() -> None:
+def test_a_loader_is_repeated_without_end() -> None:
     loop = inf_loop([1, 2, 3])
     assert list(itertools.islice(loop, 7)) == [1, 2, 3, 1, 2, 3, 1]
     assert loop.loader == [1, 2, 3]
 
 
-def test_every_round_is_a_new_pass() -> None:
+def test_every_round_is_a_new_pass_over_the_loader() -> None:
     class Passes:
         number = 0
 
@@ -117,31 +119,75 @@ def test_every_round_is_a_new_pass() -> None:
     assert list(itertools.islice(inf_loop(Passes()), 4)) == [(1, 0), (1, 1), (2, 0), (2, 1)]
 
 
-def test_going_round_nothing_is_told_and_not_tried_for_ever() -> None:
-    with pytest.raises(UserError, match="the data loader gives no batches to go round"):
+def test_a_loader_without_batches_is_an_error_and_no_endless_loop() -> None:
+    with pytest.raises(UserError, match="the data loader has no batches to repeat"):
         next(inf_loop([]))
 
 
-# -- the rest -------------------------------------------------------------------------------------------------------
+# -- the rest ----------------------------------------------------------------------------
 
 
 def test_no_gpu_means_the_cpu() -> None:
     assert prepare_device(0) == (torch.device("cpu"), [])
 
 
+def import_again(module: ModuleType) -> Any:
+    """A second copy of a module, which has logged nothing yet."""
+    spec = importlib.util.spec_from_file_location("again", str(module.__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    copy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    return copy
+
+
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator here")
 @pytest.mark.parametrize("n", [1, 4])
-def test_without_an_accelerator_the_cpu_is_used_and_it_is_said(
+def test_without_an_accelerator_the_cpu_is_used_and_the_log_says_so_once(
     n: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    utils.util._tell_devices.cache_clear()
+    util = import_again(utils.util)
     caplog.set_level("INFO")
     for _ in range(2):
-        assert prepare_device(n) == (torch.device("cpu"), [])
-    assert len(caplog.records) == 1  # once
+        assert util.prepare_device(n) == (torch.device("cpu"), [])
+    assert len(caplog.records) == 1
 
 
-def test_json_is_written_and_read_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rank", "world_size", "used", "index", "indices"),
+    [(0, 1, 3, 0, [0, 1, 2]), (0, 1, 9, 0, [0, 1, 2, 3]), (2, 4, 4, 2, [2])],
+)
+def test_a_rank_has_one_device_of_its_own_and_a_single_process_has_them_all(
+    monkeypatch: pytest.MonkeyPatch,
+    rank: int,
+    world_size: int,
+    used: int,
+    index: int,
+    indices: list[int],
+) -> None:
+    have_devices(monkeypatch, 4, rank, world_size)
+    assert prepare_device(used) == (torch.device("cuda", index), indices)
+
+
+def test_more_processes_than_accelerators_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    have_devices(monkeypatch, 1, rank=1, world_size=2)
+    with pytest.raises(UserError, match="n_gpu: 2 processes want an accelerator each") as caught:
+        prepare_device(2)
+    assert caught.value.problems[0].key == "n_gpu"
+
+
+def have_devices(
+    monkeypatch: pytest.MonkeyPatch, count: int, rank: int = 0, world_size: int = 1
+) -> None:
+    """Makes this process one of several, on a machine with so many accelerators."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(utils.util, "local_rank", lambda: rank)
+    monkeypatch.setattr(utils.util, "world_size", lambda: world_size)
+
+
+def test_json_keeps_its_order(tmp_path: Path) -> None:
     content = {"b": 1, "a": {"é": [1.5, None]}}
     write_json(content, str(tmp_path / "a.json"))
     assert list(read_json(tmp_path / "a.json")) == ["b", "a"]

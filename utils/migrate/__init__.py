@@ -1,1 +1,1 @@
-"""Moves a pytorch-template project into this framework: ``python -m utils.migrate PROJECT --to NEW_FOLDER``."""
+"""Moves a pytorch-template project to Plainloop: ``python -m utils.migrate --help``."""

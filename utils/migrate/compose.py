@@ -1,85 +1,93 @@
-"""Lays a project over our framework: the text of every file of the new folder."""
+"""Composes the new project: the text of every file that is written, and what is copied."""
 
 from __future__ import annotations
 
 import ast
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from utils.migrate.fingerprints import digest_of, table
-from utils.migrate.mend import Repair, frames_of, repairs_of
-from utils.migrate.survey import LOWER, ROOT, File, Survey, our_names
+from utils.migrate.fingerprints import compute_digest, load_table
+from utils.migrate.needed_repairs import FrameCall, Repair, find_frame_calls, find_repairs
+from utils.migrate.plainloop import PACKAGES, ROOT, find_modules, read_repair
+from utils.migrate.project import FRAMEWORK_FOLDERS, File, Project
 
-PACKAGES = ("base", "config", "logger", "utils")
-PREFIX = "plainloop_"  # of our files where the project has one of that name
-PARSE_CONFIG = '"""ConfigParser, where pytorch-template had it."""\n\nfrom {} import ConfigParser  # noqa: F401\n'
+PREFIX = "plainloop_"  # of Plainloop's files where the project has files of the same name
+MAX_TEXT_BYTES = 100_000  # the template's own files are smaller
+PARSE_CONFIG = '''"""ConfigParser, at its place in pytorch-template."""
+
+from {package} import ConfigParser  # noqa: F401
+'''
+REPAIRS_DOCSTRING = '"""Keeps the project working as it did before; see MIGRATION.md."""\n'
 
 
 @dataclass
-class Folder:
-    """What is to be written: texts, and files of the project that are copied, by path."""
+class NewProject:
+    """What is written.
+
+    Attributes:
+        texts: files with their content, by path.
+        copied: paths of files that are copied from the old project.
+        renamed_modules: Plainloop's modules and packages that have another name in this project.
+        repairs: what is in ``repairs/``.
+        dropped: the template's files that are not Python and are left out.
+    """
 
     texts: dict[str, str] = field(default_factory=dict)
     copied: list[str] = field(default_factory=list)
-    moved: dict[str, str] = field(default_factory=dict)  # our modules that have another name here
+    renamed_modules: dict[str, str] = field(default_factory=dict)
     repairs: list[Repair] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)  # the template's own files that are no Python
+    dropped: list[str] = field(default_factory=list)
 
 
-def compose(survey: Survey) -> Folder:
-    """Decides for every file whose it is, and fits the two together."""
-    folder = Folder(moved=_moved(survey), repairs=repairs_of(survey))
-    kept = {file.path for file in survey.kept}
-    folder.texts = {
-        path: text for path, text in _ours(survey, folder.moved).items() if path not in kept
-    }
-    folder.texts |= _repairs(folder)
-    for file in survey.kept:
-        text = _fitted(file, folder.moved)
+def compose(project: Project) -> NewProject:
+    """Combines what is kept of a project with Plainloop's files."""
+    new = NewProject(renamed_modules=_find_renamed_modules(project), repairs=find_repairs(project))
+    kept_paths = {file.path for file in project.kept_files}
+    plainloop_texts = _read_plainloop_files(project, new.renamed_modules)
+    new.texts = {path: text for path, text in plainloop_texts.items() if path not in kept_paths}
+    new.texts |= _write_repairs(new)
+    for file in project.kept_files:
+        text = _adapt_file(file, new.renamed_modules)
         if text == file.text:
-            folder.copied.append(file.path)
+            new.copied.append(file.path)
         else:
-            folder.texts[file.path] = text
-    _call_repairs(survey, folder)
-    for path in survey.others:
-        (folder.dropped if _is_templates(survey, path) else folder.copied).append(path)
-    _settings(survey, folder)
-    return folder
+            new.texts[file.path] = text
+    _activate_repairs(project, new)
+    for path in project.other_files:
+        (new.dropped if _is_template_file(project, path) else new.copied).append(path)
+    _add_settings(project, new)
+    return new
 
 
-def _moved(survey: Survey) -> dict[str, str]:
-    """Our modules and packages whose place the project takes."""
-    there = {path for path in (*survey.files, *survey.others) if path.endswith(".py")}
-    moved = {}
+def _find_renamed_modules(project: Project) -> dict[str, str]:
+    """Maps Plainloop's modules to new names where the project has a module of the same name."""
+    paths = {path for path in (*project.files, *project.other_files) if path.endswith(".py")}
+    renamed = {}
     for package in PACKAGES:
-        if f"{package}.py" in there or (
-            package == "config" and any(path.startswith("config/") for path in there)
-        ):
-            moved[package] = PREFIX + package
-    for file in survey.kept:
-        name = file.path.rpartition("/")[2]
-        if (
-            file.path.split("/")[0] in LOWER
-            and (ROOT / file.path).is_file()
-            and name != "__init__.py"
-        ):
-            moved[file.module] = (
-                f"{file.module.rpartition('.')[0]}.{PREFIX}{file.module.rpartition('.')[2]}"
-            )
-    return moved
+        is_file = f"{package}.py" in paths
+        is_project_config = package == "config" and any(
+            path.startswith("config/") for path in paths
+        )
+        if is_file or is_project_config:
+            renamed[package] = PREFIX + package
+    for file in project.kept_files:
+        is_plainloops_too = file.folder in FRAMEWORK_FOLDERS and (ROOT / file.path).is_file()
+        if is_plainloops_too and not file.path.endswith("/__init__.py"):
+            package, _, name = file.module.rpartition(".")
+            renamed[file.module] = f"{package}.{PREFIX}{name}"
+    return renamed
 
 
-def moved_to(module: str, moved: dict[str, str]) -> str:
-    """What a module of ours is called there."""
-    module = moved.get(module, module)
+def get_new_name(module: str, renamed_modules: dict[str, str]) -> str:
+    """Returns the name of one of Plainloop's modules in the new project."""
+    module = renamed_modules.get(module, module)
     package = module.partition(".")[0]
-    return moved.get(package, package) + module[len(package) :]
+    return renamed_modules.get(package, package) + module.removeprefix(package)
 
 
-def _ours(survey: Survey, moved: dict[str, str]) -> dict[str, str]:
-    """Our files: all of the lower floors, and of the upper one those that stand in for the project's."""
-    gone = {path for path, file in survey.files.items() if file.gone} | {*survey.unread}
+def _read_plainloop_files(project: Project, renamed_modules: dict[str, str]) -> dict[str, str]:
+    """Reads Plainloop's files: all of its packages, and what replaces the project's files."""
+    replaced = {path for path, file in project.files.items() if file.is_replaced}
     paths = [
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
@@ -88,130 +96,149 @@ def _ours(survey: Survey, moved: dict[str, str]) -> dict[str, str]:
     ]
     paths += [
         path
-        for path in sorted(gone)
+        for path in sorted(replaced | {*project.failures})
         if path.split("/")[0] not in PACKAGES and (ROOT / path).is_file()
     ]
-    found = {}
+    texts = {}
     for path in paths:
-        new = moved_to(path.removesuffix(".py").replace("/", "."), moved).replace(".", "/") + ".py"
-        found[new] = _renamed((ROOT / path).read_text(encoding="utf-8"), path, moved)
-    if "parse_config.py" not in survey.files or survey.files["parse_config.py"].gone:
-        found["parse_config.py"] = PARSE_CONFIG.format(moved.get("config", "config"))
-    return found
-
-
-def _renamed(text: str, path: str, moved: dict[str, str]) -> str:
-    """A text of ours that imports what has another name here."""
-    here = path.rpartition("/")[0].replace("/", ".")
-    for old, new in moved.items():
-        package, _, module = old.rpartition(".")
-        text = re.sub(
-            rf"^(\s*(?:from|import) ){re.escape(old)}(?=[ .])", rf"\g<1>{new}", text, flags=re.M
-        )
-        text = re.sub(rf'(?<=["(]){re.escape(old)}(?=["\'])', new, text)
-        if module and package == here:
-            name = new.rpartition(".")[2]
-            text = re.sub(rf"^(\s*from )\.{module}(?= )", rf"\g<1>.{name}", text, flags=re.M)
-            text = re.sub(
-                rf"^(\s*from \. import ){module}$", rf"\g<1>{name} as {module}", text, flags=re.M
-            )
-    return text
-
-
-def _fitted(file: File, moved: dict[str, str]) -> str:
-    """A file of the project: what gives way is imported from ours, and frames write through."""
-    gone = [item for item in file.definitions if item.gives_way and item.name]
-    frames = frames_of(file)
-    if not gone and not frames:
-        return file.text
-    lines = file.text.splitlines(keepends=True) if "\f" not in file.text else file.text.split("\n")
-    for line, column, length in sorted(frames, reverse=True):
-        row = lines[line - 1].encode()
-        lines[line - 1] = (row[:column] + b"LiveFrame" + row[column + length :]).decode()
-    for item in gone:
-        for number in range(item.start, (item.node.end_lineno or item.start) + 1):
-            lines[number - 1] = ""
-    imports: dict[str, list[str]] = {}
-    for item in gone:
-        if item.name in our_names():
-            imports.setdefault(moved_to(our_names()[item.name], moved), []).append(item.name)
-    added = [
-        f"from {home} import {', '.join(sorted(names))}\n"
-        for home, names in sorted(imports.items())
-    ]
-    added += ["from repairs.live_frame import LiveFrame\n"] * bool(frames)
-    at = first_line(file.tree, lines)
-    return "".join(lines[:at] + added + lines[at:])
-
-
-def first_line(tree: ast.Module, lines: list[str]) -> int:
-    """How many lines stand before the first one that imports may follow."""
-    head = 0
-    for index, node in enumerate(tree.body):
-        text = index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if not text and not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
-            break
-        head = node.end_lineno or 0
-    while head < len(lines) and lines[head].startswith("#"):
-        head += 1
-    return head
-
-
-def _repairs(folder: Folder) -> dict[str, str]:
-    """The package of what makes the project run as before."""
-    if not folder.repairs:
-        return {}
-    texts = {
-        "repairs/__init__.py": '"""What lets the project run as it did; see MIGRATION.md."""\n'
-    }
-    for repair in folder.repairs:
-        path = f"repairs/{repair.name}.py"
-        text = (Path(__file__).parent / path).read_text(encoding="utf-8")
-        texts[path] = _renamed(text, path, folder.moved)
+        module = path.removesuffix(".py").replace("/", ".")
+        new_path = get_new_name(module, renamed_modules).replace(".", "/") + ".py"
+        text = (ROOT / path).read_text(encoding="utf-8")
+        texts[new_path] = _rename_imports(text, path, renamed_modules)
+    if "parse_config.py" not in project.files or "parse_config.py" in replaced:
+        package = renamed_modules.get("config", "config")
+        texts["parse_config.py"] = PARSE_CONFIG.format(package=package)
     return texts
 
 
-def _call_repairs(survey: Survey, folder: Folder) -> None:
-    """Imports the repairs first in ``base``, which every part of a project imports."""
-    lines = [
-        f"import repairs.{repair.name}  # {repair.what}\n"
-        for repair in folder.repairs
+def _rename_imports(text: str, path: str, renamed_modules: dict[str, str]) -> str:
+    """Adapts one of Plainloop's files to the names that its modules have in the new project."""
+    package_of_file = path.rpartition("/")[0].replace("/", ".")
+    for old, new in renamed_modules.items():
+        package, _, name = old.rpartition(".")
+        statement = rf"^(\s*(?:from|import) ){re.escape(old)}(?=[ .])"
+        text = re.sub(statement, rf"\g<1>{new}", text, flags=re.M)
+        text = re.sub(rf'(?<=["(]){re.escape(old)}(?=["\'])', new, text)  # in strings
+        if name and package == package_of_file:  # relative imports
+            new_name = new.rpartition(".")[2]
+            text = re.sub(rf"^(\s*from )\.{name}(?= )", rf"\g<1>.{new_name}", text, flags=re.M)
+            statement = rf"^(\s*from \. import ){name}$"
+            text = re.sub(statement, rf"\g<1>{new_name} as {name}", text, flags=re.M)
+    return text
+
+
+def _adapt_file(file: File, renamed_modules: dict[str, str]) -> str:
+    """Returns the text of a kept file.
+
+    Replaced definitions become imports from Plainloop, and DataFrames that must be writable become
+    LiveFrames.
+    """
+    replaced = [item for item in file.definitions if item.is_replaced and item.name]
+    calls = find_frame_calls(file)
+    if not replaced and not calls:
+        return file.text
+    lines = file.text.splitlines(keepends=True) if "\f" not in file.text else file.text.split("\n")
+    for call in sorted(calls, key=lambda call: (call.line, call.column), reverse=True):
+        lines[call.line - 1] = _replace_frame(lines[call.line - 1], call)
+    for item in replaced:
+        for number in range(item.start_line, (item.node.end_lineno or item.start_line) + 1):
+            lines[number - 1] = ""
+    names_by_module: dict[str, list[str]] = {}
+    for item in replaced:
+        if item.name in find_modules():
+            module = get_new_name(find_modules()[item.name], renamed_modules)
+            names_by_module.setdefault(module, []).append(item.name)
+    imports = [
+        f"from {module} import {', '.join(sorted(names))}\n"
+        for module, names in sorted(names_by_module.items())
+    ]
+    if calls:
+        imports.append("from repairs.live_frame import LiveFrame\n")
+    start = _count_head_lines(file.tree, lines)
+    return "".join(lines[:start] + imports + lines[start:])
+
+
+def _replace_frame(line: str, call: FrameCall) -> str:
+    """Writes LiveFrame for the called DataFrame. Columns count bytes."""
+    content = line.encode()
+    end = call.column + call.length
+    return (content[: call.column] + b"LiveFrame" + content[end:]).decode()
+
+
+def _count_head_lines(tree: ast.Module, lines: list[str]) -> int:
+    """Counts the lines that must come before an import.
+
+    They are the docstring, imports from ``__future__``, and the comments below them.
+    """
+    count = 0
+    for index, node in enumerate(tree.body):
+        is_docstring = (
+            index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        )
+        is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        if not is_docstring and not is_future:
+            break
+        count = node.end_lineno or 0
+    while count < len(lines) and lines[count].startswith("#"):
+        count += 1
+    return count
+
+
+def _write_repairs(new: NewProject) -> dict[str, str]:
+    """Returns the files of the package ``repairs``."""
+    if not new.repairs:
+        return {}
+    texts = {"repairs/__init__.py": REPAIRS_DOCSTRING}
+    for repair in new.repairs:
+        path = f"repairs/{repair.name}.py"
+        texts[path] = _rename_imports(read_repair(repair.name), path, new.renamed_modules)
+    return texts
+
+
+def _activate_repairs(project: Project, new: NewProject) -> None:
+    """Imports the repairs at the start of ``base``, which every part of a project imports."""
+    imports = [
+        f"import repairs.{repair.name}  # {repair.purpose}\n"
+        for repair in new.repairs
         if repair.by_import
     ]
+    if not imports:
+        return
     path = "base/__init__.py"
-    text = folder.texts.get(path)
+    text = new.texts.get(path)
     if text is None:
-        text = survey.files[path].text if path in survey.files else ""
-    if lines:
-        rows = text.splitlines(keepends=True)
-        at = first_line(ast.parse(text), rows)
-        folder.texts[path] = "".join(rows[:at] + ["\n"] * (at > 0) + lines + rows[at:])
-        folder.copied = [name for name in folder.copied if name != path]
+        text = project.files[path].text if path in project.files else ""
+    lines = text.splitlines(keepends=True)
+    start = _count_head_lines(ast.parse(text), lines)
+    if start > 0:
+        imports.insert(0, "\n")
+    new.texts[path] = "".join(lines[:start] + imports + lines[start:])
+    new.copied = [name for name in new.copied if name != path]
 
 
-def _is_templates(survey: Survey, path: str) -> bool:
-    """Whether a file that is no Python is the template's own, and nothing that stays reads it."""
-    full = survey.folder / path
-    if (path.startswith("logger/") and survey.staying("setup_logging")) or (
-        path == "LICENSE" and survey.kept
-    ):
+def _is_template_file(project: Project, path: str) -> bool:
+    """Whether a file that is not Python is the template's, and no kept code reads it."""
+    is_read = path.startswith("logger/") and project.find_kept("setup_logging") is not None
+    is_licence = path == "LICENSE" and bool(project.kept_files)
+    full_path = project.folder / path
+    if is_read or is_licence or full_path.is_symlink():
         return False
-    if full.is_symlink() or not 0 < full.stat().st_size < 100_000:
+    if not 0 < full_path.stat().st_size < MAX_TEXT_BYTES:
         return False
-    return digest_of(full.read_bytes()) in table().texts
+    return compute_digest(full_path.read_bytes()) in load_table().texts
 
 
-def _settings(survey: Survey, folder: Folder) -> None:
-    """Our pyproject.toml, licence and .gitignore, beside or inside the project's."""
-    ours = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    if "pyproject.toml" in folder.copied:
-        own = (survey.folder / "pyproject.toml").read_text(encoding="utf-8", errors="replace")
-        section = re.search(r"^\[tool\.plainloop\]\n(?:.+\n)+", ours, flags=re.M)
-        folder.copied.remove("pyproject.toml")
-        folder.texts["pyproject.toml"] = f"{own.rstrip()}\n\n{section[0] if section else ''}"
-    else:
-        folder.texts["pyproject.toml"] = ours
-    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    folder.texts["LICENSE-plainloop" if "LICENSE" in folder.copied else "LICENSE"] = licence
-    if ".gitignore" not in folder.copied:
-        folder.texts[".gitignore"] = (ROOT / ".gitignore").read_text(encoding="utf-8")
+def _add_settings(project: Project, new: NewProject) -> None:
+    """Adds Plainloop's pyproject.toml, licence and .gitignore beside or inside the project's."""
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    if "pyproject.toml" in new.copied:
+        path = project.folder / "pyproject.toml"
+        text = path.read_text(encoding="utf-8", errors="replace").rstrip()
+        section = re.search(r"^\[tool\.plainloop\]\n(?:.+\n)+", settings, flags=re.M)
+        settings = f"{text}\n\n{section[0] if section else ''}"
+        new.copied.remove("pyproject.toml")
+    new.texts["pyproject.toml"] = settings
+    licence = "LICENSE-plainloop" if "LICENSE" in new.copied else "LICENSE"
+    new.texts[licence] = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    if ".gitignore" not in new.copied:
+        new.texts[".gitignore"] = (ROOT / ".gitignore").read_text(encoding="utf-8")

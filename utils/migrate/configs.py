@@ -1,65 +1,79 @@
-"""The configs of a project: which there are, and what of them ours does not take."""
+"""The configs of a project, and which of their values Plainloop refuses."""
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError, one_line
+from utils.migrate.plainloop import load
 
-LARGEST = 1_000_000  # bytes; a larger JSON file is data
+MAX_CONFIG_BYTES = 1_000_000  # a larger JSON file is data
 
 
 @dataclass
 class Config:
-    """One JSON file that holds a config."""
+    """A JSON file that holds a config.
+
+    Attributes:
+        path: relative to the project.
+        values: its content.
+        problem: why Plainloop cannot read it; empty if it can.
+    """
 
     path: str
     values: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""  # why ours cannot read it
+    problem: str = ""
 
     @property
     def n_gpu(self) -> float:
-        found = self.values.get("n_gpu")
-        return found if isinstance(found, int | float) else 0
+        value = self.values.get("n_gpu")
+        return value if isinstance(value, int | float) else 0
 
 
-def find(folder: Path, names: list[str]) -> list[Config]:
-    """The configs among the files of a project: JSON objects with a ``trainer`` and one more of the template's keys."""
-    found = []
-    load_tree = importlib.import_module("config.read.merge").load_tree
+def find_configs(folder: Path, names: list[str]) -> list[Config]:
+    """Finds the configs of a project: JSON objects with a ``name`` and a ``trainer`` section.
+
+    Args:
+        folder: the project.
+        names: paths of files in it.
+    """
+    configs = []
     for name in names:
-        path = folder / name
-        if path.suffix != ".json" or not path.is_file() or path.stat().st_size > LARGEST:
-            continue
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError, RecursionError):
-            continue
-        if (
-            not isinstance(values, dict)
-            or not isinstance(values.get("trainer"), dict)
-            or "name" not in values
-        ):
-            continue
-        config = Config(name, values)
-        try:
-            load_tree(path)
-        except UserError as error:
-            config.problem = one_line(error).replace(str(folder) + "/", "")
-        found.append(config)
-    return found
+        values = _read_json_object(folder / name)
+        if isinstance(values.get("trainer"), dict) and "name" in values:
+            configs.append(Config(name, values, _find_reading_problem(folder, name)))
+    return configs
 
 
-def preflight(folder: Path, config: Config) -> list[str]:
-    """What our preflight has to say of the keys; what they name is looked up when the program starts."""
+def _read_json_object(path: Path) -> dict[str, Any]:
+    """Returns the content of a JSON file; an empty dict if it holds no object."""
+    if path.suffix != ".json" or not path.is_file() or path.stat().st_size > MAX_CONFIG_BYTES:
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _find_reading_problem(folder: Path, name: str) -> str:
+    try:
+        load("load_tree")(folder / name)
+    except UserError as error:
+        return one_line(error).replace(f"{folder}/", "")
+    return ""
+
+
+def find_config_problems(folder: Path, config: Config) -> list[str]:
+    """Checks the keys of a config and the options of its ``trainer`` section.
+
+    Classes and functions that it names are not looked up: that would run the project's code.
+    """
     if config.problem:
         return [config.problem]
-    preflight = importlib.import_module("config.check.preflight")
-    schema = importlib.import_module("base.schema").SCHEMA
-    tree = importlib.import_module("config.read.merge").load_tree(folder / config.path)
-    findings = preflight.check_plain_values(tree, schema)
+    tree = load("load_tree")(folder / config.path)
+    findings = load("check_plain_values")(tree, load("SCHEMA"))
     return [str(finding).replace(f"{folder}/", "") for finding in findings]

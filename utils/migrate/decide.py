@@ -1,16 +1,21 @@
-"""Decides what of the template's own gives way to ours; whatever might change what the rest of a project does stays."""
+"""Decides which definitions Plainloop replaces.
+
+A definition is replaced only if it is the template's and nothing that is kept could notice.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from utils.migrate.configs import Config
-from utils.migrate.mend import REPAIRS
-from utils.migrate.survey import LOWER, ROOT, Definition, File, Survey, our_names
+from utils.migrate.plainloop import REPAIRS, ROOT, find_modules
+from utils.migrate.project import FRAMEWORK_FOLDERS, Definition, Origin, Project
 
-# What ours asks of its neighbours, beyond what the template's definitions name: it gives way together with them.
-TOGETHER = {
+# Plainloop's class or program replaces the template's only if all of these are replaced too, since
+# it uses them. What the template's definition uses itself is added.
+NEEDED_BY = {
     "BaseTrainer": (
         "ConfigParser",
         "setup_logging",
@@ -24,167 +29,225 @@ TOGETHER = {
     "test.py": ("train.py", "ConfigParser"),
     "Trainer": ("BaseTrainer", "MetricTracker", "inf_loop"),
 }
-MANY = "asks for more than one GPU"
-CHECKPOINTS = ("model_best", "checkpoint-epoch")  # names of files that ours calls otherwise
-
-Place = tuple[File, Definition]
+RUN_FOLDERS = ("save_dir", "log_dir")  # attributes of ConfigParser whose values differ
+CHECKPOINT_NAMES = ("model_best", "checkpoint-epoch")  # parts of file names that differ
 
 
-def decide(survey: Survey, configs: list[Config]) -> None:
-    """Gives way what is the template's own, if ours has it and all that it stands on gives way too."""
-    items = [(file, item) for file in survey.files.values() for item in file.definitions]
-    for _, item in items:
-        item.gives_way = item.kind == "own" and item.current
-        if item.kind == "own" and not item.current:
-            item.why = "of an older version, with another interface"
-    _stars(survey)
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a definition cannot be replaced.
+
+    Attributes:
+        reason: completes "kept because".
+        is_data_parallel: whether it is a config that asks for several GPUs.
+    """
+
+    reason: str
+    is_data_parallel: bool = False
+
+
+def decide(project: Project, configs: list[Config]) -> None:
+    """Sets ``is_replaced`` and ``reason`` of all definitions.
+
+    A definition that is kept can be an obstacle for others, so this repeats until nothing changes.
+    """
+    definitions = project.definitions
+    for definition in definitions:
+        is_unchanged = definition.origin is Origin.UNCHANGED
+        definition.is_replaced = is_unchanged and definition.is_current
+        if is_unchanged and not definition.is_current:
+            definition.reason = "it is from an older version with another interface"
+    _mark_star_imports(project)
     changed = True
     while changed:
         changed = False
-        rest = [place for place in items if not place[1].gives_way]
-        for file, item in items:
-            why = _obstacle(survey, file, item, rest, configs) if item.gives_way else ""
-            if why:
-                item.gives_way, item.why, changed = False, why, True
-    _keep_packages(survey)
+        kept = [definition for definition in definitions if not definition.is_replaced]
+        for definition in definitions:
+            if not definition.is_replaced:
+                continue
+            obstacle = _find_obstacle(project, definition, kept, configs)
+            if obstacle is not None:
+                definition.is_replaced = False
+                definition.reason = obstacle.reason
+                definition.needs_data_parallel = obstacle.is_data_parallel
+                changed = True
+    _keep_package_files(project)
 
 
-def _stars(survey: Survey) -> None:
-    """A file of which another imports all (``from utils.util import *``) keeps its imports."""
-    wanted = set()
-    for file in survey.files.values():
-        for node in file.tree.body if not file.path.endswith("__init__.py") else ():
+def _mark_star_imports(project: Project) -> None:
+    """Keeps the imports of files from which another imports all (``from utils.util import *``)."""
+    imported_modules = set()
+    for file in project.files.values():
+        if file.path.endswith("__init__.py"):
+            continue
+        for node in file.tree.body:
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-                beside = [file.module.rpartition(".")[0]] * (node.level == 1)
-                wanted.add(".".join([*beside, *([node.module] if node.module else [])]))
-    for file in survey.files.values():
-        file.whole = (
-            bool({file.module, file.module.rpartition(".")[0]} & wanted)
-            and "__init__" not in file.path
-        )
+                package = file.module.rpartition(".")[0] if node.level == 1 else None
+                names = [name for name in (package, node.module) if name is not None]
+                imported_modules.add(".".join(names))
+    for file in project.files.values():
+        modules = {file.module, file.module.rpartition(".")[0]}
+        file.keeps_imports = bool(modules & imported_modules) and "__init__" not in file.path
 
 
-def _keep_packages(survey: Survey) -> None:
-    """The template's own ``__init__`` stays where a file beside it does: it imports all of each."""
-    for file in survey.files.values():
+def _keep_package_files(project: Project) -> None:
+    """Keeps an ``__init__.py`` of the template's if a file beside it is kept.
+
+    It imports everything from every file in its folder.
+    """
+    for file in project.files.values():
         folder, _, name = file.path.rpartition("/")
-        beside = [
+        if name != "__init__.py" or folder not in FRAMEWORK_FOLDERS:
+            continue
+        neighbours = [
             other
-            for other in survey.kept
+            for other in project.kept_files
             if other.path.rpartition("/")[0] == folder and other is not file
         ]
-        if name == "__init__.py" and folder in LOWER and beside:
-            file.whole = True
-            for item in file.definitions:
-                item.gives_way, item.why = False, "as it imports what is kept beside it"
+        if neighbours:
+            file.keeps_imports = True
+            for definition in file.definitions:
+                definition.is_replaced = False
+                definition.reason = "it imports files that are kept"
 
 
-def _obstacle(
-    survey: Survey, file: File, item: Definition, rest: list[Place], configs: list[Config]
-) -> str:
-    """Why a definition cannot give way; '' if it can."""
-    ours = our_names()
-    folder = file.path.split("/")[0]
-    scripts = file.path in ("train.py", "test.py")
-    private = file.path == "parse_config.py" and item.name.startswith("_")
-    if (scripts or (folder not in LOWER and "/" in file.path)) and any(
-        not x.gives_way for x in file.definitions
-    ):
-        return "with what else is in its file"
-    if item.name and not scripts and not private and file.path != "new_project.py":
-        if item.name not in ours:
-            return "as ours has no such name"
-        if folder not in LOWER and "/" in file.path and ours[item.name] != file.module:
-            return f"as ours has it in {ours[item.name]}"
-    if private and (
-        survey.staying("ConfigParser") or any(item.name in other.uses.names for _, other in rest)
-    ):
-        return "as it is used by what stays"
-    needed = TOGETHER.get(file.path if scripts else item.name, ())
-    used = item.uses.names & {other.name for kept, other in rest if kept.templates} - {
-        "",
-        item.name,
-    }
-    for name in (
-        needed if scripts else (*needed, *sorted(used))
-    ):  # our programs take a trainer of any kind
-        if kept := survey.staying(name):
-            return f"as {name} is {kept[1].kind if kept[1].kind != 'own' else 'kept'}"
-    return next(_reaches(item, rest, configs), "")
+def _find_obstacle(
+    project: Project, definition: Definition, kept: list[Definition], configs: list[Config]
+) -> Obstacle | None:
+    """Returns the first reason to keep a definition, or None."""
+    reason = (
+        _find_path_obstacle(definition)
+        or _find_helper_obstacle(project, definition, kept)
+        or _find_dependency(project, definition, kept)
+    )
+    if reason:
+        return Obstacle(reason)
+    use = next(_find_uses(definition, kept), "")
+    return Obstacle(use) if use else _find_config_obstacle(definition, configs)
 
 
-def _reaches(item: Definition, rest: list[Place], configs: list[Config]) -> Iterator[str]:
-    """What of the rest uses what the template's definition has, or does, and ours has, or does, not."""
-    hidden = _attributes(item.node) - _our_attributes(item.name)
-    heirs = _heirs(item.name, rest)
-    for file, other in rest:
-        uses = other.uses
-        seen = {**uses.others, **(uses.own if other.name in heirs else {})}
-        where = f"as {file.path}:"
-        yield from (f"{where}{seen[name]} uses its `{name}`" for name in sorted(hidden & set(seen)))
-        if item.name == "BaseTrainer":
-            yield from (
-                f"{where}{n} names `{t}`"
-                for t, n in uses.texts.items()
-                if any(c in t for c in CHECKPOINTS)
-            )
-        if item.name == "ConfigParser" and other.name not in _heirs("BaseTrainer", rest):
-            yield from (
-                f"{where}{uses.others[n]} uses `{n}`"
-                for n in ("save_dir", "log_dir")
-                if n in uses.others
-            )
-        if item.name == "Trainer" and "len_epoch" in uses.keywords:
-            yield f"{where}{uses.keywords['len_epoch']} sets `len_epoch`, of which ours makes one batch less"
+def _find_path_obstacle(definition: Definition) -> str:
+    """Checks that Plainloop has the definition at its place, and that files stay units."""
+    file, name = definition.file, definition.name
+    modules = find_modules()
+    is_unit = file.folder not in (*FRAMEWORK_FOLDERS, "")
+    if (file.is_program or is_unit) and any(not item.is_replaced for item in file.definitions):
+        return "other code in its file is kept"
+    if not name or file.is_program or _is_helper(definition) or file.path == "new_project.py":
+        return ""
+    if name not in modules:
+        return "Plainloop has nothing of this name"
+    if is_unit and modules[name] != file.module:
+        return f"Plainloop has it in {modules[name]}"
+    return ""
+
+
+def _is_helper(definition: Definition) -> bool:
+    """Whether it is one of the functions that only ConfigParser uses."""
+    return definition.file.path == "parse_config.py" and definition.name.startswith("_")
+
+
+def _find_helper_obstacle(project: Project, helper: Definition, kept: list[Definition]) -> str:
+    """Checks that no kept code uses a helper of ConfigParser."""
+    if not _is_helper(helper):
+        return ""
+    is_used = any(helper.name in other.uses.names for other in kept)
+    return "other kept code uses it" if is_used or project.find_kept("ConfigParser") else ""
+
+
+def _find_dependency(project: Project, definition: Definition, kept: list[Definition]) -> str:
+    """Checks that nothing is kept that the definition, or Plainloop's version of it, needs."""
+    if definition.file.is_program:  # Plainloop's programs take any trainer
+        names = list(NEEDED_BY.get(definition.file.path, ()))
+    else:
+        kept_names = {other.name for other in kept if other.file.is_template_path}
+        used_names = (definition.uses.names & kept_names) - {"", definition.name}
+        names = [*NEEDED_BY.get(definition.name, ()), *sorted(used_names)]
+    for name in names:
+        other = project.find_kept(name)
+        if other is not None:
+            state = "kept" if other.origin is Origin.UNCHANGED else other.origin
+            return f"{name} is {state}"
+    return ""
+
+
+def _find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
+    """Yields where kept code uses what the template's definition has and Plainloop's lacks."""
+    missing = _list_attributes(definition.node) - _list_plainloop_attributes(definition.name)
+    children = _find_children(definition.name, kept)
+    trainers = _find_children("BaseTrainer", kept)
+    for other in kept:
+        uses, path = other.uses, other.file.path
+        seen = dict(uses.attributes)
+        if other.name in children:
+            seen |= uses.self_attributes
+        for name in sorted(missing & set(seen)):
+            yield f"{path}:{seen[name]} uses its `{name}`"
+        if definition.name == "BaseTrainer":
+            for text, line in uses.strings.items():
+                if any(part in text for part in CHECKPOINT_NAMES):
+                    yield f"{path}:{line} names the checkpoint `{text}`"
+        if definition.name == "ConfigParser" and other.name not in trainers:
+            for name in RUN_FOLDERS:
+                if name in uses.attributes:
+                    yield f"{path}:{uses.attributes[name]} uses `{name}`"
+        if definition.name == "Trainer" and "len_epoch" in uses.keywords:
+            line = uses.keywords["len_epoch"]
+            yield f"{path}:{line} sets `len_epoch`, with which Plainloop trains one batch less"
+
+
+def _find_config_obstacle(definition: Definition, configs: list[Config]) -> Obstacle | None:
+    """Checks that Plainloop's version can serve all configs as the template's did."""
     for config in configs:
-        if item.name == "ConfigParser" and config.problem:
-            yield f"as {config.problem}"
-        if item.name == "BaseTrainer" and config.n_gpu > 1:  # ours would start as many processes
-            yield f"as {config.path} {MANY}, for which it has DataParallel"
+        if definition.name == "ConfigParser" and config.problem:
+            return Obstacle(f"Plainloop cannot read a config: {config.problem}")
+        if definition.name == "BaseTrainer" and config.n_gpu > 1:
+            # Plainloop would start that many processes.
+            reason = f"{config.path} asks for several GPUs, for which it has DataParallel"
+            return Obstacle(reason, is_data_parallel=True)
+    return None
 
 
-def _heirs(name: str, rest: list[Place]) -> set[str]:
-    """The classes that stay and derive from the one of this name."""
+def _find_children(name: str, kept: list[Definition]) -> set[str]:
+    """Returns the names of kept classes that derive from a class, directly or not."""
     found = {name}
-    while new := {item.name for _, item in rest if item.uses.bases & found and item.name} - found:
-        found |= new
+    size = 0
+    while size < len(found):
+        size = len(found)
+        found |= {item.name for item in kept if item.uses.bases & found and item.name}
     return found - {name}
 
 
-def _attributes(node: ast.AST) -> set[str]:
-    """The methods of a class, and what it sets in itself."""
+def _list_attributes(node: ast.AST) -> set[str]:
+    """Returns the methods of a class and the attributes that it sets."""
     if not isinstance(node, ast.ClassDef):
         return set()
-    found = {part.name for part in node.body if isinstance(part, ast.FunctionDef)} - {"__getattr__"}
+    methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+    attributes = methods - {"__getattr__"}
     for part in ast.walk(node):
-        if (
-            isinstance(part, ast.Attribute)
-            and isinstance(part.ctx, ast.Store)
-            and ast.unparse(part.value) == "self"
-        ):
-            found.add(part.attr)
+        if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
+            if ast.unparse(part.value) == "self":
+                attributes.add(part.attr)
         elif isinstance(part, ast.Assign | ast.AnnAssign) and part in node.body:
-            found |= {name.id for name in ast.walk(part) if isinstance(name, ast.Name)}
-    return found
+            attributes |= {name.id for name in ast.walk(part) if isinstance(name, ast.Name)}
+    return attributes
 
 
-def _our_attributes(name: str) -> set[str]:
-    """The same of our class that stands for it in the new folder."""
-    home = our_names().get(name, "")
-    path = (
-        REPAIRS / "template_order.py"
-        if name == "BaseDataLoader"
-        else ROOT / f"{home.replace('.', '/')}.py"
-    )
+def _list_plainloop_attributes(name: str) -> set[str]:
+    """Returns the attributes of the class that replaces the template's, parents included."""
+    module = find_modules().get(name, "")
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    if name == "BaseDataLoader":
+        path = REPAIRS / "template_order.py"
     if not path.is_file():
         return set()
-    nodes = {
-        getattr(node, "name", ""): node for node in ast.parse(path.read_text(encoding="utf-8")).body
-    }
-    found, names = set(), [name]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    attributes: set[str] = set()
+    names = [name]
     while names:
-        node = nodes.get(names.pop())
+        node = classes.get(names.pop())
         if node is not None:
-            found |= _attributes(node)
-            names += [base.id for base in getattr(node, "bases", []) if isinstance(base, ast.Name)]
-    return found
+            attributes |= _list_attributes(node)
+            names += [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return attributes

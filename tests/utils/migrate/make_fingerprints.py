@@ -1,28 +1,29 @@
 """Makes ``utils/migrate/fingerprints.json`` from the history of the template.
 
-``python -m tests.utils.migrate.make_fingerprints GIT_DIR``, whenever the template moves on.
+Run ``python -m tests.utils.migrate.make_fingerprints GIT_DIR`` when the template has changed.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import subprocess
 import sys
 
 from utils.migrate.fingerprints import (
-    TABLE,
-    Table,
-    bindings,
-    digest_of,
-    fingerprint,
-    is_templates_path,
-    statements,
+    TABLE_PATH,
+    FingerprintTable,
+    compute_digest,
+    compute_fingerprint,
+    get_bindings,
+    is_template_path,
+    list_statements,
 )
 
 
-def interface(node: ast.AST) -> set[str]:
-    """The methods of a class, or the function itself, each with its parameters."""
+def get_interface(node: ast.AST) -> set[str]:
+    """Returns the public methods of a class, or the function itself, with their parameters."""
     functions = [node] if isinstance(node, ast.FunctionDef) else ast.iter_child_nodes(node)
     return {
         f"{item.name}({', '.join(arg.arg for arg in item.args.args)})"
@@ -32,42 +33,42 @@ def interface(node: ast.AST) -> set[str]:
     }
 
 
-def make(git_dir: str) -> Table:
+def make_table(git_dir: str) -> FingerprintTable:
     """Reads every version of the template on the branch that its users copied."""
 
-    def git(*words: str) -> str:
-        return raw(*words).decode()
-
-    def raw(*words: str) -> bytes:
+    def run_git(*words: str) -> bytes:
         return subprocess.run(["git", "--git-dir", git_dir, *words], capture_output=True).stdout
 
-    last: dict[str, set[str]] = {}
+    last_interfaces: dict[str, set[str]] = {}
     hashes: dict[str, bool] = {}
     imports: dict[str, set[str]] = {}
     seen, texts = set(), set()
-    for commit in git("rev-list", "HEAD").split():  # the newest first
-        for row in git("ls-tree", "-r", commit).splitlines():
+    for commit in run_git("rev-list", "HEAD").decode().split():  # the newest first
+        for row in run_git("ls-tree", "-r", commit).decode().splitlines():
             blob, path = row.split()[2], row.split("\t")[1]
             if (blob, path) in seen:
                 continue
             seen.add((blob, path))
+            content = run_git("cat-file", "blob", blob)
             if not path.endswith(".py") and path.rpartition("/")[2] != "config.json":
-                texts.add(digest_of(raw("cat-file", "blob", blob)))
-            if not is_templates_path(path):
+                texts.add(compute_digest(content))
+            if not is_template_path(path):
                 continue
             try:
-                tree = ast.parse(git("cat-file", "blob", blob))
+                tree = ast.parse(content.decode())
             except SyntaxError:
                 continue
-            for name, target in bindings(tree).items():
-                imports.setdefault(name, set()).add(target)
-            for node in statements(tree, imports=path.endswith("__init__.py")):
-                name = getattr(node, "name", "")
-                now = interface(node) <= last.setdefault(name, interface(node)) if name else True
-                hashes[fingerprint(node)] = hashes.get(fingerprint(node), False) or now
-    names = {name: sorted(targets) for name, targets in sorted(imports.items())}
-    return Table(dict(sorted(hashes.items())), names, sorted(texts))
+            for name, origin in get_bindings(tree).items():
+                imports.setdefault(name, set()).add(origin)
+            for node in list_statements(tree, with_imports=path.endswith("__init__.py")):
+                name, fingerprint = getattr(node, "name", ""), compute_fingerprint(node)
+                interface = get_interface(node)
+                is_current = not name or interface <= last_interfaces.setdefault(name, interface)
+                hashes[fingerprint] = hashes.get(fingerprint, False) or is_current
+    origins = {name: sorted(found) for name, found in sorted(imports.items())}
+    return FingerprintTable(dict(sorted(hashes.items())), origins, sorted(texts))
 
 
 if __name__ == "__main__":
-    TABLE.write_text(json.dumps(make(sys.argv[1])._asdict(), indent=0) + "\n", encoding="utf-8")
+    content = json.dumps(dataclasses.asdict(make_table(sys.argv[1])), indent=0)
+    TABLE_PATH.write_text(f"{content}\n", encoding="utf-8")

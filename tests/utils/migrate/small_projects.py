@@ -1,6 +1,6 @@
-"""Small projects in pytorch-template's shape, written for these tests; a table of their own tells "the template's".
+"""Small projects in pytorch-template's shape, written for these tests.
 
-None of the template's code is here: what the tests call its own are these few lines.
+None of the template's code is here. TEMPLATE stands in for it, with a fingerprint table of its own.
 """
 
 from __future__ import annotations
@@ -10,19 +10,28 @@ import textwrap
 from pathlib import Path
 
 from tests.helpers import ROOT
-from utils.migrate.fingerprints import Table, bindings, fingerprint, statements
+from utils.migrate.fingerprints import (
+    FingerprintTable,
+    compute_fingerprint,
+    get_bindings,
+    list_statements,
+)
 
-CLOUDS = (
-    ROOT / "tests" / "fixtures" / "template_project"
-)  # a model, a loader, a trainer and a config of its own
+# A model, a loader, a trainer and a config that are a project's and not the template's.
+CLOUDS = ROOT / "tests" / "fixtures" / "template_project"
 
-OWN = {
-    "base/__init__.py": "from .base_data_loader import *\nfrom .base_model import *\nfrom .base_trainer import *\n",
+TEMPLATE = {
+    "base/__init__.py": """
+        from .base_data_loader import *
+        from .base_model import *
+        from .base_trainer import *
+        """,
     "base/base_data_loader.py": """
         from torch.utils.data import DataLoader
 
         class BaseDataLoader(DataLoader):
-            def __init__(self, dataset, batch_size, shuffle, validation_split, num_workers, collate_fn=None):
+            def __init__(self, dataset, batch_size, shuffle, validation_split, num_workers,
+                         collate_fn=None):
                 super().__init__(dataset, batch_size, shuffle)
 
             def split_validation(self):
@@ -112,33 +121,37 @@ OWN = {
 }  # fmt: skip
 
 
-def table() -> Table:
-    """What ``fingerprints.json`` would say if OWN were the template's only version."""
+def make_table() -> FingerprintTable:
+    """Returns what ``fingerprints.json`` would hold if TEMPLATE were the only version."""
     hashes, imports = {}, {}
-    for path, text in OWN.items():
+    for path, text in TEMPLATE.items():
         tree = ast.parse(textwrap.dedent(text))
         hashes |= {
-            fingerprint(node): True
-            for node in statements(tree, imports=path.endswith("__init__.py"))
+            compute_fingerprint(node): True
+            for node in list_statements(tree, with_imports=path.endswith("__init__.py"))
         }
-        for name, target in bindings(tree).items():
-            imports.setdefault(name, []).append(target)
-    return Table(hashes, imports, [])
+        for name, origin in get_bindings(tree).items():
+            imports.setdefault(name, []).append(origin)
+    return FingerprintTable(hashes, imports, [])
 
 
-def make(folder: Path, clouds: bool = True, **changed: str | None) -> Path:
-    """A project: OWN, with the clouds' model, loader, trainer and config, and other texts for some of the files.
+def make_project(folder: Path, clouds: bool = True, **changed: str | None) -> Path:
+    """Writes a project: TEMPLATE with the files of CLOUDS and other changes.
 
-    A file is named with ``__`` for ``/``, and without ``.py``; None takes it away.
+    Args:
+        folder: where to write it.
+        clouds: whether CLOUDS replaces the template's model, loader, trainer and config.
+        changed: texts of further files. A name has ``__`` for ``/`` and no ``.py``; ``init`` stands
+            for ``__init__``. None removes the file.
     """
-    texts = dict(OWN)
+    texts = dict(TEMPLATE)
     if clouds:
         for path in sorted(CLOUDS.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts and path.name != "variants.py":
                 texts[path.relative_to(CLOUDS).as_posix()] = path.read_text()
     for name, text in changed.items():
         path = name.replace("__", "/") + ".py"
-        path = path.replace("/init/", "__init__").replace("/init.py", "/__init__.py")
+        path = path.replace("/init.py", "/__init__.py")
         if text is None:
             texts.pop(path)
         else:
@@ -149,8 +162,8 @@ def make(folder: Path, clouds: bool = True, **changed: str | None) -> Path:
     return folder
 
 
-def tree_of(folder: Path) -> dict[str, bytes]:
-    """All files of a folder."""
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """Returns the content of all files of a folder, by path."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")

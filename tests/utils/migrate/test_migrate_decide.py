@@ -1,4 +1,4 @@
-"""What is the template's own, what was changed, and what of the first may give way."""
+"""Which definitions are the template's, which are changed, and which Plainloop replaces."""
 
 from __future__ import annotations
 
@@ -6,63 +6,81 @@ import ast
 from pathlib import Path
 
 import pytest
-from small_projects import OWN, make
+from small_projects import TEMPLATE, make_project
 
 from utils.errors import UserError
-from utils.migrate.configs import find
+from utils.migrate.configs import find_configs
 from utils.migrate.decide import decide
-from utils.migrate.fingerprints import fingerprint
-from utils.migrate.survey import Survey, read
+from utils.migrate.fingerprints import compute_fingerprint
+from utils.migrate.project import Project
+from utils.migrate.read_project import read_project
 
-TRAINER = "from base import BaseTrainer\n\nclass Trainer(BaseTrainer):\n    def _train_epoch(self, epoch):\n        {}\n"
+TRAINER = """
+from base import BaseTrainer
 
+class Trainer(BaseTrainer):
+    def _train_epoch(self, epoch):
+        {}
+"""
+TRAINER_WITH_LENGTH = """
+from trainer import Trainer
 
-def decided(folder: Path, **changed: str | None) -> Survey:
-    project = make(folder, **changed)
-    survey = read(project)
-    decide(survey, find(project, survey.others))
-    return survey
-
-
-def why(survey: Survey, name: str) -> str:
-    place = survey.staying(name)
-    return "" if place is None else place[1].why or place[1].kind
-
-
-def test_an_unchanged_project_gives_way_altogether(tmp_path):
-    survey = decided(tmp_path, clouds=False)
-    assert [file.path for file in survey.kept] == []
+def main(c):
+    Trainer(c, len_epoch=5)
+"""
 
 
-def test_formatting_comments_and_docstrings_do_not_matter():
-    a = ast.parse("def f(x):\n    return g(x, 'a')").body[0]
-    b = ast.parse('def f( x ):\n    """Says it."""\n    # why\n    return g(x,\n        "a")').body[
-        0
-    ]
-    assert fingerprint(a) == fingerprint(b)
-    assert fingerprint(a) != fingerprint(ast.parse("def f(x):\n    return g(x, 'b')").body[0])
+def read_and_decide(folder: Path, **changed: str | None) -> Project:
+    project = read_project(make_project(folder, **changed))
+    decide(project, find_configs(folder, project.other_files))
+    return project
+
+
+def get_reason(project: Project, name: str) -> str:
+    """Returns why a definition is kept; empty if it is replaced."""
+    definition = project.find_kept(name)
+    return "" if definition is None else definition.reason or definition.origin
+
+
+def compute_fingerprint_of(text: str) -> str:
+    return compute_fingerprint(ast.parse(text).body[0])
+
+
+def test_an_unchanged_project_is_replaced_completely(tmp_path):
+    project = read_and_decide(tmp_path, clouds=False)
+    assert [file.path for file in project.kept_files] == []
+
+
+def test_formatting_comments_and_docstrings_do_not_change_a_fingerprint():
+    plain = "def f(x):\n    return g(x, 'a')"
+    formatted = 'def f( x ):\n    """Docstring."""\n    # comment\n    return g(x,\n        "a")'
+    other = "def f(x):\n    return g(x, 'b')"
+    assert compute_fingerprint_of(plain) == compute_fingerprint_of(formatted)
+    assert compute_fingerprint_of(plain) != compute_fingerprint_of(other)
 
 
 def test_another_import_under_the_same_name_is_a_change(tmp_path):
-    text = OWN["trainer/trainer.py"].replace("from base import", "from mine import")
-    assert why(decided(tmp_path, clouds=False, trainer__trainer=text), "Trainer") == "changed"
+    text = TEMPLATE["trainer/trainer.py"].replace("from base import", "from mine import")
+    project = read_and_decide(tmp_path, clouds=False, trainer__trainer=text)
+    assert get_reason(project, "Trainer") == "changed"
 
 
-def test_config_parser_and_base_trainer_give_way_together_or_not_at_all(tmp_path):
-    parser = OWN["parse_config.py"].replace("self._config = config", "self._config = dict(config)")
-    survey = decided(tmp_path, clouds=False, parse_config=parser)
-    assert why(survey, "ConfigParser") == "changed"
-    assert why(survey, "BaseTrainer") == "as ConfigParser is changed"
-    assert why(survey, "Trainer") == "as BaseTrainer is kept"
-    assert why(survey, "_helper") == "as it is used by what stays"
-    assert why(survey, "BaseDataLoader") == ""
+def test_a_changed_config_parser_keeps_the_base_trainer(tmp_path):
+    text = TEMPLATE["parse_config.py"]
+    text = text.replace("self._config = config", "self._config = dict(config)")
+    project = read_and_decide(tmp_path, clouds=False, parse_config=text)
+    assert get_reason(project, "ConfigParser") == "changed"
+    assert get_reason(project, "BaseTrainer") == "ConfigParser is changed"
+    assert get_reason(project, "Trainer") == "BaseTrainer is kept"
+    assert get_reason(project, "_helper") == "other kept code uses it"
+    assert get_reason(project, "BaseDataLoader") == ""
 
 
 def test_a_changed_base_trainer_keeps_the_config_parser(tmp_path):
-    trainer = OWN["base/base_trainer.py"].replace("self._secret = 1", "self._secret = 2")
-    survey = decided(tmp_path, clouds=False, base__base_trainer=trainer)
-    assert why(survey, "BaseTrainer") == "changed"
-    assert why(survey, "ConfigParser") == "as BaseTrainer is changed"
+    text = TEMPLATE["base/base_trainer.py"].replace("self._secret = 1", "self._secret = 2")
+    project = read_and_decide(tmp_path, clouds=False, base__base_trainer=text)
+    assert get_reason(project, "BaseTrainer") == "changed"
+    assert get_reason(project, "ConfigParser") == "BaseTrainer is changed"
 
 
 @pytest.mark.parametrize(
@@ -73,53 +91,55 @@ def test_a_changed_base_trainer_keeps_the_config_parser(tmp_path):
         ("BaseTrainer", {"logger__visualization": "class TensorboardWriter:\n    pass\n"}),
         ("ConfigParser", {"train": "def main(config):\n    print(config.save_dir)\n"}),
         ("ConfigParser", {"mine": "def f(config):\n    return config._config\n"}),
-        ("Trainer", {"train": "from trainer import Trainer\n\ndef main(c):\n    Trainer(c, len_epoch=5)\n"}),
-        ("train.py", {"train": OWN["train.py"] + "SEED = 1\n"}),
-        ("Trainer", {"trainer__trainer": OWN["trainer/trainer.py"] + "LATER = 1\n"}),
+        ("Trainer", {"train": TRAINER_WITH_LENGTH}),
+        ("train.py", {"train": TEMPLATE["train.py"] + "SEED = 1\n"}),
+        ("Trainer", {"trainer__trainer": TEMPLATE["trainer/trainer.py"] + "LATER = 1\n"}),
     ],
-)  # fmt: skip
-def test_what_others_use_that_ours_has_not_stays(tmp_path, name, changed):
-    assert why(decided(tmp_path, clouds=False, **changed), name)
+)
+def test_a_definition_is_kept_if_other_code_uses_what_plainloop_lacks(tmp_path, name, changed):
+    assert get_reason(read_and_decide(tmp_path, clouds=False, **changed), name)
 
 
-def test_a_config_that_ours_cannot_read_keeps_the_projects_parser(tmp_path):
-    make(tmp_path, clouds=False)
+def test_a_config_that_plainloop_cannot_read_keeps_the_config_parser(tmp_path):
+    make_project(tmp_path, clouds=False)
     (tmp_path / "config.json").write_text(
         '{"name": "a", "name": "b", "arch": {}, "trainer": {"epochs": 1}}'
     )
-    assert "config.json" in why(decided(tmp_path, clouds=False), "ConfigParser")
+    project = read_and_decide(tmp_path, clouds=False)
+    assert "config.json" in get_reason(project, "ConfigParser")
 
 
-def test_data_parallel_stays_where_a_config_asks_for_more_than_one_gpu(tmp_path):
-    make(tmp_path, clouds=False)
-    for number, kept in (
+def test_a_config_with_several_gpus_keeps_data_parallel(tmp_path):
+    make_project(tmp_path, clouds=False)
+    for n_gpu, reason in (
         (1, ""),
-        (2, "as config.json asks for more than one GPU, for which it has DataParallel"),
+        (2, "config.json asks for several GPUs, for which it has DataParallel"),
     ):
         (tmp_path / "config.json").write_text(
-            f'{{"name": "a", "n_gpu": {number}, "arch": {{}}, "trainer": {{}}}}'
+            f'{{"name": "a", "n_gpu": {n_gpu}, "arch": {{}}, "trainer": {{}}}}'
         )
-        survey = decided(tmp_path, clouds=False)
-        assert why(survey, "BaseTrainer") == kept
-        assert bool(why(survey, "train.py")) == bool(why(survey, "test.py")) == bool(kept)
+        project = read_and_decide(tmp_path, clouds=False)
+        assert get_reason(project, "BaseTrainer") == reason
+        assert bool(get_reason(project, "train.py")) == bool(reason)
+        assert bool(get_reason(project, "test.py")) == bool(reason)
 
 
-def test_a_file_that_only_imports_stays(tmp_path):
-    survey = decided(
-        tmp_path, clouds=False, data_loader__data_loaders="from .mine import MyLoader\n"
-    )
-    assert "data_loader/data_loaders.py" in {file.path for file in survey.kept}
+def test_a_file_that_only_imports_is_kept(tmp_path):
+    text = "from .mine import MyLoader\n"
+    project = read_and_decide(tmp_path, clouds=False, data_loader__data_loaders=text)
+    assert "data_loader/data_loaders.py" in {file.path for file in project.kept_files}
 
 
-def test_a_file_of_which_others_import_all_keeps_its_imports(tmp_path):
-    survey = decided(tmp_path, clouds=False, mine="from utils.util import *\n\nprint(json, pd)\n")
-    assert survey.files["utils/util.py"].whole
-    assert survey.staying("MetricTracker") is None
+def test_a_file_that_is_star_imported_keeps_its_imports(tmp_path):
+    text = "from utils.util import *\n\nprint(json, pd)\n"
+    project = read_and_decide(tmp_path, clouds=False, mine=text)
+    assert project.files["utils/util.py"].keeps_imports
+    assert project.find_kept("MetricTracker") is None
 
 
-def test_what_is_no_such_project_says_what_was_looked_for(tmp_path):
+def test_another_folder_is_refused_with_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
-        read(tmp_path / "nowhere")
-    make(tmp_path / "src", clouds=False)
+        read_project(tmp_path / "nowhere")
+    make_project(tmp_path / "src", clouds=False)
     with pytest.raises(UserError, match=r"no base/base_trainer.py; there is one in .*/src"):
-        read(tmp_path)
+        read_project(tmp_path)

@@ -1,4 +1,4 @@
-"""The repairs do what they say, each by itself."""
+"""Each repair does what its docstring says."""
 
 from __future__ import annotations
 
@@ -14,31 +14,27 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
-import base.base_data_loader
-import base.checkpoint.file
-import base.loop.monitor
-import base.loop.speedups
-from base.loop.metrics import MetricSet
-from base.schema import SCHEMA
 from config import ConfigParser
-from utils.migrate.mend import REPAIRS
+from utils.migrate.plainloop import read_repair
+from utils.migrate.repairs.plainloop import base_data_loader, metrics, monitor, speedups
 
 
-def load(name: str) -> types.ModuleType:
+def load_repair(name: str) -> types.ModuleType:
+    """Runs a repair as a project gets it."""
     module = types.ModuleType(name)
-    exec(compile((REPAIRS / f"{name}.py").read_text(), f"{name}.py", "exec"), vars(module))
+    exec(compile(read_repair(name), f"{name}.py", "exec"), vars(module))
     return module
 
 
-def test_template_order_is_torchs_own(monkeypatch):
-    monkeypatch.setattr(base.base_data_loader, "BaseDataLoader", None)
-    load("template_order")
+def test_template_order_draws_as_torch_does(monkeypatch):
+    monkeypatch.setattr(base_data_loader, "BaseDataLoader", None)
+    load_repair("template_order")
     data = TensorDataset(torch.arange(20))
     torch.manual_seed(1)
-    loader: Any = base.base_data_loader.BaseDataLoader(data, 4, True, 0.25, 0)
-    orders = [
-        [batch[0].tolist() for batch in part]
-        for part in (loader, loader, loader.split_validation())
+    loader: Any = base_data_loader.BaseDataLoader(data, 4, True, 0.25, 0)
+    batches = [
+        [batch[0].tolist() for batch in epoch]
+        for epoch in (loader, loader, loader.split_validation())
     ]
 
     order = np.arange(20)
@@ -46,69 +42,69 @@ def test_template_order_is_torchs_own(monkeypatch):
     torch.manual_seed(1)
     train = DataLoader(data, 4, sampler=SubsetRandomSampler(order[5:].tolist()))
     valid = DataLoader(data, 4, sampler=SubsetRandomSampler(order[:5].tolist()))
-    assert orders == [[batch[0].tolist() for batch in part] for part in (train, train, valid)]
+    expected = [[batch[0].tolist() for batch in epoch] for epoch in (train, train, valid)]
+    assert batches == expected
     assert loader.n_samples == 15
-    assert base.base_data_loader.BaseDataLoader(data, 4, False, 0.0, 0).split_validation() is None
+    assert base_data_loader.BaseDataLoader(data, 4, False, 0.0, 0).split_validation() is None
 
 
 def test_template_order_seeds_numpy_as_the_template_did(monkeypatch):
-    monkeypatch.setattr(base.base_data_loader, "BaseDataLoader", None)
-    load("template_order")
+    monkeypatch.setattr(base_data_loader, "BaseDataLoader", None)
+    load_repair("template_order")
     np.random.seed(7)
-    base.base_data_loader.BaseDataLoader(TensorDataset(torch.arange(20)), 4, True, 5, 0)
+    base_data_loader.BaseDataLoader(TensorDataset(torch.arange(20)), 4, True, 5, 0)
     drawn = np.random.rand()
     np.random.seed(0)
     np.random.shuffle(np.arange(20))
     assert drawn == np.random.rand()
 
 
-def test_batch_means_count_a_short_batch_as_a_whole_one_but_not_in_a_test(monkeypatch):
-    monkeypatch.setattr(MetricSet, "measure", MetricSet.measure)
-    load("batch_means")
-    training, testing = MetricSet([], writer=object()), MetricSet([])
-    for metrics in (training, testing):
-        metrics.measure(torch.tensor(1.0), None, None, 9)
-        metrics.measure(torch.tensor(2.0), None, None, 1)
+def test_batch_means_weight_short_batches_like_full_ones_except_in_test_py(monkeypatch):
+    monkeypatch.setattr(metrics.MetricSet, "measure", metrics.MetricSet.measure)
+    load_repair("batch_means")
+    training, testing = metrics.MetricSet([], writer=object()), metrics.MetricSet([])
+    for metric_set in (training, testing):
+        metric_set.measure(torch.tensor(1.0), None, None, 9)
+        metric_set.measure(torch.tensor(2.0), None, None, 1)
     assert training.result() == {"loss": 1.5}
     assert testing.result() == {"loss": 1.1}
 
 
 def test_ties_make_the_later_epoch_the_best(monkeypatch):
-    monkeypatch.setattr(base.loop.monitor, "is_better", base.loop.monitor.is_better)
-    load("ties")
-    better: Any = base.loop.monitor.is_better
-    assert [better("min", value, 1.0) for value in (0.5, 1.0, 1.5)] == [True, True, False]
-    assert [better("max", value, 1.0) for value in (0.5, 1.0, 1.5)] == [False, True, True]
+    monkeypatch.setattr(monitor, "is_better", monitor.is_better)
+    load_repair("ties")
+    is_better: Any = monitor.is_better
+    assert [is_better("min", value, 1.0) for value in (0.5, 1.0, 1.5)] == [True, True, False]
+    assert [is_better("max", value, 1.0) for value in (0.5, 1.0, 1.5)] == [False, True, True]
 
 
-def test_the_optimizer_gets_no_fused_kernel(monkeypatch):
+def test_plain_optimizer_turns_the_fused_kernel_off(monkeypatch):
     model = torch.nn.Linear(2, 2)
     config: Any = ConfigParser(
         {"optimizer": {"type": "Adam", "args": {}}, "name": "a", "trainer": {}}
     )
-    config.schema = SCHEMA
-    assert base.loop.speedups.fused(config, model) == {"fused": True}
-    monkeypatch.setattr(base.loop.speedups, "fused", base.loop.speedups.fused)
-    load("plain_optimizer")
-    assert base.loop.speedups.fused(config, model) == {}
+    assert speedups.fused(config, model) == {"fused": True}
+    monkeypatch.setattr(speedups, "fused", speedups.fused)
+    load_repair("plain_optimizer")
+    assert speedups.fused(config, model) == {}
 
 
-def test_numpy_gets_its_old_names_back_and_keeps_its_new_ones():
+def test_numpy_names_restores_removed_names_and_keeps_current_ones():
     before = set(vars(np))
-    load("numpy_names")
+    load_repair("numpy_names")
     old: Any = np
     try:
         assert old.float is float
         assert old.Inf == np.inf
         assert old.asfarray([1]).dtype == np.float64
-        assert old.bool is np.bool_  # a name that NumPy has
+        assert old.bool is np.bool_  # NumPy 2 has this name again
     finally:
-        for name in set(vars(np)) - before:  # other tests look for what NumPy has not
+        for name in set(vars(np)) - before:  # other tests rely on their absence
             delattr(np, name)
 
 
 class Parser:
-    """A project's own ConfigParser, with what such have in them."""
+    """A project's ConfigParser, with the kinds of objects that projects keep in it."""
 
     def __init__(self) -> None:
         self._config = {"arch": {"type": "Net"}}
@@ -124,8 +120,8 @@ class Evil:
 
 
 @pytest.fixture
-def _own_load(monkeypatch):
-    """Gives back what the repair changes in torch."""
+def _restored_torch(monkeypatch):
+    """Undoes what the repair changes in torch."""
     monkeypatch.setattr(torch, "load", torch.load)
     before = torch.serialization.get_safe_globals()
     yield
@@ -133,9 +129,9 @@ def _own_load(monkeypatch):
     torch.serialization.add_safe_globals(before)
 
 
-@pytest.mark.usefixtures("_own_load")
-def test_checkpoints_load_whatever_they_hold_and_run_nothing_of_it(tmp_path):
-    safe: Any = load("safe_load")
+@pytest.mark.usefixtures("_restored_torch")
+def test_safe_load_reads_any_object_and_runs_no_code(tmp_path):
+    safe: Any = load_repair("safe_load")
     path = tmp_path / "checkpoint.pth"
     state = {
         "state_dict": {"w": torch.ones(2)},
@@ -145,7 +141,7 @@ def test_checkpoints_load_whatever_they_hold_and_run_nothing_of_it(tmp_path):
     }
     torch.save(state | {"curve": np.arange(3.0)}, path)
     with pytest.raises(pickle.UnpicklingError):
-        safe.load_of_torch(path)
+        safe.torch_load(path)
     loaded = torch.load(path)
     assert loaded["config"]["arch"] == {"type": "Net"}
     assert loaded["best"] == 0.5
@@ -155,18 +151,18 @@ def test_checkpoints_load_whatever_they_hold_and_run_nothing_of_it(tmp_path):
         assert torch.load(file, map_location="cpu")["state_dict"]["w"].tolist() == [1, 1]
 
 
-@pytest.mark.usefixtures("_own_load")
-def test_a_damaged_checkpoint_is_still_an_error(tmp_path):
-    load("safe_load")
+@pytest.mark.usefixtures("_restored_torch")
+def test_safe_load_still_refuses_a_damaged_checkpoint(tmp_path):
+    load_repair("safe_load")
     torch.save(torch.ones(9), tmp_path / "a.pth")
     (tmp_path / "a.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:400])
     with pytest.raises(RuntimeError, match="zip"):
         torch.load(tmp_path / "a.pth")
 
 
-def test_a_frame_of_pandas_3_can_be_written_by_columns():
+def test_live_frame_takes_writes_to_columns_under_pandas_3():
     pytest.importorskip("pandas", reason="pandas is not among our dependencies")
-    frame = load("live_frame").LiveFrame(index=["loss", "acc"], columns=["total", "counts"])
+    frame = load_repair("live_frame").LiveFrame(index=["loss", "acc"], columns=["total", "counts"])
     for column in frame.columns:
         frame[column].values[:] = 0
     frame.total["loss"] += 2.5

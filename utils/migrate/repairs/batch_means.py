@@ -1,18 +1,20 @@
-"""Means of training and validation are over batches, as pytorch-template's were: a short last one counts as a whole.
+"""Averages over batches, as pytorch-template did: a short last batch counts like a full one.
 
-To give it up for means over samples: delete this file and its line in base/__init__.py.
+This holds for training and validation. ``test.py`` averages over samples, as before.
+
+To remove it, delete this file and its line in base/__init__.py. All means are then over samples.
 """
 
 from typing import Any
 
-from base.loop.metrics import MetricSet
+from utils.migrate.repairs.plainloop import metrics
 
-by_samples = MetricSet.measure
-
-
-def by_batches(self: MetricSet, loss: Any, output: Any, target: Any, n: int) -> None:
-    """``measure``, with a weight of one for every batch; ``test.py``, which has no writer, weighs by samples."""
-    by_samples(self, loss, output, target, 1 if self.writer is not None else n)
+count_samples = metrics.MetricSet.count_samples
 
 
-MetricSet.measure = by_batches  # type: ignore[method-assign]
+def count_batches(self: metrics.MetricSet, *values: Any) -> int:
+    """Counts each batch as one, unless there is no writer: ``test.py`` has none."""
+    return 1 if self.writer is not None else count_samples(self, *values)
+
+
+metrics.MetricSet.count_samples = count_batches  # type: ignore[method-assign]

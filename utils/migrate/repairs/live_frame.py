@@ -1,6 +1,7 @@
-"""A pandas frame whose columns write through, as those of all frames did before pandas 3.
+"""A pandas DataFrame whose columns can be written to, as they could before pandas 3.
 
-To be rid of it: let your class keep its sums in dicts, or take MetricTracker from ours; then delete this file.
+To remove it, keep the sums of your class in dicts, or use Plainloop's MetricTracker. Then delete
+this file and the import of LiveFrame.
 """
 
 from __future__ import annotations
@@ -12,32 +13,33 @@ import pandas as pd
 
 
 class LiveColumn(pd.Series):
-    """A column; what is written into it is written into its frame."""
+    """A column; what is written to it is written to its frame."""
 
     _metadata = ["_source"]  # noqa: RUF012
 
     @property
     def values(self) -> Any:
-        return self._source[0]._cells(self._source[1])
+        frame, name = self._source
+        return frame._writable_array(name)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         frame, name = self._source
-        place = frame.index.get_loc(key) if np.isscalar(key) and key in frame.index else key
-        frame._cells(name)[place] = value
+        is_label = np.isscalar(key) and key in frame.index
+        frame._writable_array(name)[frame.index.get_loc(key) if is_label else key] = value
 
     @property
-    def _constructor(self) -> Any:  # what is computed from it is a plain Series
+    def _constructor(self) -> Any:  # results of computations are plain Series
         return pd.Series
 
 
 class LiveFrame(pd.DataFrame):
-    """``pandas.DataFrame``, except for its columns."""
+    """``pandas.DataFrame`` except for its columns."""
 
-    def _cells(self, name: Any) -> Any:
-        """The memory of a column; pandas 3 shows it read-only."""
-        cells = super().__getitem__(name).to_numpy(copy=False)
-        cells.flags.writeable = True
-        return cells
+    def _writable_array(self, name: Any) -> Any:
+        """The memory of a column. pandas 3 marks it as read-only."""
+        array = super().__getitem__(name).to_numpy(copy=False)
+        array.flags.writeable = True
+        return array
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)

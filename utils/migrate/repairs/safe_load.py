@@ -1,8 +1,11 @@
-"""``torch.load`` reads checkpoints that hold a ConfigParser, paths or loggers, without running any code of theirs.
+"""Lets ``torch.load`` read checkpoints that hold a ConfigParser, paths or loggers.
 
-What is no tensor, number or text in them becomes a Stranger, which holds its data and does nothing.
-To be rid of it: save ``dict(config.config)`` in place of ``config``; then delete this file and its line in
-base/__init__.py. A ``torch.load`` of yours that sets ``weights_only`` is left as it is.
+No code from such a file is run. Objects of other classes than tensors, numbers and texts become
+placeholders, which hold the data of the object and have none of its methods. A ``torch.load`` that
+turns ``weights_only`` off or sets a ``pickle_module`` works as before.
+
+To remove it, save ``dict(config.config)`` instead of ``config`` in your checkpoints. Then delete
+this file and its line in base/__init__.py.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import base.checkpoint.file  # noqa: F401  (knows paths, NumPy's numbers and the template's ConfigParser)
+from utils.migrate.repairs.plainloop import template  # noqa: F401  (adds safe globals)
 
 
-class Stranger:
-    """Stands for an object of a class that is not loaded."""
+class Placeholder:
+    """An object of a class that is not loaded."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -31,14 +34,13 @@ class Stranger:
         return data.get("_config", data.get("config", data))[name]
 
 
-class Array(Stranger):
-    """Stands for a NumPy array of numbers, and passes on what it is asked for."""
+class ArrayPlaceholder(Placeholder):
+    """A NumPy array of numbers; it behaves like the array that it holds."""
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, data = state
-        self.values = (
-            np.frombuffer(data, dtype.name).reshape(shape, order="F" if fortran else "C").copy()
-        )
+        _, shape, dtype, is_fortran, data = state
+        order: Any = "F" if is_fortran else "C"
+        self.values = np.frombuffer(data, dtype.name).reshape(shape, order=order).copy()
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         return np.asarray(self.values, *args)
@@ -50,32 +52,30 @@ class Array(Stranger):
         return len(self.values)
 
     def __getattr__(self, name: str) -> Any:
-        return (
-            getattr(vars(self)["values"], name)
-            if "values" in vars(self)
-            else getattr(np.ndarray, name)
-        )
+        if "values" not in vars(self):
+            return getattr(np.ndarray, name)
+        return getattr(vars(self)["values"], name)
 
 
 def load(file: Any, *args: Any, **kwargs: Any) -> Any:
-    """``torch.load``."""
+    """Replaces ``torch.load``. Adds a placeholder for each class that torch refuses."""
     if kwargs.get("weights_only") is False or kwargs.get("pickle_module") is not None:
-        return load_of_torch(file, *args, **kwargs)
+        return torch_load(file, *args, **kwargs)
     while True:
         try:
-            return load_of_torch(file, *args, **{**kwargs, "weights_only": True})
+            return torch_load(file, *args, **{**kwargs, "weights_only": True})
         except pickle.UnpicklingError as error:
-            found = re.search(r"GLOBAL ([\w.]+)", str(error))
-            if found is None or {found[1], f"builtins.{found[1]}"} & {*strangers}:
+            refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if refused is None or {refused[1], f"builtins.{refused[1]}"} & {*placeholders}:
                 raise
-        name = found[1] if "." in found[1] else f"builtins.{found[1]}"
-        parent = Array if name.endswith("multiarray._reconstruct") else Stranger
-        strangers[name] = type(name.rpartition(".")[2], (parent,), {})
-        torch.serialization.add_safe_globals([(strangers[name], name)])
+        name = refused[1] if "." in refused[1] else f"builtins.{refused[1]}"
+        parent = ArrayPlaceholder if name.endswith("multiarray._reconstruct") else Placeholder
+        placeholders[name] = type(name.rpartition(".")[2], (parent,), {})
+        torch.serialization.add_safe_globals([(placeholders[name], name)])
         if hasattr(file, "seek"):
             file.seek(0)
 
 
-strangers: dict[str, type] = {}
-load_of_torch = torch.load
+placeholders: dict[str, type] = {}
+torch_load = torch.load
 torch.load = load  # type: ignore[assignment]

@@ -1,0 +1,95 @@
+"""What a resumed run changes: differences of the config, what is kept, and what starts anew."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config.read.section import to_plain
+from config.read.tree import join_keys
+from config.read.text import flatten, to_text
+
+GROUPING_KEYS = ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")
+
+
+@dataclass
+class RestoreReport:
+    """What became of each part of a run that was resumed.
+
+    Attributes:
+        path: of the checkpoint.
+        epoch: that was finished last.
+        step: optimizer steps done.
+        outcomes: what happened to each part: ``kept``, or that it starts anew and why.
+        changes: a line for each value of the config that is another one now.
+        inexact: why the resumed run cannot end with the same bits as one without a stop.
+    """
+
+    path: Path
+    epoch: int
+    step: int
+    outcomes: dict[str, str] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
+    inexact: list[str] = field(default_factory=list)
+
+    def log(self, logger: logging.Logger) -> None:
+        """Warns of changes and of inexactness; says nothing if all is as before."""
+        if self.changes:
+            outcomes = [f"  {name:<22} {outcome}" for name, outcome in self.outcomes.items()]
+            lines = [
+                "Changed since the checkpoint:",
+                *self.changes,
+                "What happens to each part of the run:",
+                *outcomes,
+            ]
+            logger.warning("\n".join(lines))
+        if self.inexact:
+            logger.warning(
+                "From here on not the same bits as without a stop: %s.", ", ".join(self.inexact)
+            )
+
+
+def list_changes(old: Any, new: dict[str, Any]) -> list[str]:
+    """A line for each value that differs between two configs: ``  key: old -> new``."""
+    before, after = flatten(to_plain(old)), flatten(new)
+    rows = [(keys, before.get(keys), after.get(keys)) for keys in {**before, **after}]
+    return [
+        f"  {join_keys(keys)}: {to_text(was)} -> {to_text(now)}"
+        for keys, was, now in rows
+        if was != now
+    ]
+
+
+def get_section(config: Any, name: str) -> dict[str, Any]:
+    """A section of a checkpoint's config, whoever wrote it; empty if there is none."""
+    try:
+        section = config[name]
+    except (KeyError, TypeError):
+        return {}
+    return section if isinstance(section, dict) else {}
+
+
+def changed_args(old: Any, new: Any, section: str) -> list[str]:
+    """The names of a section's ``args`` that differ."""
+    before = get_section(get_section(old, section), "args")
+    after = get_section(get_section(new, section), "args")
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
+
+
+def is_regrouped(old: Any, new: Any) -> bool:
+    """Whether other parameters are trained, or in other groups, than before."""
+    before, after = get_section(old, "transfer"), get_section(new, "transfer")
+    return any(before.get(key) != after.get(key) for key in GROUPING_KEYS)
+
+
+def is_rescheduled(old: Any, new: Any) -> bool:
+    """Whether the schedule, or the learning rate that it starts from, has changed."""
+    return _schedule_of(old) != _schedule_of(new)
+
+
+def _schedule_of(config: Any) -> tuple[Any, ...]:
+    optimizer = get_section(config, "optimizer")
+    learning_rate = get_section(optimizer, "args").get("lr")
+    return get_section(config, "lr_scheduler"), optimizer.get("type"), learning_rate

@@ -1,0 +1,106 @@
+"""Restoring single objects of a run from a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from base.checkpoint.changes import changed_args, get_section, is_regrouped, is_rescheduled
+from base.checkpoint.file import FORMAT
+from base.parallel.strategy import Parallel
+from utils.distributed import is_main, rank, world_size
+from utils.errors import UserError, one_line
+
+REQUIRED_TYPES: dict[str, Any] = {
+    "state_dict": dict, "epoch": int, "optimizer": dict, "config": object
+}  # fmt: skip
+OPTIONAL_TYPES: dict[str, Any] = {
+    "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict
+}  # fmt: skip
+
+
+def check_types(state: dict[str, Any], path: Path) -> None:
+    """Raises UserError if a state is none that a run can resume from."""
+    types = REQUIRED_TYPES | {key: t for key, t in OPTIONAL_TYPES.items() if key in state}
+    wrong = [key for key, kind in types.items() if not isinstance(state.get(key), kind)]
+    if not wrong and (state["epoch"] < 0 or state["epoch"] is True):
+        wrong.append("epoch")
+    if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
+        reason = f"{', '.join(wrong) or 'its format'} does not fit"
+        raise UserError(f"{path}: is no checkpoint to resume from: {reason}")
+
+
+def restore_optimizer(
+    optimizer: Optimizer,
+    model: nn.Module,
+    parallel: Parallel,
+    state: dict[str, Any],
+    config: dict[str, Any],
+    path: Path,
+) -> str:
+    """Restores the optimizer if its type is the same; arguments that the config changed win.
+
+    Args:
+        optimizer: of this run.
+        model: as it is trained.
+        parallel: the strategy.
+        state: of the checkpoint.
+        config: of this run.
+        path: of the checkpoint, for the error.
+
+    Returns:
+        What became of it, in words.
+
+    Raises:
+        UserError: the state is of other parameters.
+    """
+    old = state["config"]
+    new_type = get_section(config, "optimizer")["type"]
+    old_type = get_section(old, "optimizer").get("type", new_type)
+    reason = ""
+    if old_type != new_type:
+        reason = f"The optimizer was {old_type} and is {new_type} now: it"
+    elif is_regrouped(old, config):
+        reason = "`transfer` trains other parameter groups now: the optimizer"
+    if reason:
+        logging.getLogger("trainer").warning("%s starts anew.", reason)
+        return "starts anew"
+    configured = [dict(group) for group in optimizer.param_groups]
+    try:
+        parallel.load_optimizer_state(model, optimizer, state["optimizer"])
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        message = f"{path}: the optimizer's state does not fit: {one_line(error)}"
+        raise UserError(message) from None
+    changed = changed_args(old, config, "optimizer")
+    # A schedule that starts anew starts from the learning rates that it has prepared.
+    starts_anew = is_rescheduled(old, config)
+    for group, values in zip(optimizer.param_groups, configured, strict=True):
+        keys = [key for key in values if key != "params"] if starts_anew else changed
+        group.update({key: values[key] for key in keys if key in values})
+    return f"kept, with {', '.join(changed)} as the config says now" if changed else "kept"
+
+
+def state_of_this_rank(merged: Any, of_ranks: list[Any] | None) -> Any:
+    """This rank's part of a state; with another number of ranks, the main one gets it all."""
+    states = of_ranks or [merged]
+    if len(states) == world_size():
+        return states[rank()]
+    return merged if is_main() else None
+
+
+def check_scheduler_state(present: dict[str, Any], saved: dict[str, Any]) -> None:
+    """A scheduler takes whatever it is given for its attributes, its methods among them.
+
+    Raises:
+        ValueError: an attribute is unknown, or of another type.
+    """
+    numbers = (int, float)
+    for key, value in saved.items():
+        expected = numbers if isinstance(present.get(key), numbers) else type(present.get(key))
+        fits = value is None or present.get(key) is None or isinstance(value, expected)
+        if key not in present or not fits:
+            raise ValueError(f"a scheduler's {key} is no {type(value).__name__}")

@@ -1,0 +1,91 @@
+"""A model's weights in a checkpoint: which they are, and whether they fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from base.parallel.strategy import NoParallel, Parallel
+from utils.errors import UserError, one_line
+
+NAMES_SHOWN = 3
+
+
+def load_weights(
+    model: nn.Module, state_dict: dict[str, Any], source: object, parallel: Parallel | None = None
+) -> None:
+    """Loads ``state_dict`` strictly, with or without DataParallel's ``module.`` before the names.
+
+    Args:
+        model: as it is trained, wrapped or not.
+        state_dict: full tensors, or this rank's shards.
+        source: of the weights, for the error.
+        parallel: the strategy that wrapped the model, if one did.
+
+    Raises:
+        UserError: it belongs to another architecture; names what is missing, unused or of another
+            shape.
+    """
+    parallel = NoParallel() if parallel is None else parallel
+    expected = parallel.unwrap(model).state_dict()
+    if not isinstance(state_dict, dict) or not all(isinstance(name, str) for name in state_dict):
+        raise UserError(f"{source}: its state_dict is a {type(state_dict).__name__}")
+    has_prefix = state_dict and all(name.startswith("module.") for name in state_dict)
+    if has_prefix and not set(state_dict) & set(expected):
+        state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
+    problems = [
+        _count("lacks", sorted(set(expected) - set(state_dict))),
+        _count("has unknown", sorted(set(state_dict) - set(expected))),
+        _count("has other shapes in", _list_other_shapes(state_dict, expected)),
+    ]
+    if any(problems):
+        message = f"{source}: holds another architecture than {parallel.class_name(model)}"
+        raise UserError(f"{message}: {'; '.join(filter(None, problems))}")
+    try:
+        parallel.load_model_state(model, state_dict)
+    except RuntimeError as error:  # what should be a tensor is none
+        raise UserError(f"{source}: {one_line(error)}") from None
+
+
+def _count(problem: str, names: list[str]) -> str:
+    shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+    return f"{problem} {len(names)} ({shown})" if names else ""
+
+
+def _list_other_shapes(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} is {tuple(found[name].shape)} there, {tuple(tensor.shape)} here"
+        for name, tensor in expected.items()
+        if isinstance(tensor, torch.Tensor)
+        and getattr(found.get(name), "shape", None) not in (None, tensor.shape)
+    ]
+
+
+def _get_ema(state: dict[str, Any]) -> Any:
+    objects = state.get("parts")
+    update = objects.get("update") if isinstance(objects, dict) else None
+    return update.get("ema") if isinstance(update, dict) else None
+
+
+def has_ema(state: dict[str, Any]) -> bool:
+    """Whether a checkpoint holds averaged weights."""
+    return isinstance(_get_ema(state), dict)
+
+
+def get_weights(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
+    """The weights in a checkpoint, and in words which they are.
+
+    Args:
+        state: of a checkpoint; a plain state dict serves too.
+        use_ema: take the averaged weights, if there are any.
+    """
+    if not use_ema or not has_ema(state):
+        return state.get("state_dict", state), "weights"
+    averaged = {
+        name.removeprefix("module."): value
+        for name, value in _get_ema(state).items()
+        if name != "n_averaged"
+    }
+    return averaged, "EMA weights"

@@ -1,0 +1,102 @@
+"""Contract: what pytorch-template's trainers read and set, forwarded to the owners of the state."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from base.loop.progress import Monitor, Progress
+from base.options import parse_monitor
+
+
+class TemplateAttributes:
+    """The attributes of pytorch-template's BaseTrainer that this framework keeps elsewhere."""
+
+    progress: Progress
+    monitoring: Monitor
+    data_loader: Any
+    len_epoch: int | None
+
+    @property
+    def start_epoch(self) -> int:
+        """The epoch that is being trained, or comes next."""
+        return self.progress.epoch
+
+    @start_epoch.setter
+    def start_epoch(self, epoch: int) -> None:
+        self.progress.epoch = epoch
+
+    @property
+    def monitor(self) -> str:
+        """``"min METRIC"``, ``"max METRIC"`` or ``"off"``."""
+        monitoring = self.monitoring
+        return f"{monitoring.mode} {monitoring.metric}" if monitoring.is_on else "off"
+
+    @monitor.setter
+    def monitor(self, monitor: str) -> None:
+        self.monitoring.mode, self.monitoring.metric = parse_monitor(monitor)
+
+    @property
+    def mnt_mode(self) -> str:
+        return self.monitoring.mode
+
+    @mnt_mode.setter
+    def mnt_mode(self, mode: str) -> None:
+        self.monitoring.mode = mode
+
+    @property
+    def mnt_metric(self) -> str:
+        return self.monitoring.metric
+
+    @mnt_metric.setter
+    def mnt_metric(self, metric: str) -> None:
+        self.monitoring.metric = metric
+
+    @property
+    def mnt_best(self) -> float:
+        return self.monitoring.best
+
+    @mnt_best.setter
+    def mnt_best(self, best: float) -> None:
+        self.monitoring.best = best
+
+    @property
+    def early_stop(self) -> float:
+        """Epochs without improvement that are tolerated; ``inf`` never stops early."""
+        return self.monitoring.patience
+
+    @early_stop.setter
+    def early_stop(self, patience: float) -> None:
+        self.monitoring.patience = patience if patience > 0 else inf
+
+    @property
+    def not_improved_count(self) -> int:
+        return self.monitoring.not_improved_count
+
+    @not_improved_count.setter
+    def not_improved_count(self, count: int) -> None:
+        self.monitoring.not_improved_count = count
+
+    def _progress(self, batch_idx: int) -> str:
+        """How far the epoch is, as ``[128/1617 (8%)]``."""
+        n_samples = getattr(self.data_loader, "n_samples", 0)
+        total = n_samples or self.len_epoch or 1
+        current = batch_idx * (self.data_loader.batch_size or 1) if n_samples else batch_idx
+        return f"[{current}/{total} ({100 * current / total:.0f}%)]"
+
+    # A subclass may override `train`, and its constructor makes more objects after ours has ended.
+    # So what is left to restore is restored when the first epoch begins, whoever begins it.
+
+    def restore_before_first_epoch(self) -> None:
+        self._train_epoch = self._restore_and_train  # type: ignore[method-assign]
+
+    def _restore_and_train(self, epoch: int) -> dict[str, Any]:
+        del self._train_epoch  # the class's own from here on
+        self._restore_rest()
+        return self._train_epoch(epoch)
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _restore_rest(self) -> None:
+        raise NotImplementedError

@@ -1,0 +1,103 @@
+"""A loader for any dataset, and what prepares any loader for a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from base.base_data_loader import BaseDataLoader
+from base.data.worker import default_num_workers
+from utils.distributed import world_size
+from utils.errors import UserError
+
+
+class DatasetLoader(BaseDataLoader):
+    """Loads any dataset that a config names: ``{"type": "torchvision.datasets.CIFAR10", …}``.
+
+    Args:
+        dataset, batch_size, shuffle, kwargs: as for BaseDataLoader, whose other arguments are
+            taken too.
+        num_workers: processes that read data; null for one for each core, and none for data in
+            memory.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 32,
+        shuffle: bool = True,
+        *,
+        num_workers: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if num_workers is None:
+            num_workers = default_num_workers(dataset, kwargs.get("cache", False))
+        super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, **kwargs)
+
+
+def make_test_loader(config: Any) -> tuple[Any, str]:
+    """The loader to test with, and in words which data it gives.
+
+    Raises:
+        UserError: the config has no data for it.
+    """
+    if config.get("test_data_loader"):
+        return config.build("test_data_loader"), "the test_data_loader"
+    if config.takes("data_loader", "training"):
+        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
+        args = config["data_loader"].setdefault("args", {})
+        args.pop("sampler", None)
+        args.update({key: v for key, v in changes.items() if config.takes("data_loader", key)})
+        return config.build("data_loader"), "the test part of the data_loader (training=False)"
+    if config.get("valid_data_loader"):
+        return config.build("valid_data_loader"), "the valid_data_loader (there is no test data)"
+    loader = config.build("data_loader").split_validation()
+    if loader is None:
+        message = "there is nothing to test on: give a test_data_loader, or a validation_split"
+        raise UserError(message)
+    return loader, "the validation split (there is no test data)"
+
+
+def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
+    """Prepares a loader for a run on ``device``, with one or several processes.
+
+    Args:
+        loader: of any kind; None stays None.
+        name: of the config's section, for the error.
+        device: that batches are transformed on.
+        evaluating: give every sample exactly once, over all ranks.
+
+    Raises:
+        UserError: several processes train, and the loader does not divide its batches.
+    """
+    inner = find_base_loader(loader)
+    if inner is not None:
+        inner.device = device
+        if evaluating:
+            inner.for_evaluation()
+    elif world_size() > 1 and loader is not None:
+        kind = type(loader).__name__
+        message = "cannot be divided among processes; use base.DatasetLoader, or a subclass of it"
+        raise UserError(f"a {kind} {message} or of BaseDataLoader", key=name)
+    return loader
+
+
+def get_loss_weight(loader: Any) -> float:
+    """How much the batch given last counts: 1, unless the ranks' parts of it differ in size."""
+    inner = find_base_loader(loader)
+    return 1.0 if inner is None else inner.loss_weight
+
+
+def find_base_loader(loader: Any) -> BaseDataLoader | None:
+    """The BaseDataLoader that a loader is, or goes round, as ``inf_loop`` does; else None."""
+    loader = unwrap_loader(loader)
+    return loader if isinstance(loader, BaseDataLoader) else None
+
+
+def unwrap_loader(loader: Any) -> Any:
+    """The loader inside ``inf_loop`` and its like, which have it as ``loader``."""
+    while not isinstance(loader, DataLoader) and hasattr(loader, "loader"):
+        loader = loader.loader
+    return loader

@@ -1,0 +1,119 @@
+"""Where a run is, and how good it is: the counters, the best value, patience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any, NamedTuple
+
+
+@dataclass
+class Progress:
+    """Where a run is. A run has no other counters.
+
+    Attributes:
+        epoch: the epoch that is being trained, or comes next; counted from 1.
+        batch: batches of this epoch that the loop has taken so far.
+        step: optimizer steps done in the run.
+    """
+
+    epoch: int = 1
+    batch: int = 0
+    step: int = 0
+
+    def finish_epoch(self, epoch: int) -> None:
+        """Moves to the start of the epoch after ``epoch``."""
+        self.epoch = epoch + 1
+        self.batch = 0
+
+
+class Verdict(NamedTuple):
+    """What an epoch's numbers mean.
+
+    Attributes:
+        is_best: the monitored value is the best so far.
+        is_kept: the epoch is among the ``keep_best`` best.
+        stop: the value has not improved for longer than the patience.
+    """
+
+    is_best: bool
+    is_kept: bool
+    stop: bool
+
+
+class Monitor:
+    """Follows one number over the epochs: the best value, patience, the best epochs.
+
+    Args:
+        mode: ``min``, ``max``, or ``off`` to follow nothing.
+        metric: the name of the number, as ``val_loss``.
+        patience: epochs without improvement before training stops; ``inf`` never stops.
+        keep_best: how many of the best epochs to remember.
+
+    Attributes:
+        best: the best value so far.
+        not_improved_count: epochs since then.
+        best_epochs: ``(value, epoch)`` of the best epochs, the best first.
+    """
+
+    def __init__(self, mode: str, metric: str, patience: float = inf, keep_best: int = 1) -> None:
+        self.mode, self.metric = mode, metric
+        self.patience, self.keep_best = patience, keep_best
+        self.best = {"min": inf, "max": -inf}.get(mode, 0.0)
+        self.not_improved_count = 0
+        self.best_epochs: list[tuple[float, int]] = []
+
+    @property
+    def is_on(self) -> bool:
+        return self.mode != "off"
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the patience is used up."""
+        return self.not_improved_count > self.patience
+
+    def update(self, log: dict[str, Any]) -> Verdict:
+        """Takes an epoch's numbers into account; ``log["epoch"]`` says which epoch it was.
+
+        A value that is not finite is never the best, and counts as an epoch without improvement.
+        """
+        value = log.get(self.metric)
+        if not self.is_on or value is None:
+            return Verdict(is_best=False, is_kept=False, stop=self.is_exhausted)
+        is_best = is_kept = False
+        if isfinite(value):
+            is_kept = self._rank(value, log["epoch"])
+            is_best = is_better(self.mode, value, self.best)
+        if is_best:
+            self.best = value
+            self.not_improved_count = 0
+        else:
+            self.not_improved_count += 1
+        return Verdict(is_best, is_kept, stop=self.is_exhausted)
+
+    def _rank(self, value: float, epoch: int) -> bool:
+        """Inserts an epoch into the ranking; returns whether it is among the best."""
+        rank = sum(not is_better(self.mode, value, other) for other, _ in self.best_epochs)
+        self.best_epochs.insert(rank, (value, epoch))
+        del self.best_epochs[self.keep_best :]
+        return rank < self.keep_best
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "monitor_best": float(self.best),
+            "not_improved_count": self.not_improved_count,
+            "best": [[value, epoch] for value, epoch in self.best_epochs],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what ``state_dict`` gave; pytorch-template's files have only the best value."""
+        self.best = state.get("monitor_best", self.best)
+        self.not_improved_count = state.get("not_improved_count", 0)
+        known = [[self.best, 0]] if self.is_on and isfinite(self.best) else []
+        epochs = state.get("best", known)
+        self.best_epochs = [(float(value), int(epoch)) for value, epoch in epochs]
+
+
+def is_better(mode: str, value: float, best: float) -> bool:
+    """Whether ``value`` improves on ``best``. An equal value does not, nor does a NaN."""
+    return value < best if mode == "min" else value > best

@@ -1,0 +1,76 @@
+"""The numbers of single steps: loss, learning rates, gradient norm, speed, memory."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+import torch
+
+from base.loop.update import Update
+
+BATCHES_BETWEEN_WRITES = 50  # writing costs as much as several small steps
+MIN_SECONDS_BETWEEN_WRITES = 0.2
+
+
+class StepWriter:
+    """Writes the numbers of a step now and then; only this waits for the device in a loop.
+
+    Args:
+        writer: where to.
+        update: has the learning rates and the gradient's norm.
+        device: whose memory is shown.
+    """
+
+    def __init__(self, writer: Any, update: Update, device: torch.device) -> None:
+        self.writer, self.update, self.device = writer, update, device
+        self.is_due = False
+        self._last_time = 0.0
+        self._last_n_samples = math.inf  # of the epoch, at that time
+
+    def begin_batch(self, batch: int) -> None:
+        """Decides whether the step of the epoch's batch number ``batch`` will be written."""
+        is_turn = batch % BATCHES_BETWEEN_WRITES == 1
+        if is_turn and (batch == 1 or self._seconds_since() >= MIN_SECONDS_BETWEEN_WRITES):
+            self.is_due = self.update.measure_grad_norm = True
+
+    def after_step(self, loss: torch.Tensor, metrics: Any) -> None:
+        """Writes the step that was done, if it is due.
+
+        Args:
+            loss: of the step's last batch, shape ``()``.
+            metrics: a MetricSet; counts the samples of the epoch.
+        """
+        if not self.is_due:
+            return
+        self.is_due = False
+        update, writer = self.update, self.writer
+        update.check_losses()
+        writer.set_step(update.progress.step)
+        writer.add_scalar("loss", loss.item())
+        for index, group in enumerate(update.optimizer.param_groups):
+            name = "lr" if index == 0 else f"lr_{index}"
+            writer.add_scalar(name, group["lr"] * update.schedule.warmup_factor)
+        if update.grad_norm is not None:
+            writer.add_scalar("grad_norm", update.grad_norm)
+        n_samples = metrics.n_samples
+        if n_samples > self._last_n_samples:  # within an epoch, so that validation does not count
+            speed = (n_samples - self._last_n_samples) / self._seconds_since()
+            writer.add_scalar("samples_per_sec", speed)
+        self._last_time, self._last_n_samples = time.perf_counter(), n_samples
+        writer.add_scalar("memory_mb", peak_memory_mb(self.device))
+
+    def _seconds_since(self) -> float:
+        return time.perf_counter() - self._last_time
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory in use so far, in 10^6 bytes: the device's, or for a CPU the process's."""
+    if device.type != "cpu":
+        return torch.accelerator.max_memory_allocated(device) / 1e6
+    import resource
+
+    units_per_mb = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units_per_mb

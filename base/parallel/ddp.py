@@ -1,0 +1,104 @@
+"""A process for each device, each with the full model and its part of every batch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from base.parallel.strategy import Parallel, is_spread
+from utils import distributed
+from utils.errors import UserError
+from utils.launch import START_TIMEOUT_SECONDS, TIMEOUT_SECONDS, max_processes
+
+
+@dataclass(frozen=True)
+class SeveralProcesses(Parallel):
+    """What the strategies with several processes share."""
+
+    num_processes: int | None = None
+    start_timeout_seconds: float = START_TIMEOUT_SECONDS
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+    def __post_init__(self) -> None:
+        if self.num_processes is not None and not 1 <= self.num_processes <= max_processes():
+            limits = f"must lie between 1 and {max_processes()}"
+            raise UserError(f"num_processes={self.num_processes} {limits}")
+        refuse_not_positive(self, "start_timeout_seconds", "timeout_seconds")
+
+    @contextlib.contextmanager
+    def evaluating(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Without communication; batch norms have the main rank's statistics on all ranks."""
+        for buffer in model.buffers() if distributed.world_size() > 1 else ():
+            torch.distributed.broadcast(buffer, src=0, group=distributed.process_group())
+        with super().evaluating(model) as unwrapped:
+            yield unwrapped
+
+
+@dataclass(frozen=True)
+class DDP(SeveralProcesses):
+    """A process for each device, each with the full model and its part of every batch.
+
+    Attributes:
+        num_processes: on this machine; null for one on each accelerator that ``n_gpu`` allows.
+            torchrun starts its own number.
+        start_timeout_seconds: for all processes to start, read their data, and wait for a
+            checkpoint to be written.
+        timeout_seconds: after which a process that does not answer during training ends the run.
+        bucket_cap_mb: size of the groups in which gradients are averaged, in MiB.
+        find_unused_parameters: allow parameters that have no influence on a loss.
+        static_graph: every step uses the same parameters in the same order.
+        sync_batch_norm: compute batch norms over the full batch; needs accelerators.
+    """
+
+    bucket_cap_mb: int = 25
+    find_unused_parameters: bool = False
+    static_graph: bool = False
+    sync_batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_not_positive(self, "bucket_cap_mb")
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        if self.sync_batch_norm and device.type == "cpu":
+            message = "torch has it for accelerators, not for the CPU"
+            raise UserError(message, key="parallel.args.sync_batch_norm")
+        if distributed.world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
+            return model
+        if self.sync_batch_norm:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        distributed.barrier()  # the ranks may have needed different times to build the model
+        return DistributedDataParallel(
+            model,
+            device_ids=None if device.type == "cpu" or is_spread(model) else [device],
+            process_group=distributed.process_group(),
+            bucket_cap_mb=self.bucket_cap_mb,
+            find_unused_parameters=self.find_unused_parameters,
+            static_graph=self.static_graph,
+            gradient_as_bucket_view=True,
+        )
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        return model.module if isinstance(model, DistributedDataParallel) else model
+
+    def sync_gradients(self, model: nn.Module, enabled: bool) -> None:
+        if isinstance(model, DistributedDataParallel):
+            model.require_backward_grad_sync = enabled
+
+    def reduce_gradients(self, model: nn.Module) -> None:
+        for parameter in model.parameters() if distributed.world_size() > 1 else ():
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad, group=distributed.process_group())
+                parameter.grad.div_(distributed.world_size())
+
+
+def refuse_not_positive(options: object, *names: str) -> None:
+    """Raises UserError if one of the options is not above 0."""
+    for name in names:
+        if not getattr(options, name) > 0:
+            raise UserError(f"{name}={getattr(options, name)} must be above 0")

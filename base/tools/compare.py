@@ -1,0 +1,116 @@
+"""Comparing runs: what differs in their scores, configs and code, and a picture of their curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from base.tools.charts import LineChart, draw_lines, to_svg
+from base.tools.run_record import RunRecord, format_value, get_points
+from utils.errors import UserError
+from utils.files import atomic_write
+from utils.provenance import run_git
+from utils.tables import print_table
+
+NOT_DRAWN = ("epoch", "step", "seconds")
+
+
+def compare_runs(runs: list[RunRecord], picture: Path) -> None:
+    """Prints how runs differ, and draws their curves.
+
+    Args:
+        runs: two or more.
+        picture: the SVG file to write.
+
+    Raises:
+        UserError: the picture cannot be written.
+    """
+    are_unique = len({run.name for run in runs}) == len(runs)
+    names = [run.name if are_unique else str(run.folder) for run in runs]
+    print_table([("score", *names), *_score_rows(runs)])
+    rows = _find_differences([dict(_flatten(run.config)) for run in runs])
+    print()
+    if rows:
+        print_table([("config", *names), *rows])
+    else:
+        print("Their configs are the same.")
+    print("\n" + _describe_code(runs))
+    _draw(dict(zip(names, runs, strict=True)), picture)
+
+
+def _score_rows(runs: list[RunRecord]) -> list[tuple[str, ...]]:
+    rows = [
+        ("state", *(run.state for run in runs)),
+        ("epochs", *(run.epochs for run in runs)),
+        ("best", *(run.format_best() for run in runs)),
+    ]
+    if all(run.rows for run in runs):
+        last = [
+            {key: f"{value:.5g}" for key, value in run.rows[-1].items() if isinstance(value, float)}
+            for run in runs
+        ]
+        keys = dict.fromkeys(key for numbers in last for key in numbers)
+        rows += [
+            (f"last {key}", *(numbers.get(key, "-") for numbers in last))
+            for key in keys
+            if key != "seconds"
+        ]
+    return rows
+
+
+def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields every value of a config with its dotted key."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flatten(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, format_value(value)
+
+
+def _find_differences(configs: list[dict[str, str]]) -> list[tuple[str, ...]]:
+    """Returns the keys whose values differ, with the value of each config."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    rows = [(key, *(config.get(key, "-") for config in configs)) for key in keys]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def _describe_code(runs: list[RunRecord]) -> str:
+    """Returns how the code of the runs differs: in its commits and in uncommitted changes."""
+    sessions = [run.sessions[-1] if run.sessions else {} for run in runs]
+    commits = [str(session.get("git_commit") or "") for session in sessions]
+    lines = []
+    for commit in dict.fromkeys(commits[1:]):
+        if commit and commits[0] and commit != commits[0]:
+            changes = run_git("diff", "--stat", commits[0], commit)
+            lines.append(f"Code, {commits[0][:8]} to {commit[:8]}:")
+            lines.append(changes or "this repository does not have both commits")
+    if len({session.get("git_diff") for session in sessions}) > 1:
+        counts = [str(session.get("git_diff") or "").count("\n") for session in sessions]
+        sizes = [f"{run.name} {count}" for run, count in zip(runs, counts, strict=True)]
+        lines.append(f"Lines of uncommitted changes (see provenance.json): {', '.join(sizes)}")
+    return "\n".join(lines) or "Their code is the same."
+
+
+def _draw(runs: dict[str, RunRecord], picture: Path) -> None:
+    numbers = dict.fromkeys(key for run in runs.values() for row in run.rows for key in row)
+    # Of a number that training and validation have, the validation's.
+    drawn = [key for key in numbers if key not in NOT_DRAWN and f"val_{key}" not in numbers]
+    charts = [
+        LineChart(
+            key,
+            {name: get_points(run.rows, key) for name, run in runs.items()},
+            "epoch",
+            log_y="loss" in key,
+        )
+        for key in drawn
+    ]
+    svg = to_svg(draw_lines(charts), is_standalone=True)
+    if not svg:
+        return
+    try:
+        with atomic_write(picture) as file:
+            file.write(svg.encode())
+    except OSError as error:
+        raise UserError(f"{picture}: cannot be written: {error.strerror}") from None
+    print(f"Their curves: {picture}")

@@ -1,0 +1,55 @@
+"""The first batches of a loader, the same in every pass."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from base.data.sampler import PositionedLoader
+from base.loaders import find_base_loader
+from utils.batch import num_batches
+
+
+class FirstBatches(PositionedLoader):
+    """Gives the first ``count`` batches of a loader, ``repeats`` times over, in every pass.
+
+    Args:
+        loader: of any kind.
+        count: batches that are read.
+        repeats: how often they are given in one pass.
+
+    Attributes:
+        batches: that were read, once a pass has begun.
+        seconds: that the user of each batch took until the next one.
+    """
+
+    def __init__(self, loader: Any, count: int, repeats: int = 1) -> None:
+        self.loader, self.count, self.repeats = loader, count, repeats
+        self.batch_size = getattr(loader, "batch_size", None)
+        self.batches: list[Any] = []
+        self.seconds: list[float] = []
+        self._start_batch = 0
+
+    def __len__(self) -> int:
+        length = num_batches(self.loader)
+        return self.repeats * (self.count if length is None else min(self.count, length))
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.batches:
+            if (inner := find_base_loader(self.loader)) is not None:
+                inner.set_epoch(0)  # a resumed run sees the same batches
+            self.batches = list(itertools.islice(self.loader, self.count))
+        batches = list(itertools.chain.from_iterable([self.batches] * self.repeats))
+        first, self._start_batch = self._start_batch, 0
+        for batch in batches[first:]:
+            start = time.perf_counter()
+            try:
+                yield batch
+            finally:
+                self.seconds.append(time.perf_counter() - start)
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Every epoch has the same batches."""
+        self._start_batch = start_batch

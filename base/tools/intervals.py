@@ -1,0 +1,106 @@
+"""Confidence intervals of the numbers of a split, by the bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from base.loop.metrics import is_stateful, name_of
+from utils.util import one_number
+
+Rows = tuple[torch.Tensor, torch.Tensor]
+Interval = tuple[float, float]
+MAX_BLOCKS = 2000  # of samples that are resampled as one, for a mean
+MEAN_RESAMPLES = 1000
+OTHER_RESAMPLES = 200  # of a number that is computed anew for each
+
+
+def bootstrap_intervals(
+    rows: Rows | None, criterion: Any, metrics: Sequence[Any], values: dict[str, float]
+) -> dict[str, Interval]:
+    """Computes 95 % intervals of the loss and the metrics.
+
+    Source: the percentile bootstrap, Efron and Tibshirani 1993, chapter 13.
+
+    Args:
+        rows: outputs and targets of all samples; None gives no intervals.
+        criterion: the loss; a module is moved to the CPU, where the rows are.
+        metrics: functions ``(output, target) -> number`` and torchmetrics objects.
+        values: of the loss and the metrics on all rows.
+
+    Returns:
+        By name the ends of the interval. A metric that cannot be computed on resampled rows, as
+        it needs a batch as the loader gives it, has none.
+    """
+    if rows is None:
+        return {}
+    functions: dict[str, Any] = {
+        "loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
+    }
+    functions |= {name_of(metric): metric for metric in metrics}
+    found = {}
+    for name, function in functions.items():
+        try:
+            interval = _get_interval(function, *rows, values[name])
+        except Exception:  # whatever a metric of the user's may raise
+            continue
+        if np.isfinite(interval).all():
+            found[name] = interval
+    return found
+
+
+@torch.no_grad()
+def _get_interval(
+    function: Any, output: torch.Tensor, target: torch.Tensor, value: float
+) -> Interval:
+    if is_stateful(function):
+        metric = function.clone().cpu()
+
+        def compute(indices: NDArray[Any]) -> float:
+            metric.reset()
+            metric.update(output[indices], target[indices])
+            return float(one_number("", metric.compute()))
+    else:
+        blocks = _split_into_blocks(len(output))
+        sizes = np.array([len(block) for block in blocks], dtype=float)
+
+        def compute(indices: NDArray[Any]) -> float:
+            return float(one_number("", function(output[indices], target[indices])))
+
+        sums = sizes * [compute(block) for block in blocks]
+        is_mean = np.isclose(sums.sum() / len(output), value, rtol=1e-3, atol=1e-6)
+        if is_mean:
+            return _bootstrap(
+                len(blocks),
+                lambda indices: sums[indices].sum(-1) / sizes[indices].sum(-1),
+                MEAN_RESAMPLES,
+                vectorized=True,
+            )
+    return _bootstrap(len(output), compute, OTHER_RESAMPLES)
+
+
+def _split_into_blocks(n: int) -> list[NDArray[Any]]:
+    order = np.random.default_rng(0).permutation(n)
+    return np.array_split(order, min(n, MAX_BLOCKS))
+
+
+def _bootstrap(
+    n: int, statistic: Callable[[NDArray[Any]], Any], n_resamples: int, vectorized: bool = False
+) -> Interval:
+    """Bootstraps a statistic of indices below ``n``. A single sample has no interval."""
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        (np.arange(n),),
+        lambda indices, axis=-1: statistic(indices),
+        n_resamples=n_resamples,
+        batch=50 if vectorized else 1,
+        vectorized=vectorized,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,190 @@
+"""What a run's folder tells about the run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from logger.metrics_file import parse_metrics
+from utils.errors import UserError, did_you_mean
+from utils.files import is_locked
+from utils.util import read_json
+
+Facts = dict[str, Any]
+Item = TypeVar("Item")
+STATES = {
+    "finished": "finished",
+    "stopped": "stopped",
+    "interrupted": "stopped",
+    "failed": "crashed",
+}  # by the first word of an outcome
+
+
+class Monitor(NamedTuple):
+    """Which number decides which epoch is the best, and whether it is a ``min`` or a ``max``."""
+
+    mode: str
+    metric: str
+
+    def pick(self, items: Sequence[Item], key: Callable[[Item], float]) -> Item:
+        """Returns the first of the best items, by the number that ``key`` returns for each."""
+        return min(items, key=key) if self.mode == "min" else max(items, key=key)
+
+
+class Score(NamedTuple):
+    """The best value of a monitored number, and its epoch."""
+
+    value: float
+    epoch: int
+
+
+class RunRecord:
+    """The record of a run. What is missing or damaged in its folder is empty.
+
+    Args:
+        folder: ``saved/NAME/RUN_ID``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.experiment = folder.parent.name
+        self.name = f"{self.experiment}/{folder.name}"
+        self.config = _read_facts(folder / "config.json")
+        trainer = self.config.get("trainer")
+        self.trainer: Facts = trainer if isinstance(trainer, dict) else {}
+        found = _read_facts(folder / "provenance.json").get("sessions")
+        sessions = found if isinstance(found, list) else []
+        self.sessions: list[Facts] = [item for item in sessions if isinstance(item, dict)]
+
+    @cached_property
+    def rows(self) -> list[Facts]:
+        """The numbers of its epochs: the lines of metrics.jsonl."""
+        path = self.folder / "log" / "metrics.jsonl"
+        try:
+            if path.is_file():  # and not a pipe, from which reading could wait for ever
+                return parse_metrics(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            pass
+        return []
+
+    @property
+    def started(self) -> str:
+        """The time of its first start; empty if it is not known."""
+        return str(self.sessions[0].get("start", "")) if self.sessions else ""
+
+    @property
+    def state(self) -> str:
+        """``running``, ``finished``, ``stopped`` (it can continue), ``crashed``, or empty."""
+        outcome = str(self.sessions[-1].get("outcome")) if self.sessions else ""
+        if outcome == "running":
+            return "running" if is_locked(self.folder / "log" / ".lock") else "crashed"
+        return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
+
+    @property
+    def monitor(self) -> Monitor:
+        """What the config monitors, otherwise the smallest loss."""
+        mode, _, metric = str(self.trainer.get("monitor", "off")).partition(" ")
+        if mode in ("min", "max") and metric.strip():
+            return Monitor(mode, metric.strip())
+        return Monitor("min", "val_loss" if self.rows and "val_loss" in self.rows[0] else "loss")
+
+    @property
+    def best(self) -> Score | None:
+        """The best score; None if there is none yet."""
+        points = get_points(self.rows, self.monitor.metric)
+        if not points:
+            return None
+        epoch, value = self.monitor.pick(points, key=lambda point: point[1])
+        return Score(value, int(epoch))
+
+    @property
+    def epochs(self) -> str:
+        """The finished epochs of all, as ``3/15``."""
+        return f"{self.rows[-1]['epoch'] if self.rows else 0}/{self.trainer.get('epochs', '?')}"
+
+    @property
+    def changes(self) -> str:
+        """How its config differs from the file that it started from, as ``KEY=VALUE``."""
+        found: Facts = {}
+        for session in self.sessions:
+            changes = session.get("changes")
+            found |= changes if isinstance(changes, dict) else {}
+        return ", ".join(f"{key}={format_value(value)}" for key, value in found.items())
+
+    def format_best(self) -> str:
+        """Returns the best score in words."""
+        best = self.best
+        return f"{self.monitor.metric} {best.value:.5g} (epoch {best.epoch})" if best else ""
+
+
+def get_points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    """Returns (epoch, value) of the epochs that have the number ``name``."""
+    values = [(row["epoch"], row.get(name)) for row in rows]
+    return [
+        (epoch, value)
+        for epoch, value in values
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+
+
+def _read_facts(path: Path) -> Facts:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        content = read_json(path) if path.is_file() else None
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def format_value(value: Any) -> str:
+    """Returns a config's value as short text."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def list_runs(root: Path) -> list[RunRecord]:
+    """Returns the runs below ``root``, the oldest first.
+
+    Raises:
+        UserError: ``root`` is not a folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; --dir says where the runs are")
+    configs = root.glob("*/*/config.json")
+    found = [RunRecord(path.parent) for path in configs if not path.parent.is_symlink()]
+    return sorted(found, key=lambda run: (run.started, run.name))
+
+
+def select_experiment(runs: list[RunRecord], name: str) -> list[RunRecord]:
+    """Returns the runs of one experiment.
+
+    Raises:
+        UserError: it has no runs.
+    """
+    found = [run for run in runs if run.experiment == name]
+    if not found:
+        names = sorted({run.experiment for run in runs})
+        hint = f"{did_you_mean(name, names)}; there are {', '.join(names) or 'none'}"
+        raise UserError(f"{name}: no run has this name{hint}")
+    return found
+
+
+def find_run(runs: list[RunRecord], word: str) -> RunRecord:
+    """Returns the run that ``word`` names: a folder, NAME/RUN_ID, or a RUN_ID that is unique.
+
+    Raises:
+        UserError: there is no such run, or there are several.
+    """
+    if (Path(word) / "config.json").is_file():
+        return RunRecord(Path(word))
+    found = [run for run in runs if word in (run.name, run.folder.name)]
+    if len(found) > 1:
+        names = " and ".join(run.name for run in found)
+        raise UserError(f"{word}: {names} have this id; give NAME/RUN_ID")
+    if not found:
+        hint = did_you_mean(word, [run.name for run in runs])
+        raise UserError(f"{word}: no such run{hint}; `list` shows them")
+    return found[0]

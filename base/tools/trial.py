@@ -1,0 +1,158 @@
+"""A trial: a run in a temporary folder. Nothing is left of it, and its errors name their cause."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
+from typing import Any
+
+import torch
+
+from base.base_trainer import BaseTrainer
+from base.loop.update import Update
+from base.run import RunFolder
+from config.check.project import get_user_frames
+from config.read.tree import ConfigError, Finding, Keys
+from utils.batch import to_device
+from utils.errors import UserError, one_line
+from utils.util import inf_loop
+
+Limit = Callable[[list[Any]], list[Any]]
+
+
+class Trial:
+    """A run that is tried.
+
+    Args:
+        config: of the run; its folder becomes a temporary one.
+
+    Attributes:
+        home: the folder of the runs of this name.
+        made: objects that the config has made, each with its key.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.home = Path(config.save_dir).parent
+        self.made: list[tuple[Keys, Any]] = []
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[RunFolder]:
+        """Inside, the run has a temporary folder and no trackers.
+
+        Raises:
+            UserError: for any error, with the part of the config that was at work and the lines of
+                the user's own code.
+        """
+        config = self.config
+        with tempfile.TemporaryDirectory(prefix="trial-") as temporary:
+            config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
+            try:
+                with RunFolder(config, Path(temporary)) as run:
+                    yield run
+            except ConfigError as error:
+                cause = error.__cause__
+                if cause is None or not get_user_frames(cause):
+                    raise
+                raise UserError(self._describe(cause, error.findings[0].keys)) from None
+            except UserError:
+                raise
+            except Exception as error:
+                keys: Keys = getattr(error, "config_keys", ())
+                raise UserError(self._describe(error, keys)) from None
+
+    def make(self, make_trainer: Callable[..., BaseTrainer], limit: Limit = list) -> BaseTrainer:
+        """Makes the trainer, and remembers which object belongs to which part of the config.
+
+        Args:
+            make_trainer: of train.py.
+            limit: changes the training and the validation loader.
+        """
+
+        def note_and_limit(loaders: list[Any]) -> list[Any]:
+            for name, loader in zip(("data_loader", "valid_data_loader"), loaders, strict=True):
+                dataset = getattr(loader, "dataset", None)
+                self.made += [((name,), loader), ((name,), dataset)]
+            return limit(loaders)
+
+        logger = self.config.get_logger("train", verbosity=0)
+        with self.config.locating_errors():
+            trainer = make_trainer(self.config, logger, note_and_limit)
+        self.made += [(("arch",), trainer.model), (("loss",), trainer.criterion)]
+        self.made += [(("trainer",), trainer)]
+        for index, metric in enumerate(trainer.metric_ftns):
+            self.made.append((("metrics", index), metric))
+        return trainer
+
+    def _describe(self, error: BaseException, keys: Keys) -> str:
+        """The part of the config that was at work, the error, and the lines of the user's code."""
+        for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+            keys = keys or next((keys for keys, part in self.made if runs_in(frame, part)), ())
+        if not keys and "DataLoader worker" in str(error):
+            keys = ("data_loader",)
+        message = f"{type(error).__name__}: {one_line(error)}"
+        if "Original Traceback" in str(error):  # of a loader's worker, as text
+            message = one_line(ValueError(str(error).strip().splitlines()[-1]))
+        lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
+        for path, line, function, text in get_user_frames(error):
+            lines.append(f"  {path}:{line} in {function}: {text}")
+        return "\n".join(lines)
+
+
+def runs_in(frame: FrameType, part: Any) -> bool:
+    """Whether a frame runs ``part``: the function itself, one of its methods, or of its modules."""
+    while isinstance(part, functools.partial):
+        part = part.func
+    if getattr(part, "__code__", None) is frame.f_code:
+        return True
+    owner = frame.f_locals.get("self")
+    if owner is None:
+        return False
+    return owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules())
+
+
+def cycle_batches(trainer: BaseTrainer, option: str) -> inf_loop:
+    """A trainer's batches, round and round.
+
+    Args:
+        trainer: whose steps are ``train_step`` and an ``Update``.
+        option: of the command line, for the error.
+
+    Raises:
+        UserError: the trainer has a loop of its own.
+    """
+    loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
+    if "train_step" not in vars(loop):
+        raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
+    loader = trainer.data_loader
+    return loader if isinstance(loader, inf_loop) else inf_loop(loader)
+
+
+def make_step(trainer: Any, **changes: Any) -> Callable[[Any], torch.Tensor | None]:
+    """A function that learns from a batch as the trainer does, without its run.
+
+    It returns the loss if the batch ended an optimizer step.
+
+    Args:
+        trainer: that ``cycle_batches`` accepts.
+        changes: options that differ from the trainer's.
+    """
+    options = replace(
+        trainer.trainer_options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changes
+    )
+    update = Update(trainer.model, trainer.optimizer, options, trainer.device)
+    trainer.model.train()
+
+    def step(batch: Any) -> torch.Tensor | None:
+        with update.autocast():
+            loss: torch.Tensor = trainer.train_step(to_device(batch, trainer.device))[0]
+        update.backward(loss)
+        return loss if update.step() else None
+
+    return step

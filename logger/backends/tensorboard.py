@@ -1,0 +1,81 @@
+"""TensorBoard as a back end of the writer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from logger.backends.backend import BackEnd, RunFacts
+
+
+class TensorboardBackEnd(BackEnd):
+    """Writes event files.
+
+    Args:
+        log_dir: their folder.
+        logger: gets the warning of a failure.
+    """
+
+    option = "tensorboard"
+    title = "TensorBoard"
+    module = "torch.utils.tensorboard"
+
+    def __init__(self, log_dir: Path, logger: logging.Logger) -> None:
+        super().__init__(logger)
+        self.log_dir = log_dir
+        self._purge_step: int | None = None
+
+    @classmethod
+    def from_run(cls, run: RunFacts, options: Any) -> TensorboardBackEnd | None:
+        return cls(run.log_dir, run.logger) if options else None
+
+    def open(self) -> Any:
+        from torch.utils import tensorboard
+
+        writer: Any = tensorboard.SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
+        # An error that ends the thread of its files is raised again by the writer's next call.
+        # That is enough: Python need not print a traceback as well.
+        with contextlib.suppress(AttributeError):
+            worker = writer._get_file_writer().event_writer._async_writer._worker
+            worker._invoke_excepthook = lambda _: None
+        return writer
+
+    def resume_at(self, step: int) -> None:
+        """Hides what an interrupted run wrote at ``step`` or later.
+
+        Without it a curve would repeat a part of itself, or fork.
+        """
+        self._purge_step = step
+
+    def add_graph(self, model: Any, inputs: Any = None, **kwargs: Any) -> None:
+        """Traces the model in the thread of the caller and shows its graph.
+
+        A model that cannot be traced costs a line in the log.
+
+        Args:
+            model: its training and evaluation modes are restored after the trace.
+            inputs: what it is called with: a tensor or a tuple.
+            kwargs: ``verbose`` and ``use_strict_trace``, as SummaryWriter's.
+        """
+        self.import_module()
+        from torch.utils.tensorboard import _pytorch_graph
+
+        # It prints an error that is also raised, and logged below in one line.
+        _pytorch_graph.print = lambda *_: None  # type: ignore[attr-defined]
+        verbose = kwargs.get("verbose", False)
+        strict = kwargs.get("use_strict_trace", True)
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            with warnings.catch_warnings(action="ignore"):  # about what a trace cannot follow
+                graph = _pytorch_graph.graph(model, inputs, verbose, strict)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            self.logger.info("TensorBoard gets no graph: the model cannot be traced (%s)", reason)
+            return
+        finally:
+            for module, is_training in modes:
+                module.training = is_training
+        self.submit("add_graph", lambda: self.tracker._get_file_writer().add_graph(graph))

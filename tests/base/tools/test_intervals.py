@@ -1,0 +1,77 @@
+"""Bootstrap intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassF1Score
+
+from base.tools.intervals import OTHER_RESAMPLES, bootstrap_intervals
+from model.metric import accuracy
+from tests.base.tools.scores import make_scores
+
+
+def make_f1() -> Any:
+    metric = MulticlassF1Score(3, average="macro")
+    metric.__name__ = "f1"
+    return metric
+
+
+def test_a_mean_has_the_interval_that_theory_gives() -> None:
+    output, target = make_scores(3000)
+    value = float(accuracy(output, target))
+    values = {"accuracy": value, "loss": 0.0}
+    found = bootstrap_intervals((output, target), F.cross_entropy, [accuracy], values)
+    low, high = found["accuracy"]
+    half = 1.96 * (value * (1 - value) / 3000) ** 0.5
+    assert low == pytest.approx(value - half, abs=half / 4)
+    assert high == pytest.approx(value + half, abs=half / 4)
+
+
+def test_a_number_that_is_not_a_mean_is_computed_anew_for_every_resample() -> None:
+    output, target = make_scores(200)
+    metric = make_f1()
+    value = float(metric(output, target))
+    values = {"f1": value, "loss": 0.0}
+    low, high = bootstrap_intervals((output, target), F.cross_entropy, [metric], values)["f1"]
+    assert 0 < low < value < high < 1
+    assert 0.02 < high - low < 0.3
+
+
+def test_the_interval_is_the_percentile_bootstrap() -> None:
+    """Efron and Tibshirani's recipe by hand, with the same random numbers."""
+    output, target = make_scores(50)
+    metric, draw = make_f1(), np.random.default_rng(0)
+    resampled = []
+    for _ in range(OTHER_RESAMPLES):
+        indices = draw.integers(0, 50, 50)
+        resampled.append(float(make_f1()(output[indices], target[indices])))
+    values = {"f1": 0.0, "loss": 0.0}
+    found = bootstrap_intervals((output, target), F.cross_entropy, [metric], values)["f1"]
+    assert found == pytest.approx(tuple(np.quantile(resampled, (0.025, 0.975))))
+
+
+def test_the_same_rows_give_the_same_interval() -> None:
+    values = {"accuracy": 0.7, "loss": 0.6}
+    runs = [
+        bootstrap_intervals(make_scores(), F.cross_entropy, [accuracy], values) for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_a_metric_that_refuses_a_resample_has_no_interval() -> None:
+    def refuse(output: Any, target: Any) -> Any:
+        raise ValueError("not like this")
+
+    values = {"refuse": 0.0, "loss": 0.5}
+    assert set(bootstrap_intervals(make_scores(), F.cross_entropy, [refuse], values)) == {"loss"}
+
+
+def test_one_sample_has_no_interval() -> None:
+    rows = torch.zeros(1, 3), torch.tensor([1])
+    value = float(F.cross_entropy(*rows))
+    assert bootstrap_intervals(rows, F.cross_entropy, [], {"loss": value}) == {}

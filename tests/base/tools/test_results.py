@@ -1,0 +1,102 @@
+"""What outputs mean: kinds of tasks, scores of classes, calibration, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from base.tools.recorder import Recorder
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from base.loop.metrics import MetricSet
+from base.tools.results import Results, kind_of
+from tests.base.tools.scores import make_scores
+
+
+def test_shapes_and_values_tell_the_kind_of_task() -> None:
+    zeros = torch.zeros
+    assert kind_of(zeros(4, 3), torch.tensor([0, 1, 2, 2])) == "classification"
+    assert kind_of(zeros(4, 3), torch.tensor([0, 1, 2, 3])) == ""
+    assert kind_of(zeros(4), torch.tensor([0.0, 1, 1, 0])) == "classification"
+    assert kind_of(zeros(4, 1), torch.tensor([[0.0], [1], [1], [0]])) == "classification"
+    assert kind_of(zeros(2, 3), torch.tensor([[0.0, 1, 1], [0, 0, 1]])) == "multilabel"
+    assert kind_of(zeros(4), torch.tensor([0.5, 1, 1, 0])) == "regression"
+    assert kind_of(zeros(4, 2), torch.tensor([0.5, 1, 1, 0])) == ""
+
+
+def test_the_scores_of_classes_are_scikit_learns() -> None:
+    output, target = make_scores()
+    found = Results(output, target, ["a", "b", "c"]).score_classes()
+    expected = precision_recall_fscore_support(target, output.argmax(1))
+    for column, key in enumerate(("precision", "recall", "f1", "support")):
+        assert [row[key] for row in found] == pytest.approx(list(expected[column]))
+
+
+def test_the_confusion_matrix_is_scikit_learns() -> None:
+    output, target = make_scores()
+    target[target == 2] = 0  # a class without samples has its row
+    counts = Results(output, target, None).confusion
+    assert counts is not None
+    assert np.array_equal(counts, confusion_matrix(target, output.argmax(1), labels=range(3)))
+
+
+def test_errors_are_sorted_by_confidence() -> None:
+    output = torch.tensor([[0.0, 5], [5, 0], [0, 1], [2, 0]])
+    results = Results(output, torch.tensor([0, 0, 0, 0]), None)
+    assert results.most_confident_errors(5) == [0, 2]
+    assert results.most_confident_errors(1) == [0]
+    assert results.least_confident_correct(5) == [3, 1]
+
+
+def test_a_confident_model_that_is_always_wrong_has_a_calibration_error_of_one() -> None:
+    results = Results(torch.tensor([[50.0, 0]] * 4), torch.tensor([1, 1, 1, 1]), None)
+    points, error = results.calibrate()
+    assert error == pytest.approx(1.0)
+    assert points == [(pytest.approx(1.0), 0.0)]
+
+
+def test_the_calibration_error_weighs_bins_by_their_samples() -> None:
+    """The formula of Guo et al. by hand."""
+    output, target = make_scores(1000)
+    confidence, prediction = output.softmax(1).max(1)
+    correct = (prediction == target).numpy()
+    bins = np.ceil(confidence.double().numpy() * 10).astype(int)
+    expected = 0.0
+    for index in np.unique(bins):
+        inside = bins == index
+        gap = abs(correct[inside].mean() - confidence.numpy()[inside].mean())
+        expected += inside.mean() * gap
+    points, error = Results(output, target, None).calibrate()
+    assert error == pytest.approx(expected)
+    assert len(points) == len(np.unique(bins))
+
+
+@pytest.mark.parametrize("value", [0.5, 0.0, 1.0])
+def test_probabilities_at_the_edges_of_bins_are_counted_once(value: float) -> None:
+    output, target = torch.full((8,), value), torch.tensor([0.0, 1] * 4)
+    points, error = Results(output, target, None, "BCELoss").calibrate()
+    assert points == [(max(value, 1 - value), 0.5)]
+    assert error == pytest.approx(max(value, 1 - value) - 0.5)
+
+
+def test_a_regression_has_no_calibration() -> None:
+    points, error = Results(torch.rand(4), torch.rand(4) + 0.5, None).calibrate()
+    assert points == []
+    assert np.isnan(error)
+
+
+def test_outputs_that_are_not_rows_are_not_kept() -> None:
+    recorder = Recorder([])
+    recorder.reset()
+    recorder.measure(torch.tensor(1.0), torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4), 2)
+    assert recorder.recorded() is None
+    assert isinstance(recorder, MetricSet)
+    assert recorder.result()["loss"] == 1.0
+
+
+def test_a_pass_with_more_numbers_than_the_limit_is_not_kept() -> None:
+    for limit, is_kept in ((8, True), (7, False)):
+        recorder = Recorder([], limit=limit)
+        for _ in range(2):
+            recorder.measure(torch.tensor(1.0), torch.zeros(2), torch.zeros(2), 2)
+        assert (recorder.recorded() is not None) is is_kept

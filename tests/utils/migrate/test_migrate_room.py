@@ -1,0 +1,72 @@
+"""How the room utils/migrate and the rest of Plainloop depend on each other."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+
+import pytest
+
+from tests.helpers import ROOT
+from utils.migrate.needed_repairs import Repair
+from utils.migrate.plainloop import PACKAGES, REPAIRS, find_modules, load, read_paths, read_repair
+
+NAMES = [path.stem for path in sorted(REPAIRS.glob("*.py")) if path.stem != "plainloop"]
+
+
+def list_imports(text: str) -> set[str]:
+    """Returns the modules that a text imports."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+    return modules
+
+
+def test_nothing_outside_imports_the_room():
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith(("utils/migrate/", "tests/utils/migrate/")):
+            modules = list_imports((ROOT / name).read_text(encoding="utf-8"))
+            assert not any(module.startswith("utils.migrate") for module in modules), name
+
+
+def test_every_entry_of_the_table_exists():
+    table = importlib.import_module("utils.migrate.repairs.plainloop")
+    assert read_paths()
+    for alias in read_paths():
+        assert hasattr(table, alias)
+    assert load("ConfigParser") is vars(table)["ConfigParser"]
+
+
+def test_the_table_is_the_only_file_that_names_modules_of_plainloop():
+    """The general helpers in ``utils`` are the exception."""
+    for path in (REPAIRS.parent).rglob("*.py"):
+        if path != REPAIRS / "plainloop.py":
+            for module in list_imports(path.read_text(encoding="utf-8")):
+                is_general = module.startswith("utils.migrate") or module in (
+                    "utils.errors",
+                    "utils.main",
+                )
+                assert module.split(".")[0] not in PACKAGES or is_general, f"{path}: {module}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_repair_imports_from_the_real_places_and_says_how_to_remove_it(name):
+    modules = list_imports(read_repair(name))
+    assert not any(module.startswith("utils.migrate") for module in modules)
+    for module in modules:
+        if module.split(".")[0] in PACKAGES:
+            importlib.import_module(module)
+    assert "delete this file" in Repair(name, "", []).removal
+
+
+def test_the_contract_names_are_found_in_their_modules():
+    modules = find_modules()
+    for name in ("BaseDataLoader", "BaseModel", "BaseTrainer", "MetricTracker", "Trainer"):
+        assert hasattr(importlib.import_module(modules[name]), name)

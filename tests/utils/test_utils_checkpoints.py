@@ -1,0 +1,103 @@
+"""Checkpoints are found by their names."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from utils.checkpoints import checkpoint_number, find_checkpoint, list_checkpoints
+from utils.errors import UserError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    for name in (
+        "checkpoint-epoch2.pt",
+        "checkpoint-epoch10.pt",
+        "checkpoint-epoch9.pth",
+        "checkpoint-step7.pt",
+        "model_best.pt",
+        "config.json",
+        "checkpoint-epoch11.pt.tmp",
+        ".checkpoint-epoch12.pt.1.tmp",
+        "checkpoint-epochX.pt",
+        "my-checkpoint-epoch13.pt",
+    ):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_checkpoints_are_ordered_by_number_and_other_files_are_none(run: Path) -> None:
+    assert [path.name for path in list_checkpoints(run)] == [
+        "checkpoint-epoch10.pt",
+        "checkpoint-epoch9.pth",
+        "checkpoint-step7.pt",
+        "checkpoint-epoch2.pt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("checkpoint-epoch3.pt", (3, inf)),
+        ("checkpoint-epoch3-step70.pt", (3, 70)),
+        ("checkpoint-epoch3-step0.pt", (3, 0)),
+        ("checkpoint-step70.pt", (70, inf)),
+        ("model_best.pt", (0, 0)),
+    ],
+)
+def test_a_name_tells_the_epoch_and_the_step(name: str, number: tuple[float, float]) -> None:
+    assert checkpoint_number(Path("saved") / name) == number
+
+
+def test_a_checkpoint_within_an_epoch_is_older_than_that_of_the_finished_one(
+    tmp_path: Path,
+) -> None:
+    names = ["checkpoint-epoch3.pt", "checkpoint-epoch3-step70.pt", "checkpoint-epoch2.pt"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in list_checkpoints(tmp_path)] == names
+
+
+def test_a_file_means_itself(run: Path) -> None:
+    for best_first in (True, False):
+        assert (
+            find_checkpoint(str(run / "checkpoint-epoch2.pt"), best_first)
+            == run / "checkpoint-epoch2.pt"
+        )
+
+
+@pytest.mark.parametrize(
+    ("best_first", "name"), [(False, "checkpoint-epoch10.pt"), (True, "model_best.pt")]
+)
+def test_a_folder_means_its_newest_or_its_best(run: Path, best_first: bool, name: str) -> None:
+    assert find_checkpoint(run, best_first) == run / name
+
+
+def test_without_the_preferred_one_another_is_taken(run: Path) -> None:
+    (run / "model_best.pt").rename(run / "model_best.pth")  # pytorch-template's
+    assert find_checkpoint(run, best_first=True).name == "model_best.pth"
+    (run / "model_best.pth").unlink()
+    assert find_checkpoint(run, best_first=True).name == "checkpoint-epoch10.pt"
+    for path in list_checkpoints(run):
+        path.unlink()
+    (run / "model_best.pt").touch()
+    assert find_checkpoint(run).name == "model_best.pt"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none", "no such checkpoint or run folder"),
+        ("x" * 300, "no such checkpoint"),
+        ("", "there is no checkpoint"),
+    ],
+)
+def test_a_missing_checkpoint_is_an_error_of_one_line(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        find_checkpoint(tmp_path / name)
+    assert "\n" not in str(caught.value)

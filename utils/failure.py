@@ -1,0 +1,178 @@
+"""What happens when a process fails: what the user reads, and how all ranks end.
+
+``user_error_from`` finds what the user can do about an error. ``report_failure`` ends a rank:
+
+1. Each failing rank writes its number and exit status into the launcher's store, where the first
+   one wins. A rank that has only lost the connection to another one waits a moment before it
+   writes, so that the other can report the cause.
+2. The first rank reports its error. All others leave silently with the same exit status.
+3. If the first rank has only lost a connection, it names the ranks that do not take part in this,
+   with their host, process and last activity, and kills those that hang on its own machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from utils.errors import UserError, is_out_of_memory, one_line
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
+    from utils.world import World
+
+PATIENCE_SECONDS = 3.0  # for another rank to report the error that this one's follows from
+LOST_CONNECTION = re.compile(
+    "gloo|NCCL|ProcessGroup|TCPStore|pair closure|DistNetworkError|DistStoreError"
+)
+
+
+class KnownError(NamedTuple):
+    """An error of a library that the user can do something about.
+
+    Attributes:
+        kind: the class of the error.
+        pattern: a regular expression that its text matches.
+        key: the config key that can help.
+        advice: what to do; ``{}`` stands for the text of the error.
+    """
+
+    kind: type[Exception]
+    pattern: str
+    key: str
+    advice: str
+
+
+KNOWN_ERRORS = (
+    KnownError(
+        RuntimeError,
+        r"DataLoader worker .* (killed by signal|exited unexpectedly)",
+        "data_loader",
+        "a process that loads data was killed (out of memory?); fewer num_workers need less: {}",
+    ),
+    KnownError(
+        RuntimeError,
+        "Expected to have finished reduction in the prior iteration",
+        "parallel.args.find_unused_parameters",
+        "some parameters of the model do not affect the loss; set find_unused_parameters: true, "
+        "or freeze them",
+    ),
+    KnownError(
+        RuntimeError,
+        "got mixed torch.Tensor and DTensor",
+        "parallel.args.blocks",
+        "the model uses parameters of a block without calling the block, as in `block(x)`; only a "
+        "call gathers them",
+    ),
+    KnownError(
+        IndexError,
+        r"^Target -?\d+ is out of bounds",
+        "loss",
+        "{} The model has fewer outputs than the data has classes",
+    ),
+)
+
+
+def user_error_from(error: BaseException) -> UserError | None:
+    """What the user can do about an error; None if it is not the user's to mend."""
+    if isinstance(error, UserError):
+        return error
+    for known in KNOWN_ERRORS:
+        if isinstance(error, known.kind) and re.search(known.pattern, str(error)):
+            return UserError(known.advice.format(one_line(error)), key=known.key)
+    if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        return UserError(
+            f"out of memory: {one_line(error, 400)}\n"
+            "What needs less memory: a smaller data_loader.args.batch_size (a larger "
+            "trainer.accumulation_steps makes up for it), or trainer.precision: bf16"
+        )
+    return None
+
+
+def report_failure(error: BaseException, world: World) -> None:
+    """Ends this rank after ``error``, together with the others (see the module's docstring).
+
+    Returns if this rank shall end with ``error`` itself; then the caller raises it again.
+
+    Raises:
+        UserError: what the user can do about the error, with the number of this rank.
+        SystemExit: another rank reports, or this one has reported that others are lost.
+    """
+    # The launcher sends SIGTERM when it sees another rank end. This one is already ending.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    user_error = user_error_from(error)
+    connection_lost = user_error is None and _is_lost_connection(error)
+    status = _get_exit_status(error, user_error)
+    first_rank, first_status = world.rank, status
+    missing = ""
+    if world.store is not None:
+        with contextlib.suppress(Exception):  # the launcher has gone, and the store with it
+            world.store.set(f"failing{world.rank}", "")
+            if connection_lost or world.rank != 0:
+                _wait_for_another_failure(world.store)
+            first = world.store.compare_set("failed", "", f"{world.rank} {status}").decode()
+            first_rank, first_status = map(int, first.split())
+            if connection_lost and first_rank == world.rank:
+                missing = _end_missing_ranks(world, error)
+    if first_rank != world.rank:
+        sys.exit(first_status)
+    prefix = f"rank {world.rank}: " if world.rank else ""
+    if connection_lost:
+        print(f"{prefix}{missing or one_line(error)}", file=sys.stderr, flush=True)
+        sys.exit(status)
+    if user_error is None:
+        error.add_note(f"on rank {world.rank}")
+    elif prefix:
+        raise UserError(f"{prefix}{user_error}") from error
+    elif user_error is not error:
+        raise user_error from error
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    """Whether torch has lost another rank, so that the cause of the error lies there."""
+    text = f"{type(error)} {error}"
+    return isinstance(error, RuntimeError) and LOST_CONNECTION.search(text) is not None
+
+
+def _get_exit_status(error: BaseException, user_error: UserError | None) -> int:
+    if user_error is not None:
+        return 2
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _wait_for_another_failure(store: Store) -> None:
+    """Waits a moment for another rank to report."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end and not store.check(["failed"]):
+        time.sleep(0.05)
+
+
+def _end_missing_ranks(world: World, error: BaseException) -> str:
+    """Kills the ranks on this machine that hang, and describes all ranks that are missing.
+
+    A rank is missing if it does not run ``report_failure`` as well.
+    """
+    assert world.store is not None
+    timed_out = re.search("[Tt]imed out|timeout", str(error))
+    reason = f"has not answered for {world.timeout_seconds:g} s" if timed_out else "is gone"
+    lines = []
+    for rank in range(world.size):
+        if world.store.check([f"failing{rank}"]):
+            continue
+        location = world.find_location(rank)
+        if location is None:
+            lines.append(f"rank {rank} has not connected")
+            continue
+        host, pid, activity = location
+        lines.append(f"rank {rank} ({host}, process {pid}) {reason}, in {activity}")
+        if host == socket.gethostname():
+            with contextlib.suppress(OSError):  # it has ended
+                os.kill(pid, signal.SIGKILL)
+    return "\n".join(lines)

@@ -1,0 +1,148 @@
+"""Finds what the tool cannot repair and the project's owner must change, with file and line."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from utils.migrate.configs import Config, find_config_problems
+from utils.migrate.fingerprints import TEMPLATE_FOLDERS, get_bindings
+from utils.migrate.library_changes import (
+    REMOVED_CALLS,
+    REMOVED_KEYWORDS,
+    REMOVED_NAMES,
+    SCHEDULERS_WITHOUT_VERBOSE,
+)
+from utils.migrate.needed_repairs import get_full_name, walk_kept_code
+from utils.migrate.plainloop import ROOT
+from utils.migrate.project import File, Project
+
+# What pyproject.toml installs, and the folders that every new project has.
+PROVIDED_MODULES = {
+    "numpy",
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "sklearn",
+    "tensorboard",
+    "tqdm",
+    "wandb",
+    "yaml",
+    "safetensors",
+    "pytest",
+    "repairs",
+    "config",
+    *TEMPLATE_FOLDERS,
+}
+MODEL_NAMES = ("model", "self.model", "net")
+MAX_SHOWN_CHARS = 60  # of a line of code
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """A line of a file that fails with current libraries, and what to do about it."""
+
+    line: int
+    advice: str
+
+
+def find_problems(project: Project, configs: list[Config]) -> list[str]:
+    """Returns all problems as ``file:line: what is wrong; what to do``."""
+    found = [
+        f"{path}:{failure.line}: cannot be parsed ({failure.reason}); it is copied to aside/, "
+        "where nothing can import it"
+        for path, failure in project.failures.items()
+    ]
+    for file in project.kept_files:
+        problems = sorted(set(_find_in_file(file)))
+        found += [f"{file.path}:{problem.line}: {problem.advice}" for problem in problems]
+    for config in configs:
+        if project.is_from_plainloop("train.py"):
+            found += find_config_problems(project.folder, config)
+        found += _find_verbose_schedulers(config)
+    return found
+
+
+def _find_verbose_schedulers(config: Config) -> Iterator[str]:
+    for name, section in config.values.items():
+        if not isinstance(section, dict) or not isinstance(section.get("type"), str):
+            continue
+        is_verbose = "verbose" in (section.get("args") or {})
+        if is_verbose and section["type"] in SCHEDULERS_WITHOUT_VERBOSE:
+            yield f"{config.path}: {name}.args.verbose: torch removed this option; delete it"
+
+
+def _find_in_file(file: File) -> Iterator[Problem]:
+    bindings = get_bindings(file.tree)
+    for node in walk_kept_code(file):
+        if isinstance(node, ast.Call):
+            for advice in _find_in_call(node, bindings):
+                yield Problem(node.lineno, advice)
+        elif isinstance(node, ast.Attribute):
+            name = get_full_name(node, bindings)
+            if name in REMOVED_NAMES and name != "torch.fft":
+                yield Problem(node.lineno, _describe_removed(name))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _find_in_import(node.lineno, alias.name, alias.name)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            module = node.module or ""
+            for alias in node.names:
+                yield from _find_in_import(node.lineno, f"{module}.{alias.name}", module)
+
+
+def _find_in_import(line: int, full_name: str, module: str) -> Iterator[Problem]:
+    for name in (full_name, module, full_name.split(".")[0]):
+        if name in REMOVED_NAMES and name != "torch.fft":
+            yield Problem(line, _describe_removed(name))
+            return
+
+
+def _describe_removed(name: str) -> str:
+    return f"{name} was removed; use {REMOVED_NAMES[name]}"
+
+
+def _find_in_call(node: ast.Call, bindings: dict[str, str]) -> Iterator[str]:
+    full_name = get_full_name(node.func, bindings)
+    method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    function = method or (node.func.id if isinstance(node.func, ast.Name) else "")
+    keywords = {key.arg for key in node.keywords}
+    if method == "cuda" and not node.args and not keywords and full_name != "torch.cuda":
+        code = ast.unparse(node)[-MAX_SHOWN_CHARS:]
+        yield f"`{code}` needs an NVIDIA GPU and always uses the first one; use `.to(device)`"
+    if full_name in REMOVED_CALLS:
+        yield f"{full_name}(…) was removed; use {REMOVED_NAMES[full_name]}"
+    if function in SCHEDULERS_WITHOUT_VERBOSE and "verbose" in keywords:
+        yield f"{function} no longer takes `verbose`; delete it"
+    if method == "append" and full_name == "" and "ignore_index" in keywords:
+        yield "DataFrame.append was removed; use pandas.concat([…])"
+    if full_name == "yaml.load" and len(node.args) == 1 and not keywords:
+        yield "yaml.load needs a Loader; use yaml.safe_load"
+    for removed in REMOVED_KEYWORDS:
+        if function == removed.function and removed.keyword in keywords:
+            yield (
+                f"{removed.function} no longer takes `{removed.keyword}`; use {removed.replacement}"
+            )
+    if full_name == "torch.save" and node.args and ast.unparse(node.args[0]) in MODEL_NAMES:
+        yield "a model saved as an object can only be loaded unsafely; save its `state_dict()`"
+
+
+def find_other_libraries(project: Project) -> list[str]:
+    """Returns imported top-level modules that the new project does not install."""
+    project_modules = {
+        part
+        for path in (*project.files, *project.failures)
+        for part in path.removesuffix(".py").split("/")
+    }
+    imported = set()
+    for file in project.kept_files:
+        for node in ast.walk(file.tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    plainloop_files = {path.name for path in ROOT.iterdir()}
+    known = PROVIDED_MODULES | project_modules | plainloop_files | set(sys.stdlib_module_names)
+    return sorted(imported - known)
