@@ -9,7 +9,7 @@ from typing import Any
 
 from config import ConfigParser
 from utils.checkpoints import find_checkpoint
-from utils.distributed import all_gather, is_main, init_distributed, world_size
+from utils.distributed import all_gather, init_distributed, is_main, world_size
 from utils.errors import UserError
 from utils.main import run_main
 
@@ -18,12 +18,11 @@ TOOLS = {"predict": ("base.tools.predict", "predict the pictures there, which ha
 
 
 def main(config: ConfigParser, args: argparse.Namespace) -> None:
-    from base.schema import SCHEMA
-
     from base.loop.evaluate import evaluate
     from base.loop.metrics import MetricSet, Rows
     from base.loop.reporter import TestResult, make_reporters
     from base.parallel.strategy import output_device
+    from base.schema import SCHEMA
     from logger import setup_logging
     from logger.progress import progress
     from utils.batch import num_batches

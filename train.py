@@ -26,9 +26,8 @@ TOOLS = {
 
 def main(config: ConfigParser, tool: str) -> None:
     # These import torch. The command line and a config that cannot be read do not wait for it.
-    from base.schema import SCHEMA
-
     from base.run import RunFolder
+    from base.schema import SCHEMA
 
     config.check(SCHEMA)
     if tool:

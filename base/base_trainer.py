@@ -71,6 +71,7 @@ class BaseTrainer(TemplateAttributes):
 
         self.config = config
         options = self.trainer_options = TrainerOptions.from_section(config["trainer"])
+        features.check_served(options.list_served_by_features())
         self.logger = config.get_logger("trainer", options.verbosity)
         self.parallel = make_strategy(config)
         device = prepare_device(config.get("n_gpu", 1))[0]
@@ -81,10 +82,10 @@ class BaseTrainer(TemplateAttributes):
         self.criterion, self.metric_ftns, self.optimizer = criterion, metric_ftns, optimizer
         self.epochs, self.save_period = options.epochs, options.save_period
 
-        patience = max(0, options.early_stop or 0) or inf
         self.progress = Progress()
-        self.monitoring = Monitor(*parse_monitor(options.monitor), patience, options.keep_best)
-        if patience < inf and not self.monitoring.is_on:  # preflight allows it: the template does
+        mode, metric = parse_monitor(options.monitor)
+        self.monitoring = Monitor(mode, metric, options.patience, options.keep_best)
+        if options.patience < inf and mode == "off":  # no error, because pytorch-template allows it
             self.logger.warning(
                 "trainer.early_stop has no effect: trainer.monitor does not say what must improve."
             )
@@ -134,9 +135,7 @@ class BaseTrainer(TemplateAttributes):
                 self._measure_save()
                 for epoch in range(self.start_epoch, self.epochs + 1):
                     if self.monitoring.is_exhausted:
-                        self.logger.info(
-                            "The run had stopped early already; raise trainer.early_stop to go on."
-                        )
+                        self.logger.info("Stopped early before; raise trainer.early_stop to go on.")
                         break
                     self._run_epoch(epoch)
                     if self.monitoring.is_exhausted or self.stop.requested():

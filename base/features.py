@@ -7,9 +7,19 @@ a kind (``of_kind(Watcher)``), and an option asks for the class that serves it.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import base.checkpoint.template  # .pth files of pytorch-template
+from base.checkpoint.file import TensorStore
+from base.checkpoint.sharded import ShardedStore  # trainer.sharded_checkpoint
+from base.loop.watcher import Watcher
+from base.tools.debug import Debug  # trainer.debug
+from base.tools.display import Display  # pictures, curves and the graph, for the trackers
+from base.tools.histograms import Histograms  # trainer.histogram_period
 from base.tools.report import Report  # the report of test.py
+from base.transfer.transfer import Transfer  # the section transfer
+from logger.backends.backend import BackEnd
 from logger.backends.wandb import WandbBackEnd  # trainer.wandb
 from utils.errors import UserError
 
@@ -25,14 +35,21 @@ def of_kind(kind: type[Kind]) -> list[type[Kind]]:
     return found
 
 
-def serving(option: str) -> Any:
-    """The registered class that serves an option of ``trainer``.
+def check_served(options: Iterable[str]) -> None:
+    """Raises UserError for an option of ``trainer`` whose feature was removed."""
+    for option in options:
+        get_serving(option)
+
+
+def get_serving(option: str) -> Any:
+    """Returns the registered class that serves an option of ``trainer``.
 
     Raises:
-        UserError: the room of that option was taken out of this project.
+        UserError: that class was removed from this project.
     """
-    for value in globals().values():
-        if inspect.isclass(value) and getattr(value, "option", None) == option:
-            return value
-    message = "this project has no room for it any more: see base/features.py"
+    features: list[Any] = [*of_kind(TensorStore), *of_kind(Watcher), *of_kind(BackEnd)]
+    for feature in features:
+        if feature.option == option:
+            return feature
+    message = "this project has no feature for it: see base/features.py"
     raise UserError(message, key=f"trainer.{option}")

@@ -1,4 +1,7 @@
-"""The options of every trainer: their names, types and defaults are the schema of the config's ``trainer``."""
+"""The options of every trainer.
+
+Their names, types, defaults and docstrings are the schema of the config's ``trainer`` section.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,22 @@ from typing import Any, Literal
 from utils.errors import Problem, UserError
 from utils.options import SectionOptions, find_too_small, make_options, raise_problems
 
+# Options of `trainer` that have no effect without the feature that serves them: base/features.py.
+SERVED_BY_FEATURES = ("debug", "histogram_period", "sharded_checkpoint", "wandb")
+
 
 @dataclass(frozen=True)
 class WandbOptions:
     """``trainer.wandb``: Weights & Biases.
 
     Attributes:
-        project, entity, group, tags: where the run stands there.
-        mode: ``offline`` needs no account and no network; ``wandb sync`` uploads it later.
+        project: in W&B.
+        mode: ``offline`` needs no account and no network; ``wandb sync`` uploads the run later.
+        entity: the user or team in W&B.
+        group: groups runs in W&B.
+        tags: labels of the run in W&B.
         artifact: upload ``model_best.pt`` at the end.
-        watch: histograms of every parameter or of its gradients, by W&B's own hooks, every 100 batches.
+        watch: log histograms of the parameters, their gradients, or both, every 100 batches.
     """
 
     project: str
@@ -33,12 +42,12 @@ class WandbOptions:
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """``trainer.debug.profile``: which batches torch.profiler looks at.
+    """``trainer.debug.profile``: which batches torch.profiler records.
 
     Attributes:
-        wait: batches to pass over first.
-        warmup: batches that are traced and thrown away, as the first ones are slow.
-        active: batches that the trace and the table tell of.
+        wait: batches to skip first.
+        warmup: batches that are traced and discarded, because the first ones are slow.
+        active: batches in the trace and in the table.
     """
 
     wait: int = 1
@@ -51,13 +60,15 @@ class ProfileOptions:
 
 @dataclass(frozen=True)
 class DebugOptions:
-    """``trainer.debug``: looking inside, at a price.
+    """``trainer.debug``: what to inspect during training. All of it makes training slower.
 
     Attributes:
-        statistics: of every layer's output and its gradient, every 50 batches: norm, mean, share of zeros, of NaN.
-        detect_nan: stop at the first layer that gives a number that is not finite, and name it and the samples.
-        overfit_batches: train on the first so many batches only, again and again; 0 for all.
-        profile: a torch.profiler trace of some batches, for TensorBoard, and a table of what takes the time.
+        statistics: of every layer's output and its gradient, every 50 batches: L2 norm, mean,
+            fraction of zeros, fraction of NaN.
+        detect_nan: stop at the first layer with an output that is not finite; the error names the
+            layer and the samples.
+        overfit_batches: train again and again on this number of batches only; 0 trains on all.
+        profile: record a torch.profiler trace for TensorBoard, and print a table of times.
     """
 
     statistics: bool = False
@@ -68,46 +79,56 @@ class DebugOptions:
     def __post_init__(self) -> None:
         raise_problems(find_too_small(self, overfit_batches=0))
 
+    @property
+    def inspects_layers(self) -> bool:
+        return self.statistics or self.detect_nan
+
 
 @dataclass(frozen=True)
 class TrainerOptions(SectionOptions):
-    """What ``trainer`` in a config may say, beside its ``type`` and that class's own constructor arguments.
+    """The options in the config's ``trainer`` section.
+
+    The section also takes ``type``, and the arguments of that class's own constructor.
 
     Attributes:
-        epochs: how many to train.
-        save_dir: where run folders are made.
-        save_period: a checkpoint every so many epochs; the last epoch and the best are always saved.
-        save_steps: a checkpoint every so many optimizer steps too, within an epoch; null for none.
-        save_minutes: the same every so many minutes.
-        keep_last: how many checkpoints to keep, the best aside; null keeps all.
-        keep_best: how many of the best epochs to keep: ``model_best.pt`` and, if more than one, each with its epoch.
-        on_inexact_resume: what follows when resuming cannot give the same bits (another thread count, torch build,
-            device, dataset): ``go_on``, or ``stop``.
+        epochs: the number of epochs.
+        save_dir: the folder in which run folders are made.
+        save_period: epochs between checkpoints; the last epoch and the best are always saved.
+        save_steps: optimizer steps between checkpoints inside an epoch; null for none.
+        save_minutes: minutes between checkpoints inside an epoch; null for none.
+        keep_last: the number of checkpoints to keep beside the best; null keeps all.
+        keep_best: the number of best epochs to keep. ``model_best.pt`` is the best; the others
+            have their epoch in the name.
+        on_inexact_resume: ``go_on`` or ``stop`` where a resumed run cannot have the same bits as
+            an uninterrupted one: another thread count, torch version, device or dataset.
         async_save: train on while a checkpoint is written.
-        sharded_checkpoint: each process writes its part of a model that fsdp cuts, into a folder beside the checkpoint.
-        on_save_error: what follows when one cannot be written (a full disk): ``stop``, or ``go_on`` without it.
-        max_minutes: stop after so many, counted from the trainer's making, with a checkpoint, status 75; null for none.
-        nan_policy: for a loss that is not finite: ``raise`` an error, ``skip`` its batch, or ``ignore`` it.
+        sharded_checkpoint: with fsdp, each process writes its own shard of the model, into a
+            folder beside the checkpoint.
+        on_save_error: ``stop``, or ``go_on`` without a checkpoint that cannot be written.
+        max_minutes: stop after this time with a checkpoint and exit status 75, counted from the
+            start of the program's training; null for no limit.
+        nan_policy: for a loss that is not finite: ``raise`` an error, or ``ignore`` it.
         verbosity: 0 warnings, 1 info, 2 debug.
-        monitor: ``"min METRIC"``, ``"max METRIC"`` or ``"off"``: what decides which epoch is the best.
-        early_stop: epochs without improvement that are tolerated; 0 or less never stops early.
+        monitor: ``"min METRIC"`` or ``"max METRIC"`` selects the best epoch; ``"off"`` none.
+        early_stop: stop after this number of epochs without improvement; 0 or null never does.
         tensorboard: write TensorBoard files.
-        wandb: write to Weights & Biases too: project, mode, entity, group, tags, artifact, watch; see WandbOptions.
-        image_period: sample predictions as pictures every so many epochs; null for none.
-        histogram_period: histograms of weights and gradients every so many epochs; null for none.
-        debug: looking inside: statistics, detect_nan, overfit_batches, profile.
+        wandb: write to Weights & Biases; see WandbOptions.
+        image_period: epochs between pictures of samples with predictions; null for none.
+        histogram_period: epochs between histograms of weights and gradients; null for none.
+        debug: inspect layers, find NaN, overfit a batch, profile; see DebugOptions.
         precision: of the forward pass; bf16 and fp16 are mixed with fp32 by autocast.
         accumulation_steps: batches whose gradients make one optimizer step.
         grad_clip_norm: the gradient's largest L2 norm; null does not clip.
-        ema_decay: of an exponential moving average of the weights, kept and evaluated beside them; null for none.
+        ema_decay: keep an exponential moving average of the weights with this decay, and validate
+            it too; null for none.
         compile: run the model through ``torch.compile``.
-        channels_last: keep the weights of 2d convolutions in the order their kernels are fastest in; a model that
-            calls ``view`` on their outputs needs ``reshape`` or ``flatten`` there.
-        keep_memory: on the CPU, keep freed memory for the next step, as glibc can.
-        warmup_steps: optimizer steps over which the learning rate rises linearly from near zero.
-        lr_scheduler_interval: when the schedule moves: after each ``epoch`` or each optimizer ``step``; null
-            takes what suits the scheduler (``step`` for OneCycleLR and CyclicLR).
-        deterministic: ask cuDNN for reproducible algorithms.
+        channels_last: store the weights of 2d convolutions in the memory format that is fastest
+            on most devices. A model that calls ``view`` on their outputs needs ``reshape`` there.
+        keep_memory: on the CPU, keep freed memory for the next step (glibc only).
+        warmup_steps: optimizer steps in which the learning rate rises linearly from near zero.
+        lr_scheduler_interval: step the schedule after each ``epoch`` or each optimizer ``step``;
+            null takes what the scheduler is made for (``step`` for OneCycleLR and CyclicLR).
+        deterministic: use reproducible algorithms of cuDNN only.
     """
 
     epochs: int
@@ -142,42 +163,57 @@ class TrainerOptions(SectionOptions):
     lr_scheduler_interval: Literal["epoch", "step"] | None = None
     deterministic: bool = True
 
+    @property
+    def patience(self) -> float:
+        """Epochs without improvement before training stops; ``inf`` if it never does."""
+        if self.early_stop is None or not self.early_stop > 0:
+            return math.inf
+        return self.early_stop
+
     def __post_init__(self) -> None:
-        counts = (
-            "epochs",
-            "save_period",
-            "save_steps",
-            "keep_last",
-            "keep_best",
-            "accumulation_steps",
-        )
-        least = dict.fromkeys((*counts, "image_period", "histogram_period"), 1)
-        problems = find_too_small(self, **least, warmup_steps=0)
-        for name in ("grad_clip_norm", "save_minutes", "max_minutes"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                problems.append(Problem(name, f"{value} must be above 0, or null"))
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            message = f"{self.ema_decay} must lie between 0 and 1, or be null"
-            problems.append(Problem("ema_decay", message))
-        if self.sharded_checkpoint and (
-            self.async_save or (self.wandb is not None and self.wandb.artifact)
-        ):
-            message = "goes neither with async_save nor with wandb.artifact; turn it off"
-            problems.append(Problem("sharded_checkpoint", message))
-        if (
-            self.compile
-            and self.debug is not None
-            and (self.debug.statistics or self.debug.detect_nan)
-        ):
-            message = (
-                "statistics and detect_nan look between layers, which compile fuses; turn it off"
-            )
-            problems.append(Problem("debug", message))
+        problems = self._find_wrong_values() + self._find_wrong_combinations()
         try:
             parse_monitor(self.monitor)
         except UserError as error:
             problems += error.problems
         raise_problems(problems)
+
+    def _find_wrong_values(self) -> list[Problem]:
+        problems = find_too_small(
+            self,
+            epochs=1,
+            save_period=1,
+            save_steps=1,
+            keep_last=1,
+            keep_best=1,
+            accumulation_steps=1,
+            image_period=1,
+            histogram_period=1,
+            warmup_steps=0,
+        )
+        above_zero = {
+            "grad_clip_norm": self.grad_clip_norm,
+            "save_minutes": self.save_minutes,
+            "max_minutes": self.max_minutes,
+        }
+        for name, value in above_zero.items():
+            if value is not None and not value > 0:
+                problems.append(Problem(name, f"{value} must be above 0, or null"))
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            message = f"{self.ema_decay} must lie between 0 and 1, or be null"
+            problems.append(Problem("ema_decay", message))
+        return problems
+
+    def _find_wrong_combinations(self) -> list[Problem]:
+        problems = []
+        uploads = self.wandb is not None and self.wandb.artifact
+        if self.sharded_checkpoint and (self.async_save or uploads):
+            message = "goes neither with async_save nor with wandb.artifact; turn it off"
+            problems.append(Problem("sharded_checkpoint", message))
+        if self.compile and self.debug is not None and self.debug.inspects_layers:
+            message = "statistics and detect_nan need single layers, which compile fuses;"
+            problems.append(Problem("debug", f"{message} turn it off"))
+        return problems
 
     def check_length(self, batches: int) -> int:
         """Returns the optimizer steps of a run with so many batches an epoch.
@@ -187,32 +223,34 @@ class TrainerOptions(SectionOptions):
         """
         steps = self.epochs * math.ceil(batches / self.accumulation_steps)
         if self.warmup_steps > steps:
-            message = (
-                f"{self.warmup_steps} is longer than the run, which has {steps} optimizer steps"
-            )
+            message = f"{self.warmup_steps} is more than the {steps} optimizer steps of the run"
             raise UserError(message, key="trainer.warmup_steps")
         return steps
 
     def list_needing_update(self) -> list[str]:
-        """The options that differ from their defaults and have an effect only in a loop with an ``Update``."""
-        names = (
+        """Lists the options in use that have no effect in a loop without an ``Update``."""
+        names = [
             "precision",
             "accumulation_steps",
             "grad_clip_norm",
             "ema_decay",
             "warmup_steps",
             "histogram_period",
-        )
-        changed = [name for name in names if getattr(self, name) != getattr(TrainerOptions, name)]
-        return changed + [
-            f"debug.{name}"
-            for name in ("statistics", "detect_nan")
-            if getattr(self.debug, name, False)
         ]
+        used = [name for name in names if getattr(self, name) != getattr(TrainerOptions, name)]
+        if self.debug is not None and self.debug.statistics:
+            used.append("debug.statistics")
+        if self.debug is not None and self.debug.detect_nan:
+            used.append("debug.detect_nan")
+        return used
+
+    def list_served_by_features(self) -> list[str]:
+        """Lists the options in use that an optional feature serves."""
+        return [name for name in SERVED_BY_FEATURES if getattr(self, name)]
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
-        """The options in a config's ``trainer`` section; keys of the trainer's own are left to it."""
+        """Makes the options from the section; the trainer's own arguments in it are left out."""
         return make_options(cls, section)
 
 

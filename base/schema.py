@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from base.features import of_kind
+from base.loop.phases import Phases
 from base.options import TrainerOptions
-from base.transfer.options import TransferOptions
 from config.check.schema import Schema
 from config.check.slots import Slot
 
@@ -96,5 +97,6 @@ SCHEMA = Schema(
     slots=_SLOTS,
     inner_slots=_INNER_SLOTS,
     nested_slots=_NESTED_SLOTS,
-    sections={"trainer": TrainerOptions, "transfer": TransferOptions},
+    sections={"trainer": TrainerOptions}
+    | {kind.section: kind.options_type for kind in of_kind(Phases)},
 )

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
-from base.data.sampler import split_indices
+from base.data.split import split_indices
 
 
 class BreastCancerDataLoader(BaseDataLoader):
@@ -28,7 +28,7 @@ class BreastCancerDataLoader(BaseDataLoader):
 
         table = load_breast_cancer()
         train, test = split_indices(len(table.target), 0.2, labels=table.target)
-        # The test rows are scaled by what the training rows show, or they would leak into the training.
+        # Statistics of the test rows must not leak into the training.
         mean, std = table.data[train].mean(axis=0), table.data[train].std(axis=0)
         chosen = train if training else test
         rows = torch.tensor((table.data[chosen] - mean) / std, dtype=torch.float32)

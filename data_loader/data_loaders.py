@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
-from base.data.sampler import split_indices
+from base.data.split import split_indices
 from utils.download import downloading
 
 
@@ -29,7 +29,7 @@ class DigitsDataLoader(BaseDataLoader):
         num_workers: int = 0,
         training: bool = True,
     ) -> None:
-        # What load_digits() reads: to import scikit-learn for it takes longer than to train an epoch.
+        # The file of load_digits(). Importing scikit-learn would take longer than an epoch.
         (package,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
         table = np.loadtxt(
             Path(package, "datasets/data/digits.csv.gz"), delimiter=",", dtype=np.int64
@@ -50,7 +50,9 @@ class DigitsDataLoader(BaseDataLoader):
 
 
 class MnistDataLoader(BaseDataLoader):
-    """MNIST, normalised as pytorch-template does: images (N, 1, 28, 28), classes (N,). Kept in memory as bytes.
+    """MNIST, normalised as in pytorch-template: images (N, 1, 28, 28) float, classes (N,).
+
+    The images are kept in memory as bytes.
 
     Args:
         data_dir: the folder that holds ``MNIST/raw``, or is downloaded into.
@@ -73,7 +75,7 @@ class MnistDataLoader(BaseDataLoader):
         with downloading(datasets.MNIST, data_dir):
             mnist = datasets.MNIST(data_dir, train=training, download=True)
         dataset = TensorDataset(mnist.data.unsqueeze(1), mnist.targets)
-        # The first two do what ToTensor does, to the last bit: ``scale=True`` would multiply by 1 / 255.
+        # The first two give the bits of ToTensor; ``scale=True`` would multiply by 1 / 255.
         steps = v2.Compose(
             [
                 v2.ToDtype(torch.float32),

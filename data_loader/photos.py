@@ -10,14 +10,13 @@ import torch
 from base import BaseDataLoader
 from utils.errors import UserError
 
-MEAN, STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet: what pretrained networks expect
+# Of ImageNet: pretrained networks expect images that are normalised by these.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def read_image(path: str) -> Any:
-    """An image as uint8 (3, H, W); JPEG, PNG, GIF and WebP without PIL, which is slower."""
+    """Reads an image as uint8 (3, H, W); the usual formats without PIL, which is slower."""
     if Path(path).suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".webp"):
         from torchvision.io import decode_image
 
@@ -29,14 +28,14 @@ def read_image(path: str) -> Any:
 
 
 class PhotoDataLoader(BaseDataLoader):
-    """Photographs in ``data_dir/train/CLASS/`` and ``data_dir/val/CLASS/``: (N, 3, size, size) float, classes (N,).
+    """Photographs in folders: images (N, 3, size, size) float, classes (N,).
 
     Args:
-        data_dir: the folder that holds ``train`` and ``val``.
-        training: the photographs in ``train``; False: those in ``val``.
-        size: of the square that the network gets, in pixels.
-        augment: cut training squares out at random, and mirror half of them; False: all as for validation.
-        source: where the data can be had, told when it is not there.
+        data_dir: the folder with ``train/CLASS/`` and ``val/CLASS/``.
+        training: whether to use the photographs in ``train`` or those in ``val``.
+        size: height and width of the network's input, in pixels.
+        augment: crop and mirror training images at random; False treats all as in validation.
+        source: where to download the data; shown in the error if it is missing.
     """
 
     def __init__(
@@ -53,26 +52,27 @@ class PhotoDataLoader(BaseDataLoader):
         from torchvision.datasets import ImageFolder
         from torchvision.transforms import v2
 
-        cut = [
-            v2.Resize(size * 8 // 7, antialias=True),
-            v2.CenterCrop(size),
-        ]  # 256 and 224: as ImageNet is validated
         if training and augment:
-            cut = [
+            crop = [
                 v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True),
                 v2.RandomHorizontalFlip(),
             ]
+        else:  # resizes to 256 and crops 224 pixels by default, as in the validation of ImageNet
+            crop = [v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size)]
         normalise = v2.Compose(
-            [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD, inplace=True)]
+            [
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(IMAGENET_MEAN, IMAGENET_STD, inplace=True),
+            ]
         )
         root = Path(data_dir, "train" if training else "val")
         try:
-            dataset = ImageFolder(str(root), v2.Compose(cut), loader=read_image)
+            dataset = ImageFolder(str(root), v2.Compose(crop), loader=read_image)
         except OSError as error:
-            hint = f"; it can be had at {source}, unpacked into {data_dir}" if source else ""
-            raise UserError(
-                f"{root}: no photographs, in a folder for each class{hint} ({error.args[-1]})"
-            ) from error
+            message = f"{root}: must hold a folder of photographs for each class"
+            if source:
+                message += f"; download them from {source} and unpack them into {data_dir}"
+            raise UserError(f"{message} ({error.args[-1]})") from error
         self._validation = (data_dir, batch_size, False, num_workers, False, size, False, source)
         super().__init__(
             dataset, batch_size, shuffle, num_workers=num_workers, batch_transform=normalise

@@ -12,7 +12,7 @@ class GAN(BaseModel):
     """A generator and a discriminator, trained by ``trainer/gan.py``.
 
     ``forward`` takes noise (N, latent_size) and gives images (N, pixels) in [0, 1];
-    ``discriminator`` takes such images and gives logits (N, 1) of being real.
+    ``discriminator`` takes such images and returns logits (N, 1) of being real.
     Source: Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
     """
 

@@ -12,7 +12,7 @@ from base import BaseModel
 class LeNet(BaseModel):
     """LeNet-5 with ReLU and max pooling, for 28x28 images.
 
-    ``forward`` takes (N, 1, 28, 28) float and gives logits (N, num_classes).
+    ``forward`` takes (N, 1, 28, 28) float and returns logits (N, num_classes).
     Source: LeCun et al. 1998, Gradient-based learning applied to document recognition.
     """
 

@@ -1,21 +1,22 @@
-"""Metrics: ``metric(output, target) -> number``, a mean over the batch; torchmetrics' are found too.
+"""Metrics: ``metric(output, target)`` returns a number, the mean over the batch.
 
-They stay on the device (no ``.item()``), so that a step does not wait for them.
+The number stays on the device (no ``.item()``), so that no step waits for it. A config may also
+name metrics of torchmetrics.
 """
 
 import torch
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The share of samples whose highest score (N, C) is at the target class (N,)."""
+    """The fraction of samples whose highest score (N, C) is that of the target class (N,)."""
     return (output.argmax(dim=1) == target).float().mean()
 
 
 def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
-    """The share of samples whose target class (N,) is among the ``k`` highest scores (N, C)."""
+    """The fraction of samples whose target class (N,) is among the ``k`` highest scores (N, C)."""
     return (output.topk(k, dim=1).indices == target.unsqueeze(1)).any(dim=1).float().mean()
 
 
 def binary_accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The share of samples whose logit (N,) has the sign of the target (N,), which is 0 or 1."""
+    """The fraction of samples whose logit (N,) is on the side of its target (N,), 0 or 1."""
     return ((output > 0) == (target > 0.5)).float().mean()

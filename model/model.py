@@ -34,7 +34,7 @@ class MnistModel(BaseModel):
 class SmallConvNet(BaseModel):
     """Two convolutions and a linear layer.
 
-    ``forward`` takes (N, in_channels, H, W) float and gives logits (N, num_classes).
+    ``forward`` takes (N, in_channels, H, W) float and returns logits (N, num_classes).
 
     Args:
         width: channels of the first convolution; the second has twice as many.

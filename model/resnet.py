@@ -31,7 +31,7 @@ class Block(nn.Module):
 class ResNet(BaseModel):
     """A CIFAR residual network of ``6 * blocks + 2`` layers.
 
-    ``forward`` takes (N, 3, H, W) float and gives logits (N, num_classes).
+    ``forward`` takes (N, 3, H, W) float and returns logits (N, num_classes).
     Source: He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2.
 
     Args:

@@ -10,14 +10,14 @@ from utils.distributed import local_rank
 
 
 class TwoDeviceNet(BaseModel):
-    """Two halves of a multi-layer perceptron, each on a device of its own.
+    """A multi-layer perceptron whose two halves may lie on two devices.
 
-    ``forward`` takes (N, …) float, ``in_features`` numbers a sample, and gives logits (N, num_classes) on the second.
-    Not tried on two accelerators, which were not at hand.
+    ``forward`` takes (N, …) float with ``in_features`` numbers per sample, and returns logits
+    (N, num_classes) on the second device. It was not tested on two accelerators.
 
     Args:
-        devices: of the two halves, as ``["cuda:0", "cuda:1"]``; None takes the accelerators that are there, two for
-            each process, or leaves all of it where the trainer puts it.
+        devices: of the two halves, as ``["cuda:0", "cuda:1"]``. None takes two accelerators for
+            each process, or, if there are too few, leaves the placement to the trainer.
     """
 
     def __init__(
@@ -28,18 +28,19 @@ class TwoDeviceNet(BaseModel):
         devices: list[str] | None = None,
     ) -> None:
         super().__init__()
-        own, accelerator = 2 * local_rank(), torch.accelerator.current_accelerator()
-        if (
-            devices is None
-            and accelerator is not None
-            and torch.accelerator.device_count() > own + 1
-        ):
-            devices = [f"{accelerator.type}:{own}", f"{accelerator.type}:{own + 1}"]
-        first, second = devices or ("cpu", "cpu")
+        first, second = devices or self._choose_devices()
         self.front = nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU()).to(first)
         self.back = nn.Sequential(
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, num_classes)
         ).to(second)
+
+    @staticmethod
+    def _choose_devices() -> list[str]:
+        first = 2 * local_rank()
+        accelerator = torch.accelerator.current_accelerator()
+        if accelerator is None or torch.accelerator.device_count() < first + 2:
+            return ["cpu", "cpu"]
+        return [f"{accelerator.type}:{first}", f"{accelerator.type}:{first + 1}"]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.front(x.flatten(1))

@@ -78,7 +78,7 @@ class GanTrainer(Trainer):
         log = self.tracker.result()
         return log | {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
 
-    def _status(self) -> str:
+    def status(self) -> str:
         loss_g, loss_d = self.tracker.avg("loss_g"), self.tracker.avg("loss_d")
         return f"loss_g {loss_g:.4f}  loss_d {loss_d:.4f}"
 

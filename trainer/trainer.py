@@ -42,8 +42,9 @@ class Trainer(BaseTrainer):
         valid_data_loader: of validation batches, or None.
         lr_scheduler: any of torch's, or None.
         len_epoch: batches of an epoch, going round the data; by default one pass over it.
-        The others are BaseTrainer's.
     """
+
+    update: Update
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class Trainer(BaseTrainer):
         elif isinstance(self.data_loader, inf_loop):
             left = islice(self.data_loader, (self.len_epoch or 0) - self.progress.batch)
         title = f"epoch {epoch}/{self.epochs}"
-        for batch in progress(left, self.len_epoch, title, self.logger, self._status):
+        for batch in progress(left, self.len_epoch, title, self.logger, self.status):
             self.progress.batch += 1
             self.loss_weight = get_loss_weight(self.data_loader)
             self.step_writer.begin_batch(self.progress.batch)
@@ -185,7 +186,8 @@ class Trainer(BaseTrainer):
         """The numbers of ``model`` on a split: after an epoch, and in ``test.py``."""
         return evaluate(model, batches, criterion, metrics, device, cls.forward, autocast)
 
-    def _status(self) -> str:
+    def status(self) -> str:
+        """The text beside the progress bar."""
         return self.train_metrics.summary()
 
     @classmethod

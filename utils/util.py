@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from utils.distributed import all_gather, broadcast, local_rank, world_size
 from utils.errors import UserError
@@ -243,7 +243,7 @@ class MetricTracker:
         """The means over this rank's samples."""
         return {key: self.avg(key) for key in self._totals}
 
-    def clone(self) -> Any:
+    def clone(self) -> Self:
         """A tracker of the same names, for another state."""
         twin = copy.copy(self)
         twin._unfetched = {}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from config.read.section import to_plain
-from config.read.tree import join_keys
 from config.read.text import flatten, to_text
+from config.read.tree import join_keys
 
 GROUPING_KEYS = ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")
 

@@ -55,7 +55,7 @@ def write_shards(state: dict[str, Any], path: Path) -> dict[str, Any]:
         shards[name] = value.detach()
         return torch.empty(value.shape, dtype=value.dtype, device="meta")
 
-    rest = map_tensors(state, take)
+    rest: dict[str, Any] = map_tensors(state, take)
     if not shards:
         return state
     folder = path.with_name(broadcast(f"{path.stem}.{secrets.token_hex(4)}{SUFFIX}"))
@@ -116,7 +116,9 @@ def read_shards(state: dict[str, Any], path: Path, like: Mapping[str, Any]) -> d
             wanted[name] = torch.empty(value.shape, dtype=value.dtype)
         return wanted[name]
 
-    filled = map_tensors({key: item for key, item in state.items() if key != "shards"}, allocate)
+    filled: dict[str, Any] = map_tensors(
+        {key: item for key, item in state.items() if key != "shards"}, allocate
+    )
     try:
         with warnings.catch_warnings(action="ignore"):  # that it reads without other ranks
             dcp_load(wanted, storage_reader=_Reader(folder, set(checksums)), no_dist=True)

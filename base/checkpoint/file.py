@@ -32,8 +32,13 @@ class TensorStore:
 
     Other stores (``base/checkpoint/sharded.py``) keep them in files beside it, to which the file
     refers under the key ``marker``. All ranks call ``write`` and ``read`` alike.
+
+    Attributes:
+        option: the option of ``trainer`` that selects this store.
+        marker: the key in the file by which the store is known again.
     """
 
+    option: ClassVar[str] = ""
     marker: ClassVar[str] = ""
 
     def write(self, state: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class CheckpointManager:
         if options.sharded_checkpoint:
             from base import features
 
-            self.store = features.serving("sharded_checkpoint")()
+            self.store = features.get_serving("sharded_checkpoint")()
         self.seconds = 0.0
         self.last_step = 0
         self._last_time = time.monotonic()

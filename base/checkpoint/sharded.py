@@ -13,7 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from base.checkpoint.file import TensorStore, load, save
 from utils.checkpoints import find_checkpoint
@@ -26,8 +26,8 @@ SUFFIX = ".shards"  # of the folder; its stem is the checkpoint's and 8 random h
 class ShardedStore(TensorStore):
     """Each rank writes its shards of the tensors that FSDP2 has sharded."""
 
-    option: ClassVar[str] = "sharded_checkpoint"
-    marker: ClassVar[str] = "shards"
+    option = "sharded_checkpoint"
+    marker = "shards"
 
     def write(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
         from base.checkpoint import dcp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -129,7 +129,7 @@ class MetricSet(MetricTracker):
         for name, metric in self._objects.items():
             metric.load_state_dict(state["objects"][name])
 
-    def clone(self) -> MetricSet:
+    def clone(self) -> Self:
         twin = super().clone()
         twin._objects = {name: StatefulMetric(m.metric) for name, m in self._objects.items()}
         return twin

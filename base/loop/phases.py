@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
+from utils.options import SectionOptions
+
 if TYPE_CHECKING:
     from config import ConfigParser
 
@@ -26,9 +28,11 @@ class Phases:
 
     Attributes:
         section: the top-level key of the config that selects the subclass.
+        options_type: the schema of that section.
     """
 
     section: ClassVar[str] = ""
+    options_type: ClassVar[type[SectionOptions]] = SectionOptions
 
     @classmethod
     def from_config(cls, config: ConfigParser, logger: logging.Logger) -> Phases:

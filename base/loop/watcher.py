@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -38,7 +38,13 @@ class WatchedTrainer(Protocol):
 
 
 class Watcher:
-    """Looks at a training. Every method here does nothing."""
+    """Looks at a training. Every method here does nothing.
+
+    Attributes:
+        option: the option of ``trainer`` that has no effect without this watcher.
+    """
+
+    option: ClassVar[str] = ""
 
     @classmethod
     def make(cls, trainer: WatchedTrainer) -> Watcher | None:

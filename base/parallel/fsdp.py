@@ -180,10 +180,12 @@ class FSDP(SeveralProcesses):
     # -- gradients ------------------------------------------------------------------------------
 
     def clip_grad_norm(self, model: nn.Module, max_norm: float) -> torch.Tensor:
-        return full_tensor(super().clip_grad_norm(model, max_norm))
+        norm: torch.Tensor = full_tensor(super().clip_grad_norm(model, max_norm))
+        return norm
 
     def grad_norm(self, model: nn.Module) -> torch.Tensor:
-        return full_tensor(super().grad_norm(model))
+        norm: torch.Tensor = full_tensor(super().grad_norm(model))
+        return norm
 
     def allows_fused(self, optimizer_type: str) -> bool:
         return optimizer_type.rpartition(".")[2] in FUSED_FOR_SHARDS

@@ -1,4 +1,4 @@
-"""Looking inside a training: statistics of layers, the first bad number, histograms, a profile.
+"""Looking inside a training: statistics of layers, the first bad number, a profile.
 
 Everything is attached from outside, as hooks of modules and of the optimizer, and only if the
 options ask for it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial, wraps
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -28,9 +28,9 @@ PROFILE_ROWS = 10
 
 
 class Debug(Watcher):
-    """Attaches what ``trainer.debug`` and ``trainer.histogram_period`` ask for."""
+    """Attaches what ``trainer.debug`` asks for."""
 
-    option: ClassVar[str] = "debug"
+    option = "debug"
 
     def __init__(self, trainer: WatchedTrainer, options: DebugOptions) -> None:
         self.trainer, self.options = trainer, options
@@ -42,38 +42,19 @@ class Debug(Watcher):
             self.profiler = Profiler(trainer, options.profile)
         if options.overfit_batches:
             limit_batches(trainer, options.overfit_batches)
-        self._shows_histograms = False
-        if trainer.optimizer is not None:
-            trainer.optimizer.register_step_pre_hook(lambda *_: self._before_step())
+        if self.probe is not None and trainer.optimizer is not None:
+            trainer.optimizer.register_step_pre_hook(lambda *_: self.probe.end_batch())
 
     @classmethod
     def make(cls, trainer: WatchedTrainer) -> Debug | None:
-        options = trainer.trainer_options
-        if options.debug is None and options.histogram_period is None:
-            return None
-        return cls(trainer, options.debug or DebugOptions())
+        options = trainer.trainer_options.debug
+        return None if options is None else cls(trainer, options)
 
     def train_batch(self, batch: Any) -> None:
-        progress, period = self.trainer.progress, self.trainer.trainer_options.histogram_period
-        is_first = progress.batch == 1
-        if period is not None and is_first and progress.epoch % period == 0:
-            self._shows_histograms = self.trainer.writer.enabled
         if self.probe is not None:
             self.probe.begin_batch()
         if self.profiler is not None:
             self.profiler.step()
-
-    def _before_step(self) -> None:
-        """The gradients are as the optimizer will use them."""
-        if self.probe is not None:
-            self.probe.end_batch()
-        if self._shows_histograms:
-            self._shows_histograms = False
-            model = self.trainer.parallel.unwrap(self.trainer.model)
-            for name, parameter in model.named_parameters():
-                self.trainer.writer.add_histogram(f"weights/{name}", parameter)
-                if parameter.grad is not None:
-                    self.trainer.writer.add_histogram(f"gradients/{name}", parameter.grad)
 
     def after_training(self) -> None:
         if self.profiler is not None:

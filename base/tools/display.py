@@ -15,8 +15,8 @@ from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixel
 from base.tools.pictures import draw_grid
 from base.tools.results import Results
 from base.tools.samples import Samples
-from config.read.tree import join_keys
 from config.read.text import flatten
+from config.read.tree import join_keys
 from utils.batch import split_target
 from utils.checkpoints import BEST
 from utils.distributed import world_size

@@ -117,7 +117,7 @@ class Tested:
             UserError: a file cannot be written, or a link leads out of the folder.
         """
         target = folder / "test"
-        stem = Path(self.about["checkpoint"]).stem
+        stem = Path(str(self.about["checkpoint"])).stem
         files = {output: self.to_json()} if output is not None else {}
         files[target / f"{stem}.json"] = self.to_json()
         if self.results is not None and self.results.kind:

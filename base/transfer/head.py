@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.data.sampler import labels_of
+from base.data.split import get_labels
 from base.transfer.options import Head
 from base.transfer.selection import abbreviate
 from utils.errors import UserError, did_you_mean
@@ -84,7 +84,7 @@ def check_num_classes(head: Head, dataset: Any) -> None:
 def _count_classes(dataset: Any) -> int:
     """Returns one more than the largest label; 0 where the labels are unknown or no classes."""
     with contextlib.suppress(UserError, TypeError, ValueError):
-        labels = torch.as_tensor(labels_of(dataset))
+        labels = torch.as_tensor(get_labels(dataset))
         if labels.ndim == 1 and not labels.is_floating_point():
             return int(labels.max()) + 1
     return 0

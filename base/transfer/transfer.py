@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -29,7 +29,8 @@ class Transfer(Phases):
         logger: gets a line about everything that is loaded, replaced, frozen and thawed.
     """
 
-    section: ClassVar[str] = "transfer"
+    section = "transfer"
+    options_type = TransferOptions
 
     def __init__(self, options: TransferOptions, logger: logging.Logger) -> None:
         self.options = options

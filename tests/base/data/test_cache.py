@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from base.base_data_loader import BaseDataLoader
 from base.data import cache
-from base.data.sampler import labels_of
+from base.data.split import get_labels
 from tests.base.data.datasets import SCALE, Pictures, Stream, are_equal, batches
 from tests.ranks import in_ranks
 from utils import distributed
@@ -81,20 +81,20 @@ def test_the_description_of_the_dataset_stays():
     assert cached.dataset is dataset
     assert cached.classes == ("a", "b")
     assert cached.samples is dataset.samples
-    assert labels_of(cached) is dataset.labels
+    assert get_labels(cached) is dataset.labels
     assert cache.cache_dataset(cached) is cached
 
 
 def test_a_dataset_without_a_description_has_labels_in_its_samples():
     cached = cache.cache_dataset(Numbers(lambda i: (float(i), 7 + i)))
     assert (cached.classes, cached.samples, cached.targets) == (None, None, None)
-    assert labels_of(cached).tolist() == [7, 8, 9]
+    assert get_labels(cached).tolist() == [7, 8, 9]
 
 
 def test_a_cached_subset_has_the_classes_of_its_dataset():
     cached = cache.cache_dataset(Subset(Described(), [3, 4, 6]))
     assert cached.classes == ("a", "b")
-    assert labels_of(cached).tolist() == [1, 0, 0]
+    assert get_labels(cached).tolist() == [1, 0, 0]
 
 
 def test_the_validation_split_of_a_cached_dataset_has_its_own_transform():

@@ -198,7 +198,7 @@ from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
 from base import BaseDataLoader
-from base.data.sampler import split_indices
+from base.data.split import split_indices
 
 
 class Loader(BaseDataLoader):
