@@ -12,7 +12,8 @@ from base import BaseModel
 class MnistModel(BaseModel):
     """pytorch-template's LeNet-like network for 28x28 images.
 
-    ``forward`` takes (N, 1, 28, 28) float and gives log-probabilities (N, num_classes), for ``nll_loss``.
+    ``forward`` takes (N, 1, 28, 28) float and returns log-probabilities (N, num_classes), which
+    ``nll_loss`` expects.
     """
 
     def __init__(self, num_classes: int = 10) -> None:

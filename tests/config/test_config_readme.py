@@ -1,4 +1,4 @@
-"""config/README.md does what it says: its file is written, its commands run, its output is real."""
+"""config/README.md shows real output, and mentions every key and file."""
 
 from __future__ import annotations
 
@@ -22,17 +22,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ((name, text),) = re.findall(r"Write\s`([\w/.]+)`:\n\n```yaml\n(.*?)```", README, re.DOTALL)
     (root / name).write_text(text, encoding="utf-8")
     return root
-
-
-def test_the_commands_run(project: Path) -> None:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) == 6
-    for command in commands:
-        program, *words = shlex.split(command)
-        assert program == "python"
-        done = run(*words, cwd=project)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
 def test_the_output_is_real(project: Path) -> None:

@@ -157,7 +157,7 @@ def test_an_argument_is_that_of_the_config_or_else_the_default(argument: str, va
 def test_the_validation_loader_is_a_section_or_else_a_split_or_else_none() -> None:
     digits = {"type": "DigitsDataLoader", "args": {"batch_size": 64, "training": False}}
     train, valid = make_parser().build_loaders()
-    assert (train.n_samples, valid.n_samples) == (1150, 287)
+    assert (train.n_samples, valid.n_samples) == (1151, 287)
     _, valid = make_parser(valid_data_loader=digits).build_loaders()
     assert valid.batch_size == 64
     torch_loader = {
