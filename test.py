@@ -37,8 +37,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
         if (argument := getattr(args, option)) is not None:
             import_module(module).run(subject, argument, args.output)
             return
-    weights, checkpoint, split = subject.weights, subject.checkpoint, subject.split
-    logger.info("Testing the %s of %s on %s.", weights, checkpoint, split)
+    logger.info("Testing the %s of %s on %s.", subject.weights, subject.checkpoint, subject.split)
     rows = Rows() if world_size() == 1 else None  # of several ranks, none sees all samples
     device = output_device(subject.model, subject.device)
     metrics = MetricSet(config.build_metrics(), device=device, rows=rows)
@@ -55,7 +54,8 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     """The model with the checkpoint's weights, and the data to test it on."""
     from base.checkpoint.file import load
     from base.checkpoint.weights import get_weights, load_weights
-    from base.loaders import make_test_loader, prepare_loader
+    from base.data.loader import prepare_loader
+    from base.loaders import make_test_loader
     from base.loop.phases import make_phases
     from base.loop.reporter import TestSubject
     from base.parallel.strategy import move_to_device, output_device
@@ -72,8 +72,7 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
         use_ema = "val_ema_" in str(config["trainer"].get("monitor"))
     weights, kind = get_weights(checkpoint, use_ema)
     load_weights(model, weights, config.resume)
-    device = prepare_device(config.get("n_gpu", 1))[0]
-    model, device = move_to_device(model, device)
+    model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = to_device(config.build("loss"), output_device(model, device))
     loader = prepare_loader(loader, "data_loader", device, evaluating=True)
     epoch = checkpoint.get("epoch")

@@ -16,27 +16,24 @@ from utils.main import run_main
 
 Limit = Callable[[list[Any]], list[Any]]  # changes the training and the validation loader
 
-# Options that look at an experiment instead of training it: the module that does it, and the help.
-TOOLS = {
-    "check": ("base.tools.check", "try everything on one batch, and leave nothing behind"),
-    "lr_find": ("base.tools.lr_find", "try rising learning rates, draw the loss, suggest one"),
-    "find_batch_size": ("base.tools.batch_size", "find the largest batch that fits the device"),
+TOOLS = {  # options that do something else than to train: the module, and the help
+    "--check": ("base.tools.check", "try everything on one batch, and leave nothing behind"),
+    "--lr-find": ("base.tools.lr_find", "try rising learning rates, draw the loss, suggest one"),
+    "--find-batch-size": ("base.tools.batch_size", "find the largest batch that fits the device"),
 }
 
 
-def main(config: ConfigParser, tool: str) -> None:
-    # These import torch. The command line and a config that cannot be read do not wait for it.
-    from base.run import RunFolder
+def main(config: ConfigParser, tool: str | None) -> None:
+    from base.run import RunFolder  # imports torch, which the command line need not wait for
     from base.schema import SCHEMA
 
     config.check(SCHEMA)
     if tool:
         import_module(tool).run(config, make_trainer)
         return
-    with RunFolder(config) as run:
+    with RunFolder(config) as run, config.locating_errors():
         logger = config.get_logger("train")
-        with config.locating_errors():
-            trainer = make_trainer(config, logger)
+        trainer = make_trainer(config, logger)
         run.describe()
         config.log_unread_keys(logger)
         trainer.train()
@@ -58,8 +55,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     parallel.check(config)
     with main_process_first():  # it downloads what the others then find
         loaders, model = config.build_loaders(), config.build("arch")
-    dataset = getattr(loaders[0], "dataset", None)
-    phases.prepare_model(model, resuming=config.resume is not None, dataset=dataset)
+    phases.prepare_model(model, loaders[0], resuming=config.resume is not None)
     logger.info(model)
     model, device = parallel.move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     loaders = phases.adapt_loaders(model, loaders, device, dry_run=limit is not None)
@@ -74,7 +70,6 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
         criterion=config.build("loss"),
         metric_ftns=config.build_metrics(),
         optimizer=optimizer,
-        config=config,
         device=device,
         data_loader=loaders[0],
         valid_data_loader=loaders[1],
@@ -84,12 +79,10 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
 
 if __name__ == "__main__":
     args = argparse.ArgumentParser(description="Trains what a config describes.")
-    args.set_defaults(tool="")
     args.add_argument("-c", "--config", help="config file; a name is looked for in config/ too")
     args.add_argument("-r", "--resume", help="checkpoint or run folder to resume")
     args.add_argument("-d", "--device", help="cpu, or indices of accelerators: 0 or 0,1")
-    for option, (module, help_text) in TOOLS.items():
-        flag = f"--{option.replace('_', '-')}"
+    for flag, (module, help_text) in TOOLS.items():
         args.add_argument(flag, action="store_const", const=module, dest="tool", help=help_text)
     options = [  # each sets one value of the config
         CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),

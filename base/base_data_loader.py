@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from base.data.checks import check_batching, check_sampling, warn_if_random
-from base.data.sampler import (
-    BATCH_STREAM,
-    BatchIndices,
-    EpochBatchSampler,
-    EpochSampler,
-    Position,
-    PositionedLoader,
-)
+from base.data.loader import DividedLoader
+from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, EpochSampler, Position
 from base.data.split import class_weights, get_labels, split_indices
 from base.data.worker import SeededBatches, WorkerInit, pass_through
 from utils.batch import to_device
@@ -27,7 +21,7 @@ from utils.seed import mix_seed, temporary_seed
 PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory
 
 
-class BaseDataLoader(DataLoader[Any], PositionedLoader):
+class BaseDataLoader(DataLoader[Any], DividedLoader):
     """The parent of all data loaders.
 
     If several processes train, each of them gets its part of every batch and of the workers.
@@ -108,9 +102,8 @@ class BaseDataLoader(DataLoader[Any], PositionedLoader):
             from base.data.cache import cache_dataset
 
             dataset = cache_dataset(dataset)
-        self.init_kwargs = {
-            "dataset": dataset, "batch_size": batch_size, "shuffle": False, **options
-        }  # fmt: skip
+        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
+        self.init_kwargs |= options
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             train = self._split(len(dataset), split_seed, stratify)
             weights = None if sampler is None else class_weights(dataset, train)
@@ -250,7 +243,7 @@ class BaseDataLoader(DataLoader[Any], PositionedLoader):
 
     # -- splits ---------------------------------------------------------------------------------
 
-    def for_evaluation(self) -> BaseDataLoader:
+    def for_evaluation(self) -> Self:
         """From now on every sample is given once, to one rank; ranks may differ by one batch."""
         if self._batches is not None:
             self._batches.in_lockstep = False

@@ -14,14 +14,12 @@ from torch import nn
 from base.checkpoint.manager import CheckpointManager
 from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
-from base.data.sampler import PositionedLoader
+from base.data.loader import PositionedLoader
 from base.loop.evaluate import iterate_in_lockstep
 from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
-from logger.backends.backend import BackEnd
-from logger.run_log import RunLog
 from utils.distributed import Votes, broadcast, set_activity, world_size
 from utils.errors import UserError, did_you_mean
 from utils.stop import StopRequest
@@ -68,6 +66,8 @@ class BaseTrainer(TemplateAttributes):
         self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any
     ) -> None:
         from base import features
+        from logger.backends.backend import BackEnd
+        from logger.run_log import RunLog
 
         self.config = config
         options = self.trainer_options = TrainerOptions.from_section(config["trainer"])

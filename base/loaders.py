@@ -1,15 +1,11 @@
-"""A loader for any dataset, and what prepares any loader for a run."""
+"""A loader for any dataset, and the loader of test data."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch.utils.data import DataLoader
-
 from base.base_data_loader import BaseDataLoader
 from base.data.worker import default_num_workers
-from utils.distributed import world_size
 from utils.errors import UserError
 
 
@@ -58,46 +54,3 @@ def make_test_loader(config: Any) -> tuple[Any, str]:
         message = "there is nothing to test on: give a test_data_loader, or a validation_split"
         raise UserError(message)
     return loader, "the validation split (there is no test data)"
-
-
-def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
-    """Prepares a loader for a run on ``device``, with one or several processes.
-
-    Args:
-        loader: of any kind; None stays None.
-        name: of the config's section, for the error.
-        device: that batches are transformed on.
-        evaluating: give every sample exactly once, over all ranks.
-
-    Raises:
-        UserError: several processes train, and the loader does not divide its batches.
-    """
-    inner = find_base_loader(loader)
-    if inner is not None:
-        inner.device = device
-        if evaluating:
-            inner.for_evaluation()
-    elif world_size() > 1 and loader is not None:
-        kind = type(loader).__name__
-        message = "cannot be divided among processes; use base.DatasetLoader, or a subclass of it"
-        raise UserError(f"a {kind} {message} or of BaseDataLoader", key=name)
-    return loader
-
-
-def get_loss_weight(loader: Any) -> float:
-    """How much the batch given last counts: 1, unless the ranks' parts of it differ in size."""
-    inner = find_base_loader(loader)
-    return 1.0 if inner is None else inner.loss_weight
-
-
-def find_base_loader(loader: Any) -> BaseDataLoader | None:
-    """The BaseDataLoader that a loader is, or goes round, as ``inf_loop`` does; else None."""
-    loader = unwrap_loader(loader)
-    return loader if isinstance(loader, BaseDataLoader) else None
-
-
-def unwrap_loader(loader: Any) -> Any:
-    """The loader inside ``inf_loop`` and its like, which have it as ``loader``."""
-    while not isinstance(loader, DataLoader) and hasattr(loader, "loader"):
-        loader = loader.loader
-    return loader

@@ -80,7 +80,7 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 
-    def conclude(self, trainer: Any) -> int:
+    def conclude(self, trainer: object) -> int:
         """Logs what to do next with a run whose training has ended.
 
         Args:

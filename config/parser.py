@@ -29,8 +29,8 @@ from config.read.references import interpolate
 from config.read.section import Section, forget_read_keys, to_plain
 from config.read.tree import Mark, Tree, join_keys
 from utils.errors import UserError
-from utils.launch import ProcessSettings
 from utils.options import make_options
+from utils.world import ProcessSettings
 
 DEFAULT_SEED = 123  # pytorch-template's
 LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbosity
@@ -262,11 +262,12 @@ class ConfigParser:
         return Builder(self.tree, self._get_schema()).build_metrics(self.get("metrics", []))
 
     def build_trainer(self, **given: Any) -> Any:
-        """Makes the trainer with those of the ``given`` arguments that its constructor takes.
+        """Makes the trainer with this config and the ``given`` arguments that it takes.
 
         The first four go by position, as pytorch-template's ``train.py`` passes them.
         """
-        return Builder(self.tree, self._get_schema()).build_trainer(self["trainer"], given)
+        builder = Builder(self.tree, self._get_schema())
+        return builder.build_trainer(self["trainer"], given | {"config": self})
 
     def trainer_class(self) -> Any:
         """Returns the class that the ``trainer`` section names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from utils.launch import ProcessSettings
+from utils.world import ProcessSettings
 
 KINDS = ("ddp", "fsdp")  # the types of `parallel` that train in several processes
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from tests.helpers import ROOT
 from utils.distributed import init_distributed
-from utils.launch import ProcessSettings
+from utils.world import ProcessSettings
 
 # Makes the stores at which ranks meet, in a process of its own, because the threads of a store do
 # not survive a fork.

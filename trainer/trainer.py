@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from base import BaseTrainer
-from base.loaders import get_loss_weight, prepare_loader
+from base.base_trainer import BaseTrainer
+from base.data.loader import get_loss_weight, prepare_loader
 from base.loop.evaluate import evaluate, forward
 from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
@@ -44,8 +44,6 @@ class Trainer(BaseTrainer):
         len_epoch: batches of an epoch, going round the data; by default one pass over it.
     """
 
-    update: Update
-
     def __init__(
         self,
         model: nn.Module,
@@ -72,17 +70,15 @@ class Trainer(BaseTrainer):
         self.do_validation = valid_data_loader is not None
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         options, outputs_on = self.trainer_options, output_device(self.model, device)
-        self.update = Update(
+        self.update: Update = Update(
             self.model, optimizer, options, device, lr_scheduler, self.parallel, self.progress
         )
         self.train_metrics = MetricSet(metric_ftns, self.writer, outputs_on)
         self.valid_metrics = MetricSet(metric_ftns, self.writer, outputs_on)
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)
-        if self.len_epoch is not None:
-            steps = options.check_length(self.len_epoch)
-            if problem := self.update.schedule.check_length(self.epochs, steps):
-                self.logger.warning("lr_scheduler: %s", problem)
+        if problem := self.update.schedule.check_length(options, self.len_epoch):
+            self.logger.warning("lr_scheduler: %s", problem)
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Trains one epoch; returns its numbers."""
@@ -168,10 +164,8 @@ class Trainer(BaseTrainer):
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         with self.parallel.evaluating(model) as evaluated:
             batches = self.validation_batches(self.valid_data_loader)
-            metrics, autocast = self.valid_metrics, self.update.autocast
-            return self.evaluate_split(
-                evaluated, batches, self.criterion, metrics, self.device, autocast
-            )
+            rest = self.criterion, self.valid_metrics, self.device, self.update.autocast
+            return self.evaluate_split(evaluated, batches, *rest)
 
     @classmethod
     def evaluate_split(

@@ -31,9 +31,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import UserError, one_line
-from utils.launch import ProcessSettings, is_launched
 from utils.stop import EXIT_STATUS
-from utils.world import World
+from utils.world import ProcessSettings, World, is_launched
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""The number of this process among those that train together, and where the others are."""
+"""Which process this is among those that train together, and where the others are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,34 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup, Store  # type: ignore[attr-defined]
+
+
+START_TIMEOUT_SECONDS = 300.0
+TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class ProcessSettings:
+    """How many processes a run uses on this machine, and how long they wait for each other.
+
+    Attributes:
+        num_processes: processes on this machine; None for one on each accelerator that ``n_gpu``
+            allows.
+        n_gpu: the number of accelerators that the run may use; 0 for the CPU.
+        start_timeout_seconds: how long a process waits for the others at the start, while they read
+            their data, and while the main process writes a checkpoint.
+        timeout_seconds: how long a process waits for the others during training.
+    """
+
+    num_processes: int | None = 1
+    n_gpu: int = 1
+    start_timeout_seconds: float = START_TIMEOUT_SECONDS
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+
+def is_launched() -> bool:
+    """Whether torchrun or ``launch`` has started this process as one of several."""
+    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 class Location(NamedTuple):

@@ -25,10 +25,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from base.base_data_loader import BaseDataLoader
 from base.checkpoint.file import FORMAT, find_store, load_newest
-from base.checkpoint.weights import load_weights
-from base.loaders import unwrap_loader
+from base.data.loader import DividedLoader, unwrap_loader
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
 from base.parallel.strategy import Parallel
@@ -105,7 +103,7 @@ class TrainState:
             "processes": world_size(),
             "threads": torch.get_num_threads(),
             "device": self.objects["device"].type,
-            "samples": loader.n_samples if isinstance(loader, BaseDataLoader) else None,
+            "samples": loader.n_samples if isinstance(loader, DividedLoader) else None,
         }
 
     # -- collecting -----------------------------------------------------------------------------
@@ -171,6 +169,7 @@ class TrainState:
         """
         from base.checkpoint.changes import RestoreReport, get_section
         from base.checkpoint.restore import check_types, restore_optimizer
+        from base.checkpoint.weights import load_weights
 
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)

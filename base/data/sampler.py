@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,14 +23,6 @@ class Position(NamedTuple):
 
     epoch: int
     batch: int
-
-
-class PositionedLoader(ABC):
-    """A loader that can begin an epoch at any of its batches."""
-
-    @abstractmethod
-    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """The next pass is number ``epoch``, and begins with its batch number ``start_batch``."""
 
 
 class BatchIndices(list[int]):

@@ -11,6 +11,7 @@ import torch
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
+    from base.options import TrainerOptions
     from config import ConfigParser
 
 STEPPED_PER_BATCH = ("OneCycleLR", "CyclicLR")
@@ -54,17 +55,25 @@ class LRSchedule:
                 key="trainer.lr_scheduler_interval",
             )
 
-    def check_length(self, epochs: int, steps: int) -> str:
+    def check_length(self, options: TrainerOptions, len_epoch: int | None) -> str:
         """Describes a scheduler that is laid out for another length than the run's.
 
         Args:
-            epochs: of the run.
-            steps: optimizer steps of the run.
+            options: of the run.
+            len_epoch: the batches of an epoch; None if unknown.
 
         Returns:
             A sentence; empty where the lengths agree, or the scheduler has none.
+
+        Raises:
+            UserError: the warm-up would be longer than the run.
         """
-        length, unit = (steps, "optimizer steps") if self.interval == "step" else (epochs, "epochs")
+        if len_epoch is None:
+            return ""
+        steps = options.check_length(len_epoch)
+        length, unit = options.epochs, "epochs"
+        if self.interval == "step":
+            length, unit = steps, "optimizer steps"
         name = type(self.lr_scheduler).__name__
         for key in ("T_max", "total_steps"):
             planned = getattr(self.lr_scheduler, key, length)

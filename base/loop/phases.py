@@ -39,13 +39,13 @@ class Phases:
         """Makes an instance from the options in ``config[cls.section]``."""
         return cls()
 
-    def prepare_model(self, model: nn.Module, resuming: bool, dataset: Any = None) -> None:
+    def prepare_model(self, model: nn.Module, loader: Any, resuming: bool) -> None:
         """Loads start weights, replaces the head and freezes parameters, in place.
 
         Args:
             model: on the CPU or the device, before it is wrapped.
+            loader: of the training data, which may tell its classes.
             resuming: the checkpoint will bring the weights, so none are loaded here.
-            dataset: the training data; it may tell the number of classes. None if unknown.
 
         Raises:
             UserError: the options do not fit the model, the file or the data.

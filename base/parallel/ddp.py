@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from base.parallel.strategy import Parallel, is_spread
 from utils import distributed
 from utils.errors import UserError
-from utils.launch import START_TIMEOUT_SECONDS, TIMEOUT_SECONDS, max_processes
+from utils.launch import max_processes
+from utils.world import START_TIMEOUT_SECONDS, TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True)

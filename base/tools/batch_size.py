@@ -11,7 +11,7 @@ import torch
 
 from base.base_trainer import BaseTrainer
 from base.loop.lr_schedule import get_learning_rate
-from base.tools.trial import Trial, cycle_batches, make_step
+from base.tools.trial import StepTrainer, Trial, as_step_trainer, cycle_batches, make_step
 from utils.batch import num_batches, num_samples, repeat_samples
 from utils.distributed import world_size
 from utils.errors import UserError, is_out_of_memory
@@ -47,7 +47,8 @@ def suggest_batch_size(trainer: BaseTrainer) -> str:
         UserError: the trainer has a loop of its own, its batches do not tell their samples, or not
             a single sample fits.
     """
-    loader = cycle_batches(trainer, OPTION)
+    step_trainer = as_step_trainer(trainer, OPTION)
+    loader = cycle_batches(trainer.data_loader)
     batch = next(loader)
     configured = num_samples(batch)
     if configured == 0:
@@ -57,7 +58,11 @@ def suggest_batch_size(trainer: BaseTrainer) -> str:
     available = getattr(source, "n_samples", None) or num_batches(getattr(source, "dataset", None))
     largest = available or MAX_SAMPLES
     start = min(configured, largest)
-    size = find_largest(lambda size: fits(trainer, repeat_samples(batch, size)), start, largest)
+
+    def works(size: int) -> bool:
+        return fits(step_trainer, repeat_samples(batch, size))
+
+    size = find_largest(works, start, largest)
     if size == 0:
         raise UserError(f"{OPTION}: not one sample fits into the device's memory")
     limit = "all samples that there are" if size == largest else f"{size + 1} is too large"
@@ -87,7 +92,7 @@ def find_largest(works: Callable[[int], bool], start: int, limit: int) -> int:
     return bisect_left(range(size), True, lo=good + 1, key=lambda tried: not works(tried)) - 1
 
 
-def fits(trainer: BaseTrainer, batch: Any) -> bool:
+def fits(trainer: StepTrainer, batch: Any) -> bool:
     """Whether there is memory for two optimizer steps: the second one has the optimizer's state.
 
     Raises:

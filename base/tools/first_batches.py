@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from base.data.sampler import PositionedLoader
-from base.loaders import find_base_loader
+from base.data.loader import PositionedLoader, find_divided_loader
 from utils.batch import num_batches
 
 
@@ -38,7 +37,7 @@ class FirstBatches(PositionedLoader):
 
     def __iter__(self) -> Iterator[Any]:
         if not self.batches:
-            if (inner := find_base_loader(self.loader)) is not None:
+            if (inner := find_divided_loader(self.loader)) is not None:
                 inner.set_epoch(0)  # a resumed run sees the same batches
             self.batches = list(itertools.islice(self.loader, self.count))
         batches = list(itertools.chain.from_iterable([self.batches] * self.repeats))

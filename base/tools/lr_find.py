@@ -11,7 +11,7 @@ from typing import Any
 from base.base_trainer import BaseTrainer
 from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.report import write_text
-from base.tools.trial import Trial, cycle_batches, make_step
+from base.tools.trial import Trial, as_step_trainer, cycle_batches, make_step
 from logger.progress import progress
 from utils.errors import UserError
 
@@ -67,7 +67,8 @@ def suggest_rate(trainer: BaseTrainer, picture: Path) -> str:
 
 def record_losses(trainer: BaseTrainer) -> Curve:
     """The losses under rising rates; the rates are those of the group with the highest one."""
-    loader, step = cycle_batches(trainer, "--lr-find"), make_step(trainer)
+    step = make_step(as_step_trainer(trainer, "--lr-find"))
+    loader = cycle_batches(trainer.data_loader)
     groups = trainer.optimizer.param_groups
     ratios = [group["lr"] / max(group["lr"] for group in groups) for group in groups]
     found: Curve = []

@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import SequentialSampler
 
 from base.base_data_loader import BaseDataLoader
-from base.loaders import unwrap_loader
+from base.data.loader import unwrap_loader
 from base.tools.pictures import Image, to_picture
 from utils.batch import split_target
 

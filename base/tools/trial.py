@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 
 from base.base_trainer import BaseTrainer
 from base.loop.update import Update
+from base.options import TrainerOptions
 from base.run import RunFolder
 from config.check.project import get_user_frames
 from config.read.tree import ConfigError, Finding, Keys
@@ -117,11 +118,22 @@ def runs_in(frame: FrameType, part: Any) -> bool:
     return owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules())
 
 
-def cycle_batches(trainer: BaseTrainer, option: str) -> inf_loop:
-    """A trainer's batches, round and round.
+class StepTrainer(Protocol):
+    """A trainer whose loop consists of ``train_step`` and an ``Update``."""
+
+    trainer_options: TrainerOptions
+    model: Any
+    optimizer: Any
+    device: torch.device
+
+    def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]: ...
+
+
+def as_step_trainer(trainer: BaseTrainer, option: str) -> StepTrainer:
+    """Returns ``trainer``, whose loop must be that of ``trainer/trainer.py``.
 
     Args:
-        trainer: whose steps are ``train_step`` and an ``Update``.
+        trainer: of any class.
         option: of the command line, for the error.
 
     Raises:
@@ -130,17 +142,21 @@ def cycle_batches(trainer: BaseTrainer, option: str) -> inf_loop:
     loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
     if "train_step" not in vars(loop):
         raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
-    loader = trainer.data_loader
+    return cast(StepTrainer, trainer)
+
+
+def cycle_batches(loader: Any) -> inf_loop:
+    """Repeats the batches of a loader without end."""
     return loader if isinstance(loader, inf_loop) else inf_loop(loader)
 
 
-def make_step(trainer: Any, **changes: Any) -> Callable[[Any], torch.Tensor | None]:
+def make_step(trainer: StepTrainer, **changes: Any) -> Callable[[Any], torch.Tensor | None]:
     """A function that learns from a batch as the trainer does, without its run.
 
     It returns the loss if the batch ended an optimizer step.
 
     Args:
-        trainer: that ``cycle_batches`` accepts.
+        trainer: its model and optimizer are used.
         changes: options that differ from the trainer's.
     """
     options = replace(
@@ -151,7 +167,7 @@ def make_step(trainer: Any, **changes: Any) -> Callable[[Any], torch.Tensor | No
 
     def step(batch: Any) -> torch.Tensor | None:
         with update.autocast():
-            loss: torch.Tensor = trainer.train_step(to_device(batch, trainer.device))[0]
+            loss, _, _ = trainer.train_step(to_device(batch, trainer.device))
         update.backward(loss)
         return loss if update.step() else None
 

@@ -43,7 +43,8 @@ class Transfer(Phases):
     def from_config(cls, config: ConfigParser, logger: logging.Logger) -> Transfer:
         return cls(config.options(cls.section), logger)
 
-    def prepare_model(self, model: nn.Module, resuming: bool, dataset: Any = None) -> None:
+    def prepare_model(self, model: nn.Module, loader: Any, resuming: bool) -> None:
+        dataset = getattr(loader, "dataset", None)
         if self.options.head is not None and dataset is not None:
             check_num_classes(self.options.head, dataset)
         if not resuming:

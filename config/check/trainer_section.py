@@ -121,11 +121,11 @@ def _check_save_dir(checker: Checker, save_dir: str) -> None:
         checker.fail(keys, f"{existing} is not writable")
 
 
-def _check_consistency(checker: Checker, trainer: Any, options: Any) -> None:
+def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> None:
     """Checks what no signature says: whether the sections fit each other.
 
     Args:
-        trainer: the class, or None if it could not be resolved.
+        trainer_class: None if it could not be resolved.
         options: the object made from the options of the section.
     """
     data = checker.tree.data
@@ -139,7 +139,7 @@ def _check_consistency(checker: Checker, trainer: Any, options: Any) -> None:
     metrics = data.get("metrics", [])
     names = [get_metric_name(node) for node in metrics] if isinstance(metrics, list) else []
     # A function that makes a trainer has no such method, nor has a project's own BaseTrainer.
-    get_logged_names = getattr(trainer, "logged_names", None)
+    get_logged_names = getattr(trainer_class, "logged_names", None)
     logged = get_logged_names(names, options, validates) if get_logged_names is not None else None
     checker.has_custom_loop = logged is None
     if logged is None:

@@ -32,7 +32,7 @@ def steps(name: str, freeze: str | None) -> None:
     model = getattr(torchvision.models, name)()
     options = TransferOptions(head=Head(num_classes=2), freeze=freeze)
     transfer = Transfer(options, logging.getLogger("frozen"))
-    transfer.prepare_model(model, resuming=False)
+    transfer.prepare_model(model, None, resuming=False)
     optimizer = torch.optim.SGD(transfer.parameter_groups(model, 1e-3), lr=1e-3)
     images, target = torch.randn(BATCH, 3, 224, 224), torch.zeros(BATCH, dtype=torch.int64)
     model.train()

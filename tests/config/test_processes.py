@@ -11,7 +11,8 @@ import pytest
 from config import ConfigParser
 from tests.config.experiment import make_parser
 from tests.helpers import run
-from utils.launch import ProcessSettings, num_processes_to_launch
+from utils.launch import num_processes_to_launch
+from utils.world import ProcessSettings
 
 
 def get_settings(n_gpu: Any = 0, **parallel: Any) -> ProcessSettings:

@@ -10,7 +10,7 @@ import pytest
 from tests.ranks import Program, in_ranks, make_environment, make_store
 from utils import distributed
 from utils.distributed import Votes, init_distributed
-from utils.launch import ProcessSettings
+from utils.world import ProcessSettings
 
 
 def test_a_process_by_itself_is_rank_0_of_1() -> None:
@@ -100,7 +100,7 @@ def vote_late() -> list[int]:
 # A rank of two, the other of which never starts.
 WAITS = """
 from utils.distributed import init_distributed
-from utils.launch import ProcessSettings
+from utils.world import ProcessSettings
 from utils.main import run_main
 
 def main():

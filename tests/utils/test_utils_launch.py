@@ -13,7 +13,8 @@ import torch
 
 from tests.helpers import ROOT
 from tests.ranks import Program
-from utils.launch import ProcessSettings, is_launched, max_processes, num_processes_to_launch
+from utils.launch import max_processes, num_processes_to_launch
+from utils.world import ProcessSettings, is_launched
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,8 @@ print([name for name in ("torch", "numpy") if name in sys.modules])
 PROGRAM = """
 import os, signal, sys, time
 sys.path.insert(0, {root!r})
-from utils.launch import is_launched, launch
+from utils.launch import launch
+from utils.world import is_launched
 if not is_launched():
     sys.exit(launch(2))
 rank = int(os.environ["RANK"])

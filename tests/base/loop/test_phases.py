@@ -24,7 +24,7 @@ def test_without_a_section_nothing_changes(tmp_path):
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    phases.prepare_model(model, resuming=False)
+    phases.prepare_model(model, None, resuming=False)
     phases.replace_head(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     loaders = [object(), None]

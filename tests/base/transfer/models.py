@@ -26,7 +26,7 @@ def small_net() -> nn.Sequential:
 def prepare(model: nn.Module, **options: Any) -> Transfer:
     """Applies a ``transfer`` section to a model."""
     transfer = Transfer(TransferOptions(**options), LOGGER)
-    transfer.prepare_model(model, resuming=False)
+    transfer.prepare_model(model, None, resuming=False)
     return transfer
 
 

@@ -35,7 +35,7 @@ class Evil:
 def start(model, **options):
     """Prepares a model that starts from a file's weights."""
     transfer = Transfer(TransferOptions(**options), logging.getLogger("transfer"))
-    transfer.prepare_model(model, resuming=False)
+    transfer.prepare_model(model, None, resuming=False)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.backbone."])
@@ -63,7 +63,7 @@ def test_a_prefix_in_the_model_is_found_too():
 
 def test_a_resumed_run_reads_no_start_weights(tmp_path):
     options = TransferOptions(init_from=str(tmp_path / "gone.pt"))
-    Transfer(options, logging.getLogger("transfer")).prepare_model(Net(), resuming=True)
+    Transfer(options, logging.getLogger("transfer")).prepare_model(Net(), None, resuming=True)
 
 
 def test_tensors_that_do_not_match_are_named(tmp_path, caplog):

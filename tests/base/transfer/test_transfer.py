@@ -74,7 +74,7 @@ def test_a_second_instance_derives_the_phases_from_the_model(caplog):
 def test_only_a_change_of_the_trained_parameters_asks_for_a_new_wrapper():
     model = small_net()
     options = TransferOptions(freeze=["0.*", "1.*"], thaw=[Thaw(2, "1.*"), Thaw(4, "0.*")])
-    Transfer(options, LOGGER).prepare_model(model, resuming=False)
+    Transfer(options, LOGGER).prepare_model(model, None, resuming=False)
     transfer = Transfer(options, LOGGER)
     assert [transfer.begin_epoch(epoch, model) for epoch in range(1, 6)] == [
         False,
