@@ -45,11 +45,6 @@ def num_samples(batch: Any) -> int:
     return sizes.pop() if len(sizes) == 1 else 0
 
 
-def narrow(batch: Any, start: int, end: int) -> Any:
-    """The samples from ``start`` to ``end``, without it; ``num_samples(batch)`` must not be 0."""
-    return _map_samples(lambda values: values[start:end], batch)
-
-
 def repeat_samples(batch: Any, size: int) -> Any:
     """A batch of ``size`` samples, which are those of ``batch`` over and over.
 

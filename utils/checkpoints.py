@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import zipfile
 from math import inf
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import fsync_folder
 
 BEST = "model_best.pt"
 TEMPLATE_BEST = "model_best.pth"  # as pytorch-template names it
-SHARDS = ".shards"  # ends the name of a folder with the tensors of the checkpoint beside it
 _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
-_SHARDS_FOLDER = re.compile(rb"[\w.-]+\.[0-9a-f]{8}" + re.escape(SHARDS.encode()))
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -37,41 +32,6 @@ def checkpoint_number(path: Path) -> tuple[float, float]:
     if match is None:
         return 0, 0
     return int(match[1]), inf if match[2] is None else int(match[2])
-
-
-def shards_of(path: Path) -> Path | None:
-    """The folder of shards that a checkpoint refers to, found without unpickling.
-
-    Returns:
-        The folder; None if the checkpoint holds all its tensors itself.
-
-    Raises:
-        OSError: the file cannot be read.
-        zipfile.BadZipFile: it is damaged.
-    """
-    with zipfile.ZipFile(path) as archive:
-        pickles = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
-    match = _SHARDS_FOLDER.search(b"".join(pickles))
-    return path.with_name(match[0].decode()) if match else None
-
-
-def sweep_shards(folder: Path) -> None:
-    """Deletes the shards in ``folder`` that no checkpoint refers to.
-
-    They are left over from deleted checkpoints and from a save that was killed. Nothing is deleted
-    if a checkpoint is damaged, because it does not tell which shards it refers to.
-    """
-    found = list(folder.glob(f"*{SHARDS}"))
-    if not found:
-        return
-    fsync_folder(folder)  # a power cut must not bring back a checkpoint that refers to them
-    try:
-        kept = {shards_of(path) for path in folder.glob("*.pt")}
-    except (OSError, zipfile.BadZipFile):
-        return
-    for path in found:
-        if path not in kept:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:

@@ -24,7 +24,8 @@ from tests.helpers import differences, make_trainer, run
 from tests.ranks import Program, in_ranks
 from tests.torture.harness import ALL
 from utils import distributed as parallel
-from utils.checkpoints import SHARDS, list_checkpoints, shards_of
+from base.checkpoint.sharded import SUFFIX, find_shards
+from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
 
 
@@ -37,7 +38,7 @@ def check_folder(folder):
     found = sorted(folder.glob("*.pt"))
     for path in found:
         load(path)
-    assert {shards_of(path) for path in found} - {None} == set(folder.glob(f"*{SHARDS}"))
+    assert {find_shards(path) for path in found} - {None} == set(folder.glob(f"*{SUFFIX}"))
     return found
 
 
@@ -45,7 +46,7 @@ def copied(path, folder):
     (folder / "log").mkdir(parents=True)
     shutil.copy(path, folder)
     shutil.copy(path.parent / "log/metrics.jsonl", folder / "log")
-    shutil.copytree(shards_of(path), folder / shards_of(path).name)
+    shutil.copytree(find_shards(path), folder / find_shards(path).name)
     return folder / path.name
 
 
@@ -68,7 +69,7 @@ def test_the_state_is_that_of_a_whole_checkpoint(tmp_path):
     assert all(
         value.is_meta for value in torch.load(path, weights_only=True)["state_dict"].values()
     )
-    assert len(list(shards_of(path).glob("*.distcp"))) == 2
+    assert len(list(find_shards(path).glob("*.distcp"))) == 2
     assert path.stat().st_size < 40_000
 
 
@@ -149,7 +150,7 @@ def test_the_programs_train_test_export_and_start_from_it(tmp_path):
     assert differences(one, last(folder)) == []
     trainer = make_trainer(config | {"transfer": {"init_from": str(folder)}}, "next")
     assert differences(trainer.model.state_dict(), one["state_dict"]) == []
-    (shard,) = folder.glob(f"*{SHARDS}/__1_0.distcp")
+    (shard,) = folder.glob(f"*{SUFFIX}/__1_0.distcp")
     shard.unlink()
     for words in (("train.py", "-r", folder, "trainer.epochs=2"), ("test.py", "-r", folder)):
         done = Program(*words).end()
@@ -212,7 +213,7 @@ def test_a_damaged_or_missing_shard_is_a_line_and_the_one_before_is_taken(tmp_pa
     config = sharded_config(tmp_path)
     in_ranks(2, trained, config, "run")
     newest, before = list_checkpoints(tmp_path / "small/run")
-    shard = shards_of(newest) / file
+    shard = find_shards(newest) / file
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
@@ -223,7 +224,7 @@ def test_a_damaged_or_missing_shard_is_a_line_and_the_one_before_is_taken(tmp_pa
     trainer = make_trainer(config, None, newest)
     assert trainer.start_epoch == 2
     assert f"{file} is wrong; going on from {before.name}" in caplog.text
-    shutil.rmtree(shards_of(before))
+    shutil.rmtree(find_shards(before))
     with pytest.raises(UserError, match="is wrong"):
         make_trainer(config, None, newest)
 
@@ -241,7 +242,7 @@ def test_no_space_on_one_rank_is_a_line_of_all(tmp_path, policy, victim):
     else:
         assert in_ranks(2, without_space, config, victim) == [2, 2]
         assert len((tmp_path / "small/run/log/metrics.jsonl").read_text().splitlines()) == 2
-    assert not list((tmp_path / "small/run").glob(f"*{SHARDS}"))
+    assert not list((tmp_path / "small/run").glob(f"*{SUFFIX}"))
     assert not list_checkpoints(tmp_path / "small/run")
 
 
@@ -281,7 +282,7 @@ HOSTILE = {
 def test_an_index_from_a_stranger_runs_nothing(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
     index, message = HOSTILE[case]
-    folder = tmp_path / f"x.12345678{SHARDS}"
+    folder = tmp_path / f"x.12345678{SUFFIX}"
     folder.mkdir()
     (folder / ".metadata").write_bytes(pickle.dumps(index))
     shards = {
