@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: train test fuzz torture bench lint types fmt clean
+.PHONY: train test test-all fuzz torture bench lint types fmt clean
 
 train: .venv/.done
 	$(PY) train.py -c config.json $(ARGS)
@@ -10,15 +10,19 @@ train: .venv/.done
 test: .venv/.done
 	$(PY) -m pytest -n 2 $(ARGS)
 
+# Also the tests that repeat an expensive check with other values.
+test-all: test
+	$(PY) -m pytest -n 2 -m slow $(ARGS)
+
 # Thousands of broken and hostile configs and checkpoints; `make test` takes a fixed share of them.
 fuzz: .venv/.done
-	FUZZ=all $(PY) -m pytest -n 2 tests/fuzz -rP $(ARGS)
+	FUZZ=all $(PY) -m pytest -n 2 -m '' tests/fuzz -rP $(ARGS)
 
 # Hundreds of kills, signals, full disks and flipped bytes; `make test` takes a fixed share of them.
 torture: .venv/.done
-	TORTURE=all $(PY) -m pytest -n 2 tests/torture -rP $(ARGS)
+	TORTURE=all $(PY) -m pytest -n 2 -m '' tests/torture -rP $(ARGS)
 
-# Figures beside other frameworks, which it installs; ARGS names the parts and MNIST's folder: see tests/benchmarks.
+# Compares with other frameworks, which it installs. ARGS: see tests/benchmarks.
 bench: .venv/.done
 	$(PY) -m pip install --quiet --disable-pip-version-check ".[bench]"
 	$(PY) -m tests.benchmarks $(ARGS)
@@ -36,7 +40,8 @@ fmt: .venv/.done
 	$(PY) -m ruff format .
 
 .venv/.done: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1)
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check ".[dev]"
 	touch $@
