@@ -177,7 +177,7 @@ class BaseTrainer(TemplateAttributes):
         """Thaws parameters, and tells the loaders where they are: their samples follow from it."""
         set_activity(f"the training of epoch {epoch}")
         self.progress.epoch, batch = epoch, self.progress.batch
-        if self.phases.begin_epoch(epoch, self.parallel.unwrap(self.model)):
+        if self.phases.begin_epoch(epoch, self.parallel.unwrap(self.model), self.optimizer):
             self._wrap_again()
         if isinstance(self.data_loader, PositionedLoader):
             self.data_loader.set_epoch(epoch, batch)
@@ -218,12 +218,13 @@ class BaseTrainer(TemplateAttributes):
 
     def after_step(self) -> None:
         """After an optimizer step: writes a checkpoint that is due, and stops if asked to."""
-        self.phases.after_step(self.parallel.unwrap(self.model))
-        overdue = self.stop.poll(self.checkpoints.is_overdue())
+        overdue = self.stop.poll(time.monotonic() >= self.checkpoints.next_time)
         requested = self.stop.requested()
+        if self.checkpoints.error is not None:  # of a save in the background
+            self.checkpoints.wait()
         step = self.progress.step or self._count_batches()
-        if requested or overdue or self.checkpoints.is_step_due(step):
-            best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        if requested or overdue or step >= self.checkpoints.next_step:
+            best_epochs = self.monitoring.list_best_epochs()
             self.checkpoints.save_step(self._state, self.progress.epoch, step, best_epochs)
             self._reserve_time()
         if requested:
@@ -254,11 +255,10 @@ class BaseTrainer(TemplateAttributes):
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
         """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
         self.progress.finish_epoch(epoch)
-        best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        best_epochs = self.monitoring.list_best_epochs()
         in_series = self._is_due(epoch) or epoch not in best_epochs
-        self.checkpoints.save_epoch(
-            self._state, epoch, self.progress.step, save_best, in_series, best_epochs
-        )
+        step = self.progress.step
+        self.checkpoints.save_epoch(self._state, epoch, step, save_best, in_series, best_epochs)
         self._reserve_time()
 
     def _state(self) -> dict[str, Any]:
@@ -288,7 +288,7 @@ class BaseTrainer(TemplateAttributes):
         if report is None:
             return
         self.run_log.resume_at(report.epoch, report.step)
-        best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        best_epochs = self.monitoring.list_best_epochs()
         self.checkpoints.resume_at(report.path, report.step, best_epochs)
         report.log(self.logger)
         if report.inexact and self.trainer_options.on_inexact_resume == "stop":

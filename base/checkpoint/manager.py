@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ class CheckpointManager:
 
     Attributes:
         seconds: of the slowest save so far.
-        last_step: the optimizer steps that were done at the last checkpoint.
+        next_step: the number of optimizer steps at which ``save_steps`` asks for a checkpoint.
+        next_time: when ``save_minutes`` asks for one, by ``time.monotonic``. The ranks' differ.
+        error: of the last save, until ``wait`` raises or logs it.
     """
 
     def __init__(self, folder: Path, options: TrainerOptions, logger: logging.Logger) -> None:
@@ -61,29 +64,16 @@ class CheckpointManager:
 
             self.store = features.get_serving("sharded_checkpoint")()
         self.seconds = 0.0
-        self.last_step = 0
-        self._last_time = time.monotonic()
+        self._schedule_next(0, time.monotonic())
+        self.error: Exception | None = None
         self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
         self._snapshot: dict[str, Any] | None = None  # that the thread writes
 
-    # -- when -----------------------------------------------------------------------------------
-
-    def is_epoch_due(self, epoch: int) -> bool:
-        """Whether ``save_period`` asks for a checkpoint after this epoch."""
-        return epoch % self.options.save_period == 0
-
-    def is_step_due(self, step: int) -> bool:
-        """Whether ``save_steps`` asks for a checkpoint after so many optimizer steps."""
-        if self._error is not None:
-            self.wait()
-        steps = self.options.save_steps
-        return steps is not None and step - self.last_step >= steps
-
-    def is_overdue(self) -> bool:
-        """Whether ``save_minutes`` asks for one. Ranks may disagree: their clocks differ."""
-        minutes = self.options.save_minutes
-        return minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
+    def _schedule_next(self, step: int, time_saved: float) -> None:
+        options = self.options
+        self.next_step = inf if options.save_steps is None else step + options.save_steps
+        minutes = inf if options.save_minutes is None else options.save_minutes
+        self.next_time = time_saved + 60 * minutes
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -132,17 +122,16 @@ class CheckpointManager:
         start = time.monotonic()
         activity = set_activity("the saving of a checkpoint")
         state = self._write_tensors(make_state(), self.folder / request.name)
-        self.last_step = step
         if not is_main():
-            self._last_time = time.monotonic()
+            self._schedule_next(step, time.monotonic())
         elif not self.options.async_save:
-            if self._error is None:
+            if self.error is None:
                 self._write(state, request)
             self.seconds = max(self.seconds, time.monotonic() - start)
-            self._last_time = time.monotonic()
+            self._schedule_next(step, time.monotonic())
             self.wait()
         else:
-            self._last_time = start
+            self._schedule_next(step, start)
             self._snapshot = copy_to_cpu(state, self._snapshot)
             args = (self._snapshot, request, start)
             self._thread = threading.Thread(target=self._write, args=args)
@@ -155,7 +144,7 @@ class CheckpointManager:
         start = time.monotonic()
         trial = self.folder / ".measured.tmp"
         state = self._write_tensors(state, trial)
-        if self._error is not None or not is_main():
+        if self.error is not None or not is_main():
             self.wait()
             return
         save(state, trial)
@@ -168,7 +157,7 @@ class CheckpointManager:
         try:
             return self.store.write(state, path)
         except UserError as error:
-            self._error = error
+            self.error = error
             return state
 
     def _write(
@@ -190,9 +179,9 @@ class CheckpointManager:
                     old.unlink(missing_ok=True)
         except OSError as error:
             reason = f"the checkpoint could not be written: {error.strerror}"
-            self._error = UserError(f"{path}: {reason}")
+            self.error = UserError(f"{path}: {reason}")
         except Exception as error:  # a thread would lose it
-            self._error = error
+            self.error = error
         with contextlib.suppress(OSError):  # what is left over now is deleted the next time
             remove_unused_files(self.folder)
         if start is not None:
@@ -208,7 +197,7 @@ class CheckpointManager:
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
             self._thread = None
-        error, self._error = self._error, None
+        error, self.error = self.error, None
         if error is None:
             return
         if self.options.on_save_error == "stop" or not isinstance(error, UserError):
@@ -226,7 +215,7 @@ class CheckpointManager:
         Raises:
             UserError: the folder may not be written to.
         """
-        self.last_step = step
+        self._schedule_next(step, time.monotonic())
         if not is_main():
             return
         try:
