@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from base.data.checks import check_batching, check_sampling, warn_if_random
+from base.data.epoch_sampler import EpochSampler
 from base.data.loader import DividedLoader
-from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, EpochSampler, Position
+from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, Position
 from base.data.split import class_weights, get_labels, split_indices
 from base.data.worker import SeededBatches, WorkerInit, pass_through
 from utils.batch import to_device
@@ -194,27 +195,6 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     def is_map_style(self) -> bool:
         """Whether the samples have indices."""
         return self._batches is not None
-
-    def sample_indices(self) -> list[int]:
-        """The indices of all samples that this loader may draw, such as those of one split."""
-        if isinstance(self.sampler, EpochSampler):
-            return [int(index) for index in self.sampler.indices]
-        return list(range(len(self.dataset)))  # type: ignore[arg-type]
-
-    def with_dataset(self, dataset: Any) -> BaseDataLoader:
-        """A loader of ``dataset`` whose batches have the same indices as this loader's.
-
-        It serves data that was computed from this loader's batches, so transforms and workers are
-        not taken over.
-
-        Args:
-            dataset: map-style, with the same indices; its ``__getitems__`` gives a full batch.
-        """
-        copied = ("batch_size", "drop_last", "pin_memory")
-        options = {key: value for key, value in self.init_kwargs.items() if key in copied}
-        loader = BaseDataLoader(dataset, sampler=self.sampler, collate_fn=pass_through, **options)
-        loader.seed, loader.device = self.seed, self.device
-        return loader.for_evaluation() if self.is_for_evaluation else loader
 
     @property
     def loss_weight(self) -> float:

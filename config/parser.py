@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import inspect
 import logging
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from config.build import Builder, bind, get_component_args
+from config.build import Builder
+from config.call import bind, get_component_args
 from config.check import preflight
 from config.check.schema import Schema
 from config.check.signature import Signature
@@ -24,20 +22,19 @@ from config.check.trainer_section import resolve_trainer
 from config.check.unread import find_unread_keys
 from config.command_line import read_command_line
 from config.processes import get_process_settings
-from config.read.merge import get_value, set_value
-from config.read.references import interpolate
-from config.read.section import Section, forget_read_keys, to_plain
-from config.read.tree import Mark, Tree, join_keys
+from config.read.section import forget_read_keys
+from config.read.tree import Tree, join_keys
+from config.values import ConfigValues
 from utils.errors import UserError
+from utils.log import get_logger
 from utils.options import make_options
 from utils.world import ProcessSettings
 
-DEFAULT_SEED = 123  # pytorch-template's
 LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbosity
 
 
-class ConfigParser:
-    """The config of one experiment. It is read like a dict or by attribute, and makes components.
+class ConfigParser(ConfigValues):
+    """The config of one experiment. It is read like a dict or by attribute, and makes objects.
 
     The constructor makes, imports and writes nothing.
 
@@ -48,7 +45,6 @@ class ConfigParser:
         run_id: the name of the run's folder; the time by default.
 
     Attributes:
-        tree: the values, and where each was written.
         args: what argparse made of the command line; None without one.
         run_id_given: whether the caller chose the ``run_id``.
         schema: what the names in this config mean; None until ``check``.
@@ -61,12 +57,7 @@ class ConfigParser:
         modification: Mapping[str, Any] | None = None,
         run_id: str | None = None,
     ) -> None:
-        self.tree = config if isinstance(config, Tree) else Tree(deepcopy(dict(config)))
-        for target, value in (modification or {}).items():
-            if value is not None:
-                set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
-        self._referenced = interpolate(self.tree)
-        self.tree.data = Section(self.tree.data)
+        super().__init__(config, modification)
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None
         self.run_id_given = run_id is not None
@@ -108,34 +99,6 @@ class ConfigParser:
     def __setstate__(self, state: dict[str, Any]) -> None:
         ConfigParser.__init__(self, state["_config"], state["resume"], run_id=state["run_id"])
 
-    # -- reading -----------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> Section:
-        """The values, as a dict."""
-        data = self.tree.data
-        assert isinstance(data, Section)
-        return data
-
-    def __getitem__(self, name: str) -> Any:
-        return self.config[name]
-
-    def __getattr__(self, name: str) -> Any:  # contract
-        if name.startswith("_") or name == "tree" or name not in self.config:
-            raise AttributeError(f"the config has no '{name}'")
-        return self[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.config
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Returns the value of a top-level key, or ``default``."""
-        return self[name] if name in self.config else default
-
-    @property
-    def seed(self) -> int:
-        return int(self.get("seed", DEFAULT_SEED))
-
     @property
     def save_dir(self) -> Path:
         """The run's folder, for its checkpoints and its config. Not made here."""
@@ -149,18 +112,6 @@ class ConfigParser:
         """The folder of the run's logs, inside ``save_dir``. Not made here."""
         return self.save_dir / "log"
 
-    def plain(self) -> dict[str, Any]:
-        """Returns the resolved config in plain values, which ``-c`` takes again."""
-        return {key: to_plain(value) for key, value in dict.items(self.config)}
-
-    def changes(self) -> dict[str, Any]:
-        """Returns, by key, the values that replaced others or came from the command line."""
-        found = {}
-        for keys in (*self.tree.replaced, *self.tree.raw):
-            with contextlib.suppress(KeyError):  # replaced once more, with the section around it
-                found[join_keys(keys)] = to_plain(get_value(self.tree.data, keys))
-        return found
-
     def process_settings(self) -> ProcessSettings:
         """Returns how many processes the config asks for, and how long they wait for each other.
 
@@ -170,13 +121,9 @@ class ConfigParser:
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """Returns a logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
-        if not logging.getLogger().handlers:  # until a run sets up its logging
-            logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.INFO)
         if verbosity not in LOG_LEVELS:
             raise UserError(f"verbosity {verbosity!r} must be 0, 1 or 2")
-        logger = logging.getLogger(name)
-        logger.setLevel(LOG_LEVELS[verbosity])
-        return logger
+        return get_logger(name, LOG_LEVELS[verbosity])
 
     # -- checking ----------------------------------------------------------------------------------
 
@@ -196,26 +143,11 @@ class ConfigParser:
             raise RuntimeError("call check(schema) first: it says what the names in a config mean")
         return self.schema
 
-    @contextlib.contextmanager
-    def locating_errors(self) -> Iterator[None]:
-        """Adds file, line and column to a UserError that is raised inside."""
-        try:
-            yield
-        except UserError as error:
-            located = self.tree.locate(error)
-            if located is error:
-                raise
-            raise located from error
-
     def unread_keys(self) -> list[str]:
-        """Returns the project's own keys that nothing has read, at the top and in ``trainer``.
-
-        Of a resumed run only those that were just overridden: its config is saved with every
-        ``${…}`` replaced, so that overriding a referenced key has no effect any more.
-        """
+        """Returns the project's own keys that nothing has read, at the top and in ``trainer``."""
         with_trainer = not self._has_custom_loop
-        keys = find_unread_keys(self.tree, self._get_schema(), self._referenced, with_trainer)
-        if self.resume is not None:
+        keys = find_unread_keys(self.tree, self._get_schema(), self.referenced, with_trainer)
+        if self.resume is not None:  # the saved config has no ${…} any more that would use a key
             keys = [path for path in keys if self.tree.is_overridden(path)]
         return [join_keys(path) for path in keys]
 

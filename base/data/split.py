@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from base.data.sampler import Array
+from base.data.epoch_sampler import Array
 from utils.errors import UserError
 
 CLASSES_IN_LOG = 20
