@@ -14,23 +14,116 @@ from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
 from config.check.trainer_section import N_POSITIONAL, get_constructor_parameters, resolve_trainer
-from config.read.tree import Keys, Tree
+from config.read.tree import Keys
+from config.values import ConfigValues
 from utils.errors import UserError
+from utils.options import make_options
 
 
-class Builder:
-    """Makes components. It neither changes the config nor keeps what it makes.
+class Builder(ConfigValues):
+    """Makes the objects that the values of a config describe. It keeps none of them.
 
-    Args:
-        tree: the config. It gives an error its position in the files.
-        schema: what the names in it mean.
+    Attributes:
+        schema: what the names in the config mean; None until ``check``.
     """
 
-    def __init__(self, tree: Tree, schema: Schema) -> None:
-        self.tree = tree
-        self.schema = schema
+    schema: Schema | None = None
+
+    def get_schema(self) -> Schema:
+        if self.schema is None:
+            raise RuntimeError("call check(schema) first: it says what the names in a config mean")
+        return self.schema
+
+    # -- sections ----------------------------------------------------------------------------------
 
     def build(
+        self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Makes the component of a section.
+
+        Args:
+            name: of the section.
+            args: what the program passes by position.
+            changed_args: replace the section's ``args``.
+            kwargs: what the program passes by name; the config may not give the same again.
+
+        Raises:
+            ConfigError: a name or an argument does not fit.
+        """
+        node = self[name]
+        if changed_args is not None:
+            node = {"type": node["type"], "args": changed_args}
+        return self._build_node(node, self.get_schema().slots[name], (name,), *args, **kwargs)
+
+    def build_loaders(self) -> list[Any]:
+        """Makes the loaders of training and of validation data; the second may be None."""
+        loader = self.build("data_loader")
+        if self.get("valid_data_loader"):
+            return [loader, self.build("valid_data_loader")]
+        split = getattr(loader, "split_validation", None)  # torch's own DataLoader has none
+        return [loader, split() if split is not None else None]
+
+    def build_metrics(self) -> list[Any]:
+        """Makes the metrics, each with the ``__name__`` under which it is logged."""
+        metrics = []
+        slot = self.get_schema().slots["metrics"]
+        for index, node in enumerate(self.get("metrics", [])):
+            metric: Any = self._build_node(node, slot, ("metrics", index))
+            name = get_metric_name(node)
+            if getattr(metric, "__name__", "") != name:
+                # A partial gets the name: another metric may use the function itself.
+                metric = partial(metric) if inspect.isfunction(metric) else metric
+                metric.__name__ = name
+            metrics.append(metric)
+        return metrics
+
+    def build_trainer(self, **given: Any) -> Any:
+        """Makes the trainer with this config and the ``given`` arguments that it takes.
+
+        The first four go by position, as pytorch-template's ``train.py`` passes them.
+        """
+        section, schema = self["trainer"], self.get_schema()
+        trainer_class, signature = resolve_trainer(section, schema)
+        leading = schema.slots["trainer"].given[:N_POSITIONAL]
+        positional = [given.pop(name) for name in leading if name in given]
+        given["config"] = self
+        by_name = {name: given[name] for name in given if name in signature.parameters}
+        names = get_constructor_parameters(signature, schema)
+        values = {name: section[name] for name in names if name in section}
+        return trainer_class(*positional, **by_name, **values)
+
+    def trainer_class(self) -> Any:
+        """Returns the class that the ``trainer`` section names."""
+        return resolve_trainer(self["trainer"], self.get_schema())[0]
+
+    def options(self, name: str) -> Any:
+        """Returns the options of a flat section such as ``transfer``; the defaults without one."""
+        section = self.get(name)
+        kind = self.get_schema().sections[name]
+        try:
+            return make_options(kind, {} if section is None else section)
+        except UserError as error:
+            raise self.tree.locate(error.under(name)) from None
+
+    def takes(self, name: str, argument: str) -> bool:
+        """Whether the class or function that the section ``name`` names has such a parameter."""
+        return argument in self._get_parameters(name)
+
+    def get_argument(self, name: str, argument: str) -> Any:
+        """Returns an argument of the section ``name``, else its default, else None."""
+        args = get_component_args(self[name])
+        parameter = self._get_parameters(name).get(argument)
+        if argument in args or parameter is None or parameter.default is parameter.empty:
+            return args.get(argument)
+        return parameter.default
+
+    def _get_parameters(self, name: str) -> dict[str, inspect.Parameter]:
+        found = resolve(self[name]["type"], self.get_schema().slots[name])
+        return Signature.from_callable(found).parameters
+
+    # -- components --------------------------------------------------------------------------------
+
+    def _build_node(
         self, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any
     ) -> Any:
         """Makes the object that ``node`` describes, after the components inside its ``args``.
@@ -39,12 +132,8 @@ class Builder:
             node: a ``{type, args}``, or a name alone.
             slot: what the key accepts.
             keys: of ``node``.
-            args: what the program passes by position.
+            args, kwargs: as for ``build``.
             dataset: the neighbouring dataset, for a sampler that takes one.
-            kwargs: what the program passes by name; the config may not give the same again.
-
-        Raises:
-            ConfigError: a name or an argument does not fit.
         """
         node = {"type": node} if isinstance(node, str) else node
         try:
@@ -59,33 +148,6 @@ class Builder:
             return _fix_args(found, values)
         return call(self.tree, found, keys, *args, **kwargs, **values)
 
-    def build_metrics(self, nodes: list[Any]) -> list[Any]:
-        """Makes the metrics, each with the ``__name__`` under which it is logged."""
-        metrics = []
-        for index, node in enumerate(nodes):
-            metric: Any = self.build(node, self.schema.slots["metrics"], ("metrics", index))
-            name = get_metric_name(node)
-            if getattr(metric, "__name__", "") != name:
-                # A partial gets the name: another metric may use the function itself.
-                metric = partial(metric) if inspect.isfunction(metric) else metric
-                metric.__name__ = name
-            metrics.append(metric)
-        return metrics
-
-    def build_trainer(self, section: dict[str, Any], given: dict[str, Any]) -> Any:
-        """Makes the trainer; see ``ConfigParser.build_trainer``."""
-        found, signature = resolve_trainer(section, self.schema)
-        leading = self.schema.slots["trainer"].given[:N_POSITIONAL]
-        positional = [given[name] for name in leading if name in given]
-        by_name = {
-            name: value
-            for name, value in given.items()
-            if name in signature.parameters and name not in leading
-        }
-        names = get_constructor_parameters(signature, self.schema)
-        values = {name: section[name] for name in names if name in section}
-        return found(*positional, **by_name, **values)
-
     def _make_args(
         self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, dataset: Any
     ) -> dict[str, Any]:
@@ -98,7 +160,7 @@ class Builder:
         for key in sorted(values, key=lambda key: key != "dataset"):  # first: a sampler may want it
             annotation = parameters[key].annotation if key in parameters else Any
             if annotation is not dict:
-                inner = self.schema.get_inner_slot(key, slot, annotation)
+                inner = self.get_schema().get_inner_slot(key, slot, annotation)
                 neighbour = values.get("dataset", dataset)
                 values[key] = self._make_nested(values[key], inner, (*keys, key), neighbour)
             values[key] = convert(annotation, values[key])
@@ -106,7 +168,7 @@ class Builder:
 
     def _make_nested(self, value: Any, slot: Slot, keys: Keys, dataset: Any) -> Any:
         if is_component(value) or (isinstance(value, str) and slot.is_callback):
-            return self.build(value, slot, keys, dataset=dataset)
+            return self._build_node(value, slot, keys, dataset=dataset)
         if isinstance(value, list):
             return [
                 self._make_nested(item, slot, (*keys, index), dataset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,27 +12,22 @@ from types import ModuleType
 from typing import Any
 
 from config.build import Builder
-from config.call import bind, get_component_args
+from config.call import bind
 from config.check import preflight
 from config.check.schema import Schema
-from config.check.signature import Signature
-from config.check.slots import resolve
-from config.check.trainer_section import resolve_trainer
 from config.check.unread import find_unread_keys
 from config.command_line import read_command_line
 from config.processes import get_process_settings
 from config.read.section import forget_read_keys
 from config.read.tree import Tree, join_keys
-from config.values import ConfigValues
 from utils.errors import UserError
 from utils.log import get_logger
-from utils.options import make_options
 from utils.world import ProcessSettings
 
 LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbosity
 
 
-class ConfigParser(ConfigValues):
+class ConfigParser(Builder):
     """The config of one experiment. It is read like a dict or by attribute, and makes objects.
 
     The constructor makes, imports and writes nothing.
@@ -47,7 +41,6 @@ class ConfigParser(ConfigValues):
     Attributes:
         args: what argparse made of the command line; None without one.
         run_id_given: whether the caller chose the ``run_id``.
-        schema: what the names in this config mean; None until ``check``.
     """
 
     def __init__(
@@ -63,7 +56,6 @@ class ConfigParser(ConfigValues):
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
-        self.schema: Schema | None = None
         self._has_custom_loop = True
 
     @classmethod
@@ -138,15 +130,10 @@ class ConfigParser(ConfigValues):
         for section in (self.config, self.config["trainer"]):
             forget_read_keys(section)  # the check reads all of them, and uses none
 
-    def _get_schema(self) -> Schema:
-        if self.schema is None:
-            raise RuntimeError("call check(schema) first: it says what the names in a config mean")
-        return self.schema
-
     def unread_keys(self) -> list[str]:
         """Returns the project's own keys that nothing has read, at the top and in ``trainer``."""
         with_trainer = not self._has_custom_loop
-        keys = find_unread_keys(self.tree, self._get_schema(), self.referenced, with_trainer)
+        keys = find_unread_keys(self.tree, self.get_schema(), self.referenced, with_trainer)
         if self.resume is not None:  # the saved config has no ${…} any more that would use a key
             keys = [path for path in keys if self.tree.is_overridden(path)]
         return [join_keys(path) for path in keys]
@@ -167,65 +154,3 @@ class ConfigParser(ConfigValues):
         """Like ``init_obj``, but returns the function with these arguments fixed, uncalled."""
         function = bind(self.tree, name, module, kwargs)
         return partial(function, *args) if args else function
-
-    def build(
-        self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
-    ) -> Any:
-        """Makes the component of the section ``name``, with the arguments that the program passes.
-
-        ``changed_args`` replace the section's ``args``. Raises ConfigError if they are refused.
-        """
-        node = self[name]
-        if changed_args is not None:
-            node = {"type": node["type"], "args": changed_args}
-        builder = Builder(self.tree, self._get_schema())
-        return builder.build(node, builder.schema.slots[name], (name,), *args, **kwargs)
-
-    def build_loaders(self) -> list[Any]:
-        """Makes the loaders of training and of validation data; the second may be None."""
-        loader = self.build("data_loader")
-        if self.get("valid_data_loader"):
-            return [loader, self.build("valid_data_loader")]
-        split = getattr(loader, "split_validation", None)  # torch's own DataLoader has none
-        return [loader, split() if split is not None else None]
-
-    def build_metrics(self) -> list[Any]:
-        """Makes the metrics, each with the ``__name__`` under which it is logged."""
-        return Builder(self.tree, self._get_schema()).build_metrics(self.get("metrics", []))
-
-    def build_trainer(self, **given: Any) -> Any:
-        """Makes the trainer with this config and the ``given`` arguments that it takes.
-
-        The first four go by position, as pytorch-template's ``train.py`` passes them.
-        """
-        builder = Builder(self.tree, self._get_schema())
-        return builder.build_trainer(self["trainer"], given | {"config": self})
-
-    def trainer_class(self) -> Any:
-        """Returns the class that the ``trainer`` section names."""
-        return resolve_trainer(self["trainer"], self._get_schema())[0]
-
-    def options(self, name: str) -> Any:
-        """Returns the options of a flat section such as ``transfer``; the defaults without one."""
-        section = self.get(name)
-        kind = self._get_schema().sections[name]
-        try:
-            return make_options(kind, {} if section is None else section)
-        except UserError as error:
-            raise self.tree.locate(error.under(name)) from None
-
-    def takes(self, name: str, argument: str) -> bool:
-        """Whether the class or function that the section ``name`` names has such a parameter."""
-        return argument in self._get_parameters(name)
-
-    def get_argument(self, name: str, argument: str) -> Any:
-        """Returns an argument of the section ``name``, else its default, else None."""
-        args = get_component_args(self[name])
-        parameter = self._get_parameters(name).get(argument)
-        if argument in args or parameter is None or parameter.default is parameter.empty:
-            return args.get(argument)
-        return parameter.default
-
-    def _get_parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        found = resolve(self[name]["type"], self._get_schema().slots[name])
-        return Signature.from_callable(found).parameters
