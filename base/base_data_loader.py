@@ -32,16 +32,12 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         shuffle: draw a new order for every epoch.
         validation_split: the size of the validation part, as a count (int) or a fraction (float);
             0 for none.
-        num_workers: processes that read data; 0 reads in the training process. The batches do not
-            depend on it.
+        num_workers: processes that read data, with the same batches; 0 for the training process.
         collate_fn: makes a batch from a list of samples.
-        eval_transform: replaces the dataset's transform in the validation part.
-        cache: decode the data once and keep it in memory as compact tensors. Transforms are still
-            applied to each sample that is read.
-        batch_transform: is applied to full batches ``[images, target]``: a transform of
-            ``torchvision.transforms.v2`` without random numbers, or one of
-            ``base/data/batch_transforms.py``, which draw for each sample.
-        eval_batch_transform: replaces ``batch_transform`` in the validation part.
+        eval_transform, eval_batch_transform: those of the validation part.
+        cache: keep the decoded samples in memory, before their transforms.
+        batch_transform: is applied to full batches ``[images, target]``: a transform of torchvision
+            without random numbers, or one of ``base/data/batch_transforms.py``.
         split_seed: of the division; 0 gives pytorch-template's.
         stratify: divide each class in the same proportion.
         sampler: gives the indices, in place of ``shuffle``; ``class_balanced`` draws all classes
@@ -50,8 +46,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         dataloader_kwargs: other arguments of ``torch.utils.data.DataLoader``.
 
     Attributes:
-        device: ``batch_transform`` runs on it, in the process that takes the batch, because bytes
-            from a worker cost a quarter of floats. Memory is pinned for it by default.
+        device: ``batch_transform`` runs on it, in the training process. Memory is pinned for it.
         n_samples: the samples of one epoch, without the validation part.
         valid_sampler: of the validation part, or None.
     """
@@ -81,8 +76,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
-        # Projects seed torch and give the loader no seed.
-        self.seed = torch.initial_seed() % 2**63
+        self.seed = torch.initial_seed() % 2**63  # as projects seed torch, and not the loader
         self.device = torch.device("cpu")
         self.valid_sampler: Any = None
         self._position = Position(-1, 0)  # the last pass, and the batches that it has given
@@ -90,8 +84,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self._batches: EpochBatchSampler | None = None
         num_workers = -(-num_workers // local_world_size())
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
-        wants_persistent = dataloader_kwargs.get("persistent_workers", True)
-        options["persistent_workers"] = num_workers > 0 and wants_persistent
+        options["persistent_workers"] = num_workers > 0 and options.get("persistent_workers", True)
         options.setdefault("generator", torch.Generator())
         if isinstance(dataset, IterableDataset):
             self._init_iterable(dataset, batch_size, options)
@@ -107,7 +100,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             sampler, self.valid_sampler = make_samplers(
                 dataset, validation_split, split_seed, stratify, shuffle, is_balanced
             )
-        self._init_map_style(dataset, batch_size, sampler, batch_sampler, options)
+        if batch_sampler is not None:
+            batch_size, sampler = None, batch_sampler
+        self._init_map_style(dataset, batch_size, sampler, options)
 
     def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
@@ -117,21 +112,15 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
 
     def _init_map_style(
-        self,
-        dataset: Any,
-        batch_size: int | None,
-        sampler: Any,
-        batch_sampler: Any,
-        options: dict[str, Any],
+        self, dataset: Any, batch_size: int | None, sampler: Any, options: dict[str, Any]
     ) -> None:
+        """Without a batch size, ``sampler`` gives lists of indices."""
         drop_last = options.pop("drop_last", False)
-        if batch_sampler is not None:
-            batching: dict[str, Any] = {"batch_sampler": batch_sampler}
-            self._batches = EpochBatchSampler(batch_sampler, None, drop_last, self.seed)
-        else:
+        batching: dict[str, Any] = {"batch_sampler": sampler}
+        if batch_size is not None:
             batching = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
-            self._batches = EpochBatchSampler(sampler, batch_size, drop_last, self.seed)
-        self.n_samples = len(sampler) if sampler is not None else len(dataset)
+        self._batches = EpochBatchSampler(sampler, batch_size, drop_last, self.seed)
+        self.n_samples = len(dataset if batch_size is None else sampler)
         if len(self._batches) == 0:
             message = f"with drop_last leaves no batch of {self.n_samples} samples"
             raise UserError(f"batch_size={batch_size} {message}")
@@ -175,11 +164,6 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     def list_batches(self) -> list[list[int]]:
         """Lists the indices of each batch in the last pass; nothing for an iterable dataset."""
         return [] if self._batches is None else self._batches.list_batches()
-
-    @property
-    def is_map_style(self) -> bool:
-        """Whether the samples have indices."""
-        return self._batches is not None
 
     @property
     def loss_weight(self) -> float:

@@ -22,7 +22,7 @@ from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
 from utils.distributed import Votes, broadcast, set_activity, world_size
 from utils.errors import UserError
-from utils.stop import StopRequest
+from utils.stop import StopRequest, StopTraining
 from utils.util import prepare_device, to_plain_number
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class BaseTrainer(TemplateAttributes):
     """The parent of all trainers: runs the epochs. ``_train_epoch`` of a subclass trains one.
 
-    A subclass may read and set all attributes. Optimizers, schedulers, modules and an ``Update``
-    that it holds as attributes are saved and restored with it.
+    A subclass may read and set all attributes. Its optimizers, schedulers, modules and its
+    ``Update`` are saved and restored if they are attributes.
 
     Args:
         model: moved to the device, unless it has placed its layers on several devices.
@@ -80,7 +80,6 @@ class BaseTrainer(TemplateAttributes):
             criterion = criterion.to(output_device(self.model, self.device))
         self.criterion, self.metric_ftns, self.optimizer = criterion, metric_ftns, optimizer
         self.epochs, self.save_period = options.epochs, options.save_period
-
         self.progress = Progress()
         mode, metric = parse_monitor(options.monitor)
         self.monitoring = Monitor(mode, metric, options.patience, options.keep_best)
@@ -106,13 +105,6 @@ class BaseTrainer(TemplateAttributes):
         """Trains and validates one epoch. Returns its numbers by name."""
         raise NotImplementedError
 
-    @classmethod
-    def logged_names(
-        cls, metrics: list[str], options: TrainerOptions, validates: bool
-    ) -> list[str] | None:
-        """The names of an epoch's numbers, for the check of a config; None if they are unknown."""
-        return None
-
     # -- the epochs -----------------------------------------------------------------------------
 
     def train(self) -> None:
@@ -125,7 +117,7 @@ class BaseTrainer(TemplateAttributes):
             try:
                 if self.trainer_options.max_minutes is not None:
                     self.checkpoints.measure(self._state())
-                    self._reserve_time()
+                    self.stop.reserve_for_save(self.checkpoints.seconds)
                 for epoch in range(self.start_epoch, self.epochs + 1):
                     if self.monitoring.is_exhausted:
                         self.logger.info("Stopped early before; raise trainer.early_stop to go on.")
@@ -140,7 +132,8 @@ class BaseTrainer(TemplateAttributes):
         if self.stop.status:
             self.logger.info("Stopped by %s; the checkpoint is written.", self.stop.reason)
         elif self.last_log:
-            self.after_training()
+            for watcher in self.watchers:
+                watcher.after_training()
         self.run_log.close()
 
     def _run_epoch(self, epoch: int) -> None:
@@ -186,11 +179,6 @@ class BaseTrainer(TemplateAttributes):
         if self.update is not None:
             self.update.model = self.model
 
-    def after_training(self) -> None:
-        """Runs after the last epoch, when its checkpoint is written."""
-        for watcher in self.watchers:
-            watcher.after_training()
-
     # -- between two steps ----------------------------------------------------------------------
 
     def after_step(self) -> None:
@@ -199,17 +187,13 @@ class BaseTrainer(TemplateAttributes):
         requested = self.stop.requested()
         if self.checkpoints.error is not None:  # of a save in the background
             self.checkpoints.wait()
-        step = self.progress.step or self._count_batches()
+        step = self.progress.step or self.progress.count_batches(self.len_epoch or 0)
         if requested or overdue or step >= self.checkpoints.next_step:
             best_epochs = self.monitoring.list_best_epochs()
             self.checkpoints.save_step(self._state, self.progress.epoch, step, best_epochs)
-            self._reserve_time()
+            self.stop.reserve_for_save(self.checkpoints.seconds)
         if requested:
             raise StopTraining
-
-    def _count_batches(self) -> int:
-        """Batches of the run so far, for a loop that counts no optimizer steps."""
-        return (self.progress.epoch - 1) * (self.len_epoch or 0) + self.progress.batch
 
     def validation_batches(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yields ``batches``. A stop ends the validation, which a resumed run then repeats."""
@@ -236,16 +220,13 @@ class BaseTrainer(TemplateAttributes):
         in_series = self._is_due(epoch) or epoch not in best_epochs
         step = self.progress.step
         self.checkpoints.save_epoch(self._state, epoch, step, save_best, in_series, best_epochs)
-        self._reserve_time()
+        self.stop.reserve_for_save(self.checkpoints.seconds)
 
     def _state(self) -> dict[str, Any]:
         return self.train_state.collect(self.validation_random_state)
 
-    def _reserve_time(self) -> None:
-        self.stop.reserve = max(self.stop.reserve, 2 * self.checkpoints.seconds + 1)
-
     def _resume_checkpoint(self, resume_path: str | Path) -> None:
-        """Restores model, optimizer and counters; what a subclass has yet to make follows later.
+        """Restores model, optimizer and counters. The objects of a subclass follow later.
 
         Raises:
             UserError: the checkpoint is missing, damaged, or of another architecture.
@@ -259,13 +240,8 @@ class BaseTrainer(TemplateAttributes):
         if report is None:
             return
         self.run_log.resume_at(report.epoch, report.step)
-        best_epochs = self.monitoring.list_best_epochs()
-        self.checkpoints.resume_at(report.path, report.step, best_epochs)
+        self.checkpoints.resume_at(report.path, report.step, self.monitoring.list_best_epochs())
         report.log(self.logger)
         if report.inexact and self.trainer_options.on_inexact_resume == "stop":
             message = f"not the same bits as without a stop: {', '.join(report.inexact)}"
             raise UserError(message, key="trainer.on_inexact_resume")
-
-
-class StopTraining(Exception):  # noqa: N818
-    """Leaves a loop whose checkpoint is written."""

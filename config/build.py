@@ -10,42 +10,27 @@ from typing import Any
 from config.call import call, get_component_args
 from config.check.annotations import convert
 from config.check.checker import get_metric_name, is_component
-from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
 from config.check.trainer_section import N_POSITIONAL, get_constructor_parameters, resolve_trainer
 from config.read.tree import Keys
 from config.values import ConfigValues
 from utils.errors import UserError
-from utils.options import make_options
 
 
 class Builder(ConfigValues):
-    """Makes the objects that the values of a config describe. It keeps none of them.
-
-    Attributes:
-        schema: what the names in the config mean; None until ``check``.
-    """
-
-    schema: Schema | None = None
-
-    def get_schema(self) -> Schema:
-        if self.schema is None:
-            raise RuntimeError("call check(schema) first: it says what the names in a config mean")
-        return self.schema
+    """Makes the objects that the values of a config describe. It keeps none of them."""
 
     # -- sections ----------------------------------------------------------------------------------
 
     def build(
         self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Makes the component of a section.
+        """Makes the component of the section ``name``.
 
         Args:
-            name: of the section.
-            args: what the program passes by position.
+            args, kwargs: what the program passes; the config may not give the same again.
             changed_args: replace the section's ``args``.
-            kwargs: what the program passes by name; the config may not give the same again.
 
         Raises:
             ConfigError: a name or an argument does not fit.
@@ -96,31 +81,6 @@ class Builder(ConfigValues):
         """Returns the class that the ``trainer`` section names."""
         return resolve_trainer(self["trainer"], self.get_schema())[0]
 
-    def options(self, name: str) -> Any:
-        """Returns the options of a flat section such as ``transfer``; the defaults without one."""
-        section = self.get(name)
-        kind = self.get_schema().sections[name]
-        try:
-            return make_options(kind, {} if section is None else section)
-        except UserError as error:
-            raise self.tree.locate(error.under(name)) from None
-
-    def takes(self, name: str, argument: str) -> bool:
-        """Whether the class or function that the section ``name`` names has such a parameter."""
-        return argument in self._get_parameters(name)
-
-    def get_argument(self, name: str, argument: str) -> Any:
-        """Returns an argument of the section ``name``, else its default, else None."""
-        args = get_component_args(self[name])
-        parameter = self._get_parameters(name).get(argument)
-        if argument in args or parameter is None or parameter.default is parameter.empty:
-            return args.get(argument)
-        return parameter.default
-
-    def _get_parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        found = resolve(self[name]["type"], self.get_schema().slots[name])
-        return Signature.from_callable(found).parameters
-
     # -- components --------------------------------------------------------------------------------
 
     def _build_node(
@@ -129,10 +89,8 @@ class Builder(ConfigValues):
         """Makes the object that ``node`` describes, after the components inside its ``args``.
 
         Args:
-            node: a ``{type, args}``, or a name alone.
-            slot: what the key accepts.
-            keys: of ``node``.
-            args, kwargs: as for ``build``.
+            node: a ``{type, args}``, or a name, at ``keys`` of the config.
+            slot: what may stand there.
             dataset: the neighbouring dataset, for a sampler that takes one.
         """
         node = {"type": node} if isinstance(node, str) else node

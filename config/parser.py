@@ -30,8 +30,6 @@ LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbo
 class ConfigParser(Builder):
     """The config of one experiment. It is read like a dict or by attribute, and makes objects.
 
-    The constructor makes, imports and writes nothing.
-
     Args:
         config: the values; ``from_args`` reads them from files.
         resume: the checkpoint to resume from.
@@ -66,8 +64,8 @@ class ConfigParser(Builder):
 
         Args:
             args: a parser with ``--config``, ``--resume`` and ``--device``, or what it has parsed.
-                A parser also gets ``--run-id`` and any number of ``KEY=VALUE``.
-            options: ``CustomArgs(flags, type, target)``, more ways to set one value.
+                A parser gets two more arguments: ``--run-id`` and ``KEY=VALUE``.
+            options: ``CustomArgs(flags, type, target)``, each of which sets one value.
 
         Raises:
             UserError: a file, an override or an option is wrong.
@@ -81,8 +79,7 @@ class ConfigParser(Builder):
         """Makes ``folder`` the run's folder, whatever the config says."""
         self._folder = folder
 
-    # A project's own _save_checkpoint puts the ConfigParser itself into the file. It is pickled as
-    # plain values, which load safely.
+    # A project's own _save_checkpoint pickles the ConfigParser: as plain values, which load safely.
 
     def __getstate__(self) -> dict[str, Any]:
         resume = str(self.resume) if self.resume is not None else None
@@ -105,10 +102,7 @@ class ConfigParser(Builder):
         return self.save_dir / "log"
 
     def process_settings(self) -> ProcessSettings:
-        """Returns how many processes the config asks for, and how long they wait for each other.
-
-        The values are unchecked yet; one that makes no sense counts as the default.
-        """
+        """Returns the number of processes and their timeouts; wrong values count as defaults."""
         return get_process_settings(self.get("parallel"), self.get("n_gpu"))
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:

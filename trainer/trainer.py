@@ -189,6 +189,7 @@ class Trainer(BaseTrainer):
     def logged_names(
         cls, metrics: list[str], options: TrainerOptions, validates: bool
     ) -> list[str] | None:
+        """The names of an epoch's numbers, for the check of a config; None if they are unknown."""
         subclasses = cls.__mro__[: cls.__mro__.index(Trainer)]
         overridden = {name for kind in subclasses for name in vars(kind)}
         if overridden & {"_train_epoch", "_valid_epoch", "evaluate_split"}:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,22 +26,22 @@ class Write(NamedTuple):
 
     path: Path
     targets: list[Path]
-    best_epochs: list[int]
+    best_epochs: Sequence[int]
 
 
 class CheckpointManager:
-    """Writes the checkpoints of one run folder; if several ranks train, the main one does.
+    """Writes the checkpoints of a run. The main rank writes them, and all ranks make each call.
 
     Args:
         folder: of the run.
-        options: save_period, save_steps, save_minutes, keep_last, keep_best, async_save,
-            sharded_checkpoint, on_save_error.
-        logger: gets the warning of a failed save, if the run goes on.
+        options: save_steps, save_minutes, keep_last, keep_best, async_save, sharded_checkpoint,
+            on_save_error.
+        logger: gets a warning where a run goes on after a failed save.
 
     Attributes:
-        seconds: of the slowest save so far.
-        next_step: the number of optimizer steps at which ``save_steps`` asks for a checkpoint.
-        next_time: when ``save_minutes`` asks for one, by ``time.monotonic``. The ranks' differ.
+        seconds: the duration of the slowest save.
+        next_step: the optimizer step of the next checkpoint, by ``save_steps``.
+        next_time: its time, by ``save_minutes`` and ``time.monotonic``.
         error: of the last save, until ``wait`` raises or logs it.
     """
 
@@ -65,8 +65,6 @@ class CheckpointManager:
         minutes = inf if options.save_minutes is None else options.save_minutes
         self.next_time = time_saved + 60 * minutes
 
-    # -- writing --------------------------------------------------------------------------------
-
     def save_epoch(
         self,
         make_state: MakeState,
@@ -74,19 +72,17 @@ class CheckpointManager:
         step: int,
         is_best: bool = False,
         in_series: bool = True,
-        best_epochs: list[int] | None = None,
+        best_epochs: Sequence[int] = (),
     ) -> None:
         """Writes ``checkpoint-epochN.pt``, and the files of the best epochs if it is one of them.
 
         Args:
-            make_state: returns the state as a plain dict; called when no write is in progress.
-            epoch: the epoch that has ended.
-            step: optimizer steps done.
-            is_best: the epoch is the best so far.
+            make_state: returns the state as a plain dict.
+            epoch, step: the epoch that has ended, and the optimizer steps of the run.
+            is_best: whether the epoch is the best so far.
             in_series: False for an epoch that is saved only because it is among the best.
-            best_epochs: the epochs that are among the best.
+            best_epochs: the best epochs, the best first.
         """
-        best_epochs = best_epochs or []
         path = self.folder / f"checkpoint-epoch{epoch}.pt"
         targets = [path] if in_series else []
         if self.options.keep_best > 1 and epoch in best_epochs:
@@ -96,11 +92,11 @@ class CheckpointManager:
         self._save(make_state, step, Write(path, targets, best_epochs))
 
     def save_step(
-        self, make_state: MakeState, epoch: int, step: int, best_epochs: list[int] | None = None
+        self, make_state: MakeState, epoch: int, step: int, best_epochs: Sequence[int] = ()
     ) -> None:
         """Writes ``checkpoint-epochN-stepM.pt`` in the middle of epoch N."""
         path = self.folder / f"checkpoint-epoch{epoch}-step{step}.pt"
-        self._save(make_state, step, Write(path, [path], best_epochs or []))
+        self._save(make_state, step, Write(path, [path], best_epochs))
 
     def _save(self, make_state: MakeState, step: int, write: Write) -> None:
         """Writes a checkpoint. With ``async_save``, the caller waits only for a copy of the state.
@@ -127,7 +123,7 @@ class CheckpointManager:
         set_activity(activity)
 
     def _write_tensors(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Lets the store write the tensors; all ranks call it. An error is raised by ``wait``."""
+        """Lets the store write the tensors. ``wait`` raises its error."""
         try:
             return self.store.write(state, path)
         except UserError as error:
@@ -158,13 +154,12 @@ class CheckpointManager:
         start = time.monotonic()
         trial = self.folder / ".measured.tmp"
         state = self._write_tensors(state, trial)
-        if self.error is not None or not is_main():
-            self.wait()
-            return
-        save(state, trial)
-        trial.unlink()
-        remove_unused_files(self.folder)
-        self.seconds = time.monotonic() - start
+        if self.error is None and is_main():
+            save(state, trial)
+            trial.unlink()
+            remove_unused_files(self.folder)
+            self.seconds = time.monotonic() - start
+        self.wait()
 
     def wait(self) -> None:
         """Waits until everything is on the disk.
@@ -183,9 +178,7 @@ class CheckpointManager:
             raise error
         self.logger.warning("%s; going on without it, as trainer.on_save_error says", error)
 
-    # -- resuming -------------------------------------------------------------------------------
-
-    def resume_at(self, path: Path, step: int, best_epochs: list[int]) -> None:
+    def resume_at(self, path: Path, step: int, best_epochs: Sequence[int]) -> None:
         """Puts the folder into the state that it had when the checkpoint ``path`` was written.
 
         Raises:

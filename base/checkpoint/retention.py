@@ -5,7 +5,7 @@ A new policy is a class in a file of its own, and an entry in ``CheckpointManage
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from base.checkpoint.file import duplicate
@@ -25,7 +25,9 @@ class KeepLast:
     def __init__(self, count: int | None) -> None:
         self.count = count
 
-    def find_obsolete(self, folder: Path, written: Path, best_epochs: list[int]) -> Iterable[Path]:
+    def find_obsolete(
+        self, folder: Path, written: Path, best_epochs: Sequence[int]
+    ) -> Iterable[Path]:
         """The files in ``folder`` to delete after ``written``, which need not exist."""
         newest = checkpoint_number(written)
         numbers = {path: checkpoint_number(path) for path in list_checkpoints(folder)}
@@ -38,7 +40,9 @@ class KeepLast:
 class KeepBest:
     """Keeps ``model_best.pt``, and ``model_best-epochN.pt`` of each epoch among the best."""
 
-    def find_obsolete(self, folder: Path, written: Path, best_epochs: list[int]) -> Iterable[Path]:
+    def find_obsolete(
+        self, folder: Path, written: Path, best_epochs: Sequence[int]
+    ) -> Iterable[Path]:
         kept = {BEST, *(best_name(epoch) for epoch in best_epochs)}
         found = folder.glob(BEST.replace(".", "*."))
         return (path for path in found if path.name not in kept)

@@ -1,16 +1,4 @@
-"""Collects the state of a run into one plain dict; ``restoration.py`` restores it.
-
-The keys of a checkpoint:
-
-- ``state_dict``, ``optimizer``, ``arch``: the model's and the optimizer's state, the model's class.
-- ``epoch``, ``step``: epochs finished and optimizer steps done.
-- ``within``: in the middle of an epoch, the batches taken and the metrics so far.
-- ``monitor_best``, ``not_improved_count``, ``best``: the monitor's state.
-- ``parts``: schedulers, further optimizers and modules, and ``update``, by attribute name.
-- ``loader``: the seed, and the position in the data.
-- ``random``: the state of the random numbers; ``random_of_ranks`` if several ranks train.
-- ``config``, ``environment``: show what a resumed run changes.
-"""
+"""Collects the state of a run into one plain dict; ``restoration.py`` restores it."""
 
 from __future__ import annotations
 
@@ -109,9 +97,7 @@ class TrainState:
     def collect(self, random_state: dict[str, Any] | None = None) -> dict[str, Any]:
         """Returns everything that training needs to continue, as tensors and plain values.
 
-        Args:
-            random_state: at the start of the validation that a resumed run repeats; None takes
-                the present one.
+        A resumed run repeats an unfinished validation from ``random_state``, that of its start.
         """
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
@@ -154,26 +140,17 @@ class TrainState:
     # -- restoring ------------------------------------------------------------------------------
 
     def resume(self, path: Path, logger: logging.Logger) -> None:
-        """Restores what a constructor may look at: model, optimizer, counters, monitor.
-
-        ``restore_rest`` follows when all objects have been made.
-
-        Args:
-            path: of the checkpoint; if it is damaged, the newest good one before it is taken.
-            logger: gets a line that names the checkpoint.
+        """Restores model, optimizer, counters and monitor, which a constructor may look at.
 
         Raises:
-            UserError: it is missing, damaged, or of another architecture or optimizer.
+            UserError: the checkpoint is missing, damaged, or of another architecture.
         """
         from base.checkpoint.restoration import Restoration
 
         self._restoration = Restoration(self, path, logger)
 
     def restore_rest(self) -> RestoreReport | None:
-        """Restores all other objects, the position in the data and, last, the random numbers.
-
-        Returns:
-            What became of each object; None if nothing is left to restore.
+        """Restores the rest when all objects are made. Returns None if there is nothing to do.
 
         Raises:
             UserError: the state does not fit this trainer.

@@ -1,4 +1,4 @@
-"""Which samples make which batch: a function of (seed, epoch, batch), so runs resume anywhere."""
+"""The samples of every batch: a function of (seed, epoch, batch), so that runs resume anywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORDER_STREAM, SAMPLE_STREAM, BATCH_STREAM = 0, 1, 2
 
 
 class Position(NamedTuple):
-    """A place in the data: the number of a pass over it, and of a batch in this pass, from 0."""
+    """A position in the data: the number of a pass over it, and of a batch in it, from 0."""
 
     epoch: int
     batch: int
@@ -35,21 +35,19 @@ class BatchIndices(list[int]):
 class EpochBatchSampler(Sampler[BatchIndices]):
     """The batches of an epoch, from any batch on. Skipping batches reads no data.
 
-    Each rank gets its part of each batch; the parts together are the batch, whatever the number of
-    ranks. Any sampler (``WeightedRandomSampler``, a project's own) runs under random numbers that
-    depend on (seed, epoch) only, and the global ones stay as they were.
+    Each rank gets its part of each batch. The order is the same for any number of ranks: a sampler
+    of any class runs with random numbers that depend on (seed, epoch) only.
 
     Args:
         sampler: gives indices, or lists of indices if ``batch_size`` is None.
-        batch_size: samples of a batch, of all ranks together.
+        batch_size: the number of samples in a batch, over all ranks.
         drop_last: leave out a last batch that is smaller.
 
     Attributes:
         seed: of the run.
-        start: where the next iteration begins.
-        in_lockstep: every rank gets something of every batch, as the ranks train in lockstep. Where
-            a batch has fewer samples than there are ranks, a rank gets another rank's sample as a
-            filler, whose ``loss_weight`` is 0.
+        start: the position at which the next iteration begins.
+        in_lockstep: give every rank a part of every batch. A rank for which a batch has no sample
+            gets another rank's sample as a filler, with the ``loss_weight`` 0.
     """
 
     def __init__(self, sampler: Any, batch_size: int | None, drop_last: bool, seed: int) -> None:

@@ -14,36 +14,21 @@ if TYPE_CHECKING:
     from base.loop.rows import Rows
     from base.loop.stateful_metric import StatefulMetric
 
-# Small batches of a CPU wait until this many can be measured at once: between two steps, whose work
-# has taken over the processor's caches, an operation takes three times as long.
+# On a CPU, the metrics of this many small batches are computed at once: after a step, which uses up
+# the processor's caches, a single operation takes three times as long.
 BATCHES_AT_ONCE = 8
-MAX_SMALL_NUMEL = 100_000  # numbers in the outputs of so many batches
-
-
-def name_of(metric: Any) -> str:
-    """The name a metric is logged under."""
-    return getattr(metric, "__name__", None) or type(metric).__name__
-
-
-def is_stateful(metric: Any) -> bool:
-    """Whether this is a torchmetrics object, which needs the full epoch to give a number."""
-    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")
+MAX_SMALL_NUMEL = 100_000  # in the outputs of these batches
 
 
 class MetricSet(MetricTracker):
-    """The loss and the metrics of an epoch, weighted by samples.
-
-    A metric is a function ``(output, target) -> number``, a mean over the batch, or a torchmetrics
-    object, of which every set has its own copy.
+    """The loss and the metrics of an epoch, as means over its samples.
 
     Args:
-        metrics: functions and torchmetrics objects.
+        metrics: functions ``(output, target) -> number``, which return a mean over the batch, and
+            torchmetrics objects, which are copied.
         writer: as for MetricTracker.
         device: of the model's outputs.
-        rows: keeps outputs and targets of the pass, if somebody wants to look at them afterwards.
-
-    Attributes:
-        metrics: as they were given.
+        rows: collects the outputs and targets of the pass; None collects nothing.
     """
 
     def __init__(
@@ -75,16 +60,16 @@ class MetricSet(MetricTracker):
     def add_batch(
         self, loss: torch.Tensor, output: Any, target: Any, batch: Any = None, weight: float = 1.0
     ) -> None:
-        """Measures a batch. Nothing is fetched from the device.
+        """Adds a batch. Nothing is fetched from the device.
 
         Args:
-            loss: one number, a mean over the batch.
-            output, target: as the metrics take them. They also tell the number of samples.
-            batch: tells the number of samples if neither of them does.
-            weight: 0 for a batch that only keeps this rank in lockstep, and is not measured.
+            loss: one number, the mean over the batch.
+            output, target: the arguments of the metrics.
+            batch: tells the number of samples if neither output nor target does.
+            weight: 0 for a filler, which is not counted: it only keeps this rank in lockstep.
 
         Raises:
-            UserError: a metric gives more than one number.
+            UserError: a metric returns more than one number.
         """
         if weight == 0:
             return
@@ -99,7 +84,7 @@ class MetricSet(MetricTracker):
             self.measure_waiting()
 
     def count_samples(self, *values: Any) -> int:
-        """The number of samples, as the first of ``values`` that tells it does."""
+        """The number of samples, from the first of ``values`` that has one."""
         return batch_size_of(*values)
 
     @torch.no_grad()
@@ -113,7 +98,7 @@ class MetricSet(MetricTracker):
                 metric.update(output, target)
 
     def summary(self) -> str:
-        """The loss and the first metric so far, for a progress bar; cheap, unlike torchmetrics."""
+        """The loss and the first function so far, as text; torchmetrics would take longer."""
         shown = ["loss", *self._functions][:2]
         return "  ".join(f"{name} {self.avg(name):.4f}" for name in shown)
 
@@ -149,3 +134,13 @@ class MetricSet(MetricTracker):
 
 def _detach(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def name_of(metric: Any) -> str:
+    """The name under which a metric is logged."""
+    return getattr(metric, "__name__", None) or type(metric).__name__
+
+
+def is_stateful(metric: Any) -> bool:
+    """Whether this is a torchmetrics object, which needs the full epoch to compute a number."""
+    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")

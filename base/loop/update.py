@@ -29,8 +29,7 @@ class Update:
     Args:
         model: the model as it is trained, wrapped by the strategy.
         optimizer: of its parameters.
-        options: precision, accumulation_steps, grad_clip_norm, ema_decay, warmup_steps,
-            lr_scheduler_interval, nan_policy.
+        options: of the ``trainer`` section.
         device: of the model.
         lr_scheduler: any of torch's, or None.
         parallel: the strategy; by default one device.
@@ -41,7 +40,7 @@ class Update:
         scaler: scales the loss of fp16; disabled for other precisions.
         ema: the averaged model, or None.
         grad_norm: the L2 norm of the last measured gradient, before clipping.
-        measure_grad_norm: whether to measure the next gradient even if nothing clips it.
+        measure_grad_norm: measure the next gradient, even if nothing clips it.
     """
 
     def __init__(
@@ -96,11 +95,9 @@ class Update:
         return self.autocast()
 
     def backward(self, loss: torch.Tensor, weight: float = 1.0) -> None:
-        """Adds the gradient of ``loss``, scaled and averaged over the window.
+        """Adds the gradient of ``loss``, the mean over a batch, averaged over the window.
 
-        Args:
-            loss: one number, the mean over the batch.
-            weight: the size of this rank's part of the batch, divided by the ranks' mean size.
+        ``weight`` is the size of this rank's part of the batch, divided by the ranks' mean size.
 
         Raises:
             UserError: the loss is not one number; or, under ``nan_policy: raise``, not finite.
@@ -154,9 +151,7 @@ class Update:
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def check_losses(self) -> None:
-        """Checks the losses of an accelerator since the last call. Checkpoints call it, too.
-
-        On the CPU, ``backward`` has checked every loss.
+        """Checks the losses of an accelerator since the last call, also before a checkpoint.
 
         Raises:
             UserError: a loss is NaN or infinite.
@@ -168,9 +163,7 @@ class Update:
     def _check_loss(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        advice = "the weights are unchanged"
-        if self._checks_later:
-            advice = "resume from the newest checkpoint"
+        advice = "resume from the newest checkpoint" if self._checks_later else "nothing is changed"
         raise UserError(
             f"the loss is {loss} after {self.progress.step} optimizer steps; {advice}. Lower "
             "optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
@@ -201,11 +194,7 @@ class Update:
         return self.scaler.get_scale() >= scale
 
     def _clear_gradients(self) -> None:
-        """Starts a new window.
-
-        torch's ``zero_grad`` also leaves a mark for profilers, which takes 30 times as long as
-        setting the gradients to None.
-        """
+        """Starts a new window. torch's ``zero_grad`` is slow, as it leaves a mark for profilers."""
         self._batches_in_window = 0
         self._window = self.options.accumulation_steps
         if type(self.optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:

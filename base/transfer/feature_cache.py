@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from base.base_data_loader import BaseDataLoader
 from base.data.cache import get_free_memory
@@ -107,7 +107,7 @@ def _check_loader(loader: Any) -> None:
     """Raises UserError for a loader that has no indices, or whose transforms are random."""
     if (
         not isinstance(loader, BaseDataLoader)
-        or not loader.is_map_style
+        or isinstance(loader.dataset, IterableDataset)
         or loader.batch_size is None
     ):
         message = "needs loaders derived from base.BaseDataLoader, of a dataset with indices"
