@@ -22,7 +22,6 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     from base.loop.metrics import MetricSet
     from base.loop.reporter import TestResult, make_reporters
     from base.loop.rows import Rows
-    from base.parallel.strategy import output_device
     from base.schema import SCHEMA
     from logger import setup_logging
     from logger.progress import progress
@@ -39,9 +38,8 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             import_module(module).run(subject, argument, args.output)
             return
     logger.info("Testing the %s of %s on %s.", subject.weights, subject.checkpoint, subject.split)
-    rows = Rows() if world_size() == 1 else None  # of several ranks, none sees all samples
-    device = output_device(subject.model, subject.device)
-    metrics = MetricSet(config.build_metrics(), device=device, rows=rows)
+    rows = Rows() if world_size() == 1 else None  # one of several ranks does not see all samples
+    metrics = MetricSet(config.build_metrics(), device=subject.output_device, rows=rows)
     config.log_unread_keys(logger)
     batches = progress(subject.loader, num_batches(subject.loader), "test", logger)
     run_split = getattr(config.trainer_class(), "evaluate_split", evaluate)

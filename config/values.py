@@ -78,10 +78,10 @@ class ConfigValues:
 
     def changes(self) -> dict[str, Any]:
         """Returns, by key, the values that replaced others or came from the command line."""
-        found = {}
+        found, values = {}, self.plain()  # reading a Section would mark its keys as used
         for keys in (*self.tree.replaced, *self.tree.raw):
             with contextlib.suppress(KeyError):  # replaced once more, with the section around it
-                found[join_keys(keys)] = to_plain(get_value(self.tree.data, keys))
+                found[join_keys(keys)] = get_value(values, keys)
         return found
 
     @contextlib.contextmanager

@@ -156,7 +156,8 @@ def split_target(batch: Any) -> tuple[Any, Any]:
     ``labels``.
 
     Returns:
-        ``(inputs, target)``; ``inputs`` goes to ``call_model``.
+        ``(inputs, target)``. Several inputs are a tuple of positional or a mapping of keyword
+        arguments for the model.
 
     Raises:
         UserError: the batch has another form.
@@ -176,14 +177,3 @@ def split_target(batch: Any) -> tuple[Any, Any]:
         f"a batch of type {type(batch).__name__} holds no (input, target) pair: "
         "return pairs or dicts from the dataset, or override Trainer.forward"
     )
-
-
-def call_model(model: torch.nn.Module, inputs: Any) -> Any:
-    """Calls ``model`` with the inputs: a sequence as positional, a mapping as keyword arguments."""
-    if isinstance(inputs, torch.Tensor):
-        return model(inputs)
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    if isinstance(inputs, list | tuple):
-        return model(*inputs)
-    return model(inputs)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from base.loop.phases import Phases
 from config.read.section import to_plain
 from config.read.text import flatten, to_text
 from config.read.tree import join_keys
-
-GROUPING_KEYS = ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")
 
 
 @dataclass
@@ -80,8 +79,13 @@ def changed_args(old: Any, new: Any, section: str) -> list[str]:
 
 def is_regrouped(old: Any, new: Any) -> bool:
     """Whether other parameters are trained, or in other groups, than before."""
-    before, after = get_section(old, "transfer"), get_section(new, "transfer")
-    return any(before.get(key) != after.get(key) for key in GROUPING_KEYS)
+    from base.features import of_kind
+
+    for kind in of_kind(Phases):
+        before, after = get_section(old, kind.section), get_section(new, kind.section)
+        if any(before.get(key) != after.get(key) for key in kind.grouping_options):
+            return True
+    return False
 
 
 def is_rescheduled(old: Any, new: Any) -> bool:

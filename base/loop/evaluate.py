@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from base.loop.metrics import MetricSet
-from utils.batch import call_model, num_batches, split_target, to_device
+from utils.batch import num_batches, split_target, to_device
 from utils.distributed import all_gather
 from utils.errors import UserError
 
 
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    """Runs ``model`` on a batch of any of the forms that ``split_target`` knows.
+    """Calls ``model`` with the inputs of a batch, in any form that ``split_target`` knows.
+
+    A sequence of inputs becomes positional arguments, a mapping keyword arguments.
 
     Returns:
         ``(output, target)``, as losses and metrics take them. The target is on the output's device,
         which differs from the inputs' for a model that is spread over several devices.
     """
     inputs, target = split_target(batch)
-    output = call_model(model, inputs)
+    if isinstance(inputs, Mapping):
+        output = model(**inputs)
+    elif isinstance(inputs, list | tuple):
+        output = model(*inputs)
+    else:
+        output = model(inputs)
     if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
         target = to_device(target, output.device)
     return output, target

@@ -30,10 +30,12 @@ class Phases:
     Attributes:
         section: the top-level key of the config that selects the subclass.
         options_type: the schema of that section.
+        grouping_options: the options that determine the optimizer's parameter groups.
     """
 
     section: ClassVar[str] = ""
     options_type: ClassVar[type[SectionOptions]] = SectionOptions
+    grouping_options: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_config(cls, config: ConfigParser, logger: logging.Logger) -> Phases:

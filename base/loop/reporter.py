@@ -1,4 +1,4 @@
-"""What a test found, and who tells it: the interface, and the numbers in the log."""
+"""The result of a test, and the interface of those that report it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import torch
 from torch import nn
 
 from base.loop.metrics import MetricSet
+from base.parallel.strategy import output_device
 
 
 @dataclass
 class TestSubject:
-    """A trained model that is tested, and the data it is tested on.
+    """A trained model and the data to test it on.
 
     Attributes:
         model: on its device.
         criterion: the loss.
         loader: of the data.
         device: of the model's inputs.
-        checkpoint: the path that the weights were read from.
-        epoch: after which it was written; None if the checkpoint does not tell.
-        weights: in words, which of the checkpoint's weights they are.
-        split: in words, which data it is.
+        checkpoint: the file of the weights.
+        epoch: the epoch after which the checkpoint was written; None if unknown.
+        weights: names the weights, as ``EMA weights``.
+        split: describes the data.
     """
 
     model: nn.Module
@@ -39,8 +40,12 @@ class TestSubject:
 
     @property
     def folder(self) -> Path:
-        """Of the run."""
+        """The folder of the run."""
         return self.checkpoint.parent
+
+    @property
+    def output_device(self) -> torch.device:
+        return output_device(self.model, self.device)
 
 
 @dataclass
@@ -48,10 +53,10 @@ class TestResult:
     """The numbers of a test.
 
     Attributes:
-        subject: that was tested.
+        subject: the model and the data.
         values: the loss and the metrics by name.
-        metrics: that measured them; ``rows`` has the outputs if they are rows of numbers.
-        n_samples: of all ranks.
+        metrics: computed the values; its ``rows`` has the outputs and targets, if they are numbers.
+        n_samples: the number of samples over all ranks.
     """
 
     subject: TestSubject

@@ -32,6 +32,7 @@ class Transfer(Phases):
 
     section = "transfer"
     options_type = TransferOptions
+    grouping_options = ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")
 
     def __init__(self, options: TransferOptions, logger: logging.Logger) -> None:
         self.options = options

@@ -20,12 +20,12 @@ class LiveColumn(pd.Series):
     @property
     def values(self) -> Any:
         frame, name = self._source
-        return frame._writable_array(name)
+        return frame.writable_array(name)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         frame, name = self._source
         is_label = np.isscalar(key) and key in frame.index
-        frame._writable_array(name)[frame.index.get_loc(key) if is_label else key] = value
+        frame.writable_array(name)[frame.index.get_loc(key) if is_label else key] = value
 
     @property
     def _constructor(self) -> Any:  # results of computations are plain Series
@@ -35,7 +35,7 @@ class LiveColumn(pd.Series):
 class LiveFrame(pd.DataFrame):
     """``pandas.DataFrame`` except for its columns."""
 
-    def _writable_array(self, name: Any) -> Any:
+    def writable_array(self, name: Any) -> Any:
         """The memory of a column. pandas 3 marks it as read-only."""
         array = super().__getitem__(name).to_numpy(copy=False)
         array.flags.writeable = True
