@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from base.loop.evaluate import evaluate, forward
+from base.loop.evaluate import evaluate, forward, iterate_in_lockstep
 from base.loop.metrics import MetricSet
+from tests.ranks import in_ranks
+from utils.distributed import rank
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -23,7 +25,7 @@ def mean_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 class Doubler(nn.Module):
-    """Twice its input; in training mode, or with a gradient wanted, something else."""
+    """Twice its input; NaN in training mode, or while gradients are recorded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,31 +74,81 @@ def test_an_earlier_pass_leaves_no_trace() -> None:
     ],
     ids=["pair", "list", "two inputs", "dict", "dict with two inputs"],
 )
-def test_batches_of_all_shapes_reach_the_model(batch: Any) -> None:
+def test_batches_of_all_forms_reach_the_model(batch: Any) -> None:
     assert run([batch])["loss"] == 0.0
 
 
+def test_the_target_goes_to_the_device_of_the_output() -> None:
+    class Spread(nn.Module):
+        """Its output is on another device than its input."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.to("meta")
+
+    output, target = forward(Spread(), (torch.ones(2), torch.ones(2)))
+    assert output.device == target.device == torch.device("meta")
+
+
 @pytest.mark.parametrize("batches", [[], iter([])])
-def test_nothing_to_evaluate_is_told(batches: Any) -> None:
-    with pytest.raises(UserError, match="there was nothing to evaluate: the loader gave no batch"):
+def test_nothing_to_evaluate_is_an_error(batches: Any) -> None:
+    message = "there was nothing to evaluate: the data loader gave no batch"
+    with pytest.raises(UserError, match=message):
         run(batches)
 
 
-def test_a_forward_of_the_projects_own_is_used() -> None:
-    def own(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+def test_the_forward_of_a_project_is_used() -> None:
+    def forward_plus_one(model: nn.Module, batch: Any) -> tuple[Any, Any]:
         output, target = forward(model, batch)
         return output + 1, target
 
-    assert run([(torch.ones(2), torch.full((2,), 3.0))], forward=own)["loss"] == 0.0
+    batch = (torch.ones(2), torch.full((2,), 3.0))
+    assert run([batch], forward=forward_plus_one)["loss"] == 0.0
 
 
-def test_the_precision_of_training_is_used() -> None:
-    entered = []
+def test_model_and_loss_run_in_the_precision_of_training() -> None:
+    class Multiply(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ torch.ones(2, 2)
 
-    @contextlib.contextmanager
-    def autocast() -> Iterator[None]:
-        entered.append(True)
-        yield
+    def is_autocast(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(float(torch.is_autocast_enabled("cpu")))
 
-    run([(torch.ones(2), torch.ones(2))] * 3, autocast=autocast)
-    assert len(entered) == 3
+    def is_half(output: torch.Tensor, target: torch.Tensor) -> float:
+        return float(output.dtype == torch.bfloat16)
+
+    found = []
+    for autocast in (contextlib.nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
+        metrics, batches = MetricSet([is_half]), [(torch.ones(2, 2), torch.ones(2))] * 3
+        values = evaluate(Multiply(), batches, is_autocast, metrics, CPU, autocast=autocast)
+        found.append(list(values.values()))
+    assert found == [[0.0, 0.0], [1.0, 1.0]]
+
+
+# -- several ranks --------------------------------------------------------------------------------
+
+
+def evaluate_in_rank() -> tuple[Any, ...]:
+    """The second of two ranks has no batch; then neither has one."""
+    batches = [(torch.ones(2), torch.full((2,), 3.0))] if rank() == 0 else []
+    found = run(batches)
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        run([])
+    return found
+
+
+def test_a_rank_without_a_batch_gets_the_numbers_of_all_ranks() -> None:
+    assert in_ranks(2, evaluate_in_rank) == [{"loss": 1.0, "mean_error": 1.0}] * 2
+
+
+def test_a_rank_takes_part_in_batches_that_only_another_one_has() -> None:
+    class Loader:
+        """Tells the length of the longest rank."""
+
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Iterator[int]:
+            return iter([1, 2])
+
+    assert list(iterate_in_lockstep(Loader())) == [1, 2, None]
+    assert list(iterate_in_lockstep(iter([1, 2]))) == [1, 2]
