@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 import resource
 import sys
@@ -16,6 +15,7 @@ import torch
 
 import train
 from tests.base.loop.small_memory import MESSAGE, limit_memory
+from tests.base.run_folders import restored_root_logger
 from tests.helpers import differences, load, make_trainer, parsed, small_config
 from utils.checkpoints import list_checkpoints
 from utils.failure import user_error_from
@@ -32,12 +32,8 @@ def mlp_config(folder: Path, **trainer: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _root_logger() -> Iterator[None]:
-    """A run sets up the root logger of the process."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers, root.level = handlers, level
-    logging.captureWarnings(False)
+    with restored_root_logger():
+        yield
 
 
 @pytest.fixture
