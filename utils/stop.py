@@ -33,6 +33,10 @@ class Ballot(Protocol):
         """The largest of the ranks' numbers: in the call before and, if ``wait``, in this one."""
 
 
+class StopTraining(Exception):  # noqa: N818
+    """Ends a loop whose checkpoint is written."""
+
+
 class StopRequest:
     """The requests to stop that arrive in ``with stop.listening():``.
 
@@ -95,6 +99,10 @@ class StopRequest:
             # A rank whose launcher has been killed would train on, and nobody would know.
             self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the launcher")
         return self._received
+
+    def reserve_for_save(self, seconds: float) -> None:
+        """Keeps time for a save that has taken so long, and might take twice as long."""
+        self.reserve = max(self.reserve, 2 * seconds + 1)
 
     def withdraw(self) -> None:
         """Forgets the request, so that the training can be started again, as in a notebook."""

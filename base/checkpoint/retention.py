@@ -1,21 +1,22 @@
-"""Which checkpoints stay.
+"""Which checkpoints stay in the folder.
 
-A new way to keep them is one class, in a file of its own, and one line in ``CheckpointManager``.
+A new policy is a class in a file of its own, and an entry in ``CheckpointManager.retention``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from base.checkpoint.file import duplicate
 from utils.checkpoints import BEST, checkpoint_number, list_checkpoints
 
 
 class KeepLast:
     """Keeps the newest checkpoints of the series ``checkpoint-epochN[-stepM].pt``.
 
-    Checkpoints later than the one just written go too: the run has gone back to before them, and
-    is another one now.
+    Later checkpoints than the one just written are deleted: the run has gone back, and the rest
+    of its old course is void.
 
     Args:
         count: how many stay; None keeps all.
@@ -24,7 +25,9 @@ class KeepLast:
     def __init__(self, count: int | None) -> None:
         self.count = count
 
-    def find_obsolete(self, folder: Path, written: Path, best_epochs: list[int]) -> Iterable[Path]:
+    def find_obsolete(
+        self, folder: Path, written: Path, best_epochs: Sequence[int]
+    ) -> Iterable[Path]:
         """The files in ``folder`` to delete after ``written``, which need not exist."""
         newest = checkpoint_number(written)
         numbers = {path: checkpoint_number(path) for path in list_checkpoints(folder)}
@@ -37,7 +40,9 @@ class KeepLast:
 class KeepBest:
     """Keeps ``model_best.pt``, and ``model_best-epochN.pt`` of each epoch among the best."""
 
-    def find_obsolete(self, folder: Path, written: Path, best_epochs: list[int]) -> Iterable[Path]:
+    def find_obsolete(
+        self, folder: Path, written: Path, best_epochs: Sequence[int]
+    ) -> Iterable[Path]:
         kept = {BEST, *(best_name(epoch) for epoch in best_epochs)}
         found = folder.glob(BEST.replace(".", "*."))
         return (path for path in found if path.name not in kept)
@@ -46,3 +51,14 @@ class KeepBest:
 def best_name(epoch: int) -> str:
     """The file of one of several best epochs."""
     return BEST.replace(".", f"-epoch{epoch}.")
+
+
+def restore_best(folder: Path, epoch: int) -> None:
+    """Makes ``model_best.pt`` that of ``epoch``: a killed run may not have written it.
+
+    A run that goes back to an earlier checkpoint has a later one.
+    """
+    for name in (best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
+        if (folder / name).is_file():
+            duplicate(folder / name, folder / BEST)
+            return

@@ -1,4 +1,4 @@
-"""Which samples make which batch: a function of (seed, epoch, batch), so runs resume anywhere."""
+"""The samples of every batch: a function of (seed, epoch, batch), so that runs resume anywhere."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, Sampler
 
+from base.data.epoch_sampler import EpochSampler
 from utils.distributed import rank, world_size
 from utils.seed import mix_seed, temporary_seed
-
-Array = np.ndarray[Any, Any]
 
 # Streams of random numbers: for the order of samples, their augmentation, and whole batches.
 ORDER_STREAM, SAMPLE_STREAM, BATCH_STREAM = 0, 1, 2
 
 
 class Position(NamedTuple):
-    """A place in the data: the number of a pass over it, and of a batch in this pass, from 0."""
+    """A position in the data: the number of a pass over it, and of a batch in it, from 0."""
 
     epoch: int
     batch: int
@@ -33,62 +32,22 @@ class BatchIndices(list[int]):
         self.seed = seed
 
 
-class EpochSampler(Sampler[int]):
-    """The samples of one split, in order, shuffled or drawn, by its own ``generator``.
-
-    Args:
-        indices: of the samples; a range stands for all of a dataset.
-        shuffle: a new order for every epoch.
-        weights: of the samples, shape ``(len(indices),)``; as many as there are samples are then
-            drawn with replacement.
-    """
-
-    def __init__(self, indices: range | Array, shuffle: bool, weights: Array | None = None) -> None:
-        self.indices, self.shuffle = indices, shuffle
-        self.generator = torch.Generator()
-        self.cumulated_weights: torch.Tensor | None = None
-        if weights is not None:
-            self.cumulated_weights = torch.from_numpy(np.cumsum(weights) / np.sum(weights))
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.draw_order().tolist())
-
-    def draw_order(self) -> Array:
-        """The indices of an epoch, shape ``(len(self),)``; an array takes little memory."""
-        if isinstance(self.indices, range):
-            indices = np.arange(self.indices.start, self.indices.stop, self.indices.step)
-        else:
-            indices = np.asarray(self.indices)
-        if self.cumulated_weights is not None:
-            drawn = torch.rand(len(indices), generator=self.generator, dtype=torch.float64)
-            found = torch.searchsorted(self.cumulated_weights, drawn, right=True)
-            indices = indices[found.clamp(max=len(indices) - 1).numpy()]
-        elif self.shuffle:
-            indices = indices[torch.randperm(len(indices), generator=self.generator).numpy()]
-        return indices
-
-
 class EpochBatchSampler(Sampler[BatchIndices]):
     """The batches of an epoch, from any batch on. Skipping batches reads no data.
 
-    Each rank gets its part of each batch; the parts together are the batch, whatever the number of
-    ranks. Any sampler (``WeightedRandomSampler``, a project's own) runs under random numbers that
-    depend on (seed, epoch) only, and the global ones stay as they were.
+    Each rank gets its part of each batch. The order is the same for any number of ranks: a sampler
+    of any class runs with random numbers that depend on (seed, epoch) only.
 
     Args:
         sampler: gives indices, or lists of indices if ``batch_size`` is None.
-        batch_size: samples of a batch, of all ranks together.
+        batch_size: the number of samples in a batch, over all ranks.
         drop_last: leave out a last batch that is smaller.
 
     Attributes:
         seed: of the run.
-        start: where the next iteration begins.
-        in_lockstep: every rank gets something of every batch, as the ranks train in lockstep. Where
-            a batch has fewer samples than there are ranks, a rank gets another rank's sample as a
-            filler, whose ``loss_weight`` is 0.
+        start: the position at which the next iteration begins.
+        in_lockstep: give every rank a part of every batch. A rank for which a batch has no sample
+            gets another rank's sample as a filler, with the ``loss_weight`` 0.
     """
 
     def __init__(self, sampler: Any, batch_size: int | None, drop_last: bool, seed: int) -> None:

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from utils.batch import batch_size_of
 from utils.util import MetricTracker, one_number
 
-# Small batches of a CPU wait until this many can be measured at once: between two steps, whose work
-# has taken over the processor's caches, an operation takes three times as long.
+if TYPE_CHECKING:
+    from base.loop.rows import Rows
+    from base.loop.stateful_metric import StatefulMetric
+
+# On a CPU, the metrics of this many small batches are computed at once: after a step, which uses up
+# the processor's caches, a single operation takes three times as long.
 BATCHES_AT_ONCE = 8
-MAX_SMALL_NUMEL = 100_000  # numbers in the outputs of so many batches
-
-
-def name_of(metric: Any) -> str:
-    """The name a metric is logged under."""
-    return getattr(metric, "__name__", None) or type(metric).__name__
-
-
-def is_stateful(metric: Any) -> bool:
-    """Whether this is a torchmetrics object, which needs the full epoch to give a number."""
-    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")
+MAX_SMALL_NUMEL = 100_000  # in the outputs of these batches
 
 
 class MetricSet(MetricTracker):
-    """The loss and the metrics of an epoch, weighted by samples.
-
-    A metric is a function ``(output, target) -> number``, a mean over the batch, or a torchmetrics
-    object, of which every set has its own copy.
+    """The loss and the metrics of an epoch, as means over its samples.
 
     Args:
-        metrics: functions and torchmetrics objects.
+        metrics: functions ``(output, target) -> number``, which return a mean over the batch, and
+            torchmetrics objects, which are copied.
         writer: as for MetricTracker.
         device: of the model's outputs.
-        rows: keeps outputs and targets of the pass, if somebody wants to look at them afterwards.
-
-    Attributes:
-        metrics: as they were given.
+        rows: collects the outputs and targets of the pass; None collects nothing.
     """
 
     def __init__(
@@ -53,9 +41,11 @@ class MetricSet(MetricTracker):
         self.metrics = list(metrics)
         self.rows = rows
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
-        self._objects = {
-            name_of(m): StatefulMetric(m, device) for m in self.metrics if is_stateful(m)
-        }
+        self._objects: dict[str, StatefulMetric] = {}
+        for metric in filter(is_stateful, self.metrics):
+            from base.loop.stateful_metric import StatefulMetric
+
+            self._objects[name_of(metric)] = StatefulMetric(metric, device)
         self._waiting: list[tuple[Any, Any, Any, int]] = []
         super().__init__("loss", *self._functions, writer=writer)
 
@@ -70,16 +60,16 @@ class MetricSet(MetricTracker):
     def add_batch(
         self, loss: torch.Tensor, output: Any, target: Any, batch: Any = None, weight: float = 1.0
     ) -> None:
-        """Measures a batch. Nothing is fetched from the device.
+        """Adds a batch. Nothing is fetched from the device.
 
         Args:
-            loss: one number, a mean over the batch.
-            output, target: as the metrics take them. They also tell the number of samples.
-            batch: tells the number of samples if neither of them does.
-            weight: 0 for a batch that only keeps this rank in lockstep, and is not measured.
+            loss: one number, the mean over the batch.
+            output, target: the arguments of the metrics.
+            batch: tells the number of samples if neither output nor target does.
+            weight: 0 for a filler, which is not counted: it only keeps this rank in lockstep.
 
         Raises:
-            UserError: a metric gives more than one number.
+            UserError: a metric returns more than one number.
         """
         if weight == 0:
             return
@@ -94,7 +84,7 @@ class MetricSet(MetricTracker):
             self.measure_waiting()
 
     def count_samples(self, *values: Any) -> int:
-        """The number of samples, as the first of ``values`` that tells it does."""
+        """The number of samples, from the first of ``values`` that has one."""
         return batch_size_of(*values)
 
     @torch.no_grad()
@@ -108,7 +98,7 @@ class MetricSet(MetricTracker):
                 metric.update(output, target)
 
     def summary(self) -> str:
-        """The loss and the first metric so far, for a progress bar; cheap, unlike torchmetrics."""
+        """The loss and the first function so far, as text; torchmetrics would take longer."""
         shown = ["loss", *self._functions][:2]
         return "  ".join(f"{name} {self.avg(name):.4f}" for name in shown)
 
@@ -131,7 +121,7 @@ class MetricSet(MetricTracker):
 
     def clone(self) -> Self:
         twin = super().clone()
-        twin._objects = {name: StatefulMetric(m.metric) for name, m in self._objects.items()}
+        twin._objects = {name: metric.clone() for name, metric in self._objects.items()}
         return twin
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
@@ -142,115 +132,15 @@ class MetricSet(MetricTracker):
         return merged
 
 
-class StatefulMetric:
-    """A copy of a torchmetrics object, whose state is saved and merged over ranks.
-
-    torchmetrics' own merging does not serve: ``merge_state`` refuses metrics that set
-    ``full_state_update`` and weights means by the wrong counts, ``sync`` waits for ever where ranks
-    have lists of different lengths, and both need every rank to have seen something.
-
-    Args:
-        metric: the object; a wrapper or a collection of others serves too.
-        device: of the model's outputs.
-    """
-
-    def __init__(self, metric: Any, device: torch.device | None = None) -> None:
-        self.metric = metric.clone().to(device)
-        for part in self._modules().values():
-            part.persistent(True)
-            part.distributed_available_fn = lambda: False  # the ranks are merged here
-
-    def update(self, output: Any, target: Any) -> None:
-        self.metric.update(output, target)
-
-    def reset(self) -> None:
-        self.metric.reset()
-
-    def compute(self) -> Any:
-        """The metric's value; NaN if it has seen nothing."""
-        return self.metric.compute() if self.metric.update_called else float("nan")
-
-    def _modules(self) -> dict[str, Any]:
-        """The metric and those inside it, by name."""
-        modules = self.metric.named_modules()
-        return {name: module for name, module in modules if hasattr(module, "_update_count")}
-
-    def state_dict(self) -> dict[str, Any]:
-        updates = {name: module._update_count for name, module in self._modules().items()}
-        return {"state": self.metric.state_dict(), "updates": updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.metric.load_state_dict(state["state"])
-        for name, count in state["updates"].items():
-            self.metric.get_submodule(name)._update_count = count
-
-    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """The state of a metric that has seen everything, from those of all ranks."""
-        merged: dict[str, Any] = {"state": dict(states[0]["state"]), "updates": {}}
-        for name, module in self._modules().items():
-            counts = [state["updates"].get(name, 0) for state in states]
-            merged["updates"][name] = sum(counts)
-            seen = [s["state"] for s, count in zip(states, counts, strict=True) if count]
-            for key, reduce in module._reductions.items():
-                full_key = f"{name}.{key}" if name else key
-                values = [state[full_key] for state in seen or [states[0]["state"]]]
-                merged["state"][full_key] = _reduce(values, reduce)
-        return merged
-
-
-def _reduce(values: list[Any], reduce: Any) -> Any:
-    """One state of a torchmetrics object from those of several ranks, by its own reduction."""
-    from torchmetrics.utilities import dim_zero_cat
-
-    if isinstance(values[0], list):
-        return [item for value in values for item in value]
-    if len(values) == 1:
-        return values[0]
-    if reduce is dim_zero_cat:
-        return reduce(values)
-    stacked = torch.stack(values)
-    return stacked if reduce is None else reduce(stacked)
-
-
-class Rows:
-    """The outputs and targets of a pass, if they are one row of numbers a sample.
-
-    Args:
-        limit: how many numbers are kept at most; of a larger pass nothing is kept.
-    """
-
-    def __init__(self, limit: float = inf) -> None:
-        self.limit = limit
-        self.reset()
-
-    def reset(self) -> None:
-        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
-        self._numel = 0
-
-    def add(self, output: Any, target: Any, n_samples: int) -> None:
-        """Keeps a batch: ``output`` and ``target`` of shapes (N,) or (N, C)."""
-        if self._rows is None:
-            return
-        tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
-        if not tensors or not (output.ndim in (1, 2) and target.ndim in (1, 2)):
-            self._rows = None
-            return
-        self._numel += output.numel() + target.numel()
-        if len(output) == len(target) == n_samples and self._numel <= self.limit:
-            self._rows.append((output.detach(), target.detach()))
-        else:
-            self._rows = None
-
-    def get(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """``(output, target)`` of all samples in order, on the CPU; None if there are none."""
-        if not self._rows:
-            return None
-        outputs, targets = zip(*self._rows, strict=True)
-        try:
-            return torch.cat(outputs).float().cpu(), torch.cat(targets).cpu()
-        except RuntimeError:  # rows of several lengths
-            return None
-
-
 def _detach(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def name_of(metric: Any) -> str:
+    """The name under which a metric is logged."""
+    return getattr(metric, "__name__", None) or type(metric).__name__
+
+
+def is_stateful(metric: Any) -> bool:
+    """Whether this is a torchmetrics object, which needs the full epoch to compute a number."""
+    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")

@@ -1,4 +1,4 @@
-"""Where a run is, and how good it is: the counters, the best value, patience."""
+"""The position of a run, and the best value so far."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 @dataclass
 class Progress:
-    """Where a run is. A run has no other counters.
+    """The position of a run. A run has no other counters.
 
     Attributes:
-        epoch: the epoch that is being trained, or comes next; counted from 1.
-        batch: batches of this epoch that the loop has taken so far.
-        step: optimizer steps done in the run.
+        epoch: the present or the next epoch, from 1.
+        batch: the batches of this epoch that the loop has taken.
+        step: the optimizer steps of the run.
     """
 
     epoch: int = 1
@@ -23,36 +23,33 @@ class Progress:
 
     def finish_epoch(self, epoch: int) -> None:
         """Moves to the start of the epoch after ``epoch``."""
-        self.epoch = epoch + 1
-        self.batch = 0
+        self.epoch, self.batch = epoch + 1, 0
+
+    def count_batches(self, len_epoch: int) -> int:
+        """The batches of the run so far: the step of a loop that counts no optimizer steps."""
+        return (self.epoch - 1) * len_epoch + self.batch
 
 
 class Verdict(NamedTuple):
-    """What an epoch's numbers mean.
+    """What follows from the numbers of an epoch."""
 
-    Attributes:
-        is_best: the monitored value is the best so far.
-        is_kept: the epoch is among the ``keep_best`` best.
-        stop: the value has not improved for longer than the patience.
-    """
-
-    is_best: bool
-    is_kept: bool
-    stop: bool
+    is_best: bool  # the monitored value is the best so far
+    is_kept: bool  # the epoch is among the `keep_best` best
+    stop: bool  # the value has not improved for longer than the patience
 
 
 class Monitor:
-    """Follows one number over the epochs: the best value, patience, the best epochs.
+    """Follows one number over the epochs.
 
     Args:
         mode: ``min``, ``max``, or ``off`` to follow nothing.
-        metric: the name of the number, as ``val_loss``.
+        metric: the name of the number, such as ``val_loss``.
         patience: epochs without improvement before training stops; ``inf`` never stops.
-        keep_best: how many of the best epochs to remember.
+        keep_best: the number of best epochs to remember.
 
     Attributes:
         best: the best value so far.
-        not_improved_count: epochs since then.
+        not_improved_count: the number of epochs since then.
         best_epochs: ``(value, epoch)`` of the best epochs, the best first.
     """
 
@@ -72,8 +69,12 @@ class Monitor:
         """Whether the patience is used up."""
         return self.not_improved_count > self.patience
 
+    def list_best_epochs(self) -> list[int]:
+        """The numbers of the ``keep_best`` best epochs, the best first."""
+        return [epoch for _, epoch in self.best_epochs]
+
     def update(self, log: dict[str, Any]) -> Verdict:
-        """Takes an epoch's numbers into account; ``log["epoch"]`` says which epoch it was.
+        """Adds the numbers of the epoch ``log["epoch"]``.
 
         A value that is not finite is never the best, and counts as an epoch without improvement.
         """
@@ -106,7 +107,7 @@ class Monitor:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes what ``state_dict`` gave; pytorch-template's files have only the best value."""
+        """Restores a state; pytorch-template's checkpoints have only the best value."""
         self.best = state.get("monitor_best", self.best)
         self.not_improved_count = state.get("not_improved_count", 0)
         known = [[self.best, 0]] if self.is_on and isfinite(self.best) else []
