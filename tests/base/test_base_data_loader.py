@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import WeightedRandomSampler
 
 from base import BaseDataLoader
 from tests.base.data.datasets import (
-    Collated,
     Noisy,
     Stream,
     get_global_random_state,
@@ -215,25 +213,3 @@ def test_a_stream_continues_by_skipping() -> None:
     loader.load_state_dict({"seed": 1, "passes": 1, "consumed": 2})
     assert [batch.tolist() for batch in loader] == [[6, 7, 8], [9]]
     assert next(iter(loader)).tolist() == [0, 1, 2]
-
-
-# -- the same batches of other data ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"drop_last": True},
-        {"validation_split": 3},
-        {"sampler": WeightedRandomSampler([1.0] * 10, 7)},
-        {"batch_transform": torch.nn.Identity(), "num_workers": 1},
-    ],
-)
-def test_with_dataset_keeps_the_indices_of_every_batch(options: dict[str, Any]) -> None:
-    loader = BaseDataLoader(numbers(), 4, **options)
-    other = loader.with_dataset(Collated())
-    passes = [list_indices(loader), list_indices(loader)]
-    assert [list_indices(other), list_indices(other)] == passes
-    other.load_state_dict(loader.state_dict())
-    assert list_indices(other) == list_indices(loader)

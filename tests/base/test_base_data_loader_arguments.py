@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, Dataset, TensorDataset, WeightedRando
 from torchvision.datasets import FakeData
 
 from base import BaseDataLoader
-from base.data.sampler import EpochSampler
+from base.data.epoch_sampler import EpochSampler
 from tests.base.data.datasets import Stream, list_indices, numbers
 from utils.errors import UserError
 
@@ -89,11 +89,6 @@ def test_a_stream_is_read_in_its_order() -> None:
 
 def test_a_stream_may_give_batches() -> None:
     assert list(BaseDataLoader(Stream(3), None, collate_fn=None)) == [0, 1, 2]
-
-
-def test_only_a_loader_with_indices_is_map_style() -> None:
-    assert BaseDataLoader(numbers(), 4).is_map_style
-    assert not BaseDataLoader(Stream(4), 4).is_map_style
 
 
 # -- the form of the batches ----------------------------------------------------------------------

@@ -60,18 +60,6 @@ def test_a_split_is_stratified_on_request() -> None:
     assert torch.bincount(batch[1]).tolist() == [2, 2, 2, 2]
 
 
-def test_sample_indices_are_those_of_the_split() -> None:
-    loader = BaseDataLoader(numbers(), 4, validation_split=3)
-    validation = loader.split_validation()
-    assert validation is not None
-    indices = [*loader.sample_indices(), *validation.sample_indices()]
-    assert sorted(indices) == list(range(10))
-    drawn = {index for batch in list_indices(loader) for index in batch}
-    assert drawn == set(loader.sample_indices())
-    assert all(type(index) is int for index in indices)
-    assert BaseDataLoader(numbers(), 4, sampler=[1, 2]).sample_indices() == list(range(10))
-
-
 def test_only_the_validation_loader_is_for_evaluation() -> None:
     loader = BaseDataLoader(numbers(), 4, validation_split=3)
     valid = loader.split_validation()

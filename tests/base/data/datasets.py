@@ -60,16 +60,6 @@ class Stream(IterableDataset[Any]):
         return iter(range(self.n))
 
 
-class Collated(Dataset[Any]):
-    """Gives full batches: the indices themselves."""
-
-    def __len__(self) -> int:
-        return 10
-
-    def __getitems__(self, indices: list[int]) -> Any:
-        return [torch.tensor(list(indices))]
-
-
 def numbers(n: int = 10) -> TensorDataset:
     """Samples whose only value is their index."""
     return TensorDataset(torch.arange(n))

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from base import BaseDataLoader
 from base.data.batch_transforms import FlipEach
 from base.data.checks import warn_if_random
-from base.data.sampler import EpochSampler
+from base.data.epoch_sampler import EpochSampler
 from tests.base.data.datasets import Stream, numbers
 from utils.errors import UserError
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from base import BaseDataLoader
-from base.data.loader import find_divided_loader, get_loss_weight, prepare_loader, unwrap_loader
+from base.data.loader import (
+    find_divided_loader,
+    get_loss_weight,
+    prepare_loader,
+    set_position,
+    unwrap_loader,
+)
 from base.tools.first_batches import FirstBatches
-from tests.base.data.datasets import numbers
+from tests.base.data.datasets import list_indices, numbers
 from utils.util import inf_loop
 
 CPU = torch.device("cpu")
@@ -40,3 +46,33 @@ def test_a_prepared_loader_transforms_its_batches_on_the_device() -> None:
 def test_one_process_may_use_any_loader() -> None:
     for loader in (DataLoader(numbers()), [1, 2], None):
         assert prepare_loader(loader, "data_loader", CPU) is loader
+
+
+# -- the position ---------------------------------------------------------------------------------
+
+
+def test_an_epoch_begins_at_any_batch_of_a_loader_that_can() -> None:
+    torch.manual_seed(1)
+    loader, other = BaseDataLoader(numbers(), 4), BaseDataLoader(numbers(), 4)
+    set_position(loader, 3)
+    full_pass = list_indices(loader)
+    set_position(other, 3, 1)
+    assert list_indices(other) == full_pass[1:]
+
+
+def test_a_loader_of_another_library_gets_the_epoch_at_its_start() -> None:
+    class Foreign:
+        epochs: ClassVar[list[int]] = []
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epochs.append(epoch)
+
+    loader = Foreign()
+    set_position(loader, 3)
+    set_position(loader, 4, batch=2)  # it cannot begin there
+    assert loader.epochs == [3]
+
+
+def test_a_loader_without_epochs_begins_as_it_likes() -> None:
+    for loader in (None, [1, 2], inf_loop([1])):
+        set_position(loader, 3)

@@ -130,14 +130,6 @@ def test_the_graph_of_the_forward_pass_is_freed() -> None:
 # -- torchmetrics ---------------------------------------------------------------------------------
 
 
-def test_a_torchmetrics_object_sees_the_full_epoch() -> None:
-    found = MetricSet([torchmetrics.AUROC(task="binary")])
-    # Each batch has one class only, and so no AUROC.
-    for scores, target in (([0.1, 0.4], [0, 0]), ([0.35, 0.8], [1, 1])):
-        found.add_batch(ZERO, torch.tensor(scores), torch.tensor(target))
-    assert found.result()["BinaryAUROC"] == pytest.approx(0.75)
-
-
 def test_every_set_has_copies_of_torchmetrics_objects() -> None:
     metric = accuracy()
     train, valid = MetricSet([metric]), MetricSet([metric])

@@ -31,6 +31,12 @@ def test_finishing_an_epoch_moves_to_the_start_of_the_next_and_keeps_the_steps()
     assert progress == Progress(epoch=4, batch=0, step=21)
 
 
+def test_the_batches_of_a_run_are_counted_from_its_position() -> None:
+    assert Progress().count_batches(9) == 0
+    assert Progress(epoch=3, batch=7).count_batches(9) == 25
+    assert Progress(epoch=3).count_batches(0) == 0  # of unknown length
+
+
 # -- what is better -------------------------------------------------------------------------------
 
 
@@ -127,6 +133,7 @@ def test_the_best_epochs_are_ranked(
     verdicts = follow(monitor, values)
     assert [epoch for epoch, verdict in enumerate(verdicts, 1) if verdict.is_kept] == kept
     assert monitor.best_epochs == ranking
+    assert monitor.list_best_epochs() == [epoch for _, epoch in ranking]
     assert monitor.best == ranking[0][0]
 
 

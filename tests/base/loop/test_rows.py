@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from base.loop.metrics import MetricSet, Rows
+from base.loop.metrics import MetricSet
+from base.loop.rows import Rows
 
 LOSS = torch.tensor(0.0)
 
