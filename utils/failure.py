@@ -89,9 +89,9 @@ def user_error_from(error: BaseException) -> UserError | None:
             return UserError(known.advice.format(one_line(error)), key=known.key)
     if isinstance(error, RuntimeError) and is_out_of_memory(error):
         return UserError(
-            f"out of memory: {one_line(error, 400)}\n"
-            "What needs less memory: a smaller data_loader.args.batch_size (a larger "
-            "trainer.accumulation_steps makes up for it), or trainer.precision: bf16"
+            "out of memory: lower data_loader.args.batch_size (a larger "
+            "trainer.accumulation_steps makes up for it), or set trainer.precision: bf16; "
+            f"{one_line(error, 400)}"
         )
     return None
 

@@ -15,7 +15,7 @@ class StatefulMetric:
     have lists of different lengths, and both need every rank to have seen something.
 
     Args:
-        metric: the object; a wrapper or a collection of others serves too.
+        metric: the object; a wrapper of another one, or a composition, serves too.
         device: of the model's outputs.
     """
 
@@ -29,7 +29,9 @@ class StatefulMetric:
         return StatefulMetric(self.metric)
 
     def update(self, output: Any, target: Any) -> None:
+        count = self.metric._update_count
         self.metric.update(output, target)
+        self.metric._update_count = count + 1  # torchmetrics' wrappers leave it at 0
 
     def reset(self) -> None:
         self.metric.reset()

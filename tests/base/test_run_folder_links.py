@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+import train
 from base.run import RunFolder
 from config import ConfigParser
-from logger.logger import close_files
 from logger.metrics_file import MetricsFile
-from tests.helpers import run, small_config
+from tests.base.run_folders import restored_root_logger
+from tests.helpers import ROOT, parsed, small_config
 from utils.errors import UserError
+from utils.main import run_main
 
 IN_THE_RUN = ["log", "log/info.log", "log/metrics.jsonl"]
 IN_SAVE_DIR = ["small", "small/run", *(f"small/run/{name}" for name in IN_THE_RUN)]
@@ -22,14 +24,8 @@ IN_SAVE_DIR = ["small", "small/run", *(f"small/run/{name}" for name in IN_THE_RU
 
 @pytest.fixture(autouse=True)
 def _root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    root.handlers = []
-    yield
-    close_files()
-    root.handlers = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    with restored_root_logger():
+        yield
 
 
 @pytest.fixture
@@ -152,13 +148,17 @@ def test_save_dir_itself_may_be_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "large_disk/small/run/log/info.log").read_text().count("written") == 2
 
 
-def test_a_link_is_refused_by_the_program_too(saved: Path, tmp_path: Path) -> None:
+def test_a_link_is_refused_by_the_program_too(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     link(saved / "digits" / "run" / "log", tmp_path / "elsewhere")
-    done = run(
-        "train.py", "--run-id", "run", f"trainer.save_dir={saved}", "trainer.epochs=1", "-d", "cpu"
-    )
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert f"{saved / 'digits/run/log'}: is a symbolic link that leads out of" in done.stderr
+    words = ["--config", ROOT / "config/config.json", "--run-id", "run", "--device", "cpu"]
+    config = parsed(*words, f"trainer.save_dir={saved}", "trainer.epochs=1")
+    with pytest.raises(SystemExit) as end:
+        run_main(lambda: train.main(config, None))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2
+    assert f"{saved / 'digits/run/log'}: is a symbolic link that leads out of" in line
     assert contents(tmp_path / "elsewhere") == {}
 
 

@@ -39,7 +39,7 @@ def test_random_transforms_do_not_depend_on_workers_and_continue_anywhere():
     assert are_equal(expected[2:], batches(loaders[1]))
 
 
-def test_the_validation_split_has_its_own_batch_transform(caplog):
+def test_the_validation_split_may_have_another_batch_transform(caplog):
     scale = v2.ToDtype(torch.float32, scale=True)
     data = TensorDataset(torch.full((20, 1, 4, 4), 255, dtype=torch.uint8), torch.arange(20))
     augmented = v2.Compose([CutoutEach(2), scale])
@@ -63,7 +63,7 @@ def test_each_sample_is_flipped_for_itself():
     assert num_mirrored + num_kept == 200
 
 
-def test_each_sample_is_cropped_at_a_position_of_its_own():
+def test_each_sample_is_cropped_at_another_position():
     torch.manual_seed(0)
     images = torch.arange(64, dtype=torch.float32).view(1, 1, 8, 8).repeat(200, 1, 1, 1)
     cropped, _ = CropEach(1)([images, torch.zeros(200)])

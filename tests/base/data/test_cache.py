@@ -6,7 +6,9 @@ import contextlib
 
 import pytest
 import torch
-from torch.utils.data import Dataset, Subset, TensorDataset
+from PIL import Image
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import FakeData
 from torchvision.transforms import v2
 
 from base.base_data_loader import BaseDataLoader
@@ -57,15 +59,6 @@ def test_without_a_transform_pictures_come_as_bytes_channels_first():
     assert target.tolist() == [0, 1] * 10
 
 
-def test_a_tensor_dataset_is_read_by_the_batch_and_gives_the_same(monkeypatch):
-    data = TensorDataset(torch.randn(50, 3), torch.arange(50), torch.rand(50))
-    torch.manual_seed(3)
-    fast = batches(BaseDataLoader(data, 8, validation_split=10))
-    monkeypatch.setattr("base.data.sampler.is_tensors", lambda _: False)
-    torch.manual_seed(3)
-    assert are_equal(fast, batches(BaseDataLoader(data, 8, validation_split=10)))
-
-
 class Described(Pictures):
     """Describes its samples, as torchvision's ImageFolder does."""
 
@@ -97,7 +90,7 @@ def test_a_cached_subset_has_the_classes_of_its_dataset():
     assert get_labels(cached).tolist() == [1, 0, 0]
 
 
-def test_the_validation_split_of_a_cached_dataset_has_its_own_transform():
+def test_the_validation_split_of_a_cached_dataset_has_the_evaluation_transform():
     data = {"cache": True, "eval_transform": v2.Compose(SCALE), "validation_split": 5}
     loader = BaseDataLoader(Pictures(), 5, **data)
     assert next(iter(loader))[0].dtype == torch.uint8
@@ -118,15 +111,20 @@ def test_unsuitable_samples_are_refused(dataset, message):
         BaseDataLoader(dataset, 2, cache=True)
 
 
-def test_data_that_would_fill_the_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(cache, "get_free_memory", lambda: 1000)
-    with pytest.raises(UserError, match=r"^cache: the 20 samples take .* GB are free"):
-        BaseDataLoader(Pictures(), 5, cache=True)
+def test_data_that_would_fill_the_memory_is_refused_before_it_is_read():
+    class Huge(Pictures):
+        def __len__(self):
+            return 10**13
+
+    pictures = Huge()
+    with pytest.raises(UserError, match=r"^cache: the 10,000,000,000,000 samples take .* GB are"):
+        BaseDataLoader(pictures, 5, cache=True)
+    assert pictures.reads == 1  # for the shape
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 @pytest.mark.parametrize("in_turn", [True, False], ids=["in turn", "at once"])
-def test_the_ranks_of_a_machine_share_the_reading_and_the_memory(ranks, in_turn):
+def test_the_ranks_of_a_machine_read_once_and_use_the_same_memory(ranks, in_turn):
     """``in_turn`` as a run makes its loaders, because the first rank may download."""
 
     def read():
@@ -158,3 +156,25 @@ def test_without_files_in_memory_each_rank_reads(monkeypatch):
 
     assert len(set(in_ranks(2, read))) == 1
     assert read()[1] == 21
+
+
+# -- another transform ----------------------------------------------------------------------------
+
+
+def test_a_copy_with_another_transform_leaves_the_dataset():
+    dataset = Pictures(v2.Compose(SCALE))
+    changed = cache.with_transform(dataset, None)
+    assert isinstance(changed[0][0], Image.Image)
+    assert isinstance(dataset[0][0], torch.Tensor)
+
+
+def test_torchvisions_joint_transform_follows_the_new_transform():
+    dataset = FakeData(2, transform=lambda _: 1, target_transform=lambda target: -target)
+    changed = cache.with_transform(dataset, lambda _: 0)
+    assert changed.transforms("image", 3) == (0, -3)
+    assert dataset.transforms("image", 3) == (1, -3)
+
+
+def test_a_dataset_without_a_transform_cannot_get_another_one():
+    with pytest.raises(UserError, match=r"^eval_transform: Numbers has no `transform` attribute"):
+        cache.with_transform(Numbers(lambda i: i), None)

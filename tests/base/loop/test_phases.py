@@ -30,8 +30,7 @@ def test_without_a_section_nothing_changes(tmp_path):
     loaders = [object(), None]
     assert phases.adapt_loaders(model, loaders, torch.device("cpu")) is loaders
     assert [id(p) for p in phases.parameter_groups(model, lr=0.1)] == [id(model.weight)]
-    assert not phases.begin_epoch(1, model)
-    phases.after_step(model)
+    assert not phases.begin_epoch(1, model, None)
 
 
 @pytest.mark.parametrize("section", [None, {}])

@@ -1,16 +1,19 @@
-"""A small model, a config, and steps for the tests of this folder."""
+"""A small model, a config, steps and a resumed run for the tests of this folder."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from typing import Any
 
 import torch
 from torch import nn
 
+from base.transfer.freezing import freeze
+from base.transfer.head import find_head
 from base.transfer.options import TransferOptions
 from base.transfer.transfer import Transfer
-from tests.helpers import small_config
+from tests.helpers import load, make_trainer, small_config
 
 LOGGER = logging.getLogger("transfer")
 
@@ -28,6 +31,13 @@ def prepare(model: nn.Module, **options: Any) -> Transfer:
     transfer = Transfer(TransferOptions(**options), LOGGER)
     transfer.prepare_model(model, None, resuming=False)
     return transfer
+
+
+def freeze_all_but_head(model: nn.Module) -> nn.Module:
+    """Freezes all parameters but those of the head; returns the model."""
+    head = find_head(model)
+    freeze(model, [name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")])
+    return model
 
 
 def train_steps(
@@ -54,3 +64,19 @@ def thawing_config(tmp_path, **more: Any) -> dict[str, Any]:
         "thaw": [{"epoch": 3, "params": ["features.3.*", "features.4.*"], "lr_scale": 0.1}],
     }
     return config | more
+
+
+def resume_copy(trainer: Any, config: dict[str, Any], epoch: int) -> dict[str, Any]:
+    """The last checkpoint of a run that resumes from a copy of another run's checkpoint.
+
+    Args:
+        trainer: of the other run, which is finished.
+        config: of both runs.
+        epoch: after which the checkpoint was written.
+    """
+    folder = trainer.checkpoint_dir.parent / f"resumed{epoch}"
+    folder.mkdir()
+    copy = folder / f"checkpoint-epoch{epoch}.pt"
+    shutil.copy(trainer.checkpoint_dir / copy.name, copy)
+    make_trainer(config, resume=copy).train()
+    return load(folder / f"checkpoint-epoch{config['trainer']['epochs']}.pt")

@@ -7,77 +7,22 @@ import sys
 
 import pytest
 import torch
-import torchvision
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler
 
 from base import BaseDataLoader
 from base.data.batch_transforms import FlipEach
-from base.transfer.feature_cache import cache_features
+from base.transfer.feature_cache import cache_features, copy_loader, get_indices
 from base.transfer.freezing import freeze
-from base.transfer.frozen_prefix import FrozenPrefix
-from base.transfer.head import find_head
 from base.transfer.options import TransferOptions
 from base.transfer.transfer import Transfer
-from tests.base.test_resume import full_and_resumed
+from tests.base.data.datasets import Stream, list_indices, numbers
+from tests.base.transfer.models import freeze_all_but_head, resume_copy
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
 LOGGER = logging.getLogger("transfer")
-
-
-def frozen(model: nn.Module) -> nn.Module:
-    head = find_head(model)
-    freeze(model, [name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")])
-    return model
-
-
-SHAPES = {
-    "resnet18": (512, 1, 1),
-    "squeezenet1_0": (512, 3, 3),
-    "mobilenet_v2": (1280, 2, 2),
-    "vit_b_16": (5, 768),
-    "convnext_tiny": (768,),
-    "swin_t": (2, 2, 768),
-}
-
-
-@pytest.mark.parametrize(("family", "shape"), SHAPES.items())
-def test_the_rest_of_a_model_gives_the_same_output_from_features(family, shape):
-    size = {"image_size": 32} if family == "vit_b_16" else {}
-    model = frozen(getattr(torchvision.models, family)(**size)).eval()
-    images = torch.randn(3, 3, *((32, 32) if size else (64, 64)))
-    expected = model(images)
-    prefix = FrozenPrefix(model, images[:2])
-    features = prefix.compute(images)
-    assert features.shape == (3, *shape)
-    undo = prefix.skip()
-    assert torch.equal(model(features), expected)
-    undo()
-    assert torch.equal(model(images), expected)
-
-
-class Skipping(nn.Module):
-    """Its head reads the outputs of two frozen modules."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.head(self.a(x) + self.b(x))
-
-
-def test_a_model_that_reads_earlier_outputs_is_refused():
-    with pytest.raises(
-        UserError, match="Skipping reads more than the last output of its frozen modules"
-    ):
-        FrozenPrefix(frozen(Skipping()), torch.randn(2, 4))
-    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
-    freeze(model, ["1.weight", "1.bias"])
-    with pytest.raises(UserError, match="no frozen module of Sequential runs before"):
-        FrozenPrefix(model, torch.randn(2, 4))
 
 
 def config_of(tmp_path, **transfer):
@@ -86,21 +31,30 @@ def config_of(tmp_path, **transfer):
     return config | {"transfer": {"freeze": "all_but_head"} | transfer}
 
 
-def test_training_gives_the_same_weights(tmp_path):
-    states = []
-    for run, cached in (("plain", False), ("cached", True)):
-        trainer = make_trainer(config_of(tmp_path, cache_features=cached), run)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The configs and the trainers of two finished runs, without and with cached features."""
+    found = []
+    for run_id, is_cached in (("plain", False), ("cached", True)):
+        config = config_of(tmp_path_factory.mktemp("runs"), cache_features=is_cached)
+        trainer = make_trainer(config, run_id)
         trainer.train()
-        states.append(load(trainer.checkpoint_dir / "checkpoint-epoch3.pt"))
-    for name, value in states[0]["state_dict"].items():
-        torch.testing.assert_close(states[1]["state_dict"][name], value, rtol=1e-4, atol=1e-6)
-    assert torch.equal(states[0]["random"]["torch"], states[1]["random"]["torch"])
-    assert states[0]["loader"] == states[1]["loader"]
+        found.append((config, trainer))
+    return found
 
 
-def test_a_cached_run_resumes_to_the_same_bits(tmp_path):
-    full, resumed, _, _ = full_and_resumed(tmp_path, config_of(tmp_path, cache_features=True), 2)
-    assert differences(full, resumed) == []
+def test_training_gives_the_same_weights(runs):
+    plain, cached = (load(t.checkpoint_dir / "checkpoint-epoch3.pt") for _, t in runs)
+    for name, value in plain["state_dict"].items():
+        torch.testing.assert_close(cached["state_dict"][name], value, rtol=1e-4, atol=1e-6)
+    assert torch.equal(plain["random"]["torch"], cached["random"]["torch"])
+    assert plain["loader"] == cached["loader"]
+
+
+def test_a_cached_run_resumes_to_the_same_bits(runs):
+    _, (config, trainer) = runs
+    full = load(trainer.checkpoint_dir / "checkpoint-epoch3.pt")
+    assert differences(full, resume_copy(trainer, config, 2)) == []
 
 
 class Noisy(TensorDataset):
@@ -111,7 +65,7 @@ class Noisy(TensorDataset):
 
 def test_random_transforms_are_refused():
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
-    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    model = freeze_all_but_head(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     with pytest.raises(
         UserError, match=r"transfer\.cache_features: the data's transforms are random: sample 0"
     ):
@@ -123,9 +77,9 @@ class Doubled(nn.Module):
         return [2 * batch[0], batch[1]]
 
 
-def test_whole_batches_are_transformed_before_the_frozen_part():
+def test_batch_transforms_run_before_the_frozen_part():
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
-    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    model = freeze_all_but_head(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     loader = BaseDataLoader(TensorDataset(*data), 4, shuffle=False, batch_transform=Doubled())
     expected = [model(batch[0]) for batch in loader]
     (cached,) = cache_features(model, [loader], CPU, LOGGER)
@@ -141,7 +95,7 @@ def test_whole_batches_are_transformed_before_the_frozen_part():
 def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch):
     monkeypatch.setattr("base.transfer.feature_cache.get_free_memory", lambda: 1)
     data = (torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
-    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    model = freeze_all_but_head(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     with pytest.raises(UserError, match=r"8 features take 0\.0 GB"):
         cache_features(model, [BaseDataLoader(TensorDataset(*data), 4)], CPU, LOGGER)
 
@@ -149,7 +103,7 @@ def test_features_that_do_not_fit_into_memory_are_refused(monkeypatch):
 def small_case():
     """A model with a frozen layer, its only loader, and the section that caches its features."""
     data = TensorDataset(torch.randn(8, 4), torch.zeros(8, dtype=torch.int64))
-    model = frozen(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    model = freeze_all_but_head(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     options = TransferOptions(freeze="all_but_head", cache_features=True)
     return model, BaseDataLoader(data, 4), Transfer(options, LOGGER)
 
@@ -184,3 +138,71 @@ def test_transfer_works_without_the_optional_files(monkeypatch, name):
     assert f"base.transfer.{name} is not part of this project; turn it off" in str(caught.value)
     transfer = Transfer(TransferOptions(freeze="all_but_head"), LOGGER)
     assert transfer.adapt_loaders(model, [loader], CPU) == [loader]
+
+
+# -- the same batches of other data ---------------------------------------------------------------
+
+
+class Collated(Dataset):
+    """Gives full batches: the indices themselves."""
+
+    def __len__(self):
+        return 10
+
+    def __getitems__(self, indices):
+        return [torch.tensor(list(indices))]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"drop_last": True},
+        {"validation_split": 3},
+        {"sampler": WeightedRandomSampler([1.0] * 10, 7)},
+        {"batch_transform": nn.Identity(), "num_workers": 1},
+    ],
+)
+def test_a_copied_loader_keeps_the_indices_of_every_batch(options):
+    loader = BaseDataLoader(numbers(), 4, **options)
+    other = copy_loader(loader, Collated())
+    passes = [list_indices(loader), list_indices(loader)]
+    assert [list_indices(other), list_indices(other)] == passes
+    other.load_state_dict(loader.state_dict())
+    assert list_indices(other) == list_indices(loader)
+
+
+def test_a_copied_loader_stays_one_for_evaluation():
+    validation = BaseDataLoader(numbers(), 4, validation_split=3).split_validation()
+    assert copy_loader(validation, Collated()).is_for_evaluation
+
+
+def test_the_indices_of_a_loader_are_those_of_its_split():
+    loader = BaseDataLoader(numbers(), 4, validation_split=3)
+    validation = get_indices(loader.split_validation())
+    train = get_indices(loader)
+    assert sorted(train + validation) == list(range(10))
+    assert {index for batch in list_indices(loader) for index in batch} == set(train)
+    assert all(type(index) is int for index in train + validation)
+    assert get_indices(BaseDataLoader(numbers(), 4, sampler=[1, 2])) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        BaseDataLoader(Stream(4), 2),
+        BaseDataLoader(numbers(4), None, batch_sampler=[[0, 1], [2, 3]]),
+        DataLoader(numbers(4)),
+    ],
+    ids=["a stream", "a batch sampler", "torch's loader"],
+)
+def test_a_loader_without_indices_is_refused(loader):
+    model = small_case()[0]
+    with pytest.raises(UserError, match="needs loaders derived from base.BaseDataLoader"):
+        cache_features(model, [loader], CPU, LOGGER)
+
+
+def test_batches_that_are_no_pairs_are_refused():
+    model = small_case()[0]
+    with pytest.raises(UserError, match="the batches must be pairs of an input and a target"):
+        cache_features(model, [BaseDataLoader(numbers(4), 2)], CPU, LOGGER)

@@ -103,15 +103,15 @@ def test_freezing_everything_is_an_error():
 def test_the_audit_finds_a_frozen_tensor_that_changed():
     model = small_net()
     prepare(model, freeze=["0.*"])
-    audit = Audit(model)
+    audit = Audit(model, LOGGER)
     train_steps(model, torch.optim.SGD(model.parameters(), 0.1), (2, 1, 8, 8))
-    audit.check(model, LOGGER)
-    audit = Audit(model)
+    audit.after_step()
+    audit = Audit(model, LOGGER)
     model[0][1].running_mean.add_(1)
     with pytest.raises(
         UserError, match=r"transfer.freeze: 0\.1\.running_mean changed in a step although frozen"
     ):
-        audit.check(model, LOGGER)
+        audit.after_step()
 
 
 def test_the_loop_stops_when_a_frozen_norm_gathers_statistics(tmp_path):
@@ -131,9 +131,9 @@ def test_the_audit_names_trained_parameters_without_a_gradient(caplog):
     model.unused = nn.Linear(2, 2)
     model.forward = lambda x: model[2](model[1](model[0](x)))
     prepare(model, freeze=["0.*"])
-    audit = Audit(model)
+    audit = Audit(model, LOGGER)
     train_steps(model, torch.optim.SGD(model.parameters(), 0.1), (2, 1, 8, 8), count=1)
-    audit.check(model, LOGGER)
+    audit.after_step()
     assert (
         "2 trained parameters got no gradient in the first step: unused.bias, unused.weight"
         in caplog.text

@@ -19,7 +19,7 @@ def values_of(groups, parameter):
     return {key: value for key, value in found[0].items() if key != "params"}
 
 
-def test_each_parameter_is_in_one_group_with_its_own_rates():
+def test_each_parameter_is_in_one_group_with_its_rates():
     model = small_net()
     entries = [ParamGroup("0.*", lr_scale=0.1), ParamGroup(["1.*"], lr=0.5, weight_decay=0.3)]
     transfer = prepare(model, param_groups=entries, no_decay="norm_and_bias")
@@ -82,7 +82,7 @@ def test_frozen_parameters_are_in_no_group_unless_they_are_thawed_later(caplog):
     ]
 
 
-def test_a_rate_of_its_own_is_scaled_by_the_phase_only():
+def test_an_explicit_rate_is_scaled_by_the_phase_only():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     options = {"freeze": ["0.*"], "thaw": [Thaw(2, "0.*", lr_scale=0.5)], "layer_decay": 0.1}
     transfer = prepare(model, param_groups=[ParamGroup("0.*", lr=0.4)], **options)

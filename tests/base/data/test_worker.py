@@ -1,0 +1,148 @@
+"""How a batch is read, in the training process or in a worker."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, TensorDataset, default_collate, get_worker_info
+from torchvision.datasets import FakeData
+
+from base import BaseDataLoader, DatasetLoader
+from base.data.sampler import BatchIndices
+from base.data.worker import SeededBatches, default_num_workers, holds_tensors
+from tests.base.data.datasets import Noisy, Stream, get_global_random_state
+
+
+def read(dataset: Any, indices: list[int], seed: int) -> Any:
+    """The samples that a loader would collate."""
+    return SeededBatches(dataset, list).__getitems__(BatchIndices(indices, seed))
+
+
+def test_a_batch_is_read_under_random_numbers_of_its_seed() -> None:
+    first = read(Noisy(), [1, 2], 5)
+    random.random(), np.random.rand(), torch.rand(3)
+    again, other = read(Noisy(), [1, 2], 5), read(Noisy(), [1, 2], 6)
+    assert str(again) == str(first)
+    for one, two in ((first[0], other[0]), (first[1], other[1]), (first[0], first[1])):
+        for kind in (1, 2, 3):  # the random numbers of Python, NumPy, torch
+            assert str(one[kind]) != str(two[kind])
+
+
+def test_reading_leaves_the_global_random_numbers() -> None:
+    before = get_global_random_state()
+    read(Noisy(), [1], 5)
+    assert get_global_random_state() == before
+
+
+def test_a_dataset_that_reads_batches_is_asked_for_batches() -> None:
+    class Batched:
+        def __getitems__(self, indices: list[int]) -> list[int]:
+            return [10 * index for index in indices]
+
+    assert read(Batched(), [1, 2], 0) == [10, 20]
+
+
+class OneByOne(TensorDataset):
+    """A subclass may do anything, so its samples are read one by one."""
+
+
+def test_tensors_are_read_by_the_batch_and_give_the_same() -> None:
+    tensors = torch.randn(50, 3), torch.arange(50), torch.rand(50)
+    assert [holds_tensors(kind(*tensors)) for kind in (TensorDataset, OneByOne)] == [True, False]
+    passes = []
+    for kind in (TensorDataset, OneByOne):
+        torch.manual_seed(3)
+        passes.append(list(BaseDataLoader(kind(*tensors), 8, validation_split=10)))
+    for fast, slow in zip(*passes, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(fast, slow, strict=True))
+        assert [tensor.dtype for tensor in fast] == [tensor.dtype for tensor in slow]
+
+
+def test_a_collate_function_gets_single_samples_of_tensors_too() -> None:
+    data = TensorDataset(torch.arange(4), torch.arange(4))
+    assert read(data, [2, 0], 0) == [(2, 2), (0, 0)]
+    batch = SeededBatches(data, default_collate).__getitems__(BatchIndices([2, 0], 0))
+    assert [tensor.tolist() for tensor in batch] == [[2, 0], [2, 0]]
+
+
+# -- worker processes -----------------------------------------------------------------------------
+
+
+class Process(Dataset[Any]):
+    """Describes the process that reads: id, niceness, its group, what SIGUSR1 does."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> list[int]:
+        ignores_signal = signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+        niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        return [os.getpid(), niceness, os.getpgid(0), int(ignores_signal)]
+
+
+def test_workers_yield_to_the_training_and_survive_requests_to_stop() -> None:
+    here = Process()[0]
+    pid, niceness, group, ignores_signal = next(iter(BaseDataLoader(Process(), 8, num_workers=1)))
+    assert set(niceness.tolist()) == {min(19, here[1] + 10)}
+    assert set(ignores_signal.tolist()) == {1}
+    assert group[0] == pid[0] != here[0]  # Ctrl-C goes to the group of the training only
+    assert Process()[0] == here
+
+
+class Informed(Dataset[Any]):
+    """Gives what a worker knows about itself."""
+
+    scale = 1
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        info = get_worker_info()
+        assert info is not None
+        return info.id, info.dataset is self, self.scale
+
+
+def set_scale(worker_id: int) -> None:
+    info = get_worker_info()
+    assert info is not None
+    info.dataset.scale = 7 + worker_id  # type: ignore[attr-defined]
+
+
+def test_a_worker_function_finds_the_users_dataset() -> None:
+    loader = BaseDataLoader(Informed(), 2, num_workers=1, worker_init_fn=set_scale)
+    (batch,) = loader
+    assert [value.tolist() for value in batch] == [[0, 0], [True, True], [7, 7]]
+
+
+def list_reading_processes(loader: Any) -> set[int]:
+    return {int(pid) for batch in loader for pid in batch[0]}
+
+
+def test_one_worker_for_each_core_reads_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
+    assert len(list_reading_processes(DatasetLoader(Process(), 1))) == 3
+    assert len(list_reading_processes(DatasetLoader(Process(), 1, num_workers=1))) == 1
+    here = os.getpid()
+    assert list_reading_processes(DatasetLoader(Process(), 1, num_workers=0)) == {here}
+
+
+def test_no_workers_read_what_is_in_memory_a_stream_or_what_must_be_pickled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3))
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "fork")
+    in_memory, drawn = TensorDataset(torch.arange(8)), FakeData(8)
+    assert [default_num_workers(data) for data in (in_memory, drawn, Stream())] == [0, 3, 0]
+    assert default_num_workers(drawn, is_cached=True) == 0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(100))
+    assert default_num_workers(drawn) == 8
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda **_: "spawn")
+    assert default_num_workers(drawn) == 0

@@ -1,0 +1,154 @@
+"""One pass over a split without training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from base.loop.evaluate import evaluate, forward, iterate_in_lockstep
+from base.loop.metrics import MetricSet
+from tests.ranks import in_ranks
+from utils.distributed import rank
+from utils.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def mean_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return (output - target).abs().mean()
+
+
+class Doubler(nn.Module):
+    """Twice its input; NaN in training mode, or while gradients are recorded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: torch.Tensor, shift: torch.Tensor | float = 0.0) -> torch.Tensor:
+        if self.training or torch.is_grad_enabled():
+            return x * torch.nan
+        return x * self.factor + shift
+
+
+def run(batches: Any, metrics: Any = (mean_error,), **kwargs: Any) -> dict[str, float]:
+    return evaluate(Doubler(), batches, F.mse_loss, MetricSet(metrics), CPU, **kwargs)
+
+
+def test_loss_and_metrics_are_weighted_by_samples() -> None:
+    batches = [(torch.ones(3), torch.full((3,), 2.0)), (torch.ones(1), torch.tensor([6.0]))]
+    assert run(batches) == {"loss": pytest.approx(16 / 4), "mean_error": pytest.approx(4 / 4)}
+
+
+def test_the_model_is_left_in_evaluation_mode_with_its_weights_and_without_gradients() -> None:
+    model = Doubler()
+    model.train()
+    evaluate(model, [(torch.ones(2), torch.ones(2))], F.mse_loss, MetricSet([]), CPU)
+    assert not model.training
+    assert model.factor.item() == 2.0
+    assert model.factor.grad is None
+
+
+def test_an_earlier_pass_leaves_no_trace() -> None:
+    metrics = MetricSet([mean_error])
+    for error in (5.0, 1.0):
+        batches = [(torch.zeros(2), torch.full((2,), error))]
+        result = evaluate(Doubler(), batches, F.mse_loss, metrics, CPU)
+    assert result == {"loss": 1.0, "mean_error": 1.0}
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        (torch.ones(2), torch.full((2,), 2.0)),
+        [torch.ones(2), torch.full((2,), 2.0)],
+        (torch.ones(2), torch.ones(2), torch.full((2,), 3.0)),
+        {"x": torch.ones(2), "target": torch.full((2,), 2.0)},
+        {"x": torch.ones(2), "shift": torch.ones(2), "labels": torch.full((2,), 3.0)},
+    ],
+    ids=["pair", "list", "two inputs", "dict", "dict with two inputs"],
+)
+def test_batches_of_all_forms_reach_the_model(batch: Any) -> None:
+    assert run([batch])["loss"] == 0.0
+
+
+def test_the_target_goes_to_the_device_of_the_output() -> None:
+    class Spread(nn.Module):
+        """Its output is on another device than its input."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.to("meta")
+
+    output, target = forward(Spread(), (torch.ones(2), torch.ones(2)))
+    assert output.device == target.device == torch.device("meta")
+
+
+@pytest.mark.parametrize("batches", [[], iter([])])
+def test_nothing_to_evaluate_is_an_error(batches: Any) -> None:
+    message = "there was nothing to evaluate: the data loader gave no batch"
+    with pytest.raises(UserError, match=message):
+        run(batches)
+
+
+def test_the_forward_of_a_project_is_used() -> None:
+    def forward_plus_one(model: nn.Module, batch: Any) -> tuple[Any, Any]:
+        output, target = forward(model, batch)
+        return output + 1, target
+
+    batch = (torch.ones(2), torch.full((2,), 3.0))
+    assert run([batch], forward=forward_plus_one)["loss"] == 0.0
+
+
+def test_model_and_loss_run_in_the_precision_of_training() -> None:
+    class Multiply(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ torch.ones(2, 2)
+
+    def is_autocast(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(float(torch.is_autocast_enabled("cpu")))
+
+    def is_half(output: torch.Tensor, target: torch.Tensor) -> float:
+        return float(output.dtype == torch.bfloat16)
+
+    found = []
+    for autocast in (contextlib.nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
+        metrics, batches = MetricSet([is_half]), [(torch.ones(2, 2), torch.ones(2))] * 3
+        values = evaluate(Multiply(), batches, is_autocast, metrics, CPU, autocast=autocast)
+        found.append(list(values.values()))
+    assert found == [[0.0, 0.0], [1.0, 1.0]]
+
+
+# -- several ranks --------------------------------------------------------------------------------
+
+
+def evaluate_in_rank() -> tuple[Any, ...]:
+    """The second of two ranks has no batch; then neither has one."""
+    batches = [(torch.ones(2), torch.full((2,), 3.0))] if rank() == 0 else []
+    found = run(batches)
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        run([])
+    return found
+
+
+def test_a_rank_without_a_batch_gets_the_numbers_of_all_ranks() -> None:
+    assert in_ranks(2, evaluate_in_rank) == [{"loss": 1.0, "mean_error": 1.0}] * 2
+
+
+def test_a_rank_takes_part_in_batches_that_only_another_one_has() -> None:
+    class Loader:
+        """Tells the length of the longest rank."""
+
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Iterator[int]:
+            return iter([1, 2])
+
+    assert list(iterate_in_lockstep(Loader())) == [1, 2, None]
+    assert list(iterate_in_lockstep(iter([1, 2]))) == [1, 2]

@@ -1,0 +1,76 @@
+"""Faults that only the first epoch shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from base.base_trainer import BaseTrainer
+from base.loop.first_epoch import check_first_epoch
+from base.loop.progress import Monitor, Progress
+from base.options import TrainerOptions
+from config import ConfigParser
+from tests.helpers import small_config
+from utils.errors import UserError
+
+LOG = {"epoch": 1, "loss": 0.5, "val_accuracy": 0.9}
+
+
+def check(monitor: Monitor, steps: int = 9, **options: Any) -> None:
+    check_first_epoch(LOG, monitor, TrainerOptions(epochs=2, **options), Progress(step=steps))
+
+
+def test_the_monitored_number_must_be_there() -> None:
+    check(Monitor("max", "val_accuracy"))
+    check(Monitor("off", ""))
+    with pytest.raises(UserError) as caught:
+        check(Monitor("max", "val_acuracy"))
+    text = str(caught.value)
+    assert text.startswith("trainer.monitor: the epoch returned no 'val_acuracy' (did you mean 'va")
+    assert text.endswith("; it returned epoch, loss, val_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "names"),
+    [
+        (0, {"precision": "bf16", "accumulation_steps": 2}, "precision, accumulation_steps"),
+        (9, {"precision": "bf16"}, ""),  # this loop counts steps
+        (0, {}, ""),
+    ],
+)
+def test_options_without_effect_are_a_warning(
+    caplog: pytest.LogCaptureFixture, steps: int, options: dict[str, Any], names: str
+) -> None:
+    check(Monitor("off", ""), steps, **options)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.split(" had no effect")[0] for message in messages] == (
+        [f"trainer.{names}"] if names else []
+    )
+
+
+class PlainTrainer(BaseTrainer):
+    """A loop of a project, without an Update."""
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        return {"loss": 1.0}
+
+
+def test_a_run_checks_its_first_epoch_once_its_checkpoint_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"monitor": "min val_loss", "ema_decay": 0.9}
+    config = ConfigParser(small_config(tmp_path, **options), run_id="run")
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = PlainTrainer(model, nn.MSELoss(), [], optimizer, config)
+    with pytest.raises(UserError, match="the epoch returned no 'val_loss'"):
+        trainer.train()
+    assert (tmp_path / "small/run/checkpoint-epoch1.pt").is_file()
+    trainer.monitor = "min loss"
+    trainer.last_log = {}
+    trainer.train()
+    assert "trainer.ema_decay had no effect" in caplog.text

@@ -1,0 +1,98 @@
+"""torchmetrics objects see the full epoch, in one rank or in several, and after a resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isnan
+from typing import Any
+
+import pytest
+import torch
+import torchmetrics
+from torchmetrics.wrappers import BinaryTargetTransformer
+
+from base.loop.stateful_metric import StatefulMetric
+from tests.ranks import in_ranks
+from utils.distributed import all_gather, rank
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+# Each batch has one class only, and so no AUROC; the ranks have two, one and no batches.
+BATCHES = [([0.1, 0.4, 0.9], [0, 0, 0]), ([0.35, 0.8], [1, 1]), ([0.7], [1])]
+OF_RANKS = {0: [0, 2], 1: [1], 2: []}
+KINDS: dict[str, Callable[[], Any]] = {
+    "sums": lambda: torchmetrics.Accuracy(task="binary"),
+    "lists": lambda: torchmetrics.AUROC(task="binary"),
+    "a matrix": lambda: torchmetrics.AUROC(task="binary", thresholds=[0.2, 0.5, 0.75]),
+    "means": lambda: torchmetrics.MeanSquaredError(),
+    "a wrapper": lambda: BinaryTargetTransformer(torchmetrics.AUROC(task="binary")),
+    "a composition": lambda: 1 - torchmetrics.Accuracy(task="binary"),
+}
+
+
+def get_batches(numbers: list[int]) -> list[Batch]:
+    return [(torch.tensor(BATCHES[n][0]), torch.tensor(BATCHES[n][1])) for n in numbers]
+
+
+def measure(make: Callable[[], Any], batches: list[Batch]) -> str:
+    """The value of plain torchmetrics, as text."""
+    metric = make()
+    for output, target in batches:
+        metric.update(output, target)
+    return str(metric.compute())
+
+
+def measure_in_rank() -> dict[str, str]:
+    """What ``measure`` gives, for the batches of all ranks."""
+    found = {}
+    for name, make in KINDS.items():
+        metric = StatefulMetric(make())
+        for batch in get_batches(OF_RANKS[rank()]):
+            metric.update(*batch)
+        merged = metric.clone()
+        merged.load_state_dict(metric.merge_states(all_gather(metric.state_dict())))
+        found[name] = str(merged.compute())
+    return found
+
+
+@pytest.fixture(scope="module")
+def ranks() -> list[dict[str, str]]:
+    return in_ranks(3, measure_in_rank)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_ranks_get_the_number_of_all_samples(ranks: list[dict[str, str]], kind: str) -> None:
+    """Also where a rank has seen nothing."""
+    expected = measure(KINDS[kind], get_batches([0, 2, 1]))
+    assert [found[kind] for found in ranks] == [expected] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_metric_continues_from_its_state(kind: str, tmp_path: Any) -> None:
+    first, second = StatefulMetric(KINDS[kind]()), StatefulMetric(KINDS[kind]())
+    first.update(*get_batches([0])[0])
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for batch in get_batches([1, 2]):
+        second.update(*batch)
+    assert str(second.compute()) == measure(KINDS[kind], get_batches([0, 1, 2]))
+
+
+@pytest.mark.parametrize("kind", ["lists", "a wrapper"])
+def test_a_metric_that_has_seen_nothing_is_nan(kind: str) -> None:
+    metric = StatefulMetric(KINDS[kind]())
+    assert isnan(metric.compute())
+    for batch in get_batches([0, 1]):
+        metric.update(*batch)
+    assert not isnan(metric.compute())
+    metric.reset()
+    assert isnan(metric.compute())
+
+
+def test_the_objects_of_the_user_stay_as_they_are() -> None:
+    given = KINDS["sums"]()
+    metric = StatefulMetric(given)
+    metric.update(*get_batches([0])[0])
+    clone = metric.clone()
+    clone.reset()
+    assert not given.update_called
+    assert not isnan(metric.compute())

@@ -1,0 +1,92 @@
+"""The options of every trainer."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import pytest
+
+from base.options import DebugOptions, ProfileOptions, TrainerOptions, WandbOptions, parse_monitor
+from utils.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("monitor", "parsed"),
+    [
+        ("off", ("off", "")),
+        ("min val_loss", ("min", "val_loss")),
+        ("max val_accuracy", ("max", "val_accuracy")),
+        ("max  val_accuracy ", ("max", "val_accuracy")),
+    ],
+)
+def test_a_monitor_is_a_mode_and_a_metric(monitor: str, parsed: tuple[str, str]) -> None:
+    assert parse_monitor(monitor) == parsed
+
+
+@pytest.mark.parametrize(
+    "monitor", ["", "min", "max ", "val_loss", "lowest val_loss", "Off", "MIN val_loss"]
+)
+def test_any_other_monitor_is_refused_with_an_example(monitor: str) -> None:
+    with pytest.raises(
+        UserError, match="must be 'off', 'min METRIC' or 'max METRIC', as 'min val_loss'"
+    ):
+        parse_monitor(monitor)
+
+
+@pytest.mark.parametrize(
+    ("early_stop", "patience"), [(None, inf), (0, inf), (-1, inf), (inf, inf), (3, 3), (1.5, 1.5)]
+)
+def test_patience_is_early_stop_where_that_is_positive(
+    early_stop: float | None, patience: float
+) -> None:
+    assert TrainerOptions(epochs=1, early_stop=early_stop).patience == patience
+
+
+@pytest.mark.parametrize(
+    ("make", "keys"),
+    [
+        (lambda: TrainerOptions(0), ["epochs"]),
+        (lambda: TrainerOptions(1, keep_best=0, warmup_steps=-1), ["keep_best", "warmup_steps"]),
+        (
+            lambda: TrainerOptions(1, save_minutes=0, max_minutes=-1),
+            ["save_minutes", "max_minutes"],
+        ),
+        (lambda: TrainerOptions(1, ema_decay=0, monitor="low"), ["ema_decay", "monitor"]),
+        (
+            lambda: TrainerOptions(1, sharded_checkpoint=True, async_save=True),
+            ["sharded_checkpoint"],
+        ),
+        (lambda: TrainerOptions(1, compile=True, debug=DebugOptions(detect_nan=True)), ["debug"]),
+        (lambda: DebugOptions(overfit_batches=-1), ["overfit_batches"]),
+        (lambda: ProfileOptions(wait=-1, active=0), ["wait", "active"]),
+    ],
+)
+def test_a_wrong_value_is_an_error_under_its_key(make: Any, keys: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        make()
+    assert sorted(problem.key for problem in caught.value.problems) == sorted(keys)
+
+
+@pytest.mark.parametrize(("accumulation", "steps"), [(1, 27), (4, 9), (9, 3), (100, 3)])
+def test_the_steps_of_a_run_follow_from_its_batches(accumulation: int, steps: int) -> None:
+    options = TrainerOptions(epochs=3, accumulation_steps=accumulation, warmup_steps=steps)
+    assert options.check_length(batches=9) == steps
+
+
+def test_a_warm_up_longer_than_the_run_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"trainer.warmup_steps: 10 is more than the 9 optimizer"):
+        TrainerOptions(epochs=1, warmup_steps=10).check_length(batches=9)
+
+
+def test_the_options_that_need_an_update_are_listed_if_they_are_in_use() -> None:
+    assert TrainerOptions(epochs=1).list_needing_update() == []
+    debug = DebugOptions(statistics=True, overfit_batches=1)
+    options = TrainerOptions(epochs=1, precision="bf16", ema_decay=0.9, debug=debug)
+    assert options.list_needing_update() == ["precision", "ema_decay", "debug.statistics"]
+
+
+def test_the_options_of_optional_features_are_listed_if_they_are_in_use() -> None:
+    assert TrainerOptions(epochs=1).list_served_by_features() == []
+    options = TrainerOptions(epochs=1, histogram_period=2, wandb=WandbOptions("p"))
+    assert options.list_served_by_features() == ["histogram_period", "wandb"]

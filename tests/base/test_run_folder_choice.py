@@ -1,0 +1,101 @@
+"""Which folder a run gets, and what is in its way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from base.run import RunFolder
+from tests.base.run_folders import Config, fail, has_log_file, restored_root_logger
+from utils.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    with restored_root_logger():
+        yield
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return tmp_path / "saved"
+
+
+@pytest.fixture
+def folder(saved: Path) -> Path:
+    return saved / "probe" / "run"
+
+
+def get_refusal(config: Config) -> str:
+    """The error of a run that cannot begin."""
+    with pytest.raises(UserError) as caught, RunFolder(config):
+        pytest.fail("entered")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_given_folder_is_used_and_belongs_to_the_caller(tmp_path: Path, saved: Path) -> None:
+    given = tmp_path / "trial"
+    given.mkdir()
+    config = Config(saved)
+    with RunFolder(config, folder=given) as run:
+        assert run.save_dir == config.save_dir == given
+        logging.getLogger("probe").info("hello")
+        assert "hello" in (given / "log" / "info.log").read_text(encoding="utf-8")
+    fail(config, UserError("no such dataset"), folder=given)
+    assert given.is_dir()
+    assert not saved.exists()
+    assert not has_log_file()
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_stays(saved: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "checkpoint-epoch3.pt").write_text("weights", encoding="utf-8")
+    message = "holds a run already; go on with it by -r, or choose another --run-id"
+    assert message in get_refusal(Config(saved))
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-epoch3.pt"]
+
+
+def test_runs_that_start_in_the_same_second_get_different_folders(saved: Path) -> None:
+    for _ in range(3):
+        with RunFolder(Config(saved, "20260101_120000", given=False)) as run:
+            (run.save_dir / "checkpoint-epoch1.pt").touch()
+    names = sorted(path.name for path in (saved / "probe").iterdir())
+    assert names == ["20260101_120000", "20260101_120000-2", "20260101_120000-3"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("blocked", ["saved", "saved/probe"])
+def test_a_file_in_the_way_is_an_error(
+    tmp_path: Path, saved: Path, blocked: str, given: bool
+) -> None:
+    (tmp_path / blocked).parent.mkdir(exist_ok=True)
+    (tmp_path / blocked).touch()
+    assert "the run folder cannot be made" in get_refusal(Config(saved, given=given))
+
+
+def test_a_file_instead_of_the_folder_is_an_error(saved: Path, folder: Path) -> None:
+    folder.parent.mkdir(parents=True)
+    folder.touch()
+    assert f"{folder}: the run folder cannot be made: " in get_refusal(Config(saved))
+    assert folder.is_file()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_dangling_link_is_an_error_and_is_not_tried_for_ever(saved: Path, given: bool) -> None:
+    class Impatient(Config):
+        tries = 0
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "run_id":
+                Impatient.tries += 1
+                assert Impatient.tries < 50, "tries for ever"
+            super().__setattr__(name, value)
+
+    saved.symlink_to("/no/such/disk")  # a disk that is not mounted
+    assert "cannot be made" in get_refusal(Impatient(saved, given=given))
