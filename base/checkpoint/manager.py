@@ -220,8 +220,8 @@ class CheckpointManager:
     def resume_at(self, path: Path, step: int, best_epochs: list[int]) -> None:
         """Puts the folder in order for a run that continues from ``path``.
 
-        ``model_best.pt`` becomes that of the checkpoint's time: a kill may have come before it was
-        written, or the run goes back.
+        ``model_best.pt`` and its like become those of the checkpoint's time: a kill may have come
+        before they were written, or the run goes back.
 
         Raises:
             UserError: the folder may not be written to.
@@ -233,13 +233,20 @@ class CheckpointManager:
             remove_unused_files(self.folder)
             if not best_epochs or path.parent != self.folder:
                 return
-            epoch = best_epochs[0]
-            for name in (best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
+            if self.options.keep_best > 1:
+                self._restore_best_files(best_epochs)
+            for name in (best_name(best_epochs[0]), f"checkpoint-epoch{best_epochs[0]}.pt"):
                 if (self.folder / name).is_file():
                     duplicate(self.folder / name, self.folder / BEST)
                     return
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written to: {error.strerror}") from None
+
+    def _restore_best_files(self, best_epochs: list[int]) -> None:
+        for epoch in best_epochs:
+            path = self.folder / f"checkpoint-epoch{epoch}.pt"
+            if path.is_file():
+                duplicate(path, self.folder / best_name(epoch))
 
 
 def copy_to_cpu(value: Any, earlier: Any = None) -> Any:
