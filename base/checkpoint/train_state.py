@@ -173,7 +173,7 @@ class TrainState:
 
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)
-        state = find_store(state).read(state, path, self._named_tensors())
+        state = find_store(state, path).read(state, path, self._named_tensors())
         old, new = state["config"], self.config.plain()
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         report = RestoreReport(path, state["epoch"], state.get("step", 0))
