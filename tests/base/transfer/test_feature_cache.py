@@ -19,7 +19,7 @@ from base.transfer.frozen_prefix import FrozenPrefix
 from base.transfer.head import find_head
 from base.transfer.options import TransferOptions
 from base.transfer.transfer import Transfer
-from tests.base.test_resume import full_and_resumed
+from tests.base.checkpoint.resumed_runs import full_and_resumed
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 

@@ -12,7 +12,7 @@ from torch import nn
 from base.transfer.freezing import get_frozen_tensors
 from base.transfer.options import Head, Thaw, TransferOptions
 from base.transfer.transfer import Transfer, describe_phases
-from tests.base.test_resume import full_and_resumed
+from tests.base.checkpoint.resumed_runs import full_and_resumed
 from tests.base.transfer.models import LOGGER, prepare, small_net, thawing_config, train_steps
 from tests.helpers import copy_project, differences, load, make_trainer, run
 from utils.errors import UserError
