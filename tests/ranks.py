@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.forked import ForkedProcess
 from tests.helpers import ROOT
 from utils.distributed import init_distributed
 from utils.world import ProcessSettings
@@ -155,12 +156,20 @@ class Program:
         before: Sequence[str] = (),
         **environment: str,
     ) -> None:
-        command = [*before, sys.executable, *torchrun.split(), *map(str, words)]
         self.start = time.monotonic()
-        self.process = subprocess.Popen(
+        self.process = self.start_process(
+            [*before, sys.executable, *torchrun.split(), *map(str, words)],
+            cwd,
+            {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", **environment},
+        )
+
+    def start_process(
+        self, command: list[str], cwd: Path, environment: dict[str, str]
+    ) -> subprocess.Popen[str] | ForkedProcess:
+        return subprocess.Popen(
             command,
             cwd=cwd,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", **environment},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -170,9 +179,9 @@ class Program:
         """The process ids of the ranks that have started, in the order of the ranks."""
         found = {}
         for pid in list_descendants(self.process.pid):
-            words = read_environment(pid)
-            if "LOCAL_RANK" in words and get_parent(pid) == self.process.pid:
-                found[int(words["LOCAL_RANK"])] = pid
+            rank = get_rank(pid)
+            if rank is not None and get_parent(pid) == self.process.pid:
+                found[rank] = pid
         return [found[rank] for rank in sorted(found)]
 
     def until(self, done: Callable[[], Any], timeout: float = 60) -> Any:
@@ -192,7 +201,17 @@ class Program:
             for pid in (*list_descendants(self.process.pid), self.process.pid):
                 os.kill(pid, signal.SIGKILL)
             out, err = self.process.communicate()
+        assert self.process.returncode is not None
         return Ended(self.process.returncode, out, err, time.monotonic() - self.start)
+
+
+class ForkedProgram(Program):
+    """A program as fast as a fork; see ``tests/forked.py``."""
+
+    def start_process(
+        self, command: list[str], cwd: Path, environment: dict[str, str]
+    ) -> ForkedProcess:
+        return ForkedProcess(command[1:], cwd, environment)
 
 
 def list_descendants(pid: int) -> list[int]:
@@ -212,10 +231,14 @@ def get_parent(pid: int) -> int:
         return 0
 
 
-def read_environment(pid: int) -> dict[str, str]:
-    """The environment variables of a process; none if it has ended."""
+def get_rank(pid: int) -> int | None:
+    """The local rank of a process that a launcher has started; None for any other."""
     try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
         words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    except OSError:
-        return {}
-    return dict(word.split("=", 1) for word in words if "=" in word)
+    except OSError:  # it has ended
+        return None
+    if name.startswith("rank"):  # a forked one
+        return int(name.removeprefix("rank"))
+    found = [word.partition("=")[2] for word in words if word.startswith("LOCAL_RANK=")]
+    return int(found[0]) if found else None

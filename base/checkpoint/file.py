@@ -69,8 +69,12 @@ class TensorStore:
         return []
 
 
-def find_store(state: dict[str, Any]) -> TensorStore:
-    """The store that holds the tensors of a checkpoint. Raises UserError if it was taken away."""
+def find_store(state: dict[str, Any], path: Path) -> TensorStore:
+    """The store that holds the tensors of the checkpoint at ``path``.
+
+    Raises:
+        UserError: that store was removed from this project.
+    """
     from base import features
 
     for kind in features.of_kind(TensorStore):
@@ -79,7 +83,8 @@ def find_store(state: dict[str, Any]) -> TensorStore:
     weights = state.get("state_dict")
     for value in weights.values() if isinstance(weights, dict) else ():
         if isinstance(value, torch.Tensor) and value.is_meta:
-            raise UserError("the checkpoint keeps its tensors in files that nothing here can read")
+            message = "keeps its tensors in files beside it, and this project has no feature that"
+            raise UserError(f"{path}: {message} reads them: see base/features.py")
     return TensorStore()
 
 
@@ -175,7 +180,7 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         UserError: missing, damaged, or holding more than tensors and plain values.
     """
     state = load_file(path, map_location)
-    return find_store(state).read(state, path)
+    return find_store(state, path).read(state, path)
 
 
 def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -198,7 +203,7 @@ def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
-    find_store(state).verify(state, path)
+    find_store(state, path).verify(state, path)
     return state
 
 

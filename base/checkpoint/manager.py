@@ -190,6 +190,6 @@ class CheckpointManager:
         try:
             remove_unused_files(self.folder)
             if best_epochs and path.parent == self.folder:
-                restore_best(self.folder, best_epochs[0])
+                restore_best(self.folder, best_epochs, self.options.keep_best)
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written to: {error.strerror}") from None

@@ -43,7 +43,7 @@ class Restoration:
         self.target, self.logger = target, logger
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)
-        self.state = find_store(state).read(state, path, self._list_tensors())
+        self.state = find_store(state, path).read(state, path, self._list_tensors())
         self.old_config, self.new_config = state["config"], target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
         self._restore_model_and_optimizer(path)

@@ -19,7 +19,7 @@ REQUIRED_TYPES: dict[str, Any] = {
     "state_dict": dict, "epoch": int, "optimizer": dict, "config": object
 }  # fmt: skip
 OPTIONAL_TYPES: dict[str, Any] = {
-    "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict
+    "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict, "step": int
 }  # fmt: skip
 
 

@@ -53,12 +53,18 @@ def best_name(epoch: int) -> str:
     return BEST.replace(".", f"-epoch{epoch}.")
 
 
-def restore_best(folder: Path, epoch: int) -> None:
-    """Makes ``model_best.pt`` that of ``epoch``: a killed run may not have written it.
+def restore_best(folder: Path, epochs: Sequence[int], keep_best: int) -> None:
+    """Makes ``model_best.pt`` and its like those of the best ``epochs``, the best one first.
 
-    A run that goes back to an earlier checkpoint has a later one.
+    A killed run may not have written them; a run that goes back to an earlier checkpoint has
+    later ones.
     """
-    for name in (best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
+    if keep_best > 1:
+        for epoch in epochs:
+            path = folder / f"checkpoint-epoch{epoch}.pt"
+            if path.is_file():
+                duplicate(path, folder / best_name(epoch))
+    for name in (best_name(epochs[0]), f"checkpoint-epoch{epochs[0]}.pt"):
         if (folder / name).is_file():
             duplicate(folder / name, folder / BEST)
             return

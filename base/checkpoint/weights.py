@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.parallel.strategy import NoParallel, Parallel
+from base.parallel.strategy import Parallel
 from utils.errors import UserError, one_line
 
 NAMES_SHOWN = 3
@@ -28,7 +28,7 @@ def load_weights(
         UserError: it belongs to another architecture; names what is missing, unused or of another
             shape.
     """
-    parallel = NoParallel() if parallel is None else parallel
+    parallel = Parallel() if parallel is None else parallel
     expected = parallel.unwrap(model).state_dict()
     if not isinstance(state_dict, dict) or not all(isinstance(name, str) for name in state_dict):
         raise UserError(f"{source}: its state_dict is a {type(state_dict).__name__}")

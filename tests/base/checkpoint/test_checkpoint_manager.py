@@ -1,0 +1,218 @@
+"""The manager of a run's checkpoints, which takes plain dicts: when, under which names, errors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+import pytest
+import torch
+
+from base.checkpoint.file import load
+from base.checkpoint.manager import CheckpointManager, copy_to_cpu
+from base.options import TrainerOptions
+from utils.checkpoints import list_checkpoints
+from utils.errors import UserError
+
+LOGGER = logging.getLogger("test.manager")
+SEVERAL_BEST = {"keep_best": 2, "monitor": "max accuracy"}
+
+
+def make_manager(folder, **options):
+    return CheckpointManager(folder, TrainerOptions(**{"epochs": 9} | options), LOGGER)
+
+
+def make_state(epoch, **more):
+    return {"epoch": epoch, "state_dict": {"w": torch.full((1000,), float(epoch))}} | more
+
+
+def save_epoch(manager, epoch, **how):
+    """Saves an epoch of ten steps."""
+    manager.save_epoch(lambda: make_state(epoch), epoch, 10 * epoch, **how)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# -- when ----------------------------------------------------------------------------------------
+
+
+def test_epochs_are_due_every_save_period(tmp_path):
+    manager = make_manager(tmp_path, save_period=3)
+    assert [epoch for epoch in range(1, 10) if manager.is_epoch_due(epoch)] == [3, 6, 9]
+
+
+def test_steps_are_due_so_many_after_the_last_checkpoint_of_any_kind(tmp_path):
+    manager = make_manager(tmp_path, save_steps=4)
+    assert [step for step in range(1, 6) if manager.is_step_due(step)] == [4, 5]
+    manager.save_step(lambda: make_state(0), 1, 4)
+    assert [step for step in range(5, 10) if manager.is_step_due(step)] == [8, 9]
+    manager.save_epoch(lambda: make_state(1), 1, 6)
+    assert [step for step in range(7, 12) if manager.is_step_due(step)] == [10, 11]
+    assert not make_manager(tmp_path).is_step_due(10**9)
+
+
+def test_minutes_count_from_the_last_checkpoint(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    manager, without = make_manager(tmp_path, save_minutes=0.5), make_manager(tmp_path)
+    overdue = []
+    for seconds in (29.9, 30.0, 59.9, 60.0):
+        now[0] = seconds
+        overdue.append(manager.is_overdue())
+        if seconds == 30.0:
+            manager.save_step(lambda: make_state(0), 1, 100)
+        assert not without.is_overdue()
+    assert overdue == [False, True, False, True]
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+def test_the_names_tell_the_epoch_and_the_step(tmp_path):
+    manager = make_manager(tmp_path)
+    manager.save_step(lambda: make_state(0), 1, 4)
+    save_epoch(manager, 1)
+    assert names(tmp_path) == ["checkpoint-epoch1-step4.pt", "checkpoint-epoch1.pt"]
+    assert load(tmp_path / "checkpoint-epoch1.pt")["epoch"] == 1
+    assert manager.last_step == 10
+
+
+def test_the_best_epoch_has_a_second_name(tmp_path):
+    manager = make_manager(tmp_path)
+    save_epoch(manager, 1, is_best=True, best_epochs=[1])
+    save_epoch(manager, 2, best_epochs=[1])
+    assert names(tmp_path) == ["checkpoint-epoch1.pt", "checkpoint-epoch2.pt", "model_best.pt"]
+    assert load(tmp_path / "model_best.pt")["epoch"] == 1
+
+
+def test_a_best_epoch_that_is_not_due_has_no_other_name(tmp_path):
+    save_epoch(make_manager(tmp_path), 1, is_best=True, in_series=False, best_epochs=[1])
+    assert names(tmp_path) == ["model_best.pt"]
+
+
+def test_several_best_epochs_have_names_of_their_own(tmp_path):
+    manager = make_manager(tmp_path, keep_last=1, **SEVERAL_BEST)
+    save_epoch(manager, 1, is_best=True, best_epochs=[1])
+    save_epoch(manager, 2, in_series=False, best_epochs=[1, 2])
+    save_epoch(manager, 3, best_epochs=[1, 2])
+    save_epoch(manager, 4, is_best=True, best_epochs=[4, 1])
+    best = ["model_best-epoch1.pt", "model_best-epoch4.pt", "model_best.pt"]
+    assert names(tmp_path) == ["checkpoint-epoch4.pt", *best]
+    assert load(tmp_path / "model_best.pt")["epoch"] == 4
+    assert load(tmp_path / "model_best-epoch1.pt")["epoch"] == 1
+
+
+def test_a_checkpoint_inside_an_epoch_is_never_a_best_one(tmp_path):
+    manager = make_manager(tmp_path, **SEVERAL_BEST)
+    state = make_state(1, within={"place": 3})  # of the second epoch; the first one was good
+    manager.save_step(lambda: state, 2, 13, best_epochs=[1])
+    assert names(tmp_path) == ["checkpoint-epoch2-step13.pt"]
+
+
+# -- while the training goes on ------------------------------------------------------------------
+
+
+def test_an_asynchronous_save_writes_the_state_of_its_time(tmp_path):
+    manager = make_manager(tmp_path, async_save=True)
+    state = make_state(1)
+    for epoch in range(1, 4):
+        state["epoch"] = epoch
+        state["state_dict"]["w"].fill_(epoch)
+        manager.save_epoch(lambda: state, epoch, epoch)
+        state["state_dict"]["w"].fill_(-1)
+    manager.wait()
+    for epoch in range(1, 4):
+        weights = load(tmp_path / f"checkpoint-epoch{epoch}.pt")["state_dict"]["w"]
+        assert torch.equal(weights, torch.full((1000,), float(epoch)))
+
+
+def test_an_asynchronous_save_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    fsync, disk_is_ready = os.fsync, threading.Event()
+    monkeypatch.setattr("os.fsync", lambda handle: (disk_is_ready.wait(60), fsync(handle)))
+    manager = make_manager(tmp_path, async_save=True)
+    save_epoch(manager, 1)
+    assert list_checkpoints(tmp_path) == []
+    disk_is_ready.set()
+    manager.wait()
+    assert names(tmp_path) == ["checkpoint-epoch1.pt"]
+
+
+def test_a_copy_in_the_cpus_memory_is_changed_by_no_later_step():
+    tensor = torch.arange(6.0)
+    state = {
+        "a": tensor,
+        "b": [tensor[2:], (tensor, {"c": tensor.view(2, 3)})],
+        "d": 5,
+        "e": "text",
+    }
+    copied = copy_to_cpu(state)
+    tensor.fill_(7)
+    assert copied["a"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert copied["b"][0].tolist() == [2, 3, 4, 5]
+    assert copied["b"][1][1]["c"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert (copied["d"], copied["e"], type(copied["b"][1])) == (5, "text", tuple)
+
+
+def test_a_copy_uses_the_memory_of_an_earlier_one_of_the_same_shape():
+    earlier = copy_to_cpu({"a": torch.zeros(3), "b": torch.zeros(2)})
+    later = copy_to_cpu({"a": torch.ones(3), "b": torch.ones(4)}, earlier)
+    assert later["a"].data_ptr() == earlier["a"].data_ptr()
+    assert (later["a"].tolist(), later["b"].tolist()) == ([1, 1, 1], [1, 1, 1, 1])
+
+
+# -- failures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("async_save", [False, True])
+def test_a_checkpoint_that_cannot_be_written_stops_the_run(tmp_path, async_save):
+    manager = make_manager(tmp_path / "run", async_save=async_save)
+    with pytest.raises(UserError, match="could not be written: No such file or directory"):
+        save_epoch(manager, 1)
+        manager.wait()
+    manager.wait()  # an error is raised once
+
+
+@pytest.mark.parametrize("async_save", [False, True])
+def test_a_run_may_go_on_without_a_checkpoint(tmp_path, caplog, async_save):
+    folder = tmp_path / "run"
+    manager = make_manager(folder, async_save=async_save, on_save_error="go_on")
+    save_epoch(manager, 1)
+    manager.wait()
+    assert caplog.text.count("going on without it, as trainer.on_save_error says") == 1
+    folder.mkdir()
+    save_epoch(manager, 2)
+    manager.wait()
+    assert names(folder) == ["checkpoint-epoch2.pt"]
+    assert len(caplog.records) == 1
+
+
+def test_an_asynchronous_failure_is_raised_at_the_next_step(tmp_path):
+    manager = make_manager(tmp_path / "run", async_save=True)
+    save_epoch(manager, 1)
+    with pytest.raises(UserError, match="could not be written"):
+        for step in range(11, 1000):
+            manager.is_step_due(step)
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("async_save", [False, True])
+def test_a_fault_of_the_program_is_raised_whatever_the_options_say(tmp_path, async_save):
+    manager = make_manager(tmp_path, async_save=async_save, on_save_error="go_on")
+    state = make_state(1, odd=lambda: None)  # which pickle refuses
+    with pytest.raises(Exception, match="lambda"):
+        manager.save_epoch(lambda: state, 1, 10)
+        manager.wait()
+    assert names(tmp_path) == []
+
+
+def test_measuring_a_save_leaves_nothing(tmp_path):
+    manager = make_manager(tmp_path)
+    manager.measure(make_state(1))
+    assert manager.seconds > 0
+    assert (names(tmp_path), manager.last_step) == ([], 0)
+    with pytest.raises(UserError, match="could not be written"):
+        make_manager(tmp_path / "run").measure(make_state(1))
