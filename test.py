@@ -19,8 +19,9 @@ TOOLS = {"predict": ("base.tools.predict", "predict the pictures there, which ha
 
 def main(config: ConfigParser, args: argparse.Namespace) -> None:
     from base.loop.evaluate import evaluate
-    from base.loop.metrics import MetricSet, Rows
+    from base.loop.metrics import MetricSet
     from base.loop.reporter import TestResult, make_reporters
+    from base.loop.rows import Rows
     from base.parallel.strategy import output_device
     from base.schema import SCHEMA
     from logger import setup_logging

@@ -1,4 +1,4 @@
-"""BaseDataLoader: a DataLoader with reproducible batches, which resumes at any of them."""
+"""BaseDataLoader: a DataLoader with reproducible batches that can resume at every batch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from base.data.checks import check_batching, check_sampling, warn_if_random
 from base.data.loader import DividedLoader
-from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, EpochSampler, Position
-from base.data.split import class_weights, get_labels, split_indices
-from base.data.worker import SeededBatches, WorkerInit, pass_through
+from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, Position
+from base.data.split import make_samplers
+from base.data.worker import make_seeded_loader
 from utils.batch import to_device
 from utils.distributed import local_world_size, rank
 from utils.errors import UserError
@@ -24,37 +24,35 @@ PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory
 class BaseDataLoader(DataLoader[Any], DividedLoader):
     """The parent of all data loaders.
 
-    If several processes train, each of them gets its part of every batch and of the workers.
+    If several processes train, each gets its part of every batch, and of the workers.
 
     Args:
         dataset: map-style or iterable.
-        batch_size: samples of a batch, of all processes together.
-        shuffle: a new order for every epoch.
-        validation_split: size of the part for ``split_validation()``: a count (int) or a fraction
-            (float); 0 for none.
+        batch_size: the number of samples in a batch, over all processes.
+        shuffle: draw a new order for every epoch.
+        validation_split: the size of the validation part, as a count (int) or a fraction (float);
+            0 for none.
         num_workers: processes that read data; 0 reads in the training process. The batches do not
             depend on it.
-        collate_fn: makes a batch of a list of samples.
-        eval_transform: the transform of the validation part, in place of the dataset's own.
-        cache: decode the data once and keep it in memory as compact tensors; transforms are still
+        collate_fn: makes a batch from a list of samples.
+        eval_transform: replaces the dataset's transform in the validation part.
+        cache: decode the data once and keep it in memory as compact tensors. Transforms are still
             applied to each sample that is read.
-        batch_transform: applied to full batches ``[images, target]``: those of
-            ``torchvision.transforms.v2`` that draw no random numbers, and those of
+        batch_transform: is applied to full batches ``[images, target]``: a transform of
+            ``torchvision.transforms.v2`` without random numbers, or one of
             ``base/data/batch_transforms.py``, which draw for each sample.
-        eval_batch_transform: that of the validation part, in its place.
+        eval_batch_transform: replaces ``batch_transform`` in the validation part.
         split_seed: of the division; 0 gives pytorch-template's.
         stratify: divide each class in the same proportion.
         sampler: gives the indices, in place of ``shuffle``; ``class_balanced`` draws all classes
-            equally often, with replacement, as many samples as there are.
+            equally often, with replacement.
         batch_sampler: gives lists of indices, in place of ``batch_size`` and ``shuffle``.
-        dataloader_kwargs: further arguments of ``torch.utils.data.DataLoader`` (pin_memory,
-            drop_last, …).
+        dataloader_kwargs: other arguments of ``torch.utils.data.DataLoader``.
 
     Attributes:
-        device: that ``batch_transform`` runs on, in the process that takes the batch: sending
-            bytes from a worker costs a quarter of sending floats. Memory is pinned for it, unless
-            ``pin_memory`` says otherwise.
-        n_samples: samples of an epoch (of the training part, if there is a split).
+        device: ``batch_transform`` runs on it, in the process that takes the batch, because bytes
+            from a worker cost a quarter of floats. Memory is pinned for it by default.
+        n_samples: the samples of one epoch, without the validation part.
         valid_sampler: of the validation part, or None.
     """
 
@@ -83,12 +81,12 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
-        # The experiment's seed, without asking a config: seeding torch decides the order.
+        # Projects seed torch and give the loader no seed.
         self.seed = torch.initial_seed() % 2**63
         self.device = torch.device("cpu")
         self.valid_sampler: Any = None
-        self._position = Position(-1, 0)  # of the pass begun last: its batches that were given
-        self._next = Position(0, 0)  # where the next pass starts
+        self._position = Position(-1, 0)  # the last pass, and the batches that it has given
+        self._next = Position(0, 0)  # the start of the next pass
         self._batches: EpochBatchSampler | None = None
         num_workers = -(-num_workers // local_world_size())
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
@@ -105,14 +103,15 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
         self.init_kwargs |= options
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
-            train = self._split(len(dataset), split_seed, stratify)
-            weights = None if sampler is None else class_weights(dataset, train)
-            sampler = EpochSampler(train, shuffle, weights)
+            is_balanced = sampler is not None
+            sampler, self.valid_sampler = make_samplers(
+                dataset, validation_split, split_seed, stratify, shuffle, is_balanced
+            )
         self._init_map_style(dataset, batch_size, sampler, batch_sampler, options)
 
     def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
-        options["persistent_workers"] = False  # their random numbers would go on from pass to pass
+        options["persistent_workers"] = False  # they would carry random numbers to the next pass
         super().__init__(dataset, batch_size=batch_size, **options)
         self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
         self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
@@ -137,25 +136,12 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             message = f"with drop_last leaves no batch of {self.n_samples} samples"
             raise UserError(f"batch_size={batch_size} {message}")
         super().__init__(dataset, **batching, **options)
-        options["worker_init_fn"] = WorkerInit(dataset, options.get("worker_init_fn"))
-        batches = SeededBatches(dataset, options.pop("collate_fn") or default_collate)
-        self._engine = DataLoader(
-            batches, batch_sampler=self._batches, collate_fn=pass_through, **options
-        )
-
-    def _split(self, n_samples: int, seed: int, stratify: bool) -> Any:
-        """The training part's indices; keeps the validation part's sampler."""
-        if not self.validation_split:
-            return range(n_samples)
-        labels = get_labels(self.init_kwargs["dataset"]) if stratify else None
-        train, valid = split_indices(n_samples, self.validation_split, seed, labels)
-        self.valid_sampler = EpochSampler(valid, shuffle=False)
-        return train
+        self._engine = make_seeded_loader(dataset, self._batches, options)
 
     # -- batches --------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """One pass over the data; ``set_epoch`` numbers it, else it follows the last one."""
+        """One pass over the data. It follows the last one, unless ``set_epoch`` was called."""
         epoch, start = self._next
         self._next = Position(epoch + 1, 0)
         self._engine.generator.manual_seed(mix_seed(self.seed, epoch))  # type: ignore[attr-defined]
@@ -166,7 +152,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             self._batches.start = Position(epoch, start)
         batches = iter(self._engine)
         if self._batches is None:
-            with temporary_seed(self.seed):  # batches that are skipped draw no one's random numbers
+            with temporary_seed(self.seed):  # skipped batches must not use up random numbers
                 for _ in range(start):
                     next(batches, None)
         self._position = Position(epoch, start)
@@ -175,19 +161,19 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             yield self.transform(batch, mix_seed(self.seed, epoch, BATCH_STREAM, number, rank()))
 
     def transform(self, batch: Any, seed: int) -> Any:
-        """Applies ``batch_transform`` on the device, under the random numbers of ``seed``."""
+        """Applies ``batch_transform`` on the device, with random numbers from ``seed``."""
         if self.batch_transform is None:
             return batch
         with temporary_seed(seed):
             return self.batch_transform(to_device(batch, self.device))
 
     def read_batch(self, indices: list[int], seed: int) -> Any:
-        """The batch of these samples, as a loop gets it; random transforms draw from ``seed``."""
+        """Returns the batch of these samples as a loop gets it; ``seed`` is for transforms."""
         reader: Any = self._engine.dataset
         return self.transform(reader.__getitems__(BatchIndices(indices, seed)), seed)
 
     def list_batches(self) -> list[list[int]]:
-        """The indices of the pass begun last, batch by batch; empty for an iterable dataset."""
+        """Lists the indices of each batch in the last pass; nothing for an iterable dataset."""
         return [] if self._batches is None else self._batches.list_batches()
 
     @property
@@ -195,30 +181,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         """Whether the samples have indices."""
         return self._batches is not None
 
-    def sample_indices(self) -> list[int]:
-        """The indices of all samples that this loader may draw, such as those of one split."""
-        if isinstance(self.sampler, EpochSampler):
-            return [int(index) for index in self.sampler.indices]
-        return list(range(len(self.dataset)))  # type: ignore[arg-type]
-
-    def with_dataset(self, dataset: Any) -> BaseDataLoader:
-        """A loader of ``dataset`` whose batches have the same indices as this loader's.
-
-        It serves data that was computed from this loader's batches, so transforms and workers are
-        not taken over.
-
-        Args:
-            dataset: map-style, with the same indices; its ``__getitems__`` gives a full batch.
-        """
-        copied = ("batch_size", "drop_last", "pin_memory")
-        options = {key: value for key, value in self.init_kwargs.items() if key in copied}
-        loader = BaseDataLoader(dataset, sampler=self.sampler, collate_fn=pass_through, **options)
-        loader.seed, loader.device = self.seed, self.device
-        return loader.for_evaluation() if self.is_for_evaluation else loader
-
     @property
     def loss_weight(self) -> float:
-        """The size of the batch given last, divided by the ranks' mean size; 0 for a filler."""
+        """The size of the last batch, divided by the ranks' mean size; 0 for a filler."""
         return 1.0 if self._batches is None else self._batches.loss_weight(self._position.batch - 1)
 
     # -- position -------------------------------------------------------------------------------
@@ -228,13 +193,13 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self._next = Position(epoch, start_batch)
 
     def state_dict(self) -> dict[str, int]:
-        """The seed, the number of passes begun, and the batches that were given of the last one."""
-        # The rest of a pass that was interrupted has begun already.
+        """The seed, the number of passes begun, and the batches that the last one has given."""
+        # A pass that was interrupted counts as begun.
         epoch, batch = self._next if self._next.batch else self._position
         return {"seed": self.seed, "passes": epoch + 1, "consumed": batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continues where ``state_dict`` was called: the next pass is the rest of that one."""
+        """Makes the next pass the rest of the one in which ``state_dict`` was called."""
         self.seed = state["seed"]
         self._position = Position(state["passes"] - 1, state["consumed"])
         is_finished = self._batches is not None and state["consumed"] >= len(self._batches)
@@ -244,7 +209,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     # -- splits ---------------------------------------------------------------------------------
 
     def for_evaluation(self) -> Self:
-        """From now on every sample is given once, to one rank; ranks may differ by one batch."""
+        """Gives every sample to one rank only from now on; ranks may differ by one batch."""
         if self._batches is not None:
             self._batches.in_lockstep = False
         return self
@@ -254,7 +219,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         return self._batches is not None and not self._batches.in_lockstep
 
     def split_validation(self) -> BaseDataLoader | None:
-        """A loader of the validation part in a fixed order, under ``eval_transform``; or None."""
+        """Returns a loader of the validation part in a fixed order, or None if there is none."""
         if self.valid_sampler is None:
             return None
         dataset = self.init_kwargs["dataset"]

@@ -1,4 +1,4 @@
-"""BaseTrainer: the epochs around a training loop: monitoring, early stop, checkpoints, logs."""
+"""BaseTrainer: the epochs around a training loop, with checkpoints, early stop and logs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import nn
 from base.checkpoint.manager import CheckpointManager
 from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
-from base.data.loader import PositionedLoader
+from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
 from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
 from utils.distributed import Votes, broadcast, set_activity, world_size
-from utils.errors import UserError, did_you_mean
+from utils.errors import UserError
 from utils.stop import StopRequest
 from utils.util import prepare_device, to_plain_number
 
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
 
 
 class BaseTrainer(TemplateAttributes):
-    """The parent of all trainers: runs the epochs, and leaves it to ``_train_epoch`` what one is.
+    """The parent of all trainers: runs the epochs. ``_train_epoch`` of a subclass trains one.
 
-    Its attributes are plain ones, which a subclass may read and set. Whatever a subclass holds that
-    has a state (an optimizer, a scheduler, a module, an ``Update``) is saved and restored with it.
+    A subclass may read and set all attributes. Optimizers, schedulers, modules and an ``Update``
+    that it holds as attributes are saved and restored with it.
 
     Args:
-        model: is moved to the device, unless it has placed its layers on several itself.
-        criterion: ``criterion(output, target) -> loss``.
+        model: moved to the device, unless it has placed its layers on several devices.
+        criterion: ``criterion(output, target)`` returns the loss.
         metric_ftns: functions ``metric(output, target) -> number``, and torchmetrics objects.
         optimizer: of the model's parameters.
         config: a ConfigParser; its ``trainer`` section holds the TrainerOptions.
 
     Attributes:
-        progress: where the run is: epoch, batch, step.
-        monitoring: the best value, patience, the best epochs.
-        parallel: how the model is spread over processes and devices.
-        phases: which parameters are trained in which epoch.
+        progress: the position of the run: epoch, batch, step.
+        monitoring: the best value, the patience, the best epochs.
+        parallel: spreads the model over processes and devices.
+        phases: the parameters that are trained in each epoch.
         stop: requests to stop: signals and the time limit.
-        checkpoints: when they are written, and which stay.
-        train_state: what they hold.
-        run_log, writer: metrics.jsonl and the trackers.
-        last_log: the numbers of the epoch that was trained last.
+        checkpoints, train_state: write checkpoints; collect and restore their content.
+        run_log, writer: metrics.jsonl; the trackers.
+        last_log: the numbers of the last epoch.
     """
 
-    # What a subclass may set; a loop of its own works without.
+    # A subclass may set these.
+    model: Any
     data_loader: Any = None
     valid_data_loader: Any = None
     len_epoch: int | None = None
@@ -75,7 +75,6 @@ class BaseTrainer(TemplateAttributes):
         self.logger = config.get_logger("trainer", options.verbosity)
         self.parallel = make_strategy(config)
         device = prepare_device(config.get("n_gpu", 1))[0]
-        self.model: Any  # of the user's own class
         self.model, self.device = self.parallel.move_to_device(model, device)
         if isinstance(criterion, nn.Module):
             criterion = criterion.to(output_device(self.model, self.device))
@@ -86,9 +85,7 @@ class BaseTrainer(TemplateAttributes):
         mode, metric = parse_monitor(options.monitor)
         self.monitoring = Monitor(mode, metric, options.patience, options.keep_best)
         if options.patience < inf and mode == "off":  # no error, because pytorch-template allows it
-            self.logger.warning(
-                "trainer.early_stop has no effect: trainer.monitor does not say what must improve."
-            )
+            self.logger.warning("trainer.early_stop has no effect while trainer.monitor is off.")
         self.phases = make_phases(config, self.logger)
         self.stop = StopRequest(options.max_minutes, Votes() if world_size() > 1 else None)
         self.last_log: dict[str, Any] = {}
@@ -106,33 +103,29 @@ class BaseTrainer(TemplateAttributes):
 
     @abstractmethod
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        """Trains one epoch, validates, and returns the epoch's numbers by name."""
+        """Trains and validates one epoch. Returns its numbers by name."""
         raise NotImplementedError
 
     @classmethod
     def logged_names(
         cls, metrics: list[str], options: TrainerOptions, validates: bool
     ) -> list[str] | None:
-        """The names of an epoch's numbers; None if only an epoch will show them.
-
-        Args:
-            metrics: the names of the config's metrics.
-            options: of the run.
-            validates: whether there is validation data.
-        """
+        """The names of an epoch's numbers, for the check of a config; None if they are unknown."""
         return None
 
     # -- the epochs -----------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Trains the epochs that are left, or until somebody asks to stop; may be called again."""
+        """Trains the remaining epochs, or until a request to stop. It may be called again."""
         self._restore_rest()
         if self.start_epoch > self.epochs:
             self.logger.info("All %d epochs are done; raise trainer.epochs to go on.", self.epochs)
         self.stop.withdraw()
         with self.stop.listening():
             try:
-                self._measure_save()
+                if self.trainer_options.max_minutes is not None:
+                    self.checkpoints.measure(self._state())
+                    self._reserve_time()
                 for epoch in range(self.start_epoch, self.epochs + 1):
                     if self.monitoring.is_exhausted:
                         self.logger.info("Stopped early before; raise trainer.early_stop to go on.")
@@ -168,26 +161,24 @@ class BaseTrainer(TemplateAttributes):
             self._save_checkpoint(epoch, save_best=verdict.is_best)
         self.run_log.show_epoch(log, self.epochs, seconds, verdict.is_best)
         if is_first:
-            self._check_first_epoch(log)
+            from base.loop.first_epoch import check_first_epoch
+
+            check_first_epoch(log, self.monitoring, self.trainer_options, self.progress)
         if verdict.stop:
             count = self.not_improved_count
             self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, count)
 
     def _begin_epoch(self, epoch: int) -> None:
-        """Thaws parameters, and tells the loaders where they are: their samples follow from it."""
+        """Thaws parameters, and sets the position of the loaders."""
         set_activity(f"the training of epoch {epoch}")
         self.progress.epoch, batch = epoch, self.progress.batch
-        if self.phases.begin_epoch(epoch, self.parallel.unwrap(self.model)):
+        if self.phases.begin_epoch(epoch, self.parallel.unwrap(self.model), self.optimizer):
             self._wrap_again()
-        if isinstance(self.data_loader, PositionedLoader):
-            self.data_loader.set_epoch(epoch, batch)
-        elif batch == 0 and hasattr(self.data_loader, "set_epoch"):  # a loader of another library
-            self.data_loader.set_epoch(epoch)
-        if hasattr(self.valid_data_loader, "set_epoch"):
-            self.valid_data_loader.set_epoch(epoch)
+        set_position(self.data_loader, epoch, batch)
+        set_position(self.valid_data_loader, epoch)
 
     def _wrap_again(self) -> None:
-        """DDP fixes its parameters when it is constructed, so thawing needs a new wrapper."""
+        """DDP fixes its parameter list when it is constructed, so thawing needs a new wrapper."""
         self.model = self.parallel.unwrap(self.model)
         if self.update is not None:  # two wrappers at once would both average the gradients
             self.update.model = self.model
@@ -196,45 +187,32 @@ class BaseTrainer(TemplateAttributes):
             self.update.model = self.model
 
     def after_training(self) -> None:
-        """After the last epoch, once its checkpoint is written."""
+        """Runs after the last epoch, when its checkpoint is written."""
         for watcher in self.watchers:
             watcher.after_training()
-
-    def _check_first_epoch(self, log: dict[str, Any]) -> None:
-        """Faults that only an epoch shows; its checkpoint is written, so that nothing is lost."""
-        if self.monitoring.is_on and self.mnt_metric not in log:
-            hint = f"{did_you_mean(self.mnt_metric, log)}; it gave {', '.join(log)}"
-            message = f"the epoch gave no '{self.mnt_metric}'{hint}"
-            raise UserError(message, key="trainer.monitor")
-        useless = self.trainer_options.list_needing_update()
-        if useless and self.progress.step == 0:
-            self.logger.warning(
-                "trainer.%s had no effect: %s trains by a loop of its own, without self.update",
-                ", ".join(useless),
-                type(self).__name__,
-            )
 
     # -- between two steps ----------------------------------------------------------------------
 
     def after_step(self) -> None:
-        """After an optimizer step: writes a checkpoint that is due, and stops if asked to."""
-        self.phases.after_step(self.parallel.unwrap(self.model))
-        overdue = self.stop.poll(self.checkpoints.is_overdue())
+        """Runs after an optimizer step: writes a checkpoint that is due, and obeys a stop."""
+        overdue = self.stop.poll(time.monotonic() >= self.checkpoints.next_time)
         requested = self.stop.requested()
+        if self.checkpoints.error is not None:  # of a save in the background
+            self.checkpoints.wait()
         step = self.progress.step or self._count_batches()
-        if requested or overdue or self.checkpoints.is_step_due(step):
-            best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        if requested or overdue or step >= self.checkpoints.next_step:
+            best_epochs = self.monitoring.list_best_epochs()
             self.checkpoints.save_step(self._state, self.progress.epoch, step, best_epochs)
             self._reserve_time()
         if requested:
             raise StopTraining
 
     def _count_batches(self) -> int:
-        """Batches trained on in the run, where nobody counts optimizer steps."""
+        """Batches of the run so far, for a loop that counts no optimizer steps."""
         return (self.progress.epoch - 1) * (self.len_epoch or 0) + self.progress.batch
 
     def validation_batches(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """``batches``; after a request to stop, resuming repeats the validation from its start."""
+        """Yields ``batches``. A stop ends the validation, which a resumed run then repeats."""
         for batch in iterate_in_lockstep(batches):
             self.stop.poll()
             if self.stop.requested():
@@ -254,21 +232,14 @@ class BaseTrainer(TemplateAttributes):
     def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
         """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
         self.progress.finish_epoch(epoch)
-        best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        best_epochs = self.monitoring.list_best_epochs()
         in_series = self._is_due(epoch) or epoch not in best_epochs
-        self.checkpoints.save_epoch(
-            self._state, epoch, self.progress.step, save_best, in_series, best_epochs
-        )
+        step = self.progress.step
+        self.checkpoints.save_epoch(self._state, epoch, step, save_best, in_series, best_epochs)
         self._reserve_time()
 
     def _state(self) -> dict[str, Any]:
         return self.train_state.collect(self.validation_random_state)
-
-    def _measure_save(self) -> None:
-        """Under a time limit, measures how long a save takes, to begin one in time."""
-        if self.trainer_options.max_minutes is not None:
-            self.checkpoints.measure(self._state())
-            self._reserve_time()
 
     def _reserve_time(self) -> None:
         self.stop.reserve = max(self.stop.reserve, 2 * self.checkpoints.seconds + 1)
@@ -288,7 +259,7 @@ class BaseTrainer(TemplateAttributes):
         if report is None:
             return
         self.run_log.resume_at(report.epoch, report.step)
-        best_epochs = [epoch for _, epoch in self.monitoring.best_epochs]
+        best_epochs = self.monitoring.list_best_epochs()
         self.checkpoints.resume_at(report.path, report.step, best_epochs)
         report.log(self.logger)
         if report.inexact and self.trainer_options.on_inexact_resume == "stop":

@@ -4,41 +4,126 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
-from urllib.error import URLError
 
+from config.call import call, get_component_args
 from config.check.annotations import convert
-from config.check.checker import get_metric_name, is_comment, is_component
-from config.check.project import get_user_frames, locate_in_project
+from config.check.checker import get_metric_name, is_component
 from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
 from config.check.trainer_section import N_POSITIONAL, get_constructor_parameters, resolve_trainer
-from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
-from utils.download import downloading
-from utils.errors import UserError, did_you_mean, one_line
-
-# What a class raises for arguments that it does not accept.
-_REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
-# What libraries also raise for such arguments. In the user's own code they are bugs.
-_POSSIBLE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError)
+from config.read.tree import Keys
+from config.values import ConfigValues
+from utils.errors import UserError
+from utils.options import make_options
 
 
-class Builder:
-    """Makes components. It neither changes the config nor keeps what it makes.
+class Builder(ConfigValues):
+    """Makes the objects that the values of a config describe. It keeps none of them.
 
-    Args:
-        tree: the config. It gives an error its position in the files.
-        schema: what the names in it mean.
+    Attributes:
+        schema: what the names in the config mean; None until ``check``.
     """
 
-    def __init__(self, tree: Tree, schema: Schema) -> None:
-        self.tree = tree
-        self.schema = schema
+    schema: Schema | None = None
+
+    def get_schema(self) -> Schema:
+        if self.schema is None:
+            raise RuntimeError("call check(schema) first: it says what the names in a config mean")
+        return self.schema
+
+    # -- sections ----------------------------------------------------------------------------------
 
     def build(
+        self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Makes the component of a section.
+
+        Args:
+            name: of the section.
+            args: what the program passes by position.
+            changed_args: replace the section's ``args``.
+            kwargs: what the program passes by name; the config may not give the same again.
+
+        Raises:
+            ConfigError: a name or an argument does not fit.
+        """
+        node = self[name]
+        if changed_args is not None:
+            node = {"type": node["type"], "args": changed_args}
+        return self._build_node(node, self.get_schema().slots[name], (name,), *args, **kwargs)
+
+    def build_loaders(self) -> list[Any]:
+        """Makes the loaders of training and of validation data; the second may be None."""
+        loader = self.build("data_loader")
+        if self.get("valid_data_loader"):
+            return [loader, self.build("valid_data_loader")]
+        split = getattr(loader, "split_validation", None)  # torch's own DataLoader has none
+        return [loader, split() if split is not None else None]
+
+    def build_metrics(self) -> list[Any]:
+        """Makes the metrics, each with the ``__name__`` under which it is logged."""
+        metrics = []
+        slot = self.get_schema().slots["metrics"]
+        for index, node in enumerate(self.get("metrics", [])):
+            metric: Any = self._build_node(node, slot, ("metrics", index))
+            name = get_metric_name(node)
+            if getattr(metric, "__name__", "") != name:
+                # A partial gets the name: another metric may use the function itself.
+                metric = partial(metric) if inspect.isfunction(metric) else metric
+                metric.__name__ = name
+            metrics.append(metric)
+        return metrics
+
+    def build_trainer(self, **given: Any) -> Any:
+        """Makes the trainer with this config and the ``given`` arguments that it takes.
+
+        The first four go by position, as pytorch-template's ``train.py`` passes them.
+        """
+        section, schema = self["trainer"], self.get_schema()
+        trainer_class, signature = resolve_trainer(section, schema)
+        leading = schema.slots["trainer"].given[:N_POSITIONAL]
+        positional = [given.pop(name) for name in leading if name in given]
+        given["config"] = self
+        by_name = {name: given[name] for name in given if name in signature.parameters}
+        names = get_constructor_parameters(signature, schema)
+        values = {name: section[name] for name in names if name in section}
+        return trainer_class(*positional, **by_name, **values)
+
+    def trainer_class(self) -> Any:
+        """Returns the class that the ``trainer`` section names."""
+        return resolve_trainer(self["trainer"], self.get_schema())[0]
+
+    def options(self, name: str) -> Any:
+        """Returns the options of a flat section such as ``transfer``; the defaults without one."""
+        section = self.get(name)
+        kind = self.get_schema().sections[name]
+        try:
+            return make_options(kind, {} if section is None else section)
+        except UserError as error:
+            raise self.tree.locate(error.under(name)) from None
+
+    def takes(self, name: str, argument: str) -> bool:
+        """Whether the class or function that the section ``name`` names has such a parameter."""
+        return argument in self._get_parameters(name)
+
+    def get_argument(self, name: str, argument: str) -> Any:
+        """Returns an argument of the section ``name``, else its default, else None."""
+        args = get_component_args(self[name])
+        parameter = self._get_parameters(name).get(argument)
+        if argument in args or parameter is None or parameter.default is parameter.empty:
+            return args.get(argument)
+        return parameter.default
+
+    def _get_parameters(self, name: str) -> dict[str, inspect.Parameter]:
+        found = resolve(self[name]["type"], self.get_schema().slots[name])
+        return Signature.from_callable(found).parameters
+
+    # -- components --------------------------------------------------------------------------------
+
+    def _build_node(
         self, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any
     ) -> Any:
         """Makes the object that ``node`` describes, after the components inside its ``args``.
@@ -47,12 +132,8 @@ class Builder:
             node: a ``{type, args}``, or a name alone.
             slot: what the key accepts.
             keys: of ``node``.
-            args: what the program passes by position.
+            args, kwargs: as for ``build``.
             dataset: the neighbouring dataset, for a sampler that takes one.
-            kwargs: what the program passes by name; the config may not give the same again.
-
-        Raises:
-            ConfigError: a name or an argument does not fit.
         """
         node = {"type": node} if isinstance(node, str) else node
         try:
@@ -67,33 +148,6 @@ class Builder:
             return _fix_args(found, values)
         return call(self.tree, found, keys, *args, **kwargs, **values)
 
-    def build_metrics(self, nodes: list[Any]) -> list[Any]:
-        """Makes the metrics, each with the ``__name__`` under which it is logged."""
-        metrics = []
-        for index, node in enumerate(nodes):
-            metric: Any = self.build(node, self.schema.slots["metrics"], ("metrics", index))
-            name = get_metric_name(node)
-            if getattr(metric, "__name__", "") != name:
-                # A partial gets the name: another metric may use the function itself.
-                metric = partial(metric) if inspect.isfunction(metric) else metric
-                metric.__name__ = name
-            metrics.append(metric)
-        return metrics
-
-    def build_trainer(self, section: dict[str, Any], given: dict[str, Any]) -> Any:
-        """Makes the trainer; see ``ConfigParser.build_trainer``."""
-        found, signature = resolve_trainer(section, self.schema)
-        leading = self.schema.slots["trainer"].given[:N_POSITIONAL]
-        positional = [given[name] for name in leading if name in given]
-        by_name = {
-            name: value
-            for name, value in given.items()
-            if name in signature.parameters and name not in leading
-        }
-        names = get_constructor_parameters(signature, self.schema)
-        values = {name: section[name] for name in names if name in section}
-        return found(*positional, **by_name, **values)
-
     def _make_args(
         self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, dataset: Any
     ) -> dict[str, Any]:
@@ -106,7 +160,7 @@ class Builder:
         for key in sorted(values, key=lambda key: key != "dataset"):  # first: a sampler may want it
             annotation = parameters[key].annotation if key in parameters else Any
             if annotation is not dict:
-                inner = self.schema.get_inner_slot(key, slot, annotation)
+                inner = self.get_schema().get_inner_slot(key, slot, annotation)
                 neighbour = values.get("dataset", dataset)
                 values[key] = self._make_nested(values[key], inner, (*keys, key), neighbour)
             values[key] = convert(annotation, values[key])
@@ -114,44 +168,13 @@ class Builder:
 
     def _make_nested(self, value: Any, slot: Slot, keys: Keys, dataset: Any) -> Any:
         if is_component(value) or (isinstance(value, str) and slot.is_callback):
-            return self.build(value, slot, keys, dataset=dataset)
+            return self._build_node(value, slot, keys, dataset=dataset)
         if isinstance(value, list):
             return [
                 self._make_nested(item, slot, (*keys, index), dataset)
                 for index, item in enumerate(value)
             ]
         return value
-
-
-def get_component_args(node: dict[str, Any]) -> dict[str, Any]:
-    """Returns a copy of the ``args`` of a component, without comments."""
-    args = node.get("args") or {}
-    return {key: value for key, value in args.items() if not is_comment(key)}
-
-
-def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[Any]:
-    """Returns ``module.TYPE`` with the arguments of the section ``name`` fixed, uncalled.
-
-    Args:
-        tree: the config.
-        name: of a top-level section ``{type, args}``.
-        module: where TYPE is looked up, without a slot.
-        kwargs: what the program passes by name; the config may not give the same again.
-
-    Raises:
-        ConfigError: there is no such TYPE, or an argument is given twice.
-    """
-    section = tree.data[name]
-    args = get_component_args(section)
-    kind = section["type"]
-    for key in sorted(args.keys() & kwargs):
-        message = "is given by the program; remove it from the config"
-        raise tree.error((name, "args", key), message)
-    if not hasattr(module, kind):
-        hint = did_you_mean(kind, (key for key in dir(module) if not key.startswith("_")))
-        message = f"no '{kind}' in {getattr(module, '__name__', module)}{hint}"
-        raise tree.error((name, "type"), message)
-    return partial(call, tree, getattr(module, kind), (name,), **kwargs, **args)
 
 
 def _fix_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
@@ -161,39 +184,3 @@ def _fix_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..
     fixed = partial(function, **args)
     fixed.__name__ = function.__name__  # type: ignore[attr-defined]
     return fixed
-
-
-def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwargs: Any) -> Any:
-    """Returns ``found(*args, **kwargs)``.
-
-    Raises:
-        ConfigError: ``found`` refuses its arguments. The keys of a UserError that it raises are
-            those of its parameters; they become keys of the component's ``args``.
-    """
-    is_download = kwargs.get("download") and "root" in kwargs
-    try:
-        with downloading(found, kwargs["root"]) if is_download else nullcontext():
-            return found(*args, **kwargs)
-    except ConfigError:
-        raise
-    except UserError as error:
-        raise _locate(error, tree, keys) from None
-    except Exception as error:
-        is_possible = isinstance(error, _POSSIBLE_REFUSALS) and not get_user_frames(error)
-        if not isinstance(error, _REFUSALS) and not is_possible:
-            error.config_keys = keys  # type: ignore[attr-defined]
-            raise  # a bug: its traceback helps
-        name = getattr(found, "__name__", found)
-        message = f"{name}: {one_line(error)}{locate_in_project(error)}"
-        if isinstance(error, URLError):
-            message += "; download the file to the path above by hand, or load weights from a file"
-            message += " with transfer.init_from"
-        raise tree.error(keys, message) from error
-
-
-def _locate(error: UserError, tree: Tree, keys: Keys) -> ConfigError:
-    findings = []
-    for key, message in error.problems:
-        path = (*keys, "args", *split_keys(key)) if key else keys
-        findings.append(Finding(tree.mark(path), path, message))
-    return ConfigError(findings)

@@ -3,41 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import inspect
 import logging
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from config.build import Builder, bind, get_component_args
+from config.build import Builder
+from config.call import bind
 from config.check import preflight
 from config.check.schema import Schema
-from config.check.signature import Signature
-from config.check.slots import resolve
-from config.check.trainer_section import resolve_trainer
 from config.check.unread import find_unread_keys
 from config.command_line import read_command_line
 from config.processes import get_process_settings
-from config.read.merge import get_value, set_value
-from config.read.references import interpolate
-from config.read.section import Section, forget_read_keys, to_plain
-from config.read.tree import Mark, Tree, join_keys
+from config.read.section import forget_read_keys
+from config.read.tree import Tree, join_keys
 from utils.errors import UserError
-from utils.options import make_options
+from utils.log import get_logger
 from utils.world import ProcessSettings
 
-DEFAULT_SEED = 123  # pytorch-template's
 LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbosity
 
 
-class ConfigParser:
-    """The config of one experiment. It is read like a dict or by attribute, and makes components.
+class ConfigParser(Builder):
+    """The config of one experiment. It is read like a dict or by attribute, and makes objects.
 
     The constructor makes, imports and writes nothing.
 
@@ -48,10 +39,8 @@ class ConfigParser:
         run_id: the name of the run's folder; the time by default.
 
     Attributes:
-        tree: the values, and where each was written.
         args: what argparse made of the command line; None without one.
         run_id_given: whether the caller chose the ``run_id``.
-        schema: what the names in this config mean; None until ``check``.
     """
 
     def __init__(
@@ -61,18 +50,12 @@ class ConfigParser:
         modification: Mapping[str, Any] | None = None,
         run_id: str | None = None,
     ) -> None:
-        self.tree = config if isinstance(config, Tree) else Tree(deepcopy(dict(config)))
-        for target, value in (modification or {}).items():
-            if value is not None:
-                set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
-        self._referenced = interpolate(self.tree)
-        self.tree.data = Section(self.tree.data)
+        super().__init__(config, modification)
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None
         self.run_id_given = run_id is not None
         self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
-        self.schema: Schema | None = None
         self._has_custom_loop = True
 
     @classmethod
@@ -108,34 +91,6 @@ class ConfigParser:
     def __setstate__(self, state: dict[str, Any]) -> None:
         ConfigParser.__init__(self, state["_config"], state["resume"], run_id=state["run_id"])
 
-    # -- reading -----------------------------------------------------------------------------------
-
-    @property
-    def config(self) -> Section:
-        """The values, as a dict."""
-        data = self.tree.data
-        assert isinstance(data, Section)
-        return data
-
-    def __getitem__(self, name: str) -> Any:
-        return self.config[name]
-
-    def __getattr__(self, name: str) -> Any:  # contract
-        if name.startswith("_") or name == "tree" or name not in self.config:
-            raise AttributeError(f"the config has no '{name}'")
-        return self[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.config
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Returns the value of a top-level key, or ``default``."""
-        return self[name] if name in self.config else default
-
-    @property
-    def seed(self) -> int:
-        return int(self.get("seed", DEFAULT_SEED))
-
     @property
     def save_dir(self) -> Path:
         """The run's folder, for its checkpoints and its config. Not made here."""
@@ -149,18 +104,6 @@ class ConfigParser:
         """The folder of the run's logs, inside ``save_dir``. Not made here."""
         return self.save_dir / "log"
 
-    def plain(self) -> dict[str, Any]:
-        """Returns the resolved config in plain values, which ``-c`` takes again."""
-        return {key: to_plain(value) for key, value in dict.items(self.config)}
-
-    def changes(self) -> dict[str, Any]:
-        """Returns, by key, the values that replaced others or came from the command line."""
-        found = {}
-        for keys in (*self.tree.replaced, *self.tree.raw):
-            with contextlib.suppress(KeyError):  # replaced once more, with the section around it
-                found[join_keys(keys)] = to_plain(get_value(self.tree.data, keys))
-        return found
-
     def process_settings(self) -> ProcessSettings:
         """Returns how many processes the config asks for, and how long they wait for each other.
 
@@ -170,13 +113,9 @@ class ConfigParser:
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """Returns a logger; ``verbosity`` is 0 (warnings), 1 (info) or 2 (debug)."""
-        if not logging.getLogger().handlers:  # until a run sets up its logging
-            logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.INFO)
         if verbosity not in LOG_LEVELS:
             raise UserError(f"verbosity {verbosity!r} must be 0, 1 or 2")
-        logger = logging.getLogger(name)
-        logger.setLevel(LOG_LEVELS[verbosity])
-        return logger
+        return get_logger(name, LOG_LEVELS[verbosity])
 
     # -- checking ----------------------------------------------------------------------------------
 
@@ -191,31 +130,11 @@ class ConfigParser:
         for section in (self.config, self.config["trainer"]):
             forget_read_keys(section)  # the check reads all of them, and uses none
 
-    def _get_schema(self) -> Schema:
-        if self.schema is None:
-            raise RuntimeError("call check(schema) first: it says what the names in a config mean")
-        return self.schema
-
-    @contextlib.contextmanager
-    def locating_errors(self) -> Iterator[None]:
-        """Adds file, line and column to a UserError that is raised inside."""
-        try:
-            yield
-        except UserError as error:
-            located = self.tree.locate(error)
-            if located is error:
-                raise
-            raise located from error
-
     def unread_keys(self) -> list[str]:
-        """Returns the project's own keys that nothing has read, at the top and in ``trainer``.
-
-        Of a resumed run only those that were just overridden: its config is saved with every
-        ``${…}`` replaced, so that overriding a referenced key has no effect any more.
-        """
+        """Returns the project's own keys that nothing has read, at the top and in ``trainer``."""
         with_trainer = not self._has_custom_loop
-        keys = find_unread_keys(self.tree, self._get_schema(), self._referenced, with_trainer)
-        if self.resume is not None:
+        keys = find_unread_keys(self.tree, self.get_schema(), self.referenced, with_trainer)
+        if self.resume is not None:  # the saved config has no ${…} any more that would use a key
             keys = [path for path in keys if self.tree.is_overridden(path)]
         return [join_keys(path) for path in keys]
 
@@ -235,65 +154,3 @@ class ConfigParser:
         """Like ``init_obj``, but returns the function with these arguments fixed, uncalled."""
         function = bind(self.tree, name, module, kwargs)
         return partial(function, *args) if args else function
-
-    def build(
-        self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
-    ) -> Any:
-        """Makes the component of the section ``name``, with the arguments that the program passes.
-
-        ``changed_args`` replace the section's ``args``. Raises ConfigError if they are refused.
-        """
-        node = self[name]
-        if changed_args is not None:
-            node = {"type": node["type"], "args": changed_args}
-        builder = Builder(self.tree, self._get_schema())
-        return builder.build(node, builder.schema.slots[name], (name,), *args, **kwargs)
-
-    def build_loaders(self) -> list[Any]:
-        """Makes the loaders of training and of validation data; the second may be None."""
-        loader = self.build("data_loader")
-        if self.get("valid_data_loader"):
-            return [loader, self.build("valid_data_loader")]
-        split = getattr(loader, "split_validation", None)  # torch's own DataLoader has none
-        return [loader, split() if split is not None else None]
-
-    def build_metrics(self) -> list[Any]:
-        """Makes the metrics, each with the ``__name__`` under which it is logged."""
-        return Builder(self.tree, self._get_schema()).build_metrics(self.get("metrics", []))
-
-    def build_trainer(self, **given: Any) -> Any:
-        """Makes the trainer with this config and the ``given`` arguments that it takes.
-
-        The first four go by position, as pytorch-template's ``train.py`` passes them.
-        """
-        builder = Builder(self.tree, self._get_schema())
-        return builder.build_trainer(self["trainer"], given | {"config": self})
-
-    def trainer_class(self) -> Any:
-        """Returns the class that the ``trainer`` section names."""
-        return resolve_trainer(self["trainer"], self._get_schema())[0]
-
-    def options(self, name: str) -> Any:
-        """Returns the options of a flat section such as ``transfer``; the defaults without one."""
-        section = self.get(name)
-        kind = self._get_schema().sections[name]
-        try:
-            return make_options(kind, {} if section is None else section)
-        except UserError as error:
-            raise self.tree.locate(error.under(name)) from None
-
-    def takes(self, name: str, argument: str) -> bool:
-        """Whether the class or function that the section ``name`` names has such a parameter."""
-        return argument in self._get_parameters(name)
-
-    def get_argument(self, name: str, argument: str) -> Any:
-        """Returns an argument of the section ``name``, else its default, else None."""
-        args = get_component_args(self[name])
-        parameter = self._get_parameters(name).get(argument)
-        if argument in args or parameter is None or parameter.default is parameter.empty:
-            return args.get(argument)
-        return parameter.default
-
-    def _get_parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        found = resolve(self[name]["type"], self._get_schema().slots[name])
-        return Signature.from_callable(found).parameters

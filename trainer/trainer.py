@@ -64,10 +64,8 @@ class Trainer(BaseTrainer):
         data_loader = prepare_loader(data_loader, "data_loader", device)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = num_batches(data_loader) if len_epoch is None else len_epoch
-        self.valid_data_loader = prepare_loader(
-            valid_data_loader, "valid_data_loader", device, evaluating=True
-        )
-        self.do_validation = valid_data_loader is not None
+        loader = prepare_loader(valid_data_loader, "valid_data_loader", device, evaluating=True)
+        self.valid_data_loader, self.do_validation = loader, loader is not None
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
         options, outputs_on = self.trainer_options, output_device(self.model, device)
         self.update: Update = Update(
@@ -77,6 +75,7 @@ class Trainer(BaseTrainer):
         self.valid_metrics = MetricSet(metric_ftns, self.writer, outputs_on)
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)
+        self.batch_watchers = [watcher for watcher in self.watchers if watcher.sees_all_batches]
         if problem := self.update.schedule.check_length(options, self.len_epoch):
             self.logger.warning("lr_scheduler: %s", problem)
 
@@ -113,13 +112,15 @@ class Trainer(BaseTrainer):
         elif isinstance(self.data_loader, inf_loop):
             left = islice(self.data_loader, (self.len_epoch or 0) - self.progress.batch)
         title = f"epoch {epoch}/{self.epochs}"
+        watchers = self.watchers
         for batch in progress(left, self.len_epoch, title, self.logger, self.status):
             self.progress.batch += 1
             self.loss_weight = get_loss_weight(self.data_loader)
             self.step_writer.begin_batch(self.progress.batch)
             batch = to_device(batch, self.device)
-            for watcher in self.watchers:
+            for watcher in watchers:
                 watcher.train_batch(batch)
+            watchers = self.batch_watchers  # after the first batch
             yield batch
         if self.progress.batch == 0:
             raise UserError("there was nothing to train on: the data loader gave no batch")
@@ -131,7 +132,7 @@ class Trainer(BaseTrainer):
 
     def after_step(self, loss: torch.Tensor | None = None) -> None:
         """After an optimizer step: logs now and then, stops on request, saves when it is due."""
-        if loss is not None:
+        if loss is not None and self.step_writer.is_due:
             self.step_writer.after_step(loss, self.train_metrics)
         super().after_step()
 

@@ -1,4 +1,4 @@
-"""When a run's checkpoints are written, under which names, which stay, and what a failure means."""
+"""Writes the checkpoints of a run: when, under which names, and what follows a failure."""
 
 from __future__ import annotations
 
@@ -7,35 +7,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 from base.checkpoint.file import TensorStore, duplicate, remove_unused_files, save
-from base.checkpoint.retention import KeepBest, KeepLast, best_name
+from base.checkpoint.retention import KeepBest, KeepLast, best_name, restore_best
 from base.options import TrainerOptions
 from utils.checkpoints import BEST
 from utils.distributed import broadcast, is_main, set_activity
 from utils.errors import UserError
 
+MakeState = Callable[[], dict[str, Any]]
 
-@dataclass
-class SaveRequest:
-    """A checkpoint to write.
 
-    Attributes:
-        name: of its file in the run's series, as ``checkpoint-epoch3.pt``.
-        is_best: it is the best so far, and becomes ``model_best.pt``.
-        in_series: write it under its name too; False for a best epoch that is not due otherwise.
-        best_epochs: the epochs that are among the best now.
-    """
+class Write(NamedTuple):
+    """A checkpoint to write: its name in the series, all files to write, the best epochs."""
 
-    name: str
-    is_best: bool = False
-    in_series: bool = True
-    best_epochs: list[int] = field(default_factory=list)
+    path: Path
+    targets: list[Path]
+    best_epochs: list[int]
 
 
 class CheckpointManager:
@@ -49,7 +40,9 @@ class CheckpointManager:
 
     Attributes:
         seconds: of the slowest save so far.
-        last_step: the optimizer steps that were done at the last checkpoint.
+        next_step: the number of optimizer steps at which ``save_steps`` asks for a checkpoint.
+        next_time: when ``save_minutes`` asks for one, by ``time.monotonic``. The ranks' differ.
+        error: of the last save, until ``wait`` raises or logs it.
     """
 
     def __init__(self, folder: Path, options: TrainerOptions, logger: logging.Logger) -> None:
@@ -61,35 +54,22 @@ class CheckpointManager:
 
             self.store = features.get_serving("sharded_checkpoint")()
         self.seconds = 0.0
-        self.last_step = 0
-        self._last_time = time.monotonic()
+        self._schedule_next(0, time.monotonic())
+        self.error: Exception | None = None
         self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
         self._snapshot: dict[str, Any] | None = None  # that the thread writes
 
-    # -- when -----------------------------------------------------------------------------------
-
-    def is_epoch_due(self, epoch: int) -> bool:
-        """Whether ``save_period`` asks for a checkpoint after this epoch."""
-        return epoch % self.options.save_period == 0
-
-    def is_step_due(self, step: int) -> bool:
-        """Whether ``save_steps`` asks for a checkpoint after so many optimizer steps."""
-        if self._error is not None:
-            self.wait()
-        steps = self.options.save_steps
-        return steps is not None and step - self.last_step >= steps
-
-    def is_overdue(self) -> bool:
-        """Whether ``save_minutes`` asks for one. Ranks may disagree: their clocks differ."""
-        minutes = self.options.save_minutes
-        return minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
+    def _schedule_next(self, step: int, time_saved: float) -> None:
+        options = self.options
+        self.next_step = inf if options.save_steps is None else step + options.save_steps
+        minutes = inf if options.save_minutes is None else options.save_minutes
+        self.next_time = time_saved + 60 * minutes
 
     # -- writing --------------------------------------------------------------------------------
 
     def save_epoch(
         self,
-        make_state: Callable[[], dict[str, Any]],
+        make_state: MakeState,
         epoch: int,
         step: int,
         is_best: bool = False,
@@ -99,31 +79,31 @@ class CheckpointManager:
         """Writes ``checkpoint-epochN.pt``, and the files of the best epochs if it is one of them.
 
         Args:
-            make_state: gives the state as a plain dict; called when nothing is being written.
-            epoch: that has ended.
+            make_state: returns the state as a plain dict; called when no write is in progress.
+            epoch: the epoch that has ended.
             step: optimizer steps done.
             is_best: the epoch is the best so far.
             in_series: False for an epoch that is saved only because it is among the best.
             best_epochs: the epochs that are among the best.
         """
-        request = SaveRequest(f"checkpoint-epoch{epoch}.pt", is_best, in_series, best_epochs or [])
-        self._save(make_state, request, step)
+        best_epochs = best_epochs or []
+        path = self.folder / f"checkpoint-epoch{epoch}.pt"
+        targets = [path] if in_series else []
+        if self.options.keep_best > 1 and epoch in best_epochs:
+            targets.append(self.folder / best_name(epoch))
+        if is_best:
+            targets.append(self.folder / BEST)
+        self._save(make_state, step, Write(path, targets, best_epochs))
 
     def save_step(
-        self,
-        make_state: Callable[[], dict[str, Any]],
-        epoch: int,
-        step: int,
-        best_epochs: list[int] | None = None,
+        self, make_state: MakeState, epoch: int, step: int, best_epochs: list[int] | None = None
     ) -> None:
         """Writes ``checkpoint-epochN-stepM.pt`` in the middle of epoch N."""
-        name = f"checkpoint-epoch{epoch}-step{step}.pt"
-        self._save(make_state, SaveRequest(name, best_epochs=best_epochs or []), step)
+        path = self.folder / f"checkpoint-epoch{epoch}-step{step}.pt"
+        self._save(make_state, step, Write(path, [path], best_epochs or []))
 
-    def _save(
-        self, make_state: Callable[[], dict[str, Any]], request: SaveRequest, step: int
-    ) -> None:
-        """With ``async_save``, the caller waits only while the state is copied.
+    def _save(self, make_state: MakeState, step: int, write: Write) -> None:
+        """Writes a checkpoint. With ``async_save``, the caller waits only for a copy of the state.
 
         Raises:
             UserError: this checkpoint, or an asynchronous one before it, could not be written.
@@ -131,72 +111,60 @@ class CheckpointManager:
         self.wait()
         start = time.monotonic()
         activity = set_activity("the saving of a checkpoint")
-        state = self._write_tensors(make_state(), self.folder / request.name)
-        self.last_step = step
-        if not is_main():
-            self._last_time = time.monotonic()
-        elif not self.options.async_save:
-            if self._error is None:
-                self._write(state, request)
-            self.seconds = max(self.seconds, time.monotonic() - start)
-            self._last_time = time.monotonic()
-            self.wait()
-        else:
-            self._last_time = start
+        state = self._write_tensors(make_state(), write.path)
+        if is_main() and self.options.async_save:
+            from base.checkpoint.snapshot import copy_to_cpu
+
             self._snapshot = copy_to_cpu(state, self._snapshot)
-            args = (self._snapshot, request, start)
+            args = (self._snapshot, write, start)
             self._thread = threading.Thread(target=self._write, args=args)
             self._thread.start()
+        elif is_main():
+            self._write(state, write, start)
+            self.wait()
+        self._schedule_next(step, start if self.options.async_save else time.monotonic())
         broadcast(None)  # the other ranks wait for the main one; its failure ends them too
         set_activity(activity)
-
-    def measure(self, state: dict[str, Any]) -> None:
-        """Measures the seconds of a save, of which nothing is kept."""
-        start = time.monotonic()
-        trial = self.folder / ".measured.tmp"
-        state = self._write_tensors(state, trial)
-        if self._error is not None or not is_main():
-            self.wait()
-            return
-        save(state, trial)
-        trial.unlink()
-        remove_unused_files(self.folder)
-        self.seconds = time.monotonic() - start
 
     def _write_tensors(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
         """Lets the store write the tensors; all ranks call it. An error is raised by ``wait``."""
         try:
             return self.store.write(state, path)
         except UserError as error:
-            self._error = error
+            self.error = error
             return state
 
-    def _write(
-        self, state: dict[str, Any], request: SaveRequest, start: float | None = None
-    ) -> None:
-        path, epoch = self.folder / request.name, state["epoch"]
-        targets = [path] if request.in_series else []
-        is_epoch_end = "within" not in state
-        if self.options.keep_best > 1 and is_epoch_end and epoch in request.best_epochs:
-            targets.append(self.folder / best_name(epoch))
-        if request.is_best:
-            targets.append(self.folder / BEST)
+    def _write(self, state: dict[str, Any], write: Write, start: float) -> None:
+        if self.error is not None:
+            return
         try:
-            save(state, targets[0])
-            for target in targets[1:]:
-                duplicate(targets[0], target)
+            save(state, write.targets[0])
+            for target in write.targets[1:]:
+                duplicate(write.targets[0], target)
             for policy in self.retention:
-                for old in policy.find_obsolete(self.folder, path, request.best_epochs):
+                for old in policy.find_obsolete(self.folder, write.path, write.best_epochs):
                     old.unlink(missing_ok=True)
         except OSError as error:
             reason = f"the checkpoint could not be written: {error.strerror}"
-            self._error = UserError(f"{path}: {reason}")
+            self.error = UserError(f"{write.path}: {reason}")
         except Exception as error:  # a thread would lose it
-            self._error = error
-        with contextlib.suppress(OSError):  # what is left over now is deleted the next time
+            self.error = error
+        with contextlib.suppress(OSError):  # the next save deletes the rest
             remove_unused_files(self.folder)
-        if start is not None:
-            self.seconds = max(self.seconds, time.monotonic() - start)
+        self.seconds = max(self.seconds, time.monotonic() - start)
+
+    def measure(self, state: dict[str, Any]) -> None:
+        """Measures the seconds of a save, and deletes its file."""
+        start = time.monotonic()
+        trial = self.folder / ".measured.tmp"
+        state = self._write_tensors(state, trial)
+        if self.error is not None or not is_main():
+            self.wait()
+            return
+        save(state, trial)
+        trial.unlink()
+        remove_unused_files(self.folder)
+        self.seconds = time.monotonic() - start
 
     def wait(self) -> None:
         """Waits until everything is on the disk.
@@ -208,7 +176,7 @@ class CheckpointManager:
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
             self._thread = None
-        error, self._error = self._error, None
+        error, self.error = self.error, None
         if error is None:
             return
         if self.options.on_save_error == "stop" or not isinstance(error, UserError):
@@ -218,48 +186,17 @@ class CheckpointManager:
     # -- resuming -------------------------------------------------------------------------------
 
     def resume_at(self, path: Path, step: int, best_epochs: list[int]) -> None:
-        """Puts the folder in order for a run that continues from ``path``.
-
-        ``model_best.pt`` becomes that of the checkpoint's time: a kill may have come before it was
-        written, or the run goes back.
+        """Puts the folder into the state that it had when the checkpoint ``path`` was written.
 
         Raises:
             UserError: the folder may not be written to.
         """
-        self.last_step = step
+        self._schedule_next(step, time.monotonic())
         if not is_main():
             return
         try:
             remove_unused_files(self.folder)
-            if not best_epochs or path.parent != self.folder:
-                return
-            epoch = best_epochs[0]
-            for name in (best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
-                if (self.folder / name).is_file():
-                    duplicate(self.folder / name, self.folder / BEST)
-                    return
+            if best_epochs and path.parent == self.folder:
+                restore_best(self.folder, best_epochs[0])
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written to: {error.strerror}") from None
-
-
-def copy_to_cpu(value: Any, earlier: Any = None) -> Any:
-    """A copy of a state in the CPU's memory, which no later step changes.
-
-    Args:
-        value: nested dicts, lists, tensors and plain values.
-        earlier: a copy whose memory is used again where shapes are equal: getting new memory
-            takes longer than copying into it.
-    """
-    if isinstance(value, torch.Tensor):
-        if isinstance(earlier, torch.Tensor) and (earlier.shape, earlier.dtype) == (
-            value.shape,
-            value.dtype,
-        ):
-            return earlier.copy_(value.detach())
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        known = earlier if isinstance(earlier, dict) else {}
-        return {key: copy_to_cpu(item, known.get(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(map(copy_to_cpu, value))
-    return value

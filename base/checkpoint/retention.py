@@ -1,6 +1,6 @@
-"""Which checkpoints stay.
+"""Which checkpoints stay in the folder.
 
-A new way to keep them is one class, in a file of its own, and one line in ``CheckpointManager``.
+A new policy is a class in a file of its own, and an entry in ``CheckpointManager.retention``.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from base.checkpoint.file import duplicate
 from utils.checkpoints import BEST, checkpoint_number, list_checkpoints
 
 
 class KeepLast:
     """Keeps the newest checkpoints of the series ``checkpoint-epochN[-stepM].pt``.
 
-    Checkpoints later than the one just written go too: the run has gone back to before them, and
-    is another one now.
+    Later checkpoints than the one just written are deleted: the run has gone back, and the rest
+    of its old course is void.
 
     Args:
         count: how many stay; None keeps all.
@@ -46,3 +47,14 @@ class KeepBest:
 def best_name(epoch: int) -> str:
     """The file of one of several best epochs."""
     return BEST.replace(".", f"-epoch{epoch}.")
+
+
+def restore_best(folder: Path, epoch: int) -> None:
+    """Makes ``model_best.pt`` that of ``epoch``: a killed run may not have written it.
+
+    A run that goes back to an earlier checkpoint has a later one.
+    """
+    for name in (best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
+        if (folder / name).is_file():
+            duplicate(folder / name, folder / BEST)
+            return

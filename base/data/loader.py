@@ -75,6 +75,14 @@ def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: boo
     return loader
 
 
+def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
+    """Lets the next pass of a loader be number ``epoch``, and begin with ``batch``, if it can."""
+    if isinstance(loader, PositionedLoader):
+        loader.set_epoch(epoch, batch)
+    elif batch == 0 and hasattr(loader, "set_epoch"):  # a loader of another library
+        loader.set_epoch(epoch)
+
+
 def get_loss_weight(loader: Any) -> float:
     """How much the batch given last counts; 1 where the loader does not say."""
     divided = find_divided_loader(loader)

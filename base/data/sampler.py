@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, Sampler
 
+from base.data.epoch_sampler import EpochSampler
 from utils.distributed import rank, world_size
 from utils.seed import mix_seed, temporary_seed
-
-Array = np.ndarray[Any, Any]
 
 # Streams of random numbers: for the order of samples, their augmentation, and whole batches.
 ORDER_STREAM, SAMPLE_STREAM, BATCH_STREAM = 0, 1, 2
@@ -31,44 +30,6 @@ class BatchIndices(list[int]):
     def __init__(self, indices: Iterable[int], seed: int) -> None:
         super().__init__(indices)
         self.seed = seed
-
-
-class EpochSampler(Sampler[int]):
-    """The samples of one split, in order, shuffled or drawn, by its own ``generator``.
-
-    Args:
-        indices: of the samples; a range stands for all of a dataset.
-        shuffle: a new order for every epoch.
-        weights: of the samples, shape ``(len(indices),)``; as many as there are samples are then
-            drawn with replacement.
-    """
-
-    def __init__(self, indices: range | Array, shuffle: bool, weights: Array | None = None) -> None:
-        self.indices, self.shuffle = indices, shuffle
-        self.generator = torch.Generator()
-        self.cumulated_weights: torch.Tensor | None = None
-        if weights is not None:
-            self.cumulated_weights = torch.from_numpy(np.cumsum(weights) / np.sum(weights))
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.draw_order().tolist())
-
-    def draw_order(self) -> Array:
-        """The indices of an epoch, shape ``(len(self),)``; an array takes little memory."""
-        if isinstance(self.indices, range):
-            indices = np.arange(self.indices.start, self.indices.stop, self.indices.step)
-        else:
-            indices = np.asarray(self.indices)
-        if self.cumulated_weights is not None:
-            drawn = torch.rand(len(indices), generator=self.generator, dtype=torch.float64)
-            found = torch.searchsorted(self.cumulated_weights, drawn, right=True)
-            indices = indices[found.clamp(max=len(indices) - 1).numpy()]
-        elif self.shuffle:
-            indices = indices[torch.randperm(len(indices), generator=self.generator).numpy()]
-        return indices
 
 
 class EpochBatchSampler(Sampler[BatchIndices]):

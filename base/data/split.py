@@ -8,11 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from base.data.sampler import Array
+from base.data.epoch_sampler import Array, EpochSampler
 from utils.errors import UserError
 
 CLASSES_IN_LOG = 20
 LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
+
+
+def make_samplers(
+    dataset: Any,
+    split: float | int,
+    seed: int,
+    stratify: bool,
+    shuffle: bool,
+    is_balanced: bool = False,
+) -> tuple[EpochSampler, EpochSampler | None]:
+    """Makes the samplers of the training part and, if there is one, of the validation part.
+
+    Args:
+        dataset: map-style.
+        split, seed: as for ``split_indices``; a split of 0 leaves all samples for training.
+        stratify: divide each class in the same proportion.
+        shuffle: draw the training part in a new order in every epoch.
+        is_balanced: draw all classes of the training part equally often, with replacement.
+
+    Raises:
+        UserError: a part would be empty, or the dataset does not tell its classes.
+    """
+    train: Any = range(len(dataset))
+    valid_sampler = None
+    if split:
+        labels = get_labels(dataset) if stratify else None
+        train, valid = split_indices(len(dataset), split, seed, labels)
+        valid_sampler = EpochSampler(valid, shuffle=False)
+    weights = class_weights(dataset, train) if is_balanced else None
+    return EpochSampler(train, shuffle, weights), valid_sampler
 
 
 def split_indices(

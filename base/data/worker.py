@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import (
+    DataLoader,
     Dataset,
     IterableDataset,
     TensorDataset,
@@ -18,7 +19,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from base.data.sampler import BatchIndices
+from base.data.sampler import BatchIndices, EpochBatchSampler
 from utils.launch import num_cores
 from utils.seed import temporary_seed
 
@@ -85,6 +86,23 @@ class WorkerInit:
         object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
+
+
+def make_seeded_loader(
+    dataset: Any, batches: EpochBatchSampler, options: dict[str, Any]
+) -> DataLoader[Any]:
+    """Makes the DataLoader that reads ``batches`` of ``dataset``.
+
+    Args:
+        dataset: map-style.
+        batches: the indices and the seed of each batch.
+        options: other arguments of the DataLoader; ``collate_fn`` and ``worker_init_fn`` get a
+            wrapper.
+    """
+    init = WorkerInit(dataset, options.get("worker_init_fn"))
+    seeded = SeededBatches(dataset, options["collate_fn"] or default_collate)
+    options = options | {"collate_fn": pass_through, "worker_init_fn": init}
+    return DataLoader(seeded, batch_sampler=batches, **options)
 
 
 def holds_tensors(dataset: Any) -> bool:

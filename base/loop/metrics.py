@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from utils.batch import batch_size_of
 from utils.util import MetricTracker, one_number
+
+if TYPE_CHECKING:
+    from base.loop.rows import Rows
+    from base.loop.stateful_metric import StatefulMetric
 
 # Small batches of a CPU wait until this many can be measured at once: between two steps, whose work
 # has taken over the processor's caches, an operation takes three times as long.
@@ -53,9 +56,11 @@ class MetricSet(MetricTracker):
         self.metrics = list(metrics)
         self.rows = rows
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
-        self._objects = {
-            name_of(m): StatefulMetric(m, device) for m in self.metrics if is_stateful(m)
-        }
+        self._objects: dict[str, StatefulMetric] = {}
+        for metric in filter(is_stateful, self.metrics):
+            from base.loop.stateful_metric import StatefulMetric
+
+            self._objects[name_of(metric)] = StatefulMetric(metric, device)
         self._waiting: list[tuple[Any, Any, Any, int]] = []
         super().__init__("loss", *self._functions, writer=writer)
 
@@ -131,7 +136,7 @@ class MetricSet(MetricTracker):
 
     def clone(self) -> Self:
         twin = super().clone()
-        twin._objects = {name: StatefulMetric(m.metric) for name, m in self._objects.items()}
+        twin._objects = {name: metric.clone() for name, metric in self._objects.items()}
         return twin
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
@@ -140,116 +145,6 @@ class MetricSet(MetricTracker):
             of_ranks = [state["objects"][name] for state in states]
             merged["objects"][name] = metric.merge_states(of_ranks)
         return merged
-
-
-class StatefulMetric:
-    """A copy of a torchmetrics object, whose state is saved and merged over ranks.
-
-    torchmetrics' own merging does not serve: ``merge_state`` refuses metrics that set
-    ``full_state_update`` and weights means by the wrong counts, ``sync`` waits for ever where ranks
-    have lists of different lengths, and both need every rank to have seen something.
-
-    Args:
-        metric: the object; a wrapper or a collection of others serves too.
-        device: of the model's outputs.
-    """
-
-    def __init__(self, metric: Any, device: torch.device | None = None) -> None:
-        self.metric = metric.clone().to(device)
-        for part in self._modules().values():
-            part.persistent(True)
-            part.distributed_available_fn = lambda: False  # the ranks are merged here
-
-    def update(self, output: Any, target: Any) -> None:
-        self.metric.update(output, target)
-
-    def reset(self) -> None:
-        self.metric.reset()
-
-    def compute(self) -> Any:
-        """The metric's value; NaN if it has seen nothing."""
-        return self.metric.compute() if self.metric.update_called else float("nan")
-
-    def _modules(self) -> dict[str, Any]:
-        """The metric and those inside it, by name."""
-        modules = self.metric.named_modules()
-        return {name: module for name, module in modules if hasattr(module, "_update_count")}
-
-    def state_dict(self) -> dict[str, Any]:
-        updates = {name: module._update_count for name, module in self._modules().items()}
-        return {"state": self.metric.state_dict(), "updates": updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.metric.load_state_dict(state["state"])
-        for name, count in state["updates"].items():
-            self.metric.get_submodule(name)._update_count = count
-
-    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """The state of a metric that has seen everything, from those of all ranks."""
-        merged: dict[str, Any] = {"state": dict(states[0]["state"]), "updates": {}}
-        for name, module in self._modules().items():
-            counts = [state["updates"].get(name, 0) for state in states]
-            merged["updates"][name] = sum(counts)
-            seen = [s["state"] for s, count in zip(states, counts, strict=True) if count]
-            for key, reduce in module._reductions.items():
-                full_key = f"{name}.{key}" if name else key
-                values = [state[full_key] for state in seen or [states[0]["state"]]]
-                merged["state"][full_key] = _reduce(values, reduce)
-        return merged
-
-
-def _reduce(values: list[Any], reduce: Any) -> Any:
-    """One state of a torchmetrics object from those of several ranks, by its own reduction."""
-    from torchmetrics.utilities import dim_zero_cat
-
-    if isinstance(values[0], list):
-        return [item for value in values for item in value]
-    if len(values) == 1:
-        return values[0]
-    if reduce is dim_zero_cat:
-        return reduce(values)
-    stacked = torch.stack(values)
-    return stacked if reduce is None else reduce(stacked)
-
-
-class Rows:
-    """The outputs and targets of a pass, if they are one row of numbers a sample.
-
-    Args:
-        limit: how many numbers are kept at most; of a larger pass nothing is kept.
-    """
-
-    def __init__(self, limit: float = inf) -> None:
-        self.limit = limit
-        self.reset()
-
-    def reset(self) -> None:
-        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
-        self._numel = 0
-
-    def add(self, output: Any, target: Any, n_samples: int) -> None:
-        """Keeps a batch: ``output`` and ``target`` of shapes (N,) or (N, C)."""
-        if self._rows is None:
-            return
-        tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
-        if not tensors or not (output.ndim in (1, 2) and target.ndim in (1, 2)):
-            self._rows = None
-            return
-        self._numel += output.numel() + target.numel()
-        if len(output) == len(target) == n_samples and self._numel <= self.limit:
-            self._rows.append((output.detach(), target.detach()))
-        else:
-            self._rows = None
-
-    def get(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """``(output, target)`` of all samples in order, on the CPU; None if there are none."""
-        if not self._rows:
-            return None
-        outputs, targets = zip(*self._rows, strict=True)
-        try:
-            return torch.cat(outputs).float().cpu(), torch.cat(targets).cpu()
-        except RuntimeError:  # rows of several lengths
-            return None
 
 
 def _detach(value: Any) -> Any:

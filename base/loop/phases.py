@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from utils.options import SectionOptions
 
@@ -22,7 +23,7 @@ class Phases:
     """Trains all parameters in every epoch. Every method is a no-op that a subclass may override.
 
     ``train.py`` makes one instance, which prepares the model and the optimizer. ``BaseTrainer``
-    makes another one from the same config, for ``begin_epoch`` and ``after_step``. Nothing is
+    makes another one from the same config, for ``begin_epoch``. Nothing is
     handed from one to the other, so a subclass derives what it needs from its options and the
     model. The model is always the unwrapped one, without DDP or DataParallel around it.
 
@@ -85,17 +86,19 @@ class Phases:
         """
         return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def begin_epoch(self, epoch: int, model: nn.Module) -> bool:
+    def begin_epoch(self, epoch: int, model: nn.Module, optimizer: Optimizer | None) -> bool:
         """Freezes and thaws parameters for ``epoch``, in place.
+
+        Args:
+            epoch: from 1.
+            model: unwrapped.
+            optimizer: of the model; a hook may look at its steps. None if the trainer has none.
 
         Returns:
             Whether other parameters are trained than before. DDP fixes its parameter list when it
             is constructed, so the model then needs a new wrapper.
         """
         return False
-
-    def after_step(self, model: nn.Module) -> None:
-        """Runs after each optimizer step. Raises UserError if the step broke a promise."""
 
 
 def make_phases(config: ConfigParser, logger: logging.Logger) -> Phases:

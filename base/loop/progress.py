@@ -72,6 +72,10 @@ class Monitor:
         """Whether the patience is used up."""
         return self.not_improved_count > self.patience
 
+    def list_best_epochs(self) -> list[int]:
+        """The numbers of the ``keep_best`` best epochs, the best first."""
+        return [epoch for _, epoch in self.best_epochs]
+
     def update(self, log: dict[str, Any]) -> Verdict:
         """Takes an epoch's numbers into account; ``log["epoch"]`` says which epoch it was.
 

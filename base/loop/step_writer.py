@@ -22,6 +22,9 @@ class StepWriter:
         writer: where to.
         update: has the learning rates and the gradient's norm.
         device: whose memory is shown.
+
+    Attributes:
+        is_due: whether the next step will be written.
     """
 
     def __init__(self, writer: Any, update: Update, device: torch.device) -> None:
@@ -37,14 +40,12 @@ class StepWriter:
             self.is_due = self.update.measure_grad_norm = True
 
     def after_step(self, loss: torch.Tensor, metrics: Any) -> None:
-        """Writes the step that was done, if it is due.
+        """Writes the numbers of the step that was done.
 
         Args:
             loss: of the step's last batch, shape ``()``.
             metrics: a MetricSet; counts the samples of the epoch.
         """
-        if not self.is_due:
-            return
         self.is_due = False
         update, writer = self.update, self.writer
         update.check_losses()

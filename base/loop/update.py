@@ -1,9 +1,9 @@
-"""One optimizer update: autocast, accumulation, loss scaling, clipping, schedule, averaging."""
+"""Update: autocast, accumulation, loss scaling, clipping, schedule and EMA of a training loop."""
 
 from __future__ import annotations
 
-import contextlib
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,13 +21,13 @@ AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Update:
-    """Turns losses into optimizer steps. What is switched off costs nothing and changes nothing.
+    """Turns losses into optimizer steps.
 
-    A window is the batches whose gradients make one optimizer step: ``accumulation_steps`` of them,
-    fewer at the end of an epoch.
+    A window is the batches whose gradients make one optimizer step: ``accumulation_steps`` batches,
+    or fewer at the end of an epoch.
 
     Args:
-        model: as it is trained: wrapped by the strategy.
+        model: the model as it is trained, wrapped by the strategy.
         optimizer: of its parameters.
         options: precision, accumulation_steps, grad_clip_norm, ema_decay, warmup_steps,
             lr_scheduler_interval, nan_policy.
@@ -37,11 +37,11 @@ class Update:
         progress: counts the steps; by default a new one.
 
     Attributes:
-        schedule: when the learning rate changes.
+        schedule: moves the learning rate.
         scaler: scales the loss of fp16; disabled for other precisions.
         ema: the averaged model, or None.
-        grad_norm: L2 norm of the gradient before clipping, in the last step that measured it.
-        measure_grad_norm: measure it in the next step, also if it is not clipped.
+        grad_norm: the L2 norm of the last measured gradient, before clipping.
+        measure_grad_norm: whether to measure the next gradient even if nothing clips it.
     """
 
     def __init__(
@@ -66,25 +66,28 @@ class Update:
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self.ema: Any = None
         if options.ema_decay is not None:
-            self.ema = make_average(self.parallel.unwrap(model), options.ema_decay)
+            from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+            average = get_ema_multi_avg_fn(options.ema_decay)  # type: ignore[no-untyped-call]
+            self.ema = AveragedModel(self.parallel.unwrap(model), multi_avg_fn=average)
         self.grad_norm: torch.Tensor | None = None
         self.measure_grad_norm = False
         self._window = options.accumulation_steps
         self._batches_in_window = 0
         self._gradients_are_synced = True
-        # Looking at a loss waits for an accelerator, so its losses are kept and looked at later.
+        # Reading a loss waits for an accelerator, so its losses are collected and checked later.
         self._checks_later = device.type != "cpu"
         self._unchecked_losses: list[torch.Tensor] = []
 
     # -- the four calls of a loop ---------------------------------------------------------------
 
-    def forward_context(
-        self, batches_left: int | None = None
-    ) -> contextlib.AbstractContextManager[Any]:
-        """Around a training batch's forward pass: autocast, and syncing only before a step.
+    def forward_context(self, batches_left: int | None = None) -> AbstractContextManager[Any]:
+        """Returns a context for the forward pass, with autocast.
+
+        Ranks average their gradients only in the last batch of a window.
 
         Args:
-            batches_left: of this epoch, including this one; None if nobody knows.
+            batches_left: of this epoch, including this one; None if unknown.
         """
         if self._batches_in_window == 0 and batches_left is not None and batches_left > 0:
             self._window = min(self._window, batches_left)
@@ -96,15 +99,14 @@ class Update:
         """Adds the gradient of ``loss``, scaled and averaged over the window.
 
         Args:
-            loss: one number, shape ``()``; a mean over the batch.
-            weight: of this batch, where ranks with parts of different sizes train in lockstep.
+            loss: one number, the mean over the batch.
+            weight: the size of this rank's part of the batch, divided by the ranks' mean size.
 
         Raises:
             UserError: the loss is not one number; or, under ``nan_policy: raise``, not finite.
         """
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            is_tensor = isinstance(loss, torch.Tensor)
-            found = tuple(loss.shape) if is_tensor else type(loss).__name__
+            found = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise UserError(f"the loss must be one number, not {found}; take its mean() or sum()")
         if self.options.nan_policy == "raise":
             if self._checks_later:
@@ -119,13 +121,13 @@ class Update:
         self._batches_in_window += 1
 
     def step(self) -> bool:
-        """Moves the weights if the window is full. Returns whether it did."""
+        """Steps the optimizer if the window is full. Returns whether it was."""
         if self._batches_in_window < self._window:
             return False
         if not self._gradients_are_synced:
             self.parallel.reduce_gradients(self.model)
         self._clip_gradients()
-        if self._step_optimizer():
+        if self._step_optimizer() and self.schedule.interval == "step":
             self.schedule.after_step()
         self._clear_gradients()
         self.progress.step += 1
@@ -134,7 +136,7 @@ class Update:
         return True
 
     def flush(self) -> bool:
-        """Ends an epoch: checks its losses, and steps with what a shorter last window holds."""
+        """Ends an epoch: checks its losses, and steps with the gradients of a shorter window."""
         self.check_losses()
         if self._batches_in_window == 0:
             return False
@@ -146,20 +148,18 @@ class Update:
 
     # -- their details --------------------------------------------------------------------------
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The precision of the forward pass."""
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Returns a context for the precision of the forward pass."""
         dtype = AUTOCAST_DTYPES.get(self.options.precision)
-        if dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def check_losses(self) -> None:
-        """Looks at the losses of an accelerator since the last call; called before a checkpoint.
+        """Checks the losses of an accelerator since the last call. Checkpoints call it, too.
 
-        On the CPU, each loss was looked at before its backward pass.
+        On the CPU, ``backward`` has checked every loss.
 
         Raises:
-            UserError: one of them is NaN or infinite.
+            UserError: a loss is NaN or infinite.
         """
         losses, self._unchecked_losses = self._unchecked_losses, []
         for loss in torch.stack(losses).tolist() if losses else []:
@@ -168,16 +168,16 @@ class Update:
     def _check_loss(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        moved = "the weights were not moved"
+        advice = "the weights are unchanged"
         if self._checks_later:
-            moved = "resume from the newest checkpoint"
+            advice = "resume from the newest checkpoint"
         raise UserError(
-            f"the loss is {loss} after {self.progress.step} optimizer steps; {moved}. Lower "
+            f"the loss is {loss} after {self.progress.step} optimizer steps; {advice}. Lower "
             "optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
         )
 
     def _clip_gradients(self) -> None:
-        """Clips and measures the gradient, as far as it is asked for."""
+        """Clips the gradient, or measures its norm, if that is asked for."""
         max_norm = self.options.grad_clip_norm
         if max_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -190,11 +190,9 @@ class Update:
     def _step_optimizer(self) -> bool:
         """Returns whether the weights moved: fp16 skips a step whose gradients overflowed."""
         scale = self.scaler.get_scale()
-        warming_up: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if self.progress.step < self.schedule.warmup_steps:
-            warming_up = self.schedule.warming_up(self.progress.step)
+        is_warmup = self.progress.step < self.schedule.warmup_steps
         try:
-            with warming_up:
+            with self.schedule.warming_up(self.progress.step) if is_warmup else nullcontext():
                 self.scaler.step(self.optimizer)
         except KeyError as error:
             message = f"the optimizer's state has no {error}: the checkpoint was damaged"
@@ -205,8 +203,8 @@ class Update:
     def _clear_gradients(self) -> None:
         """Starts a new window.
 
-        Torch's ``zero_grad`` would also mark the place for a profiler, which takes 30 times as long
-        as setting the gradients to None.
+        torch's ``zero_grad`` also leaves a mark for profilers, which takes 30 times as long as
+        setting the gradients to None.
         """
         self._batches_in_window = 0
         self._window = self.options.accumulation_steps
@@ -227,10 +225,3 @@ class Update:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None and state["ema"] is not None:
             self.ema.load_state_dict(state["ema"])
-
-
-def make_average(model: nn.Module, decay: float) -> Any:
-    """A moving average of the weights: ``average = decay * average + (1 - decay) * weight``."""
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]

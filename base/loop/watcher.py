@@ -42,9 +42,12 @@ class Watcher:
 
     Attributes:
         option: the option of ``trainer`` that has no effect without this watcher.
+        sees_all_batches: whether ``train_batch`` is called for every batch, and not only for the
+            first one of an epoch, or of the rest of one.
     """
 
     option: ClassVar[str] = ""
+    sees_all_batches: ClassVar[bool] = False
 
     @classmethod
     def make(cls, trainer: WatchedTrainer) -> Watcher | None:

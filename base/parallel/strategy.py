@@ -125,12 +125,12 @@ class NoParallel(Parallel):
 
 def make_strategy(config: Any) -> Parallel:
     """The strategy that ``parallel`` names; by default DDP if several processes train."""
-    from base.parallel import kinds
+    from base.parallel.ddp import DDP
 
     if config.schema is not None and config.get("parallel"):
         strategy: Parallel = config.build("parallel")
         return strategy
-    return kinds.ddp() if world_size() > 1 else kinds.none()
+    return DDP() if world_size() > 1 else NoParallel()
 
 
 def move_to_device(model: nn.Module, device: torch.device) -> tuple[nn.Module, torch.device]:

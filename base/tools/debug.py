@@ -31,6 +31,7 @@ class Debug(Watcher):
     """Attaches what ``trainer.debug`` asks for."""
 
     option = "debug"
+    sees_all_batches = True
 
     def __init__(self, trainer: WatchedTrainer, options: DebugOptions) -> None:
         self.trainer, self.options = trainer, options

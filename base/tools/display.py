@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from base.loop.metrics import Rows, name_of
+from base.loop.metrics import name_of
+from base.loop.rows import Rows
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
 from base.tools.pictures import draw_grid

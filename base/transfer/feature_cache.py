@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from base.base_data_loader import BaseDataLoader
 from base.data.cache import get_free_memory
+from base.data.epoch_sampler import EpochSampler
+from base.data.worker import pass_through
 from base.transfer.frozen_prefix import KEY, FrozenPrefix
 from logger.progress import progress
 from utils.batch import to_device
@@ -128,10 +130,34 @@ def _split_pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     raise UserError("the batches must be pairs of an input and a target tensor", key=KEY)
 
 
+def get_indices(loader: BaseDataLoader) -> list[int]:
+    """Returns the indices of all samples that the loader may draw, such as those of one split."""
+    if isinstance(loader.sampler, EpochSampler):
+        return [int(index) for index in loader.sampler.indices]
+    return list(range(len(loader.dataset)))  # type: ignore[arg-type]
+
+
+def copy_loader(loader: BaseDataLoader, dataset: Any) -> BaseDataLoader:
+    """Returns a loader of ``dataset`` whose batches have the same indices as ``loader``'s.
+
+    The dataset serves data that was computed from the batches of ``loader``, so its transforms and
+    workers are not copied.
+
+    Args:
+        loader: of the original data.
+        dataset: map-style, with the same indices; its ``__getitems__`` returns a full batch.
+    """
+    copied = ("batch_size", "drop_last", "pin_memory")
+    options = {key: value for key, value in loader.init_kwargs.items() if key in copied}
+    copy = BaseDataLoader(dataset, sampler=loader.sampler, collate_fn=pass_through, **options)
+    copy.seed, copy.device = loader.seed, loader.device
+    return copy.for_evaluation() if loader.is_for_evaluation else copy
+
+
 def _cache_loader(
     loader: BaseDataLoader, prefix: FrozenPrefix, device: torch.device, logger: logging.Logger
 ) -> BaseDataLoader:
-    indices = loader.sample_indices()
+    indices = get_indices(loader)
     features = _allocate(len(indices), prefix.output)
     targets = []
     num_done = 0
@@ -151,7 +177,7 @@ def _cache_loader(
         num_done += len(output)
     rows = torch.zeros(len(loader.dataset), dtype=torch.int64)  # type: ignore[arg-type]
     rows[torch.as_tensor(indices)] = torch.arange(len(indices))
-    cached = loader.with_dataset(FeatureDataset(features, torch.cat(targets), rows))
+    cached = copy_loader(loader, FeatureDataset(features, torch.cat(targets), rows))
     cached.device = device
     return cached
 

@@ -106,13 +106,16 @@ def describe_trained(model: nn.Module) -> str:
 
 
 class Audit:
-    """Checks a training step: frozen tensors keep their bits, trained parameters get a gradient.
+    """Checks one step: frozen tensors keep their bits, trained parameters get a gradient.
 
     Args:
         model: frozen, before the step.
+        logger: gets a warning that names trained parameters without a gradient.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, logger: logging.Logger) -> None:
+        self.model, self.logger = model, logger
+        self._is_done = False
         self._checksums = {
             name: checksum(value) for name, value in get_frozen_tensors(model).items()
         }
@@ -127,19 +130,18 @@ class Audit:
     def _note_gradient(self, name: str, _parameter: torch.Tensor) -> None:
         self._without_gradient.discard(name)
 
-    def check(self, model: nn.Module, logger: logging.Logger) -> None:
-        """Compares the model after the step with before; may be called once.
-
-        Args:
-            model: the same one.
-            logger: gets a warning that names trained parameters without a gradient.
+    def after_step(self) -> None:
+        """Compares the model with before. Later calls do nothing.
 
         Raises:
             UserError: a frozen tensor has changed.
         """
+        if self._is_done:
+            return
+        self._is_done = True
         for hook in self._hooks:
             hook.remove()
-        tensors = get_frozen_tensors(model)
+        tensors = get_frozen_tensors(self.model)
         changed = [
             name
             for name, before in self._checksums.items()
@@ -152,7 +154,7 @@ class Audit:
                 key="transfer.freeze",
             )
         if self._without_gradient:
-            logger.warning(
+            self.logger.warning(
                 "%d trained parameters got no gradient in the first step: %s",
                 len(self._without_gradient),
                 abbreviate(sorted(self._without_gradient), 5),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from base.loop.phases import Phases
 from base.transfer.freezing import Audit, describe_trained, freeze
@@ -37,7 +38,6 @@ class Transfer(Phases):
         self.logger = logger
         self._plan: FreezePlan | None = None
         self._frozen: set[str] | None = None  # in the epoch that began last
-        self._audit: Audit | None = None  # until the first step of a phase
 
     @classmethod
     def from_config(cls, config: ConfigParser, logger: logging.Logger) -> Transfer:
@@ -84,7 +84,7 @@ class Transfer(Phases):
         self.logger.info("Parameter groups:\n%s", format_groups(groups, lr))
         return [group.to_optimizer() for group in groups]
 
-    def begin_epoch(self, epoch: int, model: nn.Module) -> bool:
+    def begin_epoch(self, epoch: int, model: nn.Module, optimizer: Optimizer | None) -> bool:
         plan = self._get_plan(model)
         frozen = plan.frozen_at(epoch)
         if not plan.frozen or frozen == self._frozen:
@@ -93,14 +93,10 @@ class Transfer(Phases):
         trained_before = _get_trained(model)
         freeze(model, frozen, self.options.frozen_eval)
         self.logger.info("From epoch %d on: %s", epoch, describe_trained(model))
-        self._audit = Audit(model)
+        if optimizer is not None:
+            audit = Audit(model, self.logger)
+            optimizer.register_step_post_hook(lambda *_: audit.after_step())
         return _get_trained(model) != trained_before
-
-    def after_step(self, model: nn.Module) -> None:
-        """Audits the first step of each phase. Raises UserError if a frozen tensor changed."""
-        if self._audit is not None:
-            self._audit.check(model, self.logger)
-            self._audit = None
 
     def _get_plan(self, model: nn.Module) -> FreezePlan:
         """Makes the plan when it is first needed: the model then has its new head."""

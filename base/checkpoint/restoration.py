@@ -1,0 +1,162 @@
+"""How a run continues from a checkpoint: the objects of a TrainState get their states back."""
+
+from __future__ import annotations
+
+import logging
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from base.checkpoint.changes import RestoreReport, get_section, is_rescheduled, list_changes
+from base.checkpoint.file import find_store, load_newest
+from base.checkpoint.restore import (
+    check_scheduler_state,
+    check_types,
+    restore_optimizer,
+    state_of_this_rank,
+)
+from base.checkpoint.weights import load_weights
+from utils.distributed import broadcast, is_main
+from utils.errors import UserError, one_line
+from utils.seed import set_random_state
+
+if TYPE_CHECKING:
+    from base.checkpoint.train_state import TrainState
+
+
+class Restoration:
+    """Restores a run in two steps: the constructor's, and ``finish`` when all objects are made.
+
+    Args:
+        target: the state of this run.
+        path: of the checkpoint; if it is damaged, the newest good one before it is taken.
+        logger: gets a line that names the checkpoint.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or of another architecture or optimizer.
+    """
+
+    def __init__(self, target: TrainState, path: Path, logger: logging.Logger) -> None:
+        self.target, self.logger = target, logger
+        state, path = broadcast(load_newest(path, logger) if is_main() else None)
+        check_types(state, path)
+        self.state = find_store(state).read(state, path, self._list_tensors())
+        self.old_config, self.new_config = state["config"], target.config.plain()
+        self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
+        self._restore_model_and_optimizer(path)
+        target.progress.finish_epoch(state["epoch"])
+        self._restore_monitor()
+        logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
+
+    def _list_tensors(self) -> dict[str, Any]:
+        """The tensors here whose shards are all that this rank needs of a checkpoint's tensors."""
+        objects = self.target.objects
+        model = self.target.parallel.unwrap(objects["model"])
+        named = {f"state_dict.{name}": value for name, value in model.state_dict().items()}
+        optimizers = {"optimizer": objects["optimizer"]}
+        stateful = self.target.list_stateful()
+        optimizers |= {f"parts.{name}": item for name, item in stateful.items()}
+        for name, optimizer in optimizers.items():
+            groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else []
+            parameters = chain.from_iterable(group["params"] for group in groups)
+            named |= {f"{name}.state.{number}": p for number, p in enumerate(parameters)}
+        return named
+
+    def _restore_model_and_optimizer(self, path: Path) -> None:
+        model, optimizer = self.target.objects["model"], self.target.objects["optimizer"]
+        parallel = self.target.parallel
+        load_weights(model, self.state["state_dict"], path, parallel)
+        self.report.outcomes["weights"] = "kept"
+        self.report.outcomes["optimizer"] = restore_optimizer(
+            optimizer, model, parallel, self.state, self.new_config, path
+        )
+
+    def _restore_monitor(self) -> None:
+        old = get_section(self.old_config, "trainer").get("monitor", "off")
+        new = get_section(self.new_config, "trainer").get("monitor", "off")
+        outcome = "start anew, as trainer.monitor changed"
+        if old == new:
+            self.target.monitor.load_state_dict(self.state)
+            outcome = "kept"
+        self.report.outcomes["best, patience"] = outcome
+
+    def finish(self) -> RestoreReport | None:
+        """Restores all other objects, the position in the data and, last, the random numbers.
+
+        Returns:
+            What became of each object; None for a checkpoint of pytorch-template.
+
+        Raises:
+            UserError: the state does not fit this trainer.
+        """
+        state = self.state
+        if "parts" not in state:
+            self.logger.warning(
+                "This checkpoint of pytorch-template holds no scheduler, patience or random state."
+            )
+            return None
+        try:
+            self.target.progress.step = state["step"]
+            self._restore_objects()
+            self._restore_position()
+            random = state_of_this_rank(state["random"], state.get("random_of_ranks"))
+            if random is not None and self._has_same_seed():
+                set_random_state(random)
+            self.report.changes = list_changes(self.old_config, self.new_config)
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            message = f"{self.report.path}: its state does not fit this trainer: {one_line(error)}"
+            raise UserError(message) from error
+        before = state.get("environment", {})
+        self.report.inexact = [
+            f"{key} {before[key]} -> {value}"
+            for key, value in self.target.get_environment().items()
+            if before.get(key, value) != value
+        ]
+        return self.report
+
+    def _restore_objects(self) -> None:
+        """Restores schedulers, further optimizers and modules, and the Update.
+
+        A schedule whose section or learning rate changed starts anew.
+        """
+        objects, saved = self.target.list_stateful(), self.state["parts"]
+        if is_rescheduled(self.old_config, self.new_config):
+            objects.pop("lr_scheduler", None)
+            outcome = "starts anew, as it or the learning rate changed"
+            self.report.outcomes["lr_scheduler"] = outcome
+        for name, item in objects.items():
+            if name not in saved:
+                continue
+            state = saved[name]
+            if isinstance(item, Optimizer):
+                model = self.target.objects["model"]
+                self.target.parallel.load_optimizer_state(model, item, state)
+            else:
+                if isinstance(item, LRScheduler):
+                    check_scheduler_state(item.state_dict(), state)
+                item.load_state_dict(state)
+            self.report.outcomes.setdefault(name, "kept")
+
+    def _restore_position(self) -> None:
+        """Restores the place in the data; with another seed, the order of samples starts anew."""
+        outcome = "kept" if self._has_same_seed() else "start anew, as seed changed"
+        self.report.outcomes["order, random numbers"] = outcome
+        loader, saved = self.target.find_loader(), self.state["loader"]
+        if loader is not None and saved is not None:
+            loader.load_state_dict(
+                saved if self._has_same_seed() else saved | {"seed": loader.seed}
+            )
+        epoch_so_far = self.state.get("within")
+        if epoch_so_far is None:
+            return
+        self.target.progress.batch = epoch_so_far["place"]
+        states = state_of_this_rank(epoch_so_far["trackers"], epoch_so_far.get("trackers_of_ranks"))
+        if states is not None:
+            for name, tracker in self.target.list_trackers().items():
+                tracker.load_state_dict(states[name])
+
+    def _has_same_seed(self) -> bool:
+        return bool(self.old_config.get("seed") == self.new_config.get("seed"))

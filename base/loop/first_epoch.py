@@ -1,0 +1,36 @@
+"""Faults that only an epoch shows. Its checkpoint is written, so that nothing is lost."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from base.loop.progress import Monitor, Progress
+from base.options import TrainerOptions
+from utils.errors import UserError, did_you_mean
+
+
+def check_first_epoch(
+    log: dict[str, Any], monitor: Monitor, options: TrainerOptions, progress: Progress
+) -> None:
+    """Checks the monitored number, and warns of options that had no effect.
+
+    Args:
+        log: the numbers of the epoch, by name.
+        monitor: needs one of them.
+        options: of the run.
+        progress: of the run; a loop without an ``Update`` counts no steps.
+
+    Raises:
+        UserError: the epoch did not return the monitored number.
+    """
+    if monitor.is_on and monitor.metric not in log:
+        hint = f"{did_you_mean(monitor.metric, log)}; it returned {', '.join(log)}"
+        message = f"the epoch returned no '{monitor.metric}'{hint}"
+        raise UserError(message, key="trainer.monitor")
+    unused = options.list_needing_update()
+    if unused and progress.step == 0:
+        logging.getLogger("trainer").warning(
+            "trainer.%s had no effect, because this trainer's loop does not use self.update",
+            ", ".join(unused),
+        )

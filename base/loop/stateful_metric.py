@@ -1,0 +1,80 @@
+"""torchmetrics objects: their state in checkpoints, and merged over ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class StatefulMetric:
+    """A copy of a torchmetrics object, whose state is saved and merged over ranks.
+
+    torchmetrics' own merging does not serve: ``merge_state`` refuses metrics that set
+    ``full_state_update`` and weights means by the wrong counts, ``sync`` waits for ever where ranks
+    have lists of different lengths, and both need every rank to have seen something.
+
+    Args:
+        metric: the object; a wrapper or a collection of others serves too.
+        device: of the model's outputs.
+    """
+
+    def __init__(self, metric: Any, device: torch.device | None = None) -> None:
+        self.metric = metric.clone().to(device)
+        for part in self._modules().values():
+            part.persistent(True)
+            part.distributed_available_fn = lambda: False  # the ranks are merged here
+
+    def clone(self) -> StatefulMetric:
+        return StatefulMetric(self.metric)
+
+    def update(self, output: Any, target: Any) -> None:
+        self.metric.update(output, target)
+
+    def reset(self) -> None:
+        self.metric.reset()
+
+    def compute(self) -> Any:
+        """The metric's value; NaN if it has seen nothing."""
+        return self.metric.compute() if self.metric.update_called else float("nan")
+
+    def _modules(self) -> dict[str, Any]:
+        """The metric and those inside it, by name."""
+        modules = self.metric.named_modules()
+        return {name: module for name, module in modules if hasattr(module, "_update_count")}
+
+    def state_dict(self) -> dict[str, Any]:
+        updates = {name: module._update_count for name, module in self._modules().items()}
+        return {"state": self.metric.state_dict(), "updates": updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.metric.load_state_dict(state["state"])
+        for name, count in state["updates"].items():
+            self.metric.get_submodule(name)._update_count = count
+
+    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """The state of a metric that has seen everything, from those of all ranks."""
+        merged: dict[str, Any] = {"state": dict(states[0]["state"]), "updates": {}}
+        for name, module in self._modules().items():
+            counts = [state["updates"].get(name, 0) for state in states]
+            merged["updates"][name] = sum(counts)
+            seen = [s["state"] for s, count in zip(states, counts, strict=True) if count]
+            for key, reduce in module._reductions.items():
+                full_key = f"{name}.{key}" if name else key
+                values = [state[full_key] for state in seen or [states[0]["state"]]]
+                merged["state"][full_key] = _reduce(values, reduce)
+        return merged
+
+
+def _reduce(values: list[Any], reduce: Any) -> Any:
+    """One state of a torchmetrics object from those of several ranks, by its own reduction."""
+    from torchmetrics.utilities import dim_zero_cat
+
+    if isinstance(values[0], list):
+        return [item for value in values for item in value]
+    if len(values) == 1:
+        return values[0]
+    if reduce is dim_zero_cat:
+        return reduce(values)
+    stacked = torch.stack(values)
+    return stacked if reduce is None else reduce(stacked)

@@ -1,0 +1,87 @@
+"""Calls what a config names; what it raises for its arguments becomes an error of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+from urllib.error import URLError
+
+from config.check.checker import is_comment
+from config.check.project import get_user_frames, locate_in_project
+from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
+from utils.download import downloading
+from utils.errors import UserError, did_you_mean, one_line
+
+# What a class raises for arguments that it does not accept.
+_REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
+# What libraries also raise for such arguments. In the user's own code they are bugs.
+_POSSIBLE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError)
+
+
+def get_component_args(node: dict[str, Any]) -> dict[str, Any]:
+    """Returns a copy of the ``args`` of a component, without comments."""
+    args = node.get("args") or {}
+    return {key: value for key, value in args.items() if not is_comment(key)}
+
+
+def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[Any]:
+    """Returns ``module.TYPE`` with the arguments of the section ``name`` fixed, uncalled.
+
+    Args:
+        tree: the config.
+        name: of a top-level section ``{type, args}``.
+        module: where TYPE is looked up, without a slot.
+        kwargs: what the program passes by name; the config may not give the same again.
+
+    Raises:
+        ConfigError: there is no such TYPE, or an argument is given twice.
+    """
+    section = tree.data[name]
+    args = get_component_args(section)
+    kind = section["type"]
+    for key in sorted(args.keys() & kwargs):
+        message = "is given by the program; remove it from the config"
+        raise tree.error((name, "args", key), message)
+    if not hasattr(module, kind):
+        hint = did_you_mean(kind, (key for key in dir(module) if not key.startswith("_")))
+        message = f"no '{kind}' in {getattr(module, '__name__', module)}{hint}"
+        raise tree.error((name, "type"), message)
+    return partial(call, tree, getattr(module, kind), (name,), **kwargs, **args)
+
+
+def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwargs: Any) -> Any:
+    """Returns ``found(*args, **kwargs)``.
+
+    Raises:
+        ConfigError: ``found`` refuses its arguments. The keys of a UserError that it raises are
+            those of its parameters; they become keys of the component's ``args``.
+    """
+    is_download = kwargs.get("download") and "root" in kwargs
+    try:
+        with downloading(found, kwargs["root"]) if is_download else nullcontext():
+            return found(*args, **kwargs)
+    except ConfigError:
+        raise
+    except UserError as error:
+        raise _locate(error, tree, keys) from None
+    except Exception as error:
+        is_possible = isinstance(error, _POSSIBLE_REFUSALS) and not get_user_frames(error)
+        if not isinstance(error, _REFUSALS) and not is_possible:
+            error.config_keys = keys  # type: ignore[attr-defined]
+            raise  # a bug: its traceback helps
+        name = getattr(found, "__name__", found)
+        message = f"{name}: {one_line(error)}{locate_in_project(error)}"
+        if isinstance(error, URLError):
+            message += "; download the file to the path above by hand, or load weights from a file"
+            message += " with transfer.init_from"
+        raise tree.error(keys, message) from error
+
+
+def _locate(error: UserError, tree: Tree, keys: Keys) -> ConfigError:
+    findings = []
+    for key, message in error.problems:
+        path = (*keys, "args", *split_keys(key)) if key else keys
+        findings.append(Finding(tree.mark(path), path, message))
+    return ConfigError(findings)
