@@ -1,11 +1,12 @@
-"""The outputs and targets that a MetricSet keeps on request."""
+"""The outputs and targets that a MetricSet collects on request."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from base.loop.metrics import MetricSet, Rows
+from base.loop.metrics import MetricSet
+from base.loop.rows import Rows
 
 LOSS = torch.tensor(1.0)
 
