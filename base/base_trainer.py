@@ -92,9 +92,7 @@ class BaseTrainer(TemplateAttributes):
         self.validation_random_state: dict[str, Any] | None = None  # at a validation's start
         self.checkpoint_dir = Path(config.save_dir)
         self.checkpoints = CheckpointManager(self.checkpoint_dir, options, self.logger)
-        self.train_state = TrainState(
-            vars(self), self.parallel, self.progress, self.monitoring, config
-        )
+        self.train_state = TrainState(self, self.parallel, self.progress, self.monitoring, config)
         if config.resume is not None:
             self._resume_checkpoint(config.resume)
         self.run_log = RunLog(config, options, self.logger, features.of_kind(BackEnd))

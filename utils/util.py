@@ -49,7 +49,7 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
 
     def __init__(self, data_loader: Iterable[Any]) -> None:
         self.loader = data_loader
-        self._batches = self._repeat()
+        self._batches = self._repeat(data_loader)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -57,11 +57,12 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
     def __next__(self) -> Any:
         return next(self._batches)
 
-    def _repeat(self) -> Iterator[Any]:
+    @staticmethod  # with a reference to `self`, the loader's workers would outlive this object
+    def _repeat(data_loader: Iterable[Any]) -> Iterator[Any]:
         empty_rounds = 0
         while empty_rounds < 2:  # a resumed round may have no batches left
             empty_rounds += 1
-            for batch in self.loader:
+            for batch in data_loader:
                 empty_rounds = 0
                 yield batch
         raise UserError("the data loader has no batches to repeat")

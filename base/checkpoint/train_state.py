@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,8 @@ class TrainState:
     """Collects everything that training needs to continue, and restores it.
 
     Args:
-        objects: the trainer's attributes by name, such as ``vars(trainer)``; a subclass may add
-            some later. ``valid_metrics`` is left out, because a validation is repeated.
+        owner: its attributes are the objects, such as a trainer's; a subclass may add some later.
+            ``valid_metrics`` is left out, because a validation is repeated.
         parallel: the strategy.
         progress: the run's counters.
         monitor: the best value and patience.
@@ -41,18 +41,19 @@ class TrainState:
     """
 
     def __init__(
-        self,
-        objects: Mapping[str, Any],
-        parallel: Parallel,
-        progress: Progress,
-        monitor: Monitor,
-        config: Any,
+        self, owner: object, parallel: Parallel, progress: Progress, monitor: Monitor, config: Any
     ) -> None:
-        self.objects = objects
+        # With a reference cycle, the workers of a trainer's loader would outlive the trainer.
+        self._owner = weakref.ref(owner)
         self.parallel, self.progress, self.monitor = parallel, progress, monitor
         self.config = config
         self.sharded = bool(config["trainer"].get("sharded_checkpoint"))
         self._restoration: Restoration | None = None  # that waits for ``restore_rest``
+
+    @property
+    def objects(self) -> dict[str, Any]:
+        """The owner's attributes by name."""
+        return vars(self._owner())
 
     # -- what there is --------------------------------------------------------------------------
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -102,7 +104,26 @@ def make_seeded_loader(
     init = WorkerInit(dataset, options.get("worker_init_fn"))
     seeded = SeededBatches(dataset, options["collate_fn"] or default_collate)
     options = options | {"collate_fn": pass_through, "worker_init_fn": init}
-    return DataLoader(seeded, batch_sampler=batches, **options)
+    loader: DataLoader[Any] = DataLoader(seeded, batch_sampler=batches, **options)
+    if loader.num_workers > 0:
+        end_workers_at_exit(loader)
+    return loader
+
+
+def end_workers_at_exit(loader: DataLoader[Any]) -> None:
+    """Ends persistent workers when the program exits.
+
+    Otherwise multiprocessing kills them, and each of them leaves a temporary folder behind.
+    """
+    reference = weakref.ref(loader)
+
+    def end_workers() -> None:
+        alive = reference()
+        workers: Any = None if alive is None else alive._iterator
+        if workers is not None:
+            workers._shutdown_workers()
+
+    atexit.register(end_workers)
 
 
 def holds_tensors(dataset: Any) -> bool:

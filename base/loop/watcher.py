@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -68,8 +69,10 @@ class Watcher:
 
 
 def make_watchers(trainer: WatchedTrainer) -> list[Watcher]:
-    """The watchers that the trainer's options ask for."""
+    """The watchers that the trainer's options ask for; they do not keep the trainer alive."""
     from base import features
 
-    made = [kind.make(trainer) for kind in features.of_kind(Watcher)]
+    # With a reference cycle, the workers of the trainer's loader would outlive the trainer.
+    watched: WatchedTrainer = weakref.proxy(trainer)
+    made = [kind.make(watched) for kind in features.of_kind(Watcher)]
     return [watcher for watcher in made if watcher is not None]

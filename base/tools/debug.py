@@ -121,7 +121,7 @@ class LayerProbe:
         self._outputs, self._gradients = [], []
 
     def _after_layer(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if not self._active:
+        if not self._active or torch.jit.is_tracing():  # the graph is traced for the trackers
             return
         several = output if isinstance(output, tuple | list) else (output,)  # as of an LSTM
         floats = (v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point())

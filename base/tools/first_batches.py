@@ -14,6 +14,8 @@ from utils.batch import num_batches
 class FirstBatches(PositionedLoader):
     """Gives the first ``count`` batches of a loader, ``repeats`` times over, in every pass.
 
+    It has the public attributes of the loader, as trainers of pytorch-template read ``n_samples``.
+
     Args:
         loader: of any kind.
         count: batches that are read.
@@ -25,6 +27,8 @@ class FirstBatches(PositionedLoader):
     """
 
     def __init__(self, loader: Any, count: int, repeats: int = 1) -> None:
+        attributes = getattr(loader, "__dict__", {}).items()
+        vars(self).update((name, value) for name, value in attributes if not name.startswith("_"))
         self.loader, self.count, self.repeats = loader, count, repeats
         self.batch_size = getattr(loader, "batch_size", None)
         self.batches: list[Any] = []

@@ -122,7 +122,7 @@ def test_numbers_of_any_size_can_be_drawn(values: list[float], is_log: bool) -> 
     assert words_of(to_svg(draw_scatter("points", points, "x", "y")))
 
 
-def test_epochs_are_whole_numbers_and_losses_are_written_in_full() -> None:
+def test_epochs_are_integers_and_losses_are_written_in_full() -> None:
     points = [(epoch, 0.00001 * epoch) for epoch in range(1, 4)]
     words = words_of(to_svg(draw_lines([LineChart("loss", {"loss": points}, "epoch")])))
     assert {"1", "2", "3", "1e-05", "2e-05", "3e-05"} <= set(words)

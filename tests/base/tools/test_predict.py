@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 
 from base import BaseDataLoader
+from base.loop.reporter import TestSubject as Subject  # pytest collects classes named Test…
 from base.tools.predict import PictureReader, predict
 from base.tools.samples import Samples
+from data_loader.data_loaders import DigitsDataLoader
 from data_loader.photos import PhotoDataLoader
-from tests.helpers import run
+from tests.base.tools.programs import Ended
+
+Program = Callable[..., Ended]
 
 
-def test_pictures_of_a_folder_are_predicted_as_the_dataset_would_be(
-    tested: Path, tmp_path: Path
+def test_pictures_of_a_folder_are_predicted_like_the_samples_of_the_dataset(
+    tested: Path, tmp_path: Path, program: Program
 ) -> None:
-    from sklearn.datasets import load_digits
-
-    from data_loader.data_loaders import DigitsDataLoader
-
     dataset = DigitsDataLoader(training=False).dataset
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -35,14 +37,13 @@ def test_pictures_of_a_folder_are_predicted_as_the_dataset_would_be(
         pixels = (dataset[index][0][0].numpy() * 255).round().astype(np.uint8)
         Image.fromarray(pixels).save(pictures / f"{index:02}.png")
     (pictures / "broken.png").write_bytes(b"no picture")
-    done = run("test.py", "-r", tested, "--predict", pictures)
-    assert done.returncode == 0, done.stderr
+    done = program("test.py", "-r", tested, "--predict", pictures)
+    assert done.status == 0, done.err
     rows = list(csv.DictReader((tested / "test" / "predict-pictures.csv").open()))
-    expected = [
-        row["prediction"] for row in csv.DictReader((tested / "test" / "predictions.csv").open())
-    ][:12]
+    of_dataset = list(csv.DictReader((tested / "test" / "predictions.csv").open()))
+    expected = [row["prediction"] for row in of_dataset[:12]]
     assert [row["prediction"] for row in rows] == [*expected, ""]
-    assert "broken.png: cannot be read" in done.stdout
+    assert "broken.png: cannot be read" in done.out
 
 
 def test_a_file_is_read_by_the_loader_of_the_dataset(tmp_path: Path) -> None:
@@ -70,27 +71,23 @@ def test_a_batch_transform_applies_to_files_too(tmp_path: Path) -> None:
     assert torch.equal(reader.make_batch([reader.read(tmp_path / "a.png")])[0], inputs[2])
 
 
+CLASSES = torch.tensor([0, 1, 2, 1])
+LABELS = torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]])
+NUMBERS = torch.tensor([[0.5, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]])
+
+
 @pytest.mark.parametrize(
-    ("target", "loss", "prediction", "confidence"),
+    ("target", "loss", "prediction", "has_confidence"),
     [
-        (torch.tensor([0, 1, 2, 1]), nn.CrossEntropyLoss(), "2", True),
-        (
-            torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]),
-            nn.BCEWithLogitsLoss(),
-            "1 2",
-            False,
-        ),
-        (torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]), nn.BCELoss(), "2", False),
-        (
-            torch.tensor([[0.5, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]]),
-            nn.MSELoss(),
-            "-1 0.25 2",
-            False,
-        ),
+        (CLASSES, nn.CrossEntropyLoss(), "2", True),
+        (LABELS, nn.BCEWithLogitsLoss(), "1 2", False),
+        (LABELS, nn.BCELoss(), "2", False),
+        (NUMBERS, nn.MSELoss(), "-1 0.25 2", False),
     ],
+    ids=["classes", "labels", "labels by probabilities", "numbers"],
 )
 def test_a_prediction_has_the_form_of_the_targets(
-    tmp_path: Path, target: torch.Tensor, loss: nn.Module, prediction: str, confidence: bool
+    tmp_path: Path, target: torch.Tensor, loss: nn.Module, prediction: str, has_confidence: bool
 ) -> None:
     class Constant(nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -98,17 +95,23 @@ def test_a_prediction_has_the_form_of_the_targets(
 
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     loader = DataLoader(TensorDataset(torch.zeros(4, 1, 8, 8), target), 4)
-    path = predict(Constant(), tmp_path / "a.png", loader, loss, torch.device("cpu"), tmp_path)
+    checkpoint = tmp_path / "model_best.pt"
+    device = torch.device("cpu")
+    subject = Subject(Constant(), loss, loader, device, checkpoint, None, "weights", "test data")
+    path = predict(subject, tmp_path / "a.png")
+    assert path == tmp_path / "test" / "predict-a.png.csv"
     (row,) = csv.DictReader(path.open())
     assert row["prediction"] == prediction
-    assert bool(row["confidence"]) is confidence
+    assert bool(row["confidence"]) is has_confidence
 
 
 @pytest.mark.parametrize("name", ["nothing-there", "empty", "broken.png"])
-def test_nothing_to_predict_is_one_line(tested: Path, tmp_path: Path, name: str) -> None:
+def test_nothing_to_predict_is_an_error_of_one_line(
+    tested: Path, tmp_path: Path, program: Program, name: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    done = run("test.py", "-r", tested, "--predict", tmp_path / name)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "--predict" in done.stderr
+    done = program("test.py", "-r", tested, "--predict", tmp_path / name)
+    assert done.status == 2
+    assert len(done.err.strip().splitlines()) == 1
+    assert "--predict" in done.err

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from base.tools.recorder import Recorder
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from base.loop.metrics import MetricSet
 from base.tools.results import Results, kind_of
 from tests.base.tools.scores import make_scores
 
@@ -83,20 +81,3 @@ def test_a_regression_has_no_calibration() -> None:
     points, error = Results(torch.rand(4), torch.rand(4) + 0.5, None).calibrate()
     assert points == []
     assert np.isnan(error)
-
-
-def test_outputs_that_are_not_rows_are_not_kept() -> None:
-    recorder = Recorder([])
-    recorder.reset()
-    recorder.measure(torch.tensor(1.0), torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4), 2)
-    assert recorder.recorded() is None
-    assert isinstance(recorder, MetricSet)
-    assert recorder.result()["loss"] == 1.0
-
-
-def test_a_pass_with_more_numbers_than_the_limit_is_not_kept() -> None:
-    for limit, is_kept in ((8, True), (7, False)):
-        recorder = Recorder([], limit=limit)
-        for _ in range(2):
-            recorder.measure(torch.tensor(1.0), torch.zeros(2), torch.zeros(2), 2)
-        assert (recorder.recorded() is not None) is is_kept

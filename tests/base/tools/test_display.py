@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,13 +11,33 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from base.tools.display import Display, hyperparameters
+from base.tools.display import list_hyperparameters
+from tests.base.tools.programs import add_module
 from tests.helpers import differences, load, make_trainer, small_config
 
 EVERYTHING = {"images": 0, "scalars": 0, "histograms": 0, "tensors": 0}
+UNTRACEABLE = """
+import torch
+from model.model import SmallConvNet
+class Untraceable(SmallConvNet):
+    def forward(self, x):
+        if torch.jit.is_tracing():
+            raise RuntimeError("no graph of such a thing\\nat all")
+        return super().forward(x)
+"""
+NO_CLASSES = """
+from base import BaseDataLoader
+from data_loader.data_loaders import DigitsDataLoader
+class NoClasses(DigitsDataLoader):
+    def __init__(self):
+        super().__init__(training=False)
+        self.dataset.__class__ = type("Odd", (type(self.dataset),), {"classes": property(refuse)})
+def refuse(dataset):
+    raise RuntimeError("no class\\nof such a kind")
+"""
 
 
-def events_of(trainer: Any) -> EventAccumulator:
+def read_events(trainer: Any) -> EventAccumulator:
     events = EventAccumulator(str(trainer.config.log_dir), size_guidance=EVERYTHING)
     events.Reload()
     return events
@@ -36,7 +55,7 @@ def _patience() -> Iterator[None]:
 def trained(tmp_path_factory: pytest.TempPathFactory, _patience: None) -> Any:
     """Two epochs and, after a resume, a third."""
     folder = tmp_path_factory.mktemp("runs")
-    config = small_config(folder, tensorboard=True, histogram_period=2, monitor="max val_accuracy")
+    config = small_config(folder, tensorboard=True, monitor="max val_accuracy")
     first = make_trainer(config)
     first.train()
     config["trainer"]["epochs"] = 3
@@ -47,10 +66,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _patience: None) -> Any:
 
 @pytest.fixture(scope="module")
 def events(trained: Any) -> EventAccumulator:
-    return events_of(trained)
+    return read_events(trained)
 
 
-def test_the_numbers_stand_in_charts_of_their_own_kind(events: EventAccumulator) -> None:
+def test_each_kind_of_number_has_its_chart(events: EventAccumulator) -> None:
     tags = set(events.Tags()["scalars"])
     assert {
         "loss/train",
@@ -65,45 +84,32 @@ def test_the_numbers_stand_in_charts_of_their_own_kind(events: EventAccumulator)
     assert [event.value for event in events.Scalars("lr/train")] == [pytest.approx(0.01)] * 3
 
 
-def test_a_resumed_curve_neither_repeats_nor_leaps(trained: Any, events: EventAccumulator) -> None:
-    steps = trained.steps_done() // 3
+def test_a_resumed_curve_has_no_repetition_and_no_gap(
+    trained: Any, events: EventAccumulator
+) -> None:
+    steps = trained.progress.step // 3
     assert [event.step for event in events.Scalars("loss/valid")] == [steps, 2 * steps, 3 * steps]
     assert [event.step for event in events.Scalars("loss/train")] == [1, steps + 1, 2 * steps + 1]
-    assert [event.step for event in events.Images("predictions/valid")] == [
-        steps,
-        2 * steps,
-        3 * steps,
-    ]
+    pictures = events.Images("predictions/valid")
+    assert [event.step for event in pictures] == [steps, 2 * steps, 3 * steps]
     assert len(events.Images("input")) == 1
 
 
-def test_the_graph_the_config_and_the_histograms_are_there(events: EventAccumulator) -> None:
+def test_the_graph_and_the_config_are_shown(events: EventAccumulator) -> None:
     tags = events.Tags()
     assert tags["graph"] is True
     assert "config/text_summary" in tags["tensors"]
     assert "custom_scalars__config__" in tags["tensors"]  # loss/train and loss/valid in one chart
-    weights = [tag for tag in tags["histograms"] if tag.startswith("weights/")]
-    assert {tag.replace("weights/", "gradients/") for tag in weights} == set(
-        tags["histograms"]
-    ) - set(weights)
-    assert len(events.Histograms(weights[0])) == 1  # of epoch 2
 
 
 def test_the_end_shows_hyperparameters_confusions_and_curves(
     trained: Any, events: EventAccumulator
 ) -> None:
-    assert {
-        "_hparams_/experiment",
-        "_hparams_/session_start_info",
-        "_hparams_/session_end_info",
-    } <= set(events.summary_metadata)
-    (start,) = [events.summary_metadata["_hparams_/session_start_info"].plugin_data.content]
-    assert (
-        HParamsPluginData.FromString(start)
-        .session_start_info.hparams["optimizer.args.lr"]
-        .number_value
-        == 0.01
-    )
+    names = ("experiment", "session_start_info", "session_end_info")
+    assert {f"_hparams_/{name}" for name in names} <= set(events.summary_metadata)
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hparams["optimizer.args.lr"].number_value == 0.01
     assert events.Scalars("best/val_accuracy")[-1].value == pytest.approx(trained.mnt_best)
     assert events.Scalars("final/val_loss")[-1].value == pytest.approx(trained.last_log["val_loss"])
     assert "confusion_matrix/valid" in events.Tags()["images"]
@@ -111,55 +117,48 @@ def test_the_end_shows_hyperparameters_confusions_and_curves(
 
 
 @pytest.mark.usefixtures("trained")  # imports draw random numbers once in a process
-def test_showing_it_changes_no_bit(tmp_path: Path) -> None:
+def test_trackers_change_no_bit(tmp_path: Path) -> None:
     states = []
-    for shown in ({}, {"tensorboard": True, "histogram_period": 1, "wandb": {"project": "p"}}):
-        trainer = make_trainer(small_config(tmp_path, **shown), run_id=f"run{len(states)}")
-        trainer.writer.add_graph = lambda *_: torch.rand(3)  # as a model may that samples
+    for trackers in ({}, {"tensorboard": True, "histogram_period": 1, "wandb": {"project": "p"}}):
+        trainer = make_trainer(small_config(tmp_path, **trackers), run_id=f"run{len(states)}")
+        trainer.writer.add_graph = lambda *_: torch.rand(3)  # as tracing a model that samples does
         trainer.train()
         states.append(load(trainer.checkpoint_dir / "checkpoint-epoch2.pt"))
-    assert [place for place in differences(*states) if "config" not in place] == []
+    assert [path for path in differences(*states) if "config" not in path] == []
 
 
 def test_a_model_that_cannot_be_traced_costs_a_line_and_its_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuses(*_: Any) -> Any:
-        raise RuntimeError("no graph of such a thing\nat all")
-
-    monkeypatch.setattr("torch.utils.tensorboard._pytorch_graph.graph", refuses)
-    trainer = make_trainer(small_config(tmp_path, tensorboard=True, epochs=1))
+    add_module(monkeypatch, "model", "untraceable", UNTRACEABLE)
+    config = small_config(tmp_path, tensorboard=True, epochs=1)
+    trainer = make_trainer(config | {"arch": {"type": "untraceable.Untraceable"}})
     trainer.train()
-    assert (
-        "TensorBoard gets no graph: the model cannot be traced (no graph of such a thing)"
-        in caplog.messages
-    )
+    reason = "the model cannot be traced (no graph of such a thing)"
+    assert f"TensorBoard gets no graph: {reason}" in caplog.messages
     assert trainer.writer.enabled
-    assert "loss/valid" in events_of(trainer).Tags()["scalars"]
-
-
-def test_the_loader_may_have_another_name_in_the_config() -> None:
-    assert hyperparameters({"trainer": {"epochs": 3}, "train_data_loader": {}}) == {"epochs": 3}
+    tags = read_events(trainer).Tags()
+    assert "loss/valid" in tags["scalars"]
+    assert tags["graph"] is False
 
 
 def test_data_that_cannot_be_shown_costs_a_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    add_module(monkeypatch, "data_loader", "odd", NO_CLASSES)
     config = small_config(tmp_path, tensorboard=True, epochs=1)
     config["data_loader"] |= {"args": None}
-    trainer = make_trainer(
-        config | {"valid_data_loader": {"type": "DigitsDataLoader", "args": {"training": False}}}
-    )
-
-    class Odd:
-        @property
-        def classes(self) -> Any:
-            raise RuntimeError("no class\nof such a kind")
-
-    trainer.display.predictions = lambda *args: Display.predictions(
-        trainer.display, args[0], SimpleNamespace(dataset=Odd()), *args[2:]
-    )
+    trainer = make_trainer(config | {"valid_data_loader": {"type": "odd.NoClasses"}})
     trainer.train()
-    assert "Display.predictions failed: RuntimeError: no class of such a kind" in caplog.messages
+    failures = [text for text in caplog.messages if text.startswith("Display.")]
+    reason = "failed: RuntimeError: no class of such a kind"
+    assert failures == [
+        f"Display.{name} {reason}" for name in ("after_validation", "show_confusion")
+    ]
     assert (trainer.checkpoint_dir / "checkpoint-epoch1.pt").exists()
-    assert [text for text in caplog.messages if text.startswith("Display.end")] == []
+    assert "final/val_loss" in read_events(trainer).Tags()["scalars"]
+
+
+def test_the_loader_may_have_another_name_in_the_config() -> None:
+    config = {"trainer": {"epochs": 3}, "train_data_loader": {}}
+    assert list_hyperparameters(config) == {"epochs": 3}
