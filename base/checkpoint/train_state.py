@@ -275,6 +275,10 @@ class TrainState:
         if loader is not None and state["loader"] is not None:
             seed = {} if same_seed else {"seed": loader.seed}
             loader.load_state_dict(state["loader"] | seed)
+            is_repeated = loader is not self.objects["data_loader"]  # by inf_loop: it goes on
+            if epoch_so_far is None and isinstance(loader, DividedLoader) and not is_repeated:
+                # The next epoch is a new pass, even if the last one was left early.
+                loader.set_epoch(state["loader"]["passes"])
         if epoch_so_far is None:
             return
         self.progress.batch = epoch_so_far["place"]
