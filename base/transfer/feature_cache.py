@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from base.base_data_loader import BaseDataLoader
 from base.data.cache import get_free_memory
+from base.data.loader import DividedLoader
 from base.transfer.frozen_prefix import KEY, FrozenPrefix
 from logger.progress import progress
 from utils.batch import to_device
@@ -105,6 +106,7 @@ def _check_loader(loader: Any) -> None:
     """Raises UserError for a loader that has no indices, or whose transforms are random."""
     if (
         not isinstance(loader, BaseDataLoader)
+        or not isinstance(loader, DividedLoader)  # utils.migrate may put another class there
         or not loader.is_map_style
         or loader.batch_size is None
     ):
