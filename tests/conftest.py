@@ -1,4 +1,4 @@
-"""One thread a test process: two of them share two cores, and small tensors gain nothing from more."""
+"""Each test process uses one thread: two share two cores, and small tensors need no more."""
 
 import os
 

@@ -6,11 +6,19 @@ import logging
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract_project import FORK_SERVER, Project, lay_out_project, make_environment
+
+from tests.contract.contract_project import (
+    FORK_SERVER,
+    Done,
+    Project,
+    lay_out_project,
+    make_environment,
+)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +36,7 @@ def fork_server() -> Iterator[subprocess.Popen[str] | None]:
         process.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(
     tmp_path_factory: pytest.TempPathFactory, fork_server: subprocess.Popen[str] | None
 ) -> Project:
@@ -38,11 +46,32 @@ def project(
     return Project(folder, fork_server)
 
 
+@pytest.fixture(scope="session")
+def trained(project: Project) -> Done:
+    """Three epochs, trained by the command that a user types."""
+    return project.run_as_user("train.py", "-c", "config.json", "--run-id", "first")
+
+
+@pytest.fixture(scope="session")
+def straight(project: Project) -> Path:
+    """Five epochs without interruption."""
+    project.run("train.py", "-c", "config.json", "--run-id", "straight", "trainer.epochs=5").check()
+    return project.folder / "saved/Clouds/straight"
+
+
 @pytest.fixture
 def fresh_project(tmp_path: Path, fork_server: subprocess.Popen[str] | None) -> Project:
     """The same, in a folder that the test may change."""
     lay_out_project(tmp_path)
     return Project(tmp_path, fork_server)
+
+
+@pytest.fixture
+def parse_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Provides the module whose class the template pickles. Other processes do not have it."""
+    module = types.ModuleType("parse_config")
+    vars(module)["ConfigParser"] = type("ConfigParser", (), {"__module__": "parse_config"})
+    monkeypatch.setitem(sys.modules, "parse_config", module)
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+import torch
+
+from tests.helpers import ROOT, copy_project
+
 TEMPLATE_PROJECT = ROOT / "tests" / "fixtures" / "template_project"
-NOT_COPIED = {".git", ".venv", "build", "data", "saved", "tests"}
+RUN = Path("saved/Clouds/first")  # of the fixture `trained`
 
 # Imports the slow libraries once and forks a process for each command. `os._exit` saves a second.
 FORK_SERVER = """
@@ -104,6 +107,12 @@ class Project:
         values = {key: value for key, value in values.items() if value is not None}
         (self.folder / file).write_text(json.dumps(values))
 
+    def train(self, name: str, *words: str, **sections: Any) -> Path:
+        """Trains the run ``run`` with a changed config. Returns its folder."""
+        self.write_config(f"{name}.json", **{"name": name} | sections)
+        self.run("train.py", "-c", f"{name}.json", "--run-id", "run", *words).check()
+        return self.folder / "saved" / name / "run"
+
     def make_section(self, **changes: Any) -> dict[str, Any]:
         """Returns the ``trainer`` section with changes. None removes a key."""
         section = json.loads((TEMPLATE_PROJECT / "config.json").read_text())["trainer"] | changes
@@ -112,16 +121,7 @@ class Project:
 
 def lay_out_project(folder: Path) -> None:
     """Copies this repository to ``folder`` and the project's folders over it."""
-    shutil.copytree(
-        ROOT,
-        folder,
-        dirs_exist_ok=True,
-        ignore=lambda where, names: {
-            name
-            for name in names
-            if name == "__pycache__" or (Path(where) == ROOT and name in NOT_COPIED)
-        },
-    )
+    copy_project(folder, leave_out=("tests",))
     shutil.copytree(TEMPLATE_PROJECT, folder, dirs_exist_ok=True)
 
 
@@ -135,3 +135,21 @@ def load_module(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def read_run(folder: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a run's metrics.jsonl."""
+    return [
+        json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Returns the ``state_dict`` in a checkpoint."""
+    return torch.load(path, weights_only=True)["state_dict"]  # type: ignore[no-any-return]
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
