@@ -14,8 +14,8 @@ PANDAS_TRACKER = TEMPLATE["utils/util.py"].replace("total[key] +=", "total[key] 
 MULTI_GPU_STEPS = (
     "- several GPUs, one process for each (`-d 0,1`, or `parallel` in the config): "
     "delete repairs/template_order.py and its line in base/__init__.py, since it cannot divide a "
-    "batch; call `self.update.backward(loss, self.loss_weight)`, which weights each process's part of a "
-    "batch by its size"
+    "batch; call `self.update.backward(loss, self.loss_weight)`, which weights each process's "
+    "part of a batch by its size"
 )
 PROGRAM = """
 import sys
