@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -12,34 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.contract_project import (
-    FORK_SERVER,
-    Done,
-    Project,
-    lay_out_project,
-    make_environment,
-)
+from tests.contract.contract_project import Done, Project, lay_out_project
+from tests.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def fork_server() -> Iterator[subprocess.Popen[str] | None]:
-    """The process that runs the commands of Project.run. None if this system cannot fork."""
-    if not hasattr(os, "fork"):
-        yield None
-        return
-    command = [sys.executable, "-c", FORK_SERVER]
-    with subprocess.Popen(
-        command, env=make_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        # Closing its standard input is not enough: workers of a loader inherited it.
-        process.kill()
-
-
-@pytest.fixture(scope="session")
-def project(
-    tmp_path_factory: pytest.TempPathFactory, fork_server: subprocess.Popen[str] | None
-) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Project:
     """The project of tests/fixtures/template_project, laid over a copy of this repository."""
     folder = tmp_path_factory.mktemp("project")
     lay_out_project(folder)
@@ -60,7 +36,7 @@ def straight(project: Project) -> Path:
 
 
 @pytest.fixture
-def fresh_project(tmp_path: Path, fork_server: subprocess.Popen[str] | None) -> Project:
+def fresh_project(tmp_path: Path, fork_server: ForkServer) -> Project:
     """The same, in a folder that the test may change."""
     lay_out_project(tmp_path)
     return Project(tmp_path, fork_server)
