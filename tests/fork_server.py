@@ -32,6 +32,7 @@ def become(request):
     random.seed()
     numpy.random.seed()
     first, *rest = request["words"]
+    sys.orig_argv = [sys.executable, *request["words"]]
     if first in ("-c", "-m"):
         sys.argv = ["-c" if first == "-c" else rest[0], *rest[1:]]
     else:

@@ -65,6 +65,14 @@ def test_template_order_seeds_numpy_as_the_template_did(monkeypatch):
     assert drawn == np.random.rand()
 
 
+def test_template_order_refuses_several_processes(monkeypatch):
+    monkeypatch.setattr(base_data_loader, "BaseDataLoader", None)
+    repair = load_repair("template_order")
+    monkeypatch.setattr(repair, "world_size", lambda: 2)
+    with pytest.raises(UserError, match="2 processes cannot divide batches"):
+        base_data_loader.BaseDataLoader(TensorDataset(torch.arange(20)), 4, True, 0.25, 0)
+
+
 def test_loaders_of_template_order_are_no_loaders_of_plainloop(monkeypatch):
     monkeypatch.setattr(base_data_loader, "BaseDataLoader", None)
     load_repair("template_order")
