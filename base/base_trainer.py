@@ -26,7 +26,6 @@ from utils.stop import StopRequest, StopTraining
 from utils.util import prepare_device, to_plain_number
 
 if TYPE_CHECKING:
-    from base.loop.update import Update
     from base.loop.watcher import Watcher
 
 
@@ -59,7 +58,6 @@ class BaseTrainer(TemplateAttributes):
     data_loader: Any = None
     valid_data_loader: Any = None
     len_epoch: int | None = None
-    update: Update | None = None
     watchers: Iterable[Watcher] = ()
 
     def __init__(
@@ -140,8 +138,9 @@ class BaseTrainer(TemplateAttributes):
         lr = self.optimizer.param_groups[0]["lr"] if self.optimizer is not None else None
         result = broadcast(self._train_epoch(epoch))
         self.stop.poll(wait=True)
-        if self.update is not None and self.update.schedule.epoch_lr is not None:
-            lr = self.update.schedule.epoch_lr
+        update = self.get_update()
+        if update is not None and update.schedule.epoch_lr is not None:
+            lr = update.schedule.epoch_lr
         log = {"epoch": epoch} | {key: to_plain_number(value) for key, value in result.items()}
         verdict = self.monitoring.update(log)
         seconds = round(time.perf_counter() - start, 3)
@@ -171,11 +170,12 @@ class BaseTrainer(TemplateAttributes):
     def _wrap_again(self) -> None:
         """DDP fixes its parameter list when it is constructed, so thawing needs a new wrapper."""
         self.model = self.parallel.unwrap(self.model)
-        if self.update is not None:  # two wrappers at once would both average the gradients
-            self.update.model = self.model
+        update = self.get_update()
+        if update is not None:  # two wrappers at once would both average the gradients
+            update.model = self.model
         self.model = self.parallel.wrap(self.model, self.device)
-        if self.update is not None:
-            self.update.model = self.model
+        if update is not None:
+            update.model = self.model
 
     # -- between two steps ----------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from math import inf
 from typing import Any
 
 from base.loop.progress import Monitor, Progress
+from base.loop.update import Update
 from base.options import parse_monitor
 
 
@@ -16,6 +17,7 @@ class TemplateAttributes:
     monitoring: Monitor
     data_loader: Any
     len_epoch: int | None
+    update: Any = None  # the loop's Update; a project may use the name for something else
 
     @property
     def start_epoch(self) -> int:
@@ -76,6 +78,10 @@ class TemplateAttributes:
     @not_improved_count.setter
     def not_improved_count(self, count: int) -> None:
         self.monitoring.not_improved_count = count
+
+    def get_update(self) -> Update | None:
+        """The loop's ``update``; None if the trainer has none, or uses the name otherwise."""
+        return self.update if isinstance(self.update, Update) else None
 
     def _progress(self, batch_idx: int) -> str:
         """How far the epoch is, as ``[128/1617 (8%)]``."""

@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-import base.checkpoint.template  # .pth files of pytorch-template
 from base.checkpoint.file import TensorStore
 from base.checkpoint.sharded import ShardedStore  # trainer.sharded_checkpoint
 from base.loop.watcher import Watcher

@@ -1,4 +1,4 @@
-"""What the tests share: small configs, running the programs, comparing checkpoints."""
+"""Shared by the tests: small configs, running the programs, comparing checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sklearn.datasets  # noqa: F401  (where `rich` is installed, its first import draws random numbers)
+import sklearn.datasets  # noqa: F401  (its first import may draw random numbers, by `rich`)
 import torch
 
 import train
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def small_config(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
-    """A quick experiment on the digits, with runs in ``tmp_path``."""
+    """Returns a quick experiment on the digits, with its runs in ``tmp_path``."""
     return {
         "name": "small",
         "n_gpu": 0,
@@ -41,7 +41,7 @@ def small_config(tmp_path: Path, **trainer: Any) -> dict[str, Any]:
 
 
 def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | None = None) -> Any:
-    """What train.py builds, without its command line."""
+    """Makes what train.py makes, without a command line."""
     parser = ConfigParser(config, resume=resume, run_id=None if resume else run_id)
     parser.check(SCHEMA)
     with parser.locating_errors():
@@ -49,7 +49,7 @@ def make_trainer(config: dict[str, Any], run_id: str = "run", resume: Path | Non
 
 
 def parsed(*words: str | Path) -> ConfigParser:
-    """What train.py reads of its command line, for a plain run."""
+    """Returns the config that train.py reads from this command line."""
     args = argparse.ArgumentParser()
     for option in ("--config", "--resume", "--device"):
         args.add_argument(option)
@@ -77,18 +77,23 @@ def run(
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A checkpoint, as anybody may read it."""
+    """Reads a checkpoint as anybody may, without this framework."""
     state: dict[str, Any] = torch.load(path, weights_only=True)
     return state
 
 
 def differences(a: Any, b: Any) -> list[str]:
-    """The places at which two states differ in even one bit."""
+    """Returns the paths of the values that differ between two states, in even one bit."""
     return list(verify_resume.find_differences(a, b))
 
 
-def copy_project(target: Path) -> Path:
-    """A fresh checkout of the project as it is now, without what git ignores."""
+def copy_project(target: Path, leave_out: tuple[str, ...] = ()) -> Path:
+    """Makes a checkout of the project as it is now, without what git ignores.
+
+    Args:
+        target: an empty folder, or one that is made.
+        leave_out: names at the top level that are not copied.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"],
         cwd=ROOT,
@@ -97,7 +102,7 @@ def copy_project(target: Path) -> Path:
         check=True,
     )
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() and name.split("/")[0] not in leave_out:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, target / name)
     return target

@@ -1,9 +1,13 @@
-"""What a user can get wrong: a line that says what and where, status 2, nothing left behind, no traceback."""
+"""A mistake of the user ends in one line that says what and where, and in status 2.
+
+Nothing is left behind, and there is no traceback.
+"""
 
 from __future__ import annotations
 
 import runpy
 import sys
+import time
 
 import pytest
 
@@ -12,7 +16,7 @@ from tests.helpers import ROOT, run
 
 @pytest.fixture
 def program(tmp_path, monkeypatch, capsys):
-    """Runs train.py or test.py in this process; returns its status and what it wrote on standard error."""
+    """Runs train.py or test.py in this process; returns its status and its lines of errors."""
     monkeypatch.chdir(ROOT)
 
     def call(name: str, *words: str) -> tuple[int, list[str]]:
@@ -29,6 +33,9 @@ def program(tmp_path, monkeypatch, capsys):
 
 
 NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
+DATASET_LOADER = "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData}}}"
+SIZE = "data_loader.args.dataset.args.size"
+ACCURACY = "{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}"
 
 
 @pytest.mark.parametrize(
@@ -37,26 +44,16 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
         (["-c", "nowhere.json"], "nowhere.json: no such config"),
         (
             ["data_loader.args.validation_split=5000"],
-            "validation_split=5000 of 1438 samples leaves a part empty",
+            "validation_split=5000 of 1438 samples leaves one part empty",
         ),
         (
             ["data_loader.args.validation_split=1.5"],
-            "validation_split=1.5 of 1438 samples leaves a part empty",
+            "validation_split=1.5 of 1438 samples leaves one part empty",
         ),
         (["data_loader.args.batch_size=0"], "batch_size=0 must be at least 1"),
+        ([DATASET_LOADER, f"{SIZE}=0", *NO_MONITOR], "the dataset FakeData is empty"),
         (
-            [
-                "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 0}}}}",
-                *NO_MONITOR,
-            ],
-            "the dataset FakeData is empty",
-        ),
-        (
-            [
-                "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData, args: {size: 9}}}}",
-                "data_loader.args.drop_last=true",
-                *NO_MONITOR,
-            ],
+            [DATASET_LOADER, f"{SIZE}=9", "data_loader.args.drop_last=true", *NO_MONITOR],
             "batch_size=32 with drop_last leaves no batch of 9 samples",
         ),
         (
@@ -64,10 +61,7 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
             "the loss must be one number, not (64,)",
         ),
         (
-            [
-                *NO_MONITOR,
-                "metrics=[{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}]",
-            ],
+            [*NO_MONITOR, f"metrics=[{ACCURACY}]"],
             "the metric 'Accuracy' must give one number, not a tensor of shape (10,)",
         ),
         (["optimizer={type: SGD, args: {lr: 1e30}}"], "the loss is nan after"),
@@ -78,7 +72,7 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
         (["trainer.save_dir=train.py/x"], "trainer.save_dir: train.py is not a folder"),
         (
             ["trainer.warmup_steps=1000"],
-            "trainer.warmup_steps: 1000 is longer than the run, which has 270 optimizer steps",
+            "trainer.warmup_steps: 1000 is more than the 270 optimizer steps of the run",
         ),
         (
             ["trainer.monitor=off"],
@@ -108,19 +102,16 @@ NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )
 def test_a_mistake_ends_in_one_line(program, tmp_path, words, message):
-    save = (
-        []
-        if any("save_dir" in word for word in words)
-        else [f"trainer.save_dir={tmp_path / 'saved'}"]
-    )
-    status, lines = program("train.py", *words, *save)
+    if not any("save_dir" in word for word in words):
+        words = [*words, f"trainer.save_dir={tmp_path / 'saved'}"]
+    status, lines = program("train.py", *words)
     assert status == 2
     assert len(lines) == 1
     assert message in lines[0]
     assert not (tmp_path / "saved").exists()
 
 
-def test_all_mistakes_are_told_at_once(program):
+def test_all_mistakes_are_reported_at_once(program):
     status, lines = program("train.py", "arch.args.wdth=3", "loss=nll_los", "trainer.epochs=x")
     assert status == 2
     assert [line.partition("=")[0] for line in lines] == [
@@ -131,17 +122,11 @@ def test_all_mistakes_are_told_at_once(program):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, fork_server):
     """The folder of a run of one epoch."""
     folder = tmp_path_factory.mktemp("runs")
-    done = run(
-        "train.py",
-        "--run-id",
-        "r",
-        "trainer.epochs=1",
-        f"trainer.save_dir={folder}",
-        "trainer.tensorboard=false",
-    )
+    options = ["trainer.epochs=1", f"trainer.save_dir={folder}", "trainer.tensorboard=false"]
+    done = fork_server.run("train.py", "--run-id", "r", *options)
     assert done.returncode == 0, done.stderr
     return folder / "digits" / "r"
 
@@ -154,10 +139,8 @@ def test_a_truncated_checkpoint(program, finished, tmp_path):
         status, lines = program(name, "-r", str(path))
         assert (status, len(lines)) == (2, 1)
         assert "damaged checkpoint" in lines[0]
-    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file()) == [
-        path.name,
-        "config.json",
-    ]
+    files = sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file())
+    assert files == [path.name, "config.json"]
 
 
 def test_a_checkpoint_of_another_architecture(program, finished):
@@ -191,8 +174,6 @@ def test_a_run_id_that_is_taken(program, finished):
 
 
 def test_help_is_quick_and_a_mistyped_config_does_not_wait_for_torch():
-    import time
-
     done = run("train.py", "--help")
     assert "KEY=VALUE" in done.stdout
     script = (
@@ -206,7 +187,7 @@ def test_help_is_quick_and_a_mistyped_config_does_not_wait_for_torch():
     assert time.perf_counter() - start < 5  # never a tight limit: that is what benchmarks are for
 
 
-def test_a_users_own_error_keeps_its_traceback(tmp_path, program):
+def test_an_error_in_the_users_code_keeps_its_traceback(tmp_path, fork_server):
     script = (
         "import runpy, sys, model.model\n"
         "def broken(self, x): return undefined_name\n"
@@ -214,9 +195,7 @@ def test_a_users_own_error_keeps_its_traceback(tmp_path, program):
         f"sys.argv = ['train.py', 'trainer.save_dir={tmp_path}', '--run-id', 'x']\n"
         "runpy.run_path('train.py', run_name='__main__')"
     )
-    done = run("-c", script)
+    done = fork_server.run("-c", script)
     assert done.returncode == 1
     assert "NameError: name 'undefined_name' is not defined" in done.stderr
-    assert (
-        tmp_path / "digits" / "x" / "log" / "info.log"
-    ).exists()  # a fault to look into, not a slip
+    assert (tmp_path / "digits" / "x" / "log" / "info.log").exists(), "the run's folder stays"

@@ -32,7 +32,7 @@ ROOMS = {
     ),
     "wandb": Room(("logger/backends/wandb.py",), FEATURES, "logger.backends.wandb"),
     "tools": Room(("base/tools",), FEATURES, "base.tools"),
-    "old checkpoints": Room(("base/checkpoint/template.py",), FEATURES, "checkpoint.template"),
+    "old checkpoints": Room(("base/checkpoint/template.py",), "base/__init__.py", "checkpoint.template"),
     "migrate": Room(("utils/migrate",)),
 }
 TRAIN = ["train.py", "-c", "config.json", "--run-id", "run", "trainer.epochs=1"]

@@ -1,4 +1,4 @@
-"""Every experiment that is shipped is built and trained for two batches; downloads are small files in their format."""
+"""Every shipped experiment trains two batches, on small files in the format of its data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torchvision import transforms
+from torchvision.datasets import CIFAR10, MNIST
 
 from base.schema import SCHEMA
 from config import ConfigParser
 from config.read.merge import load_tree
+from data_loader.data_loaders import MnistDataLoader
 from tests.helpers import ROOT, load, make_trainer
 from utils.errors import UserError
 
@@ -32,22 +35,32 @@ CONFIGS = [ROOT / "config" / name for name in SHIPPED]  # not those that a user 
 
 @pytest.fixture
 def data_dir(tmp_path, monkeypatch):
-    """A folder with 400 + 100 random images in the files of MNIST and of CIFAR-10, 24 photographs, and weights."""
-    from torchvision.datasets import CIFAR10
-
+    """A folder with the data of all experiments, and the weights that they download."""
     random = np.random.default_rng(0)
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, n in (("train", 400), ("t10k", 100)):
-        images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(
-            struct.pack(">IIII", 2051, n, 28, 28) + images.tobytes()
-        )
-        labels = random.integers(0, 10, n, dtype=np.uint8)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">II", 2049, n) + labels.tobytes()
-        )
-    folder = tmp_path / CIFAR10.base_folder
+    write_mnist(tmp_path / "MNIST" / "raw", random)
+    write_cifar10(tmp_path / CIFAR10.base_folder, random, monkeypatch)
+    write_photographs(tmp_path)
+    weights = tmp_path / "hub" / "checkpoints" / "squeezenet1_0-b66bff10.pth"
+    weights.parent.mkdir(parents=True)
+    torch.save(torchvision.models.squeezenet1_0().state_dict(), weights)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path
+
+
+def write_mnist(folder, random):
+    """400 + 100 random images in MNIST's files."""
+    folder.mkdir(parents=True)
+    for split, count in (("train", 400), ("t10k", 100)):
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        head = struct.pack(">IIII", 2051, count, 28, 28)
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        labels = random.integers(0, 10, count, dtype=np.uint8)
+        head = struct.pack(">II", 2049, count)
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
+
+
+def write_cifar10(folder, random, monkeypatch):
+    """400 + 100 random images in CIFAR-10's files, whose checksums torchvision gets."""
     folder.mkdir()
 
     def write(name: str, content: object) -> tuple[str, str]:
@@ -55,40 +68,29 @@ def data_dir(tmp_path, monkeypatch):
         (folder / name).write_bytes(data)
         return name, hashlib.md5(data).hexdigest()
 
-    def batch(n: int) -> dict[str, object]:
-        return {
-            "data": random.integers(0, 256, (n, 3072), dtype=np.uint8),
-            "labels": random.integers(0, 10, n).tolist(),
-        }
+    def make_images(count: int) -> dict[str, object]:
+        images = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        return {"data": images, "labels": random.integers(0, 10, count).tolist()}
 
-    monkeypatch.setattr(
-        CIFAR10, "train_list", [write(f"data_batch_{i}", batch(80)) for i in range(1, 6)]
-    )
-    monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch(100))])
-    name, md5 = write("batches.meta", {"label_names": [str(i) for i in range(10)]})
+    train = [write(f"data_batch_{number}", make_images(80)) for number in range(1, 6)]
+    monkeypatch.setattr(CIFAR10, "train_list", train)
+    monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", make_images(100))])
+    name, md5 = write("batches.meta", {"label_names": [str(label) for label in range(10)]})
     monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": md5})
-    photographs(tmp_path)
-    weights = (
-        tmp_path / "hub" / "checkpoints" / "squeezenet1_0-b66bff10.pth"
-    )  # where torchvision keeps what it downloads
-    weights.parent.mkdir(parents=True)
-    torch.save(torchvision.models.squeezenet1_0().state_dict(), weights)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    return tmp_path
 
 
-def photographs(folder):
-    """Random JPEGs in the folders of PhotoDataLoader."""
-    for part in ("train", "val"):
+def write_photographs(folder):
+    """24 random JPEGs in the folders of PhotoDataLoader."""
+    for split in ("train", "val"):
         for kind in ("ants", "bees"):
-            (folder / part / kind).mkdir(parents=True)
+            (folder / split / kind).mkdir(parents=True)
             for index in range(6):
                 image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
-                torchvision.io.write_jpeg(image, str(folder / part / kind / f"{index}.jpg"))
+                torchvision.io.write_jpeg(image, str(folder / split / kind / f"{index}.jpg"))
 
 
-def shrunk(path, data_dir):
-    """The config with its data in ``data_dir`` and epochs of two batches."""
+def shrink(path, data_dir):
+    """Returns the config with its data in ``data_dir`` and epochs of two batches."""
     data = load_tree(path).data
     data["n_gpu"] = 0
     data["trainer"] |= {"epochs": 1, "save_dir": str(data_dir / "saved"), "len_epoch": 2}
@@ -100,8 +102,8 @@ def shrunk(path, data_dir):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_it_trains_two_batches(path, data_dir):
-    config = shrunk(path, data_dir)
+def test_a_shipped_experiment_trains_two_batches(path, data_dir):
+    config = shrink(path, data_dir)
     trainer = make_trainer(config)
     trainer.train()
     state = load(trainer.checkpoint_dir / "checkpoint-epoch1.pt")
@@ -112,7 +114,7 @@ def test_it_trains_two_batches(path, data_dir):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_its_head_says_what_it_is_how_to_run_it_and_what_to_expect(path):
+def test_the_head_of_a_config_gives_its_command_and_what_to_expect(path):
     text = path.read_text(encoding="utf-8")
     head = (
         json.loads(text)["description"] if path.suffix == ".json" else text.partition("\nname:")[0]
@@ -123,7 +125,7 @@ def test_its_head_says_what_it_is_how_to_run_it_and_what_to_expect(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_the_resolved_config_can_be_used_again(path, data_dir):
-    resolved = ConfigParser(shrunk(path, data_dir)).plain()
+    resolved = ConfigParser(shrink(path, data_dir)).plain()
     again = data_dir / "again.json"
     again.write_text(json.dumps(resolved))
     parser = ConfigParser(load_tree(again))
@@ -131,13 +133,9 @@ def test_the_resolved_config_can_be_used_again(path, data_dir):
     assert parser.plain() == resolved
 
 
-def test_gzipped_files_put_there_by_hand_are_enough(data_dir):
-    """What the message without network tells to do works."""
-    from data_loader.data_loaders import MnistDataLoader
-
+def test_gzipped_files_of_mnist_may_be_put_there_by_hand(data_dir):
+    """This is the advice of the message when there is no network."""
     raw = data_dir / "MNIST" / "raw"
-    from torchvision.datasets import MNIST
-
     resources = []
     for name, _ in MNIST.resources:
         plain = raw / name.removesuffix(".gz")
@@ -150,22 +148,14 @@ def test_gzipped_files_put_there_by_hand_are_enough(data_dir):
 
 
 def test_mnist_is_normalised_to_the_last_bit_as_the_template_does(data_dir):
-    from torchvision import datasets, transforms
-
-    from data_loader.data_loaders import MnistDataLoader
-
     steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
     images, targets = next(iter(MnistDataLoader(str(data_dir), 32, shuffle=False)))
-    pairs = [datasets.MNIST(data_dir, transform=steps)[index] for index in range(32)]
+    pairs = [MNIST(data_dir, transform=steps)[index] for index in range(32)]
     assert torch.equal(images, torch.stack([image for image, _ in pairs]))
     assert targets.tolist() == [target for _, target in pairs]
 
 
-def test_without_network_it_says_which_files_to_put_where(tmp_path, monkeypatch):
-    from torchvision.datasets import MNIST
-
-    from data_loader.data_loaders import MnistDataLoader
-
+def test_without_a_network_the_error_names_the_files_and_their_folder(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise OSError("no network")
 

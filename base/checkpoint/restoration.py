@@ -19,6 +19,7 @@ from base.checkpoint.restore import (
     state_of_this_rank,
 )
 from base.checkpoint.weights import load_weights
+from base.data.loader import DividedLoader
 from utils.distributed import broadcast, is_main
 from utils.errors import UserError, one_line
 from utils.seed import set_random_state
@@ -151,6 +152,10 @@ class Restoration:
             )
         epoch_so_far = self.state.get("within")
         if epoch_so_far is None:
+            is_repeated = loader is not self.target.objects.get("data_loader")  # by inf_loop
+            if isinstance(loader, DividedLoader) and saved is not None and not is_repeated:
+                # The next epoch is a new pass, even if a project's loop left the last one early.
+                loader.set_epoch(saved["passes"])
             return
         self.target.progress.batch = epoch_so_far["place"]
         states = state_of_this_rank(epoch_so_far["trackers"], epoch_so_far.get("trackers_of_ranks"))

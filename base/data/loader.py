@@ -39,6 +39,10 @@ class DividedLoader(PositionedLoader):
         """The size of the batch given last, divided by the ranks' mean size of it."""
 
     @abstractmethod
+    def list_batches(self) -> list[list[int]]:
+        """The indices of the pass begun last, batch by batch; empty if samples have none."""
+
+    @abstractmethod
     def for_evaluation(self) -> Self:
         """From now on, gives every sample exactly once, over all ranks."""
 

@@ -82,6 +82,8 @@ class Monitor:
         if not self.is_on or value is None:
             return Verdict(is_best=False, is_kept=False, stop=self.is_exhausted)
         is_best = is_kept = False
+        if isfinite(self.best) and all(best != self.best for best, _ in self.best_epochs):
+            self._rank(self.best, 0)  # it was set from outside; its epoch is unknown
         if isfinite(value):
             is_kept = self._rank(value, log["epoch"])
             is_best = is_better(self.mode, value, self.best)

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch.utils.data import SequentialSampler
 
-from base.base_data_loader import BaseDataLoader
-from base.data.loader import unwrap_loader
+from base.data.loader import DividedLoader, unwrap_loader
 from base.tools.pictures import Image, to_picture
 from utils.batch import split_target
 
@@ -39,7 +38,7 @@ class Samples:
 
     def order(self) -> list[list[int]] | None:
         """Returns the indices in the dataset of the last pass that began, batch by batch."""
-        if isinstance(self.loader, BaseDataLoader):
+        if isinstance(self.loader, DividedLoader):
             return self.loader.list_batches() or None
         if isinstance(getattr(self.loader, "sampler", None), SequentialSampler):
             return [list(batch) for batch in self.loader.batch_sampler or []]

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from base.base_data_loader import BaseDataLoader
 from base.data.cache import get_free_memory
 from base.data.epoch_sampler import EpochSampler
+from base.data.loader import DividedLoader
 from base.data.worker import pass_through
 from base.transfer.frozen_prefix import KEY, FrozenPrefix
 from logger.progress import progress
@@ -107,6 +108,7 @@ def _check_loader(loader: Any) -> None:
     """Raises UserError for a loader that has no indices, or whose transforms are random."""
     if (
         not isinstance(loader, BaseDataLoader)
+        or not isinstance(loader, DividedLoader)  # utils.migrate may put another class there
         or isinstance(loader.dataset, IterableDataset)
         or loader.batch_size is None
     ):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.config.experiment import Look
-from tests.helpers import ROOT, run
+from tests.fork_server import ForkServer
+from tests.helpers import ROOT
 
 
 def get_rows(text: str) -> dict[str, list[str]]:
@@ -263,9 +264,9 @@ def test_no_control_character_of_a_config_reaches_the_terminal(look: Look, words
     assert [char for char in out + err if not char.isprintable() and char != "\n"] == []
 
 
-def test_as_a_program(look: Look, tmp_path: Path) -> None:
+def test_as_a_program(look: Look, tmp_path: Path, fork_server: ForkServer) -> None:
     for words in (["show"], ["explain", "arch.args.widht"], ["diff", "rate=2"]):
-        done = run("-m", "config", *words, "-c", tmp_path / "child.yaml")
+        done = fork_server.run("-m", "config", *words, "-c", tmp_path / "child.yaml")
         assert (done.returncode, done.stdout, done.stderr) == look(
             *words, "-c", str(tmp_path / "child.yaml")
         )

@@ -10,7 +10,8 @@ import pytest
 
 from base.schema import SCHEMA
 from config.check.preflight import get_known_keys
-from tests.helpers import ROOT, copy_project, run
+from tests.fork_server import ForkServer
+from tests.helpers import ROOT, copy_project
 
 README = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
 
@@ -24,9 +25,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_output_is_real(project: Path) -> None:
+def test_the_output_is_real(project: Path, fork_server: ForkServer) -> None:
     ((command, output),) = re.findall(r"```text\n\$ python (.*?)\n(.*?)```", README, re.DOTALL)
-    done = run(*shlex.split(command), cwd=project)
+    done = fork_server.run(*shlex.split(command), cwd=project)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", output)
 
 

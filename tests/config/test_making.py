@@ -124,11 +124,10 @@ def test_a_trainer_gets_only_what_its_constructor_takes(monkeypatch: pytest.Monk
         "criterion": 2,
         "metric_ftns": 3,
         "optimizer": 4,
-        "config": 5,
         "device": 6,
         "data_loader": 7,
     }
-    assert config.build_trainer(**given).got == (1, 2, 3, 4, 5, 0.5, 3)
+    assert config.build_trainer(**given).got == (1, 2, 3, 4, config, 0.5, 3)
     assert config.trainer_class() is Probe
 
 

@@ -3,46 +3,51 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract_project import FORK_SERVER, Project, lay_out_project, make_environment
+
+from tests.contract.contract_project import Done, Project, lay_out_project
+from tests.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def fork_server() -> Iterator[subprocess.Popen[str] | None]:
-    """The process that runs the commands of Project.run. None if this system cannot fork."""
-    if not hasattr(os, "fork"):
-        yield None
-        return
-    command = [sys.executable, "-c", FORK_SERVER]
-    with subprocess.Popen(
-        command, env=make_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield process
-        # Closing its standard input is not enough: workers of a loader inherited it.
-        process.kill()
-
-
-@pytest.fixture(scope="module")
-def project(
-    tmp_path_factory: pytest.TempPathFactory, fork_server: subprocess.Popen[str] | None
-) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Project:
     """The project of tests/fixtures/template_project, laid over a copy of this repository."""
     folder = tmp_path_factory.mktemp("project")
     lay_out_project(folder)
     return Project(folder, fork_server)
 
 
+@pytest.fixture(scope="session")
+def trained(project: Project) -> Done:
+    """Three epochs, trained by the command that a user types."""
+    return project.run_as_user("train.py", "-c", "config.json", "--run-id", "first")
+
+
+@pytest.fixture(scope="session")
+def straight(project: Project) -> Path:
+    """Five epochs without interruption."""
+    project.run("train.py", "-c", "config.json", "--run-id", "straight", "trainer.epochs=5").check()
+    return project.folder / "saved/Clouds/straight"
+
+
 @pytest.fixture
-def fresh_project(tmp_path: Path, fork_server: subprocess.Popen[str] | None) -> Project:
+def fresh_project(tmp_path: Path, fork_server: ForkServer) -> Project:
     """The same, in a folder that the test may change."""
     lay_out_project(tmp_path)
     return Project(tmp_path, fork_server)
+
+
+@pytest.fixture
+def parse_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Provides the module whose class the template pickles. Other processes do not have it."""
+    module = types.ModuleType("parse_config")
+    vars(module)["ConfigParser"] = type("ConfigParser", (), {"__module__": "parse_config"})
+    monkeypatch.setitem(sys.modules, "parse_config", module)
 
 
 @pytest.fixture(autouse=True)

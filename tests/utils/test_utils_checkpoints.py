@@ -52,7 +52,7 @@ def test_a_name_tells_the_epoch_and_the_step(name: str, number: tuple[float, flo
     assert checkpoint_number(Path("saved") / name) == number
 
 
-def test_a_checkpoint_within_an_epoch_is_older_than_that_of_the_finished_one(
+def test_a_checkpoint_inside_an_epoch_is_older_than_that_of_the_finished_one(
     tmp_path: Path,
 ) -> None:
     names = ["checkpoint-epoch3.pt", "checkpoint-epoch3-step70.pt", "checkpoint-epoch2.pt"]

@@ -46,7 +46,7 @@ def problems_of(section: dict[str, Any]) -> list[tuple[str, str]]:
     return [tuple(problem) for problem in caught.value.problems]
 
 
-def test_nested_dataclasses_are_made_alone_and_in_lists() -> None:
+def test_nested_dataclasses_are_made_singly_and_in_lists() -> None:
     section = {"name": "x", "branch": {"leaves": [{"size": 2}, {}], "single": {"rate": 0.5}}}
     branch = Branch([Leaf(2), Leaf()], Leaf(rate=0.5))
     assert make_options(Options, section) == Options("x", branch)

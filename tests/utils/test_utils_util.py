@@ -157,7 +157,7 @@ def test_without_an_accelerator_the_cpu_is_used_and_the_log_says_so_once(
     ("rank", "world_size", "used", "index", "indices"),
     [(0, 1, 3, 0, [0, 1, 2]), (0, 1, 9, 0, [0, 1, 2, 3]), (2, 4, 4, 2, [2])],
 )
-def test_a_rank_has_one_device_of_its_own_and_a_single_process_has_them_all(
+def test_each_rank_has_another_device_and_a_single_process_has_them_all(
     monkeypatch: pytest.MonkeyPatch,
     rank: int,
     world_size: int,

@@ -82,7 +82,7 @@ def test_a_good_trainer_section_passes(trainer: Any) -> None:
         (["trainer.early_stop=3"], "trainer.early_stop: needs trainer.monitor, for example "),
         (
             ["trainer.len_epoch=3", "trainer.warmup_steps=4"],
-            "trainer.warmup_steps: 4 is longer than the run, which has 3 optimizer steps",
+            "trainer.warmup_steps: 4 is more than the 3 optimizer steps of the run",
         ),
         (
             ["valid_data_loader={type: DigitsDataLoader}"],

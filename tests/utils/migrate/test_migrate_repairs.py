@@ -14,9 +14,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
+from base.parallel.strategy import NoParallel
+from base.schema import SCHEMA
+from base.tools.samples import Samples
+from base.transfer import feature_cache
 from config import ConfigParser
+from tests.helpers import small_config
+from utils.errors import UserError
 from utils.migrate.plainloop import read_repair
-from utils.migrate.repairs.plainloop import base_data_loader, metrics, monitor, speedups
+from utils.migrate.repairs.plainloop import base_data_loader, metrics, progress, speedups
 
 
 def load_repair(name: str) -> types.ModuleType:
@@ -59,34 +65,56 @@ def test_template_order_seeds_numpy_as_the_template_did(monkeypatch):
     assert drawn == np.random.rand()
 
 
+def test_template_order_refuses_several_processes(monkeypatch):
+    monkeypatch.setattr(base_data_loader, "BaseDataLoader", None)
+    repair = load_repair("template_order")
+    monkeypatch.setattr(repair, "world_size", lambda: 2)
+    with pytest.raises(UserError, match="2 processes cannot divide batches"):
+        base_data_loader.BaseDataLoader(TensorDataset(torch.arange(20)), 4, True, 0.25, 0)
+
+
+def test_loaders_of_template_order_are_no_loaders_of_plainloop(monkeypatch):
+    monkeypatch.setattr(base_data_loader, "BaseDataLoader", None)
+    load_repair("template_order")
+    data = TensorDataset(torch.arange(5.0), torch.arange(5))
+    loaders: list[Any] = [
+        base_data_loader.BaseDataLoader(data, 2, shuffle, 0.0, 0) for shuffle in (False, True)
+    ]
+    assert [Samples(loader).order() for loader in loaders] == [[[0, 1], [2, 3], [4]], None]
+    monkeypatch.setattr(feature_cache, "BaseDataLoader", base_data_loader.BaseDataLoader)
+    with pytest.raises(UserError, match="needs loaders derived from"):
+        feature_cache.make_prefix(torch.nn.Linear(1, 1), loaders, torch.device("cpu"))
+
+
 def test_batch_means_weight_short_batches_like_full_ones_except_in_test_py(monkeypatch):
-    monkeypatch.setattr(metrics.MetricSet, "measure", metrics.MetricSet.measure)
+    monkeypatch.setattr(metrics.MetricSet, "count_samples", metrics.MetricSet.count_samples)
     load_repair("batch_means")
     training, testing = metrics.MetricSet([], writer=object()), metrics.MetricSet([])
     for metric_set in (training, testing):
-        metric_set.measure(torch.tensor(1.0), None, None, 9)
-        metric_set.measure(torch.tensor(2.0), None, None, 1)
+        metric_set.add_batch(torch.tensor(1.0), torch.zeros(9), torch.zeros(9))
+        metric_set.add_batch(torch.tensor(2.0), torch.zeros(1), torch.zeros(1))
     assert training.result() == {"loss": 1.5}
     assert testing.result() == {"loss": 1.1}
 
 
 def test_ties_make_the_later_epoch_the_best(monkeypatch):
-    monkeypatch.setattr(monitor, "is_better", monitor.is_better)
+    monkeypatch.setattr(progress, "is_better", progress.is_better)
     load_repair("ties")
-    is_better: Any = monitor.is_better
-    assert [is_better("min", value, 1.0) for value in (0.5, 1.0, 1.5)] == [True, True, False]
-    assert [is_better("max", value, 1.0) for value in (0.5, 1.0, 1.5)] == [False, True, True]
+    for mode, values in (("min", (1.0, 1.0, 1.5)), ("max", (1.0, 1.0, 0.5))):
+        monitor = progress.Monitor(mode, "loss")
+        logs = [{"epoch": epoch, "loss": value} for epoch, value in enumerate(values, start=1)]
+        assert [monitor.update(log).is_best for log in logs] == [True, True, False]
+        assert monitor.list_best_epochs() == [2]
 
 
-def test_plain_optimizer_turns_the_fused_kernel_off(monkeypatch):
-    model = torch.nn.Linear(2, 2)
-    config: Any = ConfigParser(
-        {"optimizer": {"type": "Adam", "args": {}}, "name": "a", "trainer": {}}
-    )
-    assert speedups.fused(config, model) == {"fused": True}
-    monkeypatch.setattr(speedups, "fused", speedups.fused)
+def test_plain_optimizer_turns_the_fused_kernel_off(monkeypatch, tmp_path):
+    config = ConfigParser(small_config(tmp_path, keep_memory=False))
+    config.check(SCHEMA)
+    arguments = (config, torch.nn.Linear(2, 2), NoParallel(), logging.getLogger("train"))
+    assert speedups.speed_up_steps(*arguments) == {"fused": True}
+    monkeypatch.setattr(speedups, "choose_fused", speedups.choose_fused)
     load_repair("plain_optimizer")
-    assert speedups.fused(config, model) == {}
+    assert speedups.speed_up_steps(*arguments) == {}
 
 
 def test_numpy_names_restores_removed_names_and_keeps_current_ones():

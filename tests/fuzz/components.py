@@ -1,4 +1,7 @@
-"""What is true of the shipped configs by the signatures of the real classes; the product's checker is not asked."""
+"""The components of the shipped configs, and what the signatures of their classes allow.
+
+The product's own checker is not asked, as it is what the fuzz tests test.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from base.options import TrainerOptions
 from tests.fuzz.render import Keys
 from tests.helpers import ROOT
 
-# Slot: the folder of the project whose files may be named, the modules of a bare name, parameters that are given.
+# For each slot: the folder of the project whose files a name may start with, the modules where a
+# bare name is looked for, and how many parameters the program gives.
 LOADERS = "data_loader.data_loaders"
 SLOTS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "arch": ("model", ("model.model", "torchvision.models"), 0),
@@ -48,7 +52,7 @@ REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN = {"name": str, "description": str, "seed": int, "n_gpu": int}
 TOP = (*PLAIN, *SECTIONS, "metrics", "trainer", "extends")
 
-# The first shipped config again, with the options and parts that no shipped one uses.
+# Laid over the first shipped config, with options and components that no shipped one uses.
 RICH = {
     "name": "rich",
     "my_epochs": 20,
@@ -92,7 +96,7 @@ RICH = {
 }
 
 
-def shipped_texts() -> dict[str, str]:
+def read_shipped_texts() -> dict[str, str]:
     files = sorted(
         path for path in Path(ROOT, "config").iterdir() if path.suffix in (".json", ".yaml")
     )
@@ -101,10 +105,10 @@ def shipped_texts() -> dict[str, str]:
     }
 
 
-def bases() -> dict[str, dict[str, Any]]:
-    """The values of every shipped config that stands alone, and of RICH."""
+def get_base_configs() -> dict[str, dict[str, Any]]:
+    """Returns the values of every shipped config that extends no other, and of RICH."""
     found: dict[str, dict[str, Any]] = {}
-    for name, text in shipped_texts().items():
+    for name, text in read_shipped_texts().items():
         # PyYAML reads numbers by the 1.1 rules, where 1e-4 is a text.
         dotted = re.sub(r"(?<=[ \[])(\d+)e-", r"\1.0e-", text)
         data = json.loads(text) if name.endswith(".json") else yaml.safe_load(dotted)
@@ -115,8 +119,8 @@ def bases() -> dict[str, dict[str, Any]]:
     return found
 
 
-class Part(NamedTuple):
-    """A ``{type, args}`` of a config, or a name that stands for it, and the class or function that it names."""
+class Component(NamedTuple):
+    """A ``{type, args}`` of a config, or a bare name, and the class or function that it names."""
 
     keys: Keys
     slot: str
@@ -136,29 +140,29 @@ class Part(NamedTuple):
         return (self.node.get("args") or {}) if isinstance(self.node, dict) else {}
 
 
-def parts(data: dict[str, Any]) -> Iterator[Part]:
-    """All parts of a config, at any depth; those under keys of the project's own aside."""
+def list_components(data: dict[str, Any]) -> Iterator[Component]:
+    """Yields all components of a config, at any depth, but none below a project's own keys."""
     for slot in SECTIONS:
         if slot in data:
-            yield from _parts((slot,), slot, data[slot])
+            yield from _list_inside((slot,), slot, data[slot])
     for index, node in enumerate(data.get("metrics", [])):
-        yield from _parts(("metrics", index), "metrics", node)
+        yield from _list_inside(("metrics", index), "metrics", node)
 
 
-def _parts(keys: Keys, slot: str, node: Any) -> Iterator[Part]:
-    part = Part(keys, slot, node, None)
-    part = part._replace(found=find(part.name, slot))
-    yield part
-    for key, value in part.args.items():
+def _list_inside(keys: Keys, slot: str, node: Any) -> Iterator[Component]:
+    component = Component(keys, slot, node, None)
+    component = component._replace(found=find(component.name, slot))
+    yield component
+    for key, value in component.args.items():
         inner = next((name for name in SLOTS if key.endswith(name)), "")
         for index, item in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(item, dict) and "type" in item:
-                place = (index,) if isinstance(value, list) else ()
-                yield from _parts((*keys, "args", key, *place), inner, item)
+                end = (index,) if isinstance(value, list) else ()
+                yield from _list_inside((*keys, "args", key, *end), inner, item)
 
 
 def find(name: str, slot: str) -> Any:
-    """The object that ``name`` means in ``slot``, or None."""
+    """Returns the object that ``name`` means in ``slot``, or None."""
     folder, homes, _ = SLOTS[slot]
     module, _, last = name.rpartition(".")
     for home in (f"{folder}.{module}", module) if module else homes:
@@ -171,22 +175,24 @@ def find(name: str, slot: str) -> Any:
     return None
 
 
-def parameters(part: Part) -> tuple[dict[str, inspect.Parameter], bool]:
-    """What the config may give to a part, and whether that is all it takes."""
-    found, known = part.found, {}
+def get_parameters(component: Component) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Returns what the config may give to a component, and whether it takes nothing else."""
+    found, known = component.found, {}
     is_class = inspect.isclass(found)
-    given = 0 if is_class and part.slot in ("loss", "metrics") else SLOTS[part.slot][2]
+    given = SLOTS[component.slot][2]
+    if is_class and component.slot in ("loss", "metrics"):
+        given = 0
     while True:
         signature = list(inspect.signature(found).parameters.values())[given:]
         try:
             hints = get_type_hints(found.__init__ if inspect.isclass(found) else found)
         except Exception:
             hints = {}
-        inherited = found is not part.found
+        is_inherited = found is not component.found
         for parameter in signature:
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 hint = hints.get(parameter.name, parameter.annotation)
-                default = None if inherited else parameter.default
+                default = None if is_inherited else parameter.default
                 known.setdefault(
                     parameter.name, parameter.replace(annotation=hint, default=default)
                 )
@@ -197,7 +203,7 @@ def parameters(part: Part) -> tuple[dict[str, inspect.Parameter], bool]:
         found, given = found.__mro__[1], 0
 
 
-def trainer_options() -> dict[str, inspect.Parameter]:
+def get_trainer_options() -> dict[str, inspect.Parameter]:
     options = inspect.signature(TrainerOptions).parameters
     hints = get_type_hints(TrainerOptions)
     known = {name: parameter.replace(annotation=hints[name]) for name, parameter in options.items()}
@@ -207,8 +213,8 @@ def trainer_options() -> dict[str, inspect.Parameter]:
     return {**known, "len_epoch": length}
 
 
-def logged(data: dict[str, Any]) -> set[str]:
-    """The names that ``monitor`` may hold."""
+def get_logged_names(data: dict[str, Any]) -> set[str]:
+    """Returns the names that ``monitor`` may hold."""
     names = {"loss"}
     for node in data.get("metrics", []):
         name = node if isinstance(node, str) else node.get("name", node["type"])
@@ -217,12 +223,12 @@ def logged(data: dict[str, Any]) -> set[str]:
     return names | {f"val_{name}" for name in names} | ema
 
 
-def kinds(annotation: Any) -> set[type] | None:
-    """The JSON types that fit an annotation; None where that cannot be judged."""
+def get_fitting_types(annotation: Any) -> set[type] | None:
+    """Returns the JSON types that fit an annotation; None where that cannot be judged."""
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
-        found = [kinds(choice) for choice in get_args(annotation)]
-        return None if None in found else set().union(*[kind for kind in found if kind is not None])
+        found = [get_fitting_types(choice) for choice in get_args(annotation)]
+        return None if None in found else set().union(*[kinds for kinds in found if kinds])
     if annotation is None or annotation is type(None):
         return {type(None)}
     if annotation is torch.Tensor:
@@ -238,9 +244,12 @@ def kinds(annotation: Any) -> set[type] | None:
     return {list} if (origin or annotation) in (list, tuple, Sequence, Iterable) else None
 
 
-def wrong_values(parameter: inspect.Parameter) -> list[Any]:
-    """Values that are certainly of a wrong type for a parameter."""
-    if parameter.annotation is parameter.empty or (fitting := kinds(parameter.annotation)) is None:
+def get_wrong_values(parameter: inspect.Parameter) -> list[Any]:
+    """Returns values that are certainly of a wrong type for a parameter."""
+    if parameter.annotation is parameter.empty:
+        return []
+    fitting = get_fitting_types(parameter.annotation)
+    if fitting is None:
         return []
     choices: list[Any] = ["wrong", 7, 2.5, True, None, [1, 2]]
     if parameter.default is None:
@@ -249,4 +258,4 @@ def wrong_values(parameter: inspect.Parameter) -> list[Any]:
 
 
 def takes_list(parameter: inspect.Parameter) -> bool:
-    return list in (kinds(parameter.annotation) or ())
+    return list in (get_fitting_types(parameter.annotation) or ())
