@@ -40,7 +40,7 @@ class KnownError(NamedTuple):
     Attributes:
         kind: the class of the error.
         pattern: a regular expression that its text matches.
-        key: the config key that can help.
+        key: the config key that can help, or an empty text.
         advice: what to do; ``{}`` stands for the text of the error.
     """
 
@@ -76,6 +76,13 @@ KNOWN_ERRORS = (
         r"^Target -?\d+ is out of bounds",
         "loss",
         "{} The model has fewer outputs than the data has classes",
+    ),
+    KnownError(
+        ModuleNotFoundError,
+        "^No module named '(torch|torchvision|tqdm|yaml|numpy)'",
+        "",
+        "{}, at least not for this Python. `make train` installs everything into .venv; then run "
+        "`source .venv/bin/activate`",
     ),
 )
 

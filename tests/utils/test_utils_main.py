@@ -31,6 +31,20 @@ def test_a_users_mistake_is_its_lines_on_standard_error_and_status_2(
     assert capsys.readouterr() == ("started\n", "a: is wrong\nb: is wrong\n")
 
 
+def test_a_python_without_torch_is_told_of_the_other_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main() -> None:
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("No module named 'torch'")
+    assert "source .venv/bin/activate" in error
+
+
 def test_an_interrupt_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         raise KeyboardInterrupt
