@@ -90,7 +90,7 @@ class LayerProbe:
         self._measures = self._active = False
         self._outputs: list[Look] = []
         self._gradients: list[Look] = []
-        model = trainer.parallel.unwrap(trainer.model)
+        model = self._model = trainer.parallel.unwrap(trainer.model)
         for name, module in model.named_modules():
             if next(module.children(), None) is None:
                 hook = partial(self._after_layer, name or type(module).__name__)
@@ -121,7 +121,8 @@ class LayerProbe:
         self._outputs, self._gradients = [], []
 
     def _after_layer(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if not self._active or torch.jit.is_tracing():  # the graph is traced for the trackers
+        # The trackers draw the graph of the model in eval mode, between begin_batch and the step.
+        if not self._active or not self._model.training:
             return
         several = output if isinstance(output, tuple | list) else (output,)  # as of an LSTM
         floats = (v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point())

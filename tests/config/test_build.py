@@ -20,8 +20,9 @@ pytestmark = pytest.mark.usefixtures("probe_files")
 
 
 def make(slot: str, node: Any, *args: Any, **kwargs: Any) -> Any:
-    builder = Builder(Tree({slot: node}), SCHEMA)
-    return builder.build(node, SCHEMA.slots[slot], (slot,), *args, **kwargs)
+    builder = Builder({slot: node})
+    builder.schema = SCHEMA
+    return builder.build(slot, *args, **kwargs)
 
 
 def get_error(slot: str, node: Any, *args: Any, **kwargs: Any) -> str:
@@ -228,8 +229,10 @@ def test_an_error_with_keys_is_located_at_the_arguments() -> None:
         {"arch": {"type": "probe.Picky", "args": {"size": 0}}},
         {("arch",): Mark("c.yaml", 1, 1), ("arch", "args", "size"): Mark("c.yaml", 3, 5)},
     )
+    builder = Builder(tree)
+    builder.schema = SCHEMA
     with pytest.raises(ConfigError) as caught:
-        Builder(tree, SCHEMA).build(tree.data["arch"], SCHEMA.slots["arch"], ("arch",))
+        builder.build("arch")
     assert str(caught.value).splitlines() == [
         "c.yaml:3:5: arch.args.size: 0 must be at least 1",
         "c.yaml:1:1: arch: sizes are hard",
