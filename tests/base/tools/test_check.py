@@ -129,23 +129,24 @@ def test_a_check_works_for(check: Check, words: list[str]) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of this repository with FILES in it, and a folder for temporary files."""
     folder = copy_project(tmp_path)
     for name, text in FILES.items():
         (folder / name / "probe.py").write_text(text)
     (folder / "config" / "probe.yaml").write_text(CONFIG)
-    (folder / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     return folder
 
 
-def list_leftovers(project: Path) -> list[str]:
-    paths = [path for name in ("tmp", "saved") for path in (project / name).rglob("*")]
+def list_leftovers(project: Path, temporary: Path) -> list[str]:
+    paths = [*temporary.rglob("*"), *(project / "saved").rglob("*")]
     return [path.name for path in paths if not path.is_dir()]  # sockets too
 
 
-def test_an_error_ends_the_program_with_one_line_that_names_the_section(project: Path) -> None:
+def test_an_error_ends_the_program_with_one_line_that_names_the_section(
+    project: Path, temporary: Path
+) -> None:
     command = ["train.py", "-c", "probe.yaml", "--check"]
     done = run(*command, "arch.type=probe.BrokenForward", cwd=project)
     assert (done.returncode, done.stdout) == (2, "")
@@ -157,10 +158,10 @@ def test_an_error_ends_the_program_with_one_line_that_names_the_section(project:
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False)
     first_line = done.stderr.splitlines()[0]
     assert re.search(r"model/broken\.py.*No module named 'nowhere_to_be_found'", first_line)
-    assert list_leftovers(project) == [".gitkeep"]
+    assert list_leftovers(project, temporary) == [".gitkeep"]
 
 
-def test_a_project_of_pytorch_template_can_be_checked(project: Path) -> None:
+def test_a_project_of_pytorch_template_can_be_checked(project: Path, temporary: Path) -> None:
     shutil.copytree(ROOT / "tests" / "fixtures" / "template_project", project, dirs_exist_ok=True)
     words = ["-d", "cpu", "data_loader.args.num_workers=2"]
     done = run("train.py", "-c", "config.json", "--check", *words, cwd=project)
@@ -169,4 +170,4 @@ def test_a_project_of_pytorch_template_can_be_checked(project: Path) -> None:
     assert found["batch"] == "float32 (32, 2), int64 (32,)"
     # 301 points: 60 of them to validate on, and the last few dropped.
     assert found["steps"] == "7 an epoch, 21 in 3 epochs"
-    assert list_leftovers(project) == [".gitkeep"]
+    assert list_leftovers(project, temporary) == [".gitkeep"]
