@@ -1,4 +1,4 @@
-"""The README of every room does what it says: its commands run, in their order."""
+"""Room READMEs are correct: the files that they show work, and their commands run in order."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def test_the_commands_run_in_their_order(name: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if line.strip()]
     project = copy_project(tmp_path / "project")
+    files = re.findall(r"Write `([\w/]+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    for file, content in files:
+        (project / file).write_text(content, encoding="utf-8")
     for command in commands:
         program, *words = shlex.split(command, comments=True)
         assert program == "python", f"{command}: is not one that this test can run"
