@@ -60,7 +60,7 @@ def test_a_state_of_ours_or_of_the_template_can_be_resumed(more):
     ids=str,
 )
 def test_any_other_state_is_refused_in_one_line(change, problem):
-    with pytest.raises(UserError, match=f"{PATH}: is no checkpoint to resume from: {problem}"):
+    with pytest.raises(UserError, match=f"{PATH}: a run cannot resume from this file: {problem}"):
         check_types(STATE | change, PATH)
 
 
@@ -105,7 +105,7 @@ def test_an_optimizer_keeps_its_state_and_its_scheduled_rate():
 
 def test_a_learning_rate_that_the_config_changed_is_in_force():
     optimizer, outcome = restore(make_config(), make_config(lr=0.5), 0.5)
-    assert outcome == "kept, with lr as the config says now"
+    assert outcome == "kept, with a new lr"
     assert optimizer.param_groups[0]["lr"] == 0.5
     assert len(optimizer.state_dict()["state"]) == 2
 
@@ -148,7 +148,7 @@ def test_a_scheduler_takes_its_own_state_and_numbers_of_any_type():
 def test_a_scheduler_takes_no_other_attributes(change):
     optimizer, _ = trained_optimizer()
     state = torch.optim.lr_scheduler.StepLR(optimizer, 2).state_dict()
-    with pytest.raises(ValueError, match=f"a scheduler's {next(iter(change))} is no"):
+    with pytest.raises(ValueError, match=f"a scheduler's {next(iter(change))} cannot be"):
         check_scheduler_state(state, state | change)
 
 
@@ -202,5 +202,5 @@ def test_a_report_says_nothing_if_all_is_as_before(caplog):
     report.inexact = ["threads 1 -> 2", "torch 1.0 -> 2.0"]
     report.log(logging.getLogger("test"))
     assert caplog.messages == [
-        "From here on not the same bits as without a stop: threads 1 -> 2, torch 1.0 -> 2.0."
+        "The resume is not exact, because of changes: threads 1 -> 2, torch 1.0 -> 2.0."
     ]

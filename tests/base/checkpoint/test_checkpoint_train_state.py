@@ -209,7 +209,7 @@ def test_another_seed_keeps_its_own_order_at_the_same_batch(path):
     assert report.outcomes["order, random numbers"] == "kept"
     assert (run.objects["data_loader"].seed, run.progress.batch) == (1, 2)
     run, report = resumed(path, start_seed=5, seed=5)
-    assert report.outcomes["order, random numbers"] == "start anew, as seed changed"
+    assert report.outcomes["order, random numbers"] == "start anew, because seed changed"
     assert (run.objects["data_loader"].seed, run.progress.batch) == (5, 2)
 
 

@@ -90,7 +90,7 @@ def test_another_monitor_starts_anew(tmp_path, caplog):
     resumed = make_trainer(config, resume=path)
     assert (resumed.mnt_best, resumed.not_improved_count) == (float("-inf"), 0)
     resumed.train()
-    assert "start anew, as trainer.monitor changed" in caplog.text
+    assert "start anew, because trainer.monitor changed" in caplog.text
     assert resumed.monitoring.best_epochs == [(resumed.last_log["val_accuracy"], 3)]
 
 
@@ -173,7 +173,7 @@ def test_one_table_lists_the_outcome_of_each_part(stopped, caplog, change):
     caplog.clear()
     make_trainer(config | changed, resume=path).train()
     (table,) = warnings_of(caplog, "Changed since the checkpoint:")
-    expected = ["What happens to each part of the run:", "best, patience", *expected]
+    expected = ["How the run was restored:", "best, patience", *expected]
     assert [text for text in expected if not re.search(text, table)] == []
 
 
@@ -194,12 +194,12 @@ def test_a_resume_that_cannot_be_exact_is_reported_or_refused(stopped, caplog, k
     checkpoint_file.save(state, path)
     caplog.clear()
     make_trainer(config, resume=path).train()
-    (line,) = warnings_of(caplog, "not the same bits")
+    (line,) = warnings_of(caplog, "The resume is not exact")
     assert f"{key} {value} -> " in line
     assert "\n" not in line
     checkpoint_file.save(state, path)
     config["trainer"]["on_inexact_resume"] = "stop"
-    with pytest.raises(UserError, match=f"not the same bits as without a stop: {key} {value} -> "):
+    with pytest.raises(UserError, match=f"the resume is not exact: {key} {value} -> "):
         make_trainer(config, resume=path).train()
 
 
