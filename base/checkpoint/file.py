@@ -82,7 +82,8 @@ def find_store(state: dict[str, Any], path: Path) -> TensorStore:
         if kind.marker in state:
             return kind()
     weights = state.get("state_dict")
-    for value in weights.values() if isinstance(weights, dict) else ():
+    values = weights.values() if isinstance(weights, dict) else ()
+    for value in values:
         if isinstance(value, torch.Tensor) and value.is_meta:
             message = "its tensors are in other files, and this project has no feature to read them"
             raise UserError(f"{path}: {message}: see base/features.py")

@@ -65,7 +65,7 @@ def test_any_other_state_is_refused_in_one_line(change, problem):
 
 
 def test_a_missing_key_is_named():
-    with pytest.raises(UserError, match="resume from: optimizer does not fit"):
+    with pytest.raises(UserError, match="resume from this file: optimizer does not fit"):
         check_types({key: value for key, value in STATE.items() if key != "optimizer"}, PATH)
 
 

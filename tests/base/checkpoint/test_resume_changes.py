@@ -136,7 +136,7 @@ def stopped(tmp_path):
 CHANGES = {
     "lr": (
         {"optimizer": {"type": "Adam", "args": {"lr": 0.5}}},
-        ["lr: 0.01 -> 0.5", "optimizer .*kept, with lr", "lr_s.*anew"],
+        ["lr: 0.01 -> 0.5", "optimizer .*kept, with a new lr", "lr_s.*anew"],
     ),
     "optimizer": (
         {"optimizer": {"type": "SGD", "args": {"lr": 0.01}}},
