@@ -147,7 +147,7 @@ class Trainer(BaseTrainer):
         return log
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
-        """Validates the model, and the averaged one if there is an EMA (as ``ema_…``)."""
+        """Validates the model and, if there is an EMA, the averaged model (``ema_…``)."""
         set_activity(f"the validation of epoch {epoch}")
         self.validation_random_state = get_random_state()
         log = self._evaluate(self.model)

@@ -21,7 +21,7 @@ class RestoreReport:
         path: the file of the checkpoint.
         epoch: the last finished epoch.
         step: the number of optimizer steps that the run had made.
-        outcomes: says for each object that it was kept, or why it starts anew.
+        outcomes: says for each object that it was kept, or why it was reset.
         changes: a line for each value of the config that has changed.
         inexact: the reasons why this run cannot have the same bits as an uninterrupted one.
     """

@@ -123,7 +123,7 @@ def read_shards(state: dict[str, Any], path: Path, like: Mapping[str, Any]) -> d
     try:
         with warnings.catch_warnings(action="ignore"):  # it warns that it reads on one rank only
             dcp_load(wanted, storage_reader=_Reader(folder, set(checksums)), no_dist=True)
-    except (CheckpointException, Exception) as error:  # a damaged index raises almost anything
+    except (CheckpointException, Exception) as error:  # a damaged index raises anything
         cause: BaseException = error
         if isinstance(error, CheckpointException):
             cause = next(iter(error.failures.values()))[0]

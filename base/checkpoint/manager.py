@@ -175,7 +175,7 @@ class CheckpointManager:
             return
         if self.options.on_save_error == "stop" or not isinstance(error, UserError):
             raise error
-        self.logger.warning("%s; going on without it, as trainer.on_save_error says", error)
+        self.logger.warning("%s; training continues, as trainer.on_save_error says", error)
 
     def resume_at(self, path: Path, step: int, best_epochs: Sequence[int]) -> None:
         """Continues from the checkpoint ``path``: deletes leftovers, and restores the best files.

@@ -78,7 +78,7 @@ class Restoration:
     def _restore_monitor(self) -> None:
         old = get_section(self.old_config, "trainer").get("monitor", "off")
         new = get_section(self.new_config, "trainer").get("monitor", "off")
-        outcome = "start anew, because trainer.monitor changed"
+        outcome = "reset, because trainer.monitor changed"
         if old == new:
             self.target.monitor.load_state_dict(self.state)
             outcome = "kept"
@@ -121,12 +121,12 @@ class Restoration:
     def _restore_objects(self) -> None:
         """Restores schedulers, further optimizers and modules, and the Update.
 
-        A schedule whose section or learning rate changed starts anew.
+        A scheduler is reset if its section or the learning rate has changed.
         """
         objects, saved = self.target.list_stateful(), self.state["parts"]
         if is_rescheduled(self.old_config, self.new_config):
             objects.pop("lr_scheduler", None)
-            outcome = "starts anew, because it or the learning rate changed"
+            outcome = "reset, because it or the learning rate changed"
             self.report.outcomes["lr_scheduler"] = outcome
         for name, item in objects.items():
             if name not in saved:
@@ -143,7 +143,7 @@ class Restoration:
 
     def _restore_position(self) -> None:
         """Restores the position in the data. With another seed, the samples get a new order."""
-        outcome = "kept" if self._has_same_seed() else "start anew, because seed changed"
+        outcome = "kept" if self._has_same_seed() else "reset, because seed changed"
         self.report.outcomes["order, random numbers"] = outcome
         loader, saved = self.target.find_loader(), self.state["loader"]
         if loader is not None and saved is not None:

@@ -27,7 +27,7 @@ def check_types(state: dict[str, Any], path: Path) -> None:
     """Raises UserError if a run cannot resume from this state."""
     types = REQUIRED_TYPES | {key: t for key, t in OPTIONAL_TYPES.items() if key in state}
     wrong = [key for key, kind in types.items() if not isinstance(state.get(key), kind)]
-    if not wrong and (state["epoch"] < 0 or state["epoch"] is True):
+    if not wrong and (state["epoch"] < 0 or isinstance(state["epoch"], bool)):
         wrong.append("epoch")
     if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
         reason = f"{', '.join(wrong) or 'its format'} does not fit"
@@ -69,8 +69,8 @@ def restore_optimizer(
     elif is_regrouped(old, config):
         reason = "`transfer` trains other parameter groups now: the optimizer"
     if reason:
-        logging.getLogger("trainer").warning("%s starts anew.", reason)
-        return "starts anew"
+        logging.getLogger("trainer").warning("%s is reset.", reason)
+        return "reset"
     configured = [dict(group) for group in optimizer.param_groups]
     try:
         parallel.load_optimizer_state(model, optimizer, state["optimizer"])
@@ -78,10 +78,10 @@ def restore_optimizer(
         message = f"{path}: the optimizer's state does not fit: {one_line(error)}"
         raise UserError(message) from None
     changed = changed_args(old, config, "optimizer")
-    # A new schedule has set learning rates in its constructor, which must stay.
-    starts_anew = is_rescheduled(old, config)
+    # A new scheduler has set learning rates in its constructor, which must stay.
+    has_new_schedule = is_rescheduled(old, config)
     for group, values in zip(optimizer.param_groups, configured, strict=True):
-        keys = [key for key in values if key != "params"] if starts_anew else changed
+        keys = [key for key in values if key != "params"] if has_new_schedule else changed
         group.update({key: values[key] for key in keys if key in values})
     return f"kept, with a new {', '.join(changed)}" if changed else "kept"
 

@@ -123,7 +123,7 @@ class Update:
         if not self._gradients_are_synced:
             self.parallel.reduce_gradients(self.model)
         self._clip_gradients()
-        if self._step_optimizer():
+        if self._step_optimizer() and self.schedule.interval == "step":
             self.schedule.after_step()
         self._clear_gradients()
         self.progress.step += 1

@@ -118,9 +118,9 @@ def test_a_learning_rate_that_the_config_changed_is_in_force():
     ],
     ids=["type", "groups"],
 )
-def test_an_optimizer_of_another_kind_or_other_groups_starts_anew(config, reason, caplog):
+def test_an_optimizer_of_another_kind_or_other_groups_is_reset(config, reason, caplog):
     optimizer, outcome = restore(make_config(), config, 0.1)
-    assert outcome == "starts anew"
+    assert outcome == "reset"
     assert reason in caplog.text
     assert optimizer.state_dict()["state"] == {}
 
@@ -181,7 +181,7 @@ def test_changed_arguments_are_named_whoever_wrote_the_config():
     assert changed_args({"optimizer": 5}, {}, "optimizer") == []
 
 
-def test_a_schedule_starts_anew_if_it_or_its_first_rate_changed():
+def test_a_schedule_is_reset_if_it_or_its_first_rate_changed():
     step = {"type": "StepLR", "args": {"step_size": 1}}
     assert not is_rescheduled(make_config(lr_scheduler=step), make_config(lr_scheduler=step))
     assert is_rescheduled(make_config(lr_scheduler=step), make_config())

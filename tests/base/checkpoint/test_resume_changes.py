@@ -39,12 +39,12 @@ def test_a_changed_learning_rate_is_in_force_after_resuming(tmp_path):
     assert resumed.lr_scheduler.last_epoch == 1
 
 
-def test_another_optimizer_starts_anew_and_another_architecture_is_refused(tmp_path, caplog):
+def test_another_optimizer_is_reset_and_another_architecture_is_refused(tmp_path, caplog):
     config, path = train_first(tmp_path, epochs=1)
     config["optimizer"] = {"type": "SGD", "args": {"lr": 0.1}}
     resumed = make_trainer(config, resume=path)
     assert resumed.optimizer.state_dict()["state"] == {}
-    assert "starts anew" in caplog.text
+    assert "is reset." in caplog.text
     config["arch"] = {"type": "lenet.LeNet"}
     problem = r"holds another architecture than LeNet: lacks 10 .*has unknown"
     with pytest.raises(UserError, match=problem):
@@ -84,13 +84,13 @@ def test_a_changed_seed_gives_another_order_and_is_reported(tmp_path, caplog):
     assert "seed changed" in caplog.text
 
 
-def test_another_monitor_starts_anew(tmp_path, caplog):
+def test_another_monitor_is_reset(tmp_path, caplog):
     config, path = train_first(tmp_path, monitor="min val_loss")
     config["trainer"] |= {"epochs": 3, "monitor": "max val_accuracy"}
     resumed = make_trainer(config, resume=path)
     assert (resumed.mnt_best, resumed.not_improved_count) == (float("-inf"), 0)
     resumed.train()
-    assert "start anew, because trainer.monitor changed" in caplog.text
+    assert "reset, because trainer.monitor changed" in caplog.text
     assert resumed.monitoring.best_epochs == [(resumed.last_log["val_accuracy"], 3)]
 
 
@@ -136,17 +136,17 @@ def stopped(tmp_path):
 CHANGES = {
     "lr": (
         {"optimizer": {"type": "Adam", "args": {"lr": 0.5}}},
-        ["lr: 0.01 -> 0.5", "optimizer .*kept, with a new lr", "lr_s.*anew"],
+        ["lr: 0.01 -> 0.5", "optimizer .*kept, with a new lr", "lr_s.*reset"],
     ),
     "optimizer": (
         {"optimizer": {"type": "SGD", "args": {"lr": 0.01}}},
-        ["type: .*SGD", "optimizer .*starts anew"],
+        ["type: .*SGD", "optimizer .*reset"],
     ),
     "schedule": (
         {"lr_scheduler": {"type": "StepLR", "args": {"step_size": 5}}},
-        ["step_size: 1 -> 5", "lr_s.*starts anew"],
+        ["step_size: 1 -> 5", "lr_s.*reset"],
     ),
-    "seed": ({"seed": 9}, ["seed: ", "order, random numbers .*start anew"]),
+    "seed": ({"seed": 9}, ["seed: ", "order, random numbers .*reset"]),
     "epochs": (
         {},
         [
