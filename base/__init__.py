@@ -1,6 +1,6 @@
-"""What the user's own folders stand on: ``from base import BaseModel, BaseTrainer, …``."""
+"""The parent classes of loaders, models and trainers: ``from base import BaseModel``."""
 
-import base.checkpoint.template  # noqa: F401  (torch.load then reads pytorch-template's files)
+import base.checkpoint.template  # noqa: F401  (lets torch.load read pytorch-template's files)
 from base.base_data_loader import BaseDataLoader
 from base.base_model import BaseModel
 from base.base_trainer import BaseTrainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Any, Self
 
 import torch
@@ -32,23 +33,23 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         shuffle: draw a new order for every epoch.
         validation_split: the size of the validation part, as a count (int) or a fraction (float);
             0 for none.
-        num_workers: processes that read data, with the same batches; 0 for the training process.
+        num_workers: the number of processes that read data; with 0, the training process does.
         collate_fn: makes a batch from a list of samples.
-        eval_transform, eval_batch_transform: those of the validation part.
-        cache: keep the decoded samples in memory, before their transforms.
-        batch_transform: is applied to full batches ``[images, target]``: a transform of torchvision
-            without random numbers, or one of ``base/data/batch_transforms.py``.
-        split_seed: of the division; 0 gives pytorch-template's.
-        stratify: divide each class in the same proportion.
-        sampler: gives the indices, in place of ``shuffle``; ``class_balanced`` draws all classes
+        eval_transform, eval_batch_transform: replace the transforms for the validation part.
+        cache: decode each sample once, and keep it in memory without its transform.
+        batch_transform: changes full batches ``[images, target]``. This is a deterministic
+            transform of torchvision, or one of ``base/data/batch_transforms.py``.
+        split_seed: the seed of the split; 0 gives the same split as pytorch-template.
+        stratify: split each class in the same proportion.
+        sampler: gives the indices, instead of ``shuffle``; ``class_balanced`` draws all classes
             equally often, with replacement.
-        batch_sampler: gives lists of indices, in place of ``batch_size`` and ``shuffle``.
+        batch_sampler: gives lists of indices, instead of ``batch_size`` and ``shuffle``.
         dataloader_kwargs: other arguments of ``torch.utils.data.DataLoader``.
 
     Attributes:
-        device: ``batch_transform`` runs on it, in the training process. Memory is pinned for it.
-        n_samples: the samples of one epoch, without the validation part.
-        valid_sampler: of the validation part, or None.
+        device: where ``batch_transform`` runs, in the training process. Memory is pinned for it.
+        n_samples: the number of samples in an epoch, without the validation part.
+        valid_sampler: the sampler of the validation part, or None.
     """
 
     def __init__(
@@ -76,25 +77,25 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
-        self.seed = torch.initial_seed() % 2**63  # as projects seed torch, and not the loader
+        self.seed = torch.initial_seed() % 2**63  # projects seed torch, and not the loader
         self.device = torch.device("cpu")
         self.valid_sampler: Any = None
-        self._position = Position(-1, 0)  # the last pass, and the batches that it has given
+        self._position = Position(-1, 0)  # the last pass, and the number of batches it has given
         self._next = Position(0, 0)  # the start of the next pass
         self._batches: EpochBatchSampler | None = None
-        num_workers = -(-num_workers // local_world_size())
+        num_workers = ceil(num_workers / local_world_size())
         options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
         options["persistent_workers"] = num_workers > 0 and options.get("persistent_workers", True)
         options.setdefault("generator", torch.Generator())
-        if isinstance(dataset, IterableDataset):
-            self._init_iterable(dataset, batch_size, options)
-            return
         if cache:
             from base.data.cache import cache_dataset
 
             dataset = cache_dataset(dataset)
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
         self.init_kwargs |= options
+        if isinstance(dataset, IterableDataset):
+            self._init_iterable(dataset, batch_size, options)
+            return
         if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
             is_balanced = sampler is not None
             sampler, self.valid_sampler = make_samplers(
@@ -105,8 +106,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self._init_map_style(dataset, batch_size, sampler, options)
 
     def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
-        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, **options}
-        options["persistent_workers"] = False  # they would carry random numbers to the next pass
+        options["persistent_workers"] = False  # they would carry random states to the next pass
         super().__init__(dataset, batch_size=batch_size, **options)
         self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
         self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
@@ -114,7 +114,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     def _init_map_style(
         self, dataset: Any, batch_size: int | None, sampler: Any, options: dict[str, Any]
     ) -> None:
-        """Without a batch size, ``sampler`` gives lists of indices."""
+        """Makes the loaders. Without a batch size, ``sampler`` gives lists of indices."""
         drop_last = options.pop("drop_last", False)
         batching: dict[str, Any] = {"batch_sampler": sampler}
         if batch_size is not None:
@@ -130,7 +130,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     # -- batches --------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """One pass over the data. It follows the last one, unless ``set_epoch`` was called."""
+        """Yields the batches of the next pass, or of the one that ``set_epoch`` has chosen."""
         epoch, start = self._next
         self._next = Position(epoch + 1, 0)
         self._engine.generator.manual_seed(mix_seed(self.seed, epoch))  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             self._batches.start = Position(epoch, start)
         batches = iter(self._engine)
         if self._batches is None:
-            with temporary_seed(self.seed):  # skipped batches must not use up random numbers
+            with temporary_seed(self.seed):  # skipped batches must not change the random state
                 for _ in range(start):
                     next(batches, None)
         self._position = Position(epoch, start)
@@ -157,7 +157,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             return self.batch_transform(to_device(batch, self.device))
 
     def read_batch(self, indices: list[int], seed: int) -> Any:
-        """Returns the batch of these samples as a loop gets it; ``seed`` is for transforms."""
+        """Reads the samples at ``indices`` as one batch; ``seed`` seeds their transforms."""
         reader: Any = self._engine.dataset
         return self.transform(reader.__getitems__(BatchIndices(indices, seed)), seed)
 
@@ -167,23 +167,23 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     @property
     def loss_weight(self) -> float:
-        """The size of the last batch, divided by the ranks' mean size; 0 for a filler."""
+        """The size of this rank's last batch, divided by the ranks' mean size; 0 for a filler."""
         return 1.0 if self._batches is None else self._batches.loss_weight(self._position.batch - 1)
 
     # -- position -------------------------------------------------------------------------------
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """The next pass is number ``epoch``, and begins with its batch number ``start_batch``."""
+        """Lets the next pass have the number ``epoch``, and skip ``start_batch`` batches."""
         self._next = Position(epoch, start_batch)
 
     def state_dict(self) -> dict[str, int]:
         """The seed, the number of passes begun, and the batches that the last one has given."""
-        # A pass that was interrupted counts as begun.
+        # A pass that was resumed in the middle, and has not continued yet, counts as begun.
         epoch, batch = self._next if self._next.batch else self._position
         return {"seed": self.seed, "passes": epoch + 1, "consumed": batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the next pass the rest of the one in which ``state_dict`` was called."""
+        """Lets the next pass continue the one in which ``state_dict`` was called."""
         self.seed = state["seed"]
         self._position = Position(state["passes"] - 1, state["consumed"])
         is_finished = self._batches is not None and state["consumed"] >= len(self._batches)
@@ -193,7 +193,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     # -- splits ---------------------------------------------------------------------------------
 
     def for_evaluation(self) -> Self:
-        """Gives every sample to one rank only from now on; ranks may differ by one batch."""
+        """From now on, gives each sample to one rank only. Ranks may differ by one batch."""
         if self._batches is not None:
             self._batches.in_lockstep = False
         return self
@@ -203,7 +203,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         return self._batches is not None and not self._batches.in_lockstep
 
     def split_validation(self) -> BaseDataLoader | None:
-        """Returns a loader of the validation part in a fixed order, or None if there is none."""
+        """Returns a loader of the validation part, in a fixed order; None if there is none."""
         if self.valid_sampler is None:
             return None
         dataset = self.init_kwargs["dataset"]
@@ -212,9 +212,10 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
             dataset = with_transform(dataset, self.eval_transform)
         options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
-        options["batch_transform"] = self.eval_batch_transform or self.batch_transform
+        options["batch_transform"] = self.eval_batch_transform
         if self.eval_transform is None:
             warn_if_random("eval_transform", getattr(dataset, "transform", None))
         if self.eval_batch_transform is None:
-            warn_if_random("eval_batch_transform", options["batch_transform"])
+            options["batch_transform"] = self.batch_transform
+            warn_if_random("eval_batch_transform", self.batch_transform)
         return BaseDataLoader(sampler=self.valid_sampler, **options).for_evaluation()

@@ -1,4 +1,4 @@
-"""BaseModel: an nn.Module that tells its parameters when printed."""
+"""BaseModel: an nn.Module that prints its number of parameters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import nn
 
 
 class BaseModel(nn.Module):
-    """The parent of all models. Any other ``nn.Module`` serves as well."""
+    """The parent of all models. Any other ``nn.Module`` works too."""
 
     @abstractmethod
     def forward(self, *inputs: Any) -> Any:
-        """The model's outputs (logits, scores, …) for ``inputs``."""
+        """Returns the outputs (logits, scores, …) for ``inputs``."""
         raise NotImplementedError
 
     def __str__(self) -> str:

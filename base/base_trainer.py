@@ -1,4 +1,4 @@
-"""BaseTrainer: the epochs around a training loop, with checkpoints, early stop and logs."""
+"""BaseTrainer: runs the epochs, with checkpoints, early stopping and logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -18,6 +18,7 @@ from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
 from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
+from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
 from utils.distributed import Votes, broadcast, set_activity, world_size
@@ -25,35 +26,32 @@ from utils.errors import UserError
 from utils.stop import StopRequest, StopTraining
 from utils.util import prepare_device, to_plain_number
 
-if TYPE_CHECKING:
-    from base.loop.watcher import Watcher
-
 
 class BaseTrainer(TemplateAttributes):
-    """The parent of all trainers: runs the epochs. ``_train_epoch`` of a subclass trains one.
+    """The parent of all trainers. It runs the epochs; ``_train_epoch`` of a subclass trains one.
 
-    A subclass may read and set all attributes. Its optimizers, schedulers, modules and its
-    ``Update`` are saved and restored if they are attributes.
+    A subclass may read and set all attributes. Checkpoints include those that are optimizers,
+    schedulers, modules, metric trackers or an ``Update``.
 
     Args:
-        model: moved to the device, unless it has placed its layers on several devices.
+        model: is moved to the device, unless its layers are on several devices already.
         criterion: ``criterion(output, target)`` returns the loss.
         metric_ftns: functions ``metric(output, target) -> number``, and torchmetrics objects.
-        optimizer: of the model's parameters.
+        optimizer: updates the model's parameters.
         config: a ConfigParser; its ``trainer`` section holds the TrainerOptions.
 
     Attributes:
         progress: the position of the run: epoch, batch, step.
-        monitoring: the best value, the patience, the best epochs.
+        monitoring: the best value, the patience and the best epochs.
         parallel: spreads the model over processes and devices.
-        phases: the parameters that are trained in each epoch.
-        stop: requests to stop: signals and the time limit.
+        phases: selects the parameters that are trained in each epoch.
+        stop: receives requests to stop, by signals or a time limit.
         checkpoints, train_state: write checkpoints; collect and restore their content.
-        run_log, writer: metrics.jsonl; the trackers.
-        last_log: the numbers of the last epoch.
+        run_log, writer: write ``metrics.jsonl``; send numbers to the trackers.
+        last_log: the numbers of the last epoch by name.
     """
 
-    # A subclass may set these.
+    # The constructors of subclasses set these.
     model: Any
     data_loader: Any = None
     valid_data_loader: Any = None
@@ -86,8 +84,8 @@ class BaseTrainer(TemplateAttributes):
         self.phases = make_phases(config, self.logger)
         self.stop = StopRequest(options.max_minutes, Votes() if world_size() > 1 else None)
         self.last_log: dict[str, Any] = {}
-        self.loss_weight = 1.0  # of the batch taken last
-        self.validation_random_state: dict[str, Any] | None = None  # at a validation's start
+        self.loss_weight = 1.0  # of the current batch
+        self.validation_random_state: dict[str, Any] | None = None  # when a validation started
         self.checkpoint_dir = Path(config.save_dir)
         self.checkpoints = CheckpointManager(self.checkpoint_dir, options, self.logger)
         self.train_state = TrainState(self, self.parallel, self.progress, self.monitoring, config)
@@ -104,10 +102,10 @@ class BaseTrainer(TemplateAttributes):
     # -- the epochs -----------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Trains the remaining epochs, or until a request to stop. It may be called again."""
+        """Trains the epochs that are left, until a request to stop. It may be called again."""
         self._restore_rest()
         if self.start_epoch > self.epochs:
-            self.logger.info("All %d epochs are done; raise trainer.epochs to go on.", self.epochs)
+            self.logger.info("All %d epochs are done; raise trainer.epochs for more.", self.epochs)
         self.stop.withdraw()
         with self.stop.listening():
             try:
@@ -116,13 +114,13 @@ class BaseTrainer(TemplateAttributes):
                     self.stop.reserve_for_save(self.checkpoints.seconds)
                 for epoch in range(self.start_epoch, self.epochs + 1):
                     if self.monitoring.is_exhausted:
-                        self.logger.info("Stopped early before; raise trainer.early_stop to go on.")
+                        self.logger.info("This run stopped early; raise trainer.early_stop.")
                         break
                     self._run_epoch(epoch)
                     if self.monitoring.is_exhausted or self.stop.requested():
                         break
             except StopTraining:
-                pass  # its checkpoint is written
+                pass  # `after_step` has written the checkpoint
             finally:
                 self.checkpoints.wait()
         if self.stop.status:
@@ -145,7 +143,8 @@ class BaseTrainer(TemplateAttributes):
         verdict = self.monitoring.update(log)
         seconds = round(time.perf_counter() - start, 3)
         self.run_log.write_epoch(log, lr, self.progress.step, seconds)
-        is_first, self.last_log = not self.last_log, log
+        is_first = not self.last_log
+        self.last_log = log
         self.progress.finish_epoch(epoch)
         if verdict.is_kept or self._is_due(epoch):
             self._save_checkpoint(epoch, save_best=verdict.is_best)
@@ -159,12 +158,12 @@ class BaseTrainer(TemplateAttributes):
             self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, count)
 
     def _begin_epoch(self, epoch: int) -> None:
-        """Thaws parameters, and sets the position of the loaders."""
+        """Freezes and thaws parameters, and sets the position of the loaders."""
         set_activity(f"the training of epoch {epoch}")
-        self.progress.epoch, batch = epoch, self.progress.batch
+        self.progress.epoch = epoch
         if self.phases.begin_epoch(epoch, self.parallel.unwrap(self.model), self.optimizer):
             self._wrap_again()
-        set_position(self.data_loader, epoch, batch)
+        set_position(self.data_loader, epoch, self.progress.batch)
         set_position(self.valid_data_loader, epoch)
 
     def _wrap_again(self) -> None:
@@ -180,10 +179,10 @@ class BaseTrainer(TemplateAttributes):
     # -- between two steps ----------------------------------------------------------------------
 
     def after_step(self) -> None:
-        """Runs after an optimizer step: writes a checkpoint that is due, and obeys a stop."""
+        """Writes a checkpoint if one is due; on a request to stop, also ends the training."""
         overdue = self.stop.poll(time.monotonic() >= self.checkpoints.next_time)
         requested = self.stop.requested()
-        if self.checkpoints.error is not None:  # of a save in the background
+        if self.checkpoints.error is not None:  # a save in the background has failed
             self.checkpoints.wait()
         step = self.progress.step or self.progress.count_batches(self.len_epoch or 0)
         if requested or overdue or step >= self.checkpoints.next_step:
@@ -194,12 +193,12 @@ class BaseTrainer(TemplateAttributes):
             raise StopTraining
 
     def validation_batches(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Yields ``batches``. A stop ends the validation, which a resumed run then repeats."""
+        """Yields ``batches``. A request to stop ends the validation; a resumed run repeats it."""
         for batch in iterate_in_lockstep(batches):
             self.stop.poll()
             if self.stop.requested():
                 self.after_step()
-            if batch is None:  # only another rank has one more
+            if batch is None:  # only other ranks have another batch
                 continue
             for watcher in self.watchers:
                 watcher.valid_batch(batch)
@@ -224,7 +223,7 @@ class BaseTrainer(TemplateAttributes):
         return self.train_state.collect(self.validation_random_state)
 
     def _resume_checkpoint(self, resume_path: str | Path) -> None:
-        """Restores model, optimizer and counters. The objects of a subclass follow later.
+        """Restores model, optimizer and counters; ``_restore_rest`` restores all other objects.
 
         Raises:
             UserError: the checkpoint is missing, damaged, or of another architecture.
@@ -233,7 +232,7 @@ class BaseTrainer(TemplateAttributes):
         self.restore_before_first_epoch()
 
     def _restore_rest(self) -> None:
-        """Restores what the constructors of all subclasses have made, once."""
+        """Restores the objects that the constructors of subclasses have made. Runs only once."""
         report = self.train_state.restore_rest()
         if report is None:
             return
@@ -241,5 +240,5 @@ class BaseTrainer(TemplateAttributes):
         self.checkpoints.resume_at(report.path, report.step, self.monitoring.list_best_epochs())
         report.log(self.logger)
         if report.inexact and self.trainer_options.on_inexact_resume == "stop":
-            message = f"not the same bits as without a stop: {', '.join(report.inexact)}"
+            message = f"the resume is not exact: {', '.join(report.inexact)}"
             raise UserError(message, key="trainer.on_inexact_resume")

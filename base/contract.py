@@ -1,4 +1,4 @@
-"""Contract: what pytorch-template's trainers read and set, forwarded to the owners of the state."""
+"""Contract: attributes of pytorch-template's trainers, forwarded to the owners of the state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from base.options import parse_monitor
 
 
 class TemplateAttributes:
-    """The attributes of pytorch-template's BaseTrainer that this framework keeps elsewhere."""
+    """The attributes of pytorch-template's BaseTrainer whose state another object owns here."""
 
     progress: Progress
     monitoring: Monitor
@@ -21,7 +21,7 @@ class TemplateAttributes:
 
     @property
     def start_epoch(self) -> int:
-        """The epoch that is being trained, or comes next."""
+        """The number of the current or next epoch."""
         return self.progress.epoch
 
     @start_epoch.setter
@@ -64,7 +64,7 @@ class TemplateAttributes:
 
     @property
     def early_stop(self) -> float:
-        """Epochs without improvement that are tolerated; ``inf`` never stops early."""
+        """The number of epochs without improvement before training stops; ``inf`` never stops."""
         return self.monitoring.patience
 
     @early_stop.setter
@@ -80,24 +80,25 @@ class TemplateAttributes:
         self.monitoring.not_improved_count = count
 
     def get_update(self) -> Update | None:
-        """The loop's ``update``; None if the trainer has none, or uses the name otherwise."""
+        """The loop's ``Update``; None if the trainer has none, or ``update`` is something else."""
         return self.update if isinstance(self.update, Update) else None
 
     def _progress(self, batch_idx: int) -> str:
-        """How far the epoch is, as ``[128/1617 (8%)]``."""
+        """The progress of the epoch as text, such as ``[128/1617 (8%)]``."""
         n_samples = getattr(self.data_loader, "n_samples", 0)
         total = n_samples or self.len_epoch or 1
         current = batch_idx * (self.data_loader.batch_size or 1) if n_samples else batch_idx
         return f"[{current}/{total} ({100 * current / total:.0f}%)]"
 
-    # A subclass may override `train`, and its constructor makes more objects after ours has ended.
-    # So what is left to restore is restored when the first epoch begins, whoever begins it.
+    # The constructor of a subclass makes more objects after BaseTrainer's constructor has ended.
+    # They are restored before the first epoch, even if the subclass overrides `train`.
 
     def restore_before_first_epoch(self) -> None:
+        """Lets the first call of ``_train_epoch`` restore all other objects before it trains."""
         self._train_epoch = self._restore_and_train  # type: ignore[method-assign]
 
     def _restore_and_train(self, epoch: int) -> dict[str, Any]:
-        del self._train_epoch  # the class's own from here on
+        del self._train_epoch  # later calls go to the method of the class
         self._restore_rest()
         return self._train_epoch(epoch)
 

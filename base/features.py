@@ -1,7 +1,8 @@
-"""The optional rooms of the framework: one import line each, and the core names them nowhere else.
+"""The register of optional features: one import line for each.
 
-Deleting a line together with its room leaves a working framework. The core asks for the classes of
-a kind (``of_kind(Watcher)``), and an option asks for the class that serves it.
+The core names no feature elsewhere. It asks for the classes of a kind (``of_kind(Watcher)``), or
+for the class that serves an option (``get_serving("debug")``). To remove a feature, delete its line
+and its files. The rest of the framework still works.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Kind = TypeVar("Kind")
 
 
 def of_kind(kind: type[Kind]) -> list[type[Kind]]:
-    """The registered classes that derive from ``kind``, in the order of the lines above."""
+    """Lists the registered subclasses of ``kind``, in the order of the lines above."""
     found: list[type[Kind]] = []
     for value in globals().values():
         if inspect.isclass(value) and issubclass(value, kind) and value is not kind:
@@ -35,7 +36,7 @@ def of_kind(kind: type[Kind]) -> list[type[Kind]]:
 
 
 def check_served(options: Iterable[str]) -> None:
-    """Raises UserError for an option of ``trainer`` whose feature was removed."""
+    """Raises UserError if the feature of one of these options of ``trainer`` was removed."""
     for option in options:
         get_serving(option)
 
@@ -44,7 +45,7 @@ def get_serving(option: str) -> Any:
     """Returns the registered class that serves an option of ``trainer``.
 
     Raises:
-        UserError: that class was removed from this project.
+        UserError: no registered class serves the option.
     """
     features: list[Any] = [*of_kind(TensorStore), *of_kind(Watcher), *of_kind(BackEnd)]
     for feature in features:

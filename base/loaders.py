@@ -13,10 +13,9 @@ class DatasetLoader(BaseDataLoader):
     """Loads any dataset that a config names: ``{"type": "torchvision.datasets.CIFAR10", …}``.
 
     Args:
-        dataset, batch_size, shuffle, kwargs: as for BaseDataLoader, whose other arguments are
-            taken too.
-        num_workers: processes that read data; null for one for each core, and none for data in
-            memory.
+        dataset, batch_size, shuffle, kwargs: as for BaseDataLoader.
+        num_workers: the number of processes that read data. null starts one process for each core,
+            up to 8, and none if the data is in memory.
     """
 
     def __init__(
@@ -34,10 +33,13 @@ class DatasetLoader(BaseDataLoader):
 
 
 def make_test_loader(config: Any) -> tuple[Any, str]:
-    """The loader to test with, and in words which data it gives.
+    """Makes the loader for a test.
+
+    Returns:
+        The loader, and a description of its data.
 
     Raises:
-        UserError: the config has no data for it.
+        UserError: the config has no data to test on.
     """
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader"

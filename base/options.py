@@ -22,10 +22,10 @@ class WandbOptions:
     """``trainer.wandb``: Weights & Biases.
 
     Attributes:
-        project: in W&B.
+        project: the project in W&B.
         mode: ``offline`` needs no account and no network; ``wandb sync`` uploads the run later.
         entity: the user or team in W&B.
-        group: groups runs in W&B.
+        group: the group of runs in W&B.
         tags: labels of the run in W&B.
         artifact: upload ``model_best.pt`` at the end.
         watch: log histograms of the parameters, their gradients, or both, every 100 batches.
@@ -45,9 +45,9 @@ class ProfileOptions:
     """``trainer.debug.profile``: which batches torch.profiler records.
 
     Attributes:
-        wait: batches to skip first.
-        warmup: batches that are traced and discarded, because the first ones are slow.
-        active: batches in the trace and in the table.
+        wait: the number of batches to skip first.
+        warmup: the number of batches to trace and discard, because the first ones are slow.
+        active: the number of batches in the trace and in the table.
     """
 
     wait: int = 1
@@ -60,14 +60,14 @@ class ProfileOptions:
 
 @dataclass(frozen=True)
 class DebugOptions:
-    """``trainer.debug``: what to inspect during training. All of it makes training slower.
+    """``trainer.debug``: what to inspect during training. Each option makes training slower.
 
     Attributes:
-        statistics: of every layer's output and its gradient, every 50 batches: L2 norm, mean,
-            fraction of zeros, fraction of NaN.
-        detect_nan: stop at the first layer with an output that is not finite; the error names the
-            layer and the samples.
-        overfit_batches: train again and again on this number of batches only; 0 trains on all.
+        statistics: log statistics of each layer's outputs and their gradients, every 50 batches.
+            These are the L2 norm, the mean, and the fractions of zeros and of NaN.
+        detect_nan: stop at the first layer with an output that is not finite.
+            The error names the layer and the samples.
+        overfit_batches: repeat this number of batches instead of all data; 0 uses all data.
         profile: record a torch.profiler trace for TensorBoard, and print a table of times.
     """
 
@@ -88,47 +88,47 @@ class DebugOptions:
 class TrainerOptions(SectionOptions):
     """The options in the config's ``trainer`` section.
 
-    The section also takes ``type``, and the arguments of that class's own constructor.
+    The section also takes ``type``, and the arguments of the constructor of that class.
 
     Attributes:
         epochs: the number of epochs.
-        save_dir: the folder in which run folders are made.
-        save_period: epochs between checkpoints; the last epoch and the best are always saved.
+        save_dir: the folder that holds all run folders.
+        save_period: epochs between checkpoints; the last and the best epoch are always saved.
         save_steps: optimizer steps between checkpoints inside an epoch; null for none.
         save_minutes: minutes between checkpoints inside an epoch; null for none.
-        keep_last: the number of checkpoints to keep beside the best; null keeps all.
-        keep_best: the number of best epochs to keep. ``model_best.pt`` is the best; the others
-            have their epoch in the name.
-        on_inexact_resume: ``go_on`` or ``stop`` where a resumed run cannot have the same bits as
-            an uninterrupted one: another thread count, torch version, device or dataset.
-        async_save: train on while a checkpoint is written.
-        sharded_checkpoint: with fsdp, each process writes its own shard of the model, into a
-            folder beside the checkpoint.
-        on_save_error: ``stop``, or ``go_on`` without a checkpoint that cannot be written.
-        max_minutes: stop after this time with a checkpoint and exit status 75, counted from the
-            start of the program's training; null for no limit.
+        keep_last: the number of checkpoints to keep besides the best ones; null keeps all.
+        keep_best: the number of best epochs to keep; ``model_best.pt`` is the best.
+            The others have their epoch in the name.
+        on_inexact_resume: ``go_on`` or ``stop`` if a resume cannot reproduce an uninterrupted run,
+            because of another number of threads or processes, torch version, device or dataset.
+        async_save: continue training while a checkpoint is written.
+        sharded_checkpoint: with fsdp, let each process write its shard of the model,
+            into a folder beside the checkpoint.
+        on_save_error: ``stop``, or ``go_on`` if a checkpoint cannot be written.
+        max_minutes: stop after this time, with a checkpoint and exit status 75; null for no limit.
+            The time counts from the start of this process's training.
         nan_policy: for a loss that is not finite: ``raise`` an error, or ``ignore`` it.
-        verbosity: 0 warnings, 1 info, 2 debug.
+        verbosity: 0 for warnings, 1 for info, 2 for debug.
         monitor: ``"min METRIC"`` or ``"max METRIC"`` selects the best epoch; ``"off"`` none.
-        early_stop: stop after this number of epochs without improvement; 0 or null never does.
+        early_stop: stop after this number of epochs without improvement; 0 or null never stops.
         tensorboard: write TensorBoard files.
         wandb: write to Weights & Biases; see WandbOptions.
         image_period: epochs between pictures of samples with predictions; null for none.
         histogram_period: epochs between histograms of weights and gradients; null for none.
         debug: inspect layers, find NaN, overfit a batch, profile; see DebugOptions.
-        precision: of the forward pass; bf16 and fp16 are mixed with fp32 by autocast.
-        accumulation_steps: batches whose gradients make one optimizer step.
-        grad_clip_norm: the gradient's largest L2 norm; null does not clip.
-        ema_decay: keep an exponential moving average of the weights with this decay, and validate
-            it too; null for none.
+        precision: the precision of the forward pass; bf16 and fp16 use autocast.
+        accumulation_steps: the number of batches whose gradients make one optimizer step.
+        grad_clip_norm: the largest L2 norm of the gradient; null does not clip.
+        ema_decay: the decay of an exponential moving average of the weights; null for none.
+            The average is validated too.
         compile: run the model through ``torch.compile``.
-        channels_last: store the weights of 2d convolutions in the memory format that is fastest
-            on most devices. A model that calls ``view`` on their outputs needs ``reshape`` there.
+        channels_last: store weights of 2d convolutions in a memory format that is often faster.
+            A model that calls ``view`` on their outputs needs ``reshape`` instead.
         keep_memory: on the CPU, keep freed memory for the next step (glibc only).
         warmup_steps: optimizer steps in which the learning rate rises linearly from near zero.
-        lr_scheduler_interval: step the schedule after each ``epoch`` or each optimizer ``step``;
-            null takes what the scheduler is made for (``step`` for OneCycleLR and CyclicLR).
-        deterministic: use reproducible algorithms of cuDNN only.
+        lr_scheduler_interval: step the scheduler after each ``epoch`` or each optimizer ``step``;
+            null means ``step`` for OneCycleLR and CyclicLR, and ``epoch`` for all others.
+        deterministic: use only reproducible algorithms of cuDNN.
     """
 
     epochs: int
@@ -208,15 +208,18 @@ class TrainerOptions(SectionOptions):
         problems = []
         uploads = self.wandb is not None and self.wandb.artifact
         if self.sharded_checkpoint and (self.async_save or uploads):
-            message = "goes neither with async_save nor with wandb.artifact; turn it off"
+            message = "works neither with async_save nor with wandb.artifact; turn it off"
             problems.append(Problem("sharded_checkpoint", message))
         if self.compile and self.debug is not None and self.debug.inspects_layers:
-            message = "statistics and detect_nan need single layers, which compile fuses;"
-            problems.append(Problem("debug", f"{message} turn it off"))
+            message = "statistics and detect_nan do not work with compile, which fuses layers"
+            problems.append(Problem("debug", message))
         return problems
 
     def check_length(self, batches: int) -> int:
-        """Returns the optimizer steps of a run with so many batches an epoch.
+        """Checks that the warm-up fits into a run with ``batches`` batches per epoch.
+
+        Returns:
+            The number of optimizer steps in the run.
 
         Raises:
             UserError: the warm-up would be longer than the run.
@@ -228,7 +231,7 @@ class TrainerOptions(SectionOptions):
         return steps
 
     def list_needing_update(self) -> list[str]:
-        """Lists the options in use that have no effect in a loop without an ``Update``."""
+        """Lists the options in use that have no effect if the loop has no ``Update``."""
         names = [
             "precision",
             "accumulation_steps",
@@ -245,12 +248,12 @@ class TrainerOptions(SectionOptions):
         return used
 
     def list_served_by_features(self) -> list[str]:
-        """Lists the options in use that an optional feature serves."""
+        """Lists the options in use that need an optional feature."""
         return [name for name in SERVED_BY_FEATURES if getattr(self, name)]
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
-        """Makes the options from the section; the trainer's own arguments in it are left out."""
+        """Makes the options from the section, and ignores the trainer's other arguments in it."""
         return make_options(cls, section)
 
 
@@ -258,7 +261,7 @@ def parse_monitor(monitor: str) -> tuple[str, str]:
     """Splits ``"min val_loss"`` into mode and metric; ``"off"`` gives ``("off", "")``.
 
     Raises:
-        UserError: it is neither.
+        UserError: ``monitor`` has another form.
     """
     if monitor == "off":
         return "off", ""

@@ -1,4 +1,4 @@
-"""The folder of a run: making it, describing it, and removing it if a mistake left it empty."""
+"""RunFolder: makes the folder of a run, describes the run in it, and removes it if it is empty."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from utils.util import ensure_dir, read_json
 
 
 class RunFolder:
-    """Holds the folder of a run from its start to its end: ``with RunFolder(config) as run:``.
+    """The folder of a run, as a context: ``with RunFolder(config) as run:``.
 
-    The main rank makes and locks the folder, and sends log lines into it. If torchrun has
-    restarted the ranks, it is the folder of the ranks before, and the run continues from their
-    newest checkpoint. A UserError that ends a run before it holds weights removes the folder.
+    The main rank makes and locks the folder, and writes log files into it. If torchrun has
+    restarted the ranks, the run continues in the folder of the earlier ranks, from their newest
+    checkpoint. If a UserError ends a run before it has weights, the folder is removed.
 
     Args:
-        config: names the folder. Where two runs start in the same second, the later one appends
-            a number to its ``config.run_id``.
-        folder: an existing folder to use instead, e.g. a temporary one for a trial. It belongs
-            to the caller, who also deletes it.
+        config: names the folder. If two runs start in the same second, the later one appends a
+            number to its ``config.run_id``.
+        folder: an existing folder to use instead, such as a temporary one for a trial. The caller
+            deletes it.
 
     Raises:
-        UserError: on entering: the folder cannot be made, or it holds another run.
+        UserError: on entering, if the folder cannot be made or holds another run.
     """
 
     def __init__(self, config: ConfigParser, folder: Path | None = None) -> None:
@@ -69,7 +69,7 @@ class RunFolder:
         """Writes ``config.json``, and adds a session to ``provenance.json``.
 
         Raises:
-            UserError: they cannot be written.
+            UserError: the files cannot be written.
         """
         if not is_main():
             return
@@ -81,10 +81,10 @@ class RunFolder:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 
     def conclude(self, trainer: object) -> int:
-        """Logs what to do next with a run whose training has ended.
+        """Logs the commands to use next, after the training has ended.
 
         Args:
-            trainer: of any class; a project's own BaseTrainer may lack what ours has.
+            trainer: a trainer of any class. One of a project may lack the attributes of ours.
 
         Returns:
             The exit status: 0 if the training is finished, else that of the request to stop.
@@ -98,9 +98,9 @@ class RunFolder:
         return 0
 
     def note_stop(self, reason: str) -> None:
-        """Notes why the run ends early, and logs the command that continues it."""
+        """Records why the run ends early, and logs the command that continues it."""
         self._stop_reason = reason
-        logging.getLogger("train").info("Go on with: %s", self._resume_command())
+        logging.getLogger("train").info("Continue with: %s", self._resume_command())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -113,7 +113,7 @@ class RunFolder:
             close_files()
             shutil.rmtree(self.config.log_dir, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt) and self._holds_weights():
-            print(f"Go on with: {self._resume_command()}")
+            print(f"Continue with: {self._resume_command()}")
         if self._given_folder is not None:
             close_files()  # the caller may delete the folder now
         if self._lock is not None:
@@ -160,13 +160,13 @@ class RunFolder:
 
     def _refuse_another_run(self) -> None:
         if list_checkpoints(self.save_dir):
-            message = "holds a run already; go on with it by -r, or choose another --run-id"
+            message = "holds a run already; continue it with -r, or choose another --run-id"
             raise UserError(f"{self.save_dir}: {message}")
 
     def _refuse_links(self) -> None:
-        """Raises UserError for a symbolic link by which the run would write elsewhere.
+        """Raises UserError if a symbolic link would let the run write elsewhere.
 
-        A new run stays below the config's ``save_dir``, and a resumed one in its folder.
+        A new run must stay below the config's ``save_dir``, and a resumed run in its folder.
         """
         is_resumed = self.config.resume is not None and not self.config.run_id_given
         home = self.save_dir if is_resumed else self.save_dir.parent.parent
@@ -181,7 +181,7 @@ class RunFolder:
                 continue
             leads_out = not Path(os.path.realpath(path)).is_relative_to(home.resolve())
             if leads_out and not any(path.match(f"log/{pattern}") for pattern in harmless):
-                message = f"is a symbolic link that leads out of {home}; nothing is written there"
+                message = f"is a symbolic link that leads out of {home}; remove it"
                 raise UserError(f"{path}: {message}")
 
     def _get_outcome(self, error: BaseException | None) -> str:
@@ -209,7 +209,7 @@ class RunFolder:
 
 
 class _Provenance:
-    """Writes ``provenance.json``: a session for each time that the run was started."""
+    """Writes ``provenance.json``, with one session for each start of the run."""
 
     def __init__(self) -> None:
         self._path = Path()
@@ -220,7 +220,7 @@ class _Provenance:
         return bool(self._sessions)
 
     def begin(self, folder: Path, changes: dict[str, Any], is_resumed: bool) -> None:
-        """Adds a session: command, changes to the config, code, versions, machine."""
+        """Adds a session: the command, changes to the config, code, versions and machine."""
         self._path = folder / "provenance.json"
         if is_resumed:  # the file may be missing or damaged
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -230,7 +230,7 @@ class _Provenance:
         self._write()
 
     def end(self, outcome: str) -> None:
-        """Notes how the session ended, if one has begun."""
+        """Records how the session ended, if one has begun."""
         if self.has_begun:
             self._sessions[-1] |= {"end": timestamp(), "outcome": outcome}
             with contextlib.suppress(OSError):
@@ -246,12 +246,12 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
-    """Returns what to do next with a finished run: its folder, and the commands.
+    """Returns the last lines of a log: the best value, the folder, and the commands to use next.
 
     Args:
-        save_dir: of the run.
-        metric: the monitored number; empty if there is none.
-        best: its best value.
+        save_dir: the folder of the run.
+        metric: the name of the monitored number; empty if there is none.
+        best: the best value of that number.
     """
     python = get_python_command()
     lines = [f"Run folder: {save_dir}"]
@@ -266,7 +266,7 @@ def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
 
 
 def get_python_command() -> str:
-    """Returns how one types this interpreter: ``python`` if that is it, else its path from here."""
+    """Returns the command of this interpreter: ``python``, or its path from the current folder."""
     if shutil.which("python") == sys.executable:
         return "python"
     path = Path(sys.executable)

@@ -1,4 +1,4 @@
-"""SCHEMA: what a config may say. train.py, test.py and ``python -m config`` check against it."""
+"""SCHEMA: the sections of a config. train.py, test.py and ``python -m config`` check configs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MODULE = "torch.nn.Module"
 _LOADERS = "data_loader.data_loaders"
 _SCHEDULERS = "torch.optim.lr_scheduler"
 _TRAINER_ARGUMENTS = (
-    *("model", "criterion", "metric_ftns", "optimizer"),  # by position
+    *("model", "criterion", "metric_ftns", "optimizer"),  # passed by position
     *("config", "device", "data_loader", "valid_data_loader", "lr_scheduler"),
 )
 _OUTPUT_AND_TARGET = ("output", "target")
@@ -72,7 +72,7 @@ _INNER_SLOTS = {
     "dataset": _DATASET,
     "datasets": _DATASET,
     "transform": _TRANSFORM,
-    "transforms": _BATCH_TRANSFORM,  # Compose's parameter, for samples and for batches
+    "transforms": _BATCH_TRANSFORM,  # the parameter of Compose, for samples and for batches
     "sampler": Slot(
         "data_loader",
         (_LOADERS, "torch.utils.data"),

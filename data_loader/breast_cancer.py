@@ -1,4 +1,4 @@
-"""A table: the breast cancer data of scikit-learn."""
+"""Tabular data: the breast cancer data of scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from base.data.split import split_indices
 
 
 class BreastCancerDataLoader(BaseDataLoader):
-    """569 tumours: 30 measurements (N, 30) standardised, 1.0 for benign and 0.0 for malignant (N,).
+    """569 tumours, each with 30 standardised measurements (N, 30) float and a label (N,) float.
+
+    The label is 1.0 for benign and 0.0 for malignant.
 
     Args:
-        training: the 456 training rows; False: the 113 held out for testing.
+        training: whether to use the 456 training rows or the 113 test rows.
     """
 
     def __init__(
@@ -28,7 +30,7 @@ class BreastCancerDataLoader(BaseDataLoader):
 
         table = load_breast_cancer()
         train, test = split_indices(len(table.target), 0.2, labels=table.target)
-        # Statistics of the test rows must not leak into the training.
+        # Statistics of the test rows must not leak into training.
         mean, std = table.data[train].mean(axis=0), table.data[train].std(axis=0)
         chosen = train if training else test
         rows = torch.tensor((table.data[chosen] - mean) / std, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Data loaders. A file beside this one is named in a config as ``"file.Name"``."""
+"""Data loaders. A config names a class in another file of this folder as ``"file.Name"``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DigitsDataLoader(BaseDataLoader):
     """scikit-learn's 1,797 handwritten digits: images (N, 1, 8, 8) float in [0, 1], classes (N,).
 
     Args:
-        training: the 1,438 training images; False: the 359 held out for testing.
+        training: whether to use the 1,438 training images or the 359 test images.
     """
 
     def __init__(
@@ -30,7 +30,10 @@ class DigitsDataLoader(BaseDataLoader):
         training: bool = True,
     ) -> None:
         # The file of load_digits(). Importing scikit-learn would take longer than an epoch.
-        (package,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
+        spec = find_spec("sklearn")
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        (package,) = spec.submodule_search_locations
         table = np.loadtxt(
             Path(package, "datasets/data/digits.csv.gz"), delimiter=",", dtype=np.int64
         )
@@ -55,8 +58,8 @@ class MnistDataLoader(BaseDataLoader):
     The images are kept in memory as bytes.
 
     Args:
-        data_dir: the folder that holds ``MNIST/raw``, or is downloaded into.
-        training: the 60,000 training images; False: the 10,000 test images.
+        data_dir: the folder that holds ``MNIST/raw``. Missing files are downloaded into it.
+        training: whether to use the 60,000 training images or the 10,000 test images.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class MnistDataLoader(BaseDataLoader):
         with downloading(datasets.MNIST, data_dir):
             mnist = datasets.MNIST(data_dir, train=training, download=True)
         dataset = TensorDataset(mnist.data.unsqueeze(1), mnist.targets)
-        # The first two give the bits of ToTensor; ``scale=True`` would multiply by 1 / 255.
+        # The first two steps give the same bits as ToTensor, which ``scale=True`` does not.
         steps = v2.Compose(
             [
                 v2.ToDtype(torch.float32),

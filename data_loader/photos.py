@@ -10,13 +10,13 @@ import torch
 from base import BaseDataLoader
 from utils.errors import UserError
 
-# Of ImageNet: pretrained networks expect images that are normalised by these.
+# Pretrained networks expect images that are normalised with these statistics of ImageNet.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def read_image(path: str) -> Any:
-    """Reads an image as uint8 (3, H, W); the usual formats without PIL, which is slower."""
+    """Reads an image as uint8 (3, H, W), without PIL if possible, because PIL is slower."""
     if Path(path).suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".webp"):
         from torchvision.io import decode_image
 
@@ -33,9 +33,9 @@ class PhotoDataLoader(BaseDataLoader):
     Args:
         data_dir: the folder with ``train/CLASS/`` and ``val/CLASS/``.
         training: whether to use the photographs in ``train`` or those in ``val``.
-        size: height and width of the network's input, in pixels.
-        augment: crop and mirror training images at random; False treats all as in validation.
-        source: where to download the data; shown in the error if it is missing.
+        size: the height and width of the network's input, in pixels.
+        augment: whether to crop and mirror training images at random.
+        source: where to download the data; shown in the error if the data is missing.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PhotoDataLoader(BaseDataLoader):
                 v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True),
                 v2.RandomHorizontalFlip(),
             ]
-        else:  # resizes to 256 and crops 224 pixels by default, as in the validation of ImageNet
+        else:  # by default resizes to 256 and crops 224 pixels, as is usual for ImageNet
             crop = [v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size)]
         normalise = v2.Compose(
             [
@@ -79,5 +79,5 @@ class PhotoDataLoader(BaseDataLoader):
         )
 
     def split_validation(self) -> BaseDataLoader:
-        """The photographs in ``val``."""
+        """Returns a loader of the photographs in ``val``."""
         return PhotoDataLoader(*self._validation)

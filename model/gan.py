@@ -11,8 +11,8 @@ from base import BaseModel
 class GAN(BaseModel):
     """A generator and a discriminator, trained by ``trainer/gan.py``.
 
-    ``forward`` takes noise (N, latent_size) and gives images (N, pixels) in [0, 1];
-    ``discriminator`` takes such images and returns logits (N, 1) of being real.
+    ``forward`` takes noise (N, latent_size) and returns images (N, pixels) in [0, 1].
+    ``discriminator`` takes images (N, pixels) and returns the logits (N, 1) that they are real.
     Source: Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
     """
 

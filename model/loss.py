@@ -1,4 +1,4 @@
-"""Losses: ``loss(output, target) -> number``. torch's own are found without an entry here."""
+"""Losses: ``loss(output, target) -> number``. A config may also name losses of torch."""
 
 import torch
 import torch.nn.functional as F

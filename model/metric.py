@@ -1,14 +1,14 @@
 """Metrics: ``metric(output, target)`` returns a number, the mean over the batch.
 
-The number stays on the device (no ``.item()``), so that no step waits for it. A config may also
-name metrics of torchmetrics.
+Return a tensor, without ``.item()``, so that no step waits for the device. A config may also name
+metrics of torchmetrics.
 """
 
 import torch
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The fraction of samples whose highest score (N, C) is that of the target class (N,)."""
+    """The fraction of samples whose target class (N,) has the highest score (N, C)."""
     return (output.argmax(dim=1) == target).float().mean()
 
 
@@ -18,5 +18,5 @@ def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.T
 
 
 def binary_accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The fraction of samples whose logit (N,) is on the side of its target (N,), 0 or 1."""
+    """The fraction of samples whose logit (N,) has the right sign for its target (N,), 0 or 1."""
     return ((output > 0) == (target > 0.5)).float().mean()

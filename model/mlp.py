@@ -1,4 +1,4 @@
-"""A multi-layer perceptron for tables."""
+"""A multi-layer perceptron for tabular data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from base import BaseModel
 class MLP(BaseModel):
     """Linear layers with ReLU and dropout between them.
 
-    ``forward`` takes (N, in_features) float and gives (N, out_features), or (N,) for one output.
+    ``forward`` takes (N, in_features) float and returns (N, out_features), or (N,) for one output.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Small image classifiers. A file beside this one is named in a config as ``"file.Name"``."""
+"""Small image classifiers. A config names a class in another file here as ``"file.Name"``."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class SmallConvNet(BaseModel):
     ``forward`` takes (N, in_channels, H, W) float and returns logits (N, num_classes).
 
     Args:
-        width: channels of the first convolution; the second has twice as many.
-        dropout: probability, before the last layer.
+        width: the channels of the first convolution; the second has twice as many.
+        dropout: the dropout probability before the last layer.
     """
 
     def __init__(

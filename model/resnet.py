@@ -1,4 +1,4 @@
-"""The thin residual networks for 32x32 images."""
+"""Thin residual networks for 32x32 images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.stride, self.added = stride, channels - channels_in
+        self.stride, self.added_channels = stride, channels - channels_in
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         shortcut = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(
-            y + F.pad(shortcut, (0, 0, 0, 0, self.added // 2, self.added - self.added // 2))
-        )
+        before = self.added_channels // 2
+        after = self.added_channels - before
+        return F.relu(y + F.pad(shortcut, (0, 0, 0, 0, before, after)))
 
 
 class ResNet(BaseModel):
@@ -35,8 +35,8 @@ class ResNet(BaseModel):
     Source: He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2.
 
     Args:
-        blocks: in each of the three stages.
-        width: channels of the first stage.
+        blocks: the number of blocks in each of the three stages.
+        width: the channels of the first stage.
     """
 
     def __init__(

@@ -10,14 +10,15 @@ from utils.distributed import local_rank
 
 
 class TwoDeviceNet(BaseModel):
-    """A multi-layer perceptron whose two halves may lie on two devices.
+    """A multi-layer perceptron whose two halves may be on two devices.
 
     ``forward`` takes (N, …) float with ``in_features`` numbers per sample, and returns logits
     (N, num_classes) on the second device. It was not tested on two accelerators.
 
     Args:
-        devices: of the two halves, as ``["cuda:0", "cuda:1"]``. None takes two accelerators for
-            each process, or, if there are too few, leaves the placement to the trainer.
+        devices: the devices of the two halves, such as ``["cuda:0", "cuda:1"]``.
+            By default, each process uses two accelerators. If there are too few, the trainer moves
+            the model to one device.
     """
 
     def __init__(

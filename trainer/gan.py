@@ -1,4 +1,4 @@
-"""Training with two optimizers: an example of a loop of one's own."""
+"""Training with two optimizers: an example of a custom loop."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import torch
 
 from base.loop.metrics import MetricSet
 from base.options import TrainerOptions
+from trainer.trainer import Trainer
 from utils.batch import batch_size_of
 from utils.distributed import world_size
 from utils.errors import UserError
 from utils.util import MetricTracker
 
-from .trainer import Trainer
-
 
 class GanTrainer(Trainer):
     """Alternates a step of the discriminator and a step of the generator.
 
-    Both optimizers are made from the config: ``optimizer`` for the generator and
-    ``discriminator_optimizer`` for the discriminator. As attributes of the trainer, both are saved
-    and resumed.
+    Both optimizers come from the config: ``optimizer`` for the generator and
+    ``discriminator_optimizer`` for the discriminator. Both are attributes of the trainer, so
+    checkpoints include them.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class GanTrainer(Trainer):
     ) -> None:
         if world_size() > 1:
             raise UserError("GanTrainer trains in one process", key="trainer.type")
-        # In place of the one that train.py has made for all parameters.
+        # Replaces the optimizer that train.py has made for the parameters of both networks.
         optimizer = config.init_obj("optimizer", torch.optim, model.generator.parameters())
         super().__init__(model, criterion, metric_ftns, optimizer, config, **kwargs)
         self.optimizer_d = config.init_obj(
@@ -53,15 +52,13 @@ class GanTrainer(Trainer):
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
-        if self.progress.batch == 0:  # otherwise a resumed run continues within the epoch
+        if self.progress.batch == 0:  # a resumed run may continue in the middle of an epoch
             self.tracker.reset()
         for real, _ in self.batches(epoch):
             n = batch_size_of(real)
             real = real.flatten(1)
-            ones, zeros = (
-                torch.ones(n, 1, device=self.device),
-                torch.zeros(n, 1, device=self.device),
-            )
+            ones = torch.ones(n, 1, device=self.device)
+            zeros = torch.zeros(n, 1, device=self.device)
 
             fake = self.model(torch.randn(n, self.model.latent_size, device=self.device))
             # One-sided label smoothing: real images get 0.9 instead of 1.
@@ -76,7 +73,9 @@ class GanTrainer(Trainer):
             self.tracker.add("loss_g", loss_g, n)
             self.after_step()
         log = self.tracker.result()
-        return log | {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
+        if self.do_validation:
+            log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
+        return log
 
     def status(self) -> str:
         loss_g, loss_d = self.tracker.avg("loss_g"), self.tracker.avg("loss_d")
@@ -99,11 +98,11 @@ class GanTrainer(Trainer):
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> dict[str, float]:
-        """The distance between generated and real images, as a Fréchet distance of their pixels."""
+        """Computes the Fréchet distance between the pixels of generated and of real images."""
         model.eval()
         metrics.reset()
         real = torch.cat([images.flatten(1) for images, _ in batches]).to(device)
-        noise = torch.Generator().manual_seed(0)  # the same every time, so that epochs compare
+        noise = torch.Generator().manual_seed(0)  # equal noise makes the epochs comparable
         fake = model(torch.randn(len(real), model.latent_size, generator=noise).to(device))
         metrics.add("frechet", frechet_distance(real, fake), len(real))
         return {"frechet": metrics.avg("frechet")}
@@ -119,7 +118,7 @@ class GanTrainer(Trainer):
 
 
 def frechet_distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The distance between two sets of points, (N, D) and (M, D), each taken as a Gaussian.
+    """The Fréchet distance between Gaussians fitted to two sets of points, (N, D) and (M, D).
 
     ``|mean_a - mean_b|^2 + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2))``
     Source: Dowson and Landau 1982; as FID in Heusel et al. 2017, https://arxiv.org/abs/1706.08500.

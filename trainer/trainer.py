@@ -1,4 +1,4 @@
-"""The loop."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ __all__ = ["Trainer"]
 class Trainer(BaseTrainer):
     """Trains a model on (input, target) batches.
 
-    To train in another way, override ``forward`` (what the model is called with), ``train_step``
-    (what the loss is) or ``_train_epoch`` (all of it; see ``trainer/gan.py``).
+    To train in another way, override ``forward`` (the call of the model), ``train_step`` (the loss)
+    or ``_train_epoch`` (the full loop, as in ``trainer/gan.py``).
 
     Args:
-        device: of the model's inputs.
-        data_loader: of training batches.
-        valid_data_loader: of validation batches, or None.
-        lr_scheduler: any of torch's, or None.
-        len_epoch: batches of an epoch, going round the data; by default one pass over it.
+        device: the device of the model's inputs.
+        data_loader: gives the training batches.
+        valid_data_loader: gives the validation batches; None skips the validation.
+        lr_scheduler: a scheduler of torch; None keeps the learning rate constant.
+        len_epoch: batches in an epoch, repeating the data; None makes an epoch one pass over it.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Trainer(BaseTrainer):
         loader = prepare_loader(valid_data_loader, "valid_data_loader", device, evaluating=True)
         self.valid_data_loader, self.do_validation = loader, loader is not None
         self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
-        options, outputs_on = self.trainer_options, output_device(self.model, device)
+        options = self.trainer_options
         self.update: Update = Update(
             self.model, optimizer, options, device, lr_scheduler, self.parallel, self.progress
         )
-        self.train_metrics = MetricSet(metric_ftns, self.writer, outputs_on)
-        self.valid_metrics = MetricSet(metric_ftns, self.writer, outputs_on)
+        self.train_metrics = MetricSet(metric_ftns, self.writer, output_device(self.model, device))
+        self.valid_metrics = MetricSet(metric_ftns, self.writer, output_device(self.model, device))
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)
         self.batch_watchers = [watcher for watcher in self.watchers if watcher.sees_all_batches]
@@ -80,7 +80,7 @@ class Trainer(BaseTrainer):
             self.logger.warning("lr_scheduler: %s", problem)
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
-        """Trains one epoch; returns its numbers."""
+        """Trains and validates one epoch; returns its numbers by name."""
         self.model.train()
         for batch in self.batches(epoch):  # on the device; progress is counted and shown
             with self.update.forward_context(self.batches_left):  # autocast; syncs before a step
@@ -93,7 +93,7 @@ class Trainer(BaseTrainer):
         return self.end_epoch(epoch)
 
     def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
-        """One forward pass: the loss, and what the metrics compare. Most people override this."""
+        """Runs one forward pass; returns loss, output and target. Most subclasses override this."""
         output, target = self.forward(self.model, batch)
         return self.criterion(output, target), output, target
 
@@ -103,7 +103,7 @@ class Trainer(BaseTrainer):
         return forward(model, batch)
 
     def batches(self, epoch: int) -> Iterator[Any]:
-        """The batches that are left of the epoch, on the device; counts and shows the progress."""
+        """Yields the batches that are left of the epoch, on the device, and shows the progress."""
         if self.progress.batch == 0:
             self.train_metrics.reset()
         left: Iterable[Any] = self.data_loader
@@ -120,18 +120,18 @@ class Trainer(BaseTrainer):
             batch = to_device(batch, self.device)
             for watcher in watchers:
                 watcher.train_batch(batch)
-            watchers = self.batch_watchers  # after the first batch
+            watchers = self.batch_watchers  # from the second batch on
             yield batch
         if self.progress.batch == 0:
             raise UserError("there was nothing to train on: the data loader gave no batch")
 
     @property
     def batches_left(self) -> int | None:
-        """Batches of this epoch, including the last one taken; None if the data does not tell."""
+        """The batches left in this epoch, including the current one; None if unknown."""
         return None if self.len_epoch is None else self.len_epoch - self.progress.batch + 1
 
     def after_step(self, loss: torch.Tensor | None = None) -> None:
-        """After an optimizer step: logs now and then, stops on request, saves when it is due."""
+        """Logs the step if it is due, saves a checkpoint if it is due, and stops on request."""
         if loss is not None and self.step_writer.is_due:
             self.step_writer.after_step(loss, self.train_metrics)
         super().after_step()
@@ -139,7 +139,7 @@ class Trainer(BaseTrainer):
     def end_epoch(self, epoch: int) -> dict[str, float]:
         """Validates, and steps a schedule that moves by epochs; returns the epoch's numbers."""
         log = self.train_metrics.result()
-        for name in list(log)[1:]:
+        for name in list(log)[1:]:  # the loss comes first, and is written after single steps
             self.writer.add_scalar(name, log[name])
         if self.do_validation:
             log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
@@ -147,7 +147,7 @@ class Trainer(BaseTrainer):
         return log
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
-        """The numbers of the validation split; with an EMA also those of its weights: ``ema_…``."""
+        """Validates the model and, if there is an EMA, the averaged model (``ema_…``)."""
         set_activity(f"the validation of epoch {epoch}")
         self.validation_random_state = get_random_state()
         log = self._evaluate(self.model)
@@ -163,10 +163,10 @@ class Trainer(BaseTrainer):
         return log
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
+        batches = self.validation_batches(self.valid_data_loader)
+        arguments = (self.criterion, self.valid_metrics, self.device, self.update.autocast)
         with self.parallel.evaluating(model) as evaluated:
-            batches = self.validation_batches(self.valid_data_loader)
-            rest = self.criterion, self.valid_metrics, self.device, self.update.autocast
-            return self.evaluate_split(evaluated, batches, *rest)
+            return self.evaluate_split(evaluated, batches, *arguments)
 
     @classmethod
     def evaluate_split(
@@ -178,7 +178,7 @@ class Trainer(BaseTrainer):
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> dict[str, float]:
-        """The numbers of ``model`` on a split: after an epoch, and in ``test.py``."""
+        """Computes loss and metrics of ``model`` on a split, after an epoch and in ``test.py``."""
         return evaluate(model, batches, criterion, metrics, device, cls.forward, autocast)
 
     def status(self) -> str:
@@ -189,12 +189,12 @@ class Trainer(BaseTrainer):
     def logged_names(
         cls, metrics: list[str], options: TrainerOptions, validates: bool
     ) -> list[str] | None:
-        """The names of an epoch's numbers, for the check of a config; None if they are unknown."""
+        """Lists the names of an epoch's numbers, to check a config; None if they are unknown."""
         subclasses = cls.__mro__[: cls.__mro__.index(Trainer)]
         overridden = {name for kind in subclasses for name in vars(kind)}
         if overridden & {"_train_epoch", "_valid_epoch", "evaluate_split"}:
             return None
-        names = ["loss", *metrics]
-        validated = [f"val_{name}" for name in names] if validates else []
-        averaged = [f"val_ema_{name}" for name in names] if options.ema_decay is not None else []
-        return names + validated + (averaged if validates else [])
+        prefixes = ["", "val_"] if validates else [""]
+        if validates and options.ema_decay is not None:
+            prefixes.append("val_ema_")
+        return [prefix + name for prefix in prefixes for name in ("loss", *metrics)]

@@ -1,1 +1,1 @@
-"""Checkpoints: the file, when it is written, what it holds."""
+"""Checkpoints: their files, when to write them, and how to resume from them."""

@@ -1,4 +1,4 @@
-"""What a resumed run changes: differences of the config, what is kept, and what starts anew."""
+"""The differences between a resumed run and its checkpoint, and how each object was restored."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from config.read.tree import join_keys
 
 @dataclass
 class RestoreReport:
-    """What became of each part of a run that was resumed.
+    """How a run was restored from a checkpoint.
 
     Attributes:
-        path: of the checkpoint.
-        epoch: that was finished last.
-        step: optimizer steps done.
-        outcomes: what happened to each part: ``kept``, or that it starts anew and why.
-        changes: a line for each value of the config that is another one now.
-        inexact: why the resumed run cannot end with the same bits as one without a stop.
+        path: the file of the checkpoint.
+        epoch: the last finished epoch.
+        step: the number of optimizer steps that the run had made.
+        outcomes: says for each object that it was kept, or why it was reset.
+        changes: a line for each value of the config that has changed.
+        inexact: the reasons why this run cannot have the same bits as an uninterrupted one.
     """
 
     path: Path
@@ -34,24 +34,24 @@ class RestoreReport:
     inexact: list[str] = field(default_factory=list)
 
     def log(self, logger: logging.Logger) -> None:
-        """Warns of changes and of inexactness; says nothing if all is as before."""
+        """Warns of changes and of reasons for an inexact resume, if there are any."""
         if self.changes:
             outcomes = [f"  {name:<22} {outcome}" for name, outcome in self.outcomes.items()]
             lines = [
                 "Changed since the checkpoint:",
                 *self.changes,
-                "What happens to each part of the run:",
+                "How the run was restored:",
                 *outcomes,
             ]
             logger.warning("\n".join(lines))
         if self.inexact:
             logger.warning(
-                "From here on not the same bits as without a stop: %s.", ", ".join(self.inexact)
+                "The resume is not exact, because of changes: %s.", ", ".join(self.inexact)
             )
 
 
 def list_changes(old: Any, new: dict[str, Any]) -> list[str]:
-    """A line for each value that differs between two configs: ``  key: old -> new``."""
+    """Describes each value that differs between two configs: ``  key: old -> new``."""
     before, after = flatten(to_plain(old)), flatten(new)
     rows = [(keys, before.get(keys), after.get(keys)) for keys in {**before, **after}]
     return [
@@ -62,7 +62,7 @@ def list_changes(old: Any, new: dict[str, Any]) -> list[str]:
 
 
 def get_section(config: Any, name: str) -> dict[str, Any]:
-    """A section of a checkpoint's config, whoever wrote it; empty if there is none."""
+    """A section of a checkpoint's config, in any format; empty if there is none."""
     try:
         section = config[name]
     except (KeyError, TypeError):
@@ -78,7 +78,7 @@ def changed_args(old: Any, new: Any, section: str) -> list[str]:
 
 
 def is_regrouped(old: Any, new: Any) -> bool:
-    """Whether other parameters are trained, or in other groups, than before."""
+    """Whether the optimizer now has other parameters or parameter groups."""
     from base.features import of_kind
 
     for kind in of_kind(Phases):
@@ -89,7 +89,7 @@ def is_regrouped(old: Any, new: Any) -> bool:
 
 
 def is_rescheduled(old: Any, new: Any) -> bool:
-    """Whether the schedule, or the learning rate that it starts from, has changed."""
+    """Whether the scheduler or its initial learning rate has changed."""
     return _schedule_of(old) != _schedule_of(new)
 
 

@@ -1,6 +1,6 @@
-"""Shards by torch's distributed checkpoint (DCP): written, verified, read.
+"""Writes, verifies and reads shards, by torch's distributed checkpoint (DCP).
 
-DCP's index is a pickle. Reading it here makes DCP's own records and nothing else.
+DCP's index is a pickle. This module unpickles only the types that such an index needs.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ CRC_BLOCK_BYTES = 1 << 20
 
 
 def write_shards(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Writes this rank's shards durably. All ranks call it alike.
+    """Writes this rank's shards durably. All ranks must call it.
 
     Args:
-        state: of a run; nested dicts, in which the sharded tensors are DTensors.
-        path: of the checkpoint that will refer to the shards. Their folder gets a new name each
-            time, so that an older one stays intact.
+        state: the state of a run: nested dicts, in which the sharded tensors are DTensors.
+        path: the checkpoint that will refer to the shards. Their folder always gets a new name, so
+            that an older folder stays intact.
 
     Returns:
-        The state for the file: sharded tensors have a shape and a dtype, and no data; ``shards``
-        names the folder and the CRC-32 of its files.
+        The state for the file. Its sharded tensors have a shape and a dtype, but no data. Its
+        ``shards`` names the folder and the CRC-32 of the files in it.
 
     Raises:
-        UserError: on all ranks, if one of them could not write. Nothing is left.
+        UserError: on all ranks, if one of them could not write. The folder is deleted then.
     """
     shards: dict[str, Any] = {}
 
-    def take(name: str, value: Any) -> Any:
+    def collect(name: str, value: Any) -> Any:
         if not isinstance(value, DTensor):
             return value
         shards[name] = value.detach()
         return torch.empty(value.shape, dtype=value.dtype, device="meta")
 
-    rest: dict[str, Any] = map_tensors(state, take)
+    rest: dict[str, Any] = map_tensors(state, collect)
     if not shards:
         return state
     folder = path.with_name(broadcast(f"{path.stem}.{secrets.token_hex(4)}{SUFFIX}"))
@@ -92,16 +92,17 @@ def verify_shards(state: dict[str, Any], path: Path) -> None:
 
 
 def read_shards(state: dict[str, Any], path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
-    """The state with its data. Each rank reads only what it asks for.
+    """Fills the tensors of a state with the data of the shards.
 
     Args:
-        state: what ``write_shards`` returned.
-        path: of the checkpoint.
-        like: by dotted name, DTensors whose shards are all that this rank needs. A name may be
-            that of a dict, as ``optimizer.state.0``, for all tensors in it.
+        state: the return value of ``write_shards``.
+        path: the file of the checkpoint.
+        like: DTensors by dotted name. Of the tensors with these names, this rank reads only its
+            shards. A name may also be that of a dict of tensors, for example
+            ``optimizer.state.0``.
 
     Raises:
-        UserError: the shards are not what the checkpoint says.
+        UserError: the shards cannot be read.
     """
     folder, checksums = _parse_reference(state, path)
     wanted: dict[str, Any] = {}
@@ -120,9 +121,9 @@ def read_shards(state: dict[str, Any], path: Path, like: Mapping[str, Any]) -> d
         {key: item for key, item in state.items() if key != "shards"}, allocate
     )
     try:
-        with warnings.catch_warnings(action="ignore"):  # that it reads without other ranks
+        with warnings.catch_warnings(action="ignore"):  # it warns that it reads on one rank only
             dcp_load(wanted, storage_reader=_Reader(folder, set(checksums)), no_dist=True)
-    except (CheckpointException, Exception) as error:  # an index may hold anything
+    except (CheckpointException, Exception) as error:  # a damaged index raises anything
         cause: BaseException = error
         if isinstance(error, CheckpointException):
             cause = next(iter(error.failures.values()))[0]
@@ -131,11 +132,11 @@ def read_shards(state: dict[str, Any], path: Path, like: Mapping[str, Any]) -> d
 
 
 def map_tensors(value: Any, change: Callable[[str, Any], Any], name: str = "") -> Any:
-    """A nested state with ``change(name, tensor)`` for its tensors; names are like ``a.b.c``."""
+    """Replaces each tensor of a nested state by ``change(name, tensor)``, with dotted names."""
     if isinstance(value, torch.Tensor):
         return change(name, value)
     if isinstance(value, dict):
-        changed = copy.copy(value)  # a state dict keeps its version numbers
+        changed = copy.copy(value)  # keeps the `_metadata` of a state dict
         for key, item in value.items():
             changed[key] = map_tensors(item, change, f"{name}.{key}" if name else str(key))
         return changed
@@ -143,7 +144,11 @@ def map_tensors(value: Any, change: Callable[[str, Any], Any], name: str = "") -
 
 
 def _parse_reference(state: dict[str, Any], path: Path) -> tuple[Path, dict[str, int]]:
-    """The folder and the checksums in a checkpoint; none of its names leads out of its folder."""
+    """Returns the folder of the shards and their checksums by file name.
+
+    Raises:
+        UserError: the reference is damaged, or a name contains a path.
+    """
     reference = state["shards"]
     folder, checksums = None, None
     if isinstance(reference, dict):
@@ -163,7 +168,7 @@ def _crc_of(path: Path) -> int:
 
 
 class _Writer(FileSystemWriter):
-    """Computes the checksums of this rank's files while DCP can tell all ranks of an error."""
+    """Computes checksums inside of DCP's calls, because DCP reports their errors to all ranks."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -173,7 +178,7 @@ class _Writer(FileSystemWriter):
     def write_data(self, plan: Any, planner: Any) -> Any:
         try:
             written = super().write_data(plan, planner)
-        except RuntimeError as error:  # torch's, about positions, for a write that failed
+        except RuntimeError as error:  # torch hides the OSError of a failed write in the context
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         files = self.folder.glob(f"{plan.storage_data.prefix}*")
         self.checksums |= {path.name: _crc_of(path) for path in files}
@@ -185,9 +190,9 @@ class _Writer(FileSystemWriter):
 
 
 class _Reader(FileSystemReader):
-    """Reads only tensors, from the files that the checkpoint names.
+    """Reads only tensors, and only from the files that the checkpoint names.
 
-    DCP itself would unpickle whatever its index refers to.
+    DCP's reader would unpickle any object to which its index refers.
     """
 
     def __init__(self, folder: Path, names: set[str]) -> None:
@@ -205,6 +210,8 @@ class _Reader(FileSystemReader):
 
 
 class _IndexUnpickler(pickle.Unpickler):
+    """Makes only the records of DCP's index, and the torch types in them."""
+
     def find_class(self, module: str, name: str) -> Any:
         if module in ("pathlib", "pathlib._local"):
             return PurePosixPath
@@ -212,7 +219,7 @@ class _IndexUnpickler(pickle.Unpickler):
         found = getattr({m.__name__: m for m in modules}.get(module), name, None)
         if isinstance(found, torch.dtype) or found in (torch.Size, torch.serialization._get_layout):
             return found
-        homes = (metadata.__name__, filesystem.__name__)
-        if isinstance(found, type) and found.__module__ in homes:
+        record_modules = (metadata.__name__, filesystem.__name__)
+        if isinstance(found, type) and found.__module__ in record_modules:
             return found
         raise pickle.UnpicklingError(f"it holds more than tensors: {module}.{name}")

@@ -1,4 +1,4 @@
-"""One checkpoint file: a crash leaves the old or the new one, and reading it runs no code."""
+"""One checkpoint file. A crash leaves the old or the new file, and reading it runs no code."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from utils.checkpoints import list_checkpoints
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, fsync_folder, temporary_path
 
-FORMAT = 1  # of a run's checkpoints
+FORMAT = 1  # the version of the checkpoint format
 
-# Files in torch's zip format begin so; older ones are a bare pickle, without checksums.
+# Files of torch begin with this. Those of very old versions are a bare pickle without checksums.
 ZIP_START = b"PK\x03\x04"
 ZIP_END = b"PK\x05\x06"  # 22 bytes before the end of a zip file without a comment
-SEAL = b"crc32 of all but the records: "  # in the zip file's comment, followed by 8 hex digits
+# The seal is the comment of the zip file: this text and 8 hex digits.
+SEAL = b"crc32 of all but the records: "
 
 
 class TensorStore:
-    """Where a checkpoint keeps its tensors: here, in its file.
+    """Keeps the tensors of a checkpoint in its file.
 
     Other stores (``base/checkpoint/sharded.py``) keep them in files beside it, to which the file
-    refers under the key ``marker``. All ranks call ``write`` and ``read`` alike.
+    refers under the key ``marker``. All ranks must call ``write`` and ``read``.
 
     Attributes:
         option: the option of ``trainer`` that selects this store.
-        marker: the key in the file by which the store is known again.
+        marker: the key in a file that shows which store has written it.
     """
 
     option: ClassVar[str] = ""
     marker: ClassVar[str] = ""
 
     def write(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Writes the tensors beside ``path``; returns what belongs into the file itself."""
+        """Writes tensors into files beside ``path``; returns the state for the file at ``path``."""
         return state
 
     def verify(self, state: dict[str, Any], path: Path) -> None:
@@ -51,13 +52,13 @@ class TensorStore:
     def read(
         self, state: dict[str, Any], path: Path, like: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The state with its tensors.
+        """Returns the state with the data of its tensors.
 
         Args:
-            state: what the file at ``path`` holds.
-            path: of the checkpoint.
-            like: by dotted name, as ``state_dict.fc.weight``, tensors whose shards are all that
-                this rank needs; other tensors are read in full.
+            state: the content of the file at ``path``.
+            path: the file of the checkpoint.
+            like: tensors by dotted name, for example ``state_dict.fc.weight``. If such a tensor is
+                sharded, this rank reads only its shard. All other tensors are read in full.
         """
         return state
 
@@ -65,15 +66,15 @@ class TensorStore:
         """Deletes files to which no checkpoint in ``folder`` refers any more."""
 
     def list_files(self, path: Path) -> list[Path]:
-        """The files beside a checkpoint that hold its tensors."""
+        """Lists the files beside a checkpoint that hold its tensors."""
         return []
 
 
 def find_store(state: dict[str, Any], path: Path) -> TensorStore:
-    """The store that holds the tensors of the checkpoint at ``path``.
+    """Finds the store that has written the tensors of the checkpoint at ``path``.
 
     Raises:
-        UserError: that store was removed from this project.
+        UserError: this project has no such store.
     """
     from base import features
 
@@ -81,15 +82,16 @@ def find_store(state: dict[str, Any], path: Path) -> TensorStore:
         if kind.marker in state:
             return kind()
     weights = state.get("state_dict")
-    for value in weights.values() if isinstance(weights, dict) else ():
+    values = weights.values() if isinstance(weights, dict) else ()
+    for value in values:
         if isinstance(value, torch.Tensor) and value.is_meta:
-            message = "keeps its tensors in files beside it, and this project has no feature that"
-            raise UserError(f"{path}: {message} reads them: see base/features.py")
+            message = "its tensors are in other files, and this project has no feature to read them"
+            raise UserError(f"{path}: {message}: see base/features.py")
     return TensorStore()
 
 
 def list_tensor_files(path: Path) -> list[Path]:
-    """The files beside a checkpoint that hold its tensors."""
+    """Lists the files beside a checkpoint that hold its tensors."""
     from base import features
 
     kinds = features.of_kind(TensorStore)
@@ -97,7 +99,7 @@ def list_tensor_files(path: Path) -> list[Path]:
 
 
 def remove_unused_files(folder: Path) -> None:
-    """Deletes what no checkpoint in ``folder`` refers to, and what a killed save left behind."""
+    """Deletes files that no checkpoint in ``folder`` needs, and leftovers of interrupted saves."""
     from base import features
 
     for leftover in folder.glob(".*.tmp"):
@@ -113,15 +115,15 @@ def save(state: dict[str, Any], path: Path) -> None:
     """Writes ``state`` (tensors and plain values) to ``path``, atomically and durably.
 
     Raises:
-        UserError: the disk is full, the folder is gone or may not be written. An older file at
-            ``path`` stays intact.
+        UserError: the file cannot be written, for example because the disk is full. An older file
+            at ``path`` stays intact.
     """
     try:
         with atomic_write(path) as file:
             torch.save(state, file)
             _write_seal(file)
     except (OSError, RuntimeError) as error:
-        # torch turns a failed write into a RuntimeError about positions; its context has the cause.
+        # torch turns a failed write into a RuntimeError, whose context is the cause.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
@@ -130,19 +132,19 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def _write_seal(file: IO[bytes]) -> None:
-    """Appends the CRC-32 of everything that torch's own checksums leave out."""
+    """Appends the CRC-32 of all bytes that the checksums of torch's records do not cover."""
     with zipfile.ZipFile(file) as archive:
         crc = _crc_between_records(file, archive.infolist(), file.seek(-2, os.SEEK_END))
     seal = SEAL + f"{crc:08x}".encode()
-    file.seek(-2, os.SEEK_END)  # the length of the comment, which was 0
+    file.seek(-2, os.SEEK_END)  # the length of the comment, still 0
     file.write(len(seal).to_bytes(2, "little") + seal)
 
 
 def _crc_between_records(file: IO[bytes], records: list[zipfile.ZipInfo], end: int) -> int:
-    """The CRC-32 of all bytes up to ``end`` that are no record's content."""
+    """The CRC-32 of all bytes before ``end``, except for the contents of the records."""
     crc = position = 0
     for record in sorted(records, key=lambda record: record.header_offset):
-        file.seek(record.header_offset + 26)  # the lengths of the name and of the padding after it
+        file.seek(record.header_offset + 26)  # here are the lengths of the name and the padding
         name_length = int.from_bytes(file.read(2), "little")
         padding_length = int.from_bytes(file.read(2), "little")
         content = record.header_offset + 30 + name_length + padding_length
@@ -154,9 +156,9 @@ def _crc_between_records(file: IO[bytes], records: list[zipfile.ZipInfo], end: i
 
 
 def duplicate(path: Path, other: Path) -> None:
-    """Makes ``other`` the same checkpoint as ``path``, at no cost if the disk has hard links."""
+    """Makes ``other`` a hard link to ``path``, or a copy if the disk has no hard links."""
     if other.exists() and other.samefile(path):
-        return  # renaming one link over another of the same file does nothing, and leaves both
+        return  # renaming a link to another link of the same file would leave both
     temporary = temporary_path(other)
     with contextlib.suppress(OSError):
         temporary.unlink()
@@ -174,19 +176,19 @@ def duplicate(path: Path, other: Path) -> None:
 
 
 def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Reads a checkpoint of ours or of pytorch-template, with all its tensors.
+    """Reads a checkpoint of this framework or of pytorch-template, with all its tensors.
 
     Raises:
-        UserError: missing, damaged, or holding more than tensors and plain values.
+        UserError: the file is missing or damaged, or holds more than tensors and plain values.
     """
     state = load_file(path, map_location)
     return find_store(state, path).read(state, path)
 
 
 def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Reads the file alone: tensors that are kept beside it have no data yet.
+    """Reads only the file. Tensors that are kept in files beside it have no data yet.
 
-    The checksums are compared first; then it is read without running any code in it.
+    The checksums are compared first. Then the file is read without running any code in it.
 
     Raises:
         UserError: as ``load`` does.
@@ -197,9 +199,9 @@ def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         names = sorted(set(re.findall(r"GLOBAL ([\w.]+)", str(error))))
         found = f": {', '.join(names)}" if names else ""
-        message = f"{path}: not loaded, as it holds more than tensors and plain values{found}"
+        message = f"{path}: not loaded: it holds more than tensors and plain values{found}"
         raise UserError(message) from None
-    except Exception as error:  # a legacy file that was cut off raises almost anything
+    except Exception as error:  # a truncated file of an old format raises almost anything
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
@@ -208,10 +210,13 @@ def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Path]:
-    """``load_file`` of ``path``; if it is damaged, of the newest good checkpoint before it.
+    """Reads ``path`` by ``load_file``, or the newest intact checkpoint before it.
 
     Returns:
-        The state, and the path it was read from.
+        The state, and the path of the file that was read.
+
+    Raises:
+        UserError: ``path`` cannot be read, and no intact checkpoint was written before it.
     """
     try:
         return load_file(path), path
@@ -229,12 +234,12 @@ def load_newest(path: Path, logger: logging.Logger) -> tuple[dict[str, Any], Pat
 
 
 def verify(path: Path) -> None:
-    """Compares the checksums of every record, and of what lies between them, with the content.
+    """Compares the checksums of all records, and of all bytes between them, with the content.
 
     torch reads records without comparing their checksums.
 
     Raises:
-        UserError: one is wrong, or the file is no checkpoint.
+        UserError: a checksum is wrong, or the file is no checkpoint.
     """
     try:
         with path.open("rb") as file:
@@ -242,10 +247,10 @@ def verify(path: Path) -> None:
         if not is_zip:
             if path.suffix == ".pth":
                 return
-            raise UserError(f"{path}: not a checkpoint, or cut off at the start")
+            raise UserError(f"{path}: not a checkpoint, or its start is damaged")
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
-                raise UserError(f"{path}: not a checkpoint: torch compresses nothing")
+                raise UserError(f"{path}: not a checkpoint: torch never compresses records")
             _check_seal(path, archive, file)
             damaged = archive.testzip()
     except UserError:
@@ -257,13 +262,13 @@ def verify(path: Path) -> None:
 
 
 def _check_seal(path: Path, archive: zipfile.ZipFile, file: IO[bytes]) -> None:
-    """Compares the seal with the file. Raises UserError; a file of ``torch.save`` has no seal."""
+    """Raises UserError if the seal does not fit the file. A file of ``torch.save`` has no seal."""
     length = len(SEAL) + 8
     start = max(0, file.seek(0, os.SEEK_END) - length - 2)
     file.seek(start)
     end = file.read()
     if end[:-8] != length.to_bytes(2, "little") + SEAL:
         if end[-22:-18] != ZIP_END or end[-2:] != b"\0\0":
-            raise UserError(f"{path}: damaged checkpoint: cut off at its end")
+            raise UserError(f"{path}: damaged checkpoint: its end is missing")
     elif f"{_crc_between_records(file, archive.infolist(), start):08x}".encode() != end[-8:]:
         raise UserError(f"{path}: damaged checkpoint: its checksum is wrong")

@@ -1,4 +1,4 @@
-"""Writes the checkpoints of a run: when, under which names, and what follows a failure."""
+"""Writes the checkpoints of a run: decides when, names the files, and handles failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MakeState = Callable[[], dict[str, Any]]
 
 
 class Write(NamedTuple):
-    """A checkpoint to write: its name in the series, all files to write, the best epochs."""
+    """A checkpoint to write: its path in the series, all files to write, the best epochs."""
 
     path: Path
     targets: list[Path]
@@ -30,19 +30,19 @@ class Write(NamedTuple):
 
 
 class CheckpointManager:
-    """Writes the checkpoints of a run. The main rank writes them, and all ranks make each call.
+    """Writes the checkpoints of a run. All ranks call its methods, and the main rank writes.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         options: save_steps, save_minutes, keep_last, keep_best, async_save, sharded_checkpoint,
             on_save_error.
-        logger: gets a warning where a run goes on after a failed save.
+        logger: gets a warning if a run continues after a failed save.
 
     Attributes:
         seconds: the duration of the slowest save.
-        next_step: the optimizer step of the next checkpoint, by ``save_steps``.
-        next_time: its time, by ``save_minutes`` and ``time.monotonic``.
-        error: of the last save, until ``wait`` raises or logs it.
+        next_step, next_time: when the next checkpoint inside an epoch is due, as an optimizer step
+            and as a value of ``time.monotonic``.
+        error: the error of the last save, until ``wait`` raises or logs it.
     """
 
     def __init__(self, folder: Path, options: TrainerOptions, logger: logging.Logger) -> None:
@@ -57,7 +57,7 @@ class CheckpointManager:
         self._schedule_next(0, time.monotonic())
         self.error: Exception | None = None
         self._thread: threading.Thread | None = None
-        self._snapshot: dict[str, Any] | None = None  # that the thread writes
+        self._snapshot: dict[str, Any] | None = None  # the thread writes it
 
     def _schedule_next(self, step: int, time_saved: float) -> None:
         options = self.options
@@ -74,14 +74,14 @@ class CheckpointManager:
         in_series: bool = True,
         best_epochs: Sequence[int] = (),
     ) -> None:
-        """Writes ``checkpoint-epochN.pt``, and the files of the best epochs if it is one of them.
+        """Writes ``checkpoint-epochN.pt``, and files for an epoch that is among the best.
 
         Args:
             make_state: returns the state as a plain dict.
             epoch, step: the epoch that has ended, and the optimizer steps of the run.
             is_best: whether the epoch is the best so far.
             in_series: False for an epoch that is saved only because it is among the best.
-            best_epochs: the best epochs, the best first.
+            best_epochs: the numbers of the best epochs, the best first.
         """
         path = self.folder / f"checkpoint-epoch{epoch}.pt"
         targets = [path] if in_series else []
@@ -112,18 +112,17 @@ class CheckpointManager:
             from base.checkpoint.snapshot import copy_to_cpu
 
             self._snapshot = copy_to_cpu(state, self._snapshot)
-            args = (self._snapshot, write, start)
-            self._thread = threading.Thread(target=self._write, args=args)
+            self._thread = threading.Thread(target=self._write, args=(self._snapshot, write, start))
             self._thread.start()
         elif is_main():
             self._write(state, write, start)
             self.wait()
         self._schedule_next(step, start if self.options.async_save else time.monotonic())
-        broadcast(None)  # the other ranks wait for the main one; its failure ends them too
+        broadcast(None)  # the other ranks wait for the main rank; its failure ends them too
         set_activity(activity)
 
     def _write_tensors(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Lets the store write the tensors. ``wait`` raises its error."""
+        """Lets the store write the tensors. ``wait`` raises an error of the store."""
         try:
             return self.store.write(state, path)
         except UserError as error:
@@ -143,14 +142,14 @@ class CheckpointManager:
         except OSError as error:
             reason = f"the checkpoint could not be written: {error.strerror}"
             self.error = UserError(f"{write.path}: {reason}")
-        except Exception as error:  # a thread would lose it
+        except Exception as error:  # an exception in a thread would get lost
             self.error = error
-        with contextlib.suppress(OSError):  # the next save deletes the rest
+        with contextlib.suppress(OSError):  # the next save tries again
             remove_unused_files(self.folder)
         self.seconds = max(self.seconds, time.monotonic() - start)
 
     def measure(self, state: dict[str, Any]) -> None:
-        """Measures the seconds of a save, and deletes its file."""
+        """Measures how long a save takes, with a file that is deleted at once."""
         start = time.monotonic()
         trial = self.folder / ".measured.tmp"
         state = self._write_tensors(state, trial)
@@ -162,12 +161,12 @@ class CheckpointManager:
         self.wait()
 
     def wait(self) -> None:
-        """Waits until everything is on the disk.
+        """Waits until the last checkpoint is on the disk.
 
         Raises:
-            UserError: it could not be written, and ``on_save_error`` says to stop.
+            UserError: it could not be written, and ``on_save_error`` is ``stop``.
         """
-        # A signal may have interrupted the start of the thread.
+        # The thread has no ``ident`` if a signal has interrupted its start.
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
             self._thread = None
@@ -176,13 +175,13 @@ class CheckpointManager:
             return
         if self.options.on_save_error == "stop" or not isinstance(error, UserError):
             raise error
-        self.logger.warning("%s; going on without it, as trainer.on_save_error says", error)
+        self.logger.warning("%s; training continues, as trainer.on_save_error says", error)
 
     def resume_at(self, path: Path, step: int, best_epochs: Sequence[int]) -> None:
-        """Puts the folder into the state that it had when the checkpoint ``path`` was written.
+        """Continues from the checkpoint ``path``: deletes leftovers, and restores the best files.
 
         Raises:
-            UserError: the folder may not be written to.
+            UserError: the folder cannot be written to.
         """
         self._schedule_next(step, time.monotonic())
         if not is_main():

@@ -1,4 +1,4 @@
-"""How a run continues from a checkpoint: the objects of a TrainState get their states back."""
+"""Restores the objects of a TrainState from a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class Restoration:
-    """Restores a run in two steps: the constructor's, and ``finish`` when all objects are made.
+    """Restores a run in two steps: the constructor, and ``finish`` when all objects exist.
 
     Args:
         target: the state of this run.
-        path: of the checkpoint; if it is damaged, the newest good one before it is taken.
+        path: the checkpoint. If it is damaged, the newest intact one before it is used.
         logger: gets a line that names the checkpoint.
 
     Raises:
@@ -53,7 +53,7 @@ class Restoration:
         logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
 
     def _list_tensors(self) -> dict[str, Any]:
-        """The tensors here whose shards are all that this rank needs of a checkpoint's tensors."""
+        """The tensors of this run by dotted name, for ``like`` of ``TensorStore.read``."""
         objects = self.target.objects
         model = self.target.parallel.unwrap(objects["model"])
         named = {f"state_dict.{name}": value for name, value in model.state_dict().items()}
@@ -63,7 +63,7 @@ class Restoration:
         for name, optimizer in optimizers.items():
             groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else []
             parameters = chain.from_iterable(group["params"] for group in groups)
-            named |= {f"{name}.state.{number}": p for number, p in enumerate(parameters)}
+            named |= {f"{name}.state.{index}": p for index, p in enumerate(parameters)}
         return named
 
     def _restore_model_and_optimizer(self, path: Path) -> None:
@@ -78,17 +78,17 @@ class Restoration:
     def _restore_monitor(self) -> None:
         old = get_section(self.old_config, "trainer").get("monitor", "off")
         new = get_section(self.new_config, "trainer").get("monitor", "off")
-        outcome = "start anew, as trainer.monitor changed"
+        outcome = "reset, because trainer.monitor changed"
         if old == new:
             self.target.monitor.load_state_dict(self.state)
             outcome = "kept"
         self.report.outcomes["best, patience"] = outcome
 
     def finish(self) -> RestoreReport | None:
-        """Restores all other objects, the position in the data and, last, the random numbers.
+        """Restores all other objects, the position in the data and, last, the random state.
 
         Returns:
-            What became of each object; None for a checkpoint of pytorch-template.
+            How each object was restored; None for a checkpoint of pytorch-template.
 
         Raises:
             UserError: the state does not fit this trainer.
@@ -121,12 +121,12 @@ class Restoration:
     def _restore_objects(self) -> None:
         """Restores schedulers, further optimizers and modules, and the Update.
 
-        A schedule whose section or learning rate changed starts anew.
+        A scheduler is reset if its section or the learning rate has changed.
         """
         objects, saved = self.target.list_stateful(), self.state["parts"]
         if is_rescheduled(self.old_config, self.new_config):
             objects.pop("lr_scheduler", None)
-            outcome = "starts anew, as it or the learning rate changed"
+            outcome = "reset, because it or the learning rate changed"
             self.report.outcomes["lr_scheduler"] = outcome
         for name, item in objects.items():
             if name not in saved:
@@ -142,19 +142,18 @@ class Restoration:
             self.report.outcomes.setdefault(name, "kept")
 
     def _restore_position(self) -> None:
-        """Restores the place in the data; with another seed, the order of samples starts anew."""
-        outcome = "kept" if self._has_same_seed() else "start anew, as seed changed"
+        """Restores the position in the data. With another seed, the samples get a new order."""
+        outcome = "kept" if self._has_same_seed() else "reset, because seed changed"
         self.report.outcomes["order, random numbers"] = outcome
         loader, saved = self.target.find_loader(), self.state["loader"]
         if loader is not None and saved is not None:
-            loader.load_state_dict(
-                saved if self._has_same_seed() else saved | {"seed": loader.seed}
-            )
+            seed = {} if self._has_same_seed() else {"seed": loader.seed}
+            loader.load_state_dict(saved | seed)
         epoch_so_far = self.state.get("within")
         if epoch_so_far is None:
             is_repeated = loader is not self.target.objects.get("data_loader")  # by inf_loop
             if isinstance(loader, DividedLoader) and saved is not None and not is_repeated:
-                # The next epoch is a new pass, even if a project's loop left the last one early.
+                # The next epoch needs a new pass, even if a project's loop left the last one early.
                 loader.set_epoch(saved["passes"])
             return
         self.target.progress.batch = epoch_so_far["place"]

@@ -1,4 +1,4 @@
-"""Restoring single objects of a run from a checkpoint."""
+"""Rules for restoring single objects of a run from a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ OPTIONAL_TYPES: dict[str, Any] = {
 
 
 def check_types(state: dict[str, Any], path: Path) -> None:
-    """Raises UserError if a state is none that a run can resume from."""
+    """Raises UserError if a run cannot resume from this state."""
     types = REQUIRED_TYPES | {key: t for key, t in OPTIONAL_TYPES.items() if key in state}
     wrong = [key for key, kind in types.items() if not isinstance(state.get(key), kind)]
-    if not wrong and (state["epoch"] < 0 or state["epoch"] is True):
+    if not wrong and (state["epoch"] < 0 or isinstance(state["epoch"], bool)):
         wrong.append("epoch")
     if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
         reason = f"{', '.join(wrong) or 'its format'} does not fit"
-        raise UserError(f"{path}: is no checkpoint to resume from: {reason}")
+        raise UserError(f"{path}: a run cannot resume from this file: {reason}")
 
 
 def restore_optimizer(
@@ -42,21 +42,23 @@ def restore_optimizer(
     config: dict[str, Any],
     path: Path,
 ) -> str:
-    """Restores the optimizer if its type is the same; arguments that the config changed win.
+    """Restores the optimizer, unless its type or its parameter groups have changed.
+
+    Arguments that have changed in the config take effect.
 
     Args:
-        optimizer: of this run.
-        model: as it is trained.
+        optimizer: the optimizer of this run.
+        model: the wrapped model.
         parallel: the strategy.
-        state: of the checkpoint.
-        config: of this run.
-        path: of the checkpoint, for the error.
+        state: the content of the checkpoint.
+        config: the config of this run.
+        path: the file of the checkpoint, for the error.
 
     Returns:
-        What became of it, in words.
+        A description of the outcome.
 
     Raises:
-        UserError: the state is of other parameters.
+        UserError: the state belongs to other parameters.
     """
     old = state["config"]
     new_type = get_section(config, "optimizer")["type"]
@@ -67,8 +69,8 @@ def restore_optimizer(
     elif is_regrouped(old, config):
         reason = "`transfer` trains other parameter groups now: the optimizer"
     if reason:
-        logging.getLogger("trainer").warning("%s starts anew.", reason)
-        return "starts anew"
+        logging.getLogger("trainer").warning("%s is reset.", reason)
+        return "reset"
     configured = [dict(group) for group in optimizer.param_groups]
     try:
         parallel.load_optimizer_state(model, optimizer, state["optimizer"])
@@ -76,16 +78,16 @@ def restore_optimizer(
         message = f"{path}: the optimizer's state does not fit: {one_line(error)}"
         raise UserError(message) from None
     changed = changed_args(old, config, "optimizer")
-    # A schedule that starts anew starts from the learning rates that it has prepared.
-    starts_anew = is_rescheduled(old, config)
+    # A new scheduler has set learning rates in its constructor, which must stay.
+    has_new_schedule = is_rescheduled(old, config)
     for group, values in zip(optimizer.param_groups, configured, strict=True):
-        keys = [key for key in values if key != "params"] if starts_anew else changed
+        keys = [key for key in values if key != "params"] if has_new_schedule else changed
         group.update({key: values[key] for key in keys if key in values})
-    return f"kept, with {', '.join(changed)} as the config says now" if changed else "kept"
+    return f"kept, with a new {', '.join(changed)}" if changed else "kept"
 
 
 def state_of_this_rank(merged: Any, of_ranks: list[Any] | None) -> Any:
-    """This rank's part of a state; with another number of ranks, the main one gets it all."""
+    """This rank's own state. With another number of ranks, the main rank gets the merged one."""
     states = of_ranks or [merged]
     if len(states) == world_size():
         return states[rank()]
@@ -93,14 +95,14 @@ def state_of_this_rank(merged: Any, of_ranks: list[Any] | None) -> Any:
 
 
 def check_scheduler_state(present: dict[str, Any], saved: dict[str, Any]) -> None:
-    """A scheduler takes whatever it is given for its attributes, its methods among them.
+    """Checks a scheduler's state, because a scheduler accepts values for any attribute.
 
     Raises:
-        ValueError: an attribute is unknown, or of another type.
+        ValueError: an attribute is unknown or has another type.
     """
     numbers = (int, float)
     for key, value in saved.items():
         expected = numbers if isinstance(present.get(key), numbers) else type(present.get(key))
         fits = value is None or present.get(key) is None or isinstance(value, expected)
         if key not in present or not fits:
-            raise ValueError(f"a scheduler's {key} is no {type(value).__name__}")
+            raise ValueError(f"a scheduler's {key} cannot be of type {type(value).__name__}")

@@ -1,6 +1,6 @@
-"""Which checkpoints stay in the folder.
+"""Policies that decide which checkpoints stay in the folder.
 
-A new policy is a class in a file of its own, and an entry in ``CheckpointManager.retention``.
+To add one, write a class with ``find_obsolete``, and add it to ``CheckpointManager.retention``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from utils.checkpoints import BEST, checkpoint_number, list_checkpoints
 class KeepLast:
     """Keeps the newest checkpoints of the series ``checkpoint-epochN[-stepM].pt``.
 
-    Later checkpoints than the one just written are deleted: the run has gone back, and the rest
-    of its old course is void.
+    Checkpoints that are later than the one just written are deleted too. They exist if the run has
+    resumed from an earlier checkpoint.
 
     Args:
-        count: how many stay; None keeps all.
+        count: the number of checkpoints to keep; None keeps all.
     """
 
     def __init__(self, count: int | None) -> None:
@@ -28,7 +28,10 @@ class KeepLast:
     def find_obsolete(
         self, folder: Path, written: Path, best_epochs: Sequence[int]
     ) -> Iterable[Path]:
-        """The files in ``folder`` to delete after ``written``, which need not exist."""
+        """Yields the files in ``folder`` to delete. ``written`` is the new checkpoint.
+
+        The file ``written`` may be missing: an epoch may be saved only as one of the best.
+        """
         newest = checkpoint_number(written)
         numbers = {path: checkpoint_number(path) for path in list_checkpoints(folder)}
         yield from (path for path, number in numbers.items() if number > newest)
@@ -49,15 +52,20 @@ class KeepBest:
 
 
 def best_name(epoch: int) -> str:
-    """The file of one of several best epochs."""
+    """The file name of one of several best epochs."""
     return BEST.replace(".", f"-epoch{epoch}.")
 
 
 def restore_best(folder: Path, epochs: Sequence[int], keep_best: int) -> None:
-    """Makes ``model_best.pt`` and its like those of the best ``epochs``, the best one first.
+    """Writes ``model_best.pt`` and ``model_best-epochN.pt`` again, from other checkpoints.
 
-    A killed run may not have written them; a run that goes back to an earlier checkpoint has
-    later ones.
+    A killed run may not have written them. If a run resumes from an earlier checkpoint, they may be
+    those of later epochs.
+
+    Args:
+        folder: the folder of the run.
+        epochs: the numbers of the best epochs, the best first.
+        keep_best: the number of best epochs to keep.
     """
     if keep_best > 1:
         for epoch in epochs:

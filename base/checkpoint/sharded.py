@@ -1,8 +1,8 @@
-"""Checkpoints whose tensors each process writes itself: a folder of shards beside the small file.
+"""Sharded checkpoints: each process writes its shards into a folder beside a small file.
 
-The tensors are written by torch's distributed checkpoint (DCP), which takes its time to import:
-``base/checkpoint/dcp.py``, imported where it is needed.
-``python -m base.checkpoint.sharded RUN one.pt`` makes one plain file of such a checkpoint.
+``base/checkpoint/dcp.py`` writes them by torch's distributed checkpoint (DCP). It is imported only
+where it is needed, because DCP is slow to import.
+``python -m base.checkpoint.sharded RUN one.pt`` converts such a checkpoint into one plain file.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from utils.checkpoints import find_checkpoint
 from utils.files import fsync_folder
 from utils.main import run_main
 
-SUFFIX = ".shards"  # of the folder; its stem is the checkpoint's and 8 random hex digits
+SUFFIX = ".shards"  # the folder's name is CHECKPOINT.XXXXXXXX.shards, with 8 random hex digits
 
 
 class ShardedStore(TensorStore):
-    """Each rank writes its shards of the tensors that FSDP2 has sharded."""
+    """Lets each rank write its shards of the tensors that FSDP2 has sharded."""
 
     option = "sharded_checkpoint"
     marker = "shards"
@@ -50,10 +50,10 @@ class ShardedStore(TensorStore):
         folders = list(folder.glob(f"*{SUFFIX}"))
         if not folders:
             return
-        fsync_folder(folder)  # a power cut must not bring back a file that refers to them
+        fsync_folder(folder)  # after a power cut, no deleted checkpoint may refer to them
         try:
             used = {find_shards(path) for path in folder.glob("*.pt")}
-        except (OSError, zipfile.BadZipFile):  # a damaged file does not tell
+        except (OSError, zipfile.BadZipFile):  # a damaged file may refer to any of them
             return
         for path in folders:
             if path not in used:
@@ -64,7 +64,7 @@ class ShardedStore(TensorStore):
 
 
 def find_shards(path: Path) -> Path | None:
-    """The folder to which a checkpoint refers, found in its bytes without loading it.
+    """Finds the folder to which a checkpoint refers in its bytes, without loading it.
 
     Raises:
         OSError, zipfile.BadZipFile: the file cannot be read.
@@ -79,14 +79,14 @@ def find_shards(path: Path) -> Path | None:
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m base.checkpoint.sharded",
-        description="Makes one plain file of a sharded checkpoint.",
+        description="Converts a sharded checkpoint into one plain file.",
     )
-    parser.add_argument("checkpoint", help="checkpoint, or run folder (its best one)")
-    parser.add_argument("output", type=Path, help="the .pt file")
+    parser.add_argument("checkpoint", help="checkpoint, or run folder (its best checkpoint)")
+    parser.add_argument("output", type=Path, help="the .pt file to write")
     args = parser.parse_args()
     path = find_checkpoint(args.checkpoint, best_first=True)
     save(load(path), args.output)
-    print(f"{path}, as one file: {args.output}")
+    print(f"{path} is written as one file: {args.output}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Copies of a state that is written in the background while training goes on."""
+"""Copies a state, which is then written in the background while training continues."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ import torch
 
 
 def copy_to_cpu(value: Any, earlier: Any = None) -> Any:
-    """A copy of a state in the CPU's memory, which no later step changes.
+    """Copies a state into the CPU's memory, so that later steps do not change it.
 
     Args:
         value: nested dicts, lists, tensors and plain values.
-        earlier: a copy whose memory is used again where shapes are equal: getting new memory
-            takes longer than copying into it.
+        earlier: an earlier copy. Its memory is reused if the shapes are equal, because allocating
+            memory takes longer than copying.
     """
     if isinstance(value, torch.Tensor):
-        if isinstance(earlier, torch.Tensor) and (earlier.shape, earlier.dtype) == (
-            value.shape,
-            value.dtype,
-        ):
+        if can_reuse(earlier, value):
             return earlier.copy_(value.detach())
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -28,3 +25,10 @@ def copy_to_cpu(value: Any, earlier: Any = None) -> Any:
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return type(value)(map(copy_to_cpu, value))
     return value
+
+
+def can_reuse(earlier: Any, value: torch.Tensor) -> bool:
+    """Whether ``value`` can be copied into the memory of ``earlier``."""
+    if not isinstance(earlier, torch.Tensor):
+        return False
+    return earlier.shape == value.shape and earlier.dtype == value.dtype

@@ -1,7 +1,8 @@
-"""Checkpoints of pytorch-template: what they hold besides tensors, read as plain data.
+"""Reads checkpoints of pytorch-template, which hold more than tensors, as plain data.
 
-Importing this module lets ``torch.load(path, weights_only=True)`` read them, in the whole process:
-a project's own code calls ``torch.load(config.resume)`` too. Nothing in a file is executed.
+After importing this module, ``torch.load(path, weights_only=True)`` reads them everywhere in the
+process, because the code of a project may call ``torch.load(config.resume)`` itself. No code in a
+file is executed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 
 class OldConfig:
-    """Replaces a ``ConfigParser`` inside a checkpoint; holds its data only."""
+    """Replaces a ``ConfigParser`` inside a checkpoint, and holds only its data."""
 
     def __getitem__(self, name: str) -> Any:
         data = vars(self)
@@ -22,14 +23,14 @@ class OldConfig:
 
 
 class OldPath(str):
-    """Replaces a path inside a checkpoint: text, of which nothing is opened."""
+    """Replaces a path inside a checkpoint by text."""
 
     def __new__(cls, *segments: str) -> OldPath:
         return super().__new__(cls, PurePosixPath(*segments))
 
 
 class OldDtype:
-    """Replaces ``numpy.dtype``: a best value that NumPy computed is saved as a NumPy number."""
+    """Replaces ``numpy.dtype``, which a checkpoint holds if its best value is a NumPy number."""
 
     def __init__(self, name: str, *_: Any) -> None:
         self.name = name
@@ -40,13 +41,13 @@ class OldDtype:
 
 
 def make_number(dtype: OldDtype, data: bytes) -> Any:
-    """Replaces the function that makes NumPy's numbers; gives Python's."""
+    """Replaces the function that makes NumPy numbers, and returns a Python number."""
     if dtype.name.lstrip("<>")[:1] not in ("b", "i", "u", "f"):
-        raise ValueError(f"no number of type {dtype.name}")
+        raise ValueError(f"{dtype.name} is not the type of a number")
     return np.frombuffer(data, dtype.name)[0].item()
 
 
-# What stands in for the classes and functions that a checkpoint names.
+# Replacements for the classes and functions that a checkpoint names.
 REPLACEMENTS: dict[str, Any] = {
     "parse_config.ConfigParser": OldConfig,
     "config.parser.ConfigParser": OldConfig,

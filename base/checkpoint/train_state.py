@@ -32,33 +32,33 @@ class TrainState:
     """Collects everything that training needs to continue, and restores it.
 
     Args:
-        owner: its attributes are the objects, such as a trainer's; a subclass may add some later.
-            ``valid_metrics`` is left out, because a validation is repeated.
+        owner: an object such as a trainer, whose attributes are saved. They may be added later.
+            ``valid_metrics`` is left out, because a resumed run repeats the validation.
         parallel: the strategy.
-        progress: the run's counters.
-        monitor: the best value and patience.
-        config: of the run; ``plain()`` gives its values.
+        progress: the counters of the run.
+        monitor: the best value and the patience.
+        config: the ConfigParser of the run.
     """
 
     def __init__(
         self, owner: object, parallel: Parallel, progress: Progress, monitor: Monitor, config: Any
     ) -> None:
-        # With a reference cycle, the workers of a trainer's loader would outlive the trainer.
+        # A reference cycle would let the workers of a trainer's loader outlive the trainer.
         self._owner = weakref.ref(owner)
         self.parallel, self.progress, self.monitor = parallel, progress, monitor
         self.config = config
         self.sharded = bool(config["trainer"].get("sharded_checkpoint"))
-        self._restoration: Restoration | None = None  # that waits for ``restore_rest``
+        self._restoration: Restoration | None = None  # between ``resume`` and ``restore_rest``
 
     @property
     def objects(self) -> dict[str, Any]:
         """The owner's attributes by name."""
         return vars(self._owner())
 
-    # -- what there is --------------------------------------------------------------------------
+    # -- finding the objects --------------------------------------------------------------------
 
     def list_stateful(self) -> dict[str, Any]:
-        """The schedulers, other optimizers, modules, and the Update, by attribute name."""
+        """The schedulers, further optimizers, modules and the Update, by attribute name."""
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         known = {id(module) for module in model.modules()} | {id(optimizer)}
         return {
@@ -70,7 +70,7 @@ class TrainState:
         }
 
     def list_trackers(self) -> dict[str, MetricTracker]:
-        """The metrics of the epoch that is being trained, by attribute name."""
+        """The metric trackers of the current epoch, by attribute name."""
         return {
             name: tracker
             for name, tracker in self.objects.items()
@@ -78,12 +78,12 @@ class TrainState:
         }
 
     def find_loader(self) -> Any:
-        """The training loader if its position can be saved, also inside ``inf_loop``; else None."""
+        """The training loader, also inside ``inf_loop``; None if its position cannot be saved."""
         loader = unwrap_loader(self.objects.get("data_loader"))
         return loader if hasattr(loader, "load_state_dict") else None
 
     def get_environment(self) -> dict[str, Any]:
-        """The facts that must stay the same for a resumed run to end with the same bits."""
+        """The facts that must not change if a resumed run shall have the same bits."""
         loader = self.find_loader()
         return {
             "torch": str(torch.__version__),
@@ -98,7 +98,7 @@ class TrainState:
     def collect(self, random_state: dict[str, Any] | None = None) -> dict[str, Any]:
         """Returns everything that training needs to continue, as tensors and plain values.
 
-        A resumed run repeats an unfinished validation from ``random_state``, that of its start.
+        During a validation, ``random_state`` is that of its start: a resumed run repeats it.
         """
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
@@ -141,7 +141,7 @@ class TrainState:
     # -- restoring ------------------------------------------------------------------------------
 
     def resume(self, path: Path, logger: logging.Logger) -> None:
-        """Restores model, optimizer, counters and monitor, which a constructor may look at.
+        """Restores model, optimizer, counters and monitor, which constructors may read.
 
         Raises:
             UserError: the checkpoint is missing, damaged, or of another architecture.
@@ -151,7 +151,7 @@ class TrainState:
         self._restoration = Restoration(self, path, logger)
 
     def restore_rest(self) -> RestoreReport | None:
-        """Restores the rest when all objects are made. Returns None if there is nothing to do.
+        """Restores all other objects, when they exist; returns None if there is nothing to do.
 
         Raises:
             UserError: the state does not fit this trainer.

@@ -1,4 +1,4 @@
-"""A model's weights in a checkpoint: which they are, and whether they fit."""
+"""Finds the weights in a checkpoint, and loads them into a model if they fit."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ NAMES_SHOWN = 3
 def load_weights(
     model: nn.Module, state_dict: dict[str, Any], source: object, parallel: Parallel | None = None
 ) -> None:
-    """Loads ``state_dict`` strictly, with or without DataParallel's ``module.`` before the names.
+    """Loads ``state_dict`` strictly. Its names may have the prefix ``module.`` of DataParallel.
 
     Args:
-        model: as it is trained, wrapped or not.
+        model: the model, wrapped or not.
         state_dict: full tensors, or this rank's shards.
-        source: of the weights, for the error.
-        parallel: the strategy that wrapped the model, if one did.
+        source: the source of the weights, for the error.
+        parallel: the strategy that has wrapped the model; None for an unwrapped model.
 
     Raises:
-        UserError: it belongs to another architecture; names what is missing, unused or of another
-            shape.
+        UserError: the weights belong to another architecture. The error lists missing, unknown and
+            differently shaped weights.
     """
     parallel = Parallel() if parallel is None else parallel
     expected = parallel.unwrap(model).state_dict()
@@ -45,7 +45,7 @@ def load_weights(
         raise UserError(f"{message}: {'; '.join(filter(None, problems))}")
     try:
         parallel.load_model_state(model, state_dict)
-    except RuntimeError as error:  # what should be a tensor is none
+    except RuntimeError as error:  # a value is no tensor
         raise UserError(f"{source}: {one_line(error)}") from None
 
 
@@ -75,11 +75,11 @@ def has_ema(state: dict[str, Any]) -> bool:
 
 
 def get_weights(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
-    """The weights in a checkpoint, and in words which they are.
+    """Returns the weights in a checkpoint, and a description of them.
 
     Args:
-        state: of a checkpoint; a plain state dict serves too.
-        use_ema: take the averaged weights, if there are any.
+        state: the content of a checkpoint, or a plain state dict.
+        use_ema: whether to prefer the averaged weights, if there are any.
     """
     if not use_ema or not has_ema(state):
         return state.get("state_dict", state), "weights"

@@ -1,1 +1,1 @@
-"""Which samples make which batch, and where they are kept."""
+"""Samplers, splits, workers, caches and transforms of data loaders."""

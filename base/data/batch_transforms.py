@@ -1,11 +1,11 @@
-"""Augmentation of whole batches ``[images, target]``, for a loader's ``batch_transform``.
+"""Augmentation of full batches ``[images, target]``, for a loader's ``batch_transform``.
 
-Each sample draws its own random numbers. They come from the CPU's generator, on whichever device
-the images are. Images are (N, C, H, W), of any dtype.
+Each sample gets its own random numbers. They always come from the CPU's generator, for images on
+any device. Images have the shape (N, C, H, W) and any dtype.
 
-These transforms go into a ``torchvision.transforms.v2.Compose`` like v2's own. v2's deterministic
-transforms (ToDtype, Normalize, Resize) work on whole batches too, but its random ones draw once
-for all samples of a batch.
+These transforms can be combined by ``torchvision.transforms.v2.Compose``. The deterministic
+transforms of v2 (ToDtype, Normalize, Resize) also work on full batches. Its random transforms do
+not, because they draw one random number for all samples of a batch.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ KEY = "batch_transform"
 
 
 class BatchTransform(nn.Module):
-    """The parent of the transforms: changes the images of a batch, and keeps the target."""
+    """The parent of all transforms here. It changes the images of a batch and keeps the target."""
 
     def forward(self, batch: Any) -> Any:
         """Transforms a tensor of images, or the first item of a batch.
 
         Raises:
-            UserError: the batch does not begin with images (N, C, H, W).
+            UserError: the first item of the batch is no tensor of shape (N, C, H, W).
         """
         if isinstance(batch, torch.Tensor):
             return self.transform_images(batch)
@@ -56,7 +56,7 @@ class FlipEach(BatchTransform):
 
 
 class CropEach(BatchTransform):
-    """Pads with ``padding`` zeros on each side, and crops to the old size at a random position."""
+    """Pads each side with ``padding`` zeros, and crops to the old size at a random position."""
 
     def __init__(self, padding: int = 4) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class CropEach(BatchTransform):
     def transform_images(self, images: torch.Tensor) -> torch.Tensor:
         n, _, height, width = images.shape
         padded = F.pad(images, [self.padding] * 4)
-        crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of every position
+        crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of all possible crops
         top, left = torch.randint(2 * self.padding + 1, (2, n)).to(images.device)
         return crops[torch.arange(n, device=images.device), :, top, left]
 
@@ -91,11 +91,11 @@ def draw_rectangles(
 
     Args:
         images: shape (N, C, H, W).
-        heights: in pixels, of all rectangles or of each one, shape (N, 1), on the CPU.
-        widths: as ``heights``.
+        heights: the height in pixels, as one number or as a tensor of shape (N, 1) on the CPU.
+        widths: the width, like ``heights``.
 
     Returns:
-        True inside the rectangles, shape (N, 1, H, W) bool, on the device of the images.
+        A mask of shape (N, 1, H, W), bool, True inside the rectangles, on the images' device.
     """
     masks: list[torch.Tensor] = []
     for length, size in zip(images.shape[2:], (heights, widths), strict=True):
@@ -109,10 +109,11 @@ def draw_rectangles(
 class MixEach(BatchTransform):
     """The parent of the transforms that mix each sample with another one of the batch.
 
-    The target becomes the probabilities of the classes, shape (N, num_classes).
+    The target of the batch holds class indices, shape (N,). It becomes class probabilities, shape
+    (N, num_classes).
 
     Args:
-        num_classes: of the target, which is given as class indices, shape (N,).
+        num_classes: the number of classes.
         alpha: each sample's mixing coefficient is drawn from Beta(alpha, alpha).
     """
 
@@ -138,17 +139,17 @@ class MixEach(BatchTransform):
 
         Args:
             images: shape (N, C, H, W).
-            partners: the images to mix in, same shape.
-            lam: the drawn mixing coefficients, the weight of ``images``, shape (N,), on the CPU.
+            partners: the images to mix in, with the same shape.
+            lam: the drawn weights of ``images``, shape (N,), on the CPU.
 
         Returns:
-            The mixed images, and the weight that ``images`` really have in them, shape (N,).
+            The mixed images, and the actual weights of ``images`` in them, shape (N,).
         """
         raise NotImplementedError
 
 
 class MixUpEach(MixEach):
-    """Takes each image's weighted mean with another one. The images must be floats.
+    """Replaces each image by its weighted mean with another one. The images must be floats.
 
     Source: Zhang et al. 2018, https://arxiv.org/abs/1710.09412
     """
@@ -164,7 +165,7 @@ class MixUpEach(MixEach):
 
 
 class CutMixEach(MixEach):
-    """Replaces a random rectangle of each image by the same rectangle of another one.
+    """Replaces a random rectangle of each image by the same rectangle of another image.
 
     Source: Yun et al. 2019, https://arxiv.org/abs/1905.04899
     """

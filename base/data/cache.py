@@ -1,4 +1,4 @@
-"""A dataset kept in memory as compact tensors: decoded once, then read a batch at a time."""
+"""A cache for datasets: decodes each sample once, and keeps it in memory as compact tensors."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from utils.distributed import (
 )
 from utils.errors import UserError
 
-MAX_MEMORY_FRACTION = 0.5  # of the free memory, for one dataset
+MAX_MEMORY_FRACTION = 0.5  # the largest fraction of the free memory for one dataset
 
-# Numbers the caches of this process. Every rank makes the same ones in the same order.
+# Numbers the caches of this process. All ranks make the same caches in the same order.
 _cache_numbers = itertools.count()
 
 Array = np.ndarray[Any, Any]
 
 
 class _Field(NamedTuple):
-    """One component of all samples, as one array."""
+    """The shape and dtype of one component of each sample."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -59,17 +59,17 @@ def with_transform(dataset: Any, transform: Any) -> Any:
 
 
 class CachedDataset(TensorDataset):
-    """``(input, target, …)`` samples as one tensor for each component, of uint8 for images.
+    """The samples ``(input, target, …)`` of a dataset, as one tensor for each component.
+
+    The framework reads ``classes``, ``targets`` and ``samples`` of datasets, so these are
+    available here. Other attributes of the cached dataset are found in ``dataset``.
 
     Args:
-        tensors: of equal length; the first holds the inputs.
-        transform: of an input; None allows whole batches to be read at once.
-        is_image: give ``transform`` a PIL image, as the dataset did.
-        dataset: that was read.
-
-    Attributes:
-        dataset: the dataset that was read. Its attributes are found there, except for those that
-            the framework itself asks for: ``classes``, ``targets`` and ``samples``.
+        tensors: one tensor for each component, with equal lengths. The first holds the inputs;
+            images are uint8, shape (N, C, H, W).
+        transform: changes an input; without one, full batches can be read at once.
+        is_image: whether ``transform`` takes a PIL image.
+        dataset: the dataset that was cached.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class CachedDataset(TensorDataset):
 
     @property
     def classes(self) -> Any:
-        """The names of the dataset's classes, or of those of the dataset in a Subset; or None."""
+        """The class names of the dataset, also if it is inside a Subset; None if it has none."""
         return getattr(_find_source(self.dataset), "classes", None)
 
     @property
     def targets(self) -> Any:
-        """The dataset's labels, as torchvision's datasets have them; or None."""
+        """The labels of the dataset, in the form of torchvision's datasets; None if unknown."""
         names = [name for name in LABEL_ATTRIBUTES if hasattr(self.dataset, name)]
         return getattr(self.dataset, names[0]) if names else None
 
     @property
     def samples(self) -> Any:
-        """The dataset's files, as torchvision's ImageFolder has them; or None."""
+        """The files of the dataset, in the form of torchvision's ImageFolder; None if unknown."""
         return getattr(self.dataset, "samples", None)
 
     def __getitem__(self, index: Any) -> Any:
@@ -113,16 +113,16 @@ class CachedDataset(TensorDataset):
 
 
 def _find_source(dataset: Any) -> Any:
-    """Returns the dataset inside any number of Subsets."""
+    """Returns the dataset inside one or several Subsets, or ``dataset`` itself."""
     while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
         dataset = dataset.dataset
     return dataset
 
 
 def cache_dataset(dataset: Dataset[Any]) -> CachedDataset:
-    """Reads every sample of ``dataset`` once, before its ``transform``.
+    """Reads every sample of ``dataset`` once, without its ``transform``.
 
-    Of the ranks on one machine only the first one reads. The others map the same memory.
+    Only the first rank of each machine reads. The other ranks map the same memory.
 
     Raises:
         UserError: the samples do not fit into memory, differ in shape, or are no tuples of images
@@ -136,7 +136,7 @@ def cache_dataset(dataset: Dataset[Any]) -> CachedDataset:
     fields = [_Field(array.shape, array.dtype) for array in _to_arrays(sample)]
     arrays = _read_shared(source, fields) if _is_memory_shared() else _read(source, fields)
     return CachedDataset(
-        *map(torch.from_numpy, arrays),  # forked workers share the memory
+        *map(torch.from_numpy, arrays),
         transform=transform,
         is_image=_is_image(sample[0]),
         dataset=dataset,
@@ -144,7 +144,7 @@ def cache_dataset(dataset: Dataset[Any]) -> CachedDataset:
 
 
 def _is_memory_shared() -> bool:
-    """Whether the ranks of this machine can share memory; Linux has files without a name for it."""
+    """Whether several ranks run on this machine and can share memory, which needs Linux."""
     return local_world_size() > 1 and hasattr(os, "memfd_create")
 
 
@@ -156,12 +156,12 @@ def _read(source: Any, fields: Sequence[_Field]) -> list[Array]:
 
 
 def _read_shared(source: Any, fields: Sequence[_Field]) -> list[Array]:
-    """Like ``_read``, in memory that the first rank of this machine fills and all others map."""
+    """Like ``_read``, but the first rank of this machine reads, and the others map its memory."""
     key = f"cache {next(_cache_numbers)}"
     if local_rank() != 0:
         return _map_files(receive_from_first_local_rank(key), len(source), fields)
     _check_memory(len(source), fields)
-    # A file in memory goes away with the processes that hold it, however they end.
+    # The system deletes a file in memory when the last process that uses it has ended.
     paths = [f"/proc/{os.getpid()}/fd/{os.memfd_create(key)}" for _ in fields]
     arrays = _map_files(paths, len(source), fields)
     _fill(arrays, source, fields)
@@ -181,13 +181,17 @@ def _check_memory(num_samples: int, fields: Sequence[_Field]) -> None:
     size = num_samples * sample_bytes
     free = get_free_memory()
     if free is not None and size > MAX_MEMORY_FRACTION * free:
-        taken = f"the {num_samples:,} samples take {size / 1e9:.1f} GB"
-        message = f"{taken}, and {free / 1e9:.1f} GB are free; turn it off"
+        needed = f"the {num_samples:,} samples take {size / 1e9:.1f} GB"
+        message = f"{needed}, and {free / 1e9:.1f} GB are free; turn it off"
         raise UserError(message, key="cache")
 
 
 def _fill(arrays: Sequence[Array], source: Any, fields: Sequence[_Field]) -> None:
-    """Reads all samples into ``arrays``. Raises UserError."""
+    """Reads all samples into ``arrays``.
+
+    Raises:
+        UserError: a sample has another shape or dtype than the first one.
+    """
     indices = range(len(source))
     logger = logging.getLogger("cache")
     for index in progress(indices, len(source), "reading the data into memory", logger):
@@ -204,12 +208,16 @@ def _fill(arrays: Sequence[Array], source: Any, fields: Sequence[_Field]) -> Non
 
 
 def _is_image(value: Any) -> bool:
-    """Whether a value is a PIL image; PIL itself need not be imported for it."""
+    """Whether a value is a PIL image, without importing PIL."""
     return hasattr(value, "getbands")
 
 
 def _to_arrays(sample: Any) -> list[Array]:
-    """Returns the components of a sample as arrays, an image as (C, H, W). Raises UserError."""
+    """Returns the components of a sample as arrays; an image has the shape (C, H, W).
+
+    Raises:
+        UserError: the sample is no tuple of images and numbers.
+    """
     if not isinstance(sample, tuple | list) or not sample:
         message = f"a sample is a {type(sample).__name__}, not a tuple of an input and a target"
         raise UserError(message, key="cache")
@@ -226,7 +234,7 @@ def _to_arrays(sample: Any) -> list[Array]:
 
 
 def get_free_memory() -> int | None:
-    """Returns the bytes of memory that this machine has available; None where that is unknown."""
+    """Returns the available memory of this machine in bytes; None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         values = dict(line.split(":") for line in lines)

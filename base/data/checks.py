@@ -1,4 +1,4 @@
-"""Which arguments of a data loader go together."""
+"""Checks of the arguments of a data loader."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ AUGMENTING = re.compile("Random|Aug|Jitter|Each")  # in the names of random tran
 def check_batching(
     dataset: Any, batch_size: int | None, needs_indices: bool, split: float | int
 ) -> None:
-    """Raises UserError for a batch size or a dataset that gives no batches."""
+    """Raises UserError if the batch size or the dataset does not fit the other arguments.
+
+    Args:
+        dataset: map-style or iterable.
+        batch_size: None for a dataset or a sampler that makes batches itself.
+        needs_indices: whether a split, a cache or a batch transform needs a map-style dataset.
+        split: the size of the validation part; 0 for none.
+    """
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size={batch_size} must be at least 1")
     if isinstance(dataset, IterableDataset):
         if split:
             raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
         if needs_indices:
-            message = "cannot be cached, nor its batches transformed"
-            raise UserError(f"an iterable dataset {message}")
+            message = "an iterable dataset supports neither cache nor batch_transform"
+            raise UserError(message)
     elif len(dataset) == 0:
         raise UserError(f"the dataset {type(dataset).__name__} is empty")
 
@@ -33,11 +40,11 @@ def check_batching(
 def check_sampling(
     dataset: Any, batch_size: int | None, split: float | int, sampler: Any, batch_sampler: Any
 ) -> None:
-    """Raises UserError for samplers that do not go with the other arguments."""
+    """Raises UserError if a sampler does not fit the other arguments."""
     iterable = isinstance(dataset, IterableDataset)
     if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
         kind = "an iterable dataset" if iterable else "a DistributedSampler"
-        message = "does not go with several processes: the loader divides the batches itself"
+        message = "does not work with several processes: the loader divides the batches itself"
         raise UserError(f"{kind} {message}")
     if iterable:
         return
@@ -55,7 +62,7 @@ def check_sampling(
 
 
 def warn_if_random(argument: str, transform: Any) -> None:
-    """Warns that validation samples are augmented, as the config gives no transform for them."""
+    """Warns if ``transform``, which the validation part uses too, looks like augmentation."""
     if AUGMENTING.search(repr(transform)):
         logging.getLogger("data_loader").warning(
             "The validation part is augmented like the training part: give an %s.", argument

@@ -1,4 +1,4 @@
-"""The order of one split's samples in an epoch."""
+"""The order of the samples in an epoch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ Array = np.ndarray[Any, Any]
 
 
 class EpochSampler(Sampler[int]):
-    """The samples of one split, in order, shuffled or drawn, by its own ``generator``.
+    """Gives the indices of a split in order, shuffled, or drawn by weights.
+
+    ``generator`` provides the random numbers.
 
     Args:
-        indices: of the samples; a range stands for all of a dataset.
-        shuffle: a new order for every epoch.
-        weights: of the samples, shape ``(len(indices),)``; as many as there are samples are then
-            drawn with replacement.
+        indices: the indices of the samples.
+        shuffle: whether to draw a new order for every epoch.
+        weights: the weights of the samples, shape ``(len(indices),)``. With weights,
+            ``len(indices)`` samples are drawn with replacement.
     """
 
     def __init__(self, indices: range | Array, shuffle: bool, weights: Array | None = None) -> None:
@@ -36,7 +38,7 @@ class EpochSampler(Sampler[int]):
         return iter(self.draw_order().tolist())
 
     def draw_order(self) -> Array:
-        """The indices of an epoch, shape ``(len(self),)``; an array takes little memory."""
+        """Draws the indices of an epoch, shape ``(len(self),)``; a list would need more memory."""
         if isinstance(self.indices, range):
             indices = np.arange(self.indices.start, self.indices.stop, self.indices.step)
         else:

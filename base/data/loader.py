@@ -1,4 +1,4 @@
-"""What a training asks of its data loaders, whatever their class."""
+"""The interfaces between a training loop and data loaders of any class."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class PositionedLoader(ABC):
 
     @abstractmethod
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """The next pass is number ``epoch``, and begins with its batch number ``start_batch``."""
+        """Lets the next pass have the number ``epoch``, and skip ``start_batch`` batches."""
 
 
 class DividedLoader(PositionedLoader):
     """A loader that divides every batch among the ranks, and whose position can be saved.
 
     Attributes:
-        device: batches are transformed on it.
-        n_samples: samples in one epoch.
-        seed: of the order of the samples.
+        device: the device on which batches are transformed.
+        n_samples: the number of samples in an epoch.
+        seed: determines the order of the samples.
     """
 
     device: torch.device
@@ -36,15 +36,15 @@ class DividedLoader(PositionedLoader):
     @property
     @abstractmethod
     def loss_weight(self) -> float:
-        """The size of the batch given last, divided by the ranks' mean size of it."""
+        """The size of this rank's last batch, divided by the ranks' mean size."""
 
     @abstractmethod
     def list_batches(self) -> list[list[int]]:
-        """The indices of the pass begun last, batch by batch; empty if samples have none."""
+        """Lists the indices of each batch in the last pass; empty if samples have no indices."""
 
     @abstractmethod
     def for_evaluation(self) -> Self:
-        """From now on, gives every sample exactly once, over all ranks."""
+        """From now on, gives each sample to one rank only."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -52,17 +52,20 @@ class DividedLoader(PositionedLoader):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues at a saved position."""
+        """Lets the next pass continue at a saved position."""
 
 
 def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
     """Prepares a loader for a run on ``device``, with one or several processes.
 
     Args:
-        loader: of any kind; None stays None.
-        name: of the config's section, for the error.
-        device: that batches are transformed on.
-        evaluating: give every sample exactly once, over all ranks.
+        loader: a loader of any class, or None.
+        name: the section of the config, for the error.
+        device: the device on which batches are transformed.
+        evaluating: whether to give each sample to one rank only.
+
+    Returns:
+        The same loader.
 
     Raises:
         UserError: several processes train, and the loader does not divide its batches.
@@ -73,14 +76,13 @@ def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: boo
         if evaluating:
             divided.for_evaluation()
     elif world_size() > 1 and loader is not None:
-        kind = type(loader).__name__
-        message = "cannot be divided among processes; use base.DatasetLoader, or a subclass of it"
-        raise UserError(f"a {kind} {message} or of BaseDataLoader", key=name)
+        message = "cannot divide its batches among processes; use a DatasetLoader or BaseDataLoader"
+        raise UserError(f"a {type(loader).__name__} {message}", key=name)
     return loader
 
 
 def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
-    """Lets the next pass of a loader be number ``epoch``, and begin with ``batch``, if it can."""
+    """Sets the number of a loader's next pass, and the batches to skip, if the loader can."""
     if isinstance(loader, PositionedLoader):
         loader.set_epoch(epoch, batch)
     elif batch == 0 and hasattr(loader, "set_epoch"):  # a loader of another library
@@ -88,19 +90,19 @@ def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
 
 
 def get_loss_weight(loader: Any) -> float:
-    """How much the batch given last counts; 1 where the loader does not say."""
+    """The weight of the last batch in the loss; 1 if the loader does not divide batches."""
     divided = find_divided_loader(loader)
     return 1.0 if divided is None else divided.loss_weight
 
 
 def find_divided_loader(loader: Any) -> DividedLoader | None:
-    """The DividedLoader that a loader is, or repeats, as ``inf_loop`` does; else None."""
+    """Returns the loader, or the one inside ``inf_loop``, if it is a DividedLoader; else None."""
     loader = unwrap_loader(loader)
     return loader if isinstance(loader, DividedLoader) else None
 
 
 def unwrap_loader(loader: Any) -> Any:
-    """The loader inside ``inf_loop`` and its like, which have it as ``loader``."""
+    """Returns the loader inside wrappers such as ``inf_loop``, which name it ``loader``."""
     while not isinstance(loader, DataLoader) and hasattr(loader, "loader"):
         loader = loader.loader
     return loader

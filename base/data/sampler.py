@@ -13,12 +13,12 @@ from base.data.epoch_sampler import EpochSampler
 from utils.distributed import rank, world_size
 from utils.seed import mix_seed, temporary_seed
 
-# Streams of random numbers: for the order of samples, their augmentation, and whole batches.
+# Streams of random numbers: for the order of samples, their augmentation, and full batches.
 ORDER_STREAM, SAMPLE_STREAM, BATCH_STREAM = 0, 1, 2
 
 
 class Position(NamedTuple):
-    """A position in the data: the number of a pass over it, and of a batch in it, from 0."""
+    """A position in the data: the number of a pass over it, and a number of batches in it."""
 
     epoch: int
     batch: int
@@ -33,21 +33,21 @@ class BatchIndices(list[int]):
 
 
 class EpochBatchSampler(Sampler[BatchIndices]):
-    """The batches of an epoch, from any batch on. Skipping batches reads no data.
+    """Gives the batches of an epoch, starting at any batch. Skipping batches reads no data.
 
-    Each rank gets its part of each batch. The order is the same for any number of ranks: a sampler
-    of any class runs with random numbers that depend on (seed, epoch) only.
+    Each rank gets its part of each batch. A sampler of any class draws random numbers that depend
+    only on (seed, epoch). So the order of the samples does not depend on the number of ranks.
 
     Args:
         sampler: gives indices, or lists of indices if ``batch_size`` is None.
         batch_size: the number of samples in a batch, over all ranks.
-        drop_last: leave out a last batch that is smaller.
+        drop_last: leave out the last batch if it is smaller.
+        seed: the seed of the run.
 
     Attributes:
-        seed: of the run.
         start: the position at which the next iteration begins.
-        in_lockstep: give every rank a part of every batch. A rank for which a batch has no sample
-            gets another rank's sample as a filler, with the ``loss_weight`` 0.
+        in_lockstep: whether every rank gets every batch. If a batch has no sample for a rank, the
+            rank gets a sample of another rank as a filler, with a ``loss_weight`` of 0.
     """
 
     def __init__(self, sampler: Any, batch_size: int | None, drop_last: bool, seed: int) -> None:
@@ -63,9 +63,11 @@ class EpochBatchSampler(Sampler[BatchIndices]):
         return len(BatchSampler(self.sampler, self.batch_size, self.drop_last))
 
     def __iter__(self) -> Iterator[BatchIndices]:
-        (epoch, start), size = self.start, self.batch_size
+        epoch, start = self.start
+        size = self.batch_size
         order = self._draw_order(epoch)
         this_rank, ranks = rank(), world_size()
+        rank_stream = [this_rank] if this_rank > 0 else []  # rank 0 reads like a single process
         self._loss_weights = {}
         for number in range(start, len(self)):
             batch = order[number] if size is None else order[number * size : (number + 1) * size]
@@ -74,15 +76,15 @@ class EpochBatchSampler(Sampler[BatchIndices]):
             if len(part) or self.in_lockstep:
                 indices = part if len(part) else batch[:1]
                 indices = indices.tolist() if isinstance(indices, np.ndarray) else indices
-                stream = (epoch, SAMPLE_STREAM, number, *([this_rank] if this_rank else []))
-                yield BatchIndices(indices, mix_seed(self.seed, *stream))
+                seed = mix_seed(self.seed, epoch, SAMPLE_STREAM, number, *rank_stream)
+                yield BatchIndices(indices, seed)
 
     def loss_weight(self, batch: int) -> float:
         """The size of this rank's part of a batch, divided by the mean size of all parts."""
         return self._loss_weights.get(batch, 1.0)
 
     def list_batches(self) -> list[list[int]]:
-        """This rank's indices of all batches of the epoch that ``start`` names."""
+        """Lists this rank's indices in every batch of the epoch at ``start``."""
         full = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, self.seed)
         full.start = Position(self.start.epoch, 0)
         full.in_lockstep = self.in_lockstep
@@ -90,9 +92,10 @@ class EpochBatchSampler(Sampler[BatchIndices]):
 
     def _draw_order(self, epoch: int) -> Any:
         seed = mix_seed(self.seed, epoch, ORDER_STREAM)
-        if hasattr(self.sampler, "set_epoch"):  # a sampler of torch's or of the project's own
+        if hasattr(self.sampler, "set_epoch"):  # a sampler of torch or of the project
             self.sampler.set_epoch(epoch)
-        if isinstance(generator := getattr(self.sampler, "generator", None), torch.Generator):
+        generator = getattr(self.sampler, "generator", None)
+        if isinstance(generator, torch.Generator):
             generator.manual_seed(seed)
         if isinstance(self.sampler, EpochSampler):
             return self.sampler.draw_order()

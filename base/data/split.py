@@ -1,4 +1,4 @@
-"""Dividing a dataset: the validation split, and what it takes to know the samples' classes."""
+"""The validation split, and the classes of the samples."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def make_samplers(
 
     Args:
         dataset: map-style.
-        split, seed: as for ``split_indices``; a split of 0 leaves all samples for training.
-        stratify: divide each class in the same proportion.
-        shuffle: draw the training part in a new order in every epoch.
-        is_balanced: draw all classes of the training part equally often, with replacement.
+        split, seed: as for ``split_indices``; a split of 0 makes no validation part.
+        stratify: whether to split each class in the same proportion.
+        shuffle: whether to draw a new order of the training part for every epoch.
+        is_balanced: whether to draw all classes equally often for training, with replacement.
 
     Raises:
-        UserError: a part would be empty, or the dataset does not tell its classes.
+        UserError: a part would be empty, or the classes are unknown.
     """
     train: Any = range(len(dataset))
     valid_sampler = None
@@ -48,21 +48,21 @@ def make_samplers(
 def split_indices(
     n_samples: int, split: float | int, seed: int = 0, labels: Any = None
 ) -> tuple[Array, Array]:
-    """Divides ``range(n_samples)`` into a training and a validation part.
+    """Splits ``range(n_samples)`` into a training and a validation part.
 
-    With seed 0 and no labels these are exactly pytorch-template's indices: those of
-    ``np.random.seed(0)`` and ``np.random.shuffle``, the first of them for validation. The global
-    generator is not touched.
+    With seed 0 and no labels, the indices are exactly pytorch-template's. It shuffles them by
+    ``np.random.seed(0)`` and ``np.random.shuffle``, and takes the first ones for validation. The
+    global random state does not change here.
 
     Args:
-        n_samples: of the dataset.
-        split: size of the validation part: a count (int) or a fraction (float).
-        seed: of the division.
-        labels: class of every sample, shape ``(n_samples,)``; each class is then divided in the
-            same proportion.
+        n_samples: the number of samples in the dataset.
+        split: the size of the validation part, as a count (int) or a fraction (float).
+        seed: the seed of the shuffling.
+        labels: the class of each sample, shape ``(n_samples,)``. With labels, each class is split
+            in the same proportion.
 
     Returns:
-        Training and validation indices.
+        The indices for training, and those for validation.
 
     Raises:
         UserError: a part would be empty.
@@ -73,7 +73,7 @@ def split_indices(
     if labels is None:
         return order[size:], order[:size]
     labels = np.asarray(labels)[order]
-    # Every class is spread evenly over [0, 1): the first `size` samples hold each in proportion.
+    # Spreads each class evenly over [0, 1). Then the first `size` samples have the proportions.
     position = np.empty(n_samples)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -97,16 +97,16 @@ def _validation_size(n_samples: int, split: float | int) -> int:
 
 
 def class_weights(dataset: Any, indices: Any) -> Array:
-    """Weights of the samples at ``indices`` under which all classes are drawn equally often.
+    """Computes weights for the samples at ``indices``, so that all classes are equally likely.
 
     Raises:
-        UserError: the dataset does not tell its classes, or has several labels for a sample.
+        UserError: the classes are unknown, or a sample has several labels.
     """
     labels = np.asarray(get_labels(dataset, "sampler"))[np.asarray(indices)]
     if labels.ndim != 1:
         shape = labels.shape[1:]
         raise UserError(
-            f"sampler: class_balanced needs one class a sample, not labels of shape {shape}"
+            f"sampler: class_balanced needs one class per sample, not labels of shape {shape}"
         )
     classes, positions, counts = np.unique(labels, return_inverse=True, return_counts=True)
     shown = list(zip(classes, counts, strict=True))[:CLASSES_IN_LOG]
@@ -119,14 +119,14 @@ def class_weights(dataset: Any, indices: Any) -> Array:
 
 
 def get_labels(dataset: Any, argument: str = "stratify") -> Any:
-    """The class of every sample, if the dataset tells it without reading the samples.
+    """Finds the class of each sample without reading the samples.
 
     Args:
-        dataset: of torch's or torchvision's kind.
-        argument: that needs the classes, for the error.
+        dataset: a dataset of torch or torchvision, or one with similar attributes.
+        argument: the argument that needs the classes, for the error.
 
     Raises:
-        UserError: the dataset does not tell.
+        UserError: the dataset has no attribute that holds the classes.
     """
     for name in LABEL_ATTRIBUTES:
         labels = getattr(dataset, name, None)
@@ -137,4 +137,4 @@ def get_labels(dataset: Any, argument: str = "stratify") -> Any:
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # torch's Subset
         return np.asarray(get_labels(dataset.dataset, argument))[dataset.indices]
     name = type(dataset).__name__
-    raise UserError(f"{argument}: {name} has no `targets` or `labels` that tell the classes")
+    raise UserError(f"{argument}: {name} has no `targets` or `labels` with a class per sample")

@@ -1,4 +1,4 @@
-"""How a batch is read, in the training process or in a worker of the data loader."""
+"""Reads batches, in the training process or in the workers of a data loader."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ WORKER_NICENESS = 10  # of 19
 
 
 class SeededBatches(Dataset[Any]):
-    """A dataset whose items are collated batches, each read under random numbers of its own.
+    """A dataset whose items are collated batches. Each batch is read under its own seed.
 
-    Augmentation is therefore the same in any worker, with any number of workers, and after any
-    resume. The collate function runs under these numbers too, as it may draw some (mixup).
+    So augmentation does not depend on the worker, the number of workers, or a resume. The collate
+    function runs under the same seed, because it may draw random numbers too (mixup).
 
     Args:
         dataset: map-style.
-        collate_fn: makes a batch of a list of samples.
+        collate_fn: makes a batch from a list of samples.
     """
 
     def __init__(self, dataset: Any, collate_fn: Callable[[list[Any]], Any]) -> None:
@@ -46,7 +46,7 @@ class SeededBatches(Dataset[Any]):
         self.is_indexable = collate_fn is default_collate and holds_tensors(dataset)
 
     def __getitems__(self, indices: BatchIndices) -> Any:
-        if self.is_indexable:  # the same as collating the samples, without making each of them
+        if self.is_indexable:  # equals collating single samples, but is faster
             index = torch.from_numpy(np.array(indices))
             return [tensor.index_select(0, index) for tensor in self.dataset.tensors]
         with temporary_seed(indices.seed):
@@ -58,22 +58,22 @@ class SeededBatches(Dataset[Any]):
 
 
 def pass_through(batch: Any) -> Any:
-    """The collate function of batches that are collated already."""
+    """A collate function for batches that are collated already."""
     return batch
 
 
 class WorkerInit:
     """A ``worker_init_fn``: sets up a worker process, then calls the user's function.
 
-    - ``get_worker_info().dataset`` is the user's dataset, as with torch's own loader.
-    - The worker ignores requests to stop, which Ctrl-C and batch systems send to all processes of a
-      group: the training stops by itself, and needs its data until then.
-    - It has a lower priority than the training, whose threads wait for each other when one of them
-      has no core.
+    - ``get_worker_info().dataset`` is the user's dataset, as with torch's ``DataLoader``.
+    - The worker leaves the process group and ignores SIGUSR1. Ctrl-C and batch systems send their
+      signals to all processes of a group, but training needs its data until it stops.
+    - The worker gets a lower priority than training. All threads of a step wait if one of them has
+      no core.
 
     Args:
-        dataset: the user's.
-        worker_init_fn: the user's, or None.
+        dataset: the user's dataset.
+        worker_init_fn: the user's function, or None.
     """
 
     def __init__(self, dataset: Any, worker_init_fn: Callable[[int], None] | None) -> None:
@@ -97,9 +97,9 @@ def make_seeded_loader(
 
     Args:
         dataset: map-style.
-        batches: the indices and the seed of each batch.
-        options: other arguments of the DataLoader; ``collate_fn`` and ``worker_init_fn`` get a
-            wrapper.
+        batches: gives the indices and the seed of each batch.
+        options: other arguments of the DataLoader. ``collate_fn`` and ``worker_init_fn`` are
+            wrapped.
     """
     init = WorkerInit(dataset, options.get("worker_init_fn"))
     seeded = SeededBatches(dataset, options["collate_fn"] or default_collate)
@@ -113,7 +113,7 @@ def make_seeded_loader(
 def end_workers_at_exit(loader: DataLoader[Any]) -> None:
     """Ends persistent workers when the program exits.
 
-    Otherwise multiprocessing kills them, and each of them leaves a temporary folder behind.
+    Otherwise multiprocessing would kill them, and each would leave a temporary folder behind.
     """
     reference = weakref.ref(loader)
 
@@ -127,15 +127,16 @@ def end_workers_at_exit(loader: DataLoader[Any]) -> None:
 
 
 def holds_tensors(dataset: Any) -> bool:
-    """Whether the dataset is nothing but tensors, so that a batch is one indexing of each."""
+    """Whether the dataset consists of tensors only, so that indexing them gives a batch."""
     return type(dataset) is TensorDataset or getattr(dataset, "is_plain_tensors", False)
 
 
 def default_num_workers(dataset: Any, is_cached: bool = False) -> int:
-    """How many worker processes read a dataset if nobody says it: one for each core.
+    """The default number of worker processes: one for each core, up to ``MAX_DEFAULT_WORKERS``.
 
-    None are used for data in memory, for an iterable dataset, whose samples each worker would
-    repeat, and on systems that start processes by spawning, where a dataset must be picklable.
+    It is 0 for data in memory. It is 0 for an iterable dataset, because each worker would repeat
+    its samples. It is also 0 on systems that spawn processes, because the dataset may not be
+    picklable.
     """
     method = multiprocessing.get_start_method(allow_none=True)
     method = method or multiprocessing.get_all_start_methods()[0]

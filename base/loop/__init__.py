@@ -1,1 +1,1 @@
-"""What an epoch is made of."""
+"""The building blocks of an epoch."""

@@ -1,4 +1,4 @@
-"""One pass over a split without training: used between epochs and by test.py."""
+"""One pass over a split without training, for the validation and for test.py."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from utils.errors import UserError
 
 
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    """Calls ``model`` with the inputs of a batch, in any form that ``split_target`` knows.
+    """Calls ``model`` with the inputs of a batch, in any form that ``split_target`` accepts.
 
-    A sequence of inputs becomes positional arguments, a mapping keyword arguments.
+    Several inputs become positional arguments; a mapping of inputs becomes keyword arguments.
 
     Returns:
-        ``(output, target)``, as losses and metrics take them. The target is on the output's device,
-        which differs from the inputs' for a model that is spread over several devices.
+        ``(output, target)``, the arguments of losses and metrics. The target is moved to the
+        output's device, which differs from the inputs' device if a model uses several devices.
     """
     inputs, target = split_target(batch)
     if isinstance(inputs, Mapping):
@@ -46,7 +46,7 @@ def evaluate(
     forward: Callable[[nn.Module, Any], tuple[Any, Any]] = forward,
     autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> dict[str, float]:
-    """The sample-weighted loss and metrics of ``model``, in eval mode, over ``batches``.
+    """Computes the sample-weighted loss and metrics of ``model``, in eval mode, over ``batches``.
 
     Raises:
         UserError: there was no batch on any rank.
@@ -67,7 +67,7 @@ def evaluate(
 
 
 def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
-    """Gives ``batches``, then None for each one that only another rank has."""
+    """Yields ``batches``, and then None for each batch that only other ranks have."""
     given = 0
     for batch in batches:
         given += 1

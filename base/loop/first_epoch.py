@@ -1,4 +1,4 @@
-"""Faults that only an epoch shows. Its checkpoint is written, so that nothing is lost."""
+"""Checks that need the numbers of an epoch. They run after its checkpoint is written."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def check_first_epoch(
     """Checks the monitored number, and warns of options that had no effect.
 
     Args:
-        log: the numbers of the epoch, by name.
-        monitor: needs one of them.
-        options: of the run.
-        progress: of the run; a loop without an ``Update`` counts no steps.
+        log: the numbers of the epoch by name.
+        monitor: names the monitored number.
+        options: the options of the run.
+        progress: the counters of the run. A loop without an ``Update`` counts no steps.
 
     Raises:
         UserError: the epoch did not return the monitored number.

@@ -1,4 +1,4 @@
-"""When the learning rate changes."""
+"""The learning-rate schedule: when the scheduler is stepped, and the warm-up."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ STEPPED_PER_BATCH = ("OneCycleLR", "CyclicLR")
 
 
 class LRSchedule:
-    """When a learning-rate scheduler is stepped, and the warm-up before it.
+    """Steps a learning-rate scheduler, and warms the learning rate up.
 
-    Warm-up multiplies the learning rate of single steps by ``(step + 1) / warmup_steps`` and
-    restores it afterwards, so that any scheduler goes on underneath undisturbed.
+    Warm-up multiplies the learning rate of a single step by ``(step + 1) / warmup_steps``, and
+    restores it after the step. So it works with any scheduler.
     Source: Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
 
     Args:
-        lr_scheduler: any of torch's, or None.
-        optimizer: whose parameter groups hold the learning rates.
-        warmup_steps: optimizer steps of warm-up; 0 for none.
-        interval: ``epoch`` or ``step``; None takes what suits the scheduler.
+        lr_scheduler: a scheduler of torch, or None.
+        optimizer: its parameter groups hold the learning rates.
+        warmup_steps: the number of optimizer steps of warm-up; 0 for none.
+        interval: ``epoch`` or ``step``; None chooses the interval for which the scheduler is made.
 
     Attributes:
-        warmup_factor: that the last step's learning rate was multiplied by.
+        warmup_factor: the factor of the learning rate in the last step; 1 after the warm-up.
         epoch_lr: the first group's learning rate in the last epoch, before the scheduler moved it.
     """
 
@@ -56,14 +56,14 @@ class LRSchedule:
             )
 
     def check_length(self, options: TrainerOptions, len_epoch: int | None) -> str:
-        """Describes a scheduler that is laid out for another length than the run's.
+        """Checks that the warm-up and the scheduler fit the length of the run.
 
         Args:
-            options: of the run.
-            len_epoch: the batches of an epoch; None if unknown.
+            options: the options of the run.
+            len_epoch: the number of batches in an epoch; None if unknown.
 
         Returns:
-            A sentence; empty where the lengths agree, or the scheduler has none.
+            A warning if the scheduler is made for another length than the run's, else ``""``.
 
         Raises:
             UserError: the warm-up would be longer than the run.
@@ -78,15 +78,20 @@ class LRSchedule:
         for key in ("T_max", "total_steps"):
             planned = getattr(self.lr_scheduler, key, length)
             if planned != length:
-                return f"{name} is laid out for {key}={planned}, and the run has {length} {unit}"
-        last = max(getattr(self.lr_scheduler, "milestones", None) or [0])
-        if last >= length:
+                return f"{name} is set up for {key}={planned}, but the run has {length} {unit}"
+        milestones = getattr(self.lr_scheduler, "milestones", None)
+        if milestones and max(milestones) >= length:
+            last = max(milestones)
             return f"{name} never reaches its last milestone, {last}: the run has {length} {unit}"
         return ""
 
     @contextlib.contextmanager
     def warming_up(self, step: int) -> Iterator[None]:
-        """Multiplies the learning rates during optimizer step number ``step``, counted from 0."""
+        """Scales the learning rates while the context lasts.
+
+        Args:
+            step: the number of the optimizer step, from 0.
+        """
         self.warmup_factor = min(1.0, (step + 1) / max(1, self.warmup_steps))
         groups = self.optimizer.param_groups
         rates = [group["lr"] for group in groups]
@@ -97,19 +102,19 @@ class LRSchedule:
             group["lr"] = rate
 
     def after_step(self) -> None:
-        """Moves a scheduler that is stepped after each optimizer step."""
+        """Steps the scheduler if it moves after each optimizer step."""
         if self.lr_scheduler is not None and self.interval == "step":
             self._step()
 
     def after_epoch(self, log: dict[str, float], metric: str) -> None:
-        """Moves a scheduler that is stepped after each epoch.
+        """Steps the scheduler if it moves after each epoch.
 
         Args:
-            log: the epoch's numbers.
-            metric: the one that ReduceLROnPlateau follows.
+            log: the epoch's numbers by name.
+            metric: the name of the number that ReduceLROnPlateau follows.
 
         Raises:
-            UserError: ReduceLROnPlateau has nothing to follow.
+            UserError: ReduceLROnPlateau follows a number that is not in ``log``.
         """
         self.epoch_lr = float(self.optimizer.param_groups[0]["lr"])
         if self.lr_scheduler is None or self.interval != "epoch":
@@ -127,16 +132,16 @@ class LRSchedule:
     def _step(self, *args: float) -> None:
         try:
             self.lr_scheduler.step(*args)
-        except ValueError as error:  # OneCycleLR past its total_steps
+        except ValueError as error:  # OneCycleLR refuses more than its total_steps
             name = type(self.lr_scheduler).__name__
             raise UserError(f"{name}: {one_line(error)}", key="lr_scheduler") from None
 
 
 def get_learning_rate(config: ConfigParser) -> float | None:
-    """The learning rate that the config gives its optimizer, else the optimizer's default.
+    """The optimizer's learning rate: the config's, or the default of the optimizer class.
 
     Returns:
-        The rate; None for an optimizer without an ``lr``.
+        The learning rate; None if the optimizer takes no ``lr``.
     """
     lr = config.get_argument("optimizer", "lr")
     return float(lr) if isinstance(lr, int | float) else None
@@ -145,8 +150,8 @@ def get_learning_rate(config: ConfigParser) -> float | None:
 def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) -> Any:
     """Makes the config's ``lr_scheduler``.
 
-    OneCycleLR and CyclicLR set rates of their own (``max_lr``, ``base_lr``). Where the
-    optimizer's groups differ in their rates, these are scaled for each group in proportion.
+    OneCycleLR and CyclicLR replace the optimizer's learning rates by ``max_lr`` and ``base_lr``.
+    If the optimizer's groups have different rates, these two are scaled in proportion.
 
     Returns:
         The scheduler; None if the config has none.

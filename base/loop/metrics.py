@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from base.loop.rows import Rows
     from base.loop.stateful_metric import StatefulMetric
 
-# On a CPU, the metrics of this many small batches are computed at once: after a step, which uses up
-# the processor's caches, a single operation takes three times as long.
+# On a CPU, the metrics of several small batches are computed in one go. A step evicts the
+# processor's caches, so an operation right after the step takes three times as long.
 BATCHES_AT_ONCE = 8
-MAX_SMALL_NUMEL = 100_000  # in the outputs of these batches
+MAX_SMALL_NUMEL = 100_000  # in the outputs of these batches in total
 
 
 class MetricSet(MetricTracker):
-    """The loss and the metrics of an epoch, as means over its samples.
+    """The loss and the metrics over one pass, as means over its samples.
 
     Args:
         metrics: functions ``(output, target) -> number``, which return a mean over the batch, and
             torchmetrics objects, which are copied.
         writer: as for MetricTracker.
-        device: of the model's outputs.
+        device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
     """
 
@@ -60,13 +60,13 @@ class MetricSet(MetricTracker):
     def add_batch(
         self, loss: torch.Tensor, output: Any, target: Any, batch: Any = None, weight: float = 1.0
     ) -> None:
-        """Adds a batch. Nothing is fetched from the device.
+        """Adds a batch, without waiting for the device.
 
         Args:
             loss: one number, the mean over the batch.
             output, target: the arguments of the metrics.
-            batch: tells the number of samples if neither output nor target does.
-            weight: 0 for a filler, which is not counted: it only keeps this rank in lockstep.
+            batch: gives the number of samples if neither output nor target does.
+            weight: the loader's ``loss_weight``; 0 marks a filler, which does not count.
 
         Raises:
             UserError: a metric returns more than one number.
@@ -78,13 +78,13 @@ class MetricSet(MetricTracker):
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
         self._waiting.append((_detach(loss), output, target, n_samples))
-        is_small = isinstance(output, torch.Tensor) and output.is_cpu
-        is_small = is_small and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
+        on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
+        is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
             self.measure_waiting()
 
     def count_samples(self, *values: Any) -> int:
-        """The number of samples, from the first of ``values`` that has one."""
+        """The number of samples, from the first of ``values`` that has a batch dimension."""
         return batch_size_of(*values)
 
     @torch.no_grad()
@@ -98,7 +98,7 @@ class MetricSet(MetricTracker):
                 metric.update(output, target)
 
     def summary(self) -> str:
-        """The loss and the first function so far, as text; torchmetrics would take longer."""
+        """The loss and the first function so far, as text. torchmetrics objects are too slow."""
         shown = ["loss", *self._functions][:2]
         return "  ".join(f"{name} {self.avg(name):.4f}" for name in shown)
 
@@ -142,5 +142,5 @@ def name_of(metric: Any) -> str:
 
 
 def is_stateful(metric: Any) -> bool:
-    """Whether this is a torchmetrics object, which needs the full epoch to compute a number."""
+    """Whether this is a torchmetrics object, which computes its number from the full pass."""
     return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")

@@ -1,6 +1,6 @@
-"""Which parameters are trained in which epoch, and what prepares them. Here: all of them, always.
+"""Phases: the interface of features that choose which parameters are trained in which epoch.
 
-The core calls the methods of ``Phases``. An optional room subclasses it, and is registered in
+The core calls the methods of ``Phases``. A feature subclasses it and is registered in
 ``base/features.py``.
 """
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Phases:
-    """Trains all parameters in every epoch. Every method is a no-op that a subclass may override.
+    """Trains all parameters in every epoch. A subclass overrides the methods that it needs.
 
     ``train.py`` makes one instance, which prepares the model and the optimizer. ``BaseTrainer``
-    makes another one from the same config, for ``begin_epoch``. Nothing is
-    handed from one to the other, so a subclass derives what it needs from its options and the
-    model. The model is always the unwrapped one, without DDP or DataParallel around it.
+    makes another one from the same config, for ``begin_epoch``. The two share no state, so a
+    subclass derives everything from its options and the model. The model is always the unwrapped
+    one, without DDP or DataParallel around it.
 
     Attributes:
         section: the top-level key of the config that selects the subclass.
@@ -46,33 +46,33 @@ class Phases:
         """Loads start weights, replaces the head and freezes parameters, in place.
 
         Args:
-            model: on the CPU or the device, before it is wrapped.
-            loader: of the training data, which may tell its classes.
-            resuming: the checkpoint will bring the weights, so none are loaded here.
+            model: the model on any device, not yet wrapped.
+            loader: the training loader, whose dataset may name its classes.
+            resuming: whether a checkpoint will provide the weights, so none are loaded here.
 
         Raises:
             UserError: the options do not fit the model, the file or the data.
         """
 
     def replace_head(self, model: nn.Module) -> None:
-        """Replaces the output layer in place: the part of ``prepare_model`` that test.py needs."""
+        """Replaces the output layer in place. test.py needs only this of ``prepare_model``."""
 
     def adapt_loaders(
         self, model: nn.Module, loaders: list[Any], device: torch.device, dry_run: bool = False
     ) -> list[Any]:
-        """Replaces the data, and what the model expects as its input, by something cheaper.
+        """Replaces the data, for example by the outputs of frozen layers, to save computation.
 
         Args:
-            model: on the device, prepared; may be changed in place.
-            loaders: of training and validation; None for one that is absent.
-            device: takes the model's inputs.
-            dry_run: only check that it would work.
+            model: the prepared model on its device; it may be changed in place.
+            loaders: the training and the validation loader; the latter may be None.
+            device: the device of the model's inputs.
+            dry_run: only check whether the data can be replaced.
 
         Returns:
             The loaders to train with, in the same order.
 
         Raises:
-            UserError: it does not work with this model or this data.
+            UserError: the model or the data does not allow it.
         """
         return loaders
 
@@ -80,7 +80,7 @@ class Phases:
         """Returns the optimizer's first argument: parameters, or groups of them.
 
         Args:
-            model: prepared.
+            model: the prepared model.
             lr: the optimizer's learning rate; None if it has none.
 
         Raises:
@@ -92,22 +92,22 @@ class Phases:
         """Freezes and thaws parameters for ``epoch``, in place.
 
         Args:
-            epoch: from 1.
-            model: unwrapped.
-            optimizer: of the model; a hook may look at its steps. None if the trainer has none.
+            epoch: the number of the epoch, from 1.
+            model: the unwrapped model.
+            optimizer: the optimizer of the model; None if the trainer has none.
 
         Returns:
-            Whether other parameters are trained than before. DDP fixes its parameter list when it
+            Whether the set of trained parameters has changed. DDP fixes its parameter list when it
             is constructed, so the model then needs a new wrapper.
         """
         return False
 
 
 def make_phases(config: ConfigParser, logger: logging.Logger) -> Phases:
-    """Makes the registered ``Phases`` whose section the config has, else the one that does nothing.
+    """Makes the registered ``Phases`` whose section is in the config, or a plain ``Phases``.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         logger: gets the messages about loading, freezing and thawing.
     """
     from base.features import of_kind  # the features import this module

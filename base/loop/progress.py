@@ -12,9 +12,9 @@ class Progress:
     """The position of a run. A run has no other counters.
 
     Attributes:
-        epoch: the present or the next epoch, from 1.
-        batch: the batches of this epoch that the loop has taken.
-        step: the optimizer steps of the run.
+        epoch: the number of the current or next epoch, from 1.
+        batch: the number of batches that the loop has taken in this epoch.
+        step: the number of optimizer steps in the run.
     """
 
     epoch: int = 1
@@ -26,12 +26,12 @@ class Progress:
         self.epoch, self.batch = epoch + 1, 0
 
     def count_batches(self, len_epoch: int) -> int:
-        """The batches of the run so far: the step of a loop that counts no optimizer steps."""
+        """The batches of the run so far, for loops that do not count their optimizer steps."""
         return (self.epoch - 1) * len_epoch + self.batch
 
 
 class Verdict(NamedTuple):
-    """What follows from the numbers of an epoch."""
+    """The result of comparing an epoch with the earlier ones."""
 
     is_best: bool  # the monitored value is the best so far
     is_kept: bool  # the epoch is among the `keep_best` best
@@ -49,8 +49,8 @@ class Monitor:
 
     Attributes:
         best: the best value so far.
-        not_improved_count: the number of epochs since then.
-        best_epochs: ``(value, epoch)`` of the best epochs, the best first.
+        not_improved_count: the number of epochs since the best one.
+        best_epochs: pairs ``(value, epoch)`` of the best epochs, the best first.
     """
 
     def __init__(self, mode: str, metric: str, patience: float = inf, keep_best: int = 1) -> None:
@@ -74,16 +74,16 @@ class Monitor:
         return [epoch for _, epoch in self.best_epochs]
 
     def update(self, log: dict[str, Any]) -> Verdict:
-        """Adds the numbers of the epoch ``log["epoch"]``.
+        """Compares the numbers of the epoch ``log["epoch"]`` with those before it.
 
-        A value that is not finite is never the best, and counts as an epoch without improvement.
+        An epoch whose value is not finite counts as one without improvement.
         """
         value = log.get(self.metric)
         if not self.is_on or value is None:
             return Verdict(is_best=False, is_kept=False, stop=self.is_exhausted)
         is_best = is_kept = False
         if isfinite(self.best) and all(best != self.best for best, _ in self.best_epochs):
-            self._rank(self.best, 0)  # it was set from outside; its epoch is unknown
+            self._rank(self.best, 0)  # a project has set `mnt_best`; its epoch is unknown
         if isfinite(value):
             is_kept = self._rank(value, log["epoch"])
             is_best = is_better(self.mode, value, self.best)
@@ -109,7 +109,7 @@ class Monitor:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores a state; pytorch-template's checkpoints have only the best value."""
+        """Restores a state, of which pytorch-template's checkpoints hold only the best value."""
         self.best = state.get("monitor_best", self.best)
         self.not_improved_count = state.get("not_improved_count", 0)
         known = [[self.best, 0]] if self.is_on and isfinite(self.best) else []
@@ -118,5 +118,5 @@ class Monitor:
 
 
 def is_better(mode: str, value: float, best: float) -> bool:
-    """Whether ``value`` improves on ``best``. An equal value does not, nor does a NaN."""
+    """Whether ``value`` is strictly better than ``best``; False for a NaN."""
     return value < best if mode == "min" else value > best

@@ -1,4 +1,4 @@
-"""The result of a test, and the interface of those that report it."""
+"""The result of a test, and the interface of its reporters."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class TestSubject:
     """A trained model and the data to test it on.
 
     Attributes:
-        model: on its device.
+        model: the model on its device.
         criterion: the loss.
-        loader: of the data.
-        device: of the model's inputs.
-        checkpoint: the file of the weights.
+        loader: gives the test batches.
+        device: the device of the model's inputs.
+        checkpoint: the file that holds the weights.
         epoch: the epoch after which the checkpoint was written; None if unknown.
-        weights: names the weights, as ``EMA weights``.
+        weights: describes the weights, for example ``EMA weights``.
         split: describes the data.
     """
 
@@ -55,7 +55,7 @@ class TestResult:
     Attributes:
         subject: the model and the data.
         values: the loss and the metrics by name.
-        metrics: computed the values; its ``rows`` has the outputs and targets, if they are numbers.
+        metrics: the MetricSet that computed the values; its ``rows`` may hold outputs and targets.
         n_samples: the number of samples over all ranks.
     """
 
@@ -66,23 +66,23 @@ class TestResult:
 
 
 class Reporter:
-    """Tells the result of a test; here: its numbers in the log.
+    """Reports the result of a test. This class logs its numbers.
 
     Args:
-        output: a file to write the result into too, if the reporter writes files.
+        output: an additional file for the result, for reporters that write files.
     """
 
     def __init__(self, output: Path | None = None) -> None:
         self.output = output
 
     def report(self, result: TestResult, config: Any, logger: logging.Logger) -> None:
-        """Called once, on the main rank."""
+        """Reports ``result``. It is called once, on the main rank."""
         for name, value in result.values.items():
             logger.info("  %-15s %.6g", name, value)
 
 
 def make_reporters(output: Path | None) -> list[Reporter]:
-    """The registered reporters. Raises UserError if one of them cannot write to ``output``."""
+    """Makes the registered reporters. Raises UserError if one cannot write to ``output``."""
     from base import features
 
     kinds = features.of_kind(Reporter) or [Reporter]

@@ -1,4 +1,4 @@
-"""The outputs and targets of a full pass, for those who look at them afterwards."""
+"""The outputs and targets of a full pass, for reports and plots."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 class Rows:
-    """The outputs and targets of a pass, if they are one row of numbers a sample.
+    """Collects the outputs and targets of a pass, if each sample has one row of numbers.
 
     Args:
-        limit: how many numbers are kept at most; of a larger pass nothing is kept.
+        limit: the largest amount of numbers to keep; nothing is kept of a larger pass.
     """
 
     def __init__(self, limit: float = inf) -> None:
@@ -24,7 +24,7 @@ class Rows:
         self._numel = 0
 
     def add(self, output: Any, target: Any, n_samples: int) -> None:
-        """Keeps a batch: ``output`` and ``target`` of shapes (N,) or (N, C)."""
+        """Adds a batch: ``output`` and ``target`` have the shapes (N,) or (N, C)."""
         if self._rows is None:
             return
         tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
@@ -44,5 +44,5 @@ class Rows:
         outputs, targets = zip(*self._rows, strict=True)
         try:
             return torch.cat(outputs).float().cpu(), torch.cat(targets).cpu()
-        except RuntimeError:  # rows of several lengths
+        except RuntimeError:  # the rows have different lengths
             return None

@@ -1,4 +1,4 @@
-"""What makes a step faster without changing a promise; the log names what is on."""
+"""Optimizations that make a step faster. The log names those that are in use."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from base.parallel.strategy import Parallel
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 KEPT_BYTES = 1 << 30
-KEPT_BYTES_OLD_GLIBC = 1 << 25  # older versions refuse more
+KEPT_BYTES_OLD_GLIBC = 1 << 25  # older versions refuse larger values
 FUSED_DEVICES = ("cpu", "cuda")
-KERNEL_CHOICES = {"fused", "foreach", "capturable", "differentiable"}  # an optimizer's arguments
+# Arguments of optimizers that select a kernel.
+KERNEL_CHOICES = {"fused", "foreach", "capturable", "differentiable"}
 
 
 def speed_up_steps(
     config: Any, model: nn.Module, parallel: Parallel, logger: logging.Logger
 ) -> dict[str, Any]:
-    """Applies what makes steps faster, before the optimizer is made.
+    """Makes training steps faster. It must run before the optimizer is made.
 
     Args:
-        config: ``trainer.compile``, ``channels_last`` and ``keep_memory``, ``optimizer.args``.
-        model: on its device; the memory layout of its weights may change.
-        parallel: the strategy, which may not allow a fused optimizer.
-        logger: is told what was done.
+        config: has ``trainer.compile``, ``channels_last``, ``keep_memory`` and ``optimizer.args``.
+        model: the model on its device; the memory layout of its weights may change.
+        parallel: the strategy, which may forbid a fused optimizer.
+        logger: gets a line that names the optimizations in use.
 
     Returns:
-        Arguments for the optimizer.
+        Additional arguments for the optimizer.
     """
-    trainer, done = config["trainer"], []
+    trainer = config["trainer"]
+    done = []
     arguments = choose_fused(config, model, parallel)
     if arguments:
         done.append("a fused optimizer")
@@ -52,23 +54,23 @@ def speed_up_steps(
 
 
 def choose_fused(config: Any, model: nn.Module, parallel: Parallel) -> dict[str, Any]:
-    """``{"fused": True}`` if the optimizer has one kernel for a step, and it may be used."""
+    """Returns ``{"fused": True}`` if the optimizer has a fused kernel that fits the model."""
     section = config["optimizer"]
     if KERNEL_CHOICES & (section.get("args") or {}).keys():
         return {}
     if not config.takes("optimizer", "fused") or not parallel.allows_fused(section["type"]):
         return {}
-    # The gradient of an nn.Embedding may be sparse, which no fused kernel takes.
+    # No fused kernel takes sparse gradients, which an nn.Embedding may have.
     has_sparse = any(getattr(module, "sparse", False) is True for module in model.modules())
     fits = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters())
     return {"fused": True} if fits and not has_sparse else {}
 
 
 def use_channels_last(model: nn.Module) -> None:
-    """Stores the weights of 2d convolutions as (N, H, W, C), for which their kernels are faster.
+    """Stores the weights of 2d convolutions in the order (N, H, W, C), which is faster.
 
-    Their shapes stay as they are. This uses ``to`` because ``contiguous`` would leave a weight with
-    one input channel as it is, and with it all activations after it.
+    The shapes do not change. ``contiguous`` would skip a weight with one input channel, and then
+    all activations after it would keep the slower layout. ``to`` does not skip it.
     Source: https://docs.pytorch.org/tutorials/intermediate/memory_format_tutorial.html
     """
     for parameter in model.parameters():
@@ -77,15 +79,17 @@ def use_channels_last(model: nn.Module) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Keeps the memory of freed tensors for the next step, which saves a page fault for each page.
+    """Keeps the memory of freed tensors for the next step, which saves page faults.
 
     Returns:
-        Whether the C library can: glibc's ``mallopt(3)``.
+        Whether the C library supports it. It needs glibc's ``mallopt(3)``.
     """
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    keeps = mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) or mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_OLD_GLIBC)
-    return bool(keeps and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
+    is_kept = mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+    if not is_kept:
+        is_kept = mallopt(M_MMAP_THRESHOLD, KEPT_BYTES_OLD_GLIBC)
+    return bool(is_kept and mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))

@@ -8,15 +8,15 @@ import torch
 
 
 class StatefulMetric:
-    """A copy of a torchmetrics object, whose state is saved and merged over ranks.
+    """A copy of a torchmetrics object, whose state can be saved and merged over ranks.
 
-    torchmetrics' own merging does not serve: ``merge_state`` refuses metrics that set
-    ``full_state_update`` and weights means by the wrong counts, ``sync`` waits for ever where ranks
-    have lists of different lengths, and both need every rank to have seen something.
+    torchmetrics' own methods for merging have faults. ``merge_state`` refuses metrics that set
+    ``full_state_update``, and weights means by the wrong counts. ``sync`` hangs if ranks have lists
+    of different lengths. Both fail if a rank has no samples.
 
     Args:
-        metric: the object; a wrapper of another one, or a composition, serves too.
-        device: of the model's outputs.
+        metric: the object, which may also be a wrapper or a composition of others.
+        device: the device of the model's outputs.
     """
 
     def __init__(self, metric: Any, device: torch.device | None = None) -> None:
@@ -41,7 +41,7 @@ class StatefulMetric:
         return self.metric.compute() if self.metric.update_called else float("nan")
 
     def _modules(self) -> dict[str, Any]:
-        """The metric and those inside it, by name."""
+        """The metric and the metrics inside it, by name."""
         modules = self.metric.named_modules()
         return {name: module for name, module in modules if hasattr(module, "_update_count")}
 
@@ -55,7 +55,7 @@ class StatefulMetric:
             self.metric.get_submodule(name)._update_count = count
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        """The state of a metric that has seen everything, from those of all ranks."""
+        """Combines the states of all ranks into the state of one metric for all samples."""
         merged: dict[str, Any] = {"state": dict(states[0]["state"]), "updates": {}}
         for name, module in self._modules().items():
             counts = [state["updates"].get(name, 0) for state in states]
@@ -69,7 +69,7 @@ class StatefulMetric:
 
 
 def _reduce(values: list[Any], reduce: Any) -> Any:
-    """One state of a torchmetrics object from those of several ranks, by its own reduction."""
+    """Combines the values of one state over ranks, by the reduction that torchmetrics gives it."""
     from torchmetrics.utilities import dim_zero_cat
 
     if isinstance(values[0], list):

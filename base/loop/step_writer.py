@@ -11,17 +11,17 @@ import torch
 
 from base.loop.update import Update
 
-BATCHES_BETWEEN_WRITES = 50  # writing costs as much as several small steps
+BATCHES_BETWEEN_WRITES = 50  # writing takes as long as several small steps
 MIN_SECONDS_BETWEEN_WRITES = 0.2
 
 
 class StepWriter:
-    """Writes the numbers of a step now and then; only this waits for the device in a loop.
+    """Writes the numbers of some steps. It skips most of them, because it waits for the device.
 
     Args:
-        writer: where to.
-        update: has the learning rates and the gradient's norm.
-        device: whose memory is shown.
+        writer: gets the numbers.
+        update: has the learning rates and the norm of the gradient.
+        device: its memory use is written.
 
     Attributes:
         is_due: whether the next step will be written.
@@ -31,20 +31,20 @@ class StepWriter:
         self.writer, self.update, self.device = writer, update, device
         self.is_due = False
         self._last_time = 0.0
-        self._last_n_samples = math.inf  # of the epoch, at that time
+        self._last_n_samples = math.inf  # samples of the epoch at ``_last_time``
 
     def begin_batch(self, batch: int) -> None:
-        """Decides whether the step of the epoch's batch number ``batch`` will be written."""
+        """Decides whether to write the step of batch number ``batch`` of the epoch, from 1."""
         is_turn = batch % BATCHES_BETWEEN_WRITES == 1
         if is_turn and (batch == 1 or self._seconds_since() >= MIN_SECONDS_BETWEEN_WRITES):
             self.is_due = self.update.measure_grad_norm = True
 
     def after_step(self, loss: torch.Tensor, metrics: Any) -> None:
-        """Writes the numbers of the step that was done.
+        """Writes the numbers of the last step.
 
         Args:
-            loss: of the step's last batch, shape ``()``.
-            metrics: a MetricSet; counts the samples of the epoch.
+            loss: the loss of the step's last batch, one number.
+            metrics: a MetricSet, which has counted the samples of the epoch.
         """
         self.is_due = False
         update, writer = self.update, self.writer
@@ -57,7 +57,7 @@ class StepWriter:
         if update.grad_norm is not None:
             writer.add_scalar("grad_norm", update.grad_norm)
         n_samples = metrics.n_samples
-        if n_samples > self._last_n_samples:  # within an epoch, so that validation does not count
+        if n_samples > self._last_n_samples:  # in the same epoch, without a validation in between
             speed = (n_samples - self._last_n_samples) / self._seconds_since()
             writer.add_scalar("samples_per_sec", speed)
         self._last_time, self._last_n_samples = time.perf_counter(), n_samples
@@ -68,7 +68,7 @@ class StepWriter:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory in use so far, in 10^6 bytes: the device's, or for a CPU the process's."""
+    """The peak memory use in 10^6 bytes, of the device or, on a CPU, of the process."""
     if device.type != "cpu":
         return torch.accelerator.max_memory_allocated(device) / 1e6
     import resource

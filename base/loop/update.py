@@ -1,4 +1,4 @@
-"""Update: autocast, accumulation, loss scaling, clipping, schedule and EMA of a training loop."""
+"""Update: autocast, gradient accumulation, loss scaling, clipping, schedule and EMA."""
 
 from __future__ import annotations
 
@@ -23,24 +23,23 @@ AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Update:
     """Turns losses into optimizer steps.
 
-    A window is the batches whose gradients make one optimizer step: ``accumulation_steps`` batches,
-    or fewer at the end of an epoch.
+    An accumulation window holds the batches whose gradients make one optimizer step. These are
+    ``accumulation_steps`` batches, or fewer at the end of an epoch.
 
     Args:
-        model: the model as it is trained, wrapped by the strategy.
-        optimizer: of its parameters.
-        options: of the ``trainer`` section.
-        device: of the model.
-        lr_scheduler: any of torch's, or None.
-        parallel: the strategy; by default one device.
-        progress: counts the steps; by default a new one.
+        model: the model, wrapped by the strategy.
+        optimizer: updates the parameters of the model.
+        options: the ``trainer`` section of the config.
+        device: the device of the model.
+        lr_scheduler: a scheduler of torch, or None.
+        parallel, progress: the strategy and the counters; by default one device and new counters.
 
     Attributes:
         schedule: moves the learning rate.
-        scaler: scales the loss of fp16; disabled for other precisions.
+        scaler: scales the loss for fp16; disabled for other precisions.
         ema: the averaged model, or None.
         grad_norm: the L2 norm of the last measured gradient, before clipping.
-        measure_grad_norm: measure the next gradient, even if nothing clips it.
+        measure_grad_norm: whether to measure the next gradient, even if nothing clips it.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Update:
         self._window = options.accumulation_steps
         self._batches_in_window = 0
         self._gradients_are_synced = True
-        # Reading a loss waits for an accelerator, so its losses are collected and checked later.
+        # Reading a loss would wait for the accelerator, so its losses are checked later.
         self._checks_later = device.type != "cpu"
         self._unchecked_losses: list[torch.Tensor] = []
 
@@ -83,10 +82,10 @@ class Update:
     def forward_context(self, batches_left: int | None = None) -> AbstractContextManager[Any]:
         """Returns a context for the forward pass, with autocast.
 
-        Ranks average their gradients only in the last batch of a window.
+        The ranks average their gradients only in the last batch of a window.
 
         Args:
-            batches_left: of this epoch, including this one; None if unknown.
+            batches_left: the batches left in this epoch, including this one; None if unknown.
         """
         if self._batches_in_window == 0 and batches_left is not None and batches_left > 0:
             self._window = min(self._window, batches_left)
@@ -100,7 +99,7 @@ class Update:
         ``weight`` is the size of this rank's part of the batch, divided by the ranks' mean size.
 
         Raises:
-            UserError: the loss is not one number; or, under ``nan_policy: raise``, not finite.
+            UserError: the loss is not one number, or on a CPU not finite (``nan_policy: raise``).
         """
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             found = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
@@ -118,7 +117,7 @@ class Update:
         self._batches_in_window += 1
 
     def step(self) -> bool:
-        """Steps the optimizer if the window is full. Returns whether it was."""
+        """Steps the optimizer if the window is full; returns whether it did."""
         if self._batches_in_window < self._window:
             return False
         if not self._gradients_are_synced:
@@ -133,7 +132,7 @@ class Update:
         return True
 
     def flush(self) -> bool:
-        """Ends an epoch: checks its losses, and steps with the gradients of a shorter window."""
+        """Ends an epoch: checks its losses, and makes the step of a last, shorter window."""
         self.check_losses()
         if self._batches_in_window == 0:
             return False
@@ -143,7 +142,7 @@ class Update:
         self._window = self._batches_in_window
         return self.step()
 
-    # -- their details --------------------------------------------------------------------------
+    # -- details --------------------------------------------------------------------------------
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns a context for the precision of the forward pass."""
@@ -151,7 +150,7 @@ class Update:
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def check_losses(self) -> None:
-        """Checks the losses of an accelerator since the last call, also before a checkpoint.
+        """Checks the losses of an accelerator since the last call.
 
         Raises:
             UserError: a loss is NaN or infinite.
@@ -163,14 +162,14 @@ class Update:
     def _check_loss(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        advice = "resume from the newest checkpoint" if self._checks_later else "nothing is changed"
+        advice = "resume from the newest checkpoint" if self._checks_later else "no weights changed"
         raise UserError(
             f"the loss is {loss} after {self.progress.step} optimizer steps; {advice}. Lower "
             "optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
         )
 
     def _clip_gradients(self) -> None:
-        """Clips the gradient, or measures its norm, if that is asked for."""
+        """Clips the gradient to ``grad_clip_norm``, or measures its norm on request."""
         max_norm = self.options.grad_clip_norm
         if max_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -181,20 +180,20 @@ class Update:
         self.measure_grad_norm = False
 
     def _step_optimizer(self) -> bool:
-        """Returns whether the weights moved: fp16 skips a step whose gradients overflowed."""
+        """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed."""
         scale = self.scaler.get_scale()
         is_warmup = self.progress.step < self.schedule.warmup_steps
         try:
             with self.schedule.warming_up(self.progress.step) if is_warmup else nullcontext():
                 self.scaler.step(self.optimizer)
         except KeyError as error:
-            message = f"the optimizer's state has no {error}: the checkpoint was damaged"
+            message = f"the optimizer's state has no {error}: the checkpoint is damaged"
             raise UserError(message) from error
         self.scaler.update()
         return self.scaler.get_scale() >= scale
 
     def _clear_gradients(self) -> None:
-        """Starts a new window. torch's ``zero_grad`` is slow, as it leaves a mark for profilers."""
+        """Starts a new window. torch's ``zero_grad`` is slow, because it reports to profilers."""
         self._batches_in_window = 0
         self._window = self.options.accumulation_steps
         if type(self.optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:

@@ -1,4 +1,4 @@
-"""What looks at a training from outside: the interface. Nothing here changes a training."""
+"""Watcher: the interface of features that observe a training without changing its numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from base.parallel.strategy import Parallel
 
 
 class WatchedTrainer(Protocol):
-    """The attributes of a trainer that watchers look at."""
+    """The attributes of a trainer that watchers may read."""
 
     config: Any
     trainer_options: TrainerOptions
@@ -39,12 +39,12 @@ class WatchedTrainer(Protocol):
 
 
 class Watcher:
-    """Looks at a training. Every method here does nothing.
+    """Observes a training. A subclass overrides the methods that it needs.
 
     Attributes:
         option: the option of ``trainer`` that has no effect without this watcher.
-        sees_all_batches: whether ``train_batch`` is called for every batch, and not only for the
-            first one of an epoch, or of the rest of one.
+        sees_all_batches: whether ``train_batch`` is called for every batch; otherwise it is called
+            only for the first batch of an epoch, and the first batch after a resume.
     """
 
     option: ClassVar[str] = ""
@@ -52,27 +52,27 @@ class Watcher:
 
     @classmethod
     def make(cls, trainer: WatchedTrainer) -> Watcher | None:
-        """A watcher of this kind, if the trainer's options ask for one."""
+        """Makes a watcher if the trainer's options ask for one."""
         return None
 
     def train_batch(self, batch: Any) -> None:
-        """A batch is on the device, and will now be trained on."""
+        """Called before a training step, with the batch on the device."""
 
     def valid_batch(self, batch: Any) -> None:
-        """A batch will now be validated on; it is where the loader left it."""
+        """Called before the validation of a batch, which is not yet on the device."""
 
     def after_validation(self, epoch: int) -> None:
-        """The model was validated; ``valid_metrics`` has seen the split."""
+        """Called after a validation, when ``valid_metrics`` holds its numbers."""
 
     def after_training(self) -> None:
-        """The last epoch is over, and its checkpoint is written."""
+        """Called after the last epoch, when its checkpoint is written."""
 
 
 def make_watchers(trainer: WatchedTrainer) -> list[Watcher]:
-    """The watchers that the trainer's options ask for; they do not keep the trainer alive."""
+    """Makes the watchers that the trainer's options ask for."""
     from base import features
 
-    # With a reference cycle, the workers of the trainer's loader would outlive the trainer.
+    # A reference cycle would let the workers of the trainer's loader outlive the trainer.
     watched: WatchedTrainer = weakref.proxy(trainer)
     made = [kind.make(watched) for kind in features.of_kind(Watcher)]
     return [watcher for watcher in made if watcher is not None]

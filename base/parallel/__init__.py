@@ -1,1 +1,1 @@
-"""How a model is spread over processes and devices."""
+"""Strategies that spread a model over processes and devices."""

@@ -1,4 +1,4 @@
-"""One process that copies the model to its devices at every step."""
+"""DataParallel: one process that copies the model to its devices at every step."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class DataParallel(Parallel):
     def check(self, config: Any) -> None:
         super().check(config)
         logging.getLogger("train").warning(
-            "DataParallel copies the model at every step, and one core works for all devices: "
-            "ddp is faster."
+            "DataParallel copies the model at every step, and uses one CPU core for all devices. "
+            "parallel.type=ddp is faster."
         )
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,4 +1,4 @@
-"""A process for each device, each with the full model and its part of every batch."""
+"""DDP: a process for each device, each with the full model and its part of every batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from utils.world import START_TIMEOUT_SECONDS, TIMEOUT_SECONDS
 
 @dataclass(frozen=True)
 class SeveralProcesses(Parallel):
-    """What the strategies with several processes share."""
+    """The options and methods that all strategies with several processes have in common."""
 
     num_processes: int | None = None
     start_timeout_seconds: float = START_TIMEOUT_SECONDS
@@ -33,9 +33,10 @@ class SeveralProcesses(Parallel):
 
     @contextlib.contextmanager
     def evaluating(self, model: nn.Module) -> Iterator[nn.Module]:
-        """Without communication; batch norms have the main rank's statistics on all ranks."""
-        for buffer in model.buffers() if distributed.world_size() > 1 else ():
-            torch.distributed.broadcast(buffer, src=0, group=distributed.process_group())
+        """Unwraps the model, and gives all ranks the batch-norm statistics of the main rank."""
+        if distributed.world_size() > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, src=0, group=distributed.process_group())
         with super().evaluating(model) as unwrapped:
             yield unwrapped
 
@@ -45,14 +46,14 @@ class DDP(SeveralProcesses):
     """A process for each device, each with the full model and its part of every batch.
 
     Attributes:
-        num_processes: on this machine; null for one on each accelerator that ``n_gpu`` allows.
-            torchrun starts its own number.
-        start_timeout_seconds: for all processes to start, read their data, and wait for a
-            checkpoint to be written.
-        timeout_seconds: after which a process that does not answer during training ends the run.
-        bucket_cap_mb: size of the groups in which gradients are averaged, in MiB.
-        find_unused_parameters: allow parameters that have no influence on a loss.
-        static_graph: every step uses the same parameters in the same order.
+        num_processes: the number of processes on this machine; null starts one for each accelerator
+            that ``n_gpu`` allows. Under torchrun, torchrun decides.
+        start_timeout_seconds: the time limit for all processes to start and to read their data, and
+            for a checkpoint to be written.
+        timeout_seconds: the run ends if a process does not answer for this time during training.
+        bucket_cap_mb: the size of the buckets in which gradients are averaged, in MiB.
+        find_unused_parameters: allow parameters that do not influence the loss.
+        static_graph: promise that every step uses the same parameters in the same order.
         sync_batch_norm: compute batch norms over the full batch; needs accelerators.
     """
 
@@ -67,13 +68,13 @@ class DDP(SeveralProcesses):
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         if self.sync_batch_norm and device.type == "cpu":
-            message = "torch has it for accelerators, not for the CPU"
+            message = "torch supports it on accelerators, and not on the CPU"
             raise UserError(message, key="parallel.args.sync_batch_norm")
         if distributed.world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         if self.sync_batch_norm:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        distributed.barrier()  # the ranks may have needed different times to build the model
+        distributed.barrier()  # ranks may have built the model at different times
         return DistributedDataParallel(
             model,
             device_ids=None if device.type == "cpu" or is_spread(model) else [device],
@@ -92,14 +93,16 @@ class DDP(SeveralProcesses):
             model.require_backward_grad_sync = enabled
 
     def reduce_gradients(self, model: nn.Module) -> None:
-        for parameter in model.parameters() if distributed.world_size() > 1 else ():
+        if distributed.world_size() == 1:
+            return
+        for parameter in model.parameters():
             if parameter.grad is not None:
                 torch.distributed.all_reduce(parameter.grad, group=distributed.process_group())
                 parameter.grad.div_(distributed.world_size())
 
 
 def refuse_not_positive(options: object, *names: str) -> None:
-    """Raises UserError if one of the options is not above 0."""
+    """Raises UserError if one of the named options is not above 0."""
     for name in names:
         if not getattr(options, name) > 0:
             raise UserError(f"{name}={getattr(options, name)} must be above 0")

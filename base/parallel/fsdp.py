@@ -1,7 +1,7 @@
-"""A process for each device, each with a shard of every parameter and its part of every batch.
+"""FSDP: a process for each device, with a shard of every parameter and its part of every batch.
 
-``DTensor`` and distributed checkpoints take 0.7 s to import, so they are imported where they are
-used: only runs that shard a model pay for them.
+Importing ``DTensor`` and distributed checkpoints takes 0.7 s, so they are imported only where they
+are used.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ from utils import distributed
 from utils.errors import UserError, did_you_mean, one_line
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
-# Tried: these optimizers compute with full matrices. Those that compute elementwise work.
+# Found by trial: these optimizers fail with shards. Elementwise optimizers work.
 NEEDS_FULL_PARAMETERS = ("Adafactor", "LBFGS", "Muon", "Rprop", "SparseAdam")
-FUSED_FOR_SHARDS = ("Adam", "AdamW")  # whose fused kernels torch has for sharded parameters
+FUSED_FOR_SHARDS = ("Adam", "AdamW")  # torch has fused kernels of these for sharded parameters
 
 
 @dataclass(frozen=True)
 class FSDP(SeveralProcesses):
     """A process for each device, each with a shard of all parameters, gradients, optimizer states.
 
-    A block's parameters are gathered while it runs, and those of the root module at its start and
-    end; for validation all of them are gathered at once.
-    torch's FSDP2 (``fully_shard``): Zhao et al. 2023, https://arxiv.org/abs/2304.11277.
+    A block's full parameters are gathered while the block runs. For a validation, all parameters
+    are gathered at once. The implementation is torch's FSDP2 (``fully_shard``).
+    Source: Zhao et al. 2023, https://arxiv.org/abs/2304.11277.
 
     Attributes:
-        blocks: names of modules, as ``layers.*``; a ``*`` stands for one part of a dotted name.
-            Smaller blocks need less memory and more messages. By default the model is one block.
+        blocks: names of modules, such as ``layers.*``; a ``*`` matches one component of a dotted
+            name. Smaller blocks need less memory and more communication. By default the model is
+            one block.
         num_processes, start_timeout_seconds, timeout_seconds: as for ``ddp``.
-        param_dtype: of the parameters while a block runs. Its inputs are cast to it, and the
-            model's output to fp32.
-        reduce_dtype: in which gradients are averaged.
+        param_dtype: the dtype of parameters while a block runs. The inputs of blocks are cast to
+            it, and the output of the model is cast to fp32.
+        reduce_dtype: the dtype in which gradients are averaged.
         cpu_offload: keep parameters, gradients and optimizer state in the CPU's memory; needs
             accelerators.
     """
@@ -55,22 +56,22 @@ class FSDP(SeveralProcesses):
     cpu_offload: bool = False
 
     def check(self, config: Any) -> None:
-        """Refuses what does not go with sharded parameters."""
+        """Raises UserError for options that do not work with sharded parameters."""
         trainer, optimizer = config["trainer"], config["optimizer"]
         for name in ("ema_decay", "compile", "channels_last", "histogram_period"):
             if trainer.get(name):
-                message = "does not go with fsdp; leave it out, or take ddp"
+                message = "does not work with fsdp; leave it out, or use ddp"
                 raise UserError(message, key=f"trainer.{name}")
         if trainer.get("precision") == "fp16":
-            raise UserError("fp16 does not go with fsdp; bf16 does", key="trainer.precision")
+            raise UserError("fp16 does not work with fsdp; use bf16", key="trainer.precision")
         if (trainer.get("wandb") or {}).get("watch"):
-            raise UserError("does not go with fsdp", key="trainer.wandb.watch")
+            raise UserError("does not work with fsdp", key="trainer.wandb.watch")
         kind = str(optimizer["type"]).rpartition(".")[2]
         if kind in NEEDS_FULL_PARAMETERS:
-            message = f"{kind} needs full parameters, which fsdp shards; AdamW does not"
+            message = f"{kind} needs full parameters, but fsdp shards them; use AdamW"
             raise UserError(message, key="optimizer.type")
         if (optimizer.get("args") or {}).get("fused") and not self.allows_fused(kind):
-            message = f"{kind} with fused: true needs full parameters, which fsdp shards"
+            message = f"{kind} with fused: true needs full parameters, but fsdp shards them"
             raise UserError(message, key="optimizer.type")
 
     # -- the model ------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ class FSDP(SeveralProcesses):
         return (model, device) if is_sharded(model) else super().move_to_device(model, device)
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        if is_sharded(model):  # FSDP2 does not mind that parameters are frozen or thawed later
+        if is_sharded(model):  # unlike DDP, FSDP2 needs no new wrapper for thawed parameters
             return model
         refuse_spread("fsdp", model)
         blocks = self.find_blocks(model)
@@ -89,19 +90,19 @@ class FSDP(SeveralProcesses):
             raise UserError("the model is on the CPU already", key="parallel.args.cpu_offload")
         norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
         if norms and self.param_dtype != "fp32":
-            message = f"batch norms ({norms[0]}, …) need fp32; trainer.precision: bf16 keeps theirs"
+            message = f"batch norms ({norms[0]}, …) need fp32; use trainer.precision: bf16 instead"
             raise UserError(message, key="parallel.args.param_dtype")
         if torch.distributed.is_initialized():
             self._shard(model, blocks, device)
         elif self.cpu_offload or self.param_dtype != "fp32":
             logging.getLogger("train").warning(
-                "parallel: a single process that torchrun has not started does not shard the "
-                "model: it stays in fp32 and on its device"
+                "parallel: fsdp shards nothing, because there is only one process. The model stays "
+                "in fp32 and on its device."
             )
         return model
 
     def find_blocks(self, model: nn.Module) -> list[str]:
-        """The names of the modules that ``blocks`` means, inner ones first.
+        """Lists the names of the modules that match ``blocks``, inner modules first.
 
         Raises:
             UserError: a pattern matches nothing, or two blocks share a parameter.
@@ -110,7 +111,7 @@ class FSDP(SeveralProcesses):
         names = [name for name, m in modules.items() if name and any(True for _ in m.parameters())]
         found: set[str] = set()
         for index, pattern in enumerate(self.blocks):
-            matching = {name for name in names if matches_part_by_part(name, pattern)}
+            matching = {name for name in names if matches_dotted(name, pattern)}
             if not matching:
                 message = f"'{pattern}' matches no module with parameters"
                 key = f"parallel.args.blocks.{index}"
@@ -121,7 +122,7 @@ class FSDP(SeveralProcesses):
             around = [block for block in found if name.startswith(f"{block}.")]
             owner = max(around, key=len, default="")
             if owners.setdefault(id(parameter), owner) != owner:
-                message = f"{name} is shared by two blocks: make them one, or leave both out"
+                message = f"{name} is shared by two blocks: use a common parent, or neither"
                 raise UserError(message, key="parallel.args.blocks")
         return sorted(found, key=lambda name: (-name.count("."), name))
 
@@ -134,7 +135,7 @@ class FSDP(SeveralProcesses):
             fully_shard,
         )
 
-        distributed.barrier()  # the ranks may have needed different times to build the model
+        distributed.barrier()  # ranks may have built the model at different times
         group = distributed.process_group()
         for tensor in (*model.parameters(), *model.buffers()):
             value = tensor.detach().contiguous()
@@ -161,7 +162,7 @@ class FSDP(SeveralProcesses):
 
     @contextlib.contextmanager
     def evaluating(self, model: nn.Module) -> Iterator[nn.Module]:
-        """All parameters gathered, so that ranks with different numbers of batches do not wait."""
+        """Gathers all parameters first, so that ranks may run different numbers of batches."""
         sharded: list[Any] = [module for module in model.modules() if is_sharded(module)]
         for module in sharded:
             module.set_reshard_after_forward(False, recurse=False)
@@ -206,14 +207,14 @@ class FSDP(SeveralProcesses):
             return
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-        # Every rank has read the full tensors, and takes its shards of them.
+        # Every rank has read the full tensors, and keeps its shards of them.
         set_model_state_dict(model, state, options=StateDictOptions(full_state_dict=True))
 
     def optimizer_state(
         self, model: nn.Module, optimizer: Optimizer, sharded: bool = False
     ) -> dict[str, Any]:
-        # get_optimizer_state_dict names parameters instead of numbering them, and steps an
-        # optimizer that has no state yet; the files have torch's numbers, as those of any run.
+        # torch's get_optimizer_state_dict is no option: it names parameters instead of numbering
+        # them, as other runs do, and it makes a step if the optimizer has no state yet.
         state = optimizer.state_dict()
         return state if sharded else map_tensors(state, gather_on_main)
 
@@ -222,7 +223,7 @@ class FSDP(SeveralProcesses):
     ) -> None:
         parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
         numbers = chain.from_iterable(group["params"] for group in state["param_groups"])
-        shards = dict(zip(numbers, parameters, strict=False))  # torch reports another count itself
+        shards = dict(zip(numbers, parameters, strict=False))  # torch reports a different count
         state = state | {
             "state": {
                 number: {name: shard_like(v, shards.get(number)) for name, v in values.items()}
@@ -232,8 +233,8 @@ class FSDP(SeveralProcesses):
         super().load_optimizer_state(model, optimizer, state)
 
 
-def matches_part_by_part(name: str, pattern: str) -> bool:
-    """Whether a dotted name matches a dotted pattern, in which ``*`` does not reach over a dot."""
+def matches_dotted(name: str, pattern: str) -> bool:
+    """Whether a dotted name matches a pattern, in which ``*`` does not match a dot."""
     words, globs = name.split("."), pattern.split(".")
     return len(words) == len(globs) and all(map(fnmatchcase, words, globs))
 
@@ -244,16 +245,17 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def is_dtensor(value: Any) -> bool:
+    """Whether a value is a DTensor."""
     return hasattr(value, "full_tensor")  # importing DTensor takes 0.7 s
 
 
 def full_tensor(value: Any) -> Any:
-    """A DTensor gathered on every rank; anything else as it is."""
+    """Gathers a DTensor on every rank; returns any other value unchanged."""
     return value.full_tensor() if is_dtensor(value) else value
 
 
 def gather_on_main(value: Any) -> Any:
-    """A DTensor gathered in the main rank's CPU memory, and empty on the other ranks."""
+    """Gathers a DTensor into the main rank's CPU memory; other ranks get an empty tensor."""
     if not is_dtensor(value):
         return value
     full = value.detach().full_tensor()
@@ -261,17 +263,20 @@ def gather_on_main(value: Any) -> Any:
 
 
 def shard_like(value: Any, like: Any) -> Any:
-    """This rank's shard of a full tensor, sharded as the DTensor ``like`` is."""
+    """Returns this rank's shard of a full tensor, sharded like the DTensor ``like``.
+
+    Returns ``value`` itself if it is a shard already, or if ``like`` does not fit.
+    """
     if not is_dtensor(like) or is_dtensor(value) or getattr(value, "shape", None) != like.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    # A copy, as the shard would keep the memory of the full tensor.
+    # Without a copy, the shard would keep the memory of the full tensor.
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None).clone()
 
 
 def map_tensors(state: dict[str, Any], change: Any) -> dict[str, Any]:
-    """A nested state with ``change(tensor)`` in place of each tensor."""
+    """Replaces each tensor of a nested state by ``change(tensor)``."""
     from torch.utils._pytree import tree_map_only
 
     mapped: dict[str, Any] = tree_map_only(torch.Tensor, change, state)

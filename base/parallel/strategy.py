@@ -1,6 +1,7 @@
-"""How a model is spread over processes and devices: the interface, and one process on one device.
+"""Parallel: the interface of strategies that spread a model; NoParallel: one process and device.
 
-Whoever trains, evaluates or saves a model asks the strategy; nobody else knows which one it is.
+Code that trains, evaluates or saves a model calls the strategy's methods. It never asks which
+strategy is in use.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class Parallel:
-    """The parent of the strategies; its methods serve a model that is not wrapped at all.
+    """The parent of all strategies. Its methods are correct for a model without a wrapper.
 
-    A strategy has options, and no state. All ranks call its methods alike.
+    A strategy has options but no state. All ranks must call the same methods.
     """
 
     def check(self, config: Any) -> None:
-        """Refuses what the rest of the config asks for and this strategy cannot do.
+        """Checks that the rest of the config works with this strategy.
 
         Raises:
-            UserError: with the key of the setting that does not fit.
+            UserError: an option does not work; the error has its key.
         """
         if config["trainer"].get("sharded_checkpoint"):
             raise UserError(
-                "only a model that is sharded has a sharded checkpoint; set parallel.type: fsdp",
+                "only a sharded model can have a sharded checkpoint; set parallel.type: fsdp",
                 key="trainer.sharded_checkpoint",
             )
 
@@ -42,44 +43,44 @@ class Parallel:
     def move_to_device(
         self, model: nn.Module, device: torch.device
     ) -> tuple[nn.Module, torch.device]:
-        """Moves the model to ``device``; see the function of this name."""
+        """Moves the model to ``device``; see the function ``move_to_device``."""
         return move_to_device(model, device)
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model as it is trained; freezing and placing on the device come before."""
+        """Wraps a model for training. It must be on its device, with its parameters frozen."""
         return model
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        """The user's model inside what ``wrap`` gave."""
+        """Returns the user's model inside the return value of ``wrap``."""
         return model
 
     def class_name(self, model: nn.Module) -> str:
-        """The name of the user's model class."""
+        """The class name of the user's model."""
         return type(self.unwrap(model)).__name__
 
     @contextlib.contextmanager
     def evaluating(self, model: nn.Module) -> Iterator[nn.Module]:
-        """Gives the model that each rank may run on as many batches as it has, the same on all."""
+        """Yields an equal model on all ranks, which may run it on different numbers of batches."""
         yield self.unwrap(model)
 
     def is_local(self, model: nn.Module) -> bool:
-        """Whether this rank always holds all of the model's parameters."""
+        """Whether this rank always holds the full parameters of the model."""
         return True
 
     # -- gradients ------------------------------------------------------------------------------
 
     def sync_gradients(self, model: nn.Module, enabled: bool) -> None:
-        """Whether the next backward pass averages the gradients over the ranks."""
+        """Sets whether the next backward pass averages the gradients over the ranks."""
 
     def reduce_gradients(self, model: nn.Module) -> None:
-        """Averages over the ranks the gradients that the last backward pass left as they were."""
+        """Averages the gradients over the ranks if the last backward pass did not do so."""
 
     def clip_grad_norm(self, model: nn.Module, max_norm: float) -> torch.Tensor:
-        """Scales the gradients down to an L2 norm of ``max_norm``; returns the norm before."""
+        """Clips the gradients to an L2 norm of ``max_norm``; returns the norm before clipping."""
         return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
     def grad_norm(self, model: nn.Module) -> torch.Tensor:
-        """The L2 norm of all gradients, as a tensor of shape ``()``."""
+        """Computes the L2 norm of all gradients, a tensor of shape ``()``."""
         grads = (p.grad for p in model.parameters() if p.grad is not None)
         return nn.utils.get_total_norm(grads)
 
@@ -90,41 +91,42 @@ class Parallel:
     # -- checkpoints ----------------------------------------------------------------------------
 
     def model_state(self, model: nn.Module, sharded: bool = False) -> dict[str, Any]:
-        """The state dict of the user's model.
+        """Returns the state dict of the user's model.
 
         Args:
-            sharded: leave each rank's shards as they are. Otherwise the tensors are full on the
-                main rank, and may be empty on the others.
+            model: the wrapped model.
+            sharded: whether to return each rank's shards. Otherwise the main rank gets full
+                tensors, and the others may get empty ones.
         """
         return self.unwrap(model).state_dict()
 
     def load_model_state(self, model: nn.Module, state: dict[str, Any]) -> None:
-        """Loads full tensors, or this rank's shards; the names and shapes have been compared."""
+        """Loads full tensors or this rank's shards. The caller has checked names and shapes."""
         self.unwrap(model).load_state_dict(state)
 
     def optimizer_state(
         self, model: nn.Module, optimizer: Optimizer, sharded: bool = False
     ) -> dict[str, Any]:
-        """The optimizer's state dict; ``sharded`` as in ``model_state``."""
+        """Returns the optimizer's state dict; ``sharded`` is as for ``model_state``."""
         return optimizer.state_dict()
 
     def load_optimizer_state(
         self, model: nn.Module, optimizer: Optimizer, state: dict[str, Any]
     ) -> None:
-        """Loads full tensors, or this rank's shards."""
+        """Loads the optimizer's state, with full tensors or this rank's shards."""
         optimizer.load_state_dict(state)
 
 
 @dataclass(frozen=True)
 class NoParallel(Parallel):
-    """One process on one device; a model may place its own layers on several."""
+    """One process on one device, or a model that places its layers on several devices itself."""
 
     def __post_init__(self) -> None:
         refuse_several_processes("none")
 
 
 def make_strategy(config: Any) -> Parallel:
-    """The strategy that ``parallel`` names; by default DDP if several processes train."""
+    """Makes the strategy of the section ``parallel``. The default for several processes is DDP."""
     from base.parallel.ddp import DDP
 
     if config.schema is not None and config.get("parallel"):
@@ -134,9 +136,9 @@ def make_strategy(config: Any) -> Parallel:
 
 
 def move_to_device(model: nn.Module, device: torch.device) -> tuple[nn.Module, torch.device]:
-    """Moves the model to ``device``, and tells on which device it takes its inputs.
+    """Moves the model to ``device``; returns the model and the device of its inputs.
 
-    A model that has placed its layers on several devices itself stays as it is.
+    A model that has placed its layers on several devices itself is not moved.
     """
     if is_spread(model):
         return model, next(model.parameters()).device
@@ -149,14 +151,14 @@ def is_spread(model: nn.Module) -> bool:
 
 
 def output_device(model: nn.Module, device: torch.device) -> torch.device:
-    """The device of the outputs of a model that takes its inputs on ``device``."""
+    """The device of the model's outputs, if its inputs are on ``device``."""
     return list(model.parameters())[-1].device if is_spread(model) else device
 
 
 def refuse_several_processes(kind: str) -> None:
     """Raises UserError if several processes were started."""
     if world_size() > 1:
-        message = f"is {kind}, but {world_size()} processes were started; they need ddp"
+        message = f"is {kind}, but {world_size()} processes were started; use ddp"
         raise UserError(message, key="parallel.type")
 
 
@@ -164,5 +166,5 @@ def refuse_spread(kind: str, model: nn.Module) -> None:
     """Raises UserError if the model has placed its layers on several devices itself."""
     if is_spread(model):
         name = type(model).__name__
-        message = f"is {kind}, but {name} places its layers on several devices: use none or ddp"
+        message = f"is {kind}, but {name} places its layers on several devices; use none or ddp"
         raise UserError(message, key="parallel.type")

@@ -62,7 +62,7 @@ def test_a_class_balanced_sampler_draws_every_class_equally_often_and_logs_the_c
         (
             TensorDataset(torch.ones(4), torch.ones(4, 2)),
             "class_balanced",
-            "class_balanced needs one class a sample, not labels of shape",
+            "class_balanced needs one class per sample, not labels of shape",
         ),
         (TensorDataset(torch.ones(4), torch.ones(4)), "balanced", "must be class_balanced"),
     ],

@@ -115,3 +115,22 @@ def test_an_evaluation_transform_for_a_dataset_without_transforms_is_a_mistake()
         UserError, match="eval_transform: TensorDataset has no `transform` attribute to replace"
     ):
         loader.split_validation()
+
+
+def test_an_empty_batch_transform_turns_that_of_training_off_for_validation() -> None:
+    def double(batch: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [2 * value for value in batch]
+
+    dataset = TensorDataset(torch.ones(8))
+    valid = split(
+        dataset,
+        4,
+        validation_split=4,
+        batch_transform=double,
+        eval_batch_transform=torch.nn.Sequential(),
+    )
+    assert images_of_tensors(valid) == [1.0] * 4
+
+
+def images_of_tensors(loader: BaseDataLoader) -> list[float]:
+    return [value for (values,) in loader for value in values.tolist()]

@@ -56,7 +56,7 @@ def test_a_given_folder_is_used_and_belongs_to_the_caller(tmp_path: Path, saved:
 def test_a_folder_that_holds_a_run_is_refused_and_stays(saved: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "checkpoint-epoch3.pt").write_text("weights", encoding="utf-8")
-    message = "holds a run already; go on with it by -r, or choose another --run-id"
+    message = "holds a run already; continue it with -r, or choose another --run-id"
     assert message in get_refusal(Config(saved))
     assert [path.name for path in folder.iterdir()] == ["checkpoint-epoch3.pt"]
 

@@ -113,3 +113,16 @@ def test_an_epoch_gives_the_announced_numbers(tmp_path: Path, options: dict[str,
     trainer = make_trainer(small_config(tmp_path, epochs=1, **options))
     log = trainer._train_epoch(1)
     assert list(log) == Trainer.logged_names(["accuracy"], trainer.trainer_options, True)
+
+
+def test_the_gan_trains_without_a_validation_split(tmp_path: Path) -> None:
+    config = small_config(tmp_path, type="gan.GanTrainer", epochs=1) | {
+        "arch": {"type": "gan.GAN"},
+        "data_loader": {"type": "DigitsDataLoader"},
+        "discriminator_optimizer": {"type": "Adam", "args": {"lr": 0.01}},
+        "loss": "binary_cross_entropy_with_logits",
+        "metrics": [],
+    }
+    trainer = make_trainer(config)
+    trainer.train()
+    assert trainer.last_log.keys() == {"epoch", "loss_g", "loss_d"}

@@ -182,7 +182,7 @@ def test_a_run_may_go_on_without_a_checkpoint(tmp_path, caplog, async_save):
     manager = make_manager(folder, async_save=async_save, on_save_error="go_on")
     save_epoch(manager, 1)
     manager.wait()
-    assert caplog.text.count("going on without it, as trainer.on_save_error says") == 1
+    assert caplog.text.count("training continues, as trainer.on_save_error says") == 1
     folder.mkdir()
     save_epoch(manager, 2)
     manager.wait()

@@ -60,12 +60,12 @@ def test_a_state_of_ours_or_of_the_template_can_be_resumed(more):
     ids=str,
 )
 def test_any_other_state_is_refused_in_one_line(change, problem):
-    with pytest.raises(UserError, match=f"{PATH}: is no checkpoint to resume from: {problem}"):
+    with pytest.raises(UserError, match=f"{PATH}: a run cannot resume from this file: {problem}"):
         check_types(STATE | change, PATH)
 
 
 def test_a_missing_key_is_named():
-    with pytest.raises(UserError, match="resume from: optimizer does not fit"):
+    with pytest.raises(UserError, match="resume from this file: optimizer does not fit"):
         check_types({key: value for key, value in STATE.items() if key != "optimizer"}, PATH)
 
 
@@ -105,7 +105,7 @@ def test_an_optimizer_keeps_its_state_and_its_scheduled_rate():
 
 def test_a_learning_rate_that_the_config_changed_is_in_force():
     optimizer, outcome = restore(make_config(), make_config(lr=0.5), 0.5)
-    assert outcome == "kept, with lr as the config says now"
+    assert outcome == "kept, with a new lr"
     assert optimizer.param_groups[0]["lr"] == 0.5
     assert len(optimizer.state_dict()["state"]) == 2
 
@@ -118,9 +118,9 @@ def test_a_learning_rate_that_the_config_changed_is_in_force():
     ],
     ids=["type", "groups"],
 )
-def test_an_optimizer_of_another_kind_or_other_groups_starts_anew(config, reason, caplog):
+def test_an_optimizer_of_another_kind_or_other_groups_is_reset(config, reason, caplog):
     optimizer, outcome = restore(make_config(), config, 0.1)
-    assert outcome == "starts anew"
+    assert outcome == "reset"
     assert reason in caplog.text
     assert optimizer.state_dict()["state"] == {}
 
@@ -148,7 +148,7 @@ def test_a_scheduler_takes_its_own_state_and_numbers_of_any_type():
 def test_a_scheduler_takes_no_other_attributes(change):
     optimizer, _ = trained_optimizer()
     state = torch.optim.lr_scheduler.StepLR(optimizer, 2).state_dict()
-    with pytest.raises(ValueError, match=f"a scheduler's {next(iter(change))} is no"):
+    with pytest.raises(ValueError, match=f"a scheduler's {next(iter(change))} cannot be"):
         check_scheduler_state(state, state | change)
 
 
@@ -181,7 +181,7 @@ def test_changed_arguments_are_named_whoever_wrote_the_config():
     assert changed_args({"optimizer": 5}, {}, "optimizer") == []
 
 
-def test_a_schedule_starts_anew_if_it_or_its_first_rate_changed():
+def test_a_schedule_is_reset_if_it_or_its_first_rate_changed():
     step = {"type": "StepLR", "args": {"step_size": 1}}
     assert not is_rescheduled(make_config(lr_scheduler=step), make_config(lr_scheduler=step))
     assert is_rescheduled(make_config(lr_scheduler=step), make_config())
@@ -202,5 +202,5 @@ def test_a_report_says_nothing_if_all_is_as_before(caplog):
     report.inexact = ["threads 1 -> 2", "torch 1.0 -> 2.0"]
     report.log(logging.getLogger("test"))
     assert caplog.messages == [
-        "From here on not the same bits as without a stop: threads 1 -> 2, torch 1.0 -> 2.0."
+        "The resume is not exact, because of changes: threads 1 -> 2, torch 1.0 -> 2.0."
     ]

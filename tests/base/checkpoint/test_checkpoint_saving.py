@@ -247,5 +247,5 @@ def test_on_save_error(tmp_path, policy, caplog):
             trainer.train()
         return
     trainer.train()
-    assert caplog.text.count("going on without it, as trainer.on_save_error says") == 1
+    assert caplog.text.count("training continues, as trainer.on_save_error says") == 1
     assert load(trainer.checkpoint_dir / "checkpoint-epoch2.pt")["epoch"] == 2

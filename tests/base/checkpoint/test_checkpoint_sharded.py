@@ -314,11 +314,11 @@ def test_shards_elsewhere_are_refused(tmp_path, shards):
             "ddp",
             "trainer.sharded_checkpoint: only a model that is cut has shards; set parallel.type: fsdp",
         ),
-        ({"async_save": True}, "fsdp", "sharded_checkpoint: goes neither with async_save nor"),
+        ({"async_save": True}, "fsdp", "sharded_checkpoint: works neither with async_save nor"),
         (
             {"wandb": {"project": "p", "artifact": True}},
             "fsdp",
-            "sharded_checkpoint: goes neither with async_save nor",
+            "sharded_checkpoint: works neither with async_save nor",
         ),
     ],
 )

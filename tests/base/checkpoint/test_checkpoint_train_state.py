@@ -209,21 +209,21 @@ def test_another_seed_keeps_its_own_order_at_the_same_batch(path):
     assert report.outcomes["order, random numbers"] == "kept"
     assert (run.objects["data_loader"].seed, run.progress.batch) == (1, 2)
     run, report = resumed(path, start_seed=5, seed=5)
-    assert report.outcomes["order, random numbers"] == "start anew, as seed changed"
+    assert report.outcomes["order, random numbers"] == "reset, because seed changed"
     assert (run.objects["data_loader"].seed, run.progress.batch) == (5, 2)
 
 
-def test_another_schedule_starts_anew(path):
+def test_another_schedule_is_reset(path):
     run, report = resumed(path, lr_scheduler={"type": "StepLR", "args": {"step_size": 3}})
     assert run.objects["lr_scheduler"].last_epoch == 0
-    assert "starts anew" in report.outcomes["lr_scheduler"]
+    assert "reset" in report.outcomes["lr_scheduler"]
     assert report.changes == ["  lr_scheduler.args.step_size: 2 -> 3"]
 
 
-def test_another_monitor_starts_anew(path):
+def test_another_monitor_is_reset(path):
     run, report = resumed(path, trainer={"monitor": "max val_accuracy"})
     assert run.monitor.best == float("inf")
-    assert "start anew" in report.outcomes["best, patience"]
+    assert "reset" in report.outcomes["best, patience"]
 
 
 def test_a_checkpoint_of_the_template_restores_model_optimizer_and_best(path, caplog):

@@ -39,12 +39,12 @@ def test_a_changed_learning_rate_is_in_force_after_resuming(tmp_path):
     assert resumed.lr_scheduler.last_epoch == 1
 
 
-def test_another_optimizer_starts_anew_and_another_architecture_is_refused(tmp_path, caplog):
+def test_another_optimizer_is_reset_and_another_architecture_is_refused(tmp_path, caplog):
     config, path = train_first(tmp_path, epochs=1)
     config["optimizer"] = {"type": "SGD", "args": {"lr": 0.1}}
     resumed = make_trainer(config, resume=path)
     assert resumed.optimizer.state_dict()["state"] == {}
-    assert "starts anew" in caplog.text
+    assert "is reset." in caplog.text
     config["arch"] = {"type": "lenet.LeNet"}
     problem = r"holds another architecture than LeNet: lacks 10 .*has unknown"
     with pytest.raises(UserError, match=problem):
@@ -84,13 +84,13 @@ def test_a_changed_seed_gives_another_order_and_is_reported(tmp_path, caplog):
     assert "seed changed" in caplog.text
 
 
-def test_another_monitor_starts_anew(tmp_path, caplog):
+def test_another_monitor_is_reset(tmp_path, caplog):
     config, path = train_first(tmp_path, monitor="min val_loss")
     config["trainer"] |= {"epochs": 3, "monitor": "max val_accuracy"}
     resumed = make_trainer(config, resume=path)
     assert (resumed.mnt_best, resumed.not_improved_count) == (float("-inf"), 0)
     resumed.train()
-    assert "start anew, as trainer.monitor changed" in caplog.text
+    assert "reset, because trainer.monitor changed" in caplog.text
     assert resumed.monitoring.best_epochs == [(resumed.last_log["val_accuracy"], 3)]
 
 
@@ -136,17 +136,17 @@ def stopped(tmp_path):
 CHANGES = {
     "lr": (
         {"optimizer": {"type": "Adam", "args": {"lr": 0.5}}},
-        ["lr: 0.01 -> 0.5", "optimizer .*kept, with lr", "lr_s.*anew"],
+        ["lr: 0.01 -> 0.5", "optimizer .*kept, with a new lr", "lr_s.*reset"],
     ),
     "optimizer": (
         {"optimizer": {"type": "SGD", "args": {"lr": 0.01}}},
-        ["type: .*SGD", "optimizer .*starts anew"],
+        ["type: .*SGD", "optimizer .*reset"],
     ),
     "schedule": (
         {"lr_scheduler": {"type": "StepLR", "args": {"step_size": 5}}},
-        ["step_size: 1 -> 5", "lr_s.*starts anew"],
+        ["step_size: 1 -> 5", "lr_s.*reset"],
     ),
-    "seed": ({"seed": 9}, ["seed: ", "order, random numbers .*start anew"]),
+    "seed": ({"seed": 9}, ["seed: ", "order, random numbers .*reset"]),
     "epochs": (
         {},
         [
@@ -173,7 +173,7 @@ def test_one_table_lists_the_outcome_of_each_part(stopped, caplog, change):
     caplog.clear()
     make_trainer(config | changed, resume=path).train()
     (table,) = warnings_of(caplog, "Changed since the checkpoint:")
-    expected = ["What happens to each part of the run:", "best, patience", *expected]
+    expected = ["How the run was restored:", "best, patience", *expected]
     assert [text for text in expected if not re.search(text, table)] == []
 
 
@@ -194,12 +194,12 @@ def test_a_resume_that_cannot_be_exact_is_reported_or_refused(stopped, caplog, k
     checkpoint_file.save(state, path)
     caplog.clear()
     make_trainer(config, resume=path).train()
-    (line,) = warnings_of(caplog, "not the same bits")
+    (line,) = warnings_of(caplog, "The resume is not exact")
     assert f"{key} {value} -> " in line
     assert "\n" not in line
     checkpoint_file.save(state, path)
     config["trainer"]["on_inexact_resume"] = "stop"
-    with pytest.raises(UserError, match=f"not the same bits as without a stop: {key} {value} -> "):
+    with pytest.raises(UserError, match=f"the resume is not exact: {key} {value} -> "):
         make_trainer(config, resume=path).train()
 
 

@@ -103,7 +103,7 @@ def test_the_validation_split_of_a_cached_dataset_has_the_evaluation_transform()
         (Pictures(sizes=(8, 9)), r"^cache: sample 1 has uint8 \(3, 9, 6\) where the first one has"),
         (Numbers(lambda i: {"x": i}), r"^cache: a sample is a dict"),
         (Numbers(lambda i: ("word", i)), r"^cache: a sample holds a str"),
-        (Stream(), r"cannot be cached"),
+        (Stream(), r"supports neither cache nor"),
     ],
 )
 def test_unsuitable_samples_are_refused(dataset, message):

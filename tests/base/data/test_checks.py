@@ -70,11 +70,11 @@ from utils.errors import UserError
             {"validation_split": 2, "stratify": True},
             "stratify: list has no `targets` or `labels`",
         ),
-        (Stream(5), {"cache": True}, "an iterable dataset cannot be cached"),
+        (Stream(5), {"cache": True}, "an iterable dataset supports neither cache"),
         (
             Stream(5),
             {"batch_transform": nn.Identity()},
-            "an iterable dataset cannot be cached, nor its batches transformed",
+            "an iterable dataset supports neither cache nor batch_transform",
         ),
     ],
 )

@@ -82,8 +82,8 @@ def test_an_evaluation_sees_every_sample_exactly_once(ranks: list[dict[str, Any]
 
 def test_what_cannot_be_divided_is_refused(ranks: list[dict[str, Any]]) -> None:
     stream, sampler, loader = ranks[1]["refused"]
-    reason = "does not go with several processes: the loader divides the batches itself"
+    reason = "does not work with several processes: the loader divides the batches itself"
     assert stream == f"an iterable dataset {reason}"
     assert sampler == f"a DistributedSampler {reason}"
-    assert loader.startswith("valid_data_loader: a DataLoader cannot be divided among processes;")
+    assert loader.startswith("valid_data_loader: a DataLoader cannot divide its batches")
     assert ranks[1]["no loader"] is None

@@ -109,7 +109,7 @@ def test_the_labels_of_torchs_datasets_are_found() -> None:
 @pytest.mark.parametrize("dataset", [range(3), SimpleNamespace(targets=5)], ids=["none", "no list"])
 def test_a_dataset_without_labels_cannot_be_stratified(dataset: Any) -> None:
     with pytest.raises(
-        UserError, match=r"stratify: .* has no `targets` or `labels` that tell the classes"
+        UserError, match=r"stratify: .* has no `targets` or `labels` with a class per sample"
     ):
         get_labels(dataset)
 

@@ -157,13 +157,13 @@ def test_a_schedule_that_is_over_is_an_error_of_one_line() -> None:
         (
             "CosineAnnealingLR",
             {"T_max": 100},
-            "CosineAnnealingLR is laid out for T_max=100, and the run has 3 epochs",
+            "CosineAnnealingLR is set up for T_max=100, but the run has 3 epochs",
         ),
         ("OneCycleLR", {"max_lr": 1.0, "total_steps": 15}, ""),
         (
             "OneCycleLR",
             {"max_lr": 1.0, "epochs": 3, "steps_per_epoch": 9},  # of 9 batches, two a step
-            "OneCycleLR is laid out for total_steps=27, and the run has 15 optimizer steps",
+            "OneCycleLR is set up for total_steps=27, but the run has 15 optimizer steps",
         ),
         ("MultiStepLR", {"milestones": [1, 2]}, ""),
         (
@@ -209,7 +209,7 @@ def test_the_trainer_warns_of_a_schedule_for_another_length(
     config = small_config(tmp_path)
     config["lr_scheduler"] = {"type": "CosineAnnealingLR", "args": {"T_max": 50}}
     make_trainer(config)
-    assert "lr_scheduler: CosineAnnealingLR is laid out for T_max=50, and the run has 2 epochs" in (
+    assert "lr_scheduler: CosineAnnealingLR is set up for T_max=50, but the run has 2 epochs" in (
         caplog.text
     )
 

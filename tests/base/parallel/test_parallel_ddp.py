@@ -233,7 +233,7 @@ def test_an_evaluation_of_nothing_is_told():
 
 @pytest.mark.parametrize("args", [{"sampler": "distributed"}, {"stream": True}])
 def test_what_cannot_be_divided_is_told(args):
-    with pytest.raises(AssertionError, match="does not go with several processes"):
+    with pytest.raises(AssertionError, match="does not work with several processes"):
         in_ranks(2, undividable, args)
 
 
@@ -250,7 +250,7 @@ def test_a_loader_of_torch_is_refused_among_ranks_only(monkeypatch):
     assert divided(loader, "data_loader", torch.device("cpu")) is loader
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
     with pytest.raises(
-        UserError, match="data_loader: a DataLoader cannot be divided among processes; use"
+        UserError, match="data_loader: a DataLoader cannot divide its batches among processes; use"
     ):
         divided(loader, "data_loader", torch.device("cpu"))
 
@@ -371,7 +371,7 @@ def test_another_number_of_ranks_goes_on_at_the_same_place(tmp_path, before, aft
     shutil.copy(tmp_path / "small/full/checkpoint-epoch1-step8.pt", folder)
     in_ranks(after, trained, config, None, folder / "checkpoint-epoch1-step8.pt")
     assert (
-        f"not the same bits as without a stop: processes {before} -> {after}"
+        f"The resume is not exact, because of changes: processes {before} -> {after}"
         in (folder / "log/info.log").read_text()
     )
     for line, expected in zip(lines_of(folder), lines_of(tmp_path / "small/full"), strict=True):

@@ -228,20 +228,20 @@ def dtypes(config):
     [
         (
             {"trainer": {"ema_decay": 0.9}},
-            "trainer.ema_decay: does not go with fsdp; leave it out, or take ddp",
+            "trainer.ema_decay: does not work with fsdp; leave it out, or use ddp",
         ),
-        ({"trainer": {"compile": True}}, "trainer.compile: does not go with fsdp"),
-        ({"trainer": {"channels_last": True}}, "trainer.channels_last: does not go with fsdp"),
-        ({"trainer": {"histogram_period": 1}}, "trainer.histogram_period: does not go with fsdp"),
+        ({"trainer": {"compile": True}}, "trainer.compile: does not work with fsdp"),
+        ({"trainer": {"channels_last": True}}, "trainer.channels_last: does not work with fsdp"),
+        ({"trainer": {"histogram_period": 1}}, "trainer.histogram_period: does not work with fsdp"),
         (
             {"trainer": {"wandb": {"project": "p", "watch": "all"}}},
-            "trainer.wandb.watch: does not go with fsdp",
+            "trainer.wandb.watch: does not work with fsdp",
         ),
-        ({"trainer": {"precision": "fp16"}}, "fp16 does not go with fsdp; bf16 does"),
-        ({"optimizer": {"type": "Muon"}}, "optimizer.type: Muon needs whole parameters"),
+        ({"trainer": {"precision": "fp16"}}, "fp16 does not work with fsdp; use bf16"),
+        ({"optimizer": {"type": "Muon"}}, "optimizer.type: Muon needs full parameters"),
         (
             {"optimizer": {"type": "SGD", "args": {"fused": True}}},
-            "SGD with fused: true needs whole parameters",
+            "SGD with fused: true needs full parameters",
         ),
         (
             {"parallel": {"args": {"blocks": ["layer.*"]}}},

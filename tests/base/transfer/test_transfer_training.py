@@ -86,14 +86,14 @@ def test_resuming_before_at_and_after_a_phase_gives_the_same_bits(finished, afte
     assert differences(full, resume_copy(trainer, config, after)) == []
 
 
-def test_another_thawing_starts_the_optimizer_anew(tmp_path, caplog):
+def test_another_thawing_resets_the_optimizer(tmp_path, caplog):
     config = thawing_config(tmp_path)
     make_trainer(config).train()
     config["transfer"] = {**config["transfer"], "thaw": None}
     config["trainer"] |= {"epochs": 5}
     with caplog.at_level(logging.WARNING):
         make_trainer(config, resume=tmp_path / "small/run/checkpoint-epoch4.pt").train()
-    assert "the optimizer starts anew" in caplog.text
+    assert "the optimizer is reset." in caplog.text
 
 
 # -- shown on digits -----------------------------------------------------------------------------
