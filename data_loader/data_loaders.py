@@ -30,10 +30,9 @@ class DigitsDataLoader(BaseDataLoader):
         training: bool = True,
     ) -> None:
         # The file of load_digits(). Importing scikit-learn would take longer than an epoch.
-        (package,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
-        table = np.loadtxt(
-            Path(package, "datasets/data/digits.csv.gz"), delimiter=",", dtype=np.int64
-        )
+        origin = find_spec("sklearn").origin  # type: ignore[union-attr]
+        file = Path(str(origin)).with_name("datasets") / "data" / "digits.csv.gz"
+        table = np.loadtxt(file, delimiter=",", dtype=np.int64)
         pixels, classes = table[:, :-1], table[:, -1]
         train, test = split_indices(len(classes), 0.2, labels=classes)
         chosen = train if training else test
