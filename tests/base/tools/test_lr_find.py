@@ -67,4 +67,4 @@ def test_a_loss_that_never_falls_is_an_error(tmp_path: Path, tool: Tool) -> None
     (tmp_path / "c.json").write_text(json.dumps(config))
     ended = tool("-c", tmp_path / "c.json", "--lr-find")
     assert ended.status == 2
-    assert ended.err.startswith("--lr-find: the loss falls at no learning rate")
+    assert ended.err.startswith("--lr-find: no learning rate lowers the loss")
