@@ -148,7 +148,7 @@ def _is_below(keys: Keys, value: Any, wanted: Keys) -> bool:
 
 
 def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str]:
-    """Returns what the options of a flat section add to its explanation."""
+    """Returns the lines that the options of a flat section add to its explanation."""
     kind = schema.sections.get(name)
     if kind is None or kind.explain is SectionOptions.explain:
         return []

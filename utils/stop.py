@@ -40,8 +40,8 @@ class StopTraining(Exception):  # noqa: N818
 class StopRequest:
     """The requests to stop that arrive in ``with stop.listening():``.
 
-    A single process obeys a request at once. Several ranks obey it when all of them know of it;
-    ``poll`` tells them.
+    A single process obeys a request at once. Several ranks obey it as soon as all of them know it
+    from ``poll``.
 
     Args:
         minutes: the time limit of the run, from now on; None for no limit.

@@ -27,7 +27,7 @@ PROFILE_ROWS = 10
 
 
 class Debug(Watcher):
-    """Attaches what ``trainer.debug`` asks for."""
+    """Attaches the probe and the profiler that ``trainer.debug`` asks for."""
 
     option = "debug"
     sees_all_batches = True

@@ -142,7 +142,7 @@ def as_step_trainer(trainer: BaseTrainer, option: str) -> StepTrainer:
     """
     loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
     if "train_step" not in vars(loop):
-        raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
+        raise UserError(f"{option}: {loop.__name__} has a training loop of its own")
     return cast(StepTrainer, trainer)
 
 

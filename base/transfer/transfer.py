@@ -1,4 +1,4 @@
-"""Transfer learning in a run: does what the ``transfer`` section of the config says."""
+"""Transfer learning in a run, according to the ``transfer`` section of the config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema: what a program tells the config about the names and options in its sections."""
+"""Schema: a program's definition of the sections of a config, and of the names in them."""
 
 from __future__ import annotations
 

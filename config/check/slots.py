@@ -91,7 +91,7 @@ def _find_in_homes(name: str, slot: Slot) -> Any:
 
 @cache
 def get_names(slot: Slot) -> dict[str, Any]:
-    """Returns the public names in a slot's homes that fit the slot, and what each means."""
+    """Returns the public names in a slot's homes that fit the slot, with their objects."""
     found: dict[str, Any] = {}
     for module in map(import_module, slot.homes):
         for name in dir(module):
@@ -163,7 +163,7 @@ def get_refusal(found: Any, slot: Slot) -> str:
 
 
 def _is_chosen_by_project(found: Any, slot: Slot) -> bool:
-    """Whether the project imports a class, or a callback, into its own home of the slot.
+    """Whether the project imports a class, or a callback, into the first home of the slot.
 
     Other functions do not count, because a file also imports helpers that make no component.
     """

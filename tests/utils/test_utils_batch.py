@@ -1,4 +1,4 @@
-"""What the loop needs of a batch of any form."""
+"""Functions for batches of any form."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
 from utils.batch import (
     batch_size_of,
-    call_model,
     num_batches,
     num_samples,
     repeat_samples,
@@ -226,16 +224,3 @@ def test_a_batch_without_a_target_is_an_error_that_says_what_to_do(
     with pytest.raises(UserError, match=r"or override Trainer\.forward") as caught:
         split_target(batch)
     assert str(caught.value).startswith(message)
-
-
-class Adds(nn.Module):
-    def forward(self, a: int, b: int = 10) -> int:
-        return a + b
-
-
-@pytest.mark.parametrize(
-    ("inputs", "output"),
-    [(1, 11), ((1, 2), 3), ([1, 2], 3), ({"a": 1, "b": 2}, 3), ({"b": 5, "a": 1}, 6)],
-)
-def test_a_model_is_called_with_what_the_batch_holds(inputs: Any, output: int) -> None:
-    assert call_model(Adds(), inputs) == output

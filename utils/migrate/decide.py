@@ -173,7 +173,7 @@ def _find_dependency(project: Project, definition: Definition, kept: list[Defini
 
 
 def _find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
-    """Yields where kept code uses what the template's definition has and Plainloop's lacks."""
+    """Yields uses in kept code of attributes and values that differ in Plainloop's definition."""
     missing = _list_attributes(definition.node) - _list_plainloop_attributes(definition.name)
     children = _find_children(definition.name, kept)
     trainers = _find_children("BaseTrainer", kept)

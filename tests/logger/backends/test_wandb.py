@@ -113,7 +113,7 @@ def test_a_resumed_run_continues_under_its_id(trained: Any) -> None:
 
 def test_numbers_pictures_and_histograms_are_logged_once_each(trained: Any) -> None:
     rows = [row for file in wandb_files(trained) for row in read_history(file)]
-    steps = trained.steps_done() // 3
+    steps = trained.progress.step // 3
     losses = [int(row["step"]) for row in rows if "loss/valid" in row]
     assert losses == [steps, 2 * steps, 3 * steps]
     assert any("predictions/valid.path" in row for row in rows)
