@@ -13,8 +13,8 @@ from utils.distributed import all_gather, init_distributed, is_main, world_size
 from utils.errors import UserError
 from utils.main import run_main
 
-# Options that do something else with the model: the module that does it, and the help.
-TOOLS = {"predict": ("base.tools.predict", "predict the pictures there, which have no labels")}
+# Options that run a tool instead of the test: its module and its help.
+TOOLS = {"predict": ("base.tools.predict", "predict a picture, or those in a folder")}
 
 
 def main(config: ConfigParser, args: argparse.Namespace) -> None:
@@ -38,19 +38,19 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             import_module(module).run(subject, argument, args.output)
             return
     logger.info("Testing the %s of %s on %s.", subject.weights, subject.checkpoint, subject.split)
-    rows = Rows() if world_size() == 1 else None  # one of several ranks does not see all samples
+    rows = Rows() if world_size() == 1 else None  # each of several ranks sees only some samples
     metrics = MetricSet(config.build_metrics(), device=subject.output_device, rows=rows)
     config.log_unread_keys(logger)
     batches = progress(subject.loader, num_batches(subject.loader), "test", logger)
-    run_split = getattr(config.trainer_class(), "evaluate_split", evaluate)
-    values = run_split(subject.model, batches, subject.criterion, metrics, subject.device)
+    evaluate_split = getattr(config.trainer_class(), "evaluate_split", evaluate)
+    values = evaluate_split(subject.model, batches, subject.criterion, metrics, subject.device)
     result = TestResult(subject, values, metrics, sum(all_gather(metrics.n_samples)))
     for reporter in reporters if is_main() else ():
         reporter.report(result, config, logger)
 
 
 def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
-    """The model with the checkpoint's weights, and the data to test it on."""
+    """Makes the model with the checkpoint's weights, and the loader of the data to test it on."""
     from base.checkpoint.file import load
     from base.checkpoint.weights import get_weights, load_weights
     from base.data.loader import prepare_loader
@@ -79,21 +79,21 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
 
 
 if __name__ == "__main__":
-    args = argparse.ArgumentParser(description="Tests a trained model.")
-    args.add_argument("-r", "--resume", required=True, help="checkpoint, or run folder (its best)")
-    args.add_argument("-c", "--config", help="config file, in place of the run's own")
-    args.add_argument("-d", "--device", help="cpu, or the index of an accelerator")
-    args.add_argument("-o", "--output", type=Path, help="write the result to this file too")
-    args.add_argument("--ema", action=argparse.BooleanOptionalAction, help="use the EMA weights")
+    parser = argparse.ArgumentParser(description="Tests a trained model.")
+    parser.add_argument("-r", "--resume", required=True, help="checkpoint or run folder (its best)")
+    parser.add_argument("-c", "--config", help="config file to use instead of the run's")
+    parser.add_argument("-d", "--device", help="cpu, or the index of an accelerator")
+    parser.add_argument("-o", "--output", type=Path, help="write the result to this file too")
+    parser.add_argument("--ema", action=argparse.BooleanOptionalAction, help="use the EMA weights")
     for option, (_, text) in TOOLS.items():
-        args.add_argument(f"--{option}", type=Path, metavar="PATH", help=text)
-    args.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
+        parser.add_argument(f"--{option}", type=Path, metavar="PATH", help=text)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
 
     def start() -> None:
-        words = args.parse_intermixed_args()
-        words.resume = find_checkpoint(words.resume, best_first=True)
-        config = ConfigParser.from_args(words)
+        args = parser.parse_intermixed_args()
+        args.resume = find_checkpoint(args.resume, best_first=True)
+        config = ConfigParser.from_args(args)
         with init_distributed(config.process_settings()):
-            main(config, words)
+            main(config, args)
 
     run_main(start)

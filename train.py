@@ -14,17 +14,17 @@ from utils.distributed import init_distributed, main_process_first, rank
 from utils.launch import launch, num_processes_to_launch
 from utils.main import run_main
 
-Limit = Callable[[list[Any]], list[Any]]  # shortens the training and the validation loader
+Limit = Callable[[list[Any]], list[Any]]  # replaces the training and validation loaders
 
-TOOLS = {  # options that run a tool instead of training: its module and its help text
-    "--check": ("base.tools.check", "run every component on one batch, and keep no files"),
-    "--lr-find": ("base.tools.lr_find", "try rising learning rates, plot the loss, suggest one"),
+TOOLS = {  # options that run a tool instead of the training: its module and its help
+    "--check": ("base.tools.check", "try everything on one batch and leave nothing behind"),
+    "--lr-find": ("base.tools.lr_find", "try rising learning rates and suggest one"),
     "--find-batch-size": ("base.tools.batch_size", "find the largest batch that fits the device"),
 }
 
 
 def main(config: ConfigParser, tool: str | None) -> None:
-    from base.run import RunFolder  # torch is slow to import, and --help does not need it
+    from base.run import RunFolder  # imports torch, which is too slow for --help
     from base.schema import SCHEMA
 
     config.check(SCHEMA)
@@ -42,7 +42,7 @@ def main(config: ConfigParser, tool: str | None) -> None:
 
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
-    """Makes a trainer and everything that it needs; ``limit`` shortens the loaders for a trial."""
+    """Makes the trainer and all its parts; ``limit`` shortens the loaders for a trial."""
     from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
     from base.loop.phases import make_phases
     from base.loop.speedups import speed_up_steps
@@ -53,7 +53,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
     parallel, phases = make_strategy(config), make_phases(config, logger)
     parallel.check(config)
-    with main_process_first():  # only one process downloads the data
+    with main_process_first():  # the other processes reuse its downloads
         loaders, model = config.build_loaders(), config.build("arch")
     phases.prepare_model(model, loaders[0], resuming=config.resume is not None)
     logger.info(model)
@@ -64,7 +64,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     wrapped = parallel.wrap(model, device)
     groups = phases.parameter_groups(model, get_learning_rate(config))
     optimizer = config.build("optimizer", groups, **fused)
-    seed_rank(config.seed, rank())  # ranks must not share their random numbers, as for dropout
+    seed_rank(config.seed, rank())  # so that dropout, for example, differs between ranks
     return config.build_trainer(
         model=wrapped,
         criterion=config.build("loss"),
@@ -78,19 +78,19 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
 
 
 if __name__ == "__main__":
-    args = argparse.ArgumentParser(description="Trains the model that a config describes.")
-    args.add_argument("-c", "--config", help="config file; config/ is searched too")
-    args.add_argument("-r", "--resume", help="checkpoint or run folder to resume")
-    args.add_argument("-d", "--device", help="cpu, or indices of accelerators: 0 or 0,1")
+    parser = argparse.ArgumentParser(description="Trains the model that a config describes.")
+    parser.add_argument("-c", "--config", help="config file; config/ is searched too")
+    parser.add_argument("-r", "--resume", help="checkpoint or run folder to resume")
+    parser.add_argument("-d", "--device", help="cpu, or indices of accelerators: 0 or 0,1")
     for flag, (module, help_text) in TOOLS.items():
-        args.add_argument(flag, action="store_const", const=module, dest="tool", help=help_text)
+        parser.add_argument(flag, action="store_const", const=module, dest="tool", help=help_text)
     options = [  # each sets one value of the config
         CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
         CustomArgs(["--bs", "--batch_size"], type=int, target="data_loader;args;batch_size"),
     ]
 
     def start() -> None:
-        config = ConfigParser.from_args(args, options)
+        config = ConfigParser.from_args(parser, options)
         tool, settings = config.args.tool, config.process_settings()
         if not tool and (count := num_processes_to_launch(settings)) > 1:
             sys.exit(launch(count))

@@ -1,6 +1,6 @@
 """``python -m config show|explain KEY|diff A B|schema``: shows, explains and compares configs.
 
-A program on top of everything, as train.py is: only this file of config/ imports base.
+This is a program, as train.py is. It is the only file of config/ that imports base.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from utils.tables import BOLD, paint, print_table
 COMMANDS = {
     "show": "the resolved config, as YAML",
     "explain": "where the value of KEY comes from, and which class or function takes it",
-    "diff": "the values that differ between two configs or runs; of one config, what the overrides "
-    "change",
+    "diff": "the values that differ between two configs or runs, or that the overrides change",
     "schema": "writes config/schema.json, for editors",
 }
-N_WORDS = {"explain": (1, 1), "diff": (0, 2)}  # the least and the most
+N_WORDS = {"explain": (1, 1), "diff": (0, 2)}  # minimum and maximum
 MAX_CELL_CHARS = 48
 
 
@@ -39,7 +38,8 @@ def main() -> None:
     words = [word for word in args.words if word not in overrides]
     least, most = N_WORDS.get(args.command, (0, 0))
     if not least <= len(words) <= most:
-        parser.error(f"{args.command} takes {least} to {most} words besides -c and KEY=VALUE")
+        number = f"{least} to {most}" if least < most else str(least)
+        parser.error(f"{args.command} takes {number} words besides -c and KEY=VALUE")
     if args.command == "schema":
         from config.check.json_schema import write
 
@@ -71,14 +71,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def load_schema() -> Schema:
-    """Returns what a config may say here. Imports torch, which `show` and `diff` do not need."""
+    """Returns the framework's schema. Its import loads torch, which `show` and `diff` need not."""
     from base.schema import SCHEMA
 
     return SCHEMA
 
 
 def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> ConfigParser:
-    """Reads the config in a file or, of a run, in its folder."""
+    """Reads a config file, or the config in a run's folder."""
     in_folder = Path(config, "config.json") if config is not None else None
     if in_folder is not None and in_folder.is_file():
         config = str(in_folder)
@@ -101,15 +101,15 @@ def to_yaml(section: dict[str, Any], depth: int = 0) -> list[str]:
         name = f"{indent}{paint(to_text(key), BOLD)}:"
         if isinstance(item, dict) and item:
             lines += [name, *to_yaml(item, depth + 1)]
-        elif isinstance(item, list) and any(isinstance(part, dict) for part in item):
-            lines += [name, *(f"{indent}  - {to_text(part)}" for part in item)]
+        elif isinstance(item, list) and any(isinstance(entry, dict) for entry in item):
+            lines += [name, *(f"{indent}  - {to_text(entry)}" for entry in item)]
         else:
             lines.append(f"{name} {to_text(item)}")
     return lines
 
 
 def print_explanation(config: ConfigParser, key: str) -> None:
-    """Prints where ``key``, and every value below it, comes from, and what takes it."""
+    """Prints the origin of ``key`` and of every value below it, and the parameter that takes it."""
     tree = config.tree
     schema = load_schema()
     takers = examine(tree, schema).takers
@@ -148,7 +148,7 @@ def _is_below(keys: Keys, value: Any, wanted: Keys) -> bool:
 
 
 def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str]:
-    """Returns what the options of a flat section add to its explanation."""
+    """Returns the lines that the options of a flat section add to its explanation."""
     kind = schema.sections.get(name)
     if kind is None or kind.explain is SectionOptions.explain:
         return []

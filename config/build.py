@@ -19,7 +19,7 @@ from utils.errors import UserError
 
 
 class Builder(ConfigValues):
-    """Makes the objects that the values of a config describe. It keeps none of them."""
+    """Makes the objects that a config describes. It keeps none of them."""
 
     # -- sections ----------------------------------------------------------------------------------
 
@@ -29,7 +29,7 @@ class Builder(ConfigValues):
         """Makes the component of the section ``name``.
 
         Args:
-            args, kwargs: what the program passes; the config may not give the same again.
+            args, kwargs: arguments from the program; the config may not give them too.
             changed_args: replace the section's ``args``.
 
         Raises:
@@ -41,7 +41,7 @@ class Builder(ConfigValues):
         return self._build_node(node, self.get_schema().slots[name], (name,), *args, **kwargs)
 
     def build_loaders(self) -> list[Any]:
-        """Makes the loaders of training and of validation data; the second may be None."""
+        """Makes the training and the validation loader; the second may be None."""
         loader = self.build("data_loader")
         if self.get("valid_data_loader"):
             return [loader, self.build("valid_data_loader")]
@@ -56,7 +56,7 @@ class Builder(ConfigValues):
             metric: Any = self._build_node(node, slot, ("metrics", index))
             name = get_metric_name(node)
             if getattr(metric, "__name__", "") != name:
-                # A partial gets the name: another metric may use the function itself.
+                # The partial carries the name, because another metric may use the same function.
                 metric = partial(metric) if inspect.isfunction(metric) else metric
                 metric.__name__ = name
             metrics.append(metric)
@@ -86,11 +86,11 @@ class Builder(ConfigValues):
     def _build_node(
         self, node: Any, slot: Slot, keys: Keys, /, *args: Any, dataset: Any = None, **kwargs: Any
     ) -> Any:
-        """Makes the object that ``node`` describes, after the components inside its ``args``.
+        """Makes the components inside the ``args`` of ``node``, then the object itself.
 
         Args:
             node: a ``{type, args}``, or a name, at ``keys`` of the config.
-            slot: what may stand there.
+            slot: what ``node`` may name.
             dataset: the neighbouring dataset, for a sampler that takes one.
         """
         node = {"type": node} if isinstance(node, str) else node
@@ -109,13 +109,14 @@ class Builder(ConfigValues):
     def _make_args(
         self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, dataset: Any
     ) -> dict[str, Any]:
-        """Returns the arguments of a component as its signature wants them."""
+        """Returns the arguments of a component, converted as its signature asks."""
         parameters = Signature.from_callable(found).parameters
         values = get_component_args(node)
         for key in slot.dataset_parameters:
             if key in parameters and key not in values and dataset is not None:
                 values[key] = dataset
-        for key in sorted(values, key=lambda key: key != "dataset"):  # first: a sampler may want it
+        # The dataset comes first, because a sampler may need it.
+        for key in sorted(values, key=lambda key: key != "dataset"):
             annotation = parameters[key].annotation if key in parameters else Any
             if annotation is not dict:
                 inner = self.get_schema().get_inner_slot(key, slot, annotation)
@@ -136,7 +137,7 @@ class Builder(ConfigValues):
 
 
 def _fix_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
-    """Returns ``function`` with ``args`` fixed, under its own name."""
+    """Binds ``args`` to ``function``. The result keeps the name."""
     if not args:
         return function
     fixed = partial(function, **args)

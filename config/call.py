@@ -1,4 +1,4 @@
-"""Calls what a config names; what it raises for its arguments becomes an error of the config."""
+"""Calls the classes and functions that a config names. Refused arguments become ConfigErrors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
 from utils.download import downloading
 from utils.errors import UserError, did_you_mean, one_line
 
-# What a class raises for arguments that it does not accept.
+# Exceptions that mean: these arguments are not accepted.
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
-# What libraries also raise for such arguments. In the user's own code they are bugs.
+# Libraries also raise these for such arguments. From the user's own code they mean a bug.
 _POSSIBLE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError)
 
 
@@ -27,13 +27,13 @@ def get_component_args(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[Any]:
-    """Returns ``module.TYPE`` with the arguments of the section ``name`` fixed, uncalled.
+    """Binds the arguments of the section ``name`` to ``module.TYPE``, without calling it.
 
     Args:
         tree: the config.
         name: of a top-level section ``{type, args}``.
         module: where TYPE is looked up, without a slot.
-        kwargs: what the program passes by name; the config may not give the same again.
+        kwargs: arguments from the program; the config may not give them too.
 
     Raises:
         ConfigError: there is no such TYPE, or an argument is given twice.
@@ -55,8 +55,8 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
     """Returns ``found(*args, **kwargs)``.
 
     Raises:
-        ConfigError: ``found`` refuses its arguments. The keys of a UserError that it raises are
-            those of its parameters; they become keys of the component's ``args``.
+        ConfigError: ``found`` refuses its arguments. If it raises a UserError, the key is the name
+            of a parameter, and becomes a key of the component's ``args``.
     """
     is_download = kwargs.get("download") and "root" in kwargs
     try:

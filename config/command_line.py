@@ -31,7 +31,7 @@ class CustomArgs(NamedTuple):
 
 
 class CommandLine(NamedTuple):
-    """What the command line says.
+    """The parsed command line, with the config that it names.
 
     Attributes:
         tree: the values of the config, overrides included.
@@ -82,10 +82,9 @@ def _get_destination(flags: list[str]) -> str:
 
 
 def _load(config: str | None, resume: Path | None) -> Tree:
-    """Reads the config; of a resumed run its own one.
+    """Reads the config, or that of the run to resume.
 
-    When resuming, the sections of a config that is given too replace those of the run, as in
-    pytorch-template.
+    If both are given, the sections of ``config`` replace those of the run, as in pytorch-template.
     """
     if resume is None:
         return load_tree(find_config("config.json" if config is None else config))
@@ -102,7 +101,7 @@ def _load(config: str | None, resume: Path | None) -> Tree:
 
 
 def _apply_overrides(tree: Tree, overrides: list[str]) -> None:
-    """Applies all overrides. Raises ConfigError with everything that is wrong with them."""
+    """Applies all overrides. Raises one ConfigError for all that are wrong."""
     findings: list[Finding] = []
     for override in overrides:
         try:

@@ -1,4 +1,4 @@
-"""ConfigParser: the config of one experiment, and what is made from it."""
+"""ConfigParser: reads the config of one experiment and makes its objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbo
 
 
 class ConfigParser(Builder):
-    """The config of one experiment. It is read like a dict or by attribute, and makes objects.
+    """The config of one experiment: a dict with attribute access that also makes its objects.
 
     Args:
         config: the values; ``from_args`` reads them from files.
@@ -37,7 +37,7 @@ class ConfigParser(Builder):
         run_id: the name of the run's folder; the time by default.
 
     Attributes:
-        args: what argparse made of the command line; None without one.
+        args: the parsed command line; None without one.
         run_id_given: whether the caller chose the ``run_id``.
     """
 
@@ -63,23 +63,23 @@ class ConfigParser(Builder):
         """Reads the command line and the files that it names.
 
         Args:
-            args: a parser with ``--config``, ``--resume`` and ``--device``, or what it has parsed.
+            args: a parser with ``--config``, ``--resume`` and ``--device``, or its result.
                 A parser gets two more arguments: ``--run-id`` and ``KEY=VALUE``.
             options: ``CustomArgs(flags, type, target)``, each of which sets one value.
 
         Raises:
             UserError: a file, an override or an option is wrong.
         """
-        words = read_command_line(args, options)
-        parser = cls(words.tree, words.resume, run_id=words.run_id)
-        parser.args = words.args
-        return parser
+        command_line = read_command_line(args, options)
+        config = cls(command_line.tree, command_line.resume, run_id=command_line.run_id)
+        config.args = command_line.args
+        return config
 
     def move_to(self, folder: Path) -> None:
         """Makes ``folder`` the run's folder, whatever the config says."""
         self._folder = folder
 
-    # A project's own _save_checkpoint pickles the ConfigParser: as plain values, which load safely.
+    # A project's own _save_checkpoint may pickle the ConfigParser. Plain values load safely.
 
     def __getstate__(self) -> dict[str, Any]:
         resume = str(self.resume) if self.resume is not None else None
@@ -90,7 +90,7 @@ class ConfigParser(Builder):
 
     @property
     def save_dir(self) -> Path:
-        """The run's folder, for its checkpoints and its config. Not made here."""
+        """The run's folder, for its checkpoints and its config. It may not exist yet."""
         if self._folder is not None:
             return self._folder
         parent = self.config["trainer"].get("save_dir", "saved/")
@@ -98,11 +98,11 @@ class ConfigParser(Builder):
 
     @property
     def log_dir(self) -> Path:
-        """The folder of the run's logs, inside ``save_dir``. Not made here."""
+        """The folder of the run's logs, inside ``save_dir``. It may not exist yet."""
         return self.save_dir / "log"
 
     def process_settings(self) -> ProcessSettings:
-        """Returns the number of processes and their timeouts; wrong values count as defaults."""
+        """Returns the number of processes and their timeouts; invalid values give the defaults."""
         return get_process_settings(self.get("parallel"), self.get("n_gpu"))
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
@@ -117,23 +117,23 @@ class ConfigParser(Builder):
         """Compares every component with the signature of what it names, and keeps ``schema``.
 
         Raises:
-            ConfigError: with everything that is wrong.
+            ConfigError: the config has mistakes; the error lists all of them.
         """
         self.schema = schema
         self._has_custom_loop = preflight.check(self.tree, schema).has_custom_loop
         for section in (self.config, self.config["trainer"]):
-            forget_read_keys(section)  # the check reads all of them, and uses none
+            forget_read_keys(section)  # the check has read every key
 
     def unread_keys(self) -> list[str]:
         """Returns the project's own keys that nothing has read, at the top and in ``trainer``."""
         with_trainer = not self._has_custom_loop
         keys = find_unread_keys(self.tree, self.get_schema(), self.referenced, with_trainer)
-        if self.resume is not None:  # the saved config has no ${…} any more that would use a key
+        if self.resume is not None:  # in a saved config, no ${…} is left that would use a key
             keys = [path for path in keys if self.tree.is_overridden(path)]
         return [join_keys(path) for path in keys]
 
     def log_unread_keys(self, logger: logging.Logger) -> None:
-        """Warns of the keys that nothing has read, if there are any."""
+        """Logs a warning that names the unread keys, if there are any."""
         if unread := self.unread_keys():
             names = ", ".join(map(repr, unread))
             logger.warning("Nothing has read these keys of the config: %s", names)
@@ -145,6 +145,6 @@ class ConfigParser(Builder):
         return bind(self.tree, name, module, kwargs)(*args)
 
     def init_ftn(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
-        """Like ``init_obj``, but returns the function with these arguments fixed, uncalled."""
+        """Like ``init_obj``, but binds the arguments without calling the function."""
         function = bind(self.tree, name, module, kwargs)
         return partial(function, *args) if args else function

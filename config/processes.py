@@ -1,4 +1,4 @@
-"""How many processes a config asks for. Known before the check, and without torch."""
+"""The number of processes that a config asks for, found before the check and without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KINDS = ("ddp", "fsdp")  # the types of `parallel` that train in several process
 
 
 def get_process_settings(parallel: Any, n_gpu: Any) -> ProcessSettings:
-    """Reads the unchecked values of ``parallel`` and ``n_gpu``; nonsense counts as the default.
+    """Reads the unchecked values of ``parallel`` and ``n_gpu``. Invalid ones give the defaults.
 
     Returns:
         The settings. ``num_processes`` is None for one on each accelerator that ``n_gpu`` allows.

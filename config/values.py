@@ -31,7 +31,7 @@ class ConfigValues:
 
     Attributes:
         tree: the values, and where each was written.
-        referenced: the keys that a ``${…}`` somewhere refers to.
+        referenced: the top-level keys that a ``${…}`` refers to.
         schema: what the names in the config mean; None until ``ConfigParser.check``.
     """
 
@@ -78,9 +78,10 @@ class ConfigValues:
 
     def changes(self) -> dict[str, Any]:
         """Returns, by key, the values that replaced others or came from the command line."""
-        found, values = {}, self.plain()  # reading a Section would mark its keys as used
+        found = {}
+        values = self.plain()  # reading a Section would mark its keys as used
         for keys in (*self.tree.replaced, *self.tree.raw):
-            with contextlib.suppress(KeyError):  # replaced once more, with the section around it
+            with contextlib.suppress(KeyError):  # the section around it was replaced later
                 found[join_keys(keys)] = get_value(values, keys)
         return found
 
@@ -103,7 +104,11 @@ class ConfigValues:
         return self.schema
 
     def options(self, name: str) -> Any:
-        """Returns the options of a flat section such as ``transfer``; the defaults without one."""
+        """Returns the options of a flat section such as ``transfer``; the defaults if it is absent.
+
+        Raises:
+            UserError: the options do not fit each other.
+        """
         section = self.get(name)
         kind = self.get_schema().sections[name]
         try:

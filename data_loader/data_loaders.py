@@ -32,11 +32,9 @@ class DigitsDataLoader(BaseDataLoader):
         # The file of load_digits(). Importing scikit-learn would take longer than an epoch.
         spec = find_spec("sklearn")
         assert spec is not None
-        assert spec.submodule_search_locations is not None
-        (package,) = spec.submodule_search_locations
-        table = np.loadtxt(
-            Path(package, "datasets/data/digits.csv.gz"), delimiter=",", dtype=np.int64
-        )
+        assert spec.origin is not None
+        file = Path(spec.origin).with_name("datasets") / "data" / "digits.csv.gz"
+        table = np.loadtxt(file, delimiter=",", dtype=np.int64)
         pixels, classes = table[:, :-1], table[:, -1]
         train, test = split_indices(len(classes), 0.2, labels=classes)
         chosen = train if training else test

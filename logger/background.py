@@ -1,4 +1,4 @@
-"""Work outside of the training's thread. A failure or a hang there costs a warning, no training."""
+"""Work in a background thread. If it fails or hangs, the training logs a warning and goes on."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Background:
     Args:
         name: names this worker in the warning, e.g. ``TensorBoard``.
         logger: gets the warning.
-        patience_seconds: how long ``wait`` tolerates that no call finishes.
+        patience_seconds: the longest time that ``wait`` accepts without a finished call.
 
     Attributes:
-        enabled: False from the first failure on; every method then does nothing.
+        enabled: False after the first failure; every method then does nothing.
     """
 
     def __init__(self, name: str, logger: logging.Logger, patience_seconds: float = 10.0) -> None:
@@ -61,7 +61,7 @@ class Background:
             self._give_up(action, f"{MAX_WAITING_CALLS:,} calls are waiting")
             return
         if self._thread is None:
-            # A daemon, as a thread that hangs must not keep the program from ending.
+            # A daemon, because a thread that hangs must not keep the program from ending.
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
 
@@ -74,7 +74,7 @@ class Background:
             self._last_finished = time.monotonic()
 
     def wait(self) -> None:
-        """Blocks until all calls are done, or until none has finished for the patience."""
+        """Blocks until all calls are done, or until none has finished for ``patience_seconds``."""
         done = threading.Event()
         self.submit("flush", done.set)
         start = time.monotonic()
@@ -94,7 +94,7 @@ class Background:
 
     def _give_up(self, action: str, reason: str) -> None:
         with self._giving_up:
-            # The warning comes first: as soon as `enabled` is False, whoever waits continues.
+            # The warning comes first, because `wait` returns as soon as `enabled` is False.
             if self.enabled:
                 self.logger.warning(
                     "%s is off from here on: %s failed (%s)", self.name, action, reason

@@ -24,7 +24,7 @@ class _Console(logging.Handler):
             tqdm.write("\n".join(map(printable, lines)), file=sys.stdout)
             sys.stdout.flush()
         except (OSError, ValueError, AttributeError):
-            # Nobody reads on (`| head`), or there is no console. Python would fail at its exit
+            # The reader has left (`| head`), or there is no console. Python would fail at its exit
             # when it flushes a standard output that is closed.
             logging.getLogger().removeHandler(self)
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
@@ -41,8 +41,8 @@ def setup_logging(
 
     Args:
         save_dir: the folder of info.log.
-        log_config: the project's own dictionary for ``logging.config``, a JSON file. If it
-            exists, it replaces what follows here.
+        log_config: a JSON file with the project's own settings for ``logging.config``. If it
+            exists, its settings replace all of these.
         default_level: the level of the root logger.
     """
     if Path(log_config).is_file() and save_dir is not None:
@@ -51,12 +51,13 @@ def setup_logging(
     root = logging.getLogger()
     root.setLevel(default_level)
     if not any(isinstance(handler, _Console) for handler in root.handlers):
-        # In place of the plain handler that ConfigParser.get_logger installs before a run begins.
-        for plain in [h for h in root.handlers if type(h) is logging.StreamHandler]:
-            root.removeHandler(plain)
+        # It replaces the plain handler that ConfigParser.get_logger installs before a run begins.
+        for handler in list(root.handlers):
+            if type(handler) is logging.StreamHandler:
+                root.removeHandler(handler)
         root.addHandler(_Console())
     logging.captureWarnings(True)
-    # A full disk is reported once, by the checkpoint, and not by every line as well.
+    # The checkpoint reports a full disk once. The log lines must not report it again.
     logging.raiseExceptions = False
     if save_dir is not None:
         _log_to(Path(save_dir).resolve() / "info.log")

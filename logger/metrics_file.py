@@ -25,7 +25,7 @@ def parse_metrics(text: str) -> list[dict[str, Any]]:
 class MetricsFile:
     """Appends a JSON object for every epoch. NaN and infinity, which JSON lacks, become null.
 
-    A disk that fails or hangs costs one warning, and the lines from there on.
+    If the disk fails or hangs, there is one warning, and no further line is written.
 
     Args:
         path: the file.
@@ -41,7 +41,7 @@ class MetricsFile:
         self._background.enabled = enabled
 
     def write(self, values: dict[str, Any]) -> None:
-        """Appends a line. It is in the file on return, as a checkpoint may be written next."""
+        """Appends a line. It is in the file on return, because a checkpoint may follow."""
         row = {key: _finite_or_none(value) for key, value in values.items()}
         self._background.submit("write", lambda: self._append(json.dumps(row, default=str) + "\n"))
         self._background.wait()
@@ -52,7 +52,7 @@ class MetricsFile:
         self._background.wait()
 
     def close(self) -> None:
-        """Ends the writing. The next ``write`` continues."""
+        """Ends the thread. The next ``write`` starts a new one."""
         self._background.close()
 
     def _append(self, line: str) -> None:

@@ -25,9 +25,9 @@ def progress(
     """Yields ``batches`` one by one and shows how many of ``total`` are done.
 
     Args:
-        batches: each is fetched when it is asked for, none ahead.
+        batches: each is fetched only when the caller asks for it.
         total: their number; None if it is not known.
-        title: the start of what is shown, e.g. ``epoch 3/15``.
+        title: the start of each line, e.g. ``epoch 3/15``.
         logger: gets the lines. A logger that ignores INFO turns the bar off too.
         status: returns a few words, such as the loss so far. Called only when they are shown.
     """
@@ -40,7 +40,7 @@ def progress(
 
 
 def _has_bar() -> bool:
-    """Whether this is a terminal or a notebook, whose standard error is no terminal."""
+    """Whether this is a terminal, or a notebook: there, standard error is no terminal."""
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     return is_terminal or "ipykernel" in sys.modules
 
@@ -73,9 +73,9 @@ def epoch_line(log: Mapping[str, Any], epochs: int, seconds: float, best: bool) 
     """Returns the numbers of an epoch as a line, in columns that align from epoch to epoch.
 
     Args:
-        log: the numbers by name; ``epoch`` among them.
-        epochs: of the whole run.
-        seconds: that the epoch took.
+        log: the numbers by name, with ``epoch``.
+        epochs: the number of epochs of the run.
+        seconds: the duration of the epoch.
         best: whether it is the best so far.
     """
     width = len(str(epochs))

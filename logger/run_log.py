@@ -1,4 +1,4 @@
-"""What a run leaves in its ``log`` folder: info.log, metrics.jsonl, and what trackers are told."""
+"""The logs of a run, in its ``log`` folder: info.log, metrics.jsonl, and the trackers' files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from utils.util import ensure_dir, write_json
 
 
 class RunLog:
-    """Opens the logs of a run, and tells them about each epoch; only the main rank writes.
+    """Opens the logs of a run, and writes each epoch to them. Only the main rank writes.
 
     Args:
-        config: a ConfigParser: where the run is, and whether it is resumed.
+        config: a ConfigParser, which knows the run's folders and whether it is resumed.
         options: of the ``trainer`` section.
         logger: gets the line of each epoch.
-        back_end_kinds: of trackers besides TensorBoard, which the options may turn on.
+        back_end_kinds: the trackers besides TensorBoard that the options may turn on.
 
     Attributes:
-        writer: to the trackers, as TensorBoard.
+        writer: writes to TensorBoard and the other trackers.
+        metrics_file: writes metrics.jsonl.
     """
 
     def __init__(
@@ -38,7 +39,8 @@ class RunLog:
         back_end_kinds: Sequence[type[BackEnd]] = (),
     ) -> None:
         self.logger = logger
-        log_dir, save_dir = Path(config.log_dir), Path(config.save_dir)
+        log_dir = Path(config.log_dir)
+        save_dir = Path(config.save_dir)
         if is_main():  # a project's own train.py makes no RunFolder
             ensure_dir(log_dir)
             setup_logging(log_dir)
@@ -50,18 +52,18 @@ class RunLog:
             self.writer.back_ends += make_back_ends(back_end_kinds, asdict(options), facts)
         self.metrics_file = MetricsFile(log_dir / "metrics.jsonl", logger, enabled=is_main())
         if config.resume is None:
-            self.metrics_file.drop_after(0)  # of a run that ended before its first checkpoint
+            self.metrics_file.drop_after(0)  # lines of a run that ended before a checkpoint
 
     def resume_at(self, epoch: int, step: int) -> None:
-        """Takes away what an interrupted run wrote after ``epoch`` and after ``step``."""
+        """Removes what an interrupted run wrote after ``epoch`` and after ``step``."""
         self.metrics_file.drop_after(epoch)
         if step:  # a loop of the project's own may count no steps
             self.writer.resume_at(step + 1)
 
     def write_epoch(self, log: dict[str, Any], lr: float | None, step: int, seconds: float) -> None:
-        """Adds the epoch's numbers to metrics.jsonl; they are in the file when this returns."""
-        first, last = {"epoch": log["epoch"], "lr": lr}, {"step": step, "seconds": seconds}
-        self.metrics_file.write(first | log | last)
+        """Adds the epoch's numbers to metrics.jsonl. They are in the file on return."""
+        row = {"epoch": log["epoch"], "lr": lr} | log | {"step": step, "seconds": seconds}
+        self.metrics_file.write(row)
 
     def show_epoch(self, log: dict[str, Any], epochs: int, seconds: float, is_best: bool) -> None:
         """Prints the epoch's line."""

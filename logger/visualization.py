@@ -1,6 +1,6 @@
 """The writer: pytorch-template's ``self.writer``, for any number of trackers.
 
-It never stops a training: a tracker that fails or hangs costs a warning.
+It never stops a training: if a tracker fails or hangs, there is a warning.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Writer:
     """Passes every value on to all back ends, under the current step and mode.
 
     The mode is the end of a tag: ``loss/train``, ``loss/valid``. A back end opens at its first
-    value and writes in the background. A ``functools.partial`` may stand for a value: the back
-    end calls it in its own thread, so that a picture costs the training nothing.
+    value and writes in the background. A value may be a ``functools.partial``: the back end calls
+    it in its own thread, so the training does not wait for a picture.
 
     Args:
-        logger: gets a line where something cannot be shown.
+        logger: gets a line if a value cannot be shown.
         back_ends: where to write.
     """
 
@@ -42,7 +42,7 @@ class Writer:
     def set_step(self, step: int, mode: str = "train") -> None:
         """Sets the step and the mode of the values that follow.
 
-        From the second call in a mode on it also writes ``steps_per_sec``.
+        The second and later calls in a mode also write ``steps_per_sec``.
         """
         now = time.perf_counter()
         steps = step - self.step if mode == self.mode else 0
@@ -83,7 +83,7 @@ class Writer:
         self._add("add_text", tag, data, *args, **kwargs)
 
     def add_figure(self, tag: str, data: Any, *args: Any, **kwargs: Any) -> None:
-        """Writes a figure of matplotlib's, and waits, as the caller may change it afterwards."""
+        """Writes a matplotlib figure. Waits until then, because the caller may change it later."""
         self._add("add_figure", tag, data, *args, **kwargs)
         self._wait()
 
@@ -102,7 +102,7 @@ class Writer:
         tag = f"{tag}/{self.mode}"
         self._call("add_pr_curve", tag, labels, predictions, self.step, *args, **kwargs)
 
-    # The rest belongs to no step.
+    # These methods belong to no step.
 
     def add_hparams(self, hparams: Any, metrics: Any, *args: Any, **kwargs: Any) -> None:
         """Writes hyperparameters together with the numbers that they led to."""
@@ -118,12 +118,12 @@ class Writer:
             back_end.add_graph(model, inputs, **kwargs)
 
     def watch(self, model: Any) -> None:
-        """Lets back ends observe the model's parameters and gradients, where options ask for it."""
+        """Lets back ends observe the model's parameters and gradients if their options say so."""
         for back_end in self._working():
             back_end.watch(model)
 
     def add_artifact(self, path: Path) -> None:
-        """Lets back ends keep a file with the run, where options ask for it."""
+        """Lets back ends store a file with the run if their options say so."""
         for back_end in self._working():
             back_end.add_artifact(path)
 
@@ -180,5 +180,5 @@ class TensorboardWriter(Writer):
 
 
 def _snapshot(value: Any) -> Any:
-    """A copy of a tensor on the CPU, as the training goes on while it is written."""
+    """Copies a tensor to the CPU, because the training may change it before it is written."""
     return value.detach().to("cpu", copy=True) if hasattr(value, "detach") else value

@@ -1,3 +1,3 @@
-"""What every other package may use; pytorch-template's helpers are imported from here directly."""
+"""Helpers for every other package. It exports those of pytorch-template, as ``utils`` did there."""
 
 from utils.util import *

@@ -1,8 +1,7 @@
-"""What the loop needs of a batch of any form: tensors in tuples, lists and mappings, nested.
+"""Functions for batches of any form: tensors in nested tuples, lists and mappings.
 
-The functions walk through a batch by themselves. ``torch.utils._pytree`` is four to eight times
-slower at it, and knows neither other mappings, such as HuggingFace's ``BatchEncoding``, nor
-subclasses of list and tuple.
+They do not use ``torch.utils._pytree``, which is four to eight times slower. It also supports
+neither other mappings, such as HuggingFace's ``BatchEncoding``, nor subclasses of list and tuple.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 def num_samples(batch: Any) -> int:
-    """The number of samples in a batch, or 0 if the batch does not tell.
+    """The number of samples in a batch, or 0 if it is unknown.
 
-    All its tensors must agree on it by their first dimension. In a batch of lists, as in detection,
-    the lists must have the same length.
+    It is the first dimension of the tensors, which must all agree. In a batch of lists, as in
+    detection, it is the length of the lists, which must all agree.
     """
     if _is_of_lists(batch):
         sizes = {len(value) for value in batch}
@@ -46,7 +45,7 @@ def num_samples(batch: Any) -> int:
 
 
 def repeat_samples(batch: Any, size: int) -> Any:
-    """A batch of ``size`` samples, which are those of ``batch`` over and over.
+    """A batch of ``size`` samples: those of ``batch``, repeated.
 
     ``num_samples(batch)`` must not be 0.
     """
@@ -61,9 +60,9 @@ def repeat_samples(batch: Any, size: int) -> Any:
 
 
 def _map_samples(function: Callable[[Any], Any], batch: Any) -> Any:
-    """Changes everything in a batch that has one item for each sample.
+    """Applies ``function`` to everything in a batch that has one item for each sample.
 
-    That is every tensor with dimensions, and every list of names or samples.
+    These are all tensors with dimensions, and all lists of names or samples.
     """
     size = num_samples(batch)
 
@@ -79,7 +78,7 @@ def _map_samples(function: Callable[[Any], Any], batch: Any) -> Any:
 
 
 def _is_of_lists(batch: Any) -> bool:
-    """Whether a batch consists of lists with one item a sample: the images, what each shows."""
+    """Whether a batch consists of lists with one item for each sample: images, and their boxes."""
     return isinstance(batch, list | tuple) and all(
         isinstance(value, list | tuple) for value in batch
     )
@@ -116,11 +115,11 @@ def _map_values(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def batch_size_of(*values: Any) -> int:
-    """The number of samples, by the first of ``values`` that tells it; 1 if none does.
+    """The number of samples in the first of ``values`` that has any; 1 if none has.
 
-    A loop gives it the target, the output and the batch. The first dimension of a tensor is its
-    number of samples, and so is that of a container in which all tensors agree. Any other list has
-    one item for each sample, as in detection.
+    The values are the target, the output and the batch of a step. The number is the first dimension
+    of a tensor, or of the tensors in a container if they agree. Any other list has one item for
+    each sample, as in detection.
     """
     for value in values:
         if size := _find_size(value):
@@ -129,7 +128,7 @@ def batch_size_of(*values: Any) -> int:
 
 
 def _find_size(value: Any) -> int:
-    """The number of samples in a value, or 0 if it does not tell."""
+    """The number of samples in a value, or 0 if it is unknown."""
     if isinstance(value, torch.Tensor):
         return value.shape[0] if value.ndim else 1
     if isinstance(value, Mapping):
@@ -142,7 +141,7 @@ def _find_size(value: Any) -> int:
 
 
 def num_batches(loader: object) -> int | None:
-    """The number of batches in one pass; None if the loader does not know, as with a stream."""
+    """The number of batches in one pass; None if it is unknown, as with a stream."""
     try:
         return len(loader)  # type: ignore[arg-type]
     except TypeError:

@@ -1,4 +1,4 @@
-"""Finds checkpoints in a run's folder by their names alone."""
+"""Finds checkpoints in a run's folder by their names, without opening them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def checkpoint_number(path: Path) -> tuple[float, float]:
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
-    """The checkpoint that ``-r`` means.
+    """The checkpoint that ``-r NAME`` resumes or tests.
 
     Args:
         name: a checkpoint, or a run's folder.
@@ -49,7 +49,7 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
         return path
     if not os.path.isdir(path):  # noqa: PTH112
         raise UserError(f"{path}: no such checkpoint or run folder; runs are in saved/NAME/RUN_ID")
-    best = [path / name for name in (BEST, TEMPLATE_BEST) if (path / name).is_file()]
+    best = [path / best for best in (BEST, TEMPLATE_BEST) if (path / best).is_file()]
     newest = list_checkpoints(path)
     found = best + newest if best_first else newest + best
     if not found:

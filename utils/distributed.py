@@ -1,7 +1,7 @@
 """The processes that train together, and what they exchange.
 
-A process that trains by itself is rank 0 of 1. Nothing here costs it anything, and torch is not
-imported for it.
+A process that trains by itself is rank 0 of 1. The functions then return at once, and do not import
+torch.
 
 Who is who: torchrun or ``utils.launch`` starts ``world_size()`` processes. ``rank()`` numbers all
 of them, ``local_rank()`` those of one machine, both from 0. Rank 0 is the main process, which
@@ -137,7 +137,7 @@ def _connect(settings: ProcessSettings) -> None:
             wait_for_workers=False,
             timeout=start_timeout,
         )
-        # Keys of the ranks before a restart would mislead those after it.
+        # Keys from before a restart would mislead the ranks after it.
         _world.store = PrefixStore(f"attempt{attempt}", store)
         _world.run_store = PrefixStore("run", store)
         dist.init_process_group(
@@ -160,7 +160,7 @@ def _connect(settings: ProcessSettings) -> None:
 
 
 def _choose_backend(n_gpu: int) -> str:
-    """gloo for tensors on the CPU, and the backend of the accelerator for those on its devices."""
+    """gloo for tensors on the CPU, and the accelerator's backend for tensors on its devices."""
     import torch
     import torch.distributed as dist
 
@@ -178,10 +178,10 @@ def _to_timedelta(seconds: float) -> timedelta:
 
 
 def set_activity(name: str) -> str:
-    """Notes what this rank does from now on, so that the others can tell where it was lost.
+    """Publishes what this rank does from now on. If it is lost, the others report where.
 
     Returns:
-        What it was doing before.
+        The activity before.
     """
     previous = _world.activity
     _world.activity = name
@@ -201,7 +201,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def broadcast(value: T | None) -> T:
-    """The main process's ``value``, on every rank; what the others give has no effect.
+    """The main process's ``value``, on every rank. The values of the others are ignored.
 
     They wait for ``start_timeout_seconds``, because the main process may write a checkpoint first.
     """
@@ -227,7 +227,7 @@ def receive_from_first_local_rank(name: str) -> Any:
 
 
 def _make_local_key(name: str) -> str:
-    """A key that the ranks of this machine have in common, and those of other machines have not."""
+    """A key that is the same for all ranks of this machine, and different on other machines."""
     return f"{name} of rank {_world.rank - _world.local_rank}"
 
 
@@ -241,7 +241,7 @@ def barrier() -> None:
 
 @contextlib.contextmanager
 def main_process_first() -> Iterator[None]:
-    """Lets the first rank of each machine go first: it downloads what the others then find."""
+    """Lets the first rank of each machine go first, so that the others reuse its downloads."""
     if _world.local_rank:
         barrier()
     yield
@@ -250,9 +250,9 @@ def main_process_first() -> Iterator[None]:
 
 
 class Votes:
-    """The largest numbers that any rank asks for, known to all ranks one call later.
+    """Finds the largest numbers that any rank votes for. All ranks know them one call later.
 
-    The delay means that no rank waits for another. All ranks must make the same calls.
+    Because of this delay, no rank waits for another. All ranks must make the same calls.
     """
 
     def __init__(self) -> None:

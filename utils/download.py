@@ -1,4 +1,4 @@
-"""What to do when a torchvision dataset cannot be downloaded."""
+"""Says which files to fetch by hand if a torchvision dataset cannot be downloaded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from utils.errors import UserError, one_line
 def downloading(dataset: Callable[..., Any], root: str | Path) -> Iterator[None]:
     """Wraps the construction of a torchvision dataset with ``download=True``.
 
-    If the download fails, empty folders that it has made are deleted, and the error says which
-    files to put where.
+    If the download fails, the empty folders that it made are deleted. The error names the files to
+    fetch, and the folder to put them in.
 
     Args:
         dataset: the class of the dataset, or a function that makes one.

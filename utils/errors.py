@@ -45,7 +45,8 @@ class UserError(ValueError):
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Returns `` (did you mean 'x'?)`` for the choice nearest to ``word``, or an empty string.
 
-    Case counts only between choices that are equally near otherwise; then the first choice wins.
+    The case of letters only decides between choices that are otherwise equally near. Of equal
+    choices, the first one is taken.
     """
     from difflib import SequenceMatcher, get_close_matches  # 5 ms, only in case of an error
 
@@ -67,11 +68,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def is_typo_of(word: str, name: str) -> bool:
     """Whether ``word`` is at most one slip away from a short ``name``, or two from a longer one.
 
-    It is meant for words that may also be right, such as the keys of a project. A likeness by
-    difflib does not serve: a limit that finds each slip in ``loss`` takes ``losses`` for one, too.
+    It is meant for words that may also be right, such as the keys of a project. A similarity by
+    difflib is too coarse: a limit that finds all slips in ``loss`` would also match ``losses``.
     """
-    most = 1 if len(name) < 6 else 2
-    return abs(len(word) - len(name)) <= most and edit_distance(word, name) <= most
+    max_distance = 1 if len(name) < 6 else 2
+    if abs(len(word) - len(name)) > max_distance:
+        return False  # quicker than the distance
+    return edit_distance(word, name) <= max_distance
 
 
 def edit_distance(a: str, b: str) -> int:
@@ -96,7 +99,7 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """The text of ``error`` on one line, without control characters; a longer one is cut off.
+    """The text of ``error`` on one line, without control characters, at most ``limit`` long.
 
     An error without a text gives the name of its class.
     """

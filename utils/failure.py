@@ -2,12 +2,12 @@
 
 ``user_error_from`` finds what the user can do about an error. ``report_failure`` ends a rank:
 
-1. Each failing rank writes its number and exit status into the launcher's store, where the first
-   one wins. A rank that has only lost the connection to another one waits a moment before it
-   writes, so that the other can report the cause.
-2. The first rank reports its error. All others leave silently with the same exit status.
-3. If the first rank has only lost a connection, it names the ranks that do not take part in this,
-   with their host, process and last activity, and kills those that hang on its own machine.
+1. Each failing rank offers its number and exit status to the launcher's store, which keeps the
+   first ones. A rank that has only lost the connection to another one waits a moment before that,
+   so that the other can report the cause.
+2. The first rank reports its error. All others end silently with the same exit status.
+3. If the first rank has only lost a connection, it names the ranks that are missing, with their
+   host, process and last activity. It kills those that hang on its machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from utils.world import World
 
-PATIENCE_SECONDS = 3.0  # for another rank to report the error that this one's follows from
+PATIENCE_SECONDS = 3.0  # to wait for another rank, whose error may be the cause of this one's
 LOST_CONNECTION = re.compile(
     "gloo|NCCL|ProcessGroup|TCPStore|pair closure|DistNetworkError|DistStoreError"
 )
@@ -88,7 +88,7 @@ KNOWN_ERRORS = (
 
 
 def user_error_from(error: BaseException) -> UserError | None:
-    """What the user can do about an error; None if it is not the user's to mend."""
+    """What the user can do about an error; None if it is a bug."""
     if isinstance(error, UserError):
         return error
     for known in KNOWN_ERRORS:
@@ -106,7 +106,7 @@ def user_error_from(error: BaseException) -> UserError | None:
 def report_failure(error: BaseException, world: World) -> None:
     """Ends this rank after ``error``, together with the others (see the module's docstring).
 
-    Returns if this rank shall end with ``error`` itself; then the caller raises it again.
+    If it returns, this rank must end with ``error`` itself: the caller raises it again.
 
     Raises:
         UserError: what the user can do about the error, with the number of this rank.
@@ -143,7 +143,7 @@ def report_failure(error: BaseException, world: World) -> None:
 
 
 def _is_lost_connection(error: BaseException) -> bool:
-    """Whether torch has lost another rank, so that the cause of the error lies there."""
+    """Whether torch has lost another rank, which is then the cause of the error."""
     text = f"{type(error)} {error}"
     return isinstance(error, RuntimeError) and LOST_CONNECTION.search(text) is not None
 
@@ -164,7 +164,7 @@ def _wait_for_another_failure(store: Store) -> None:
 def _end_missing_ranks(world: World, error: BaseException) -> str:
     """Kills the ranks on this machine that hang, and describes all ranks that are missing.
 
-    A rank is missing if it does not run ``report_failure`` as well.
+    A rank is missing if it does not run ``report_failure`` too.
     """
     assert world.store is not None
     timed_out = re.search("[Tt]imed out|timeout", str(error))

@@ -75,7 +75,7 @@ def lock_file(path: Path) -> IO[bytes] | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process has locked ``path`` by ``lock_file``; False where that is unknown."""
+    """Whether a process has locked ``path`` by ``lock_file``; False if that is unknown."""
     try:
         import fcntl
 

@@ -1,7 +1,7 @@
 """Starts the processes of a run on this machine.
 
 One command becomes several ranks: ``num_processes_to_launch`` says how many a run needs, and
-``launch`` runs this command again in each of them. What torchrun has started is not launched again.
+``launch`` runs this command again in each of them. A process that torchrun started needs no launch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FORWARDED_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 def num_processes_to_launch(settings: ProcessSettings) -> int:
     """The number of processes to start, or 1 if this process is enough.
 
-    It is 1 in a launched process, too. A number outside of 1 to ``max_processes()`` also counts as
-    1, because the check of the config refuses it later and needs one process for that.
+    It is also 1 in a launched process. A number outside of 1 to ``max_processes()`` counts as 1,
+    because the later check of the config refuses it, and one process is enough for the check.
     """
     if is_launched():
         return 1
@@ -48,16 +48,15 @@ def num_cores() -> int:
 
 
 def max_processes() -> int:
-    """The most processes that a config may ask for on this machine; more would be a slip."""
+    """The most processes that a config may ask for on this machine. A larger number is a typo."""
     return max(16, 2 * (os.cpu_count() or 1))
 
 
 def launch(num_processes: int) -> int:
     """Runs this command again in ``num_processes`` processes and waits until all have ended.
 
-    torch's launcher starts the processes, and ends the others when one fails. Signals that reach
-    this process go to all of them. They meet at a key-value store that lives here, and so outlives
-    each of them.
+    torch's launcher starts the processes, and ends the others when one fails. This process forwards
+    its signals to all of them. It also holds their key-value store, which so outlives each of them.
 
     Returns:
         The exit status of the run: 0 if no process failed.
@@ -109,7 +108,7 @@ def _make_environment(num_processes: int, port: int) -> dict[str, str]:
 def _get_exit_status(exit_codes: Iterable[int]) -> int:
     """The status for the failed processes' exit codes, which are negative after a signal.
 
-    A status that a process has chosen tells more than the signals that ended the others.
+    A status that a process has chosen comes before the signals that ended the others.
     """
     codes = list(exit_codes)
     chosen = [code for code in codes if code > 0]

@@ -1,4 +1,4 @@
-"""How a program ends: what its user has caused is a line and an exit status, not a traceback."""
+"""How a program ends: a mistake of the user gives a line and an exit status, not a traceback."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def run_main(main: Callable[[], None]) -> None:
     and ends in status 2. Ctrl-C ends in status 130, a closed standard output in 141. Any other
     error keeps its traceback.
     """
-    # How often a thread of torch looks for work before it sleeps, on Linux. torch reads it when it
-    # is imported. With the default of 300,000, two programs that share the cores block each other.
+    # On Linux, an idle thread of torch looks for work this many times before it sleeps. With the
+    # default of 300,000, two programs that share the cores block each other. torch reads the
+    # variable at its import.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         main()

@@ -65,7 +65,7 @@ def _get_version(package: str) -> str | None:
 
 
 def _list_accelerators() -> list[str]:
-    """The names of all accelerators; that of their kind where torch does not know their names."""
+    """The names of all accelerators. Where torch does not know a name, its kind stands for it."""
     import torch
 
     if not torch.accelerator.is_available():

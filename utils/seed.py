@@ -82,7 +82,7 @@ def _get_accelerator_module() -> ModuleType | None:
 
 
 def get_random_state() -> dict[str, Any]:
-    """All random states as tensors and plain values, which a checkpoint loads without pickle.
+    """All random states as tensors and plain values, which ``torch.load`` reads safely.
 
     The accelerator's state is that of this process's current device.
     """

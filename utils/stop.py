@@ -1,4 +1,4 @@
-"""Requests to stop a run: a signal or a time limit, which the loop looks at where it can stop."""
+"""Requests to stop a run: a signal or a time limit. The loop checks them where it can stop."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class StopTraining(Exception):  # noqa: N818
 class StopRequest:
     """The requests to stop that arrive in ``with stop.listening():``.
 
-    A single process obeys a request at once. Several ranks obey it once all of them know of it,
-    which ``poll`` sees to.
+    A single process obeys a request at once. Several ranks obey it as soon as all of them know it
+    from ``poll``.
 
     Args:
         minutes: the time limit of the run, from now on; None for no limit.
-        votes: how the ranks that train together agree; None for a single process.
+        votes: how the ranks agree; None for a single process.
 
     Attributes:
         status: the exit status that the request leads to; 0 as long as there is none.
@@ -69,11 +69,11 @@ class StopRequest:
         return self.status != 0
 
     def poll(self, overdue: bool = False, wait: bool = False) -> bool:
-        """Exchanges the requests of the ranks. All ranks must call it at the same places.
+        """Exchanges the requests of the ranks. All ranks must call it after the same steps.
 
         Args:
-            overdue: another wish of this rank, which all must follow: a checkpoint is overdue.
-            wait: know the other ranks' requests now; otherwise they are known at the next call.
+            overdue: whether a checkpoint is overdue on this rank. Then all ranks must write one.
+            wait: wait for the other ranks' requests; otherwise they are known at the next call.
 
         Returns:
             Whether a checkpoint is overdue on any rank.
@@ -96,16 +96,16 @@ class StopRequest:
         if time.monotonic() + self.reserve >= self._end:
             self._received = Request(EXIT_RUN_AGAIN, "the time limit")
         elif self._votes is not None and os.getppid() != self._parent_pid:
-            # A rank whose launcher has been killed would train on, and nobody would know.
+            # Without its launcher, a rank would train on, and no signal would reach it.
             self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the launcher")
         return self._received
 
     def reserve_for_save(self, seconds: float) -> None:
-        """Keeps time for a save that has taken so long, and might take twice as long."""
+        """Keeps time for the next save, which may take twice the ``seconds`` of the last one."""
         self.reserve = max(self.reserve, 2 * seconds + 1)
 
     def withdraw(self) -> None:
-        """Forgets the request, so that the training can be started again, as in a notebook."""
+        """Forgets the request, so that a notebook, for example, can start the training again."""
         self._received = NO_REQUEST
         self.status, self.reason = NO_REQUEST
 

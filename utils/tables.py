@@ -12,7 +12,7 @@ FAINT = "2"
 
 
 def paint(text: str, style: str) -> str:
-    """``text`` in an ANSI style if the output is a terminal, else as it is."""
+    """Adds an ANSI style to ``text`` if the output is a terminal."""
     return f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and text else text
 
 

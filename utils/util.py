@@ -72,15 +72,14 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
 def _log_devices(wanted: int, available: int) -> None:
     logger = logging.getLogger("device")
     if wanted > max(available, 1):
-        logger.warning("%d accelerators are asked for, and this machine has %d.", wanted, available)
+        message = "n_gpu asks for %d accelerators, and this machine has %d."
+        logger.warning(message, wanted, available)
     elif wanted and not available:
         logger.info("No accelerator here: running on the CPU.")
 
 
 def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
-    """Picks the device to train on.
-
-    Among processes that train together, each gets a device of its own.
+    """Picks the device to train on. Processes that train together get different devices.
 
     Args:
         n_gpu_use: the most accelerators (CUDA, MPS, XPU, …) to use; 0 means the CPU.
@@ -113,14 +112,14 @@ MAX_UNFETCHED = 1000  # tensors that a mean keeps before it adds them up
 
 
 def one_number(name: str, value: Any) -> Any:
-    """Returns the value of a metric as a scalar, or refuses it.
+    """Returns the value of a metric as a scalar.
 
     Args:
         name: the name of the metric, for the error.
         value: a number of Python or NumPy, or an array or tensor with one element.
 
     Returns:
-        A number, or a 0-d tensor on the device of ``value``: fetching it would have to wait.
+        A number, or a 0-d tensor that stays on its device, because fetching it would wait.
 
     Raises:
         UserError: the value is anything else.
@@ -140,7 +139,7 @@ def one_number(name: str, value: Any) -> Any:
 
 
 def to_plain_number(value: Any) -> Any:
-    """A number of an epoch as a plain float. Anything else from a project stays as it is."""
+    """Converts a number of an epoch to a float. Any other value of a project stays as it is."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -150,11 +149,11 @@ def to_plain_number(value: Any) -> Any:
 class MetricTracker:
     """Sample-weighted means of named numbers: sum, count, divide at the end.
 
-    A value may be a tensor on any device. It is fetched when a mean is asked for, so that following
-    a number costs no synchronisation.
+    A value may be a tensor on any device. It is fetched when a mean is read, so an update costs no
+    synchronisation.
 
     Args:
-        keys: the names that will be followed; ``update`` may add others.
+        keys: the names of the numbers; ``update`` may add others.
         writer: if given, ``update`` also sends each value to ``writer.add_scalar``.
     """
 
@@ -192,9 +191,9 @@ class MetricTracker:
             self._fetch(key)
 
     def _fetch(self, key: str) -> None:
-        """Adds up the tensors that wait, in double precision: half would lose them in a long sum.
+        """Adds the unfetched tensors to the sum, in double precision: half is too coarse for it.
 
-        One after the other, so that the sum has the same bits whenever somebody asks in between.
+        They are added one by one, so that reading a mean in between does not change the bits.
         """
         import torch
 
@@ -205,7 +204,7 @@ class MetricTracker:
                 self._totals[key] += value * n
 
     def measure_waiting(self) -> None:
-        """Adds what a subclass has put off; called before anybody looks."""
+        """Adds the values that a subclass has not computed yet. Called before every read."""
 
     def state_dict(self) -> dict[str, Any]:
         """The sums and counts so far, for a checkpoint in the middle of an epoch."""
@@ -221,7 +220,7 @@ class MetricTracker:
 
     @property
     def n_samples(self) -> int:
-        """How many samples the first name was followed over."""
+        """The number of samples that the first name has seen."""
         self.measure_waiting()
         return next(iter(self._counts.values()), 0)
 

@@ -79,7 +79,7 @@ def train_with_kills(
         words: the arguments of ``train.py``.
         folder: the run's folder.
         duration: the seconds that an undisturbed training takes.
-        max_kills: the number of kills; a training that ends before a kill ends them all.
+        max_kills: the most kills; a training that ends before its kill is the last one.
         rng: chooses the moments.
 
     Yields:

@@ -77,7 +77,7 @@ class World:
 
     @classmethod
     def from_environment(cls, timeout_seconds: float) -> World:
-        """What the launcher has set for this process; the connections are still missing."""
+        """Reads what the launcher has set for this process. The connections are made later."""
         return cls(
             rank=int(os.environ["RANK"]),
             size=int(os.environ["WORLD_SIZE"]),
@@ -87,11 +87,11 @@ class World:
         )
 
     def publish_activity(self) -> None:
-        """Tells the other ranks where this one is, in case that it is lost there."""
+        """Publishes the location of this rank, which the others report if it is lost."""
         if self.store is None:
             return
         location = Location(socket.gethostname(), os.getpid(), self.activity)
-        # An error means that the launcher has gone. Then the ranks are about to leave as well.
+        # An error means that the launcher has ended. Then the ranks are about to end too.
         with contextlib.suppress(RuntimeError):
             self.store.set(f"location{self.rank}", json.dumps(location))
 

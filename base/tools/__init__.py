@@ -1,1 +1,1 @@
-"""What looks at a training from outside."""
+"""Tools that observe a training from outside, or read the files of a run."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -18,19 +17,19 @@ from utils.errors import UserError, is_out_of_memory
 from utils.util import prepare_device
 
 OPTION = "--find-batch-size"
-MAX_SAMPLES = 1 << 20  # where the data does not tell how many there are
+MAX_SAMPLES = 1 << 20  # tried if the size of the dataset is unknown
 
 
 def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
-    """Tries batch sizes and prints the largest one that trains; leaves nothing behind.
+    """Tries batch sizes and prints the largest one that trains. Leaves nothing behind.
 
     Raises:
         UserError: there is no accelerator, or several processes were started.
     """
     if prepare_device(config.get("n_gpu", 1))[0].type == "cpu":
-        raise UserError(f"{OPTION}: is for accelerators; this run is on the CPU")
+        raise UserError(f"{OPTION}: needs an accelerator, and this run is on the CPU")
     if world_size() > 1:
-        raise UserError(f"{OPTION}: tries one device, in one process")
+        raise UserError(f"{OPTION}: tries one device; start it in one process")
     trial = Trial(config)
     with trial.running():
         trainer = trial.make(make_trainer)
@@ -38,21 +37,21 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
 
 
 def suggest_batch_size(trainer: BaseTrainer) -> str:
-    """The largest batch size that trains, and the learning rate that goes with it.
+    """Finds the largest batch size that trains, and the learning rate for it. Returns a text.
 
     Source: the learning rate for another batch size, Goyal et al. 2017,
     https://arxiv.org/abs/1706.02677, section 2.1.
 
     Raises:
-        UserError: the trainer has a loop of its own, its batches do not tell their samples, or not
-            a single sample fits.
+        UserError: the trainer has a loop of its own, the number of samples in a batch is unknown,
+            or not a single sample fits.
     """
     step_trainer = as_step_trainer(trainer, OPTION)
     loader = cycle_batches(trainer.data_loader)
     batch = next(loader)
     configured = num_samples(batch)
     if configured == 0:
-        message = "the first dimension of the batch's tensors does not tell its samples"
+        message = "the number of samples in a batch is unknown: its tensors differ in dimension 0"
         raise UserError(f"{OPTION}: {message}")
     source = loader.loader
     available = getattr(source, "n_samples", None) or num_batches(getattr(source, "dataset", None))
@@ -65,7 +64,7 @@ def suggest_batch_size(trainer: BaseTrainer) -> str:
     size = find_largest(works, start, largest)
     if size == 0:
         raise UserError(f"{OPTION}: not one sample fits into the device's memory")
-    limit = "all samples that there are" if size == largest else f"{size + 1} is too large"
+    limit = "these are all samples" if size == largest else f"{size + 1:,} is too large"
     lines = [
         f"Batch size: {size:,} trains on {trainer.device}; {limit}. "
         "Leave room where samples differ in size.",
@@ -78,18 +77,27 @@ def suggest_batch_size(trainer: BaseTrainer) -> str:
             "                 (Goyal et al. 2017: scaled like the batch, after a warm-up; for SGD)",
         ]
     if trainer.config.get("parallel"):
-        lines.append("  parallel       tried in one process; batch_size is that of all processes")
+        lines.append("  parallel       tried in one process; batch_size counts all processes")
     return "\n".join(lines)
 
 
 def find_largest(works: Callable[[int], bool], start: int, limit: int) -> int:
     """The largest number from 1 to ``limit`` that works, by doubling and bisecting; 0 for none."""
-    good, size = 0, start
+    good = 0
+    size = start
     while works(size):
         if size == limit:
             return limit
-        good, size = size, min(2 * size, limit)
-    return bisect_left(range(size), True, lo=good + 1, key=lambda tried: not works(tried)) - 1
+        good = size
+        size = min(2 * size, limit)
+    too_large = size
+    while too_large - good > 1:
+        middle = (good + too_large) // 2
+        if works(middle):
+            good = middle
+        else:
+            too_large = middle
+    return good
 
 
 def fits(trainer: StepTrainer, batch: Any) -> bool:
@@ -98,7 +106,7 @@ def fits(trainer: StepTrainer, batch: Any) -> bool:
     Raises:
         RuntimeError: what torch raised, if memory was not the reason.
     """
-    # With accumulation, the second pass has gradients beside it.
+    # With accumulation, the gradients of the first pass are in memory during the second one.
     window = min(2, trainer.trainer_options.accumulation_steps)
     step = make_step(trainer, accumulation_steps=window)
     try:
@@ -109,7 +117,7 @@ def fits(trainer: StepTrainer, batch: Any) -> bool:
         if not is_out_of_memory(error):
             raise
         has_room = False
-    # Outside of the handler, whose traceback holds everything that the pass had made.
+    # Not in the handler: its traceback refers to all tensors of the failed pass.
     trainer.optimizer.zero_grad()
     gc.collect()
     if torch.accelerator.is_available():

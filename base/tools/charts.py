@@ -1,4 +1,4 @@
-"""Charts: each is drawn once, by matplotlib, and becomes SVG text or pixels.
+"""Draws charts by matplotlib. Each becomes SVG text or pixels.
 
 Only the object-oriented API is used: no pyplot, no global state, no display. matplotlib takes
 0.4 s to import, so only the functions that draw import it.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Points = Sequence[tuple[float, float]]
 
-INK = "#1c2430"  # of text and axes; an SVG in a page takes the page's own text colour instead
+INK = "#1c2430"  # of text and axes; in a page, an SVG has the page's text colour instead
 COLOURS = ("#2f6fde", "#d9601a", "#2a9461", "#a246b8", "#b58a00", "#0e8f9c")
 RIGHT_RGB, WRONG_RGB = (0.11, 0.55, 0.30), (0.80, 0.17, 0.20)
 WIDTH_INCHES, HEIGHT_INCHES = 4.6, 2.9  # of a chart with axes
@@ -37,7 +37,7 @@ PIXELS_PER_INCH = 100
 MAX_MARKED_POINTS = 40  # a longer line has no markers
 MAX_VECTOR_POINTS = 200  # a larger scatter plot is a picture inside of the SVG
 MAX_COUNTED_CLASSES = 25  # of a confusion matrix with counts: each takes a millisecond to draw
-MAX_MAGNITUDE = 1e100  # of a number, as the margins that matplotlib adds must not overflow
+MAX_MAGNITUDE = 1e100  # of a number: the margins that matplotlib adds must not overflow
 
 
 class LineChart(NamedTuple):
@@ -132,7 +132,7 @@ def draw_scatter(
 
 
 def draw_confusion_matrix(counts: NDArray[Any], names: Sequence[str]) -> Figure:
-    """Draws a confusion matrix. The shade of a cell is its share of the row.
+    """Draws a confusion matrix. The shade of a cell is its fraction of the row.
 
     Args:
         counts: (C, C) int. Rows are targets, columns are predictions.
@@ -147,9 +147,9 @@ def draw_confusion_matrix(counts: NDArray[Any], names: Sequence[str]) -> Figure:
     figure = _make_figure("Confusion matrix", max(width, 2.8), height)
     axes = _add_axes(figure, "Confusion matrix")
     axes.grid(False)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     is_right = np.eye(len(names), dtype=bool)
-    strength = np.where(is_right, 0.65 * shares, 0.1 + 2 * shares).clip(0.04, 0.65)
+    strength = np.where(is_right, 0.65 * fractions, 0.1 + 2 * fractions).clip(0.04, 0.65)
     alpha = np.where(counts > 0, strength, 0.04)
     colours = np.where(is_right[..., None], RIGHT_RGB, WRONG_RGB)
     axes.imshow(np.concatenate([colours, alpha[..., None]], axis=2), interpolation="none")
@@ -167,10 +167,10 @@ def draw_confusion_matrix(counts: NDArray[Any], names: Sequence[str]) -> Figure:
 
 
 def to_svg(figure: Figure | None, is_standalone: bool = False) -> str:
-    """Returns a figure as SVG text that depends on the drawing alone; an empty text for None.
+    """Returns a figure as SVG text; an empty text for None. Equal figures give equal texts.
 
     Args:
-        figure: what to show.
+        figure: the figure.
         is_standalone: dark on white, for a file. Otherwise the text is for a page: transparent,
             in the page's colour and font.
     """
@@ -183,12 +183,12 @@ def to_svg(figure: Figure | None, is_standalone: bool = False) -> str:
     background = "white" if is_standalone else "none"
     with (
         matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "plainloop"}),
-        warnings.catch_warnings(action="ignore"),  # about letters that its own font lacks
+        warnings.catch_warnings(action="ignore"),  # about letters that its font lacks
     ):
         figure.savefig(file, format="svg", metadata=no_metadata, facecolor=background)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]  # an XML prolog cannot stand in a page
-    # matplotlib names each element. Charts in one page would share the names.
+    # matplotlib gives every element an id. The ids of two charts in one page would collide.
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
     svg = re.sub(r" font-family: [^;]+;| transform=\"rotate\(-0 [^\"]*\"", "", svg)
@@ -208,19 +208,19 @@ def to_pixels(figure: Figure) -> NDArray[np.uint8]:
 
     figure.set_facecolor("white")
     canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings(action="ignore"):  # about letters that its own font lacks
+    with warnings.catch_warnings(action="ignore"):  # about letters that its font lacks
         canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def import_matplotlib() -> None:
-    """Imports matplotlib. The first import on a machine also collects the fonts there."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # or it would log that it does so
+    """Imports matplotlib. The first import on a machine also builds its font cache."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it would log about the font cache
     import matplotlib.figure  # noqa: F401
 
 
 def _make_figure(title: str, width: float, height: float) -> Figure:
-    """Makes a figure with a size in inches. The title is for those who cannot see it."""
+    """Makes a figure with a size in inches. The title is for screen readers."""
     import_matplotlib()
     from matplotlib.figure import Figure
 
@@ -243,7 +243,7 @@ def _add_axes(figure: Figure, title: str, position: tuple[int, int, int] = (1, 1
 
 
 def _set_ticks(axis: Axis, are_integers: bool = False) -> None:
-    """Has round numbers written in full at an axis, as matplotlib would factor out a power."""
+    """Writes round numbers in full at an axis. matplotlib would factor out a power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     is_log = axis.get_scale() == "log"
@@ -254,7 +254,7 @@ def _set_ticks(axis: Axis, are_integers: bool = False) -> None:
 
 
 def _with_gaps(points: Points) -> NDArray[np.float64]:
-    """The points, (N, 2): NaN in place of those that are not finite."""
+    """The points, (N, 2). Those that are not finite are NaN."""
     array = np.array(points, dtype=float).reshape(-1, 2)
     array[~np.isfinite(array).all(axis=1)] = math.nan
     return array.clip(-MAX_MAGNITUDE, MAX_MAGNITUDE)

@@ -1,4 +1,4 @@
-"""``train.py --check``: everything that a config makes, tried on one batch; nothing is left."""
+"""``train.py --check``: tries all parts of a config on one batch and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from base.tools.first_batches import FirstBatches
 from base.tools.trial import Trial
 from utils.batch import num_batches
 
-STEPS = 4  # on the one batch; the first one also pays for what is set up once
+STEPS = 4  # on the one batch; the first one also includes one-time set-up
 LENGTH_SHOWN = 8  # items of a list whose shapes are shown
 
 
@@ -23,12 +23,12 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
     """Tries the config and prints what it found.
 
     Raises:
-        UserError: something does not work; with its part of the config and the user's own lines.
+        UserError: something does not work; the text names its key and the user's own lines.
     """
     trial = Trial(config)
 
     def limit(loaders: list[Any]) -> list[Any]:
-        # A schedule may not allow more steps than the run has.
+        # A schedule may refuse more steps than the run has.
         steps = config["trainer"]["epochs"] * (num_batches(loaders[0]) or STEPS)
         train = FirstBatches(loaders[0], 1, repeats=min(STEPS, steps))
         return [train, None if loaders[1] is None else FirstBatches(loaders[1], 1)]
@@ -38,14 +38,18 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
         rows = try_everything(trainer, Path(folder.save_dir))
     if config.get("parallel"):
         kind = config["parallel"]["type"]
-        rows["parallel"] = f"{kind}, tried in one process; a batch is that of all processes"
+        rows["parallel"] = f"{kind}, tried in one process; the batch is that of all processes"
     print("All of it works:")
     for name, text in rows.items():
         print(f"  {name:<11} {text}")
 
 
 def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
-    """Trains and validates on what the loaders give, saves a checkpoint; returns what it found."""
+    """Trains and validates on the loaders' batches, and saves a checkpoint.
+
+    Returns:
+        The rows of the table: a name and a text each.
+    """
     model, section = trainer.model, trainer.config["trainer"]
     loader = trainer.data_loader
     first = loader if isinstance(loader, FirstBatches) else getattr(loader, "loader", None)
@@ -67,7 +71,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
         "model": f"{type(model).__name__} on {trainer.device}",
         "parameters": describe_parameters(model),
         "batch": describe_shapes(batches[0] if batches else None),
-        "output": describe_shapes(outputs[0]) if outputs else "the model was not called as a whole",
+        "output": describe_shapes(outputs[0]) if outputs else "unknown: nothing calls model(…)",
         "steps": describe_steps(batches_of_epoch, section),
         "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
         "faster by": describe_speedups(trainer, section),

@@ -1,4 +1,4 @@
-"""Comparing runs: what differs in their scores, configs and code, and a picture of their curves."""
+"""Compares runs: the differences in scores, configs and code, and a picture of the curves."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _describe_code(runs: list[RunRecord]) -> str:
 
 def _draw(runs: dict[str, RunRecord], picture: Path) -> None:
     numbers = dict.fromkeys(key for run in runs.values() for row in run.rows for key in row)
-    # Of a number that training and validation have, the validation's.
+    # If training and validation have the same number, only that of validation is drawn.
     drawn = [key for key in numbers if key not in NOT_DRAWN and f"val_{key}" not in numbers]
     charts = [
         LineChart(

@@ -1,7 +1,6 @@
-"""Looking inside a training: statistics of layers, the first bad number, a profile.
+"""``trainer.debug`` looks inside a training: statistics of layers, the first NaN, a profile.
 
-Everything is attached from outside, as hooks of modules and of the optimizer, and only if the
-options ask for it.
+It attaches hooks to modules and to the optimizer from outside, and only if the options ask for it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ PROFILE_ROWS = 10
 
 
 class Debug(Watcher):
-    """Attaches what ``trainer.debug`` asks for."""
+    """Attaches the probe and the profiler that ``trainer.debug`` asks for."""
 
     option = "debug"
     sees_all_batches = True
@@ -62,13 +61,13 @@ class Debug(Watcher):
             self.profiler.close()
 
 
-class Look(NamedTuple):
-    """What was seen of one tensor; nothing of it is fetched from the device.
+class Summary(NamedTuple):
+    """A summary of one tensor. It stays on the device, so that the step does not wait.
 
     Attributes:
-        layer: its name.
-        statistics: norm, mean, fraction of zeros and of NaN, shape (4,); or empty.
-        is_finite: of each row, shape (N,).
+        layer: the name of the layer.
+        statistics: norm, mean, fraction of zeros and of NaN, shape (4,) float; or empty.
+        is_finite: whether each row is finite, shape (N,) bool.
     """
 
     layer: str
@@ -77,19 +76,20 @@ class Look(NamedTuple):
 
 
 class LayerProbe:
-    """Looks at the output of every layer without layers inside, and at the gradient of the output.
+    """Summarises the output of every layer without inner layers, and the output's gradient.
 
     Args:
-        trainer: whose model gets hooks.
+        trainer: its model gets hooks.
         options: ``statistics`` are written every 50 batches; ``detect_nan`` stops at the first
             layer that gives a number that is not finite.
     """
 
     def __init__(self, trainer: WatchedTrainer, options: DebugOptions) -> None:
         self.trainer, self.options = trainer, options
-        self._measures = self._active = False
-        self._outputs: list[Look] = []
-        self._gradients: list[Look] = []
+        self._measures = False
+        self._active = False
+        self._outputs: list[Summary] = []
+        self._gradients: list[Summary] = []
         model = self._model = trainer.parallel.unwrap(trainer.model)
         for name, module in model.named_modules():
             if next(module.children(), None) is None:
@@ -100,15 +100,14 @@ class LayerProbe:
             trainer.criterion = self._watch_loss(trainer.criterion)
 
     def begin_batch(self) -> None:
-        """A batch will be trained on; the one before may not have led to a step."""
-        self.end_batch()
-        batch = self.trainer.progress.batch
-        is_turn = batch % BATCHES_BETWEEN_STATISTICS == 1
-        self._measures = self.options.statistics and is_turn and self.trainer.writer.enabled
+        """Called before each batch."""
+        self.end_batch()  # the batch before may not have led to a step, which calls it otherwise
+        is_due = self.trainer.progress.batch % BATCHES_BETWEEN_STATISTICS == 1
+        self._measures = self.options.statistics and is_due and self.trainer.writer.enabled
         self._active = self._measures or self.options.detect_nan
 
     def end_batch(self) -> None:
-        """The backward pass is over: writes what is due, and checks the gradients."""
+        """Called after the backward pass: checks the numbers, and writes the statistics."""
         if not self._active:
             return
         self._active = False
@@ -121,28 +120,29 @@ class LayerProbe:
         self._outputs, self._gradients = [], []
 
     def _after_layer(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        # The trackers draw the graph of the model in eval mode, between begin_batch and the step.
+        # The trackers trace the graph of the model in eval mode before the first step.
         if not self._active or not self._model.training:
             return
-        several = output if isinstance(output, tuple | list) else (output,)  # as of an LSTM
-        floats = (v for v in several if isinstance(v, torch.Tensor) and v.is_floating_point())
+        candidates = output if isinstance(output, tuple | list) else (output,)  # as of an LSTM
+        floats = (v for v in candidates if isinstance(v, torch.Tensor) and v.is_floating_point())
         values = next(floats, None)
         if values is None:
             return
-        measures, gradients = self._measures, self._gradients
-        self._outputs.append(look_at(name, values.detach(), measures))
+        measures = self._measures
+        gradients = self._gradients
+        self._outputs.append(summarise(name, values.detach(), measures))
         if values.requires_grad:
             values.register_hook(  # type: ignore[no-untyped-call]
-                lambda grad: gradients.append(look_at(name, grad.detach(), measures))
+                lambda grad: gradients.append(summarise(name, grad.detach(), measures))
             )
 
     def _watch_loss(self, criterion: Callable[..., Any]) -> Callable[..., Any]:
-        """A criterion whose loss is checked after the layers."""
+        """Returns a criterion that also checks the outputs of the layers, and then the loss."""
 
         def check(loss: torch.Tensor) -> None:
             if self._active:
-                looks = [look_at("the loss", loss.detach().reshape(-1), measures=False)]
-                self._check("output", [*self._outputs, *looks])
+                of_loss = summarise("the loss", loss.detach().reshape(-1), measures=False)
+                self._check("output", [*self._outputs, of_loss])
 
         if isinstance(criterion, nn.Module):
             criterion.register_forward_hook(lambda _module, _inputs, loss: check(loss))
@@ -160,12 +160,12 @@ class LayerProbe:
         if self.options.detect_nan:
             self._check("output", self._outputs)
 
-    def _check(self, what: str, looks: list[Look]) -> None:
-        """Raises UserError at the first layer that is not finite."""
-        if not looks or bool(torch.stack([look.is_finite.all() for look in looks]).all()):
+    def _check(self, kind: str, summaries: list[Summary]) -> None:
+        """Raises UserError for the first layer that is not finite."""
+        if not summaries or bool(torch.stack([s.is_finite.all() for s in summaries]).all()):
             return
-        bad = next(look for look in looks if not bool(look.is_finite.all()))
-        subject = f"the {what} of the layer {bad.layer}"
+        bad = next(summary for summary in summaries if not bool(summary.is_finite.all()))
+        subject = f"the {kind} of the layer {bad.layer}"
         if bad.layer == "the loss":
             subject = bad.layer
         progress = self.trainer.progress
@@ -174,8 +174,9 @@ class LayerProbe:
         raise UserError(f"detect_nan: {subject} is not finite in {where}{samples}")
 
     def _name_samples(self, is_finite: torch.Tensor) -> str:
-        """The dataset's indices of the bad samples, or of the batch if rows are no samples."""
-        order, batch = Samples(self.trainer.data_loader).order(), self.trainer.progress.batch
+        """Lists the dataset's indices of the bad samples; of the batch if rows are not samples."""
+        order = Samples(self.trainer.data_loader).order()
+        batch = self.trainer.progress.batch
         if order is None or batch > len(order):
             return ""
         indices = order[batch - 1]
@@ -186,26 +187,33 @@ class LayerProbe:
         more = ", …" if len(indices) > SAMPLES_SHOWN else ""
         return f"; its samples in the dataset: {shown}{more}"
 
-    def _write(self, what: str, looks: list[Look]) -> None:
-        if not looks:
+    def _write(self, kind: str, summaries: list[Summary]) -> None:
+        if not summaries:
             return
-        rows = torch.stack([look.statistics.float() for look in looks]).tolist()
-        for look, row in zip(looks, rows, strict=True):
+        rows = torch.stack([summary.statistics.float() for summary in summaries]).tolist()
+        for summary, row in zip(summaries, rows, strict=True):
             for statistic, value in zip(STATISTICS, row, strict=True):
-                tag = f"{what}_{statistic}/{look.layer}"
+                tag = f"{kind}_{statistic}/{summary.layer}"
                 self.trainer.writer.add_scalar(tag, value, per_mode=False)
 
 
-def look_at(layer: str, values: torch.Tensor, measures: bool) -> Look:
-    """Statistics of a tensor if ``measures``, and which of its rows are finite."""
+def summarise(layer: str, values: torch.Tensor, measures: bool) -> Summary:
+    """Finds the rows of a tensor that are finite, and its statistics if ``measures``.
+
+    Args:
+        layer: the name of the layer that the tensor belongs to.
+        values: (N, …) or a scalar.
+        measures: whether the statistics are needed.
+    """
     is_finite = values.isfinite()
     if values.ndim > 1:
         is_finite = is_finite.flatten(1).all(1)
     if not measures:
-        return Look(layer, is_finite.new_empty(0), is_finite)
+        return Summary(layer, is_finite.new_empty(0), is_finite)
     numbers = values.float()
-    zeros, nans = (numbers == 0).float().mean(), numbers.isnan().float().mean()
-    return Look(layer, torch.stack([numbers.norm(), numbers.mean(), zeros, nans]), is_finite)
+    zeros = (numbers == 0).float().mean()
+    nans = numbers.isnan().float().mean()
+    return Summary(layer, torch.stack([numbers.norm(), numbers.mean(), zeros, nans]), is_finite)
 
 
 class Profiler:
@@ -216,7 +224,7 @@ class Profiler:
         self._profiler: Any = None
 
     def step(self) -> None:
-        """Before each batch."""
+        """Called before each batch."""
         if self._profiler is not None:
             self._profiler.step()
             return
@@ -237,14 +245,14 @@ class Profiler:
         self.trainer.logger.info("Profile, also in %s:\n%s", folder, table)
 
     def close(self) -> None:
-        """Ends a profile that was longer than the training."""
+        """Ends a profile that is longer than the training."""
         if self._profiler is not None:
             self._profiler.stop()
             self._profiler = None
 
 
 def limit_batches(trainer: WatchedTrainer, count: int) -> None:
-    """Trains on the first batches only: a model that cannot learn them by heart is wrong."""
+    """Makes the trainer train on the first batches only. A correct model can memorise them."""
     loader = trainer.data_loader
     if isinstance(loader, inf_loop):
         trainer.data_loader = inf_loop(FirstBatches(loader.loader, count))

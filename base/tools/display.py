@@ -1,4 +1,4 @@
-"""What a run shows besides its numbers: pictures, the graph, the config, a summary at the end."""
+"""Shows a run in the trackers: pictures, the model's graph, the config, a summary at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_NUMBERS_KEPT = 20_000_000  # outputs and targets of a validation, on the dev
 
 
 def never_fails(show: Callable[..., None]) -> Callable[..., None]:
-    """A method of Display whose failure, on data of an unforeseen kind, costs one warning."""
+    """Decorates a method of Display. If it fails, as on unexpected data, it logs a warning."""
 
     @wraps(show)
     def shown(self: Display, *args: Any) -> None:
@@ -45,10 +45,10 @@ def never_fails(show: Callable[..., None]) -> Callable[..., None]:
 
 
 class Display(Watcher):
-    """Shows what a run looks like. Whatever a batch or a model does not allow is left out.
+    """Shows a run in the trackers. It leaves out what does not fit a batch or a model.
 
     Args:
-        trainer: whose writer gets the pictures.
+        trainer: its writer gets the pictures.
     """
 
     def __init__(self, trainer: WatchedTrainer) -> None:
@@ -56,7 +56,7 @@ class Display(Watcher):
         self.options = trainer.trainer_options
         self._is_watched = False
         self._inputs: list[torch.Tensor] = []  # the first ones of a validation
-        if world_size() == 1:  # of several ranks, none sees all samples
+        if world_size() == 1:  # each of several ranks sees only some samples
             trainer.valid_metrics.rows = Rows(MAX_NUMBERS_KEPT)
 
     @classmethod
@@ -74,14 +74,14 @@ class Display(Watcher):
 
     @never_fails
     def watch_model(self) -> None:
-        """Lets trackers look at the model, if their options say so."""
+        """Lets trackers observe the model, if their options say so."""
         self.writer.watch(self.trainer.parallel.unwrap(self.trainer.model))
 
     @never_fails
     def show_first_batch(self, batch: Any) -> None:
         """Shows the first batch as the model gets it, the model's graph, and the config.
 
-        Training and validation of each metric get a chart together.
+        For each metric, training and validation are in one chart.
         """
         if not self.writer.enabled:
             return
@@ -129,21 +129,23 @@ class Display(Watcher):
         rows = self._get_rows() if inputs and is_due else None
         if rows is None or len({values.shape[1:] for values in inputs}) > 1:
             return
-        samples, loss = Samples(self.trainer.valid_data_loader), name_of(self.trainer.criterion)
+        samples = Samples(self.trainer.valid_data_loader)
         outputs, targets = rows[0][:SAMPLES_SHOWN], rows[1][:SAMPLES_SHOWN]
-        results = Results(outputs, targets, samples.classes, loss)
+        results = Results(outputs, targets, samples.classes, name_of(self.trainer.criterion))
         if results.confidence is None:
             return
-        captions, is_right = [], (results.target == results.prediction).tolist()
+        are_correct = (results.target == results.prediction).tolist()
+        captions = []
         for label, guess, confidence in zip(
             results.target, results.prediction, results.confidence, strict=True
         ):
             predicted = results.describe(guess)
-            right = f"{predicted} {confidence:.0%}"
-            wrong = f"{predicted}, is {results.describe(label)}"
-            captions.append(right if guess == label else wrong)
+            if guess == label:
+                captions.append(f"{predicted} {confidence:.0%}")
+            else:
+                captions.append(f"{predicted}, is {results.describe(label)}")
         pictures = torch.cat([values.cpu() for values in inputs])
-        self._show("predictions", samples, pictures, captions, is_right)
+        self._show("predictions", samples, pictures, captions, are_correct)
 
     def _get_rows(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         rows = self.trainer.valid_metrics.rows
@@ -155,13 +157,13 @@ class Display(Watcher):
         samples: Samples,
         inputs: Any,
         captions: list[str],
-        is_right: list[bool] | None = None,
+        are_correct: list[bool] | None = None,
     ) -> None:
-        # A copy, as training goes on while the picture is drawn.
+        # A copy, because training goes on while the picture is drawn.
         inputs = inputs[:SAMPLES_SHOWN].detach().clone().cpu()
         captions = captions[:SAMPLES_SHOWN]
         if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
-            picture = partial(draw_samples, samples, inputs, captions, is_right)
+            picture = partial(draw_samples, samples, inputs, captions, are_correct)
             self.writer.add_image(tag, picture, dataformats="HWC")
 
     # -- the end --------------------------------------------------------------------------------
@@ -172,13 +174,15 @@ class Display(Watcher):
 
     @never_fails
     def show_end(self) -> None:
-        """Shows the hyperparameters with their scores; uploads the best checkpoint if asked to."""
-        log, monitoring = self.trainer.last_log, self.trainer.monitoring
+        """Shows the hyperparameters with their scores. Trackers may upload the best checkpoint."""
+        log = self.trainer.last_log
+        monitoring = self.trainer.monitoring
         scores = {f"final/{name}": value for name, value in log.items() if isinstance(value, float)}
         if monitoring.is_on:
             scores[f"best/{monitoring.metric}"] = monitoring.best
         if scores:
-            hparams, step = list_hyperparameters(self.trainer.config.plain()), self.writer.step
+            hparams = list_hyperparameters(self.trainer.config.plain())
+            step = self.writer.step
             self.writer.add_hparams(hparams, scores, run_name=".", global_step=step)
         checkpoint = self.trainer.checkpoint_dir / BEST
         if checkpoint.is_file():
@@ -190,24 +194,26 @@ class Display(Watcher):
         rows = self._get_rows()
         if rows is None:
             return
-        samples, loss = Samples(self.trainer.valid_data_loader), name_of(self.trainer.criterion)
-        results = Results(*rows, samples.classes, loss)
+        classes = Samples(self.trainer.valid_data_loader).classes
+        results = Results(*rows, classes, name_of(self.trainer.criterion))
         if results.confusion is None or len(results.names) > MAX_CLASSES_IN_MATRIX:
             return
-        import_matplotlib()  # the writer's thread would be taken for one that hangs
+        import_matplotlib()  # its first import is so slow that the writer's thread seems to hang
         picture = partial(draw_matrix, results.confusion, results.names)
         self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
         assert results.probability is not None
         for label, name in enumerate(results.names[:MAX_CLASSES_WITH_CURVES]):
-            is_label, probability = results.target == label, results.probability[:, label]
+            is_label = results.target == label
+            probability = results.probability[:, label]
             self.writer.add_pr_curve(f"precision_recall/{name}", is_label, probability)
 
 
 def draw_samples(
-    samples: Samples, inputs: Any, captions: list[str], is_right: list[bool] | None
+    samples: Samples, inputs: Any, captions: list[str], are_correct: list[bool] | None
 ) -> Any:
-    pictures = [samples.picture(values) for values in inputs]
-    return draw_grid([picture for picture in pictures if picture is not None], captions, is_right)
+    candidates = [samples.picture(values) for values in inputs]
+    pictures = [picture for picture in candidates if picture is not None]
+    return draw_grid(pictures, captions, are_correct)
 
 
 def draw_matrix(counts: Any, names: list[str]) -> Any:
@@ -215,7 +221,7 @@ def draw_matrix(counts: Any, names: list[str]) -> Any:
 
 
 def split_if_possible(batch: Any) -> tuple[Any, Any]:
-    """Inputs and target of a batch; None where it has another form."""
+    """Returns inputs and target of a batch; ``(None, None)`` if it has another form."""
     try:
         return split_target(batch)
     except UserError:
@@ -227,7 +233,7 @@ def are_pictures(inputs: Any) -> bool:
 
 
 def list_labels(target: Any) -> list[int]:
-    """The classes of a batch's first samples; empty if its target is something else."""
+    """Returns the classes of a batch's first samples; empty if its target is not classes."""
     if not isinstance(target, torch.Tensor) or target.ndim != 1:
         return []
     if target.is_floating_point() and not bool(((target == 0) | (target == 1)).all()):
@@ -236,7 +242,7 @@ def list_labels(target: Any) -> list[int]:
 
 
 def list_hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
-    """The numbers, names and switches that people vary, by their key path."""
+    """Returns the numbers, names and switches that people vary, by their dotted keys."""
     sections = ("seed", "arch", "optimizer", "lr_scheduler")
     varied = {key: config[key] for key in sections if config.get(key)}
     loader_args = (config.get("data_loader") or {}).get("args") or {}

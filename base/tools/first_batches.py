@@ -14,22 +14,25 @@ from utils.batch import num_batches
 class FirstBatches(PositionedLoader):
     """Gives the first ``count`` batches of a loader, ``repeats`` times over, in every pass.
 
-    It has the public attributes of the loader, as trainers of pytorch-template read ``n_samples``.
+    It has the public attributes of the loader, because trainers of pytorch-template read
+    ``n_samples``.
 
     Args:
         loader: of any kind.
-        count: batches that are read.
-        repeats: how often they are given in one pass.
+        count: the number of batches to read.
+        repeats: how often a pass yields them.
 
     Attributes:
-        batches: that were read, once a pass has begun.
-        seconds: that the user of each batch took until the next one.
+        batches: the batches that were read; empty before the first pass.
+        seconds: for every batch, the time until the next one was asked for.
     """
 
     def __init__(self, loader: Any, count: int, repeats: int = 1) -> None:
         attributes = getattr(loader, "__dict__", {}).items()
         vars(self).update((name, value) for name, value in attributes if not name.startswith("_"))
-        self.loader, self.count, self.repeats = loader, count, repeats
+        self.loader = loader
+        self.count = count
+        self.repeats = repeats
         self.batch_size = getattr(loader, "batch_size", None)
         self.batches: list[Any] = []
         self.seconds: list[float] = []
@@ -45,8 +48,9 @@ class FirstBatches(PositionedLoader):
                 inner.set_epoch(0)  # a resumed run sees the same batches
             self.batches = list(itertools.islice(self.loader, self.count))
         batches = list(itertools.chain.from_iterable([self.batches] * self.repeats))
-        first, self._start_batch = self._start_batch, 0
-        for batch in batches[first:]:
+        start_batch = self._start_batch
+        self._start_batch = 0
+        for batch in batches[start_batch:]:
             start = time.perf_counter()
             try:
                 yield batch
@@ -54,5 +58,5 @@ class FirstBatches(PositionedLoader):
                 self.seconds.append(time.perf_counter() - start)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Every epoch has the same batches."""
+        """Sets the batch that the next pass starts with. Every epoch has the same batches."""
         self._start_batch = start_batch

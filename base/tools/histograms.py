@@ -15,9 +15,9 @@ class Histograms(Watcher):
     The gradients are those that the optimizer gets: unscaled, averaged and clipped.
 
     Args:
-        trainer: gives the model and the writer.
-        optimizer: whose step is awaited, by a hook.
-        period: the number of epochs from one time to the next.
+        trainer: has the model and the writer.
+        optimizer: gets a hook that runs before its steps.
+        period: the number of epochs between two times.
     """
 
     option = "histogram_period"

@@ -1,4 +1,4 @@
-"""Confidence intervals of the numbers of a split, by the bootstrap."""
+"""Confidence intervals of the loss and the metrics on a split, by the bootstrap."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from base.loop.metrics import is_stateful, name_of
 from utils.util import one_number
 
-Rows = tuple[torch.Tensor, torch.Tensor]
 Interval = tuple[float, float]
-MAX_BLOCKS = 2000  # of samples that are resampled as one, for a mean
+MAX_BLOCKS = 2000  # of samples; a mean is computed from resampled blocks
 MEAN_RESAMPLES = 1000
-OTHER_RESAMPLES = 200  # of a number that is computed anew for each
+OTHER_RESAMPLES = 200  # of a metric that has to be computed from the samples each time
 
 
 def bootstrap_intervals(
-    rows: Rows | None, criterion: Any, metrics: Sequence[Any], values: dict[str, float]
+    rows: tuple[torch.Tensor, torch.Tensor] | None,
+    criterion: Any,
+    metrics: Sequence[Any],
+    values: dict[str, float],
 ) -> dict[str, Interval]:
     """Computes 95 % intervals of the loss and the metrics.
 
@@ -33,8 +35,8 @@ def bootstrap_intervals(
         values: of the loss and the metrics on all rows.
 
     Returns:
-        By name the ends of the interval. A metric that cannot be computed on resampled rows, as
-        it needs a batch as the loader gives it, has none.
+        The lower and upper end for each name. A metric that needs the loader's own batches cannot
+        be computed on resampled rows, and has no interval.
     """
     if rows is None:
         return {}
@@ -46,7 +48,7 @@ def bootstrap_intervals(
     for name, function in functions.items():
         try:
             interval = _get_interval(function, *rows, values[name])
-        except Exception:  # whatever a metric of the user's may raise
+        except Exception:  # a metric of the user may raise anything
             continue
         if np.isfinite(interval).all():
             found[name] = interval

@@ -1,4 +1,4 @@
-"""``train.py --lr-find``: the loss under a rising learning rate, drawn, and which rate to take."""
+"""``train.py --lr-find``: draws the loss over rising learning rates, and suggests a rate."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from utils.errors import UserError
 
 LOWEST_RATE, HIGHEST_RATE = 1e-7, 10.0
 STEPS = 100
-NEIGHBOURS = 7  # losses on each side that are averaged with one
-DIVERGED_FACTOR = 4.0  # times the lowest mean loss
+NEIGHBOURS = 7  # losses on each side of one that are averaged with it
+DIVERGED_FACTOR = 4.0  # of the lowest mean loss; a higher one ends the search
 
 Curve = list[tuple[float, float]]  # learning rates, and the loss of a batch at each
 
 
 def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
-    """Trains with rising rates until the loss diverges, and prints the rate to take.
+    """Trains with rising rates until the loss diverges, and prints a suggestion.
 
     Leaves ``saved/NAME/lr-find.svg``. Sources: the range test, Smith 2017,
     https://arxiv.org/abs/1506.01186, section 3.3; taking a tenth of the rate with the lowest loss,
     Howard and Gugger 2020, "Deep Learning for Coders", chapter 5.
 
     Raises:
-        UserError: the trainer has a loop of its own, or the loss falls nowhere.
+        UserError: the trainer has a loop of its own, or no rate lowers the loss.
     """
     trial = Trial(config)
     with trial.running():
@@ -40,15 +40,15 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
 
 
 def suggest_rate(trainer: BaseTrainer, picture: Path) -> str:
-    """Searches, draws the curve into ``picture``, and says what follows."""
+    """Records the losses, draws them into ``picture``, and returns the suggestion as text."""
     losses = record_losses(trainer)
     curve = smooth(losses)
-    # The noise is that of the first losses, while the rate is too low to move anything.
+    # The first rates are too low to change the loss, so the first losses differ by noise only.
     noise = statistics.pstdev(loss for _, loss in losses[: 2 * NEIGHBOURS] or [(0.0, 0.0)])
     lowest = min(curve, key=lambda point: point[1], default=(0.0, math.inf))
     if not curve or curve[0][1] - lowest[1] <= noise:
         raise UserError(
-            "--lr-find: the loss falls at no learning rate; look at the data and the model first"
+            "--lr-find: no learning rate lowers the loss; check the data and the model first"
         )
     rate = lowest[0] / 10
     loss_there = next(loss for lr, loss in curve if lr >= rate)
@@ -58,7 +58,7 @@ def suggest_rate(trainer: BaseTrainer, picture: Path) -> str:
     tried = f"{LOWEST_RATE:g} to {curve[-1][0]:.2g}"
     return "\n".join(
         [
-            f"Learning rate: {rate:.2g}, a tenth of where the loss is lowest; tried {tried}.",
+            f"Learning rate: {rate:.2g}, a tenth of the rate with the lowest loss; tried {tried}.",
             f"  its curve   {path}",
             f"  to train    train.py … --lr {rate:.2g}",
         ]
@@ -66,7 +66,7 @@ def suggest_rate(trainer: BaseTrainer, picture: Path) -> str:
 
 
 def record_losses(trainer: BaseTrainer) -> Curve:
-    """The losses under rising rates; the rates are those of the group with the highest one."""
+    """Trains with rising rates. The rates in the curve are the highest of all parameter groups."""
     step = make_step(as_step_trainer(trainer, "--lr-find"))
     loader = cycle_batches(trainer.data_loader)
     groups = trainer.optimizer.param_groups
@@ -89,7 +89,7 @@ def record_losses(trainer: BaseTrainer) -> Curve:
 
 
 def smooth(curve: Curve) -> Curve:
-    """The curve of means over each loss and its neighbours on both sides, so that it has no lag."""
+    """Averages each loss with its neighbours on both sides, so that the curve has no lag."""
     losses = [loss for _, loss in curve]
     smoothed = []
     for index, (lr, _) in enumerate(curve):

@@ -1,4 +1,4 @@
-"""``report.html``: one file without network, for a phone and a desk, light and dark."""
+"""``report.html``: one file that needs no network, for small and large screens, light and dark."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Page:
         self._add_section(heading, f'<div class="card scroll">{table}</div>')
 
     def add_samples(self, heading: str, samples: Sequence[Sample]) -> None:
-        """Adds samples as pictures, or as a table where none of them has one."""
+        """Adds samples as pictures, or as a table if none of them has a picture."""
         if all(sample.picture is None for sample in samples):
             rows = [{"sample": sample.title, "": sample.caption} for sample in samples]
             self.add_table(heading, rows)
@@ -111,7 +111,7 @@ class Page:
             self._add_section(heading, "".join(map(_figure, samples)), "samples")
 
     def add_text(self, heading: str, text: str) -> None:
-        """Adds text as it is, which a click unfolds."""
+        """Adds preformatted text that a click unfolds."""
         if text.strip():
             summary = f"<summary>{escape(heading)}</summary>"
             self._sections.append(f"<details>{summary}<pre>{escape(text)}</pre></details>")
@@ -121,7 +121,7 @@ class Page:
             self._sections.append(f'<h2>{escape(heading)}</h2><div class="{css}">{content}</div>')
 
     def to_html(self) -> str:
-        """Returns the whole file."""
+        """Returns the text of the file."""
         head = (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -146,7 +146,9 @@ def _format(cell: Any) -> str:
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Draws every number of the epochs as SVG, training with validation; the learning rate last.
+    """Draws every number over the epochs as SVG. The learning rate comes last.
+
+    Training and validation of the same number are in one chart.
 
     Args:
         rows: the lines of a metrics.jsonl.
@@ -164,7 +166,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def format_session(session: Mapping[str, Any]) -> str:
-    """Formats a session of ``provenance.json`` in lines, without its diff."""
+    """Formats a session of ``provenance.json`` as lines, without its diff."""
     lines = []
     for key, value in session.items():
         if isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,12 +24,12 @@ def to_picture(values: Any, mean: Any = None, std: Any = None) -> Image | None:
 
     Args:
         values: (1 or 3, H, W) or (H, W), a tensor or an array.
-        mean: of the normalisation to undo, for each channel. Without one, values outside of
-            [0, 1] are stretched into it.
-        std: the same.
+        mean: of the normalisation to undo, for each channel. Without it, values outside of [0, 1]
+            are scaled into this range.
+        std: of the normalisation to undo, for each channel.
 
     Returns:
-        (H, W, 3) uint8; None if the shape is not that of a picture.
+        (H, W, 3) uint8; None if ``values`` have another shape.
     """
     if hasattr(values, "detach"):
         values = values.detach().cpu().float()
@@ -53,13 +54,13 @@ def draw_grid(
     Args:
         pictures: (H, W, 3) uint8 each.
         captions: one for each picture.
-        are_correct: whether each prediction is correct: a green or a red caption.
+        are_correct: whether each prediction is correct. The caption is then green, otherwise red.
     """
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
 
     columns = min(MAX_COLUMNS, len(pictures))
-    rows = -(-len(pictures) // columns)
+    rows = math.ceil(len(pictures) / columns)
     width, height = TILE_PIXELS + GAP_PIXELS, TILE_PIXELS + CAPTION_PIXELS
     font = ImageFont.load_default(12)
     canvas = Pillow.new("RGB", (columns * width, rows * height), "white")
@@ -81,7 +82,7 @@ def draw_grid(
 
 
 def data_uri(picture: Image, max_side: int = 160) -> str:
-    """Encodes a picture as a ``data:`` URI: a small one as PNG, a larger one as a smaller JPEG."""
+    """Encodes a picture as a ``data:`` URI: PNG, or a reduced JPEG if it is over ``max_side``."""
     from PIL import Image as Pillow
 
     image = Pillow.fromarray(picture)

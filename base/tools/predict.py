@@ -26,10 +26,10 @@ HEADER = ("path", "prediction", "confidence")
 
 
 def list_pictures(source: Path) -> list[Path]:
-    """Returns the pictures in a folder and below it by name, or the one file.
+    """Returns the pictures in a folder and its subfolders, sorted by path; or the single file.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no picture.
     """
     if source.is_file():
         return [source]
@@ -83,7 +83,7 @@ class PictureReader:
         return values
 
     def make_batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
-        """Makes a batch (N, C, H, W), transformed as the loader transforms its own."""
+        """Makes a batch (N, C, H, W), with the loader's transform of batches."""
         stacked = torch.stack(inputs)
         if self.batch_transform is None:
             return stacked
@@ -104,7 +104,7 @@ class PictureReader:
 
 
 def run(subject: TestSubject, source: Path, output: Path | None) -> None:
-    """Answers ``test.py --predict SOURCE``."""
+    """Runs ``test.py --predict SOURCE``."""
     if is_main():
         path = predict(subject, source, output)
         message = "Predicted by the %s of %s; written to %s"
@@ -118,9 +118,9 @@ def predict(subject: TestSubject, source: Path, target: Path | None = None) -> P
     A file that cannot be read gets an empty prediction and a warning.
 
     Args:
-        subject: the model, and data that it was trained for: its first batch shows whether the
-            model predicts classes, labels or numbers, and the name of its loss tells probabilities
-            from logits.
+        subject: the model and its data. The first batch shows whether the model predicts classes,
+            labels or numbers. The name of the loss shows whether outputs are probabilities or
+            logits.
         source: a picture, or a folder of them.
         target: the CSV; by default ``test/predict-SOURCE.csv`` in the folder of the run.
 
@@ -128,7 +128,7 @@ def predict(subject: TestSubject, source: Path, target: Path | None = None) -> P
         The path of the CSV.
 
     Raises:
-        UserError: no file could be read, the outputs are of no known kind, or the CSV cannot be
+        UserError: no file could be read, the outputs are of an unknown kind, or the CSV cannot be
             written.
     """
     paths = list_pictures(source)
@@ -170,7 +170,7 @@ def _read_all(paths: list[Path], reader: PictureReader) -> dict[Path, torch.Tens
     for path in paths:
         try:
             inputs[path] = reader.read(path)
-        except Exception as error:  # Pillow's, or the transform's, of whatever kind
+        except Exception as error:  # Pillow and the transform may raise anything
             message = "%s: cannot be read: %s"
             logging.getLogger("test").warning(message, path, one_line(error))
     return inputs

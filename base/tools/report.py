@@ -1,4 +1,4 @@
-"""What test.py makes of a tested checkpoint: numbers as JSON, a table of predictions, a report."""
+"""The files that test.py writes: numbers as JSON, a table of predictions, an HTML report."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Report(Reporter):
         super().__init__(output)
 
     def report(self, result: TestResult, config: Any, logger: logging.Logger) -> None:
-        tested = Tested(result)
-        logger.info("\n".join(tested.format_lines()))
-        for path in tested.write(result.subject.folder, config.plain(), self.output):
+        writer = ResultWriter(result)
+        logger.info("\n".join(writer.format_lines()))
+        for path in writer.write(result.subject.folder, config.plain(), self.output):
             logger.info("Written to %s", path)
 
 
-class Tested:
-    """A tested checkpoint, ready to be written down.
+class ResultWriter:
+    """Computes the scores of a tested checkpoint, and writes them to files.
 
     Args:
         result: of the test. A criterion that is a module is moved to the CPU, where the rows are.
@@ -209,7 +209,8 @@ def _add_regression(page: Page, targets: Sequence[float], predictions: Sequence[
     percentiles = [
         (errors[int(percent * (len(errors) - 1) / 100)], float(percent)) for percent in range(101)
     ]
-    chart = LineChart("Errors: % of samples up to", {"%": percentiles}, "prediction - target")
+    title = "Samples below each error, %"
+    chart = LineChart(title, {"%": percentiles}, "error: prediction - target")
     scatter = draw_scatter("Predictions", shown, "target", "prediction")
     page.add_charts("Predictions", [to_svg(scatter), to_svg(draw_lines([chart]))])
 

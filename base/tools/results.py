@@ -1,4 +1,4 @@
-"""What the outputs of a model mean, sample by sample."""
+"""Turns the outputs of a model into predictions, and compares them with the targets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no
 
 
 class Calibration(NamedTuple):
-    """How far confidences can be trusted.
+    """How well confidences agree with accuracies.
 
     Attributes:
-        points: of every bin of confidence that has samples, their mean confidence and the share
-            of them that is correct.
+        points: for every bin of confidence with samples, their mean confidence and accuracy.
         error: the expected calibration error; NaN for a regression.
     """
 
@@ -27,13 +26,13 @@ class Calibration(NamedTuple):
 
 
 class Predictions:
-    """What a model's outputs predict.
+    """The predictions in a model's outputs.
 
     Args:
         output: (N, C) or (N,) float.
         kind: ``classification``, ``multilabel``, ``regression``, or empty; see ``kind_of``.
         classes: the names of the classes or labels, or None.
-        loss: the name of the loss, which tells probabilities from logits.
+        loss: the name of the loss, which shows whether outputs are probabilities or logits.
 
     Attributes:
         kind: as given.
@@ -84,12 +83,12 @@ class Results(Predictions):
         output: (N, C) or (N,) float.
         target: classes (N,) int; 0 or 1 (N,) or (N, K) for a BCE loss; otherwise numbers of the
             output's shape.
-        classes: as Predictions'.
-        loss: as Predictions'.
+        classes: see Predictions.
+        loss: see Predictions.
 
     Attributes:
         target: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise as given.
-        confusion: (C, C) counts of a classification, rows are targets; otherwise None.
+        confusion: (C, C) int counts of a classification, with targets as rows; otherwise None.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class Results(Predictions):
             self.prediction = self.prediction.reshape(self.target.shape)
 
     def score_classes(self) -> list[dict[str, Any]]:
-        """Returns precision, recall, F1 and support of every class or label; none for others."""
+        """Returns precision, recall, F1 and support of every class or label; empty if none."""
         if self.probability is None:
             return []
         from sklearn.metrics import precision_recall_fscore_support
@@ -128,7 +127,7 @@ class Results(Predictions):
         ]
 
     def calibrate(self) -> Calibration:
-        """Compares confidences with the share of correct predictions.
+        """Compares confidences with the fraction of correct predictions.
 
         Source: expected calibration error over 10 equal bins (a, b], Guo et al. 2017,
         https://arxiv.org/abs/1706.04599, section 2.
@@ -143,9 +142,9 @@ class Results(Predictions):
         else:
             confidence = self.probability.ravel()
             is_correct = self.target.ravel() == 1
-        confidence = confidence.astype(float).clip(0, 1)  # a softmax may exceed 1 by its rounding
+        confidence = confidence.astype(float).clip(0, 1)  # rounding may lift a softmax above 1
         accuracy, mean = calibration_curve(is_correct, confidence, n_bins=CALIBRATION_BINS)
-        # The sizes of its bins, which it does not return.
+        # calibration_curve does not return the sizes of its bins.
         edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
         sizes = np.bincount(np.searchsorted(edges[1:-1], confidence))
         weights = sizes[sizes > 0] / len(confidence)
@@ -153,9 +152,9 @@ class Results(Predictions):
         return Calibration(list(zip(mean.tolist(), accuracy.tolist(), strict=True)), error)
 
     def most_confident_errors(self, number: int) -> list[int]:
-        """Returns the indices of wrong predictions by falling confidence.
+        """Returns the indices of wrong predictions, the most confident first.
 
-        Of labels and of a regression the samples with the largest errors.
+        For labels and for a regression, it returns the samples with the largest errors.
         """
         if self.confidence is not None:
             wrong = np.flatnonzero(self.prediction != self.target)
@@ -168,7 +167,7 @@ class Results(Predictions):
         return [int(index) for index in np.argsort(-errors, kind="stable")[:number]]
 
     def least_confident_correct(self, number: int) -> list[int]:
-        """Returns the indices of correct predictions by rising confidence."""
+        """Returns the indices of correct predictions, the least confident first."""
         if self.confidence is None:
             return []
         correct = np.flatnonzero(self.prediction == self.target)
@@ -177,14 +176,14 @@ class Results(Predictions):
 
 
 def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
-    """Returns what shapes and values say: a kind of task, or an empty text if they fit none.
+    """Infers the kind of task from shapes and values.
 
     Args:
         output: (N, C) or (N,) float.
         target: (N,) or (N, K).
 
     Returns:
-        ``classification``, ``multilabel``, ``regression`` or an empty text.
+        ``classification``, ``multilabel``, ``regression``, or an empty text if none fits.
     """
     has_scores = output.ndim == 2 and output.shape[1] > 1
     if target.ndim == 1 and has_scores and not target.is_floating_point():
@@ -198,7 +197,7 @@ def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
 
 
 def _probability(output: torch.Tensor, kind: str, loss: str) -> torch.Tensor:
-    """Returns (N, C) probabilities. One output of a classification is the second of two classes."""
+    """Returns (N, C) probabilities. A single output is the probability of the second class."""
     is_binary = kind == "classification" and (output.ndim == 1 or output.shape[1] == 1)
     if kind == "classification" and not is_binary:
         return output.softmax(1)
@@ -212,8 +211,8 @@ def _probability(output: torch.Tensor, kind: str, loss: str) -> torch.Tensor:
 def _count_pairs(target: Array, prediction: Array, n_classes: int) -> Array:
     """Returns (C, C) counts of target and prediction.
 
-    A training counts them at its end for TensorBoard. sklearn's confusion_matrix gives the same
-    counts, but its import would add 0.9 s to every such training.
+    sklearn's confusion_matrix gives the same counts. But every training with TensorBoard needs
+    them at its end, and the import of sklearn would add 0.9 s.
     """
     pairs = np.bincount(target * n_classes + prediction, minlength=n_classes**2)
     return pairs.reshape(n_classes, n_classes)

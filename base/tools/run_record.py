@@ -1,4 +1,4 @@
-"""What a run's folder tells about the run."""
+"""Reads the facts about a run from its folder."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ STATES = {
 
 
 class Monitor(NamedTuple):
-    """Which number decides which epoch is the best, and whether it is a ``min`` or a ``max``."""
+    """The number that decides which epoch is the best, and whether ``min`` or ``max`` is better."""
 
     mode: str
     metric: str
 
     def pick(self, items: Sequence[Item], key: Callable[[Item], float]) -> Item:
-        """Returns the first of the best items, by the number that ``key`` returns for each."""
+        """Returns the best item by the number that ``key`` gives; of equal ones the first."""
         return min(items, key=key) if self.mode == "min" else max(items, key=key)
 
 
@@ -43,7 +43,7 @@ class Score(NamedTuple):
 
 
 class RunRecord:
-    """The record of a run. What is missing or damaged in its folder is empty.
+    """The record of a run. Missing or damaged files in its folder give empty values.
 
     Args:
         folder: ``saved/NAME/RUN_ID``.
@@ -65,7 +65,7 @@ class RunRecord:
         """The numbers of its epochs: the lines of metrics.jsonl."""
         path = self.folder / "log" / "metrics.jsonl"
         try:
-            if path.is_file():  # and not a pipe, from which reading could wait for ever
+            if path.is_file():  # reading a pipe could wait forever
                 return parse_metrics(path.read_text(encoding="utf-8", errors="replace"))
         except OSError:
             pass
@@ -86,7 +86,7 @@ class RunRecord:
 
     @property
     def monitor(self) -> Monitor:
-        """What the config monitors, otherwise the smallest loss."""
+        """The number that the config monitors; without one, the smallest loss."""
         mode, _, metric = str(self.trainer.get("monitor", "off")).partition(" ")
         if mode in ("min", "max") and metric.strip():
             return Monitor(mode, metric.strip())
@@ -103,12 +103,12 @@ class RunRecord:
 
     @property
     def epochs(self) -> str:
-        """The finished epochs of all, as ``3/15``."""
+        """The numbers of finished and of all epochs, as ``3/15``."""
         return f"{self.rows[-1]['epoch'] if self.rows else 0}/{self.trainer.get('epochs', '?')}"
 
     @property
     def changes(self) -> str:
-        """How its config differs from the file that it started from, as ``KEY=VALUE``."""
+        """The values that differ from the config file of the run, as ``KEY=VALUE``."""
         found: Facts = {}
         for session in self.sessions:
             changes = session.get("changes")
@@ -122,7 +122,7 @@ class RunRecord:
 
 
 def get_points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """Returns (epoch, value) of the epochs that have the number ``name``."""
+    """Returns (epoch, value) for all epochs that have the number ``name``."""
     values = [(row["epoch"], row.get(name)) for row in rows]
     return [
         (epoch, value)

@@ -1,4 +1,4 @@
-"""The runs there are: ``python -m base.tools.runs [list|compare A B|best NAME|clean]``."""
+"""Lists and compares runs: ``python -m base.tools.runs [list|compare A B|best NAME|clean]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from utils.main import run_main
 from utils.tables import print_table
 
 COMMANDS = {
-    "list": "every run, or those of NAME: state, epochs, best score, changes to its config",
+    "list": "all runs, or those of NAME: state, epochs, best score, changed values",
     "compare": "two to six runs: scores, config, code, and a picture of their curves",
     "best": "the run of NAME with the best score",
     "clean": "deletes all checkpoints but the newest and the best of each run; asks first",
@@ -34,7 +34,7 @@ def show_runs(runs: list[RunRecord]) -> None:
 
 
 def show_best(runs: list[RunRecord]) -> None:
-    """Prints the run with the best score, by what the newest run monitors.
+    """Prints the run with the best score in the number that the newest run monitors.
 
     Raises:
         UserError: no run has such a score.
@@ -49,15 +49,15 @@ def show_best(runs: list[RunRecord]) -> None:
         raise UserError(f"none of the runs has a {monitor.metric} yet")
     _, best = monitor.pick(scored, key=lambda pair: pair[0].value)
     show_runs([best])
-    print(f"Of {len(scored)} runs. To test it: python test.py -r {best.folder}")
+    print(f"The best of {len(scored)} runs. To test it: python test.py -r {best.folder}")
 
 
 def clean_runs(runs: list[RunRecord], is_confirmed: bool) -> None:
-    """Deletes the checkpoints that no run needs: neither the best nor the newest.
+    """Deletes all checkpoints except for the best and the newest of each run.
 
     Args:
-        runs: those that are running are left as they are.
-        is_confirmed: otherwise it asks on standard input.
+        runs: those that are running now are skipped.
+        is_confirmed: if False, it asks on standard input.
     """
     old = [(run, path) for run in runs for path in _list_unneeded(run)]
     if not old:
@@ -82,19 +82,19 @@ def clean_runs(runs: list[RunRecord], is_confirmed: bool) -> None:
 def _list_unneeded(run: RunRecord) -> list[Path]:
     if run.state == "running":
         return []
-    # A run that may continue needs the one before the newest, should that one be damaged.
+    # A run that may continue keeps two, because the newest may be damaged.
     kept = 1 if run.state == "finished" else 2
     return list_checkpoints(run.folder)[kept:]
 
 
 def _size_of(checkpoints: list[Path]) -> int:
-    """Returns the bytes that deleting frees: none where model_best.pt is the same file."""
+    """Returns the bytes that deleting frees. A checkpoint that is also model_best.pt frees none."""
     freed = [path for path in checkpoints if path.stat().st_nlink == 1]
     shards = [file for path in freed for file in list_tensor_files(path)]
     return sum(path.stat().st_size for path in freed + shards)
 
 
-def _parse_words() -> argparse.Namespace:
+def _parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m base.tools.runs",
         description="Lists, compares and cleans runs.",
@@ -112,28 +112,28 @@ def _parse_words() -> argparse.Namespace:
         "-o", "--output", type=Path, help="for compare: the picture (default: DIR/compare.svg)"
     )
     parser.add_argument("-y", "--yes", action="store_true", help="for clean: do not ask")
-    words = parser.parse_intermixed_args()
-    least, most = {"compare": (2, 6), "best": (1, 1)}.get(words.command, (0, 1))
-    if not least <= len(words.names) <= most:
+    args = parser.parse_intermixed_args()
+    least, most = {"compare": (2, 6), "best": (1, 1)}.get(args.command, (0, 1))
+    if not least <= len(args.names) <= most:
         number = f"{least} to {most} names" if least < most else "a name"
-        parser.error(f"{words.command} takes {number}")
-    return words
+        parser.error(f"{args.command} takes {number}")
+    return args
 
 
 def main() -> None:
-    words = _parse_words()
-    runs = list_runs(words.dir)
-    if words.command == "compare":
+    args = _parse_args()
+    runs = list_runs(args.dir)
+    if args.command == "compare":
         from base.tools.compare import compare_runs
 
-        picture = words.output or words.dir / "compare.svg"
-        compare_runs([find_run(runs, name) for name in words.names], picture)
+        picture = args.output or args.dir / "compare.svg"
+        compare_runs([find_run(runs, name) for name in args.names], picture)
         return
-    if words.names:
-        runs = select_experiment(runs, words.names[0])
-    if words.command == "clean":
-        clean_runs(runs, words.yes)
-    elif words.command == "best":
+    if args.names:
+        runs = select_experiment(runs, args.names[0])
+    if args.command == "clean":
+        clean_runs(runs, args.yes)
+    elif args.command == "best":
         show_best(runs)
     else:
         show_runs(runs)

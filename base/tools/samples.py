@@ -1,4 +1,4 @@
-"""What a loader knows of its samples beside the batches: classes, files, pictures."""
+"""Facts about the samples of a loader: classes, files, pictures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from utils.batch import split_target
 
 
 class Samples:
-    """The samples of a loader. Whatever the loader does not tell is None.
+    """The samples of a loader. Unknown facts are None.
 
     Args:
-        loader: any, also one of torch's.
+        loader: of this framework, of torch or of the user.
 
     Attributes:
         dataset: the loader's.
-        inner: the dataset inside of ``Subset`` and its like.
+        inner: the dataset inside ``Subset`` and similar wrappers.
         batch_transform: the loader's transform of whole batches.
         classes: their names.
     """
@@ -37,7 +37,7 @@ class Samples:
         self._mean, self._std = find_normalisation(transform)
 
     def order(self) -> list[list[int]] | None:
-        """Returns the indices in the dataset of the last pass that began, batch by batch."""
+        """Returns the dataset's indices in the current or last pass, batch by batch."""
         if isinstance(self.loader, DividedLoader):
             return self.loader.list_batches() or None
         if isinstance(getattr(self.loader, "sampler", None), SequentialSampler):
@@ -51,7 +51,7 @@ class Samples:
         return str(label)
 
     def path(self, index: int) -> str | None:
-        """Returns the file of a sample, where the dataset lists them as torchvision's do."""
+        """Returns the file of a sample, if the dataset lists files as torchvision's datasets do."""
         dataset, index = self._get_inner(index)
         files = getattr(dataset, "samples", None) or getattr(dataset, "imgs", None)
         try:
@@ -85,7 +85,7 @@ class Samples:
             return None
 
     def _get_inner(self, index: int) -> tuple[Any, int]:
-        """Returns the dataset inside of subsets, and the index of the sample there."""
+        """Returns the dataset inside all subsets, and the index of the sample in it."""
         dataset: Any = self.dataset
         while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
             index = int(dataset.indices[index]) if index < len(dataset.indices) else index
@@ -94,7 +94,7 @@ class Samples:
 
 
 def find_normalisation(transform: Any) -> tuple[Any, Any]:
-    """Returns mean and standard deviation of the last ``Normalize`` in a transform, or Nones."""
+    """Returns mean and std of the last ``Normalize`` in a transform; None for both without one."""
     for step in [transform, *reversed(getattr(transform, "transforms", None) or [])]:
         if type(step).__name__ == "Normalize":
             return step.mean, step.std

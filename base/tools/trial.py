@@ -1,4 +1,4 @@
-"""A trial: a run in a temporary folder. Nothing is left of it, and its errors name their cause."""
+"""A trial run in a temporary folder, which is deleted. Errors name the config key that is wrong."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Limit = Callable[[list[Any]], list[Any]]
 
 
 class Trial:
-    """A run that is tried.
+    """A trial run.
 
     Args:
-        config: of the run; its folder becomes a temporary one.
+        config: of the run. Its folder becomes a temporary one.
 
     Attributes:
-        home: the folder of the runs of this name.
-        made: objects that the config has made, each with its key.
+        home: the folder of all runs with the name of this one.
+        made: the objects that the config has made, each with its key.
     """
 
     def __init__(self, config: Any) -> None:
@@ -48,12 +48,12 @@ class Trial:
         """Inside, the run has a temporary folder and no trackers.
 
         Raises:
-            UserError: for any error, with the part of the config that was at work and the lines of
-                the user's own code.
+            UserError: for any error. The text names the key of the object that was running, and the
+                lines of the user's own code.
         """
         config = self.config
         with tempfile.TemporaryDirectory(prefix="trial-") as temporary:
-            config["trainer"].update(tensorboard=False, wandb=None)  # there is nobody to look
+            config["trainer"].update(tensorboard=False, wandb=None)  # nobody would look at them
             try:
                 with RunFolder(config, Path(temporary)) as run:
                     yield run
@@ -69,11 +69,11 @@ class Trial:
                 raise UserError(self._describe(error, keys)) from None
 
     def make(self, make_trainer: Callable[..., BaseTrainer], limit: Limit = list) -> BaseTrainer:
-        """Makes the trainer, and remembers which object belongs to which part of the config.
+        """Makes the trainer, and remembers which object belongs to which key of the config.
 
         Args:
             make_trainer: of train.py.
-            limit: changes the training and the validation loader.
+            limit: replaces the training and validation loaders.
         """
 
         def note_and_limit(loaders: list[Any]) -> list[Any]:
@@ -92,9 +92,10 @@ class Trial:
         return trainer
 
     def _describe(self, error: BaseException, keys: Keys) -> str:
-        """The part of the config that was at work, the error, and the lines of the user's code."""
+        """Returns the key of the object that was running, the error, and the user's lines."""
         for frame, _ in reversed(list(walk_tb(error.__traceback__))):
-            keys = keys or next((keys for keys, part in self.made if runs_in(frame, part)), ())
+            if not keys:
+                keys = next((key for key, made in self.made if runs_in(frame, made)), ())
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
         message = f"{type(error).__name__}: {one_line(error)}"
@@ -106,16 +107,16 @@ class Trial:
         return "\n".join(lines)
 
 
-def runs_in(frame: FrameType, part: Any) -> bool:
-    """Whether a frame runs ``part``: the function itself, one of its methods, or of its modules."""
-    while isinstance(part, functools.partial):
-        part = part.func
-    if getattr(part, "__code__", None) is frame.f_code:
+def runs_in(frame: FrameType, made: Any) -> bool:
+    """Whether a frame runs ``made``: the function, or a method of the object or its submodules."""
+    while isinstance(made, functools.partial):
+        made = made.func
+    if getattr(made, "__code__", None) is frame.f_code:
         return True
     owner = frame.f_locals.get("self")
     if owner is None:
         return False
-    return owner is part or (isinstance(part, torch.nn.Module) and owner in part.modules())
+    return owner is made or (isinstance(made, torch.nn.Module) and owner in made.modules())
 
 
 class StepTrainer(Protocol):
@@ -141,7 +142,7 @@ def as_step_trainer(trainer: BaseTrainer, option: str) -> StepTrainer:
     """
     loop = next(kind for kind in type(trainer).__mro__ if "_train_epoch" in vars(kind))
     if "train_step" not in vars(loop):
-        raise UserError(f"{option}: {loop.__name__} trains by a loop of its own")
+        raise UserError(f"{option}: {loop.__name__} has a training loop of its own")
     return cast(StepTrainer, trainer)
 
 
@@ -151,9 +152,9 @@ def cycle_batches(loader: Any) -> inf_loop:
 
 
 def make_step(trainer: StepTrainer, **changes: Any) -> Callable[[Any], torch.Tensor | None]:
-    """A function that learns from a batch as the trainer does, without its run.
+    """Makes a function that trains on a batch as the trainer does, but without logs or checkpoints.
 
-    It returns the loss if the batch ended an optimizer step.
+    The function returns the loss if the batch ended an optimizer step, otherwise None.
 
     Args:
         trainer: its model and optimizer are used.

@@ -1,7 +1,7 @@
 """Cached features: the output of the frozen modules, computed once for every sample.
 
 Training then runs only the rest of the model. This file is optional: only ``transfer.py`` imports
-it, where ``cache_features`` is on. It alone imports ``frozen_prefix.py``.
+it, and only if ``cache_features`` is on. Only this file imports ``frozen_prefix.py``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class FeatureDataset(Dataset[Any]):
 def cache_features(
     model: nn.Module, loaders: list[Any], device: torch.device, logger: logging.Logger
 ) -> list[BaseDataLoader | None]:
-    """Computes the features of all samples. The model then takes them in place of its inputs.
+    """Computes the features of all samples. The model then takes them instead of its inputs.
 
     Args:
         model: on the device, with frozen parameters; changed in place.
@@ -66,8 +66,8 @@ def cache_features(
         Loaders of features, with the batches in the order of the given ones.
 
     Raises:
-        UserError: the transforms are random, the batches are no pairs of tensors, the model does
-            not split into a frozen and a trained part, or the features do not fit into memory.
+        UserError: the transforms are random, the batches are not pairs of tensors, the model does
+            not split into frozen and trained modules, or the features do not fit into memory.
     """
     start = time.perf_counter()
     prefix = make_prefix(model, loaders, device)
@@ -133,7 +133,7 @@ def _split_pair(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def get_indices(loader: BaseDataLoader) -> list[int]:
-    """Returns the indices of all samples that the loader may draw, such as those of one split."""
+    """Returns the indices of all samples that the loader may draw: one split, for example."""
     if isinstance(loader.sampler, EpochSampler):
         return [int(index) for index in loader.sampler.indices]
     return list(range(len(loader.dataset)))  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def get_indices(loader: BaseDataLoader) -> list[int]:
 def copy_loader(loader: BaseDataLoader, dataset: Any) -> BaseDataLoader:
     """Returns a loader of ``dataset`` whose batches have the same indices as ``loader``'s.
 
-    The dataset serves data that was computed from the batches of ``loader``, so its transforms and
+    The dataset holds data that was computed from the batches of ``loader``, so transforms and
     workers are not copied.
 
     Args:

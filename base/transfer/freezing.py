@@ -1,4 +1,4 @@
-"""Freezing parameters, and checking that frozen tensors really stay as they are."""
+"""Freezes parameters, and checks that frozen tensors do not change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def freeze(model: nn.Module, names: Iterable[str], frozen_eval: bool = True) -> 
     because autograd records nothing where no gradient is needed.
 
     Args:
-        model: its earlier freezing is undone.
+        model: changed in place. An earlier freezing is undone.
         names: of the parameters to freeze.
         frozen_eval: keep everything in frozen modules in eval mode, dropout included.
     """
@@ -50,8 +50,8 @@ def freeze(model: nn.Module, names: Iterable[str], frozen_eval: bool = True) -> 
 def train(self: nn.Module, mode: bool = True) -> nn.Module:
     """Replaces ``train`` in a frozen module: the module stays in eval mode.
 
-    Bound to the module and stored as its attribute, it survives the deep copy that an EMA makes.
-    Pickle stores a bound method by its name, so this one must have the name of the method that it
+    It is bound to the module and stored as an attribute, so it survives the deep copy of an EMA.
+    Pickle stores a bound method by its name. So this function has the name of the method that it
     replaces: an unpickled module then has the method of its class again.
     """
     return type(self).train(self, False)
@@ -60,8 +60,8 @@ def train(self: nn.Module, mode: bool = True) -> nn.Module:
 def get_frozen_modules(model: nn.Module) -> Iterator[nn.Module]:
     """Yields the largest modules whose parameters are all frozen.
 
-    Norms without parameters match no pattern, yet they gather statistics. Those before the first
-    trained parameter are yielded too.
+    Norms without parameters match no pattern, but they gather statistics. So those before the
+    first trained parameter are yielded too.
     """
     trained_seen = False
 
@@ -131,7 +131,7 @@ class Audit:
         self._without_gradient.discard(name)
 
     def after_step(self) -> None:
-        """Compares the model with before. Later calls do nothing.
+        """Compares the tensors with their checksums before the step. Later calls do nothing.
 
         Raises:
             UserError: a frozen tensor has changed.

@@ -19,9 +19,9 @@ class FrozenPrefix:
     """The modules of a model that run before any trained parameter.
 
     ``compute`` returns the output of the last one. After ``skip``, the model takes such an output
-    as its input. The model's own ``forward`` still runs then, with the modules of the prefix
-    replaced: the last one returns the given output, those before it return uninitialised tensors
-    of the right shape, which nothing may read.
+    as its input. The model's own ``forward`` still runs, with the modules of the prefix replaced:
+    the last one returns the given output. The others return uninitialised tensors of the right
+    shape, which nothing may read.
 
     Args:
         model: with frozen parameters.
@@ -38,7 +38,7 @@ class FrozenPrefix:
     def __init__(self, model: nn.Module, inputs: torch.Tensor) -> None:
         self._model = model
         self._input_shape = inputs.shape[1:]
-        self._features: torch.Tensor | None = None  # the input of the forward pass under way
+        self._features: torch.Tensor | None = None  # the input of the current forward pass
         name = type(model).__name__
         calls = self._record_calls(inputs)
         with_parameters = [
@@ -173,7 +173,7 @@ def _is_any_trained(parameters: Iterable[nn.Parameter]) -> bool:
 
 
 def _is_fixed(module: nn.Module) -> bool:
-    """Whether a module is torch's, without parameters or random numbers: pooling, an activation."""
+    """Whether a module is torch's and has no parameters or random numbers, such as pooling."""
     is_torch = type(module).__module__.startswith("torch.nn.modules.")
     is_random = isinstance(module, _DropoutNd | nn.RReLU)
     return is_torch and not is_random and not _has_parameters(module)

@@ -1,4 +1,4 @@
-"""The model's output layer: finding it, replacing it, and comparing it with the data."""
+"""Finds and replaces the model's output layer, and compares it with the data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def find_head(model: nn.Module, name: str | None = None) -> str:
     """Returns the name of the output layer: ``name``, or the Linear or Conv2d constructed last.
 
     Raises:
-        UserError: ``name`` is no such layer, or the model has none.
+        UserError: ``name`` is not such a layer, or the model has none.
     """
     layers: list[str] = [
         layer
@@ -33,7 +33,8 @@ def find_head(model: nn.Module, name: str | None = None) -> str:
         return layers[-1]
     if name not in layers:
         hint = did_you_mean(name, layers) or f"; the last ones are {', '.join(layers[-3:])}"
-        raise UserError(f"'{name}' is no Linear or Conv2d layer{hint}", key="transfer.head.name")
+        message = f"'{name}' is not a Linear or Conv2d layer{hint}"
+        raise UserError(message, key="transfer.head.name")
     return name
 
 
@@ -82,7 +83,7 @@ def check_num_classes(head: Head, dataset: Any) -> None:
 
 
 def _count_classes(dataset: Any) -> int:
-    """Returns one more than the largest label; 0 where the labels are unknown or no classes."""
+    """Returns one more than the largest label; 0 if the labels are unknown or not classes."""
     with contextlib.suppress(UserError, TypeError, ValueError):
         labels = torch.as_tensor(get_labels(dataset))
         if labels.ndim == 1 and not labels.is_floating_point():

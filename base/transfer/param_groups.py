@@ -38,11 +38,11 @@ class Group:
 def make_groups(
     model: nn.Module, options: TransferOptions, plan: FreezePlan, lr: float | None
 ) -> list[Group]:
-    """Sorts the parameters that are trained at any time of the run into groups, each into one.
+    """Sorts the parameters that are trained at any time of the run into groups.
 
-    Parameters that are thawed later have groups of their own from the start. Without a gradient
-    an optimizer neither moves them nor keeps a state for them, and every scheduler scales their
-    learning rate with the others'.
+    Parameters that are thawed later have separate groups from the start. Without a gradient, an
+    optimizer neither moves them nor keeps a state for them. Every scheduler scales their learning
+    rate as it scales the others.
 
     Args:
         model: with its frozen parameters frozen.

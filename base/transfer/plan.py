@@ -1,4 +1,4 @@
-"""Which parameters are frozen in which epoch: a function of the options and the model alone."""
+"""Decides which parameters are frozen in which epoch, from the options and the model only."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class FreezePlan:
 
 
 def make_plan(model: nn.Module, options: TransferOptions) -> FreezePlan:
-    """Finds the parameters that ``freeze`` and ``thaw`` mean.
+    """Finds the parameters that ``freeze`` and ``thaw`` select.
 
-    Freezing, wrapping and sharding a model change no name and no size, so the plan may be made
-    from the model at any time after its head was replaced.
+    Freezing, wrapping and sharding a model do not change names or sizes. So the plan may be made
+    at any time after the head was replaced.
 
     Raises:
         UserError: a pattern matches nothing, a phase thaws nothing, or nothing is left to train.
@@ -72,6 +72,7 @@ def _select_thawed(model: nn.Module, options: TransferOptions, frozen: set[str])
         key = f"transfer.thaw.{index}.params"
         names = select_parameters(model, phase.params, key) & frozen - thawed.keys()
         if not names:
-            raise UserError(f"all of {phase.params} is trained already by then", key=key)
+            message = f"every parameter of {phase.params} is trained before this phase already"
+            raise UserError(message, key=key)
         thawed |= dict.fromkeys(names, phase)
     return thawed

@@ -1,4 +1,4 @@
-"""From the words of a config to parameters: patterns over names, and the layers of a model."""
+"""Selects parameters by patterns over names, and lists the layers of a model."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def select_parameters(model: nn.Module, patterns: list[str] | str, key: str) -> 
 def get_layers(model: nn.Module) -> list[list[str]]:
     """Returns the names of a model's parameters layer by layer, in the order of construction.
 
-    A layer is a convolution, a residual block, a transformer block, and so on: any module except
-    containers (``Sequential``, ``ModuleList``, …) and modules around another one that holds most
-    of the model. Parameters without a matrix (a norm, a bias, a class token) belong to the layer
-    before them; those before the first layer belong to the first.
+    A layer is a convolution, a residual block, a transformer block, and so on. Containers
+    (``Sequential``, ``ModuleList``, …) are not layers, and neither is a module with a submodule
+    that holds most of the model. Parameters without a matrix (a norm, a bias, a class token) belong
+    to the layer before them; those before the first layer belong to the first.
     """
     half = count_parameters(model) / 2
     layers: list[list[str]] = []

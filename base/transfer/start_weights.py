@@ -1,4 +1,4 @@
-"""Start weights: read safely from the usual kinds of files, and matched by name and shape."""
+"""Reads start weights safely from the usual kinds of files, and matches them with a model."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def rename_weights(weights: Weights, patterns: dict[str, str]) -> Weights:
-    """Renames tensors: under ``{"backbone.*": "features.*"}`` each ``*`` keeps what it matched.
+    """Renames tensors: with ``{"backbone.*": "features.*"}``, each ``*`` keeps its match.
 
     Raises:
-        UserError: a pattern matches no name, has fewer stars than its target, or produces a name
-            twice.
+        UserError: a pattern matches no name, has fewer stars than its target, or produces the same
+            name twice.
     """
     renamed = dict(weights)
     for pattern, target in patterns.items():
@@ -130,7 +130,7 @@ def match_weights(model: nn.Module, weights: Weights) -> WeightMatch:
     """Matches a file's tensors with a model's, by name and shape.
 
     Wrappers put a prefix before all names (``module.``, ``model.``, ``backbone.``), in the file or
-    in the model. The prefix with the most matches is taken; none at all where that is as good.
+    in the model. The prefix with the most matches is used. No prefix comes first if it is as good.
     """
     expected = {
         name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)

@@ -1,4 +1,4 @@
-"""Transfer learning in a run: the ``transfer`` section of the config at work."""
+"""Transfer learning in a run, according to the ``transfer`` section of the config."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from base.transfer.head import check_num_classes, replace_head
 from base.transfer.options import TransferOptions
 from base.transfer.param_groups import format_groups, make_groups
 from base.transfer.plan import FreezePlan, make_plan
+from base.transfer.selection import abbreviate
 from base.transfer.start_weights import match_weights, read_weights, rename_weights
 from utils.errors import UserError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Transfer(Phases):
-    """Loads start weights, replaces the head, freezes parameters, and thaws them by the epoch.
+    """Loads start weights, replaces the head, freezes parameters, and thaws them phase by phase.
 
     Args:
         options: of the section.
@@ -38,7 +39,7 @@ class Transfer(Phases):
         self.options = options
         self.logger = logger
         self._plan: FreezePlan | None = None
-        self._frozen: set[str] | None = None  # in the epoch that began last
+        self._frozen: set[str] | None = None  # in the current epoch
 
     @classmethod
     def from_config(cls, config: ConfigParser, logger: logging.Logger) -> Transfer:
@@ -116,11 +117,12 @@ class Transfer(Phases):
             raise UserError(str(error), key=key) from None
         match = match_weights(model, rename_weights(weights, options.rename or {}))
         if match.fraction < options.min_match or not match.matched:
-            names = [", ".join(list(named)[:2]) for named in (model.state_dict(), weights)]
+            model_names = abbreviate(list(model.state_dict()), 2)
+            file_names = abbreviate(list(weights), 2)
             raise UserError(
                 f"{len(match.matched)} of {match.num_tensors} tensors of {type(model).__name__} "
                 f"are in {source}, and min_match is {options.min_match}; the model's names are "
-                f"{names[0]}, …, the file's {names[1]}, … (transfer.rename can change them)",
+                f"{model_names}, and the file's are {file_names} (transfer.rename can change them)",
                 key=key,
             )
         model.load_state_dict(match.matched, strict=False)
@@ -132,7 +134,7 @@ def _get_trained(model: nn.Module) -> set[str]:
 
 
 def describe_phases(model: nn.Module, options: TransferOptions) -> list[str]:
-    """Returns a line for each phase that says which parameters it trains. Changes the model.
+    """Returns a line for each phase, with the parameters that it trains. Changes the model.
 
     Args:
         model: as the config makes it; it may be on the ``meta`` device.

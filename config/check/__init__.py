@@ -1,1 +1,1 @@
-"""What a config may say, and the check before a run."""
+"""Defines what a config may contain, and checks it before a run."""

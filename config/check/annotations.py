@@ -1,4 +1,4 @@
-"""What a parameter's annotation says about the values that a config may give it."""
+"""Compares the values of a config with the annotations of parameters, and converts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 _LISTS = (list, tuple, set, frozenset, Sequence)
-# Packages whose classes are certain to take neither a list nor a mapping in place of an instance.
+# Where a class of these packages is wanted, a list or a mapping never does instead.
 _KNOWN_PACKAGES = ("builtins", "collections", "enum", "numbers", "pathlib", "torch", "typing")
 
 
@@ -34,7 +34,7 @@ def accepts(annotation: Any, value: Any) -> bool:
 
 
 def _class_accepts(kind: type, items: tuple[Any, ...], value: Any) -> bool:
-    """Whether ``value`` fits a class; ``items`` are the types in the brackets behind it."""
+    """Whether ``value`` fits a class. ``items`` are the types in its brackets, as in list[int]."""
     if isinstance(value, str) and _find_named(kind, value) is not None:
         return True
     if isinstance(value, list):
@@ -63,7 +63,7 @@ def _is_known(kind: type) -> bool:
 
 
 def _find_named(kind: type, text: str) -> Any:
-    """Returns the object that a config can only name: an enum's member, a path, a torch.dtype."""
+    """Returns the enum member, path or torch.dtype that a text names; None if it names none."""
     if issubclass(kind, enum.Enum):
         if text in kind.__members__:
             return kind.__members__[text]
@@ -77,7 +77,7 @@ def _find_named(kind: type, text: str) -> Any:
 
 
 def convert(annotation: Any, value: Any) -> Any:
-    """Returns ``value``, or what it names where ``annotation`` wants an enum, a path or a dtype."""
+    """Returns ``value``. A text becomes the enum member, path or dtype that is wanted."""
     if isinstance(value, list):
         return _convert_list(annotation, value)
     if not isinstance(value, str):
@@ -107,7 +107,7 @@ def _convert_list(annotation: Any, value: list[Any]) -> list[Any]:
 
 
 def describe_annotation(annotation: Any) -> str:
-    """Returns an annotation as a person writes it: ``int | None``, ``'min' | 'max'``."""
+    """Formats an annotation as a person writes it: ``int | None``, ``'min' | 'max'``."""
     if get_origin(annotation) is Literal:
         return " | ".join(repr(choice) for choice in get_args(annotation))
     if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):

@@ -11,7 +11,7 @@ from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import FLAT, Slot, resolve
 from config.read.tree import MAX_FINDINGS_SHOWN, Finding, Keys, Tree, join_keys, split_keys
-from utils.errors import UserError, did_you_mean, edit_distance
+from utils.errors import UserError, did_you_mean, is_typo_of
 from utils.options import SectionOptions, find_dataclass, make_options
 
 MAX_CHOICES_SHOWN = 8
@@ -44,21 +44,18 @@ def find_typo(key: str, known: Iterable[str]) -> str:
     A project's own key, such as ``optimizer_D``, gives no hint.
     """
     for choice in known:
-        if abs(len(key) - len(choice)) > 2:
-            continue
         rest = key.removeprefix(choice) if key.startswith(choice) else key.removesuffix(choice)
         is_extended = rest != key and (not rest.islower() or "_" in rest)
-        max_distance = 1 if len(choice) < 6 else 2
-        if not is_extended and edit_distance(key, choice) <= max_distance:
+        if not is_extended and is_typo_of(key, choice):
             return did_you_mean(key, known)
     return ""
 
 
 class Checker:
-    """Collects everything in a config that does not fit the signature it is meant for.
+    """Collects everything in a config that does not fit the signatures of its components.
 
-    The check changes one thing: an override whose parameter wants text gets back the text of the
-    command line, so that ``name=007`` is a name.
+    The check changes one thing in the config: if a parameter wants text, an override becomes the
+    text of the command line again, so that ``name=007`` is a name.
 
     Attributes:
         findings: what is wrong, in the order of the checks.
@@ -77,13 +74,13 @@ class Checker:
 
     def fail(self, keys: Keys, message: str) -> None:
         """Notes a finding at ``keys``."""
-        # An override inside `keys`, of an item of a list, is the more likely cause.
+        # If an override has set a value below `keys`, that is the likely cause.
         overrides = [inner for inner in self.tree.raw if inner[: len(keys)] == keys]
         mark = self.tree.mark(overrides[-1] if overrides else keys)
         self.findings.append(Finding(mark, keys, message))
 
     def suggest(self, word: str, choices: Iterable[str]) -> str:
-        """Returns ``did_you_mean(word, choices)``; nothing for a finding that is not shown."""
+        """Returns ``did_you_mean(word, choices)``; empty for a finding that is not shown."""
         return did_you_mean(word, choices) if len(self.findings) < MAX_FINDINGS_SHOWN else ""
 
     def collect_problems(self, keys: Keys, function: Callable[..., T], *args: Any) -> T | None:
@@ -107,7 +104,7 @@ class Checker:
     # -- components --------------------------------------------------------------------------------
 
     def check_component(self, node: Any, slot: Slot, keys: Keys) -> None:
-        """Checks a ``{type, args}``; for a callback a name alone is enough."""
+        """Checks a ``{type, args}``. A callback may be just a name."""
         if isinstance(node, str) and slot.is_callback:
             node = {"type": node}
         if not self._check_component_keys(node, slot, keys):
@@ -183,7 +180,7 @@ class Checker:
     def _fail_unknown(
         self, key: str, parameters: Iterable[str], args: dict[str, Any], keys: Keys, owner: str
     ) -> str:
-        """Notes an unknown argument; returns the hint, which may name the one that was meant."""
+        """Notes an unknown argument. Returns the "did you mean" hint, which may be empty."""
         names = list(parameters)
         hint = self.suggest(key, sorted(names, key=lambda name: name in args))
         choices = ""
@@ -193,7 +190,7 @@ class Checker:
         return hint
 
     def _explain_inherited(self, keys: Keys) -> str:
-        """Returns what to do if the argument came with a ``type`` that was replaced later."""
+        """Returns advice if the argument belongs to a ``type`` that was replaced later."""
         replaced = self.tree.replaced.get((*keys[:-2], "type"), [])
         mark = self.tree.mark(keys)
         if mark is None or mark.source not in [old.source for old, _ in replaced if old]:
@@ -266,7 +263,7 @@ class Checker:
         self.fail(keys, f"wants {describe_annotation(annotation)}, not {value!r}")
 
     def check_nested(self, value: Any, keys: Keys, slot: Slot) -> None:
-        """Checks the components in ``value``, which may be a list; plain values are left alone."""
+        """Checks the components in ``value``, which may be a list. Plain values are not checked."""
         is_list_item = isinstance(keys[-1], int)
         if is_component(value) or (slot.is_component and isinstance(value, dict)):
             self.check_component(value, slot, keys)

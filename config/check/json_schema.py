@@ -1,4 +1,4 @@
-"""Writes ``config/schema.json``: the signatures as a JSON Schema, for an editor's completion."""
+"""Writes ``config/schema.json``: the signatures as a JSON Schema, for completion in editors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COMMENTS = {"^__comment": True, "^~": True}
 
 
 def write(schema: Schema, path: Path = PATH) -> Path:
-    """Writes the JSON Schema of today's code. Returns its path."""
+    """Writes the JSON Schema of the current code. Returns its path."""
     with atomic_write(path) as file:
         file.write(to_text(make_json_schema(schema)).encode())
     return path
@@ -127,7 +127,7 @@ class _Generator:
         return slots | names
 
     def _make_component(self, slot: Slot, key: str) -> Json:
-        """Returns the schema of a ``{type, args}``; adds to ``self.args`` those of every name."""
+        """Returns the schema of a ``{type, args}``. Adds the arguments of each name to ``args``."""
         cases = []
         for name, found in _find_candidates(slot):
             n_given = 0 if slot.is_callback and inspect.isclass(found) else len(slot.given)
@@ -195,9 +195,9 @@ class _Generator:
         inner = self.schema.get_inner_name(parameter.name)
         is_plain_type = bool(result) and parameter.annotation in JSON_TYPES
         if inner is not None and not is_plain_type:
-            part = make_ref(f"inner {inner}")
-            items = {"type": "array", "items": part}
-            result = {"anyOf": [part, items, {"type": ["null", "string"]}]}
+            component = make_ref(f"inner {inner}")
+            items = {"type": "array", "items": component}
+            result = {"anyOf": [component, items, {"type": ["null", "string"]}]}
         default = parameter.default
         if default is None and result:  # `x: int = None`, as many write it
             result = {"anyOf": [result, {"type": "null"}]}
@@ -210,7 +210,7 @@ class _Generator:
         return result
 
     def _make_type(self, annotation: Any) -> Json:
-        """Returns what JSON fits an annotation; ``{}``, anything, where that is not known."""
+        """Returns the schema of the JSON that fits an annotation; ``{}`` (anything) if unknown."""
         origin = get_origin(annotation)
         choices = get_args(annotation)
         if annotation is None or annotation is type(None):
@@ -234,7 +234,7 @@ class _Generator:
 
 
 def _find_candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
-    """Gives every name that needs no library's path in this slot, and what the name means."""
+    """Yields each name that works in this slot without a library's path, and its object."""
     yield from get_names(slot).items()
     for file in sorted((ROOT / slot.folder).glob("[!_]*.py")):
         module = import_module(f"{slot.folder}.{file.stem}")

@@ -47,9 +47,9 @@ def get_first_line(found: Any) -> str:
 
 
 def describe_parameter(name: str, owner: Any) -> str:
-    """Returns the first line that a docstring says about a parameter.
+    """Returns the first line of a parameter's description in a docstring.
 
-    Understands Google's style and torch's; looks into the class, its constructor and its parents.
+    It knows Google's style and torch's, and searches the class, its constructor and its parents.
     """
     pattern = rf"^\s+(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*(?: ?\([^\n]*?\))?: *(\S[^\n]*)"
     for kind in inspect.getmro(owner) if inspect.isclass(owner) else (owner,):

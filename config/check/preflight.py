@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a config before anything is made."""
+"""Finds everything that is wrong with a config before any object is made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(tree: Tree, schema: Schema) -> Checker:
     """Checks every component against its signature, and the sections against each other.
 
     Raises:
-        ConfigError: with everything that was found.
+        ConfigError: the config has mistakes; the error lists all of them.
     """
     checker = examine(tree, schema)
     if checker.findings:
@@ -34,7 +34,7 @@ def check(tree: Tree, schema: Schema) -> Checker:
 
 
 def examine(tree: Tree, schema: Schema) -> Checker:
-    """Runs all checks; returns the checker with what they found."""
+    """Runs all checks. Returns the checker with its findings."""
     checker = Checker(tree, schema)
     data = tree.data
     _check_top_level(checker, data)
@@ -55,9 +55,9 @@ def examine(tree: Tree, schema: Schema) -> Checker:
 
 
 def check_plain_values(tree: Tree, schema: Schema) -> list[Finding]:
-    """Checks the top-level keys and the options of the trainer, and resolves no required name.
+    """Checks the top-level keys and the options of the trainer, but no component.
 
-    This is what can be said about a config whose project lies in another folder.
+    No more can be checked if the config belongs to a project in another folder.
     """
     checker = Checker(tree, schema)
     _check_top_level(checker, tree.data)
@@ -71,12 +71,12 @@ def check_plain_values(tree: Tree, schema: Schema) -> list[Finding]:
 
 
 def get_known_keys(schema: Schema) -> tuple[str, ...]:
-    """Returns every top-level key that has a meaning for the framework."""
+    """Returns every top-level key that the framework knows."""
     return tuple(dict.fromkeys((*PLAIN, *schema.slots, *schema.sections, *OTHER_KEYS)))
 
 
 def check_name(name: Any, what: str) -> str:
-    """Returns ``name`` if a folder can have it. Raises UserError, which calls it ``what``."""
+    """Returns ``name`` if a folder can have it. Raises UserError; its text begins with ``what``."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         shown = one_line(ValueError(repr(name)), 80)
         rule = "1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
@@ -112,7 +112,7 @@ def _check_top_level(checker: Checker, data: dict[str, Any]) -> None:
 
 
 def _check_project_component(checker: Checker, node: dict[str, Any], key: str) -> None:
-    """Checks a component under a key of the project's own, if the name of the key tells the slot.
+    """Checks a component under one of the project's own keys, if the key contains a slot's name.
 
     ``discriminator_optimizer`` and ``optimizer_D`` are checked as an ``optimizer``.
     """

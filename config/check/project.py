@@ -14,7 +14,7 @@ from utils.errors import UserError, one_line
 
 ROOT = Path(__file__).parents[2]
 USER_FOLDERS = ("data_loader", "model", "trainer")
-FRAMEWORK = "base"  # its signatures can be trusted to be complete
+FRAMEWORK = "base"  # its classes pass their **kwargs to their parents and nowhere else
 PROJECT_FOLDERS = (*USER_FOLDERS, FRAMEWORK, "logger", "utils")
 
 
@@ -67,7 +67,7 @@ class Frame(NamedTuple):
 def get_user_frames(error: BaseException) -> list[Frame]:
     """Returns the lines of a traceback that are in the user's own folders, the innermost last.
 
-    A data loader's worker hands its traceback over as text, inside the error's message.
+    The traceback of a data loader's worker is text in the error's message, and is searched too.
     """
     frames = [
         (frame.filename, frame.lineno, frame.name, frame.line)
@@ -83,6 +83,6 @@ def get_user_frames(error: BaseException) -> list[Frame]:
 
 
 def locate_in_project(error: BaseException) -> str:
-    """Returns `` (model/model.py:7)`` for the innermost line of the user's, or an empty string."""
+    """Returns `` (model/model.py:7)`` for the innermost line of user code, or an empty string."""
     frames = get_user_frames(error)
     return f" ({frames[-1].path}:{frames[-1].line})" if frames else ""

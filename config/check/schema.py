@@ -1,4 +1,4 @@
-"""Schema: what a program tells the config about the names and options in its sections."""
+"""Schema: a program's definition of the sections of a config, and of the names in them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Schema:
         slots: for every top-level key that takes a component, its slot.
         inner_slots: for components inside ``args``, the slot by the name of the parameter, or by
             the end of its name: ``dataset`` serves ``train_dataset`` too. The first match counts.
-        nested_slots: for components in any other parameter, the slot by the ``folder`` of the slot
-            around them. Where it names none, the slot around them serves.
+        nested_slots: for components in any other parameter, the slot by the ``folder`` of the
+            outer slot. A folder that is missing here gives the outer slot's homes, and any class.
         sections: for every flat section, the dataclass whose fields are its schema.
     """
 
@@ -35,7 +35,7 @@ class Schema:
         Args:
             parameter: the name of the parameter that takes the component.
             outer: the slot of the component around it.
-            annotation: of the parameter. A class in it is what the component must be.
+            annotation: of the parameter. If it is a class, the component must be an instance of it.
         """
         name = self.get_inner_name(parameter)
         if name is not None:

@@ -1,4 +1,4 @@
-"""What a class or function takes: its signature is the schema of ``args``."""
+"""Reads the signature of a class or function, which is the schema of its ``args``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from config.check.project import FRAMEWORK
 
 
 class Signature(NamedTuple):
-    """The parameters of a class or function, their annotations resolved.
+    """The parameters of a class or function, with resolved annotations.
 
     Attributes:
         parameters: by name, without ``*args`` and ``**kwargs``.
@@ -26,7 +26,7 @@ class Signature(NamedTuple):
         """Reads the signature of a class or function, without its first ``n_given`` parameters.
 
         A class usually passes its ``**kwargs`` on to its parent, so the parent's parameters belong
-        to the signature. Classes of the framework are known to do so; any other one stays open.
+        to the signature. Classes of the framework always do so. Any other class stays open.
         """
         module = getattr(found, "__module__", None) or "torch"  # torch's C functions name none
         owner = f"{module}.{getattr(found, '__qualname__', found)}"
@@ -46,7 +46,7 @@ class Signature(NamedTuple):
         if not is_open or not inspect.isclass(found) or found.__mro__[1] is object:
             return cls(named, is_open, owner)
         parent = cls.from_callable(found.__mro__[1])
-        # None of the inherited ones is required: the class may pass a value of its own.
+        # No inherited parameter is required, because the class may pass it itself.
         inherited = {
             name: parameter.replace(default=None) for name, parameter in parent.parameters.items()
         }

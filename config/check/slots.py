@@ -1,4 +1,4 @@
-"""Slots: where a ``type`` may come from. This is the one place where a name becomes an object."""
+"""Slots: where a ``type`` may come from. Only this file turns a name into an object."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Slot(NamedTuple):
             these are the leading ones.
         dataset_parameters: names of the parameters that receive the neighbouring ``dataset`` if
             the config gives no value.
-        is_callback: a function is the value itself, with its ``args`` fixed. In other slots a
+        is_callback: the value is the function itself, with its ``args`` bound. In other slots, the
             function is called to make the value.
         is_duck_typed: a class of the project is accepted whatever it derives from.
         is_component: a mapping is always a component here, and never a plain value.
-        is_flat: the options stand in the section itself, without ``args``.
+        is_flat: the options are in the section itself, without ``args``.
     """
 
     folder: str
@@ -78,19 +78,20 @@ def resolve(name: str, slot: Slot) -> Any:
 
 
 def _find_in_homes(name: str, slot: Slot) -> Any:
-    for module in map(import_module, slot.homes):  # lazily: the later ones are slow to import
+    for home in slot.homes:
+        module = import_module(home)
         if hasattr(module, name):
             return getattr(module, name)
     hint = did_you_mean(name, get_names(slot))
     if not hint:
-        hint = f"; 'FILE.{name}' names another file of {slot.folder}/, "
-        hint += "a full dotted path a trusted library"
+        hint = f"; write 'FILE.{name}' for another file of {slot.folder}/, "
+        hint += "or a full dotted path for a trusted library"
     raise UserError(f"no '{name}' in {', '.join(slot.homes)}{hint}")
 
 
 @cache
 def get_names(slot: Slot) -> dict[str, Any]:
-    """Returns the public names in a slot's homes that fit the slot, and what each means."""
+    """Returns the public names in a slot's homes that fit the slot, with their objects."""
     found: dict[str, Any] = {}
     for module in map(import_module, slot.homes):
         for name in dir(module):
@@ -137,7 +138,7 @@ def _find_in_library(words: list[str], slot: Slot) -> Any:
 def get_refusal(found: Any, slot: Slot) -> str:
     """Returns the reason why ``slot`` does not accept ``found``, or an empty string if it does.
 
-    What counts is the module that defines the object, not the name by which it was reached.
+    The module that defines the object counts, not the path by which the object was reached.
     """
     is_class = inspect.isclass(found)
     if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):
@@ -162,9 +163,9 @@ def get_refusal(found: Any, slot: Slot) -> str:
 
 
 def _is_chosen_by_project(found: Any, slot: Slot) -> bool:
-    """Whether the project imports a class, or a callback, into its own home of the slot.
+    """Whether the project imports a class, or a callback, into the first home of the slot.
 
-    A function that is no callback does not count: a helper that a file imports makes no component.
+    Other functions do not count, because a file also imports helpers that make no component.
     """
     if not slot.homes or not (inspect.isclass(found) or slot.is_callback):
         return False

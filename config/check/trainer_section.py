@@ -1,4 +1,4 @@
-"""The ``trainer`` section: options beside the arguments of the trainer's own constructor."""
+"""Checks the ``trainer`` section: options, and arguments of the trainer's constructor."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from utils.errors import UserError, did_you_mean
 from utils.options import make_options
 
 DEFAULT_TRAINER = "Trainer"
-# pytorch-template passes model, criterion, metric_ftns and optimizer by position, so that a
-# project may call them something else.
+# pytorch-template passes model, criterion, metric_ftns and optimizer by position, so a project
+# may have renamed them.
 N_POSITIONAL = 4
 _KEYS: Keys = ("trainer",)
 
@@ -45,14 +45,14 @@ def get_option_parameters(schema: Schema) -> dict[str, inspect.Parameter]:
 def get_constructor_parameters(
     signature: Signature, schema: Schema
 ) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of a trainer's constructor that the section gives, not the program."""
+    """Returns the constructor's parameters that the program does not pass, but the section may."""
     parameters = list(signature.parameters.items())[N_POSITIONAL:]
     given = schema.slots["trainer"].given
     return {name: parameter for name, parameter in parameters if name not in given}
 
 
 def check_trainer(checker: Checker, section: Any) -> None:
-    """Checks the section, and what the rest of the config asks of the trainer."""
+    """Checks the section, and that the rest of the config fits it."""
     if not isinstance(section, dict):
         checker.fail(_KEYS, f"must be a mapping, not {section!r}")
         return
@@ -68,9 +68,9 @@ def check_trainer(checker: Checker, section: Any) -> None:
     kind = schema.sections["trainer"]
     checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", options, _KEYS)
     checker.add_takers(signature.owner, arguments, _KEYS)
-    good = _check_keys(checker, section, options, arguments, signature)
-    good = {"epochs": 1} | good  # without epochs too the other options are checked
-    made = checker.collect_problems(_KEYS, make_options, kind, good)
+    valid = _check_keys(checker, section, options, arguments, signature)
+    valid.setdefault("epochs", 1)  # a missing `epochs` must not hide mistakes in other options
+    made = checker.collect_problems(_KEYS, make_options, kind, valid)
     if made is not None:
         _check_save_dir(checker, made.save_dir)
         _check_consistency(checker, found, made)
@@ -83,9 +83,9 @@ def _check_keys(
     arguments: Mapping[str, inspect.Parameter],
     signature: Signature,
 ) -> dict[str, Any]:
-    """Checks every key and value by itself. Returns the options that are right."""
+    """Checks every key and value by itself. Returns the options that are valid."""
     known = {**options, **arguments}
-    good = {}
+    valid = {}
     hints = []
     for key in section:
         n_before = len(checker.findings)
@@ -99,12 +99,12 @@ def _check_keys(
             hints.append(hint)
             checker.fail(keys, f"unknown key{hint}")
         if key in options and len(checker.findings) == n_before:
-            good[key] = section[key]  # only now: the check may have replaced it
+            valid[key] = section[key]  # read after the check, which may have replaced it
     for name, parameter in known.items():
         is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
         if parameter.default is parameter.empty and name not in section and not is_misspelt:
             checker.fail(_KEYS, f"needs '{name}'")
-    return good
+    return valid
 
 
 def _check_save_dir(checker: Checker, save_dir: str) -> None:
@@ -122,7 +122,7 @@ def _check_save_dir(checker: Checker, save_dir: str) -> None:
 
 
 def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> None:
-    """Checks what no signature says: whether the sections fit each other.
+    """Checks whether the sections fit each other, which no signature can express.
 
     Args:
         trainer_class: None if it could not be resolved.
@@ -138,7 +138,7 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     validates = bool(data.get("valid_data_loader")) or _has_split(loader_class, args)
     metrics = data.get("metrics", [])
     names = [get_metric_name(node) for node in metrics] if isinstance(metrics, list) else []
-    # A function that makes a trainer has no such method, nor has a project's own BaseTrainer.
+    # Neither a function that makes a trainer nor a project's own BaseTrainer has this method.
     get_logged_names = getattr(trainer_class, "logged_names", None)
     logged = get_logged_names(names, options, validates) if get_logged_names is not None else None
     checker.has_custom_loop = logged is None

@@ -1,4 +1,4 @@
-"""Finds the keys of a config that have a meaning for nobody: nothing has read them."""
+"""Finds the keys of a config that nothing has read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from config.read.tree import Keys, Tree
 def find_unread_keys(
     tree: Tree, schema: Schema, referenced: Iterable[str], with_trainer: bool
 ) -> list[Keys]:
-    """Returns the keys of the project's own that were not read so far.
+    """Returns the project's own keys that nothing has read so far.
 
     Args:
         tree: the config.
         schema: says which keys have a meaning.
         referenced: the top-level keys that a ``${…}`` has used.
-        with_trainer: look into ``trainer`` too; not where the trainer may read keys later.
+        with_trainer: search ``trainer`` too. False if the trainer may read keys later.
     """
     keys = _find_unread(tree.data, {*get_known_keys(schema), *referenced}, ())
     if with_trainer:
@@ -35,5 +35,6 @@ def find_unread_keys(
 
 def _find_unread(section: Mapping[str, Any], known: set[str], above: Keys) -> list[Keys]:
     known = known | get_read_keys(section)
+    # Iterating over the section itself would mark its keys as read.
     keys = [key for key in section.keys() if key not in known]  # noqa: SIM118
     return [(*above, key) for key in keys if not is_comment(key)]

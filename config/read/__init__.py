@@ -1,1 +1,1 @@
-"""From files and overrides to one tree of values."""
+"""Reads config files and overrides into one tree of values."""

@@ -14,12 +14,12 @@ from utils.errors import did_you_mean
 
 CONFIG_DIR = Path(__file__).parents[1]
 SUFFIXES = (".json", ".yaml", ".yml")
-SCHEMA_FILE = "schema.json"  # for editors; lies among the configs
+SCHEMA_FILE = "schema.json"  # for editors; in the folder of the configs, but not a config
 MAX_FILES = 100  # that one config extends, directly or through others
 
 
 def find_config(name: str | Path) -> Path:
-    """Returns the file that ``name`` means: as given, else in ``config/``; its suffix is optional.
+    """Returns the file at the path ``name``, or else in ``config/``. The suffix is optional.
 
     Raises:
         ConfigError: there is no such file.
@@ -50,17 +50,17 @@ def list_configs(folder: Path) -> list[Path]:
 
 
 def load_tree(path: Path, above: tuple[Path, ...] = (), read: list[Path] | None = None) -> Tree:
-    """Reads ``path`` and the files that it extends. Of two values the extending file's wins.
+    """Reads ``path`` and the files that it extends. Its values replace inherited ones.
 
     A key written as ``~key`` removes the inherited ``key``.
 
     Args:
         path: the file.
-        above: the files that extend this one, the first one first.
+        above: the files that extend this one, the outermost first.
         read: all files that have been read so far.
 
     Raises:
-        ConfigError: with everything that is wrong in any of the files, each with its own line.
+        ConfigError: a file has mistakes; the error lists those of all files, with their lines.
     """
     read = [] if read is None else read
     read.append(path)
@@ -84,7 +84,7 @@ def load_tree(path: Path, above: tuple[Path, ...] = (), read: list[Path] | None 
 
 
 def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_read: int) -> Path:
-    """Returns the file that ``name`` in the ``extends`` of ``path`` means. Raises ConfigError."""
+    """Finds the file ``name``, which ``path`` extends. Raises ConfigError."""
     base = path.parent / str(name)
     if not isinstance(name, str) or not _is_file(base):
         hint = did_you_mean(str(name), [file.name for file in list_configs(path.parent)])
@@ -98,7 +98,7 @@ def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_rea
 
 
 def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
-    """Merges the section ``keys`` of ``tree`` into that of ``into``."""
+    """Merges the section at ``keys`` of ``tree`` into the one of ``into``."""
     into.replaced |= tree.replaced
     old = get_value(into.data, keys)
     for key, value in get_value(tree.data, keys).items():
@@ -106,7 +106,8 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         if key.startswith("~"):
             _remove_inherited(old, key, path, tree)
         elif isinstance(value, dict) and isinstance(old.get(key), dict):
-            into.marks[path] = tree.marks[path] if path in tree.marks else into.marks[path]
+            if path in tree.marks:
+                into.marks[path] = tree.marks[path]
             _merge(into, tree, path)
         else:
             if key in old:
@@ -138,7 +139,7 @@ def get_value(node: Any, keys: Iterable[str | int]) -> Any:
     """Returns the value at ``keys``; lists take indices from 0 on.
 
     Raises:
-        KeyError: there is no such value. Its argument is a hint at the key that was meant.
+        KeyError: there is no such value. Its argument is a "did you mean" hint, or empty.
     """
     for key in keys:
         try:
@@ -183,13 +184,13 @@ def _remove_value(tree: Tree, keys: Keys, mark: Mark) -> None:
 
 
 def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
-    """Sets one value, and makes the missing sections on the way.
+    """Sets one value, and makes the missing sections around it.
 
     Returns:
         ``keys`` with the indices of list items as integers.
 
     Raises:
-        ConfigError: the way leads through a plain value, or past the end of a list.
+        ConfigError: the keys lead through a plain value, or past the end of a list.
     """
     node: Any = tree.data
     path: Keys = ()

@@ -9,7 +9,7 @@ from config.read.merge import get_value
 from config.read.source import MAX_DEPTH, MAX_VALUES
 from config.read.tree import ConfigError, Finding, Keys, Tree
 
-# References can double a text at each step, and so fill the memory from a small file.
+# References to references can double a text at each step, so a small file could fill the memory.
 MAX_TEXT_CHARS = 100_000
 MAX_CHARS = 10 * MAX_TEXT_CHARS  # of all texts with references
 
@@ -17,13 +17,13 @@ _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 
 
 def interpolate(tree: Tree) -> set[str]:
-    """Replaces all references. A text that is one reference and nothing else takes any type.
+    """Replaces all references. A text that is a single reference takes the type of the value.
 
     Returns:
         The top-level keys that were referenced.
 
     Raises:
-        ConfigError: with every reference that leads nowhere, or in a circle.
+        ConfigError: references that name no key or form a circle; the error lists all of them.
     """
     resolver = _Resolver(tree)
     data = resolver.resolve(tree.data, (), ())
@@ -34,7 +34,7 @@ def interpolate(tree: Tree) -> set[str]:
 
 
 class _Resolver:
-    """Resolves the references of one tree, and counts what they unfold to.
+    """Resolves the references of one tree, and limits the number of values and characters.
 
     Attributes:
         used: the top-level keys that were referenced.
@@ -54,7 +54,7 @@ class _Resolver:
         Args:
             node: the value.
             keys: where the outermost reference, or the value itself, was written.
-            above: the references that led here.
+            above: the references that are being followed, the outermost first.
         """
         self._n_values += 1
         if self._n_values > MAX_VALUES:

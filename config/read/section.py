@@ -1,4 +1,4 @@
-"""Sections of a config: dicts whose keys are attributes too, and the way back to plain values."""
+"""Sections of a config: dicts whose keys are attributes too, and their plain values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Section(dict[str, Any]):
     It remembers which keys were read.
     """
 
-    def __new__(cls, *_: Any) -> Section:
+    def __new__(cls, *_: Any) -> Section:  # and not __init__, which copy and pickle do not call
         section = super().__new__(cls)
         section.__dict__["_read"] = set()
         return section
@@ -52,7 +52,7 @@ class Section(dict[str, Any]):
 
 
 def get_read_keys(section: Mapping[str, Any]) -> set[str]:
-    """Returns the keys that were read; all of them if a program put a plain dict here."""
+    """Returns the keys that were read; all keys of a plain dict, which a program may put here."""
     return set(section._read) if isinstance(section, Section) else set(section)
 
 
@@ -71,7 +71,7 @@ def _to_sections(value: Any) -> Any:
 def to_plain(value: Any) -> Any:
     """Returns a copy in dicts, lists, numbers and strings only, for JSON and for a checkpoint."""
     if isinstance(value, Mapping):
-        # dict.items, as Section.items would mark every key as read.
+        # dict.items, because Section.items would mark every key as read.
         items = dict.items(value) if isinstance(value, dict) else value.items()
         return {str(key): to_plain(item) for key, item in items}
     if isinstance(value, list | tuple):

@@ -44,7 +44,7 @@ def read_tree(path: Path) -> Tree:
     """Reads one file, without following ``extends``.
 
     Raises:
-        ConfigError: with line and column of everything that is wrong.
+        ConfigError: the file has mistakes; the error lists all of them, with line and column.
     """
     text = _read_text(path)
     reader = _Reader(text, str(path))
@@ -76,9 +76,9 @@ def _read_text(path: Path) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """Returns the value that a word of the command line stands for.
+    """Parses a word of the command line as YAML: ``3e-4``, ``true``, ``[1, 2]``.
 
-    By the rules of YAML: ``3e-4``, ``true``, ``[1, 2]``. Anything that is not YAML is text.
+    A word that is not valid YAML is text.
     """
     reader = _Reader(text, "the value")
     try:
@@ -89,14 +89,14 @@ def parse_value(text: str) -> Any:
 
 
 class _Reader:
-    """Reads YAML by the rules of version 1.2, and JSON, which is a part of YAML.
+    """Reads YAML 1.2, and JSON as a subset of it.
 
-    By these rules ``1e-3`` is a number, ``on`` is text and ``012`` is twelve. The standard library
-    checks JSON first; then it is read as YAML, so that one walk finds the lines of both.
+    In YAML 1.2, ``1e-3`` is a number, ``on`` is text and ``012`` is twelve. The standard library
+    checks the syntax of JSON. Then the text is read as YAML, which gives the lines of its keys.
 
     Attributes:
         marks: where each key was written.
-        findings: mistakes after which the reading goes on.
+        findings: mistakes that do not stop the reading.
     """
 
     def __init__(self, text: str, source: str) -> None:
@@ -159,7 +159,7 @@ class _Reader:
     def _read_merge(
         self, node: Any, mark: Mark, keys: Keys, members: dict[str, Any]
     ) -> dict[str, Any]:
-        """Reads what follows ``<<``: a mapping or several, of which the first one wins."""
+        """Reads the value of ``<<``: a mapping, or several, of which earlier ones win."""
         merged: dict[str, Any] = {}
         for base in reversed(node.value if node.id == "sequence" else [node]):
             if base.id != "mapping":
@@ -210,7 +210,7 @@ def _parse(text: str, source: str, strict_json: bool) -> Any:
     except yaml.MarkedYAMLError as error:
         position = error.problem_mark if error.problem_mark is not None else error.context_mark
         mark = _to_mark(source, position)
-        problem = next((item for item in (error.problem, error.context) if item), "")
+        problem = error.problem or error.context or ""
         is_at_block_end = "<block end>" in problem
         odd = _explain_indentation(text.splitlines()[: mark.line]) if is_at_block_end else ""
         raise ConfigError.at(mark, odd if odd else one_line(ValueError(problem))) from None
@@ -227,7 +227,7 @@ def _parse(text: str, source: str, strict_json: bool) -> Any:
 
 
 def _check_json(text: str) -> str:
-    """Returns JSON as YAML that means the same. Raises JSONDecodeError.
+    """Returns JSON text as equivalent YAML. Raises JSONDecodeError.
 
     JSON is YAML, with two exceptions: YAML allows no tabs between values and no surrogate pairs.
     """
@@ -252,9 +252,9 @@ def _find_problem(value: Any, text: str) -> str:
 
 
 def _explain_indentation(lines: list[str]) -> str:
-    """Returns what is odd about the last line's indentation.
+    """Describes an indentation of the last line that fits none of the blocks around it.
 
-    An empty string if it is the indentation of one of the blocks around the line.
+    An empty string if it fits one of them.
     """
     levels = [
         (len(line) - len(line.lstrip()), number)

@@ -1,4 +1,4 @@
-"""Values of a config as text for people."""
+"""Formats the values of a config as text for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN_WORDS = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
 
 
 def to_text(value: Any) -> str:
-    """Returns a value as one writes it in YAML, on one line; text has quotes only if needed."""
+    """Formats a value as YAML on one line. Text gets quotes only if it needs them."""
     if isinstance(value, list):
         return f"[{', '.join(map(to_text, value))}]"
     if isinstance(value, dict):
@@ -33,7 +33,7 @@ def to_text(value: Any) -> str:
 def flatten(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
     """Returns every value below ``value`` by its keys.
 
-    An empty section and a list without sections in it count as values.
+    An empty section and a list of plain values count as values.
     """
     if isinstance(value, dict) and value:
         members = list(value.items())

@@ -1,4 +1,4 @@
-"""A config as a tree of values that know where they were written, and the errors about them."""
+"""The values of a config with the positions where they were written, and errors about them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Keys = tuple[str | int, ...]  # the path to a value: ("optimizer", "args", "lr")
 
 MAX_FINDINGS_SHOWN = 20
 MAX_FINDING_CHARS = 500
-MAX_OVERRIDE_CHARS = 120  # of an override that is shown as the place of an error
+MAX_OVERRIDE_CHARS = 120  # of an override, in an error message
 
 
 def join_keys(keys: Keys) -> str:
@@ -20,7 +20,7 @@ def join_keys(keys: Keys) -> str:
 
 
 def split_keys(key: str) -> Keys:
-    """Splits ``thaw.0.epoch`` into ``("thaw", 0, "epoch")``; an empty key into nothing."""
+    """Splits ``thaw.0.epoch`` into ``("thaw", 0, "epoch")``. An empty key gives ``()``."""
     words = key.split(".") if key else []
     return tuple(int(word) if word.isdecimal() else word for word in words)
 
@@ -87,7 +87,7 @@ class Tree:
         data: the values.
         marks: where each key was written.
         raw: the text of every override, before it became a value.
-        replaced: what stood at a key before, the oldest first.
+        replaced: the earlier values of each key with their marks, the oldest first.
     """
 
     data: dict[str, Any]
@@ -96,7 +96,7 @@ class Tree:
     replaced: dict[Keys, list[tuple[Mark | None, Any]]] = field(default_factory=dict)
 
     def note_replaced(self, keys: Keys, value: Any) -> None:
-        """Notes that ``value`` stood at ``keys`` until now. Sections and lists are not noted."""
+        """Records the value that ``keys`` had until now. Sections and lists are not recorded."""
         if not isinstance(value, dict | list):
             self.replaced.setdefault(keys, []).append((self.mark(keys), value))
 
@@ -115,11 +115,15 @@ class Tree:
         return ConfigError.at(self.mark(keys), message, keys)
 
     def locate(self, error: UserError) -> UserError:
-        """Returns ``error`` with file, line and column of every key that the config has."""
+        """Returns ``error`` with file, line and column of every key that the config has.
+
+        The error stays the same if it has them already, or if the config has none of the keys.
+        """
         findings = []
         for problem in error.problems:
             keys = split_keys(problem.key)
             mark = self.mark(keys) if keys and keys[0] in self.data else None
             findings.append(Finding(mark, keys, problem.message))
-        is_located = isinstance(error, ConfigError) or not any(item.mark for item in findings)
-        return error if is_located else ConfigError(findings)
+        if isinstance(error, ConfigError) or not any(item.mark for item in findings):
+            return error
+        return ConfigError(findings)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from logger.background import Background
 
-PATIENCE_SECONDS = 4.0  # that a training waits, once, for a back end that has stopped moving
+PATIENCE_SECONDS = 4.0  # the longest wait of a training for a back end that hangs
 
 
 class RunFacts(NamedTuple):
@@ -80,13 +80,13 @@ class BackEnd(Background, ABC):
         return self._tracker
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Has the tracker's method called in the background, if it has such a method.
+        """Calls a method of the tracker in the background. Does nothing if it has no such method.
 
         Args:
             method: its name.
-            args: a ``functools.partial`` among them is called in the background too, and its
-                result takes its place.
-            kwargs: passed on.
+            args: passed to it. A ``functools.partial`` is first replaced by its result, also in
+                the background.
+            kwargs: passed to it.
         """
         if self.enabled:
             self.import_module()
@@ -99,10 +99,11 @@ class BackEnd(Background, ABC):
             function(*values, **kwargs)
 
     def import_module(self) -> None:
-        """Imports the tracker's library in the thread of the caller, without drawing its numbers.
+        """Imports the tracker's library in the thread of the caller.
 
-        Workers of a data loader that are forked in the middle of an import would inherit half of
-        it, so the import cannot run in the background. Some libraries draw random numbers then.
+        It cannot run in the background: workers of a data loader that are forked during an import
+        would inherit a half-imported module. Some libraries draw random numbers at their import, so
+        the random state is restored.
         """
         if self.module not in sys.modules:
             from utils.seed import temporary_seed
@@ -117,7 +118,7 @@ class BackEnd(Background, ABC):
             super().close()
         self._tracker = None
 
-    # What only some trackers can do. The others inherit that nothing happens.
+    # Only some trackers can do the following. For the others, the methods do nothing.
 
     def resume_at(self, step: int) -> None:
         """Prepares for values from ``step`` on that an interrupted run may have written before."""
@@ -129,13 +130,13 @@ class BackEnd(Background, ABC):
         """Observes the model's parameters or gradients, if the options ask for it."""
 
     def add_artifact(self, path: Path) -> None:
-        """Keeps a file with the run, if the options ask for it."""
+        """Stores a file with the run, if the options ask for it."""
 
 
 def make_back_ends(
     kinds: Iterable[type[BackEnd]], options: Mapping[str, Any], run: RunFacts
 ) -> list[BackEnd]:
-    """Makes those back ends that the options turn on.
+    """Makes the back ends that the options turn on.
 
     Args:
         kinds: the classes to choose from.

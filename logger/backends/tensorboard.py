@@ -36,8 +36,8 @@ class TensorboardBackEnd(BackEnd):
         from torch.utils import tensorboard
 
         writer: Any = tensorboard.SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
-        # An error that ends the thread of its files is raised again by the writer's next call.
-        # That is enough: Python need not print a traceback as well.
+        # The writer's next call raises an error of its file thread again, so the traceback that
+        # Python prints at the end of the thread is not needed.
         with contextlib.suppress(AttributeError):
             worker = writer._get_file_writer().event_writer._async_writer._worker
             worker._invoke_excepthook = lambda _: None
@@ -46,31 +46,33 @@ class TensorboardBackEnd(BackEnd):
     def resume_at(self, step: int) -> None:
         """Hides what an interrupted run wrote at ``step`` or later.
 
-        Without it a curve would repeat a part of itself, or fork.
+        Otherwise a curve would have two values at these steps.
         """
         self._purge_step = step
 
     def add_graph(self, model: Any, inputs: Any = None, **kwargs: Any) -> None:
         """Traces the model in the thread of the caller and shows its graph.
 
-        A model that cannot be traced costs a line in the log.
+        If the model cannot be traced, there is only a line in the log.
 
         Args:
             model: its training and evaluation modes are restored after the trace.
-            inputs: what it is called with: a tensor or a tuple.
+            inputs: its arguments: a tensor or a tuple.
             kwargs: ``verbose`` and ``use_strict_trace``, as SummaryWriter's.
         """
         self.import_module()
         from torch.utils.tensorboard import _pytorch_graph
 
-        # It prints an error that is also raised, and logged below in one line.
+        # The module prints an error before it raises it. One line in the log is enough.
         _pytorch_graph.print = lambda *_: None  # type: ignore[attr-defined]
         verbose = kwargs.get("verbose", False)
         strict = kwargs.get("use_strict_trace", True)
         modes = [(module, module.training) for module in model.modules()]
         try:
             with warnings.catch_warnings(action="ignore"):  # about what a trace cannot follow
-                graph = _pytorch_graph.graph(model, inputs, verbose, strict)  # type: ignore[no-untyped-call]
+                graph = _pytorch_graph.graph(  # type: ignore[no-untyped-call]
+                    model, inputs, verbose, strict
+                )
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             self.logger.info("TensorBoard gets no graph: the model cannot be traced (%s)", reason)

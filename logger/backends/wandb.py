@@ -36,7 +36,7 @@ class WandbBackEnd(BackEnd):
     option = "wandb"
     title = "Weights & Biases"
     module = "wandb"
-    links = ("wandb/*/logs/debug-core.log",)  # to a log of its own, which nothing is written to
+    links = ("wandb/*/logs/debug-core.log",)  # points to W&B's log; a run never writes to it
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class WandbRun:
     def flush(self) -> None:
         """Sends the values of the current step."""
         if self._row:
-            # The state first: after a crash in between a value is missing, and none is there twice.
+            # The state comes first: a crash in between then loses a value, but repeats none.
             self._write_state()
             self._run.log(self._row)
             self._row = {}

@@ -19,10 +19,14 @@ from tests.config.probe import Color, net, scaled
 pytestmark = pytest.mark.usefixtures("probe_files")
 
 
-def make(slot: str, node: Any, *args: Any, **kwargs: Any) -> Any:
-    builder = Builder({slot: node})
+def make_builder(tree: Tree) -> Builder:
+    builder = Builder(tree)
     builder.schema = SCHEMA
-    return builder.build(slot, *args, **kwargs)
+    return builder
+
+
+def make(slot: str, node: Any, *args: Any, **kwargs: Any) -> Any:
+    return make_builder(Tree({slot: node})).build(slot, *args, **kwargs)
 
 
 def get_error(slot: str, node: Any, *args: Any, **kwargs: Any) -> str:
@@ -229,10 +233,8 @@ def test_an_error_with_keys_is_located_at_the_arguments() -> None:
         {"arch": {"type": "probe.Picky", "args": {"size": 0}}},
         {("arch",): Mark("c.yaml", 1, 1), ("arch", "args", "size"): Mark("c.yaml", 3, 5)},
     )
-    builder = Builder(tree)
-    builder.schema = SCHEMA
     with pytest.raises(ConfigError) as caught:
-        builder.build("arch")
+        make_builder(tree).build("arch")
     assert str(caught.value).splitlines() == [
         "c.yaml:3:5: arch.args.size: 0 must be at least 1",
         "c.yaml:1:1: arch: sizes are hard",

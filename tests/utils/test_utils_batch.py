@@ -1,4 +1,4 @@
-"""What the loop needs of a batch of any form."""
+"""Functions for batches of any form."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from utils.migrate.project import FRAMEWORK_FOLDERS, File, Project
 
 PREFIX = "plainloop_"  # of Plainloop's files where the project has files of the same name
 MAX_TEXT_BYTES = 100_000  # the template's own files are smaller
-PARSE_CONFIG = '''"""ConfigParser, at its place in pytorch-template."""
+PARSE_CONFIG = '''"""ConfigParser, in the module where pytorch-template has it."""
 
 from {package} import ConfigParser  # noqa: F401
 '''
@@ -104,26 +104,22 @@ def _read_plainloop_files(project: Project, renamed_modules: dict[str, str]) -> 
         module = path.removesuffix(".py").replace("/", ".")
         new_path = get_new_name(module, renamed_modules).replace(".", "/") + ".py"
         text = (ROOT / path).read_text(encoding="utf-8")
-        texts[new_path] = _rename_imports(text, path, renamed_modules)
+        texts[new_path] = _rename_imports(text, renamed_modules)
     if "parse_config.py" not in project.files or "parse_config.py" in replaced:
         package = renamed_modules.get("config", "config")
         texts["parse_config.py"] = PARSE_CONFIG.format(package=package)
     return texts
 
 
-def _rename_imports(text: str, path: str, renamed_modules: dict[str, str]) -> str:
-    """Adapts one of Plainloop's files to the names that its modules have in the new project."""
-    package_of_file = path.rpartition("/")[0].replace("/", ".")
+def _rename_imports(text: str, renamed_modules: dict[str, str]) -> str:
+    """Adapts one of Plainloop's files to the names that its modules have in the new project.
+
+    All imports in Plainloop are absolute.
+    """
     for old, new in renamed_modules.items():
-        package, _, name = old.rpartition(".")
         statement = rf"^(\s*(?:from|import) ){re.escape(old)}(?=[ .])"
         text = re.sub(statement, rf"\g<1>{new}", text, flags=re.M)
         text = re.sub(rf'(?<=["(]){re.escape(old)}(?=["\'])', new, text)  # in strings
-        if name and package == package_of_file:  # relative imports
-            new_name = new.rpartition(".")[2]
-            text = re.sub(rf"^(\s*from )\.{name}(?= )", rf"\g<1>.{new_name}", text, flags=re.M)
-            statement = rf"^(\s*from \. import ){name}$"
-            text = re.sub(statement, rf"\g<1>{new_name} as {name}", text, flags=re.M)
     return text
 
 
@@ -191,7 +187,7 @@ def _write_repairs(new: NewProject) -> dict[str, str]:
     texts = {"repairs/__init__.py": REPAIRS_DOCSTRING}
     for repair in new.repairs:
         path = f"repairs/{repair.name}.py"
-        texts[path] = _rename_imports(read_repair(repair.name), path, new.renamed_modules)
+        texts[path] = _rename_imports(read_repair(repair.name), new.renamed_modules)
     return texts
 
 

@@ -1,6 +1,7 @@
 """Decides which definitions Plainloop replaces.
 
-A definition is replaced only if it is the template's and nothing that is kept could notice.
+A definition is replaced only if it is the template's, and if no code that is kept depends on a
+difference.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _find_obstacle(
 
 
 def _find_path_obstacle(definition: Definition) -> str:
-    """Checks that Plainloop has the definition at its place, and that files stay units."""
+    """Checks that Plainloop has the definition in the same module, and that no file is divided."""
     file, name = definition.file, definition.name
     modules = find_modules()
     is_unit = file.folder not in (*FRAMEWORK_FOLDERS, "")
@@ -172,7 +173,7 @@ def _find_dependency(project: Project, definition: Definition, kept: list[Defini
 
 
 def _find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
-    """Yields where kept code uses what the template's definition has and Plainloop's lacks."""
+    """Yields uses in kept code of attributes and values that differ in Plainloop's definition."""
     missing = _list_attributes(definition.node) - _list_plainloop_attributes(definition.name)
     children = _find_children(definition.name, kept)
     trainers = _find_children("BaseTrainer", kept)

@@ -43,7 +43,7 @@ class LoopStep:
 def list_gains(project: Project) -> list[str]:
     """Returns what the new project has already.
 
-    BaseDataLoader is left out, since the repair ``template_order`` takes its place.
+    BaseDataLoader is left out, since the repair ``template_order`` replaces it.
     """
     return [
         f"from Plainloop's {name}: {benefit}"

@@ -1,6 +1,7 @@
 """Finds the repairs that a project needs.
 
-Some mend what fails with current libraries. The others keep numbers that Plainloop would change.
+Some fix code that fails with current libraries. The others keep numbers that Plainloop would
+change.
 """
 
 from __future__ import annotations

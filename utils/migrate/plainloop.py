@@ -58,7 +58,7 @@ def load(alias: str) -> Any:
 
 
 def read_repair(name: str) -> str:
-    """Returns the text of a repair as a project gets it: with its imports from their real place."""
+    """Returns the text of a repair as a project gets it: with imports from the real modules."""
 
     def import_directly(line: re.Match[str]) -> str:
         entries = [read_paths()[alias] for alias in line["aliases"].split(", ")]

@@ -28,7 +28,7 @@ def read_project(folder: Path) -> Project:
     """Reads all files of a project.
 
     Raises:
-        UserError: the folder does not exist, is not made from pytorch-template, or is unreadable.
+        UserError: the folder does not exist, holds no pytorch-template project, or is unreadable.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")

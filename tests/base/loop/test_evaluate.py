@@ -78,6 +78,25 @@ def test_batches_of_all_forms_reach_the_model(batch: Any) -> None:
     assert run([batch])["loss"] == 0.0
 
 
+class Adds(nn.Module):
+    def forward(self, a: int, b: int = 10) -> int:
+        return a + b
+
+
+@pytest.mark.parametrize(
+    ("batch", "output"),
+    [
+        ((1, 0), 11),
+        ((1, 2, 0), 3),
+        (([1, 2], 0), 3),
+        ({"a": 1, "b": 2, "target": 0}, 3),
+        ({"target": 0, "b": 5, "a": 1}, 6),
+    ],
+)
+def test_inputs_are_positional_or_keyword_arguments(batch: Any, output: int) -> None:
+    assert forward(Adds(), batch) == (output, 0)
+
+
 def test_the_target_goes_to_the_device_of_the_output() -> None:
     class Spread(nn.Module):
         """Its output is on another device than its input."""

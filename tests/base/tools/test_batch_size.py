@@ -71,8 +71,8 @@ def test_a_model_is_tried_up_to_the_end_of_its_memory(
 def test_no_more_samples_are_tried_than_the_data_has(tmp_path: Path) -> None:
     config = small_config(tmp_path) | {"parallel": {"type": "ddp"}}
     text = suggest_batch_size(make_trainer(config))
-    assert "Batch size: 1,151 trains on cpu; all samples that there are." in text
-    assert "tried in one process; batch_size is that of all processes" in text
+    assert "Batch size: 1,151 trains on cpu; these are all samples." in text
+    assert "tried in one process; batch_size counts all processes" in text
 
 
 def test_a_size_fits_only_if_the_state_of_the_optimizer_fits_too(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_an_error_of_another_kind_is_raised_as_it_is(tmp_path: Path) -> None:
 def test_a_batch_without_a_number_of_samples_is_an_error(tmp_path: Path) -> None:
     trainer = make_trainer(small_config(tmp_path))
     trainer.data_loader = [[torch.zeros(4, 1, 8, 8), torch.zeros(3)]]
-    with pytest.raises(UserError, match="does not tell its samples"):
+    with pytest.raises(UserError, match="number of samples in a batch is unknown"):
         suggest_batch_size(trainer)
 
 
@@ -118,7 +118,7 @@ def test_on_the_cpu_it_is_refused_and_nothing_is_left(
 ) -> None:
     (tmp_path / "c.json").write_text(json.dumps(small_config(tmp_path / "saved") | section))
     ended = tool("-c", tmp_path / "c.json", "--find-batch-size")
-    message = "--find-batch-size: is for accelerators; this run is on the CPU\n"
+    message = "--find-batch-size: needs an accelerator, and this run is on the CPU\n"
     assert ended == (2, "", message)
     assert not (tmp_path / "saved").exists()
 

@@ -57,7 +57,7 @@ def test_rates_rise_until_the_loss_diverges_and_groups_keep_their_ratio(tmp_path
 
 def test_a_trainer_with_a_loop_of_its_own_is_refused(tmp_path: Path, tool: Tool) -> None:
     ended = tool("-c", "digits_gan.yaml", "--lr-find", f"trainer.save_dir={tmp_path}")
-    message = "--lr-find: GanTrainer trains by a loop of its own\n"
+    message = "--lr-find: GanTrainer has a training loop of its own\n"
     assert (ended.status, ended.err) == (2, message)
 
 
@@ -67,4 +67,4 @@ def test_a_loss_that_never_falls_is_an_error(tmp_path: Path, tool: Tool) -> None
     (tmp_path / "c.json").write_text(json.dumps(config))
     ended = tool("-c", tmp_path / "c.json", "--lr-find")
     assert ended.status == 2
-    assert ended.err.startswith("--lr-find: the loss falls at no learning rate")
+    assert ended.err.startswith("--lr-find: no learning rate lowers the loss")

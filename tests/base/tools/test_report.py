@@ -133,7 +133,7 @@ def test_no_link_leads_the_results_out_of_the_run(
             "mse_loss",
             1,
             "torch.rand(60, 1)",
-            ["Predictions", "Errors: % of samples up to", "Largest errors", "Training session 1"],
+            ["Predictions", "Samples below each error, %", "Largest errors", "Training session 1"],
         ),
         (
             {"type": "BCEWithLogitsLoss"},

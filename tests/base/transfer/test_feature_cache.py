@@ -198,7 +198,7 @@ def test_the_indices_of_a_loader_are_those_of_its_split():
 )
 def test_a_loader_without_indices_is_refused(loader):
     model = small_case()[0]
-    with pytest.raises(UserError, match="needs loaders derived from base.BaseDataLoader"):
+    with pytest.raises(UserError, match=r"needs loaders derived from base\.BaseDataLoader"):
         cache_features(model, [loader], CPU, LOGGER)
 
 

@@ -26,7 +26,7 @@ def test_a_wrong_name_is_an_error_with_the_nearest_layer():
         UserError, match=r"transfer.head.name: 'clasifier.1' .*did you mean 'classifier.1'"
     ):
         find_head(torchvision.models.squeezenet1_0(), "clasifier.1")
-    with pytest.raises(UserError, match=r"'0\.1' is no Linear or Conv2d layer"):
+    with pytest.raises(UserError, match=r"'0\.1' is not a Linear or Conv2d layer"):
         find_head(small_net(), "0.1")
     with pytest.raises(UserError, match="has no Linear or Conv2d layer"):
         find_head(nn.Flatten())

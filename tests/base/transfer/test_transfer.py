@@ -122,6 +122,6 @@ def test_the_phases_of_a_model_without_memory_are_described():
 
 def test_a_phase_that_thaws_nothing_is_an_error():
     with pytest.raises(
-        UserError, match=r"transfer.thaw.0.params: all of 2.\* is trained already by then"
+        UserError, match=r"transfer.thaw.0.params: every parameter of 2.\* is trained before"
     ):
         prepare(small_net(), freeze=["0.*"], thaw=[Thaw(2, "2.*")])

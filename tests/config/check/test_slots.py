@@ -142,8 +142,8 @@ def test_a_function_of_the_project_needs_no_annotation(monkeypatch: pytest.Monke
             "loss",
             "my_very_own",
             "no 'my_very_own' in model.loss, torch.nn.functional, torch.nn; "
-            "'FILE.my_very_own' names another file of model/, "
-            "a full dotted path a trusted library",
+            "write 'FILE.my_very_own' for another file of model/, "
+            "or a full dotted path for a trusted library",
         ),
     ],
 )

@@ -13,7 +13,7 @@ import pandas as pd
 
 
 class LiveColumn(pd.Series):
-    """A column; what is written to it is written to its frame."""
+    """A column. A write to it also changes its frame."""
 
     _metadata = ["_source"]  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""Makes the optimizer as the config describes it, without a fused kernel.
+"""Makes the optimizer with the arguments of the config only, without a fused kernel.
 
 The last digits of a fused kernel's results differ from those of pytorch-template.
 

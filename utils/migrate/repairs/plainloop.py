@@ -1,4 +1,4 @@
-"""Where Plainloop keeps what this room uses: the only file here that names its modules.
+"""The paths of the Plainloop modules that this room uses. No other file here names them.
 
 The repairs import what they change from here. When a repair is copied into a project, such an
 import becomes the line that this file has for the name. The tool itself reads this file as a table

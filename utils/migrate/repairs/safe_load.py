@@ -1,8 +1,8 @@
 """Lets ``torch.load`` read checkpoints that hold a ConfigParser, paths or loggers.
 
-No code from such a file is run. Objects of other classes than tensors, numbers and texts become
-placeholders, which hold the data of the object and have none of its methods. A ``torch.load`` that
-turns ``weights_only`` off or sets a ``pickle_module`` works as before.
+No code from such a file is run. Tensors, numbers and texts are loaded. An object of any other class
+becomes a placeholder, which holds the data of the object but has none of its methods. A
+``torch.load`` that turns ``weights_only`` off or sets a ``pickle_module`` works as before.
 
 To remove it, save ``dict(config.config)`` instead of ``config`` in your checkpoints. Then delete
 this file and its line in base/__init__.py.

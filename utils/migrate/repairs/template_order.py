@@ -1,6 +1,7 @@
 """BaseDataLoader splits and shuffles as pytorch-template's did.
 
-The split uses NumPy's global generator with seed 0, the order of samples torch's global generator.
+The split uses NumPy's global generator with seed 0. The order of samples uses torch's global
+generator.
 
 To remove it, delete this file and its line in base/__init__.py. You gain exact resume within an
 epoch, ``stratify`` and ``eval_transform``. The split stays the same; the order of samples changes.
@@ -89,5 +90,6 @@ class BaseDataLoader(DataLoader[Any]):
         return DataLoader(sampler=self.valid_sampler, **self.init_kwargs)
 
 
-loaders  # was imported first, as its DatasetLoader derives from Plainloop's own class  # noqa: B018
+# `loaders` is imported before this line, because its DatasetLoader needs Plainloop's class.
+loaders  # noqa: B018
 base_data_loader.BaseDataLoader = BaseDataLoader  # type: ignore[misc, assignment]
