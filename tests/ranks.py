@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.forked import ForkedProcess
+from tests.forked import ForkedProcess, preload
 from tests.helpers import ROOT
 from utils.distributed import init_distributed
 from utils.world import ProcessSettings
@@ -70,6 +70,7 @@ def in_ranks(
     Raises:
         AssertionError: a rank failed, with its traceback, or did not end in time.
     """
+    preload()
     fork = multiprocessing.get_context("fork")
     port = make_store()
     pipes, processes = [], []
