@@ -1,4 +1,7 @@
-"""Models that lie on several devices, as far as one CPU can show: the second device is torch's ``meta``, or a stub."""
+"""Models on several devices, as far as one CPU can show.
+
+The second device is torch's ``meta``, which has no data, or a pretence.
+"""
 
 from __future__ import annotations
 
@@ -8,104 +11,92 @@ import sys
 
 import pytest
 import torch
-from base.parallel.placement import is_spread, output_device, placed
 from torch import nn
 
 from base.loop.evaluate import forward
-from base.parallel import placement as placing
-from base.parallel import strategy as base_parallel
-from base.parallel.strategy import ddp, dp, fsdp
+from base.parallel import ddp, strategy
+from base.parallel.data_parallel import DataParallel
+from base.parallel.ddp import DDP
+from base.parallel.fsdp import FSDP
+from base.parallel.strategy import is_spread, move_to_device, output_device
 from model.two_device import TwoDeviceNet
-from tests.base.test_parallel import lines_of
+from tests.base.checkpoint.resumed_runs import read_lines
 from tests.helpers import ROOT, load, make_trainer, small_config
-from utils import distributed as parallel
+from utils import distributed
 from utils.errors import UserError
 
 CPU, META, SECOND = torch.device("cpu"), torch.device("meta"), torch.device("cuda:1")
 
 
-def net_config(tmp_path, **trainer):
-    config = small_config(tmp_path, monitor="min val_loss", **trainer)
-    return config | {
+def net_config(tmp_path):
+    return small_config(tmp_path, monitor="min val_loss") | {
         "arch": {"type": "two_device.TwoDeviceNet", "args": {"hidden": 16}},
         "loss": {"type": "CrossEntropyLoss", "args": {"label_smoothing": 0.1}},
     }
 
 
 @pytest.fixture
-def stub(monkeypatch):
-    """The back of a TwoDeviceNet says that it is on another device; whoever would move the model fails."""
-    backs = set()
-    usual = TwoDeviceNet.__init__
+def _pretended_spread(monkeypatch):
+    """A TwoDeviceNet counts as spread over two devices, and cannot be moved."""
+    original = TwoDeviceNet.__init__
 
-    def made(self, *args, **kwargs):
-        usual(self, *args, **kwargs)
-        backs.update(map(id, self.back.parameters()))
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
         self.to = None
 
-    monkeypatch.setattr(TwoDeviceNet, "__init__", made)
-    monkeypatch.setattr(
-        placing,
-        "device_of",
-        lambda parameter: SECOND if id(parameter) in backs else parameter.device,
-    )
+    monkeypatch.setattr(TwoDeviceNet, "__init__", init)
+    monkeypatch.setattr(strategy, "is_spread", lambda model: isinstance(model, TwoDeviceNet))
 
 
-def test_a_model_on_one_device_is_moved_and_one_on_two_stays():
-    model, device = placed(nn.Linear(2, 2), META)
-    assert (next(model.parameters()).device, device, output_device(model, device)) == (
-        META,
-        META,
-        META,
-    )
+def test_a_model_on_one_device_is_moved():
+    model, device = move_to_device(nn.Linear(2, 2), META)
+    assert {parameter.device for parameter in model.parameters()} == {META}
+    assert device == output_device(model, device) == META
+    assert move_to_device(nn.ReLU(), CPU)[1] == CPU  # without parameters
+    assert not is_spread(TwoDeviceNet())  # without accelerators, the CPU takes both halves
+
+
+def test_a_model_on_two_devices_stays_there():
     model = TwoDeviceNet(devices=["cpu", "meta"])
-    assert placed(model, META) == (model, CPU)
+    assert move_to_device(model, META) == (model, CPU)
     assert is_spread(model)
     assert output_device(model, CPU) == META
     assert {parameter.device for parameter in model.front.parameters()} == {CPU}
-    assert not is_spread(TwoDeviceNet())  # one CPU takes all of it
-    assert placed(nn.ReLU(), CPU)[1] == CPU  # without parameters
 
 
-def test_activations_and_targets_go_where_the_second_half_is():
-    output, target = forward(
-        TwoDeviceNet(devices=["cpu", "meta"]), (torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3]))
-    )
+def test_targets_go_to_the_device_of_the_output():
+    batch = (torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3]))
+    output, target = forward(TwoDeviceNet(devices=["cpu", "meta"]), batch)
     assert (output.shape, output.device, target.device) == ((3, 10), META, META)
     assert nn.functional.cross_entropy(output, target).device == META
 
 
-def test_the_trainer_and_the_test_program_leave_it_where_it_is(tmp_path, stub, monkeypatch):
+@pytest.mark.usefixtures("_pretended_spread")
+def test_training_and_testing_leave_a_spread_model_where_it_is(tmp_path, monkeypatch):
     trainer = make_trainer(net_config(tmp_path))
     assert trainer.device == CPU
     trainer.train()
-    assert len(lines_of(tmp_path / "small/run")) == 2
-    assert load(tmp_path / "small/run/model_best.pt")["state_dict"]["back.0.weight"].shape == (
-        16,
-        16,
-    )
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["test.py", "-r", str(tmp_path / "small/run"), "-o", str(tmp_path / "test.json")],
-    )
+    folder = tmp_path / "small/run"
+    assert len(read_lines(folder)) == 2
+    assert load(folder / "model_best.pt")["state_dict"]["back.0.weight"].shape == (16, 16)
+    output = tmp_path / "test.json"
+    monkeypatch.setattr(sys, "argv", ["test.py", "-r", str(folder), "-o", str(output)])
     runpy.run_path(str(ROOT / "test.py"), run_name="__main__")
-    assert json.loads((tmp_path / "test.json").read_text())["metrics"]["accuracy"] > 0.1
+    assert json.loads(output.read_text())["metrics"]["accuracy"] > 0.1
 
 
-def test_ddp_is_told_no_device_for_it(monkeypatch):
-    monkeypatch.setattr(parallel, "world_size", lambda: 2)
-    monkeypatch.setattr(parallel, "barrier", lambda: None)
-    monkeypatch.setattr(
-        base_parallel, "DistributedDataParallel", lambda model, device_ids, **_: device_ids
-    )
-    assert ddp().wrap(TwoDeviceNet(devices=["cpu", "meta"]), SECOND) is None
-    assert ddp().wrap(TwoDeviceNet(), SECOND) == [SECOND]
+def test_ddp_gets_no_device_for_a_spread_model(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "barrier", lambda: None)
+    monkeypatch.setattr(distributed, "process_group", lambda: None)
+    wrapper = "DistributedDataParallel"
+    monkeypatch.setattr(ddp, wrapper, lambda model, device_ids, **_: device_ids)
+    assert DDP().wrap(TwoDeviceNet(devices=["cpu", "meta"]), SECOND) is None
+    assert DDP().wrap(TwoDeviceNet(), SECOND) == [SECOND]
 
 
-@pytest.mark.parametrize("kind", [dp, fsdp])
-def test_what_takes_models_of_one_device_only_refuses_it(kind):
-    with pytest.raises(
-        UserError, match=f"parallel.type: is {kind.__name__}, but TwoDeviceNet places its own parts"
-    ):
+@pytest.mark.parametrize(("kind", "name"), [(DataParallel, "dp"), (FSDP, "fsdp")])
+def test_dp_and_fsdp_refuse_a_spread_model(kind, name):
+    message = f"parallel.type: is {name}, but TwoDeviceNet places its layers on several devices"
+    with pytest.raises(UserError, match=message):
         kind().wrap(TwoDeviceNet(devices=["cpu", "meta"]), CPU)
