@@ -90,7 +90,7 @@ def make_output_folder() -> Path:
 
 @functools.cache
 def preload() -> None:
-    """Imports here, once, whatever a run imports, so that no fork of this process needs the time."""
+    """Imports once what every run imports, so that no fork of this process has to."""
     for name in PRELOADED:
         importlib.import_module(name)
 
