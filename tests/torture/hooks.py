@@ -1,4 +1,7 @@
-"""Inside a run under torture: tells of a place, holds there, exits at a call; the copy's torture_hooks.py."""
+"""Hooks in a process under torture: it reports where it is, waits there, or exits at a call.
+
+The copy of the project has this module as ``torture_hooks.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,150 +11,168 @@ import time
 from pathlib import Path
 from typing import Any
 
+EXIT_STATUS = 9
 trainer: Any = None
 plan: dict[str, Any] = {}
 passages: dict[str, int] = {}
-calls: list[str] = []  # of the save that is watched, in their order
-_watching = False
+calls: list[str] = []  # on files, during the watched save, in order
+_is_watching = False
 
 
 def install(**given: Any) -> None:
     """Prepares this process.
 
-    Args (all optional):
-        place, n, mark: at the n-th passage of ``place`` (epoch, step, validation, save, rename, metrics), writes the
-            optimizer steps done into the file ``mark``.
-        hold: and sleeps so many seconds there.
-        slow: seconds that every ``torch.save`` takes; slow_from: only from that one on.
-        save: the number of the save of which every call on files is counted; exit_at: at which of them to exit, as by
-            ``kill -9``; calls: the file into which all of them are written when it is over.
-        no_links: the disk has no hard links.
-        events: a file for the times at which a trainer was made, places were passed, the mark was written, and
-            checkpoints stood under their names.
+    Args:
+        given: all optional:
+
+            - point, n, mark: at the n-th passage of ``point`` (epoch, step, validation, save,
+              rename, metrics), write the number of optimizer steps into the file ``mark``.
+            - hold: sleep so many seconds there.
+            - slow, slow_from: seconds that each ``torch.save`` takes, from which one on.
+            - save, exit_at: exit at this call on files of this save, both counted from 1.
+            - calls: a file for the list of these calls.
+            - no_links: the disk has no hard links.
+            - events: a file for the times at which a trainer was made, points were passed, the
+              mark was written, and checkpoints got their names.
     """
     plan.update(given)
     if plan.get("no_links"):
-        os.link = _no_link
+        os.link = _refuse_link
     if plan.get("save"):
-        _watch_calls()
-    _wrap_places()
+        _watch_files()
+        _watch_saves()
+    _watch_trainers()
+    _watch_writes()
 
 
-def passed(place: str) -> None:
-    """Counts a passage of ``place``; where the plan says so, tells the parent."""
-    passages[place] = passages.get(place, 0) + 1
-    event(place)
-    if plan.get("place") != place or passages[place] != plan.get("n", 1):
+def pass_point(point: str) -> None:
+    """Counts a passage of ``point``. Reports and waits if the plan says so."""
+    passages[point] = passages.get(point, 0) + 1
+    add_event(point)
+    if plan.get("point") != point or passages[point] != plan.get("n", 1):
         return
-    event("mark")
+    add_event("mark")
+    steps = 0 if trainer is None else trainer.progress.step
     mark = plan["mark"]
-    steps = trainer.steps_done() if trainer is not None and hasattr(trainer, "update") else 0
     handle = os.open(mark + ".new", os.O_WRONLY | os.O_CREAT)
     os.write(handle, str(steps).encode())
     os.close(handle)
-    os.rename(mark + ".new", mark)  # noqa: PTH104
+    os.rename(mark + ".new", mark)  # noqa: PTH104  (Path.rename may be watched)
     time.sleep(plan.get("hold", 0))
 
 
-def event(name: str) -> None:
+def add_event(name: str) -> None:
     if "events" in plan:
-        with open(plan["events"], "a") as file:  # noqa: PTH123
+        with open(plan["events"], "a") as file:  # noqa: PTH123  (Path.open may be watched)
             file.write(f"{name} {time.monotonic()}\n")
 
 
-def _wrap_places() -> None:
+def _watch_trainers() -> None:
+    from base.base_trainer import BaseTrainer
+
+    init = BaseTrainer.__init__
+
+    def init_and_report(self: Any, *args: Any, **kwargs: Any) -> None:
+        add_event("made")
+        init(self, *args, **kwargs)
+
+    BaseTrainer.__init__ = init_and_report  # type: ignore[method-assign]
+
+
+def _watch_writes() -> None:
     import torch
 
-    from base import base_trainer
-    from base.checkpoint import manager as saving
     from logger.metrics_file import MetricsFile
 
-    torch_save, replace, write, save = (
-        torch.save,
-        Path.replace,
-        MetricsFile.write,
-        saving.Saver._write,
-    )
-    make = base_trainer.BaseTrainer.__init__
+    save, replace, write = torch.save, Path.replace, MetricsFile.write
 
-    def slow_save(*args: Any, **kwargs: Any) -> Any:
-        passed("save")
+    def save_slowly(*args: Any, **kwargs: Any) -> Any:
+        pass_point("save")
         if passages["save"] >= plan.get("slow_from", 1):
             time.sleep(plan.get("slow", 0))
-        return torch_save(*args, **kwargs)
+        return save(*args, **kwargs)
 
-    def told_replace(self: Path, target: Path) -> Path:
-        if checkpoint := target.suffix == ".pt":
-            passed("rename")
+    def replace_and_report(self: Path, target: Path) -> Path:
+        is_checkpoint = target.suffix == ".pt"
+        if is_checkpoint:
+            pass_point("rename")
         new = replace(self, target)
-        if checkpoint:
-            event(target.name)
+        if is_checkpoint:
+            add_event(target.name)
         return new
 
-    def told_write(self: Any, values: Any) -> None:
+    def write_and_report(self: Any, values: Any) -> None:
         write(self, values)
-        passed("metrics")
+        pass_point("metrics")
 
-    def watched_save(*args: Any, **kwargs: Any) -> None:
-        global _watching
-        passages["whole save"] = passages.get("whole save", 0) + 1
-        _watching = passages["whole save"] == plan.get("save")
-        save(*args, **kwargs)
-        if _watching and "calls" in plan:
-            Path(plan["calls"]).write_text("\n".join(calls))
-        _watching = False
-
-    def told_make(self: Any, *args: Any, **kwargs: Any) -> None:
-        event("made")
-        make(self, *args, **kwargs)
-
-    torch.save, Path.replace, MetricsFile.write = slow_save, told_replace, told_write
-    saving.Saver._write, base_trainer.BaseTrainer.__init__ = watched_save, told_make
+    torch.save = save_slowly
+    Path.replace = replace_and_report  # type: ignore[method-assign, assignment]
+    MetricsFile.write = write_and_report  # type: ignore[method-assign]
 
 
-def call(name: str, subject: Any = "") -> bool:
-    """Counts a call on files during the save that is watched. Returns whether to exit there."""
-    if not _watching:
+def _watch_saves() -> None:
+    """Counts the saves, and turns on the watch over files for the one in the plan."""
+    from base.checkpoint.manager import CheckpointManager
+
+    def watch(method: Any) -> Any:
+        def save(*args: Any, **kwargs: Any) -> None:
+            global _is_watching
+            passages["saves"] = passages.get("saves", 0) + 1
+            _is_watching = passages["saves"] == plan["save"]
+            method(*args, **kwargs)
+            if _is_watching and "calls" in plan:
+                Path(plan["calls"]).write_text("\n".join(calls))
+            _is_watching = False
+
+        return save
+
+    for name in ("save_epoch", "save_step"):
+        setattr(CheckpointManager, name, watch(getattr(CheckpointManager, name)))
+
+
+def count_call(name: str, subject: Any = "") -> bool:
+    """Counts a call on files during the watched save. Returns whether to exit there."""
+    if not _is_watching:
         return False
     calls.append(f"{name} {os.path.basename(str(subject))}")  # noqa: PTH119
     return len(calls) == plan.get("exit_at")
 
 
-class Unbuffered(io.FileIO):
-    """A file whose every write is a call."""
+class UnbufferedFile(io.FileIO):
+    """A file each write of which is a call; the last one before an exit writes half of its data."""
 
     def write(self, data: Any) -> int:
-        if call("write", self.name):
+        if count_call("write", self.name):
             super().write(bytes(data)[: len(data) // 2])
-            os._exit(9)
+            os._exit(EXIT_STATUS)
         return super().write(data) or 0
 
 
-def _no_link(*_args: Any, **_kwargs: Any) -> None:
+def _refuse_link(*_args: Any, **_kwargs: Any) -> None:
     raise PermissionError(1, "Operation not permitted")
 
 
-def _watch_calls() -> None:
-    path_open = Path.open
+def _watch_files() -> None:
+    open_file = Path.open
 
-    def open_(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if not _watching or mode != "w+b":
-            return path_open(self, mode, *args, **kwargs)
-        if call("open", self):
-            os._exit(9)
-        return Unbuffered(self, "w+")
+    def open_unbuffered(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if not _is_watching or mode != "w+b":
+            return open_file(self, mode, *args, **kwargs)
+        if count_call("open", self):
+            os._exit(EXIT_STATUS)
+        return UnbufferedFile(self, "w+")
 
-    def counted(name: str, function: Any) -> Any:
-        def inner(*args: Any, **kwargs: Any) -> Any:
+    def count(name: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             subject = args[0]
             if name == "fsync":
                 subject = os.readlink(f"/proc/self/fd/{args[0]}")  # noqa: PTH115
-            if call(name, subject):
-                os._exit(9)
+            if count_call(name, subject):
+                os._exit(EXIT_STATUS)
             return function(*args, **kwargs)
 
-        return inner
+        return call
 
-    Path.open = open_  # type: ignore[method-assign, assignment]
+    Path.open = open_unbuffered  # type: ignore[method-assign, assignment]
     for name in ("fsync", "replace", "rename", "link", "unlink"):
-        setattr(os, name, counted(name, getattr(os, name)))
+        setattr(os, name, count(name, getattr(os, name)))
