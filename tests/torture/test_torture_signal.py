@@ -44,7 +44,9 @@ def stop_at(run: Reference, run_id: str, name: str, point: str, n: int, group: b
     run.finish(run_id)
 
 
-@pytest.mark.parametrize("name", STATUS)
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", "SIGINT", pytest.param("SIGUSR1", marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_asked_to_stop_resumes_to_the_same_bits(name):
     start, failures, count = time.monotonic(), [], times(50, 6)
     references = [reference(variant) for variant in VARIANTS]

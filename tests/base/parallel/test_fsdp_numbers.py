@@ -45,7 +45,7 @@ OPTIMIZERS = [
 def check_same_as_one_process(path, config, ranks=2, rel=1e-4):
     """Trains a full model in one process, and shards in several: the same numbers and files."""
     train({key: value for key, value in config.items() if key != "parallel"}, "one")
-    found = in_ranks(ranks, train_sharded, config, "sharded", timeout=30)
+    found = in_ranks(ranks, train_sharded, config, "sharded")
     assert found == [(4, False)] * ranks
     check_same_lines(path / "small/sharded", path / "small/one", rel)
     one, sharded = load_last(path / "small/one"), load_last(path / "small/sharded")
