@@ -1,4 +1,4 @@
-"""Rows 5 and 6: a damaged checkpoint: cut off at every length, every bit of it flipped."""
+"""Rows 5 and 6: a damaged checkpoint: truncated to every length, every bit of it flipped."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def get_refusal(path: Path) -> str:
     return ""
 
 
-def test_a_checkpoint_cut_off_at_any_length_is_refused_for_the_one_before(folder: Path) -> None:
+def test_a_checkpoint_truncated_to_any_length_is_refused_for_the_one_before(folder: Path) -> None:
     newest = folder / "checkpoint-epoch2.pt"
     content, start, failures = newest.read_bytes(), time.monotonic(), []
     lengths = range(0, len(content), 1 if ALL else 7)
@@ -72,10 +72,10 @@ def test_a_checkpoint_cut_off_at_any_length_is_refused_for_the_one_before(folder
         is_good = reason.startswith(str(newest)) and "\n" not in reason
         if not is_good or path.name != "checkpoint-epoch1.pt" or differences(state, small_state(1)):
             failures.append((length, reason, path.name))
-    report(5, "a checkpoint cut off at every length", len(lengths), failures, start)
+    report(5, "a checkpoint truncated to every length", len(lengths), failures, start)
 
 
-def test_a_run_whose_newest_checkpoint_is_cut_off_resumes_from_the_one_before(
+def test_a_run_whose_newest_checkpoint_is_truncated_resumes_from_the_one_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = small_config(tmp_path, epochs=3, save_steps=5)

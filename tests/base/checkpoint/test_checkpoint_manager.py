@@ -117,7 +117,7 @@ def test_a_best_epoch_that_is_not_due_has_no_other_name(tmp_path):
     assert names(tmp_path) == ["model_best.pt"]
 
 
-def test_several_best_epochs_have_names_of_their_own(tmp_path):
+def test_several_best_epochs_have_numbered_names(tmp_path):
     manager = make_manager(tmp_path, keep_last=1, **SEVERAL_BEST)
     save_epoch(manager, 1, is_best=True, best_epochs=[1])
     save_epoch(manager, 2, in_series=False, best_epochs=[1, 2])
@@ -131,7 +131,7 @@ def test_several_best_epochs_have_names_of_their_own(tmp_path):
 
 def test_a_checkpoint_inside_an_epoch_is_never_a_best_one(tmp_path):
     manager = make_manager(tmp_path, **SEVERAL_BEST)
-    state = make_state(1, within={"place": 3})  # of the second epoch; the first one was good
+    state = make_state(1) | {"within": {"place": 3}}  # of the second epoch; the first one was good
     manager.save_step(lambda: state, 2, 13, best_epochs=[1])
     assert names(tmp_path) == ["checkpoint-epoch2-step13.pt"]
 

@@ -214,7 +214,7 @@ def test_the_rest_is_restored_once(path):
     assert Run(start_seed=1).state.restore_rest() is None
 
 
-def test_another_seed_keeps_its_own_order_at_the_same_batch(path):
+def test_another_seed_gives_another_order_from_the_same_batch(path):
     run, report = resumed(path, start_seed=5)
     assert report.outcomes["order, random numbers"] == "kept"
     assert (run.objects["data_loader"].seed, run.progress.batch) == (1, 2)

@@ -29,7 +29,7 @@ def list_batches(length, size, in_lockstep=True):
 
 @pytest.mark.parametrize("ranks", range(1, 6))
 @pytest.mark.parametrize("size", [1, 3, 7, 16])
-def test_the_parts_of_all_ranks_make_the_batch_of_one_process(as_rank, ranks, size):
+def test_all_ranks_have_the_batch_of_one_process(as_rank, ranks, size):
     for length in range(1, 51):
         as_rank(0, 1)
         full = [batch for batch, _ in list_batches(length, size)]
@@ -38,13 +38,13 @@ def test_the_parts_of_all_ranks_make_the_batch_of_one_process(as_rank, ranks, si
             as_rank(rank, ranks)
             of_ranks.append(list_batches(length, size))
         assert [len(batches) for batches in of_ranks] == [len(full)] * ranks
-        for batch, parts in zip(full, zip(*of_ranks, strict=True), strict=True):
-            counted = [(part, weight) for part, weight in parts if weight]
-            assert [index for part, _ in counted for index in part] == batch
-            assert sum(weight for _, weight in parts) == pytest.approx(ranks)
-            for part, weight in counted:
-                assert weight == pytest.approx(len(part) * ranks / len(batch))
-            assert all(len(part) == 1 for part, weight in parts if not weight)  # the fillers
+        for batch, slices in zip(full, zip(*of_ranks, strict=True), strict=True):
+            counted = [(indices, weight) for indices, weight in slices if weight]
+            assert [index for indices, _ in counted for index in indices] == batch
+            assert sum(weight for _, weight in slices) == pytest.approx(ranks)
+            for indices, weight in counted:
+                assert weight == pytest.approx(len(indices) * ranks / len(batch))
+            assert all(len(indices) == 1 for indices, weight in slices if not weight)  # the fillers
 
 
 @pytest.mark.parametrize("ranks", range(1, 6))

@@ -74,7 +74,7 @@ def test_a_star_matches_one_part_of_a_name_and_inner_blocks_come_first():
     assert FSDP(blocks=["0", "0.*"]).find_blocks(model) == ["0.0", "0"]
 
 
-def test_a_parameter_that_two_blocks_share_is_refused():
+def test_a_parameter_of_two_blocks_is_refused():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].weight = model[0].weight
     assert FSDP().find_blocks(model) == []
