@@ -88,6 +88,13 @@ def make_output_folder() -> Path:
     return folder
 
 
+@functools.cache
+def preload() -> None:
+    """Imports once what every run imports, so that no fork of this process has to."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+
+
 # -- the process that forks ----------------------------------------------------------------------
 
 
@@ -120,8 +127,7 @@ def serve() -> None:
     """Forks a process for each order with ``words``; tells the exit status of a ``pid``."""
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
-    for name in PRELOADED:
-        importlib.import_module(name)
+    preload()
     subprocess_handler.Popen = ForkingPopen  # type: ignore[misc]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     for line in sys.stdin:

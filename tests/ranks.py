@@ -18,10 +18,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.forked import ForkedProcess
+from tests.forked import ForkedProcess, preload
 from tests.helpers import ROOT
 from utils.distributed import init_distributed
 from utils.world import ProcessSettings
+
+MAX_SECONDS = 120.0  # of one step of a test, also on a busy machine
 
 # Makes the stores at which ranks meet, in a process of its own, because the threads of a store do
 # not survive a fork.
@@ -54,7 +56,7 @@ def make_store() -> int:
 
 
 def in_ranks(
-    count: int, function: Callable[..., Any], *args: Any, timeout: float = 15
+    count: int, function: Callable[..., Any], *args: Any, timeout: float = MAX_SECONDS
 ) -> list[Any]:
     """Calls ``function(*args)`` in each of ``count`` connected ranks, which are forked from here.
 
@@ -70,6 +72,7 @@ def in_ranks(
     Raises:
         AssertionError: a rank failed, with its traceback, or did not end in time.
     """
+    preload()
     fork = multiprocessing.get_context("fork")
     port = make_store()
     pipes, processes = [], []
@@ -184,7 +187,7 @@ class Program:
                 found[rank] = pid
         return [found[rank] for rank in sorted(found)]
 
-    def until(self, done: Callable[[], Any], timeout: float = 60) -> Any:
+    def until(self, done: Callable[[], Any], timeout: float = MAX_SECONDS) -> Any:
         """Waits until ``done()`` is true and returns its value."""
         end = time.monotonic() + timeout
         while not (value := done()):
@@ -193,7 +196,7 @@ class Program:
             time.sleep(0.01)
         return value
 
-    def end(self, timeout: float = 90) -> Ended:
+    def end(self, timeout: float = MAX_SECONDS) -> Ended:
         """Waits for the end, and kills the program after ``timeout`` seconds."""
         try:
             out, err = self.process.communicate(timeout=timeout)

@@ -67,7 +67,8 @@ def test_both_ways_to_start_give_the_same_run_and_only_the_main_rank_writes(tmp_
     by_train, by_torchrun = tmp_path / "train", tmp_path / "torchrun"
     for path, torchrun in ((by_train, ""), (by_torchrun, TORCHRUN)):
         path.mkdir()
-        done = Program(*make_words(path), torchrun=torchrun).end()
+        start = ForkedProgram if torchrun else Program  # once as a user does it
+        done = start(*make_words(path), torchrun=torchrun).end()
         assert done.code == 0, done.err
         assert done.out.count("epoch 3/3") == 1
         assert done.out.count("Run folder") == 1
@@ -122,7 +123,7 @@ def test_a_mistake_is_one_line_and_nothing_is_left(tmp_path, change, line):
 def test_a_signal_to_one_rank_saves_once_and_ends_all(tmp_path, rank, signal_name):
     program = start_long_run(tmp_path, save_steps=None)
     os.kill(program.ranks()[rank], getattr(signal, signal_name))
-    done = program.end(30)
+    done = program.end()
     assert done.code == {"SIGTERM": 143, "SIGUSR1": 75}[signal_name], done.err
     assert done.err == ""
     assert done.out.count("the checkpoint is written") == 1
@@ -134,7 +135,7 @@ def test_a_signal_to_the_launcher_reaches_all_ranks(tmp_path):
     program = start_long_run(tmp_path)
     pids = program.ranks()
     program.process.send_signal(signal.SIGINT)
-    done = program.end(30)
+    done = program.end()
     assert (done.code, done.err) == (130, "")
     assert not list_running(pids)
 
@@ -156,13 +157,13 @@ def test_ranks_whose_launcher_is_killed_save_and_end(tmp_path):
     program = start_long_run(tmp_path)
     pids = program.ranks()
     os.kill(program.process.pid, signal.SIGKILL)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while list_running(pids) and time.monotonic() < end:
         time.sleep(0.05)
     left = list_running(pids)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    program.end(5)
+    program.end()
     assert not left
     provenance = (run_folder(tmp_path) / "provenance.json").read_text()
     assert "stopped by the end of the launcher" in provenance
@@ -173,7 +174,7 @@ def test_a_killed_rank_is_named_and_ends_all(tmp_path, rank):
     program = start_long_run(tmp_path)
     pids = program.ranks()
     os.kill(pids[rank], signal.SIGKILL)
-    done = program.end(30)
+    done = program.end()
     assert done.code in (1, 137)
     assert f"rank {rank} (" in done.err
     assert re.search("is gone, in the (training|validation|saving) of ", done.err)
@@ -188,16 +189,16 @@ def test_a_rank_that_hangs_is_named_and_killed_after_the_timeout(tmp_path, rank)
     pids = program.ranks()
     os.kill(pids[rank], signal.SIGSTOP)
     start = time.monotonic()
-    done = program.end(60)
+    done = program.end()
     assert f"rank {rank} (" in done.err
     assert re.search("has not answered for 5 s, in the (training|validation|saving) of ", done.err)
-    assert time.monotonic() - start < 25
+    assert time.monotonic() - start < 60
     assert not list_running(pids)
 
 
 def test_an_error_of_one_rank_is_reported_with_its_rank(tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
-    done = ForkedProgram(tmp_path / "broken.py", *make_words(tmp_path)[1:]).end(60)
+    done = ForkedProgram(tmp_path / "broken.py", *make_words(tmp_path)[1:]).end()
     assert done.code == 2
     assert done.err.strip() == "rank 1: the weather is bad"
 
@@ -222,7 +223,7 @@ def test_ranks_that_torchrun_starts_again_end_with_the_same_bits(tmp_path, rank)
 def test_torchrun_does_not_start_again_what_was_stopped(tmp_path):
     program = start_long_run(tmp_path, torchrun=f"{TORCHRUN} --max-restarts 3")
     os.kill(program.ranks()[1], signal.SIGTERM)
-    done = program.end(60)
+    done = program.end()
     assert done.code == 0, done.err
     assert done.out.count("the checkpoint is written") == 1
     assert "Resuming from" not in done.out

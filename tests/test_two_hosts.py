@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, run
-from tests.ranks import Program
+from tests.helpers import ROOT
+from tests.ranks import ForkedProgram, Program
 from tests.test_ranks import CONFIG
 from utils.checkpoints import list_checkpoints
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "base/parallel/README.md").read_text(encoding="utf-8")
 # Sets the name of the host in a namespace of its own, and runs a command there. `ip netns exec`
 # replaces /etc/hosts by /etc/netns/NAME/hosts.
 SET_NAME = 'echo "$0" > /proc/sys/kernel/hostname; exec "$@"'
@@ -88,7 +88,7 @@ def make_words(tmp_path, run_id, **trainer):
 
 
 def start_on_both(hosts, words):
-    """Runs README's command on both hosts, which have one device each."""
+    """Runs the README's command on both hosts, which have one device each."""
     command = re.search(r"srun torchrun (--nnodes=2.*?) train.py", README, re.DOTALL)[1]
     values = {"\\\n": "", "=4": "=1", '"$HEAD:29500"': f"{hosts[0]}:29500", '"$SLURM_JOB_ID"': "1"}
     for text, value in values.items():
@@ -114,10 +114,11 @@ def check_same(tmp_path):
 
 def test_two_hosts_give_the_numbers_of_one(tmp_path, hosts):
     both = start_on_both(hosts, make_words(tmp_path, "two"))
-    done = [program.end(60) for program in both]
+    done = [program.end() for program in both]
     assert [end.code for end in done] == [0, 0], done
     assert sorted(end.out.count("epoch 2/2") for end in done) == [0, 1]
-    assert run(*make_words(tmp_path, "one"), "parallel.args.num_processes=1").returncode == 0
+    one = ForkedProgram(*make_words(tmp_path, "one"), "parallel.args.num_processes=1").end()
+    assert one.code == 0, one.err
     check_same(tmp_path)
 
 
@@ -128,13 +129,14 @@ def test_a_host_that_loses_the_network_and_returns_trains_on_with_the_other(tmp_
     both[0].until(lambda: folder.is_dir() and len(list_checkpoints(folder)) > 1)
     run_ip("-n", hosts[1], "link", "set", "cable", "down")
     start = time.monotonic()
-    both[0].until(lambda: not both[0].ranks(), 30)  # the rank gives up after timeout_seconds
+    both[0].until(lambda: not both[0].ranks())  # the rank gives up after timeout_seconds
     assert 4 < time.monotonic() - start < 20
     run_ip("-n", hosts[1], "link", "set", "cable", "up")
-    done = [program.end(60) for program in both]
+    done = [program.end() for program in both]
     assert [end.code for end in done] == [0, 0], done
     errors = "".join(end.err for end in done)
     assert re.search(r"rank \d \(t\d+[ab], process \d+\) has not answered for 5 s, in the ", errors)
     assert "Resuming from" in done[0].out + done[1].out
-    assert Program(*make_words(tmp_path, "one", epochs=4)).end().code == 0
+    one = ForkedProgram(*make_words(tmp_path, "one", epochs=4)).end()
+    assert one.code == 0, one.err
     check_same(tmp_path)

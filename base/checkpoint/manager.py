@@ -187,8 +187,8 @@ class CheckpointManager:
         if not is_main():
             return
         try:
-            remove_unused_files(self.folder)
             if best_epochs and path.parent == self.folder:
                 restore_best(self.folder, best_epochs, self.options.keep_best)
+            remove_unused_files(self.folder)  # also the shards of a best model that was replaced
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written to: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""A copy of the project whose runs can be killed at little cost, and the digest that two runs must share."""
+"""A copy of the project whose runs can be killed at little cost, and the digest of a run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tests.base.checkpoint.resumed_runs import read_lines
 from tests.helpers import copy_project
 from utils.checkpoints import list_checkpoints
 
 HERE = Path(__file__).parent
 ALL = os.environ.get("TORTURE") == "all"
 
-# Imports what is slow once, and then gives every command a process of its own, in a session of its own.
+# Imports the slow modules once. Then it forks for every command, and gives it a session.
 SERVER = """
 import atexit, json, os, runpy, signal, sys, threading, traceback
 sys.path.insert(0, os.getcwd())
@@ -35,9 +36,11 @@ for line in sys.stdin:
     argv, folder, hooks = json.loads(line)
     if (child := os.fork()) == 0:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+        # Background jobs of a shell ignore SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, name in ((1, "out.txt"), (2, "err.txt")):
-            os.dup2(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            os.dup2(os.open(os.path.join(folder, name), flags), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv, code = argv, 0
         try:
@@ -59,9 +62,20 @@ for line in sys.stdin:
 """
 
 
-def times(full: int, share: int) -> int:
-    """How often: the full count under TORTURE=all, else a share of it."""
-    return full if ALL else share
+def times(full: int, usual: int) -> int:
+    """How often a fault is tried: the full count under TORTURE=all, else the usual one."""
+    return full if ALL else usual
+
+
+def report(row: int, fault: str, count: int, failures: list[Any], start: float) -> None:
+    """Prints the result of a campaign, which began at the monotonic time ``start``.
+
+    Raises:
+        AssertionError: there were failures.
+    """
+    seconds = time.monotonic() - start
+    print(f"row {row}: {fault}, {count} times, {len(failures)} failures, {seconds:.0f} s")
+    assert not failures, "\n".join(map(str, failures))
 
 
 def environment() -> dict[str, str]:
@@ -95,21 +109,25 @@ class Life:
             )
         return self.server.stdout.readline()
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return bool(select.select([self.server.stdout], [], [], 0)[0])
 
-    def at_mark(self, timeout: float = 60) -> int | None:
-        """Waits for the place of the hooks; returns the optimizer steps done there, None if the run ends before."""
+    def wait_for_mark(self, timeout: float = 60) -> int | None:
+        """Waits for the point of the hooks.
+
+        Returns:
+            The optimizer steps done there; None if the run ends before.
+        """
         end = time.monotonic() + timeout
         while not self.mark.exists():
-            if self.ended() or time.monotonic() > end:
+            if self.has_ended() or time.monotonic() > end:
                 return None
             time.sleep(0.0002)
         return int(self.mark.read_text())
 
     def send(self, number: int, group: bool = False) -> None:
-        """Sends a signal to the process, or as a terminal does to its children too."""
-        if not self.ended():
+        """Sends a signal to the process; ``group``: also to its children, as a terminal does."""
+        if not self.has_ended():
             (os.killpg if group else os.kill)(self.pid, number)
 
     def wait(self, timeout: float = 60) -> Done:
@@ -118,24 +136,20 @@ class Life:
         return Done(code, *texts, time.monotonic() - self.start)
 
     def children(self) -> list[int]:
-        """Its processes that read data."""
-        return [
-            int(word)
-            for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        ]
+        """The processes that read its data."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(word) for word in path.read_text().split()]
 
 
 class Project:
-    """A copy of the repository with a dataset, a model and a trainer for torture, and the runs in it."""
+    """A copy of the repository with a dataset, a model and a trainer for torture, and its runs."""
 
-    def __init__(self, changes: Any = None) -> None:
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="torture-"))
         copy_project(self.folder)
         for room in ("data_loader", "model", "trainer"):
-            shutil.copy(HERE / "kill_parts.py", self.folder / room / "torture.py")
-        shutil.copy(HERE / "calls_hooks.py", self.folder / "torture_hooks.py")
-        if changes is not None:
-            changes(self.folder)
+            shutil.copy(HERE / "components.py", self.folder / room / "torture.py")
+        shutil.copy(HERE / "hooks.py", self.folder / "torture_hooks.py")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         command = [sys.executable, "-c", SERVER]
         self.server: subprocess.Popen[bytes] = subprocess.Popen(
@@ -153,7 +167,7 @@ class Project:
         return f"{name}.json"
 
     def start(self, *argv: object, **hooks: Any) -> Life:
-        """Starts ``python ARGV``; see calls_hooks.install for the hooks."""
+        """Starts ``python ARGV``; ``install`` in ``hooks.py`` describes the hooks."""
         mark = self.folder / "mark"
         mark.unlink(missing_ok=True)
         order = [
@@ -172,40 +186,40 @@ class Project:
         return self.folder / "saved" / "torture" / run_id
 
     def words(self, config: str, run_id: str) -> list[str]:
-        """The command that goes on with a run, or where it has no checkpoint yet, begins it again."""
+        """The command that resumes a run, or starts it again if it has no checkpoint yet."""
         folder = self.run_folder(run_id)
         if folder.is_dir() and list_checkpoints(folder):
             return ["train.py", "-r", f"saved/torture/{run_id}"]
         return ["train.py", "-c", config, "--run-id", run_id]
 
     def finish(self, config: str, run_id: str) -> str:
-        """Lets a run go on to its end; returns its digest."""
+        """Resumes a run, and returns its digest after its end."""
         done = self.run(*self.words(config, run_id))
         assert done.code == 0, f"status {done.code}\n{done.err[-3000:]}"
-        return digest(self.run_folder(run_id))
+        return digest_of_run(self.run_folder(run_id))
 
 
 @functools.cache
 def project() -> Project:
-    """The one of this test process."""
-    made = Project()
-    atexit.register(made.close)
-    return made
+    """The project of this test process."""
+    project = Project()
+    atexit.register(project.close)
+    return project
 
 
-def small(
+def make_config(
     workers: int = 0, accumulation: int = 1, epochs: int = 3, **trainer: Any
 ) -> dict[str, Any]:
-    """A config of a short run: 80 samples in 10 batches an epoch, a checkpoint every 3 steps."""
+    """The config of a short run: 80 samples in 10 batches an epoch, a checkpoint every 3 steps."""
     steps = epochs * -(-10 // accumulation)
-    own = {
+    options = {
         "type": "torture.Recorder",
         "epochs": epochs,
         "save_dir": "saved",
         "tensorboard": False,
         "save_steps": 3,
     }
-    own |= {"accumulation_steps": accumulation, "ema_decay": 0.9, "monitor": "min val_loss"}
+    options |= {"accumulation_steps": accumulation, "ema_decay": 0.9, "monitor": "min val_loss"}
     return {
         "name": "torture",
         "n_gpu": 0,
@@ -215,33 +229,25 @@ def small(
         "lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.02, "total_steps": steps}},
         "loss": "cross_entropy",
         "metrics": ["accuracy"],
-        "trainer": own | trainer,
+        "trainer": options | trainer,
     }
 
 
-def newest(folder: Path) -> dict[str, Any]:
+def load_newest(folder: Path) -> dict[str, Any]:
     """The state of a run's newest checkpoint."""
     state: dict[str, Any] = torch.load(list_checkpoints(folder)[0], weights_only=True)
     return state
 
 
-def metric_lines(folder: Path) -> list[dict[str, Any]]:
-    lines = [
-        json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()
-    ]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def digest(folder: Path, without: tuple[str, ...] = ()) -> str:
-    """SHA-256 over all of a run's final state, its best one, and its metric lines without wall-clock."""
-    state = {key: value for key, value in newest(folder).items() if key not in without}
+def digest_of_run(folder: Path) -> str:
+    """SHA-256 of a run's final state, its best weights, and its metrics without clock times."""
     best = folder / "model_best.pt"
     best_weights = torch.load(best, weights_only=True)["state_dict"] if best.is_file() else None
-    return digest_of([state, best_weights, metric_lines(folder)])
+    return digest_of([load_newest(folder), best_weights, read_lines(folder)])
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 over tensors and plain values, nested."""
+    """SHA-256 of nested tensors and plain values."""
     sha = hashlib.sha256()
     _add(value, sha)
     return sha.hexdigest()

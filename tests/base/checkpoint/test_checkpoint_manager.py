@@ -6,12 +6,14 @@ import logging
 import os
 import threading
 import time
+from math import inf
 
 import pytest
 import torch
 
 from base.checkpoint.file import load
-from base.checkpoint.manager import CheckpointManager, copy_to_cpu
+from base.checkpoint.manager import CheckpointManager
+from base.checkpoint.snapshot import copy_to_cpu
 from base.options import TrainerOptions
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
@@ -33,6 +35,11 @@ def save_epoch(manager, epoch, **how):
     manager.save_epoch(lambda: make_state(epoch), epoch, 10 * epoch, **how)
 
 
+def save_and_wait(manager, state):
+    manager.save_epoch(lambda: state, state["epoch"], 10)
+    manager.wait()
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -40,33 +47,50 @@ def names(folder):
 # -- when ----------------------------------------------------------------------------------------
 
 
-def test_epochs_are_due_every_save_period(tmp_path):
-    manager = make_manager(tmp_path, save_period=3)
-    assert [epoch for epoch in range(1, 10) if manager.is_epoch_due(epoch)] == [3, 6, 9]
-
-
-def test_steps_are_due_so_many_after_the_last_checkpoint_of_any_kind(tmp_path):
+def test_the_next_checkpoint_is_due_so_many_steps_after_the_last_one_of_any_kind(tmp_path):
     manager = make_manager(tmp_path, save_steps=4)
-    assert [step for step in range(1, 6) if manager.is_step_due(step)] == [4, 5]
+    assert manager.next_step == 4
     manager.save_step(lambda: make_state(0), 1, 4)
-    assert [step for step in range(5, 10) if manager.is_step_due(step)] == [8, 9]
+    assert manager.next_step == 8
     manager.save_epoch(lambda: make_state(1), 1, 6)
-    assert [step for step in range(7, 12) if manager.is_step_due(step)] == [10, 11]
-    assert not make_manager(tmp_path).is_step_due(10**9)
+    assert manager.next_step == 10
+    manager.resume_at(tmp_path / "checkpoint-epoch1-step4.pt", 4, [])
+    assert manager.next_step == 8
 
 
-def test_minutes_count_from_the_last_checkpoint(tmp_path, monkeypatch):
-    now = [0.0]
+def test_minutes_count_from_the_end_of_the_last_checkpoint(tmp_path, monkeypatch):
+    now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    manager, without = make_manager(tmp_path, save_minutes=0.5), make_manager(tmp_path)
-    overdue = []
-    for seconds in (29.9, 30.0, 59.9, 60.0):
-        now[0] = seconds
-        overdue.append(manager.is_overdue())
-        if seconds == 30.0:
-            manager.save_step(lambda: make_state(0), 1, 100)
-        assert not without.is_overdue()
-    assert overdue == [False, True, False, True]
+    manager = make_manager(tmp_path, save_minutes=0.5)
+    assert manager.next_time == 130
+
+    def make_slow_state():
+        now[0] += 7
+        return make_state(0)
+
+    now[0] = 131
+    manager.save_step(make_slow_state, 1, 100)
+    assert manager.next_time == 131 + 7 + 30
+
+
+def test_minutes_count_from_the_start_of_a_checkpoint_in_the_background(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    manager = make_manager(tmp_path, save_minutes=0.5, async_save=True)
+
+    def make_slow_state():
+        now[0] += 7
+        return make_state(0)
+
+    manager.save_step(make_slow_state, 1, 100)
+    manager.wait()
+    assert manager.next_time == 130
+
+
+def test_without_options_no_checkpoint_inside_an_epoch_is_due(tmp_path):
+    manager = make_manager(tmp_path)
+    save_epoch(manager, 1)
+    assert (manager.next_step, manager.next_time) == (inf, inf)
 
 
 # -- names ---------------------------------------------------------------------------------------
@@ -78,7 +102,6 @@ def test_the_names_tell_the_epoch_and_the_step(tmp_path):
     save_epoch(manager, 1)
     assert names(tmp_path) == ["checkpoint-epoch1-step4.pt", "checkpoint-epoch1.pt"]
     assert load(tmp_path / "checkpoint-epoch1.pt")["epoch"] == 1
-    assert manager.last_step == 10
 
 
 def test_the_best_epoch_has_a_second_name(tmp_path):
@@ -94,7 +117,7 @@ def test_a_best_epoch_that_is_not_due_has_no_other_name(tmp_path):
     assert names(tmp_path) == ["model_best.pt"]
 
 
-def test_several_best_epochs_have_names_of_their_own(tmp_path):
+def test_several_best_epochs_have_numbered_names(tmp_path):
     manager = make_manager(tmp_path, keep_last=1, **SEVERAL_BEST)
     save_epoch(manager, 1, is_best=True, best_epochs=[1])
     save_epoch(manager, 2, in_series=False, best_epochs=[1, 2])
@@ -108,7 +131,7 @@ def test_several_best_epochs_have_names_of_their_own(tmp_path):
 
 def test_a_checkpoint_inside_an_epoch_is_never_a_best_one(tmp_path):
     manager = make_manager(tmp_path, **SEVERAL_BEST)
-    state = make_state(1, within={"place": 3})  # of the second epoch; the first one was good
+    state = make_state(1) | {"within": {"place": 3}}  # of the second epoch; the first one was good
     manager.save_step(lambda: state, 2, 13, best_epochs=[1])
     assert names(tmp_path) == ["checkpoint-epoch2-step13.pt"]
 
@@ -116,7 +139,7 @@ def test_a_checkpoint_inside_an_epoch_is_never_a_best_one(tmp_path):
 # -- while the training goes on ------------------------------------------------------------------
 
 
-def test_an_asynchronous_save_writes_the_state_of_its_time(tmp_path):
+def test_a_save_in_the_background_writes_the_state_of_its_time(tmp_path):
     manager = make_manager(tmp_path, async_save=True)
     state = make_state(1)
     for epoch in range(1, 4):
@@ -130,7 +153,7 @@ def test_an_asynchronous_save_writes_the_state_of_its_time(tmp_path):
         assert torch.equal(weights, torch.full((1000,), float(epoch)))
 
 
-def test_an_asynchronous_save_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+def test_a_save_in_the_background_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     fsync, disk_is_ready = os.fsync, threading.Event()
     monkeypatch.setattr("os.fsync", lambda handle: (disk_is_ready.wait(60), fsync(handle)))
     manager = make_manager(tmp_path, async_save=True)
@@ -171,8 +194,7 @@ def test_a_copy_uses_the_memory_of_an_earlier_one_of_the_same_shape():
 def test_a_checkpoint_that_cannot_be_written_stops_the_run(tmp_path, async_save):
     manager = make_manager(tmp_path / "run", async_save=async_save)
     with pytest.raises(UserError, match="could not be written: No such file or directory"):
-        save_epoch(manager, 1)
-        manager.wait()
+        save_and_wait(manager, make_state(1))
     manager.wait()  # an error is raised once
 
 
@@ -190,13 +212,23 @@ def test_a_run_may_go_on_without_a_checkpoint(tmp_path, caplog, async_save):
     assert len(caplog.records) == 1
 
 
-def test_an_asynchronous_failure_is_raised_at_the_next_step(tmp_path):
+def test_a_failure_in_the_background_can_be_seen_before_the_next_save(tmp_path):
     manager = make_manager(tmp_path / "run", async_save=True)
     save_epoch(manager, 1)
+    end = time.monotonic() + 60
+    while manager.error is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert "could not be written" in str(manager.error)
     with pytest.raises(UserError, match="could not be written"):
-        for step in range(11, 1000):
-            manager.is_step_due(step)
-            time.sleep(0.01)
+        manager.wait()
+    assert manager.error is None
+
+
+def test_a_failure_in_the_background_is_raised_by_the_next_save(tmp_path):
+    manager = make_manager(tmp_path / "run", async_save=True)
+    save_epoch(manager, 1)
+    with pytest.raises(UserError, match=r"epoch1\.pt: the checkpoint could not be"):
+        save_epoch(manager, 2)
 
 
 @pytest.mark.parametrize("async_save", [False, True])
@@ -204,8 +236,7 @@ def test_a_fault_of_the_program_is_raised_whatever_the_options_say(tmp_path, asy
     manager = make_manager(tmp_path, async_save=async_save, on_save_error="go_on")
     state = make_state(1, odd=lambda: None)  # which pickle refuses
     with pytest.raises(Exception, match="lambda"):
-        manager.save_epoch(lambda: state, 1, 10)
-        manager.wait()
+        save_and_wait(manager, state)
     assert names(tmp_path) == []
 
 
@@ -213,6 +244,6 @@ def test_measuring_a_save_leaves_nothing(tmp_path):
     manager = make_manager(tmp_path)
     manager.measure(make_state(1))
     assert manager.seconds > 0
-    assert (names(tmp_path), manager.last_step) == ([], 0)
+    assert names(tmp_path) == []
     with pytest.raises(UserError, match="could not be written"):
         make_manager(tmp_path / "run").measure(make_state(1))

@@ -10,8 +10,9 @@ import sys
 import pytest
 import torch
 
-from base.checkpoint.file import load, load_newest
+from base.checkpoint.file import load, load_newest, save
 from base.checkpoint.manager import CheckpointManager
+from base.checkpoint.sharded import SUFFIX
 from base.options import TrainerOptions
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
@@ -107,11 +108,20 @@ def test_a_best_model_that_a_kill_prevented_is_written_on_resuming(tmp_path):
 
 @pytest.mark.parametrize("keep_best", [1, 2])
 def test_a_run_that_goes_back_has_the_best_model_of_then(tmp_path, keep_best):
-    manager = make_manager(tmp_path, keep_best=keep_best, monitor="max x")
+    manager = make_manager(tmp_path, keep_best=keep_best, monitor="max x", save_steps=7)
     save_epochs(manager, [1, 2, 3], BEST_EPOCHS)
     manager.resume_at(tmp_path / "checkpoint-epoch2.pt", 20, [1, 2])
     assert load(tmp_path / "model_best.pt")["epoch"] == 1
-    assert manager.last_step == 20
+    assert manager.next_step == 27
+
+
+def test_the_shards_of_a_best_model_that_is_replaced_are_deleted(tmp_path):
+    save_epochs(make_manager(tmp_path), [1], BEST_EPOCHS)
+    shards = tmp_path / f"checkpoint-epoch3.0123abcd{SUFFIX}"
+    shards.mkdir()
+    save({"epoch": 3, "shards": {"folder": shards.name, "crc32": {}}}, tmp_path / "model_best.pt")
+    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, [1])
+    assert names(tmp_path) == ["checkpoint-epoch1.pt", "model_best.pt"]
 
 
 def test_a_run_in_a_new_folder_leaves_the_best_model_of_the_old_one(tmp_path):

@@ -137,7 +137,7 @@ def test_an_optimizer_state_that_does_not_fit_is_one_line(state):
 # -- schedulers and ranks ------------------------------------------------------------------------
 
 
-def test_a_scheduler_takes_its_own_state_and_numbers_of_any_type():
+def test_a_scheduler_takes_the_state_of_its_type_and_numbers_of_any_type():
     optimizer, _ = trained_optimizer()
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
     state = scheduler.state_dict()
@@ -152,7 +152,7 @@ def test_a_scheduler_takes_no_other_attributes(change):
         check_scheduler_state(state, state | change)
 
 
-def test_as_many_ranks_as_before_get_their_own_states_back():
+def test_as_many_ranks_as_before_get_their_states_back():
     assert state_of_this_rank("all", None) == "all"
     assert state_of_this_rank("all", ["a", "b"]) == "all"
     assert in_ranks(2, state_of_this_rank, "all", ["a", "b"]) == ["a", "b"]

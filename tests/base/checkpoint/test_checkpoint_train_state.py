@@ -1,4 +1,4 @@
-"""The state of a run is collected from plain objects in a dict and restored into them."""
+"""The state of a run is collected from the attributes of an object, and restored into them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,22 @@ def make_config(**more):
     return Config({"trainer": trainer, "optimizer": optimizer, "lr_scheduler": SCHEDULE} | more)
 
 
+class Owner:
+    """Has the objects of a run as its attributes."""
+
+    def __init__(self, **objects):
+        vars(self).update(objects)
+
+
 class Run:
-    """The objects of a run, and its state. No trainer knows of them.
+    """The objects of a run, and its state, without a trainer.
 
     Args:
         start_seed: of the start weights and of the data.
         more: further values of the config.
+
+    Attributes:
+        objects: by name; what is added here is an attribute of the owner.
     """
 
     def __init__(self, start_seed, **more):
@@ -55,24 +65,24 @@ class Run:
         device = torch.device("cpu")
         options = TrainerOptions(epochs=9, ema_decay=0.9)
         data = TensorDataset(torch.arange(24.0).reshape(12, 2), torch.ones(12, 1))
-        self.objects = {
-            "model": model,
-            "optimizer": optimizer,
-            "device": device,
-            "data_loader": BaseDataLoader(data, 2, shuffle=True),
-            "lr_scheduler": schedule,
-            "update": Update(model, optimizer, options, device, schedule, None, self.progress),
-            "train_metrics": MetricSet([], None),
-            "valid_metrics": MetricSet([], None),
-            "criterion": nn.MSELoss(),
-            "layers": [1, 2],
-        }
-        self.state = TrainState(
-            self.objects, NoParallel(), self.progress, self.monitor, make_config(**more)
+        self.owner = Owner(
+            model=model,
+            optimizer=optimizer,
+            device=device,
+            data_loader=BaseDataLoader(data, 2, shuffle=True),
+            lr_scheduler=schedule,
+            update=Update(model, optimizer, options, device, schedule, None, self.progress),
+            train_metrics=MetricSet([], None),
+            valid_metrics=MetricSet([], None),
+            criterion=nn.MSELoss(),
+            layers=[1, 2],
         )
+        self.objects = vars(self.owner)
+        config = make_config(**more)
+        self.state = TrainState(self.owner, NoParallel(), self.progress, self.monitor, config)
 
     def train(self, batches):
-        """Trains a few batches of the first epoch."""
+        """Trains so many more batches of the present epoch."""
         update, loader = self.objects["update"], self.objects["data_loader"]
         loader.set_epoch(self.progress.epoch, self.progress.batch)
         for _, (x, y) in zip(range(batches), loader, strict=False):
@@ -102,7 +112,7 @@ def path(tmp_path):
 
 
 def resumed(path, start_seed=2, **more):
-    """Another run that has gone on from a checkpoint, and the report."""
+    """A run that has resumed from a checkpoint, and the report."""
     run = Run(start_seed, **more)
     run.state.resume(path, LOGGER)
     return run, run.state.restore_rest()
@@ -204,7 +214,7 @@ def test_the_rest_is_restored_once(path):
     assert Run(start_seed=1).state.restore_rest() is None
 
 
-def test_another_seed_keeps_its_own_order_at_the_same_batch(path):
+def test_another_seed_gives_another_order_from_the_same_batch(path):
     run, report = resumed(path, start_seed=5)
     assert report.outcomes["order, random numbers"] == "kept"
     assert (run.objects["data_loader"].seed, run.progress.batch) == (1, 2)

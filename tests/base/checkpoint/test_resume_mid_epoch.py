@@ -47,7 +47,16 @@ VARIANTS = {
 INSIDE_EPOCHS = "checkpoint-*-step*.pt"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+SLOW_VARIANTS = ("longer, accumulating", "warm-up")  # whose parts the other variants have
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(variant, marks=pytest.mark.slow) if variant in SLOW_VARIANTS else variant
+        for variant in VARIANTS
+    ],
+)
 def test_resume_after_any_step_gives_the_same_bits(tmp_path, variant):
     trainer, loader, *sections = VARIANTS[variant]
     config = small_config(tmp_path, **{"save_steps": 1} | trainer)

@@ -1,4 +1,7 @@
-"""What the runs under torture train; copied into the project as data_loader/, model/ and trainer/torture.py."""
+"""The data, the model and the trainer of the runs under torture.
+
+The copy of the project has this module as ``torture.py`` in data_loader/, model/ and trainer/.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ SAMPLES, VALID, FEATURES, CLASSES = 96, 16, 8, 4
 
 
 class Points(Dataset[Any]):
-    """Points of four classes, augmented by the random numbers of Python, NumPy and torch; each tells its index."""
+    """Points of four classes with their indices.
+
+    The random numbers of Python, NumPy and torch augment them.
+    """
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -42,7 +48,7 @@ class Loader(BaseDataLoader):
 
 
 class Net(BaseModel):
-    """With dropout, and with batch norm, whose buffers are a state too."""
+    """Has dropout, and a batch norm, whose buffers are a state too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +62,7 @@ class Net(BaseModel):
 
 
 class Seen(nn.Module):
-    """The indices of the samples that the weights have been trained on, in their order, by epoch."""
+    """The indices of the samples that the weights were trained on, in order, for each epoch."""
 
     order: torch.Tensor
     count: torch.Tensor
@@ -73,7 +79,7 @@ class Seen(nn.Module):
 
 
 class Recorder(Trainer):
-    """Trains as ever, remembers which samples, and says where it is (see calls_hooks.py)."""
+    """Records the samples, and reports the points that ``hooks.py`` knows."""
 
     def __init__(self, *args: Any, pause: float = 0.002, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,8 +87,8 @@ class Recorder(Trainer):
         torture_hooks.trainer = self
 
     def train_step(self, batch: Any) -> Any:
-        self.seen.add(self.epoch, batch[1])
-        torture_hooks.passed("step")
+        self.seen.add(self.progress.epoch, batch[1])
+        torture_hooks.pass_point("step")
         time.sleep(self.pause)
         return super().train_step(batch)
 
@@ -90,10 +96,10 @@ class Recorder(Trainer):
     def forward(model: nn.Module, batch: Any) -> Any:
         points = batch[0]
         if not model.training:
-            torture_hooks.passed("validation")
-            points = points + 0.01 * torch.randn_like(points)  # as a model may that samples
+            torture_hooks.pass_point("validation")
+            points = points + 0.01 * torch.randn_like(points)  # as a model that samples does
         return model(points), batch[2]
 
-    def _begin_epoch(self, epoch: int) -> None:
-        torture_hooks.passed("epoch")
-        super()._begin_epoch(epoch)
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        torture_hooks.pass_point("epoch")
+        return super()._train_epoch(epoch)
