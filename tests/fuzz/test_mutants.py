@@ -112,9 +112,7 @@ def summarize(problems: list[str], count: int) -> str:
 
 @pytest.mark.parametrize("suffix", [".json", ".yaml"])
 @pytest.mark.parametrize("compact", [True, False])
-def test_a_config_without_a_mistake_is_accepted(
-    suffix: str, compact: bool, tmp_path: Path
-) -> None:
+def test_a_config_without_a_mistake_is_accepted(suffix: str, compact: bool, tmp_path: Path) -> None:
     for name, data in get_base_configs().items():
         path = tmp_path / f"{name}{suffix}"
         path.write_text(render(data, suffix, compact).text, encoding="utf-8")
