@@ -56,7 +56,7 @@ FILE_WRITER: Config = {
 
 def second_optimizers() -> Iterator[Case]:
     gan: Config = {
-        "arch": {"type": "gan.Gan"},
+        "arch": {"type": "gan.GAN"},
         "loss": "binary_cross_entropy_with_logits",
         "metrics": [],
         "trainer": make_config()["trainer"] | {"type": "gan.GanTrainer"},
