@@ -1,9 +1,8 @@
 """What TensorBoard, metrics.jsonl and the progress bar cost a training step.
 
-Run it with ``python -m tests.benchmarks.watching``.
-Epochs of LeNet-5 on random images, with all of these and with none, in turn. The figures are
-processor time, which includes the thread that writes. Of each kind the smallest counts, because
-other processes disturbed it the least.
+Run it with ``python -m tests.benchmarks.watching``. It trains epochs of LeNet-5 on random images,
+with all three and with none, in turn. The figures are processor time, which includes the thread
+that writes. Of each kind the smallest counts, because other processes disturbed it the least.
 """
 
 from __future__ import annotations
