@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 from tests.helpers import ROOT
 
 ALL = os.environ.get("FUZZ") == "all"
+# Limits of processor time, which a busy machine does not change.
 MAX_SECONDS = 10  # for one refusal
-MAX_PROCESS_SECONDS = 25  # with the imports of a process, on a busy machine
+MAX_PROCESS_SECONDS = 25  # with the imports of a process
+MAX_WAIT_SECONDS = 90  # of wall time, for input that blocks, such as a FIFO
 MAX_BYTES = 6 << 30
 CANARY = "executed"  # the file that every payload would touch
 PAYLOAD = f"touch {CANARY}"
@@ -75,7 +77,7 @@ def watched(seconds: int = MAX_SECONDS) -> Iterator[list[str]]:
     """Yields a list that records what the block runs, connects to or writes.
 
     Raises:
-        TooSlow: the block takes more than ``seconds``.
+        TooSlow: the block takes more than ``seconds`` of processor time, or it hangs.
         MemoryError: it takes too much memory.
     """
 
@@ -85,24 +87,28 @@ def watched(seconds: int = MAX_SECONDS) -> Iterator[list[str]]:
     seen: list[str] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = signal.signal(signal.SIGALRM, stop)
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGALRM, signal.SIGPROF)}
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MAX_BYTES // 2, hard))
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(MAX_WAIT_SECONDS)
     _watching.append(seen)
     try:
         yield seen
     finally:
         _watching.pop()
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def run_process(program: str, *words: str, cwd: Path) -> Outcome:
-    """Runs ``python PROGRAM WORDS`` as a user does, with a limit on memory and time."""
+    """Runs ``python PROGRAM WORDS`` as a user does, with limits on memory and time."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (MAX_PROCESS_SECONDS, MAX_PROCESS_SECONDS))
 
     environment = {**os.environ, "PYTHONPATH": "", "HOME": str(cwd), "CUDA_VISIBLE_DEVICES": ""}
     start = time.perf_counter()
@@ -113,7 +119,7 @@ def run_process(program: str, *words: str, cwd: Path) -> Outcome:
             env=environment,
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=MAX_PROCESS_SECONDS,
+            timeout=MAX_WAIT_SECONDS,
             preexec_fn=limit,
             check=False,
         )
