@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +111,10 @@ def run_process(program: str, *words: str, cwd: Path) -> Outcome:
         resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
         resource.setrlimit(resource.RLIMIT_CPU, (MAX_PROCESS_SECONDS, MAX_PROCESS_SECONDS))
 
-    environment = {**os.environ, "PYTHONPATH": "", "HOME": str(cwd), "CUDA_VISIBLE_DEVICES": ""}
+    # Torchmetrics imports matplotlib, which would write its font cache into HOME.
+    caches = {"MPLCONFIGDIR": str(Path(tempfile.gettempdir(), "fuzz-matplotlib"))}
+    paths = {"PYTHONPATH": "", "HOME": str(cwd), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, **caches, **paths}
     start = time.perf_counter()
     try:
         done = subprocess.run(
