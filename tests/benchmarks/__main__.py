@@ -1,7 +1,8 @@
-"""All the figures, beside other frameworks: ``make bench``, or ``python -m tests.benchmarks [PART …] [FOLDER]``.
+"""All benchmarks: ``make bench``, or ``python -m tests.benchmarks [NAME …] [FOLDER]``.
 
-A part is a file of this folder (``step``, ``mnist``, ``start``, …); FOLDER holds torchvision's ``MNIST/raw``. It takes
-about 40 minutes on two cores. Whatever else the machine does meanwhile is in the figures.
+A name is that of a file in this folder, such as ``step`` or ``mnist``; by default, all run. FOLDER
+contains torchvision's ``MNIST/raw``. Everything takes about 40 minutes on two cores. Other work on
+the machine changes the figures.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PARTS = (
+BENCHMARKS = (
     "step",
     "mnist",
     "start",
@@ -25,28 +26,31 @@ PARTS = (
     "frozen",
     "preflight",
 )
+PACKAGES = ("torch", "lightning", "accelerate", "pytorch-ignite")
+
+
+def describe_machine() -> str:
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"no {package}")
+    python = f"Python {platform.python_version()}"
+    return ", ".join([platform.machine(), f"{os.cpu_count()} cores", python, *versions])
 
 
 def main(words: list[str]) -> None:
     for word in words:
-        if word not in PARTS and not Path(word, "MNIST", "raw").is_dir():
-            sys.exit(f"{word} is no part ({', '.join(PARTS)}), and no folder with MNIST/raw")
-    found = []
-    for package in ("torch", "lightning", "accelerate", "pytorch-ignite"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"no {package}")
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(found)}"
-    )
-    folders = [word for word in words if word not in PARTS]
-    for part in [word for word in words if word in PARTS] or PARTS:
-        print(f"\n## {part}", flush=True)
-        words_of_part = folders if part == "mnist" else []
-        subprocess.run(
-            [sys.executable, "-m", f"tests.benchmarks.{part}", *words_of_part], check=True
-        )
+        if word not in BENCHMARKS and not Path(word, "MNIST", "raw").is_dir():
+            choices = ", ".join(BENCHMARKS)
+            sys.exit(f"{word} is neither a benchmark ({choices}) nor a folder with MNIST/raw")
+    print(describe_machine())
+    folders = [word for word in words if word not in BENCHMARKS]
+    for name in [word for word in words if word in BENCHMARKS] or BENCHMARKS:
+        print(f"\n## {name}", flush=True)
+        command = [sys.executable, "-m", f"tests.benchmarks.{name}"]
+        subprocess.run(command + (folders if name == "mnist" else []), check=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What freezing all but the head saves in a step: ``python -m tests.benchmarks.frozen``. Fresh processes, in turns."""
+"""What a step saves when everything but the head is frozen: ``python -m tests.benchmarks.frozen``.
+
+Each measurement is a new process, and the arms alternate.
+"""
 
 from __future__ import annotations
 
@@ -17,56 +20,59 @@ from base.transfer.options import Head, TransferOptions
 from base.transfer.transfer import Transfer
 from tests.helpers import ROOT
 
-ROUNDS, STEPS, BATCH = 5, 12, 16
+ROUNDS, STEPS, BATCH_SIZE, WARM_UP_STEPS = 5, 12, 16, 2
 MODELS = ("squeezenet1_0", "resnet18", "mobilenet_v2")
 
 
-def peak() -> float:
-    """MiB that this process has had at most."""
+def get_peak_mib() -> float:
+    """Returns the largest memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def steps(name: str, freeze: str | None) -> None:
-    """Prints seconds a step, and MiB that the steps took beyond the model."""
+def measure(name: str, freeze: str | None) -> None:
+    """Prints the seconds of a step, and the MiB that the steps needed beyond the model."""
     torch.set_num_threads(1)
     model = getattr(torchvision.models, name)()
     options = TransferOptions(head=Head(num_classes=2), freeze=freeze)
     transfer = Transfer(options, logging.getLogger("frozen"))
     transfer.prepare_model(model, None, resuming=False)
     optimizer = torch.optim.SGD(transfer.parameter_groups(model, 1e-3), lr=1e-3)
-    images, target = torch.randn(BATCH, 3, 224, 224), torch.zeros(BATCH, dtype=torch.int64)
+    images = torch.randn(BATCH_SIZE, 3, 224, 224)
+    target = torch.zeros(BATCH_SIZE, dtype=torch.int64)
     model.train()
-    before, seconds = peak(), []
+    before, seconds = get_peak_mib(), []
     for _ in range(STEPS):
         start = time.perf_counter()
         nn.functional.cross_entropy(model(images), target).backward()
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - start)
-    print(statistics.median(seconds[2:]), peak() - before)
+    print(statistics.median(seconds[WARM_UP_STEPS:]), get_peak_mib() - before)
+
+
+def measure_in_process(name: str, freeze: str | None) -> tuple[float, float]:
+    code = f"from tests.benchmarks.frozen import measure; measure({name!r}, {freeze!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    seconds, mib = done.stdout.split()
+    return float(seconds), float(mib)
 
 
 def main() -> None:
     for name in MODELS:
-        rows: dict[str, list[list[float]]] = {"None": [], "'all_but_head'": []}
+        full, frozen = [], []
         for _ in range(ROUNDS):
-            for freeze, row in rows.items():
-                code = f"from tests.benchmarks.frozen import steps; steps('{name}', {freeze})"
-                done = subprocess.run(
-                    [sys.executable, "-c", code],
-                    cwd=ROOT,
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                row.append([float(word) for word in done.stdout.split()])
-        (full, all_of_it), (frozen, part) = (
-            [statistics.median(column) for column in zip(*row, strict=True)]
-            for row in rows.values()
+            full.append(measure_in_process(name, None))
+            frozen.append(measure_in_process(name, "all_but_head"))
+        seconds, mib = (statistics.median(column) for column in zip(*full, strict=True))
+        frozen_seconds, frozen_mib = (
+            statistics.median(column) for column in zip(*frozen, strict=True)
         )
         print(
-            f"{name:14} a step {full * 1000:.0f} ms, frozen {frozen * 1000:.0f} ms: {frozen / full:.2f}; "
-            f"memory {all_of_it:.0f} MiB, frozen {part:.0f} MiB: {part / all_of_it:.2f}"
+            f"{name:14} a step {seconds * 1000:.0f} ms, frozen {frozen_seconds * 1000:.0f} ms: "
+            f"{frozen_seconds / seconds:.2f}; memory {mib:.0f} MiB, frozen {frozen_mib:.0f} MiB: "
+            f"{frozen_mib / mib:.2f}"
         )
 
 

@@ -1,7 +1,9 @@
-"""Two epochs of MNIST with LeNet as whole processes: ``python -m tests.benchmarks.mnist [FOLDER [ROUNDS]]``.
+"""Two epochs of LeNet on MNIST, from the start of a process to its end.
 
-FOLDER holds torchvision's ``MNIST/raw``; without it a set of the same shape is made. Every arm validates, writes
-TensorBoard and a checkpoint an epoch, and shows progress; ``limit`` is what one can write by hand who knows all of it.
+Run it with ``python -m tests.benchmarks.mnist [FOLDER [ROUNDS]]``. FOLDER contains torchvision's
+``MNIST/raw``; without it, random images of the same number and shape are made. Every arm validates,
+writes to TensorBoard, writes a checkpoint after each epoch, and shows the progress. ``limit`` is
+written by hand, with everything that is known to make it faster.
 """
 
 from __future__ import annotations
@@ -10,48 +12,57 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[
-    2
-]  # tests.helpers would be in the peers' time, with all that it imports
-BATCH, EPOCHS, VALID = 128, 2, 6_000
-FILES = {"train": 60_000, "t10k": 10_000}
+# Not from tests.helpers, whose imports would count in the time of the peers.
+ROOT = Path(__file__).parents[2]
+BATCH_SIZE, EPOCHS, NUM_VALID = 128, 2, 6_000
+NUM_IMAGES = {"train": 60_000, "t10k": 10_000}  # by the start of a file's name
+MEAN, STD = 0.1307, 0.3081
 
 
-def make_set(folder: Path) -> None:
-    """Writes random images and classes in MNIST's files."""
+def make_dataset(folder: Path) -> None:
+    """Writes files like MNIST's, with random images and classes."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     random = np.random.RandomState(0)
-    for name, n in FILES.items():
-        images, labels = (
-            random.randint(0, 256, (n, 28, 28), np.uint8),
-            random.randint(0, 10, n, np.uint8),
-        )
+    for name, count in NUM_IMAGES.items():
+        images = random.randint(0, 256, (count, 28, 28), np.uint8)
+        labels = random.randint(0, 10, count, np.uint8)
         for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
             header = np.array([0x800 + values.ndim, *values.shape], ">i4").tobytes()
             (raw / f"{name}-{kind}-ubyte").write_bytes(header + values.tobytes())
 
 
-def by_one(folder: Path) -> tuple[Any, Any]:
-    """Loaders as tutorials write them: one image at a time, through PIL."""
+def make_loaders(folder: Path) -> tuple[Any, Any]:
+    """Makes loaders as tutorials do: PIL reads and transforms each image."""
     from torch.utils.data import DataLoader, random_split
     from torchvision import datasets, transforms
 
-    transform = transforms.Compose(
-        [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
-    )
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
     data = datasets.MNIST(str(folder), train=True, transform=transform)
-    train, valid = random_split(data, [len(data) - VALID, VALID])
-    return DataLoader(train, BATCH, shuffle=True), DataLoader(valid, BATCH)
+    train, valid = random_split(data, [len(data) - NUM_VALID, NUM_VALID])
+    return DataLoader(train, BATCH_SIZE, shuffle=True), DataLoader(valid, BATCH_SIZE)
+
+
+def load_training_set(folder: Path) -> tuple[Any, Any]:
+    """Returns the normalised images (N, 1, 28, 28) in channels_last, and the classes (N,)."""
+    import torch
+
+    raw = folder / "MNIST" / "raw"
+    pixels = np.fromfile(raw / "train-images-idx3-ubyte", np.uint8, offset=16)
+    labels = np.fromfile(raw / "train-labels-idx1-ubyte", np.uint8, offset=8).astype(np.int64)
+    images = torch.from_numpy(pixels.reshape(-1, 1, 28, 28)).float()
+    x = ((images / 255 - MEAN) / STD).to(memory_format=torch.channels_last)
+    return x, torch.from_numpy(labels)
 
 
 def limit(folder: Path, out: Path) -> None:
-    """One normalised tensor, batches by index, the fused optimizer, channels_last, numbers fetched once an epoch."""
+    """Trains with batches by index, the fused optimizer, and numbers fetched once an epoch."""
     import ctypes
 
     import torch
@@ -65,19 +76,13 @@ def limit(folder: Path, out: Path) -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
     libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
-    raw = folder / "MNIST" / "raw"
-    images = np.fromfile(raw / "train-images-idx3-ubyte", np.uint8, offset=16).reshape(
-        -1, 1, 28, 28
-    )
-    labels = np.fromfile(raw / "train-labels-idx1-ubyte", np.uint8, offset=8).astype(np.int64)
-    x, y = (torch.from_numpy(images).float() / 255 - 0.1307) / 0.3081, torch.from_numpy(labels)
-    x = x.to(memory_format=torch.channels_last)
+    x, y = load_training_set(folder)
     model = LeNet().to(memory_format=torch.channels_last)
     optimizer, writer = torch.optim.Adam(model.parameters(), lr=LR, fused=True), SummaryWriter(out)
     for epoch in range(EPOCHS):
         model.train()
         total, right = torch.zeros(()), torch.zeros(())
-        for index in tqdm(torch.randperm(len(x) - VALID).split(BATCH)):
+        for index in tqdm(torch.randperm(len(x) - NUM_VALID).split(BATCH_SIZE)):
             output = model(x[index])
             loss = F.cross_entropy(output, y[index])
             loss.backward()
@@ -88,38 +93,39 @@ def limit(folder: Path, out: Path) -> None:
                 right += (output.argmax(1) == y[index]).sum()
         model.eval()
         with torch.no_grad():
-            parts = zip(x[-VALID:].split(BATCH), y[-VALID:].split(BATCH), strict=True)
-            valid = sum((model(part).argmax(1) == target).sum() for part, target in parts)
-        for tag, value in (
-            ("loss/train", total),
-            ("accuracy/train", right),
-            ("accuracy/valid", valid),
-        ):
-            writer.add_scalar(tag, value, epoch)
-        torch.save(
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, out / f"{epoch}.pt"
-        )
+            batches = zip(
+                x[-NUM_VALID:].split(BATCH_SIZE), y[-NUM_VALID:].split(BATCH_SIZE), strict=True
+            )
+            valid = sum((model(images).argmax(1) == target).sum() for images, target in batches)
+        writer.add_scalar("loss/train", total, epoch)
+        writer.add_scalar("accuracy/train", right, epoch)
+        writer.add_scalar("accuracy/valid", valid, epoch)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        torch.save(state, out / f"{epoch}.pt")
 
 
 def run(arm: str, folder: Path, out: Path) -> None:
-    """One arm, in this process."""
+    """Runs an arm in this process."""
     if arm == "limit":
         limit(folder, out)
         return
     from model.lenet import LeNet
     from tests.benchmarks.peers import ARMS
 
-    ARMS[arm](LeNet(), *by_one(folder), EPOCHS, out)
+    ARMS[arm](LeNet(), *make_loaders(folder), EPOCHS, out)
 
 
-def seconds_of(arm: str, folder: Path) -> float:
-    """The time of a process."""
+def measure_seconds(arm: str, folder: Path) -> float:
+    """Returns the seconds of a process that runs an arm."""
     with tempfile.TemporaryDirectory() as out:
         words = ["-m", "tests.benchmarks.mnist", "--arm", arm, str(folder), out]
         if arm == "ours":
-            words = ["train.py", "-c", "mnist_lenet.json", f"data_loader.args.data_dir={folder}"]
-            words += [
-                f"data_loader.args.batch_size={BATCH}",
+            words = [
+                "train.py",
+                "-c",
+                "mnist_lenet.json",
+                f"data_loader.args.data_dir={folder}",
+                f"data_loader.args.batch_size={BATCH_SIZE}",
                 f"trainer.epochs={EPOCHS}",
                 f"trainer.save_dir={out}",
             ]
@@ -131,16 +137,12 @@ def seconds_of(arm: str, folder: Path) -> float:
 def main(folder: Path | None = None, rounds: int = 3) -> None:
     from tests.benchmarks.table import compare
 
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as name:
         if folder is None:
-            folder = Path(made)
-            make_set(folder)
-        compare(
-            "MNIST, LeNet, two epochs, whole process",
-            "s",
-            rounds,
-            lambda arm: seconds_of(arm, folder),
-        )
+            folder = Path(name)
+            make_dataset(folder)
+        measure = partial(measure_seconds, folder=folder)
+        compare("MNIST, LeNet, two epochs, complete process", "s", rounds, measure)
 
 
 if __name__ == "__main__":

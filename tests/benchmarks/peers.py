@@ -1,7 +1,8 @@
-"""The same training in other frameworks and by hand, as their own guides write it: ``ARMS``.
+"""The same training by hand and in other frameworks, as their guides write it: ``ARMS``.
 
-Each arm trains ``model`` with Adam and keeps loss and accuracy. With a folder it also validates, writes TensorBoard and
-a checkpoint an epoch, and shows progress. It returns the seconds of every epoch's training.
+Each arm trains a model with Adam, and computes the loss and the accuracy. With a folder, it also
+validates, writes to TensorBoard, writes a checkpoint after each epoch, and shows the progress. It
+returns the seconds of training in each epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LR = 1e-3
 
 
 class Clock:
-    """The seconds of epochs."""
+    """Measures the seconds of epochs."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -32,10 +33,10 @@ class Clock:
         self.seconds.append(time.perf_counter() - self.start)
 
 
-def by_hand(
+def train_by_hand(
     model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None, accelerator: Any
 ) -> Clock:
-    """The loop of torch's tutorials; with Accelerate's three lines where ``accelerator`` is given."""
+    """The loop of torch's tutorials, and Accelerate's three lines if there is an accelerator."""
     clock, writer, progress = Clock(), None, lambda batches: batches
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     if accelerator is not None:
@@ -87,7 +88,7 @@ def validate(model: nn.Module, valid: Iterable[Any]) -> float:
 def plain(
     model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
 ) -> list[float]:
-    return by_hand(model, train, valid, epochs, folder, None).seconds
+    return train_by_hand(model, train, valid, epochs, folder, None).seconds
 
 
 def accelerate(
@@ -95,7 +96,7 @@ def accelerate(
 ) -> list[float]:
     from accelerate import Accelerator
 
-    return by_hand(model, train, valid, epochs, folder, Accelerator(cpu=True)).seconds
+    return train_by_hand(model, train, valid, epochs, folder, Accelerator(cpu=True)).seconds
 
 
 def ignite(
@@ -135,6 +136,40 @@ def ignite(
     return clock.seconds
 
 
+def make_lightning_module(model: nn.Module, clock: Clock, shows_loss: bool) -> Any:
+    """Returns a LightningModule; ``shows_loss`` logs the loss of every step, too."""
+    import lightning as pl
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def _step(self, batch: Any, mode: str) -> torch.Tensor:
+            x, y = batch
+            output = self.model(x)
+            loss = F.cross_entropy(output, y)
+            every_epoch = {"on_epoch": True, "batch_size": len(y)}
+            shown = shows_loss and mode == "train"
+            self.log(f"loss/{mode}", loss, prog_bar=shown, on_step=shown, **every_epoch)
+            accuracy = (output.argmax(1) == y).float().mean()
+            self.log(f"accuracy/{mode}", accuracy, on_step=False, **every_epoch)
+            return loss
+
+        def training_step(self, batch: Any, _: int) -> torch.Tensor:
+            return self._step(batch, "train")
+
+        def validation_step(self, batch: Any, _: int) -> None:
+            self._step(batch, "valid")
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=LR)
+
+        on_train_epoch_start, on_train_epoch_end = clock.begin, clock.end
+
+    return Module()
+
+
 def lightning(
     model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
 ) -> list[float]:
@@ -147,40 +182,7 @@ def lightning(
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     clock = Clock()
-
-    class Module(pl.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def _share(self, batch: Any, mode: str) -> torch.Tensor:
-            x, y = batch
-            output = self.model(x)
-            loss = F.cross_entropy(output, y)
-            shown = folder is not None and mode == "train"
-            self.log(
-                f"loss/{mode}",
-                loss,
-                prog_bar=shown,
-                on_step=shown,
-                on_epoch=True,
-                batch_size=len(y),
-            )
-            accuracy = (output.argmax(1) == y).float().mean()
-            self.log(f"accuracy/{mode}", accuracy, on_step=False, on_epoch=True, batch_size=len(y))
-            return loss
-
-        def training_step(self, batch: Any, _: int) -> torch.Tensor:
-            return self._share(batch, "train")
-
-        def validation_step(self, batch: Any, _: int) -> None:
-            self._share(batch, "valid")
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.Adam(self.parameters(), lr=LR)
-
-        on_train_epoch_start, on_train_epoch_end = clock.begin, clock.end
-
+    module = make_lightning_module(model, clock, shows_loss=folder is not None)
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -191,7 +193,7 @@ def lightning(
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
-    trainer.fit(Module(), train, valid if folder is not None else None)
+    trainer.fit(module, train, valid if folder is not None else None)
     return clock.seconds
 
 

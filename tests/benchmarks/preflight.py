@@ -1,6 +1,6 @@
 """How long reading and checking a config takes: ``python -m tests.benchmarks.preflight``.
 
-Medians of fresh processes, in turns.
+Each figure is the median of new processes, which take turns.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ print(time.perf_counter() - start)
 """
 
 
-def seconds(code: str) -> tuple[float, float]:
-    """Returns the time of a process that runs ``code``, and the number that it prints."""
+def measure(code: str) -> tuple[float, float]:
+    """Returns the seconds of a process that runs ``code``, and the number that it prints."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -44,8 +44,8 @@ def main() -> None:
     checking: dict[str, list[float]] = {name: [] for name in SHIPPED}
     for _ in range(ROUNDS):
         for name in SHIPPED:
-            reading[name].append(seconds(READ.format(name=name))[0])
-            checking[name].append(seconds(CHECK.format(name=name))[1])
+            reading[name].append(measure(READ.format(name=name))[0])
+            checking[name].append(measure(CHECK.format(name=name))[1])
     print(f"{'seconds':26} {'read, a process without torch':>30} {'check, after the imports':>30}")
     for name in SHIPPED:
         times = [statistics.median(kind[name]) for kind in (reading, checking)]

@@ -1,7 +1,8 @@
-"""From the command to the first optimizer step, the default experiment: ``python -m tests.benchmarks.start [ROUNDS]``.
+"""The time from the command to the first optimizer step, in the default experiment.
 
-``limit`` imports torch and the digits, and moves a hand-written model once, without ``torch.optim``; the others train
-the default experiment's model, as a tutorial or their guide writes it.
+Run it with ``python -m tests.benchmarks.start [ROUNDS]``. ``limit`` imports torch and the digits,
+and updates a model by hand once, without ``torch.optim``. The peers train the default experiment's
+model as their guides write it.
 """
 
 from __future__ import annotations
@@ -15,85 +16,82 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[
-    2
-]  # tests.helpers would be in every arm's time, with all that it imports
+# Not from tests.helpers, whose imports would count in the time of every arm.
+ROOT = Path(__file__).parents[2]
 
 
-def done(*_: Any, **__: Any) -> None:
-    print(f"\n{time.time()}", flush=True)  # a line of its own: a bar may stand before it
+def finish(*_: Any, **__: Any) -> None:
+    """Prints the time and ends the process, after the first step."""
+    print(f"\n{time.time()}", flush=True)  # on a new line, because of a progress bar
     os._exit(0)
+
+
+def load_digits() -> tuple[Any, Any]:
+    """Returns the images (N, 1, 8, 8) in float32, and the classes (N,)."""
+    import sklearn.datasets
+    import torch
+
+    digits = sklearn.datasets.load_digits()
+    images = torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1)
+    return images, torch.tensor(digits.target)
 
 
 def limit() -> None:
     import torch
-    from sklearn.datasets import load_digits
+    from torch import nn
 
-    digits = load_digits()
-    x, y = (
-        torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1),
-        torch.tensor(digits.target),
-    )
-    nn = torch.nn
+    x, y = load_digits()
     model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1152, 10))
     nn.functional.cross_entropy(model(x[:64]), y[:64]).backward()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter -= 0.01 * parameter.grad
-    done()
+    finish()
 
 
 def ours(folder: Path) -> None:
     import train
     from config import ConfigParser
 
-    make = train.make_trainer
+    make_trainer = train.make_trainer
 
-    def timed(*args: Any) -> Any:
-        trainer = make(*args)
-        trainer.after_step = done
+    def make_finishing_trainer(*args: Any) -> Any:
+        trainer = make_trainer(*args)
+        trainer.after_step = finish
         return trainer
 
-    train.make_trainer = timed
+    train.make_trainer = make_finishing_trainer
     args = argparse.ArgumentParser()
     for option in ("--config", "--resume", "--device"):
         args.add_argument(option)
-    args.set_defaults(check=False, lr_find=False, find_batch_size=False)
     sys.argv = ["train.py", "--config", "config.json", f"trainer.save_dir={folder}"]
-    train.main(ConfigParser.from_args(args))
+    train.main(ConfigParser.from_args(args), None)
 
 
-def other(arm: str, folder: Path) -> None:
-    import torch
-    from sklearn.datasets import load_digits
+def peer(arm: str, folder: Path) -> None:
     from torch.optim.optimizer import register_optimizer_step_post_hook
     from torch.utils.data import DataLoader, TensorDataset
 
     from model.model import SmallConvNet
     from tests.benchmarks.peers import ARMS
 
-    register_optimizer_step_post_hook(done)
-    digits = load_digits()
-    x, y = (
-        torch.tensor(digits.images / 16.0, dtype=torch.float32).unsqueeze(1),
-        torch.tensor(digits.target),
-    )
-    loader = DataLoader(TensorDataset(x, y), 64, shuffle=True)
+    register_optimizer_step_post_hook(finish)
+    loader = DataLoader(TensorDataset(*load_digits()), 64, shuffle=True)
     ARMS[arm](SmallConvNet(), loader, loader, 1, folder)
 
 
 def run(arm: str, folder: Path) -> None:
-    """One arm, in this process."""
+    """Runs an arm in this process."""
     if arm == "limit":
         limit()
     elif arm == "ours":
         ours(folder)
     else:
-        other(arm, folder)
+        peer(arm, folder)
 
 
-def seconds_of(arm: str) -> float:
+def measure_seconds(arm: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "tests.benchmarks.start", "--arm", arm, folder]
         start = time.time()
@@ -104,7 +102,7 @@ def seconds_of(arm: str) -> float:
 def main(rounds: int = 5) -> None:
     from tests.benchmarks.table import compare
 
-    compare("Command to first step, the default experiment", "s", rounds, seconds_of)
+    compare("Command to first step, the default experiment", "s", rounds, measure_seconds)
 
 
 if __name__ == "__main__":

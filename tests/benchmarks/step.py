@@ -1,7 +1,8 @@
-"""What a training step costs beside loops by hand: ``python -m tests.benchmarks.step``. One thread, fresh processes.
+"""What a training step costs, beside loops written by hand: ``python -m tests.benchmarks.step``.
 
-``limit`` has all that is known to make a step cheaper: the fused optimizer, numbers fetched once an epoch,
-channels_last, and a malloc that keeps its pages. Each keeps loss and accuracy; ours writes TensorBoard too.
+Each measurement is a new process with one thread. ``limit`` has everything that is known to make a
+step cheaper: the fused optimizer, numbers that are fetched once an epoch, channels_last, and a
+malloc that keeps its pages. All arms compute loss and accuracy, and ours writes to TensorBoard.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,27 +26,43 @@ from tests.benchmarks.table import compare
 from tests.helpers import ROOT, make_trainer
 
 ROUNDS, EPOCHS = 5, 4
-# model's config, shape of the input, batch size, steps of an epoch
-CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], int, int]] = {
-    "mlp": (
-        {"type": "mlp.MLP", "args": {"in_features": 64, "out_features": 10, "hidden": [32]}},
-        (64,),
-        32,
-        1500,
-    ),
-    "lenet": ({"type": "lenet.LeNet"}, (1, 28, 28), 128, 60),
+NUM_DISTINCT_BATCHES = 16
+
+
+class Case(NamedTuple):
+    """A model and its batches.
+
+    Attributes:
+        arch: of the config.
+        shape: of an input.
+        batch_size: samples in a batch.
+        steps: of an epoch.
+    """
+
+    arch: dict[str, Any]
+    shape: tuple[int, ...]
+    batch_size: int
+    steps: int
+
+
+MLP_ARGS = {"in_features": 64, "out_features": 10, "hidden": [32]}
+CASES = {
+    "mlp": Case({"type": "mlp.MLP", "args": MLP_ARGS}, (64,), 32, 1500),
+    "lenet": Case({"type": "lenet.LeNet"}, (1, 28, 28), 128, 60),
 }
 
 
 class Batches:
-    """A loader whose batches cost nothing: what is measured is the loop."""
+    """A loader whose batches take no time, so that only the loop is measured."""
 
-    def __init__(self, shape: tuple[int, ...], batch_size: int, steps: int) -> None:
+    def __init__(self, case: Case) -> None:
         torch.manual_seed(0)
-        made = [
-            (torch.randn(batch_size, *shape), torch.randint(10, (batch_size,))) for _ in range(16)
+        size = self.batch_size = case.batch_size
+        distinct = [
+            (torch.randn(size, *case.shape), torch.randint(10, (size,)))
+            for _ in range(NUM_DISTINCT_BATCHES)
         ]
-        self.batch_size, self.batches = batch_size, [made[step % 16] for step in range(steps)]
+        self.batches = [distinct[step % NUM_DISTINCT_BATCHES] for step in range(case.steps)]
 
     def __getitem__(self, step: int) -> Any:
         return self.batches[step]
@@ -57,11 +74,11 @@ class Batches:
         return len(self.batches)
 
 
-def model_of(case: str) -> Any:
+def make_model(case: str) -> Any:
     from model.lenet import LeNet
     from model.mlp import MLP
 
-    return MLP(**CASES[case][0]["args"]) if case == "mlp" else LeNet()
+    return MLP(**CASES[case].arch["args"]) if case == "mlp" else LeNet()
 
 
 def limit(case: str, batches: Batches) -> list[float]:
@@ -70,7 +87,7 @@ def limit(case: str, batches: Batches) -> list[float]:
     libc = ctypes.CDLL(None)
     libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
     libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
-    model, seconds = model_of(case), []
+    model, seconds = make_model(case), []
     if case == "lenet":
         model = model.to(memory_format=torch.channels_last)
         batches.batches = [(x.to(memory_format=torch.channels_last), y) for x, y in batches.batches]
@@ -86,7 +103,8 @@ def limit(case: str, batches: Batches) -> list[float]:
             with torch.no_grad():
                 total += loss
                 right += (output.argmax(1) == y).sum()
-        total.item(), right.item()
+        total.item()
+        right.item()
         seconds.append(time.perf_counter() - start)
     return seconds
 
@@ -96,11 +114,8 @@ def ours(case: str, batches: Batches) -> list[float]:
         config = {
             "name": "step",
             "n_gpu": 0,
-            "arch": CASES[case][0],
-            "data_loader": {
-                "type": "DigitsDataLoader",
-                "args": {"batch_size": 64, "shuffle": True},
-            },
+            "arch": CASES[case].arch,
+            "data_loader": {"type": "DigitsDataLoader"},  # replaced below
             "optimizer": {"type": "Adam", "args": {"lr": 1e-3}},
             "loss": "cross_entropy",
             "metrics": ["accuracy"],
@@ -119,21 +134,19 @@ def ours(case: str, batches: Batches) -> list[float]:
 
 
 def measure(arm: str, case: str) -> None:
-    """Prints microseconds a step: the best epoch after the first."""
+    """Prints the microseconds of a step in the fastest epoch but the first."""
     torch.set_num_threads(1)
-    _, shape, batch_size, steps = CASES[case]
-    batches = Batches(shape, batch_size, steps)
+    batches = Batches(CASES[case])
     if arm in ARMS:
-        loader: Any = (
-            DataLoader(batches, batch_size=None) if arm in ("Accelerate", "Lightning") else batches
-        )
-        seconds = ARMS[arm](model_of(case), loader, None, EPOCHS, None)
+        needs_data_loader = arm in ("Accelerate", "Lightning")
+        loader: Any = DataLoader(batches, batch_size=None) if needs_data_loader else batches
+        seconds = ARMS[arm](make_model(case), loader, None, EPOCHS, None)
     else:
         seconds = {"limit": limit, "ours": ours}[arm](case, batches)
-    print(1e6 * min(seconds[1:]) / steps)
+    print(1e6 * min(seconds[1:]) / CASES[case].steps)
 
 
-def microseconds_of(arm: str, case: str) -> float:
+def measure_in_process(arm: str, case: str) -> float:
     code = f"from tests.benchmarks.step import measure; measure('{arm}', '{case}')"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -143,12 +156,8 @@ def microseconds_of(arm: str, case: str) -> float:
 
 def main(rounds: int = ROUNDS) -> None:
     for case in CASES:
-        compare(
-            f"A training step, {case}, one thread",
-            "us",
-            rounds,
-            partial(microseconds_of, case=case),
-        )
+        measure_case = partial(measure_in_process, case=case)
+        compare(f"A training step, {case}, one thread", "us", rounds, measure_case)
 
 
 if __name__ == "__main__":

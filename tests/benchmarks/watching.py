@@ -1,7 +1,8 @@
-"""What TensorBoard, metrics.jsonl and the progress bar cost a step: ``python -m tests.benchmarks.watching``.
+"""What TensorBoard, metrics.jsonl and the progress bar cost a training step.
 
-Epochs of LeNet-5 on random pictures, with all of it and with none, in turns. Measured is the time of the processor,
-which counts the thread that writes too, and of each kind the least, which other processes disturbed the least.
+Run it with ``python -m tests.benchmarks.watching``. It trains epochs of LeNet-5 on random images,
+with all three and with none, in turn. The figures are processor time, which includes the thread
+that writes. Of each kind the smallest counts, because other processes disturbed it the least.
 """
 
 from __future__ import annotations
@@ -20,63 +21,68 @@ from torch.utils.data import TensorDataset
 
 import trainer.trainer
 from base import BaseDataLoader
+from logger.progress import progress
 from tests.helpers import make_trainer, small_config
 
-TURNS, STEPS, BATCH = 101, 100, 64
+ROUNDS, STEPS, BATCH_SIZE = 101, 100, 64
 
 
 class Terminal(io.TextIOWrapper):
-    """A terminal that nobody looks at."""
+    """A file that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-def make(folder: Path, watched: bool) -> Any:
-    config = small_config(folder, tensorboard=watched) | {
-        "arch": {"type": "lenet.LeNet"},
-        "metrics": ["accuracy"],
-    }
-    config["data_loader"] = {"type": "DigitsDataLoader"}  # stands in for the one below
-    made = make_trainer(config, run_id=str(watched))
-    n = STEPS * BATCH
-    made.data_loader = BaseDataLoader(
-        TensorDataset(torch.rand(n, 1, 28, 28), torch.randint(10, (n,))), BATCH
-    )
-    made.len_epoch = STEPS
-    return made
+def make_lenet_trainer(folder: Path, is_watched: bool) -> Any:
+    config = small_config(folder, tensorboard=is_watched)
+    config |= {"arch": {"type": "lenet.LeNet"}, "metrics": ["accuracy"]}
+    config["data_loader"] = {"type": "DigitsDataLoader"}  # replaced below
+    lenet_trainer = make_trainer(config, run_id=str(is_watched))
+    size = STEPS * BATCH_SIZE
+    dataset = TensorDataset(torch.rand(size, 1, 28, 28), torch.randint(10, (size,)))
+    lenet_trainer.data_loader = BaseDataLoader(dataset, BATCH_SIZE)
+    lenet_trainer.len_epoch = STEPS
+    return lenet_trainer
 
 
-def seconds(made: Any, epoch: int, watched: bool) -> float:
-    """Of an epoch of training, until all that it told is on the disk."""
+def measure_epoch(lenet_trainer: Any, epoch: int, is_watched: bool) -> float:
+    """Returns the seconds of an epoch, until everything that it logged is on the disk."""
     start = time.process_time()
-    made.epoch, made.place = epoch, 0
-    made._begin_epoch(epoch)
-    log = made._train_epoch(epoch)
-    if watched:
-        made._metrics_file.write({"epoch": epoch} | log)
-        made.writer.flush()
+    lenet_trainer.progress.batch = 0
+    lenet_trainer._begin_epoch(epoch)
+    log = lenet_trainer._train_epoch(epoch)
+    if is_watched:
+        step = lenet_trainer.progress.step
+        lenet_trainer.run_log.write_epoch({"epoch": epoch} | log, None, step, 0.0)
+        lenet_trainer.writer.flush()
     return time.process_time() - start
+
+
+def skip_progress(batches: Any, *_: Any) -> Any:
+    return batches
 
 
 def main() -> None:
     torch.set_num_threads(1)
     sys.stderr = Terminal(open(os.devnull, "wb"))  # noqa: PTH123, SIM115
-    progress, least = trainer.trainer.progress, {True: math.inf, False: math.inf}
+    fastest = {True: math.inf, False: math.inf}
     with tempfile.TemporaryDirectory() as folder:
-        trainers = {watched: make(Path(folder), watched) for watched in (True, False)}
-        for turn in range(1, TURNS + 2):
-            for watched in (True, False) if turn % 2 else (False, True):
-                trainer.trainer.progress = progress if watched else lambda batches, *_: batches
-                spent = seconds(trainers[watched], turn, watched)
-                if turn > 1:  # the first one also draws the graph
-                    least[watched] = min(least[watched], spent)
-        for made in trainers.values():
-            made.writer.close()
-            made._metrics_file.close()
-    step, share = 1e3 * least[False] / STEPS, 100 * (least[True] / least[False] - 1)
+        trainers = {
+            is_watched: make_lenet_trainer(Path(folder), is_watched) for is_watched in (True, False)
+        }
+        for epoch in range(1, ROUNDS + 2):
+            for is_watched in (True, False) if epoch % 2 else (False, True):
+                trainer.trainer.progress = progress if is_watched else skip_progress
+                seconds = measure_epoch(trainers[is_watched], epoch, is_watched)
+                if epoch > 1:  # the first one also writes the graph
+                    fastest[is_watched] = min(fastest[is_watched], seconds)
+        for lenet_trainer in trainers.values():
+            lenet_trainer.run_log.close()
+    step_ms, ratio = 1e3 * fastest[False] / STEPS, fastest[True] / fastest[False]
     print(
-        f"a step of LeNet-5 takes {step:.2f} ms; watching it adds {share:.1f} % ({TURNS} turns of {STEPS} steps)"
+        f"a step of LeNet-5 takes {step_ms:.2f} ms; watching adds {100 * (ratio - 1):.1f} % "
+        f"({ROUNDS} rounds of {STEPS} steps)"
     )
 
 

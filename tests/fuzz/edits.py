@@ -1,109 +1,33 @@
-"""Valid edits of a config's values; each editor says whether what it made can also be built, without a download."""
+"""Valid edits of a config's values.
+
+Each editor changes a config, and returns whether the result can also be built without a download.
+"""
 
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import torch
 
-from tests.fuzz.known import Part, kinds, logged, parameters
-
-Config = dict[str, Any]
-
-OPTIMIZERS = [
-    name
-    for name, found in vars(torch.optim).items()
-    if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer) and name != "Optimizer"
-]
-SCHEDULERS: tuple[tuple[str, Config], ...] = (
-    ("StepLR", {"step_size": 5, "gamma": 0.5}),
-    ("MultiStepLR", {"milestones": [3, 6]}),
-    ("ConstantLR", {"factor": 0.5, "total_iters": 4}),
-    ("LinearLR", {"start_factor": 0.1, "end_factor": 1}),
-    ("ExponentialLR", {"gamma": 0.95}),
-    ("PolynomialLR", {"total_iters": 8, "power": 2}),
-    ("CosineAnnealingLR", {"T_max": "${trainer.epochs}", "eta_min": 1e-5}),
-    ("CosineAnnealingWarmRestarts", {"T_0": 4, "T_mult": 2}),
-    (
-        "OneCycleLR",
-        {"max_lr": 0.1, "total_steps": 200, "anneal_strategy": "linear", "cycle_momentum": False},
-    ),
-    ("CyclicLR", {"base_lr": 1e-3, "max_lr": [0.1], "step_size_up": 20, "cycle_momentum": False}),
-    ("torch.optim.lr_scheduler.ReduceLROnPlateau", {"mode": "min", "min_lr": [1e-6]}),
-    ("ReduceLROnPlateau", {"mode": "max", "factor": 0.3, "threshold_mode": "abs", "cooldown": 1}),
-)
-LOSSES: tuple[Any, ...] = (
-    "cross_entropy",
-    "nll_loss",
-    "mse_loss",
-    "torch.nn.functional.smooth_l1_loss",
-    {"type": "cross_entropy", "args": {"label_smoothing": 0.1, "reduction": "mean"}},
-    {"type": "CrossEntropyLoss", "args": {"label_smoothing": 0.1, "ignore_index": -1}},
-    {"type": "torch.nn.HuberLoss", "args": {"delta": 0.5}},
-    {"type": "SmoothL1Loss", "args": {"beta": 2}},
-    {"type": "BCEWithLogitsLoss"},
-    "MultiMarginLoss",
-)
-METRICS: tuple[Any, ...] = (
-    "accuracy",
-    "metric.binary_accuracy",
-    {"type": "top_k_acc", "args": {"k": 5}, "name": "top5"},
-    {"type": "top_k_acc", "args": {"k": 2}, "name": "top-2"},
-    {"type": "Accuracy", "args": {"task": "multiclass", "num_classes": 10}},
-    {
-        "type": "F1Score",
-        "args": {"task": "multiclass", "num_classes": 10, "average": "macro"},
-        "name": "f1",
-    },
-    {"type": "torchmetrics.CohenKappa", "args": {"task": "multiclass", "num_classes": 10}},
-    {
-        "type": "torchmetrics.classification.MulticlassAccuracy",
-        "args": {"num_classes": 10, "top_k": 2},
-    },
-    {"type": "AUROC", "args": {"task": "binary", "max_fpr": 0.5}, "name": "auroc"},
-    {"type": "MeanSquaredError", "args": {"squared": False}, "name": "rmse"},
-)
-TRANSFORMS: tuple[Config, ...] = (
-    {"type": "RandomCrop", "args": {"size": 24, "padding": [2, 2]}},
-    {"type": "RandomCrop", "args": {"size": [24, 24], "padding_mode": "reflect"}},
-    {"type": "RandomHorizontalFlip"},
-    {"type": "RandomRotation", "args": {"degrees": 10}},
-    {"type": "ColorJitter", "args": {"brightness": 0.2, "contrast": [0.8, 1.2]}},
-    {"type": "RandAugment", "args": {"num_ops": 2, "magnitude": 5}},
-    {
-        "type": "RandomApply",
-        "args": {"transforms": [{"type": "Grayscale", "args": {"num_output_channels": 3}}]},
-    },
-    {"type": "ToImage", "args": {}},
-    {"type": "torchvision.transforms.ToTensor"},
-    {"type": "ToDtype", "args": {"dtype": "torch.float32", "scale": True}},
-    {"type": "Normalize", "args": {"mean": [0.5, 0.5, 0.5], "std": [1, 1, 1], "inplace": True}},
-    {"type": "RandomErasing", "args": {"p": 0.1, "scale": [0.02, 0.2]}},
-)
-SAMPLERS: tuple[Config, ...] = (
-    {"type": "RandomSampler", "args": {"replacement": True, "num_samples": 32}},
-    {"type": "SequentialSampler"},
-    {"type": "torch.utils.data.SubsetRandomSampler", "args": {"indices": [0, 1, 2, 3]}},
-    {"type": "WeightedRandomSampler", "args": {"weights": [0.5, 1, 2], "num_samples": 3}},
-)
-ARCHS: tuple[Config, ...] = (
-    {"type": "SmallConvNet", "args": {"width": 8, "dropout": 0}},
-    {"type": "model.model.MnistModel"},
-    {"type": "lenet.LeNet", "args": {"num_classes": 7}},
-    {"type": "mlp.MLP", "args": {"in_features": 64, "hidden": [32, 8], "dropout": 0.1}},
-    {"type": "resnet.ResNet", "args": {"blocks": 1, "width": 8}},
-    {"type": "resnet18", "args": {"num_classes": 10}},
-    {"type": "torchvision.models.mobilenet_v3_small", "args": {"num_classes": 10, "dropout": 0.1}},
+from tests.fuzz.components import Component, get_fitting_types, get_logged_names, get_parameters
+from tests.fuzz.valid_values import (
+    ARCHS,
+    LOSSES,
+    METRICS,
+    OPTIMIZERS,
+    SAMPLERS,
+    SCHEDULERS,
+    TRANSFORMS,
+    Config,
 )
 
 
-def value_of(annotation: Any, rng: Random) -> Any:
-    """A value that fits an annotation of an optimizer's argument."""
-    fitting = kinds(annotation) or set()
+def choose_value(annotation: Any, rng: Random) -> Any:
+    """Returns a value that fits the annotation of an optimizer's argument."""
+    fitting = get_fitting_types(annotation) or set()
     if list in fitting:
         return None
     choices = {
@@ -119,28 +43,28 @@ def value_of(annotation: Any, rng: Random) -> Any:
 
 
 def is_gan(data: Config) -> bool:
-    """Whether the trainer is the one that needs a model, an optimizer and a monitor of its own kind."""
+    """Returns whether the trainer is the GAN's, with a model and a monitor of its own kind."""
     return data["trainer"].get("type") == "gan.GanTrainer"
 
 
 def edit_optimizer(data: Config, rng: Random) -> bool:
     name = rng.choice(OPTIMIZERS)
-    takes, _ = parameters(Part((), "optimizer", name, getattr(torch.optim, name)))
-    few = rng.random() < 0.4
-    plain = {
+    known, _ = get_parameters(Component((), "optimizer", name, getattr(torch.optim, name)))
+    has_lr_only = rng.random() < 0.4
+    scalars = {
         key: parameter
-        for key, parameter in takes.items()
-        if list not in (kinds(parameter.annotation) or {list})
+        for key, parameter in known.items()
+        if list not in (get_fitting_types(parameter.annotation) or {list})
     }
-    chosen = ["lr"] if few else rng.sample(sorted(plain), rng.randint(1, 3))
-    args = {key: value_of(plain[key].annotation, rng) for key in chosen}
-    if "betas" in takes and rng.random() < 0.5:
+    chosen = ["lr"] if has_lr_only else rng.sample(sorted(scalars), rng.randint(1, 3))
+    args = {key: choose_value(scalars[key].annotation, rng) for key in chosen}
+    if "betas" in known and rng.random() < 0.5:
         args["betas"] = [0.8, 0.99]
     data["optimizer"] = {
         "type": name if is_gan(data) else rng.choice([name, f"torch.optim.{name}"]),
         "args": args | {"lr": 0.01},
     }
-    return few and name not in ("LBFGS", "Muon", "SparseAdam")
+    return has_lr_only and name not in ("LBFGS", "Muon", "SparseAdam")
 
 
 def edit_scheduler(data: Config, rng: Random) -> bool:
@@ -151,17 +75,17 @@ def edit_scheduler(data: Config, rng: Random) -> bool:
     return True
 
 
-def fake_dataset(rng: Random, n_transforms: int = 0) -> Config:
+def make_fake_dataset(rng: Random, num_transforms: int = 0) -> Config:
     args: Config = {"size": 64, "image_size": [3, 32, 32], "num_classes": 10}
-    if n_transforms:
-        chosen = copy.deepcopy(rng.sample(TRANSFORMS, n_transforms))
+    if num_transforms:
+        chosen = copy.deepcopy(rng.sample(TRANSFORMS, num_transforms))
         args["transform"] = (
-            {"type": "Compose", "args": {"transforms": chosen}} if n_transforms > 1 else chosen[0]
+            {"type": "Compose", "args": {"transforms": chosen}} if num_transforms > 1 else chosen[0]
         )
     return {"type": rng.choice(["FakeData", "torchvision.datasets.FakeData"]), "args": args}
 
 
-def with_loader(data: Config, node: Config) -> None:
+def set_loader(data: Config, node: Config) -> None:
     data["data_loader"] = node
     data.pop("valid_data_loader", None)
 
@@ -175,7 +99,11 @@ def edit_loader(data: Config, rng: Random) -> bool:
         },
         {
             "type": "DatasetLoader",
-            "args": {"dataset": fake_dataset(rng), "validation_split": 0.25, "drop_last": True},
+            "args": {
+                "dataset": make_fake_dataset(rng),
+                "validation_split": 0.25,
+                "drop_last": True,
+            },
         },
         {
             "type": "MnistDataLoader",
@@ -199,41 +127,36 @@ def edit_loader(data: Config, rng: Random) -> bool:
             },
         },
     )
-    place = rng.randrange(len(nodes))
-    with_loader(data, nodes[place])
+    index = rng.randrange(len(nodes))
+    set_loader(data, nodes[index])
     if rng.random() < 0.3:
         data["test_data_loader"] = {
             "type": "DatasetLoader",
-            "args": {"dataset": fake_dataset(rng), "shuffle": False},
+            "args": {"dataset": make_fake_dataset(rng), "shuffle": False},
         }
-    return place < 3
+    return index < 3  # the others read files
 
 
 def edit_transforms(data: Config, rng: Random) -> bool:
-    dataset = fake_dataset(rng, rng.randint(1, 5))
-    with_loader(
-        data,
-        {
-            "type": "DatasetLoader",
-            "args": {"dataset": dataset, "batch_size": 8, "validation_split": 0.2},
-        },
-    )
+    dataset = make_fake_dataset(rng, rng.randint(1, 5))
+    args = {"dataset": dataset, "batch_size": 8, "validation_split": 0.2}
+    set_loader(data, {"type": "DatasetLoader", "args": args})
     return True
 
 
 def edit_sampler(data: Config, rng: Random) -> bool:
     args: Config = {
-        "dataset": fake_dataset(rng),
+        "dataset": make_fake_dataset(rng),
         "sampler": copy.deepcopy(rng.choice(SAMPLERS)),
         "shuffle": False,
     }
     if rng.random() < 0.5:
         args["collate_fn"] = "torch.utils.data.default_collate"
-    with_loader(data, {"type": "DatasetLoader", "args": args})
+    set_loader(data, {"type": "DatasetLoader", "args": args})
     kind = rng.choice(["DatasetLoader", "torch.utils.data.DataLoader"])
     data["valid_data_loader"] = {
         "type": kind,
-        "args": {"dataset": fake_dataset(rng, 2), "batch_size": 16},
+        "args": {"dataset": make_fake_dataset(rng, 2), "batch_size": 16},
     }
     return False
 
@@ -258,7 +181,9 @@ def choose_monitor(data: Config, rng: Random) -> None:
     if is_gan(data):
         data["trainer"]["monitor"] = "min val_frechet"
         return
-    data["trainer"]["monitor"] = f"{rng.choice(['min', 'max'])} {rng.choice(sorted(logged(data)))}"
+    data["trainer"]["monitor"] = (
+        f"{rng.choice(['min', 'max'])} {rng.choice(sorted(get_logged_names(data)))}"
+    )
 
 
 def edit_trainer(data: Config, rng: Random) -> bool:
@@ -289,15 +214,15 @@ def edit_trainer(data: Config, rng: Random) -> bool:
     return True
 
 
-def edit_remarks(data: Config, rng: Random) -> bool:
-    places = [
+def edit_free_keys(data: Config, rng: Random) -> bool:
+    sections = [
         data,
         data["trainer"],
         data["arch"],
         data["arch"].setdefault("args", {}),
         data["optimizer"]["args"],
     ]
-    rng.choice(places)[rng.choice(["__comment", "__comment_2"])] = rng.choice(
+    rng.choice(sections)[rng.choice(["__comment", "__comment_2"])] = rng.choice(
         ["why: so", ["a", "b"], {"type": "x"}]
     )
     data[rng.choice(["wandb_project", "optimizer_D", "notes", "arch2"])] = rng.choice(
@@ -337,21 +262,28 @@ EDITORS: tuple[Callable[[Config, Random], bool], ...] = (
     edit_loss,
     edit_arch,
     edit_trainer,
-    edit_remarks,
+    edit_free_keys,
     edit_plain,
     edit_references,
 )
 
 
-def edited(data: Config, rng: Random) -> tuple[Config, bool]:
-    """A copy of ``data`` after a few edits that still fit together, and whether it can be built."""
+def make_edited(data: Config, rng: Random) -> tuple[Config, bool]:
+    """Returns a copy of ``data`` after a few edits that fit together, and whether it can be built.
+
+    The monitor is chosen anew where the edits removed its metric, or need a metric to monitor.
+    """
     data = copy.deepcopy(data)
-    made = [editor(data, rng) for editor in rng.sample(EDITORS, rng.randint(1, 4))]
+    are_buildable = [editor(data, rng) for editor in rng.sample(EDITORS, rng.randint(1, 4))]
     trainer = data["trainer"]
+    is_plateau = "Plateau" in str(data.get("lr_scheduler"))
     _, _, metric = trainer.get("monitor", "off").partition(" ")
-    gone = metric not in logged(data) if metric else "Plateau" in str(data.get("lr_scheduler"))
-    if gone or (not metric and (trainer.get("early_stop") or 0) > 0):
+    if metric:
+        needs_monitor = metric not in get_logged_names(data)
+    else:
+        needs_monitor = is_plateau or (trainer.get("early_stop") or 0) > 0
+    if needs_monitor:
         choose_monitor(data, rng)
-    if "Plateau" in str(data.get("lr_scheduler")):  # moves after an epoch only
+    if is_plateau:  # it steps after epochs only
         trainer.pop("lr_scheduler_interval", None)
-    return data, all(made)
+    return data, all(are_buildable)

@@ -1,4 +1,4 @@
-"""What a hostile config is, and the names that none of its places may take, and no folder may have."""
+"""The cases of hostile configs, and names that no component and no folder may have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Each stands in every slot at once (see ``everywhere``), and each slot has to refuse it.
+# A config has each of these in all slots (see ``fill_slots``), and each slot must refuse it.
 TYPES = {
     "a shell": "os.system",
     "a shell through the standard library": "logging.os.system",
@@ -93,7 +93,7 @@ TYPES = {
     "a lambda": "lambda: 0",
 }
 
-# As the name of an experiment, and as the id of a run.
+# For the name of an experiment, and for the id of a run.
 FOLDERS = {
     "up": "../x",
     "up and up": "../../../outside/x",
@@ -121,8 +121,8 @@ FOLDERS = {
 Config = dict[str, Any]
 
 
-def small(**changes: Any) -> Config:
-    """A config that trains in a second, with ``changes`` at its top level."""
+def make_config(**changes: Any) -> Config:
+    """Returns a config that trains in a second, with ``changes`` at its top level."""
     return {
         "name": "hostile",
         "n_gpu": 0,
@@ -139,23 +139,24 @@ def small(**changes: Any) -> Config:
 
 
 SLOTS = ("arch", "optimizer", "lr_scheduler", "data_loader")
-INNER = ("dataset", "eval_transform", "sampler", "collate_fn")
+INNER_SLOTS = ("dataset", "eval_transform", "sampler", "collate_fn")
 
 
-def everywhere(name: str) -> Config:
-    """A config with ``name`` as the type of everything."""
-    part = {"type": name, "args": {"command": "touch executed"}}
-    changes: Config = dict.fromkeys(SLOTS, part)
-    changes |= {"loss": part, "metrics": [name, part]}
-    changes["test_data_loader"] = {"type": "DatasetLoader", "args": dict.fromkeys(INNER, part)}
-    dataset = {"type": "FakeData", "args": {"transform": part}}
+def fill_slots(name: str) -> Config:
+    """Returns a config with ``name`` as the type of every component."""
+    component = {"type": name, "args": {"command": "touch executed"}}
+    changes: Config = dict.fromkeys(SLOTS, component)
+    changes |= {"loss": component, "metrics": [name, component]}
+    inner = dict.fromkeys(INNER_SLOTS, component)
+    changes["test_data_loader"] = {"type": "DatasetLoader", "args": inner}
+    dataset = {"type": "FakeData", "args": {"transform": component}}
     changes["valid_data_loader"] = {"type": "DatasetLoader", "args": {"dataset": dataset}}
-    changes["trainer"] = small()["trainer"] | {"type": name}
-    return small(**changes)
+    changes["trainer"] = make_config()["trainer"] | {"type": name}
+    return make_config(**changes)
 
 
-def places() -> list[str]:
-    """The key paths that ``everywhere`` puts the name to."""
+def list_type_keys() -> list[str]:
+    """Returns the key path of every slot in ``fill_slots``, as an error message starts."""
     slots = [
         *SLOTS,
         "loss",
@@ -164,16 +165,16 @@ def places() -> list[str]:
         "trainer",
         "valid_data_loader.args.dataset.args.transform",
     ]
-    slots += [f"test_data_loader.args.{key}" for key in INNER]
+    slots += [f"test_data_loader.args.{key}" for key in INNER_SLOTS]
     return [f"{slot}.type: " for slot in slots]
 
 
-JSON = json.dumps(small())
-REST = JSON[1:]  # of a flow mapping that begins with something else
+JSON = json.dumps(make_config())
+REST = JSON[1:]  # of a mapping that starts with another key
 ESC, CLEAR, TITLE, BIDI = "\x1b", "\x1b[2J", "\x1b]0;owned\x07", "\u202e"
 
 
-def nothing(_: Path) -> None:
+def do_nothing(_: Path) -> None:
     pass
 
 
@@ -183,14 +184,15 @@ class Case:
 
     Attributes:
         name: of the case.
-        files: relative to the folder where the program runs; the first is the config, if ``config`` names no other.
-        config: what follows ``-c``.
-        words: overrides.
-        run_id: what follows ``--run-id``.
-        prepare: makes what is no plain file; gets the folder.
-        tells: what the lines must hold.
-        passes: the check may let it pass; then the run must do no harm.
-        slow: takes seconds to read.
+        files: contents by name, in the working folder. The first is the config, unless ``config``
+            names another.
+        config: the argument of ``-c``.
+        words: the overrides.
+        run_id: the argument of ``--run-id``.
+        prepare: makes links and devices in the working folder.
+        expected: texts that the error message must contain.
+        may_pass: whether the check may accept it; its run must then do no harm.
+        is_slow: whether reading it takes seconds.
     """
 
     name: str
@@ -198,21 +200,28 @@ class Case:
     config: str = ""
     words: tuple[str, ...] = ()
     run_id: str | None = None
-    prepare: Callable[[Path], None] = nothing
-    tells: tuple[str, ...] = ()
-    passes: bool = False
-    slow: bool = False
+    prepare: Callable[[Path], None] = do_nothing
+    expected: tuple[str, ...] = ()
+    may_pass: bool = False
+    is_slow: bool = False
 
 
-def case(name: str, content: Any, suffix: str = "", **more: Any) -> Case:
-    """A case of one file: text as it is, in YAML if ``suffix`` does not say other, or values as JSON."""
+def make_case(name: str, content: Any, suffix: str = "", **options: Any) -> Case:
+    """Returns a case of one file.
+
+    Args:
+        name: of the case.
+        content: the text or the bytes of the file; or values, which become JSON.
+        suffix: of the file; by default ``.yaml`` for a text.
+        options: the other attributes of the case.
+    """
     text = content if isinstance(content, str | bytes) else json.dumps(content)
     suffix = suffix or (".yaml" if isinstance(content, str) else ".json")
-    return Case(name, {f"main{suffix}": text}, **more)
+    return Case(name, {f"main{suffix}": text}, **options)
 
 
-def linked(path: str, target: str) -> Callable[[Path], None]:
-    """What makes a symbolic link at ``path``."""
+def make_link(path: str, target: str) -> Callable[[Path], None]:
+    """Returns a function that makes a symbolic link at ``path`` in a folder."""
 
     def prepare(here: Path) -> None:
         (here / path).parent.mkdir(parents=True, exist_ok=True)
@@ -221,5 +230,5 @@ def linked(path: str, target: str) -> Callable[[Path], None]:
     return prepare
 
 
-def with_trainer(**options: Any) -> Config:
-    return small(trainer=small()["trainer"] | options)
+def make_trainer_config(**options: Any) -> Config:
+    return make_config(trainer=make_config()["trainer"] | options)

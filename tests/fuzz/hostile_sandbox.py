@@ -1,4 +1,7 @@
-"""Where hostile input is tried: every change on disk shows, time and memory are limited, what is run is noted."""
+"""A sandbox for hostile input.
+
+It limits time and memory, records what is run, and finds every change on the disk.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +21,14 @@ from typing import Any, NamedTuple
 from tests.helpers import ROOT
 
 ALL = os.environ.get("FUZZ") == "all"
-SECONDS = 10  # for what is refused; a machine that is busy gets PROCESS_SECONDS for a process with its imports
-PROCESS_SECONDS = 25
-MEMORY = 6 << 30
-CANARY = "executed"  # what every payload would touch, or say
+# Limits of processor time, which a busy machine does not change.
+MAX_SECONDS = 10  # for one refusal
+MAX_PROCESS_SECONDS = 25  # with the imports of a process
+MAX_WAIT_SECONDS = 90  # of wall time, for input that blocks, such as a FIFO
+MAX_BYTES = 6 << 30
+CANARY = "executed"  # the file that every payload would touch
 PAYLOAD = f"touch {CANARY}"
-WIDEST = 700
+MAX_COLUMNS = 700  # of an error message
 
 _FORBIDDEN = {
     "os.system",
@@ -37,11 +43,17 @@ _watching: list[list[str]] = []
 
 
 class TooSlow(BaseException):
-    """Not an Exception, so that nothing on the way takes it for an error of its own."""
+    """It is no Exception, so that no handler catches it on its way."""
 
 
 class Outcome(NamedTuple):
-    """What became of a hostile input: the status, and what the terminal got."""
+    """The end of a program that got hostile input.
+
+    Attributes:
+        status: of the process, or a text if there is none.
+        lines: of the error.
+        output: everything that the terminal got.
+    """
 
     status: int | str
     lines: list[str]
@@ -62,35 +74,47 @@ sys.addaudithook(_audit)
 
 
 @contextlib.contextmanager
-def watched(seconds: int = SECONDS) -> Iterator[list[str]]:
-    """Gives the list of what is run, reached or written meanwhile; raises TooSlow, or MemoryError, past the limits."""
+def watched(seconds: int = MAX_SECONDS) -> Iterator[list[str]]:
+    """Yields a list that records what the block runs, connects to or writes.
 
-    def late(*_: Any) -> None:
+    Raises:
+        TooSlow: the block takes more than ``seconds`` of processor time, or it hangs.
+        MemoryError: it takes too much memory.
+    """
+
+    def stop(*_: Any) -> None:
         raise TooSlow
 
     seen: list[str] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = signal.signal(signal.SIGALRM, late)
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY // 2, hard))
-    signal.alarm(seconds)
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGALRM, signal.SIGPROF)}
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MAX_BYTES // 2, hard))
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(MAX_WAIT_SECONDS)
     _watching.append(seen)
     try:
         yield seen
     finally:
         _watching.pop()
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def process(program: str, *words: str, cwd: Path) -> Outcome:
-    """Runs ``python PROGRAM WORDS`` as a user does, with a limit on memory and time."""
+def run_process(program: str, *words: str, cwd: Path) -> Outcome:
+    """Runs ``python PROGRAM WORDS`` as a user does, with limits on memory and time."""
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (MAX_PROCESS_SECONDS, MAX_PROCESS_SECONDS))
 
-    environment = {**os.environ, "PYTHONPATH": "", "HOME": str(cwd), "CUDA_VISIBLE_DEVICES": ""}
+    # Torchmetrics imports matplotlib, which would write its font cache into HOME.
+    caches = {"MPLCONFIGDIR": str(Path(tempfile.gettempdir(), "fuzz-matplotlib"))}
+    paths = {"PYTHONPATH": "", "HOME": str(cwd), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, **caches, **paths}
     start = time.perf_counter()
     try:
         done = subprocess.run(
@@ -99,7 +123,7 @@ def process(program: str, *words: str, cwd: Path) -> Outcome:
             env=environment,
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=PROCESS_SECONDS,
+            timeout=MAX_WAIT_SECONDS,
             preexec_fn=limit,
             check=False,
         )
@@ -112,7 +136,12 @@ def process(program: str, *words: str, cwd: Path) -> Outcome:
 
 
 def snapshot(folder: Path, besides: str = "") -> dict[str, Any]:
-    """All that is in ``folder``, with its content; what begins with ``besides`` aside."""
+    """Returns the content of everything in ``folder``.
+
+    Args:
+        folder: is searched at any depth.
+        besides: leaves out the paths in ``folder`` that start with it.
+    """
     result: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name, mode = str(path.relative_to(folder)), path.lstat().st_mode
@@ -121,27 +150,31 @@ def snapshot(folder: Path, besides: str = "") -> dict[str, Any]:
     return result
 
 
-def changed(before: dict[str, Any], after: dict[str, Any]) -> str:
+def find_changes(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Returns which files two snapshots differ in, or an empty string."""
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return f"changed on disk: {names[:5]}" if names else ""
 
 
-def unprintable(text: str) -> str:
-    """The control and direction characters in ``text`` that would reach a terminal."""
+def get_unprintable(text: str) -> str:
+    """Returns the control and direction characters in ``text`` that would reach a terminal."""
     return "".join(sorted({char for char in text if not char.isprintable() and char not in "\n\t"}))
 
 
-def problem(outcome: Outcome, may_end_well: bool = False) -> str:
-    """What is wrong with how a hostile input ended; empty if nothing is."""
+def find_problem(outcome: Outcome, may_succeed: bool = False) -> str:
+    """Returns what is wrong with the end of a program, or an empty string."""
     if "Traceback" in outcome.output:
-        return f"a traceback, of {outcome.lines[-1][:200]}"
-    if raw := unprintable(outcome.output + "\n".join(outcome.lines)):
+        return f"a traceback: {outcome.lines[-1][:200]}"
+    raw = get_unprintable(outcome.output + "\n".join(outcome.lines))
+    if raw:
         return f"{raw!r} reached the terminal"
-    if outcome.status == 0 and may_end_well:
+    if outcome.status == 0 and may_succeed:
         return ""
     if outcome.status != 2:
         return f"status {outcome.status}: {' / '.join(outcome.lines[-2:])[:200]}"
-    told = [line for line in outcome.lines if "Warning: " not in line and not line.startswith("  ")]
-    if not told or any(not line.strip() or len(line) > WIDEST for line in told):
-        return f"not told in lines: {told[:3]}"
+    errors = [
+        line for line in outcome.lines if "Warning: " not in line and not line.startswith("  ")
+    ]
+    if not errors or any(not line.strip() or len(line) > MAX_COLUMNS for line in errors):
+        return f"the error is not in short lines: {errors[:3]}"
     return ""

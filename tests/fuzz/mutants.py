@@ -1,21 +1,34 @@
-"""Broken variants of the shipped configs as files and words on the command line, with what must be told of each."""
+"""Broken variants of the shipped configs, and what the error message must say about each.
+
+A variant is a set of files and the words of a command line.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import yaml
 
-from tests.fuzz.changes import MAKERS, Change, arguments, at, key_typos, name_typos, wrong_types
-from tests.fuzz.known import bases, kinds, shipped_texts
-from tests.fuzz.render import Keys, Page, double_line, own_line, render
+from tests.fuzz.components import get_base_configs, get_fitting_types, read_shipped_texts
+from tests.fuzz.mistakes import (
+    Mistake,
+    bad_numbers,
+    contradictions,
+    deletions,
+    list_arguments,
+    moved_keys,
+    wrong_types,
+)
+from tests.fuzz.render import Keys, Page, double_line, has_line_to_itself, render
+from tests.fuzz.typos import key_typos, monitor_typos, name_typos, reference_typos
+from tests.fuzz.values import get
 
-# How many of each kind there are in the campaign; fewer where there are not as many.
+# The size of the campaign by kind of mistake. If a kind has fewer mutants, all of them are in it.
 QUOTAS = {
     "key typo": 700,
     "name typo": 350,
@@ -33,21 +46,34 @@ QUOTAS = {
     "override type": 100,
     "bad path": 100,
 }
+MAKERS: tuple[Callable[[dict[str, Any], Random], Iterator[Mistake]], ...] = (
+    key_typos,
+    name_typos,
+    monitor_typos,
+    reference_typos,
+    wrong_types,
+    deletions,
+    bad_numbers,
+    moved_keys,
+    contradictions,
+)
+SUFFIXES = (".json", ".yaml")
 
 
 @dataclass
 class Mutant:
-    """A broken config and what must be told of it.
+    """A broken config, and what its error message must say.
 
     Attributes:
-        kind: of mistake; the keys of QUOTAS.
-        files: names and texts; ``config`` is the one that ``-c`` names.
-        words: overrides on the command line.
-        source: what the line starts with: the file that holds the mistake, or the override up to its value.
-        lines: those of ``source`` that may be told; none where there is no line to tell.
-        paths: key paths that may be told; none where the mistake is in no key.
-        meant: what a suggestion may say, for a one-letter typo.
-        word: that the line must hold.
+        kind: of mistake, a key of QUOTAS.
+        files: texts by name.
+        config: the argument of ``-c``.
+        source: the start of the line: the file with the mistake, or the override up to its value.
+        lines: the line numbers in ``source`` that the message may name; empty if there is no line.
+        paths: the key paths that it may name; empty if the mistake is in no key.
+        meant: valid suggestions, for a one-letter typo.
+        words: the overrides on the command line.
+        word: a text that the line must contain.
     """
 
     kind: str
@@ -65,132 +91,126 @@ def dotted(keys: Keys) -> str:
     return ".".join(str(key) for key in keys)
 
 
-def campaign(seed: int = 0) -> list[Mutant]:
-    """All mutants, those of a kind together; the same for the same seed."""
+def make_campaign(seed: int = 0) -> list[Mutant]:
+    """Returns all mutants, ordered by kind. The same seed gives the same mutants."""
     rng = Random(seed)
     found: dict[str, list[Any]] = defaultdict(list)
-    for data in bases().values():
+    for data in get_base_configs().values():
         for maker in MAKERS:
-            for change in maker(data, rng):
-                for suffix in (change.format,) if change.format else (".json", ".yaml"):
-                    found[change.kind].append((change, suffix))
-        for mutant in (*doubles(data, rng), *overrides(data, rng), *bad_paths(data, rng)):
+            for mistake in maker(data, rng):
+                for suffix in (mistake.format,) if mistake.format else SUFFIXES:
+                    found[mistake.kind].append((mistake, suffix))
+        for mutant in (*double_keys(data, rng), *bad_overrides(data, rng), *bad_paths(data)):
             found[mutant.kind].append(mutant)
-    found["syntax"] = list(damages(rng))
+    found["syntax"] = list(syntax_errors(rng))
     chosen = (
         rng.sample(found[kind], min(quota, len(found[kind]))) for kind, quota in QUOTAS.items()
     )
     every = (mutant for mutants in chosen for mutant in mutants)
-    return [mutant if isinstance(mutant, Mutant) else in_file(*mutant, rng) for mutant in every]
+    return [mutant if isinstance(mutant, Mutant) else to_mutant(*mutant, rng) for mutant in every]
 
 
-def in_file(change: Change, suffix: str, rng: Random) -> Mutant:
-    """A change as a file; one in five times as a file that another one extends."""
-    page = render(change.data, suffix, rng.random() < 0.5)
-    places = [change.keys, *change.also]
-    if (
-        change.kind == "deletion"
-    ):  # the section that lacks it may be told, or where a section's first key stands
-        places += [change.keys[:-1], change.keys[:-2]]
-    lines = {page.lines[place] for place in places if place in page.lines}
-    if change.kind == "deletion":
-        nearest = next(place for place in places if not place or place in page.lines)
-        first = min(
-            (line for place, line in page.lines.items() if place[:-1] == nearest), default=0
-        )
-        lines |= {first or min(lines)} | (set() if nearest else {1})
-    paths = [dotted(place) for place in places if place]
+def to_mutant(mistake: Mistake, suffix: str, rng: Random) -> Mutant:
+    """Writes a mistake as a file. One in five is in a file that the config extends."""
+    page = render(mistake.data, suffix, rng.random() < 0.5)
+    candidates = [mistake.keys, *mistake.also]
+    if mistake.kind == "deletion":  # the message may name the section that lacks the key
+        candidates += [mistake.keys[:-1], mistake.keys[:-2]]
+    lines = {page.lines[keys] for keys in candidates if keys in page.lines}
+    if mistake.kind == "deletion":
+        lines = add_first_lines(lines, candidates, page)
     name = f"main{suffix}"
     files: dict[str, str | bytes] = {name: page.text}
-    extended = len(change.keys) > 1 and rng.random() < 0.2
-    if extended:
+    is_extended = len(mistake.keys) > 1 and rng.random() < 0.2
+    if is_extended:
         name = f"base{suffix}"
-        files = {
-            name: page.text,
-            "main.yaml": f"extends: {name}\ndescription: starts from another one\n",
-        }
-    main = "main.yaml" if extended else name
-    emptied = change.keys[-1] == "type" and not at(
-        change.data, change.keys[:-1]
-    )  # "is empty" says enough
-    word = str(change.keys[-1]) if change.kind == "deletion" and not emptied else ""
+        child = f"extends: {name}\ndescription: starts from another one\n"
+        files = {name: page.text, "main.yaml": child}
+    # For a section that lost its only key, "is empty" is a sufficient message.
+    is_empty = mistake.keys[-1] == "type" and not get(mistake.data, mistake.keys[:-1])
     return Mutant(
-        change.kind, files, main, name, tuple(sorted(lines)), tuple(paths), change.meant, word=word
+        mistake.kind,
+        files,
+        "main.yaml" if is_extended else name,
+        name,
+        tuple(sorted(lines)),
+        tuple(dotted(keys) for keys in candidates if keys),
+        mistake.meant,
+        word=str(mistake.keys[-1]) if mistake.kind == "deletion" and not is_empty else "",
     )
 
 
-def doubles(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
-    for suffix in (".json", ".yaml"):
+def add_first_lines(lines: set[int], candidates: list[Keys], page: Page) -> set[int]:
+    """Adds the line of the first key in the section that lacks a key."""
+    nearest = next(keys for keys in candidates if not keys or keys in page.lines)
+    inside = [line for keys, line in page.lines.items() if keys[:-1] == nearest]
+    first = min(inside) if inside else min(lines)
+    return lines | {first} | (set() if nearest else {1})
+
+
+def double_keys(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
+    for suffix in SUFFIXES:
         page = render(data, suffix, rng.random() < 0.5)
         for keys, line in page.lines.items():
-            if isinstance(keys[-1], str) and own_line(page, keys):
-                name = f"main{suffix}"
-                yield Mutant(
-                    "double key",
-                    {name: double_line(page, keys)},
-                    name,
-                    name,
-                    (line + 1,),
-                    (dotted(keys),),
-                )
+            if isinstance(keys[-1], str) and has_line_to_itself(page, keys):
+                name, text = f"main{suffix}", double_line(page, keys)
+                lines, paths = (line + 1,), (dotted(keys),)
+                yield Mutant("double key", {name: text}, name, name, lines, paths)
 
 
-def overrides(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
-    files: dict[str, str | bytes] = {"main.json": render(data, ".json", True).text}
+def bad_overrides(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
+    main = "main.json"
+    files: dict[str, str | bytes] = {main: render(data, ".json", True).text}
 
-    def said(kind: str, change: Change, word: str) -> Mutant:
-        paths = tuple(dotted(place) for place in (change.keys, *change.also))
-        return Mutant(
-            kind, files, "main.json", word.partition("=")[0] + "=", (), paths, change.meant, (word,)
-        )
+    def make_mutant(kind: str, mistake: Mistake) -> Mutant:
+        name = dotted(mistake.keys)
+        words = (f"{name}={json.dumps(mistake.value)}",)
+        paths = tuple(dotted(keys) for keys in (mistake.keys, *mistake.also))
+        return Mutant(kind, files, main, f"{name}=", (), paths, mistake.meant, words)
 
-    for change in (*key_typos(data, rng), *name_typos(data, rng)):
-        word = dotted(change.keys)
-        yield said("override typo", change, f"{word}={json.dumps(change.value)}")
-        if change.kind == "key typo" and rng.random() < 0.1:
-            yield Mutant(
-                "override typo", files, "main.json", f"~{word}", (), (), change.meant, (f"~{word}",)
-            )
+    for mistake in (*key_typos(data, rng), *name_typos(data, rng)):
+        yield make_mutant("override typo", mistake)
+        if mistake.kind == "key typo" and rng.random() < 0.1:
+            word = f"~{dotted(mistake.keys)}"
+            yield Mutant("override typo", files, main, word, (), (), mistake.meant, (word,))
+    # Where a text is wanted, an override that looks like a number is read as a text.
     texts = {
-        keys for keys, parameter in arguments(data) if str in (kinds(parameter.annotation) or {str})
+        keys
+        for keys, parameter in list_arguments(data)
+        if str in (get_fitting_types(parameter.annotation) or {str})
     }
-    for change in wrong_types(
-        data, rng
-    ):  # what looks like a number is a text where a text is wanted
-        if change.keys not in texts and change.keys[-1] not in ("name", "description", "type"):
-            yield said("override type", change, f"{dotted(change.keys)}={json.dumps(change.value)}")
+    for mistake in wrong_types(data, rng):
+        if mistake.keys not in texts and mistake.keys[-1] not in ("name", "description", "type"):
+            yield make_mutant("override type", mistake)
 
 
-def damages(rng: Random) -> Iterator[Mutant]:
-    """The shipped files' own text, in which a sign is missing or too much."""
-    for name, text in shipped_texts().items():
+def syntax_errors(rng: Random) -> Iterator[Mutant]:
+    """Yields the texts of the shipped files with a character missing or added."""
+    for name, text in read_shipped_texts().items():
         is_json = name.endswith(".json")
+        main = f"main.{name.rpartition('.')[2]}"
         lines = text.splitlines()
         for number, line in enumerate(lines, start=1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
-            for damaged, until_end in _damaged_lines(line, is_json, rng):
-                whole = "\n".join([*lines[: number - 1], *damaged, *lines[number:]]) + "\n"
-                if not _is_broken(whole, is_json):
+            for damaged, until_end in _damage_line(line, is_json, rng):
+                broken = "\n".join([*lines[: number - 1], *damaged, *lines[number:]]) + "\n"
+                if not _is_broken(broken, is_json):
                     continue
-                # A missing sign shows where the next thing stands; a missing quote or bracket perhaps at the end.
-                after = [
-                    later
-                    for later, rest in enumerate(lines, start=1)
-                    if later > number and rest.strip()
-                ]
-                last = (
-                    len(lines) + 2 if until_end else (after or [number + 1])[0] + len(damaged) - 1
-                )
-                main = f"main.{name.rpartition('.')[2]}"
-                yield Mutant("syntax", {main: whole}, main, main, tuple(range(number, last + 1)))
+                # A missing character may be noticed at the next text, and a missing quote or
+                # bracket as late as the end of the file.
+                rest = enumerate(lines[number:], start=number + 1)
+                following = next((later for later, text in rest if text.strip()), number + 1)
+                last = len(lines) + 2 if until_end else following + len(damaged) - 1
+                yield Mutant("syntax", {main: broken}, main, main, tuple(range(number, last + 1)))
 
 
-def _damaged_lines(line: str, is_json: bool, rng: Random) -> Iterator[tuple[list[str], bool]]:
-    signs = [place for place, sign in enumerate(line) if sign in '{}[],:"']
-    for place in rng.sample(signs, min(4, len(signs))):
-        until_end = line[place] in "{}[]" or (not is_json and line[place] == '"')
-        yield [line[:place] + line[place + 1 :]], until_end
+def _damage_line(line: str, is_json: bool, rng: Random) -> Iterator[tuple[list[str], bool]]:
+    """Yields the lines that replace ``line``, and whether the error may show at the end only."""
+    signs = [index for index, sign in enumerate(line) if sign in '{}[],:"']
+    for index in rng.sample(signs, min(4, len(signs))):
+        until_end = line[index] in "{}[]" or (not is_json and line[index] == '"')
+        yield [line[:index] + line[index + 1 :]], until_end
     indent = len(line) - len(line.lstrip())
     yield [line, " " * indent + rng.choice(["stray", "}", "]", "// no comment"])], False
     if is_json:
@@ -216,49 +236,38 @@ def _is_broken(text: str, is_json: bool) -> bool:
     return False
 
 
-def bad_paths(data: dict[str, Any], rng: Random) -> Iterator[Mutant]:
-    for suffix in (".json", ".yaml"):
-        good, main = f"good{suffix}", f"main{suffix}"
-        sound = render(data, suffix, True).text
-
-        def extending(target: Any, suffix: str = suffix, also: str = "") -> Page:
-            return render({"name": "x", "extends": target, "seed": 1}, suffix, False)
-
-        for target in (
-            "nosuch.json",
-            main,
-            ".",
-            "../..",
-            5,
-            [good, "nosuch.yaml"],
-            f"{good}x",
-            good[1:],
-        ):
-            page = extending(target)
-            meant = (good,) if target in (f"{good}x", good[1:]) else ()
-            files: dict[str, str | bytes] = {main: page.text, good: sound}
-            lines, paths = (page.lines[("extends",)],), ("extends", "extends.1")
-            yield Mutant("bad path", files, main, main, lines, paths, meant)
-        other = f"other{suffix}"
-        circle: dict[str, str | bytes] = {main: extending(other).text, other: extending(main).text}
-        yield Mutant(
-            "bad path", circle, main, other, (extending(main).lines[("extends",)],), ("extends",)
-        )
-        for content in (
-            "",
-            "# nothing\n" if suffix == ".yaml" else " \n",
-            "[1, 2]",
-            b"\xff\xfe\x00x",
-            "5",
-        ):
+def bad_paths(data: dict[str, Any]) -> Iterator[Mutant]:
+    """Yields configs that extend a file they cannot, and paths that lead to no config."""
+    for suffix in SUFFIXES:
+        yield from _bad_bases(suffix, render(data, suffix, True).text)
+        main = f"main{suffix}"
+        blank = "# nothing\n" if suffix == ".yaml" else " \n"
+        for content in ("", blank, "[1, 2]", b"\xff\xfe\x00x", "5"):
             yield Mutant("bad path", {main: content}, main, main)
         yield Mutant("bad path", {}, main, main)
         yield Mutant("bad path", {}, f"config/{main}", f"config/{main}")
-        folder = {"main/x": ""}
-        yield Mutant("bad path", dict(folder), "main", "main")
+        yield Mutant("bad path", {"main/x": ""}, "main", "main")
         save_dir = ("trainer", "save_dir")
-        blocked = render(
-            data | {"trainer": data["trainer"] | {"save_dir": f"{main}/runs"}}, suffix, True
-        )
+        trainer = data["trainer"] | {"save_dir": f"{main}/runs"}
+        blocked = render(data | {"trainer": trainer}, suffix, True)
         lines, paths = (blocked.lines[save_dir],), (dotted(save_dir),)
         yield Mutant("bad path", {main: blocked.text}, main, main, lines, paths)
+
+
+def _bad_bases(suffix: str, valid_text: str) -> Iterator[Mutant]:
+    main, good, other = f"main{suffix}", f"good{suffix}", f"other{suffix}"
+
+    def extend(target: Any) -> Page:
+        return render({"name": "x", "extends": target, "seed": 1}, suffix, False)
+
+    lists = [good, "nosuch.yaml"]
+    typos = (f"{good}x", good[1:])
+    for target in ("nosuch.json", main, ".", "../..", 5, lists, *typos):
+        page = extend(target)
+        files: dict[str, str | bytes] = {main: page.text, good: valid_text}
+        lines, paths = (page.lines[("extends",)],), ("extends", "extends.1")
+        meant = (good,) if target in typos else ()
+        yield Mutant("bad path", files, main, main, lines, paths, meant)
+    circle: dict[str, str | bytes] = {main: extend(other).text, other: extend(main).text}
+    lines = (extend(main).lines[("extends",)],)
+    yield Mutant("bad path", circle, main, other, lines, ("extends",))
