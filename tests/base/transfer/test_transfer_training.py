@@ -139,7 +139,7 @@ def test_training_on_digits_0_to_4_helps_with_5_to_9(tmp_path, monkeypatch, capl
     scratch.train()
     transfer = {"init_from": str(tmp_path / "small/first"), "head": {"num_classes": 5}}
     config = digits_config(tmp_path, 2, transfer=transfer)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="train"):
         transferred = make_trainer(config, "transferred")
     assert "matched       " in caplog.text
     assert "New head: classifier.2, with 5 outputs." in caplog.text
