@@ -84,7 +84,9 @@ def test_both_ways_to_start_give_the_same_run_and_only_the_main_rank_writes(tmp_
     states = [load_last(by_train), load_last(by_torchrun)]
     for state in states:
         for random in (state["random"], *state["random_of_ranks"]):
-            del random["python"]  # imports draw from these numbers, and a fork has imported before
+            random.pop(
+                "python", None
+            )  # imports draw from these numbers, and a fork has imported before
     assert differences(*states) == []
 
 
