@@ -212,9 +212,12 @@ def list_privates() -> set[str]:
         for node in ast.walk(parse(name)):
             if isinstance(node, ast.FunctionDef):
                 found.add(node.name)
-            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                if ast.unparse(node.value) == "self":
-                    found.add(node.attr)
+            elif (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.ctx, ast.Store)
+                and ast.unparse(node.value) == "self"
+            ):
+                found.add(node.attr)
     return {name for name in found if name.startswith("_") and not name.startswith("__")} - CONTRACT
 
 

@@ -31,7 +31,7 @@ def test_a_users_mistake_is_its_lines_on_standard_error_and_status_2(
     assert capsys.readouterr() == ("started\n", "a: is wrong\nb: is wrong\n")
 
 
-def test_a_python_without_torch_is_told_of_the_other_one(
+def test_a_python_without_torch_is_one_line_that_names_the_environment(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def main() -> None:

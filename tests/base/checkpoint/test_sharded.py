@@ -151,7 +151,11 @@ def test_the_programs_train_test_export_and_start_from_it(tmp_path):
     [
         ({}, "ddp", "only a model that is sharded has a sharded checkpoint; set parallel.type"),
         ({"async_save": True}, "fsdp", "works neither with async_save nor"),
-        ({"wandb": {"project": "p", "artifact": True}}, "fsdp", "works neither with async_save nor"),
+        (
+            {"wandb": {"project": "p", "artifact": True}},
+            "fsdp",
+            "works neither with async_save nor",
+        ),
     ],
 )
 def test_an_option_that_does_not_go_with_it_is_one_line(tmp_path, trainer, kind, message):

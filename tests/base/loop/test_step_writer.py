@@ -114,7 +114,7 @@ def test_the_learning_rate_is_that_of_the_warm_up(make_training: Callable[..., T
     assert [values["lr_1"] for values in found.values()] == pytest.approx([0.0025, 0.1275])
 
 
-def test_the_speed_is_that_within_an_epoch(make_training: Callable[..., Training]) -> None:
+def test_the_speed_is_that_of_one_epoch(make_training: Callable[..., Training]) -> None:
     training = make_training(seconds=0.1)
     training.run(60)
     training.now += 1000.0  # a validation

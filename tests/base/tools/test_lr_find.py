@@ -55,7 +55,7 @@ def test_rates_rise_until_the_loss_diverges_and_groups_keep_their_ratio(tmp_path
     assert trainer.progress.step == 0
 
 
-def test_a_trainer_with_a_loop_of_its_own_is_refused(tmp_path: Path, tool: Tool) -> None:
+def test_a_trainer_with_a_custom_loop_is_refused(tmp_path: Path, tool: Tool) -> None:
     ended = tool("-c", "digits_gan.yaml", "--lr-find", f"trainer.save_dir={tmp_path}")
     message = "--lr-find: GanTrainer has a training loop of its own\n"
     assert (ended.status, ended.err) == (2, message)

@@ -68,7 +68,7 @@ def test_a_writer_passes_values_on_under_step_and_mode(back_end: MemoryBackEnd) 
     assert back_end.opened[0].calls == [("loss/valid", 0.5, 3), ("norm", 2.0, 3)]
 
 
-def test_the_tracker_is_opened_and_called_in_a_thread_of_its_own(back_end: MemoryBackEnd) -> None:
+def test_the_tracker_is_opened_and_called_in_another_thread(back_end: MemoryBackEnd) -> None:
     writer = Writer(LOGGER, [back_end])
     assert back_end.opened == []
     writer.add_scalar("loss", 0.5)
@@ -101,7 +101,7 @@ def test_what_a_tracker_lacks_is_left_out(
     assert caplog.records == []
 
 
-def test_a_failure_of_one_back_end_leaves_the_others_alone(
+def test_a_failure_of_one_back_end_does_not_affect_the_others(
     back_end: MemoryBackEnd, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(MemoryBackEnd):

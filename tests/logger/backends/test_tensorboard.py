@@ -84,7 +84,7 @@ def test_images_and_text_have_their_mode(writer: TensorboardWriter) -> None:
     assert "note/train/text_summary" in events.Tags()["tensors"]
 
 
-def test_several_scalars_share_one_chart(writer: TensorboardWriter, tmp_path: Path) -> None:
+def test_several_scalars_have_one_chart(writer: TensorboardWriter, tmp_path: Path) -> None:
     writer.set_step(1)
     writer.add_scalars("losses", {"a": 1.0, "b": 2.0})
     writer.close()

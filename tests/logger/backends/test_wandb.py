@@ -185,7 +185,7 @@ def test_a_disabled_back_end_is_not_made(tmp_path: Path) -> None:
     assert not (trainer.config.log_dir / "wandb").exists()
 
 
-def test_a_tracker_that_hangs_delays_a_run_once_and_leaves_the_others_alone(
+def test_a_tracker_that_hangs_delays_a_run_once_and_does_not_affect_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     over = threading.Event()
