@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
+import itertools
 import json
 import os
 import runpy
@@ -42,15 +43,25 @@ PRELOADED = (
     "data_loader.data_loaders",
     "trainer.trainer",
 )
+NUMBERS = itertools.count()  # of the output files
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGCHLD")
 
 
 class ForkedProcess:
-    """A forked ``python WORDS``, with as much of the interface of ``Popen`` as is needed here."""
+    """A forked ``python WORDS``, with as much of the interface of ``Popen`` as is needed here.
 
-    def __init__(self, words: list[str], cwd: Path, environment: dict[str, str]) -> None:
-        folder = make_output_folder()
-        number = len(list(folder.iterdir()))
+    Args:
+        words: the arguments of Python.
+        cwd: the working directory.
+        environment: all environment variables.
+        before: the command that runs the process that forks, such as ``ip netns exec NAME``.
+    """
+
+    def __init__(
+        self, words: list[str], cwd: Path, environment: dict[str, str], before: tuple[str, ...] = ()
+    ) -> None:
+        folder, number = make_output_folder(), next(NUMBERS)
+        self.before = before
         self.files = [folder / f"{number}.out", folder / f"{number}.err"]
         order = {
             "words": words,
@@ -58,12 +69,12 @@ class ForkedProcess:
             "environment": environment,
             "files": list(map(str, self.files)),
         }
-        self.pid: int = send_order(order)
+        self.pid: int = send_order(order, before)
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = send_order({"pid": self.pid})
+            self.returncode = send_order({"pid": self.pid}, self.before)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -99,10 +110,10 @@ def preload() -> None:
 
 
 @functools.cache
-def get_server() -> subprocess.Popen[str]:
-    """The process that forks, started once."""
+def get_server(before: tuple[str, ...]) -> subprocess.Popen[str]:
+    """The process that forks, started once by the command ``before``."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.forked"],
+        [*before, sys.executable, "-m", "tests.forked"],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
         stdin=subprocess.PIPE,
@@ -114,9 +125,9 @@ def get_server() -> subprocess.Popen[str]:
     return server
 
 
-def send_order(order: dict[str, Any]) -> Any:
+def send_order(order: dict[str, Any], before: tuple[str, ...]) -> Any:
     """Sends an order to the process that forks, and returns its answer."""
-    server = get_server()
+    server = get_server(before)
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.write(json.dumps(order) + "\n")

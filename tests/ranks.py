@@ -161,16 +161,17 @@ class Program:
     ) -> None:
         self.start = time.monotonic()
         self.process = self.start_process(
-            [*before, sys.executable, *torchrun.split(), *map(str, words)],
+            [*torchrun.split(), *map(str, words)],
             cwd,
             {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", **environment},
+            tuple(before),
         )
 
     def start_process(
-        self, command: list[str], cwd: Path, environment: dict[str, str]
+        self, words: list[str], cwd: Path, environment: dict[str, str], before: tuple[str, ...]
     ) -> subprocess.Popen[str] | ForkedProcess:
         return subprocess.Popen(
-            command,
+            [*before, sys.executable, *words],
             cwd=cwd,
             env=environment,
             stdout=subprocess.PIPE,
@@ -212,9 +213,9 @@ class ForkedProgram(Program):
     """A program as fast as a fork; see ``tests/forked.py``."""
 
     def start_process(
-        self, command: list[str], cwd: Path, environment: dict[str, str]
+        self, words: list[str], cwd: Path, environment: dict[str, str], before: tuple[str, ...]
     ) -> ForkedProcess:
-        return ForkedProcess(command[1:], cwd, environment)
+        return ForkedProcess(words, cwd, environment, before)
 
 
 def list_descendants(pid: int) -> list[int]:

@@ -81,7 +81,13 @@ def test_both_ways_to_start_give_the_same_run_and_only_the_main_rank_writes(tmp_
             "config.json", "log/.lock", "log/info.log", "log/metrics.jsonl", "provenance.json",
         ]  # fmt: skip
         assert len((run_folder(path) / "log/metrics.jsonl").read_text().splitlines()) == 3
-    assert differences(load_last(by_train), load_last(by_torchrun)) == []
+    states = [load_last(by_train), load_last(by_torchrun)]
+    for state in states:
+        for random in (state["random"], *state["random_of_ranks"]):
+            random.pop(
+                "python", None
+            )  # imports draw from these numbers, and a fork has imported before
+    assert differences(*states) == []
 
 
 def test_torchrun_needs_no_parallel_section_and_test_py_takes_several_ranks_too(tmp_path):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT
-from tests.ranks import ForkedProgram, Program
+from tests.ranks import ForkedProgram
 from tests.test_ranks import CONFIG
 from utils.checkpoints import list_checkpoints
 
@@ -52,7 +52,7 @@ def connect_hosts(first, second):
         run_ip("-n", name, "link", "set", "lo", "up")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hosts():
     """The names of two hosts that can reach each other and nothing else."""
     names = [f"t{os.getpid()}{letter}" for letter in "ab"]
@@ -94,7 +94,7 @@ def start_on_both(hosts, words):
     for text, value in values.items():
         command = command.replace(text, value)
     torchrun = f"-m torch.distributed.run {command}"
-    return [Program(*words, torchrun=torchrun, before=on_host(name)) for name in hosts]
+    return [ForkedProgram(*words, torchrun=torchrun, before=on_host(name)) for name in hosts]
 
 
 def read_metrics(tmp_path, run_id):

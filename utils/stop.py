@@ -127,6 +127,12 @@ class StopRequest:
         }
         try:
             yield
+        except BaseException:
+            if self._votes is not None:
+                # If another rank has ended, the launcher sends SIGTERM. Until `report_failure`
+                # ignores that, this rank must live to report the error.
+                previous.pop(signal.SIGTERM, None)
+            raise
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

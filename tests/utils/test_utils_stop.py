@@ -204,3 +204,19 @@ def test_the_end_of_the_launcher_is_a_request(monkeypatch: pytest.MonkeyPatch) -
     rank.poll(wait=True)
     assert (rank.status, rank.reason) == (EXIT_STATUS["SIGTERM"], "the end of the launcher")
     assert not single.requested()  # nohup and a closed terminal leave a process without a parent
+
+
+def test_a_rank_that_fails_survives_the_signal_of_its_launcher() -> None:
+    """The launcher sends it because another rank has ended; this one has yet to report that."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def fail() -> None:
+        with StopRequest(votes=Votes(0, 0)).listening():
+            raise ValueError("the connection is lost")
+
+    try:
+        with pytest.raises(ValueError, match="the connection is lost"):
+            fail()
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
