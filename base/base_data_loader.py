@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import ceil
 from typing import Any, Self
 
 import torch
@@ -13,9 +12,9 @@ from base.data.checks import check_batching, check_sampling, warn_if_random
 from base.data.loader import DividedLoader
 from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, Position
 from base.data.split import make_samplers
-from base.data.worker import make_seeded_loader
+from base.data.worker import make_loader_options, make_seeded_loader
 from utils.batch import to_device
-from utils.distributed import local_world_size, rank
+from utils.distributed import rank
 from utils.errors import UserError
 from utils.seed import mix_seed, temporary_seed
 
@@ -83,10 +82,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self._position = Position(-1, 0)  # the last pass, and the number of batches it has given
         self._next = Position(0, 0)  # the start of the next pass
         self._batches: EpochBatchSampler | None = None
-        num_workers = ceil(num_workers / local_world_size())
-        options = {"num_workers": num_workers, "collate_fn": collate_fn, **dataloader_kwargs}
-        options["persistent_workers"] = num_workers > 0 and options.get("persistent_workers", True)
-        options.setdefault("generator", torch.Generator())
+        options = make_loader_options(num_workers, collate_fn=collate_fn, **dataloader_kwargs)
         if cache:
             from base.data.cache import cache_dataset
 

@@ -8,6 +8,7 @@ import os
 import signal
 import weakref
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.utils.data import (
 )
 
 from base.data.sampler import BatchIndices, EpochBatchSampler
+from utils.distributed import local_world_size
 from utils.launch import num_cores
 from utils.seed import temporary_seed
 
@@ -88,6 +90,14 @@ class WorkerInit:
         object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
+
+
+def make_loader_options(num_workers: int, **options: Any) -> dict[str, Any]:
+    """Returns the options of a DataLoader whose ``num_workers`` are divided among the processes."""
+    num_workers = ceil(num_workers / local_world_size())
+    persistent = num_workers > 0 and options.get("persistent_workers", True)
+    defaults = {"generator": torch.Generator()}
+    return {**defaults, **options, "num_workers": num_workers, "persistent_workers": persistent}
 
 
 def make_seeded_loader(
