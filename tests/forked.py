@@ -1,8 +1,8 @@
-"""Runs ``python WORDS`` as a fork of a process that has imported everything.
+"""Runs ``python WORDS`` as a fork of a process that has imported the slow libraries already.
 
-Importing torch and its friends takes 4 s in each process of a run; a fork takes none of it. What
-differs from a process of its own: environment variables that are read at an import have no effect.
-``python -m tests.forked`` is the process that forks. It gets orders as lines of JSON.
+Importing torch and its friends takes 4 s of each new process; a fork takes none of it. One
+difference remains: environment variables that are read at an import have no effect.
+This file is also the program that forks. It gets orders as lines of JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import importlib
 import itertools
 import json
 import os
+import random
+import resource
 import runpy
 import shutil
 import signal
@@ -25,16 +27,19 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.helpers import ROOT
-
-PRELOADED = (
+ROOT = Path(__file__).parent.parent
+LIBRARIES = (
+    "numpy",
     "sklearn.datasets",
     "torch._dynamo",
     "torch.distributed.checkpoint",
     "torch.distributed.elastic.multiprocessing",
     "torch.distributed.fsdp",
+    "torch.utils.tensorboard",
     "torchmetrics",
     "torchvision",
+)
+PROJECT = (
     "base.features",
     "base.run",
     "base.schema",
@@ -55,26 +60,36 @@ class ForkedProcess:
         cwd: the working directory.
         environment: all environment variables.
         before: the command that runs the process that forks, such as ``ip netns exec NAME``.
+        with_project: this project is imported before the fork, and not only the libraries. Other
+            projects, and changed copies of this one, need False.
+        max_bytes: limit of the address space.
     """
 
     def __init__(
-        self, words: list[str], cwd: Path, environment: dict[str, str], before: tuple[str, ...] = ()
+        self,
+        words: list[str],
+        cwd: Path,
+        environment: dict[str, str],
+        before: tuple[str, ...] = (),
+        with_project: bool = True,
+        max_bytes: int | None = None,
     ) -> None:
         folder, number = make_output_folder(), next(NUMBERS)
-        self.before = before
+        self.server = get_server(before, with_project)
         self.files = [folder / f"{number}.out", folder / f"{number}.err"]
         order = {
             "words": words,
             "cwd": str(cwd),
             "environment": environment,
             "files": list(map(str, self.files)),
+            "max_bytes": max_bytes,
         }
-        self.pid: int = send_order(order, before)
+        self.pid: int = send_order(order, self.server)
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = send_order({"pid": self.pid}, self.before)
+            self.returncode = send_order({"pid": self.pid}, self.server)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -87,8 +102,40 @@ class ForkedProcess:
             if time.monotonic() > end:
                 raise subprocess.TimeoutExpired("python", timeout or 3600)
             time.sleep(0.01)
-        out, err = (path.read_text() for path in self.files)
+        out, err = (path.read_text("utf-8", errors="replace") for path in self.files)
         return out, err
+
+
+def run_forked(
+    *words: str | Path,
+    cwd: Path = ROOT,
+    timeout: float = 120,
+    env: dict[str, str] | None = None,
+    max_bytes: int | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs ``python WORDS`` in ``cwd``, which may be any project, with no input and without a GPU.
+
+    Args:
+        words: a script, ``-m`` and a module, or ``-c`` and code; then its arguments.
+        cwd: the working directory.
+        timeout: in seconds.
+        env: added to the environment.
+        max_bytes: limit of the address space.
+
+    Raises:
+        subprocess.TimeoutExpired: it was killed after ``timeout``, with its children.
+    """
+    texts = list(map(str, words))
+    environment = {**os.environ, "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": "", **(env or {})}
+    process = ForkedProcess(texts, cwd, environment, with_project=False, max_bytes=max_bytes)
+    try:
+        outputs = process.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(texts, process.returncode, *outputs)
 
 
 @functools.cache
@@ -100,9 +147,9 @@ def make_output_folder() -> Path:
 
 
 @functools.cache
-def preload() -> None:
-    """Imports once what every run imports, so that no fork of this process has to."""
-    for name in PRELOADED:
+def preload(with_project: bool = True) -> None:
+    """Imports what every run imports, so that no fork of this process has to."""
+    for name in (*LIBRARIES, *PROJECT) if with_project else LIBRARIES:
         importlib.import_module(name)
 
 
@@ -110,10 +157,11 @@ def preload() -> None:
 
 
 @functools.cache
-def get_server(before: tuple[str, ...]) -> subprocess.Popen[str]:
+def get_server(before: tuple[str, ...], with_project: bool) -> subprocess.Popen[str]:
     """The process that forks, started once by the command ``before``."""
+    program = ["-m", "tests.forked"] if with_project else [__file__]
     server = subprocess.Popen(
-        [*before, sys.executable, "-m", "tests.forked"],
+        [*before, sys.executable, *program],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
         stdin=subprocess.PIPE,
@@ -125,20 +173,19 @@ def get_server(before: tuple[str, ...]) -> subprocess.Popen[str]:
     return server
 
 
-def send_order(order: dict[str, Any], before: tuple[str, ...]) -> Any:
+def send_order(order: dict[str, Any], server: subprocess.Popen[str]) -> Any:
     """Sends an order to the process that forks, and returns its answer."""
-    server = get_server(before)
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.write(json.dumps(order) + "\n")
     return json.loads(server.stdout.readline())
 
 
-def serve() -> None:
+def serve(with_project: bool) -> None:
     """Forks a process for each order with ``words``; tells the exit status of a ``pid``."""
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
-    preload()
+    preload(with_project)
     subprocess_handler.Popen = ForkingPopen  # type: ignore[misc]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     for line in sys.stdin:
@@ -147,9 +194,12 @@ def serve() -> None:
             pid, status = os.waitpid(order["pid"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
         elif (answer := os.fork()) == 0:
+            os.setpgid(0, 0)
             for number, path in enumerate([os.devnull, *order["files"]]):
                 os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
             os.chdir(order["cwd"])
+            if order["max_bytes"]:
+                resource.setrlimit(resource.RLIMIT_AS, (order["max_bytes"], order["max_bytes"]))
             run_python(order["words"], order["environment"])
         answers.write(json.dumps(answer) + "\n")
 
@@ -176,27 +226,43 @@ def run_python(words: list[str], environment: dict[str, str]) -> NoReturn:
     os.environ.update(environment)
     if "LOCAL_RANK" in environment:
         Path("/proc/self/comm").write_text(f"rank{environment['LOCAL_RANK']}")
+    random.seed()
+    sys.modules["numpy"].random.seed()
     sys.orig_argv = [sys.executable, *words]
     code: Any = 0
     try:
-        if words[0] == "-m":
-            sys.argv = words[1:]
-            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv = words
-            runpy.run_path(words[0], run_name="__main__")
+        run_words(*words)
     except SystemExit as end:
         code = end.code or 0
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
     except BaseException:
         traceback.print_exc()
         code = 1
     finally:
-        atexit._run_exitfuncs()
         threading._shutdown()
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+        os._exit(code)
+
+
+def run_words(first: str, *rest: str) -> None:
+    """Does what ``python FIRST REST`` does, with its ``sys.argv`` and ``sys.path``."""
+    if first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        sys.path[0] = ""
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif first == "-m":
+        sys.argv = list(rest)
+        sys.path[0] = str(Path.cwd())
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [first, *rest]
+        sys.path[0] = str(Path(first).absolute().parent)
+        runpy.run_path(first, run_name="__main__")
 
 
 if __name__ == "__main__":
-    serve()
+    serve(with_project=__package__ == "tests")

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests.forked import run_forked
 from tests.helpers import ROOT, run
 
 
@@ -122,11 +123,11 @@ def test_all_mistakes_are_reported_at_once(program):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, fork_server):
+def finished(tmp_path_factory):
     """The folder of a run of one epoch."""
     folder = tmp_path_factory.mktemp("runs")
     options = ["trainer.epochs=1", f"trainer.save_dir={folder}", "trainer.tensorboard=false"]
-    done = fork_server.run("train.py", "--run-id", "r", *options)
+    done = run_forked("train.py", "--run-id", "r", *options)
     assert done.returncode == 0, done.stderr
     return folder / "digits" / "r"
 
@@ -187,7 +188,7 @@ def test_help_is_quick_and_a_mistyped_config_does_not_wait_for_torch():
     assert time.perf_counter() - start < 5  # never a tight limit: that is what benchmarks are for
 
 
-def test_an_error_in_the_users_code_keeps_its_traceback(tmp_path, fork_server):
+def test_an_error_in_the_users_code_keeps_its_traceback(tmp_path):
     script = (
         "import runpy, sys, model.model\n"
         "def broken(self, x): return undefined_name\n"
@@ -195,7 +196,7 @@ def test_an_error_in_the_users_code_keeps_its_traceback(tmp_path, fork_server):
         f"sys.argv = ['train.py', 'trainer.save_dir={tmp_path}', '--run-id', 'x']\n"
         "runpy.run_path('train.py', run_name='__main__')"
     )
-    done = fork_server.run("-c", script)
+    done = run_forked("-c", script)
     assert done.returncode == 1
     assert "NameError: name 'undefined_name' is not defined" in done.stderr
     assert (tmp_path / "digits" / "x" / "log" / "info.log").exists(), "the run's folder stays"

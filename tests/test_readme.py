@@ -14,7 +14,7 @@ import pytest
 from base.schema import SCHEMA
 from config import ConfigParser
 from config.read.merge import load_tree
-from tests.fork_server import ForkServer
+from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project, small_config
 from tests.test_shipped_configs import SHIPPED
 
@@ -53,35 +53,33 @@ def list_blocks(name: str) -> list[Block]:
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_files_are_written_and_commands_run_in_their_order(
-    name: str, tmp_path: Path, fork_server: ForkServer
-) -> None:
+def test_files_are_written_and_commands_run_in_their_order(name: str, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     for block in list_blocks(name):
         if block.file:
             (project / block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "sh":
             for line in block.text.replace("\\\n", " ").splitlines():
-                run_command(line.partition("  #")[0].strip(), project, fork_server)
+                run_command(line.partition("  #")[0].strip(), project)
         elif block.language == "text" and block.text.startswith("$ python "):
-            check_output(block.text, project, fork_server)
+            check_output(block.text, project)
     if name == "README.md":
         assert (project / "saved/digits/first/test.json").is_file()
         assert (project / "saved/digits/first/checkpoint-epoch4.pt").is_file()
 
 
-def run_command(command: str, project: Path, fork_server: ForkServer) -> None:
+def run_command(command: str, project: Path) -> None:
     if not command or command in RUN_BY_CI:
         return
     program, *words = shlex.split(command)
     assert program == "python", f"{command}: this test cannot run it"
-    done = fork_server.run(*words, cwd=project)
+    done = run_forked(*words, cwd=project)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-def check_output(text: str, project: Path, fork_server: ForkServer) -> None:
+def check_output(text: str, project: Path) -> None:
     command, _, expected = text.partition("\n")
-    done = fork_server.run(*shlex.split(command.removeprefix("$ python ")), cwd=project)
+    done = run_forked(*shlex.split(command.removeprefix("$ python ")), cwd=project)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 

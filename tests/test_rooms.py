@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.fork_server import ForkServer
+from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project
 
 
@@ -57,32 +57,30 @@ def remove(room: Room, project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ROOMS)
-def test_a_project_without_a_room_trains(
-    name: str, tmp_path: Path, fork_server: ForkServer
-) -> None:
+def test_a_project_without_a_room_trains(name: str, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     remove(ROOMS[name], project)
-    done = fork_server.run(*TRAIN, cwd=project)
+    done = run_forked(*TRAIN, cwd=project)
     assert done.returncode == 0, done.stderr
     assert (project / "saved/digits/run/model_best.pt").is_file()
 
 
 @pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Path:
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project without any optional room, with a run."""
     project = copy_project(tmp_path_factory.mktemp("core") / "project")
     for room in ROOMS.values():
         remove(room, project)
-    done = fork_server.run(*TRAIN, cwd=project)
+    done = run_forked(*TRAIN, cwd=project)
     assert done.returncode == 0, done.stderr
     return project
 
 
-def test_the_core_tests_and_resumes(core: Path, fork_server: ForkServer) -> None:
-    done = fork_server.run("test.py", "-r", "saved/digits/run", cwd=core)
+def test_the_core_tests_and_resumes(core: Path) -> None:
+    done = run_forked("test.py", "-r", "saved/digits/run", cwd=core)
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
-    done = fork_server.run("train.py", "-r", "saved/digits/run", "trainer.epochs=2", cwd=core)
+    done = run_forked("train.py", "-r", "saved/digits/run", "trainer.epochs=2", cwd=core)
     assert done.returncode == 0, done.stderr
     assert "epoch 2/2" in done.stdout
 
@@ -97,26 +95,22 @@ def test_the_core_tests_and_resumes(core: Path, fork_server: ForkServer) -> None
         ("parallel={type: fsdp}", "parallel.type"),
     ],
 )
-def test_an_option_of_a_deleted_room_is_one_clear_line(
-    core: Path, word: str, key: str, fork_server: ForkServer
-) -> None:
-    done = fork_server.run("train.py", "-c", "config.json", "--run-id", "other", word, cwd=core)
+def test_an_option_of_a_deleted_room_is_one_clear_line(core: Path, word: str, key: str) -> None:
+    done = run_forked("train.py", "-c", "config.json", "--run-id", "other", word, cwd=core)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert f"{key}: " in line
     assert not (core / "saved/digits/other").exists()
 
 
-def test_the_section_of_a_deleted_room_is_warned_about(core: Path, fork_server: ForkServer) -> None:
-    done = fork_server.run(
+def test_the_section_of_a_deleted_room_is_warned_about(core: Path) -> None:
+    done = run_forked(
         *TRAIN[:3], "--run-id", "frozen", "trainer.epochs=1", "transfer={freeze: 1}", cwd=core
     )
     assert "Nothing has read these keys of the config: 'transfer'" in done.stdout
 
 
-def test_an_old_checkpoint_without_its_room_is_one_clear_line(
-    core: Path, fork_server: ForkServer
-) -> None:
+def test_an_old_checkpoint_without_its_room_is_one_clear_line(core: Path) -> None:
     """pytorch-template's checkpoints hold the ConfigParser itself."""
     program = (
         "import sys, types, torch\n"
@@ -124,8 +118,8 @@ def test_an_old_checkpoint_without_its_room_is_one_clear_line(
         "module.ConfigParser = type('ConfigParser', (), {'__module__': 'parse_config'})\n"
         "torch.save({'config': module.ConfigParser(), 'state_dict': {}}, 'old.pth')\n"
     )
-    assert fork_server.run("-c", program, cwd=core).returncode == 0
-    done = fork_server.run("test.py", "-r", "old.pth", "-c", "config.json", cwd=core)
+    assert run_forked("-c", program, cwd=core).returncode == 0
+    done = run_forked("test.py", "-r", "old.pth", "-c", "config.json", cwd=core)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "holds more than tensors and plain values: parse_config.ConfigParser" in line

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.experiment import Look
-from tests.fork_server import ForkServer
+from tests.forked import run_forked
 from tests.helpers import ROOT
 
 
@@ -264,9 +264,9 @@ def test_no_control_character_of_a_config_reaches_the_terminal(look: Look, words
     assert [char for char in out + err if not char.isprintable() and char != "\n"] == []
 
 
-def test_as_a_program(look: Look, tmp_path: Path, fork_server: ForkServer) -> None:
+def test_as_a_program(look: Look, tmp_path: Path) -> None:
     for words in (["show"], ["explain", "arch.args.widht"], ["diff", "rate=2"]):
-        done = fork_server.run("-m", "config", *words, "-c", tmp_path / "child.yaml")
+        done = run_forked("-m", "config", *words, "-c", tmp_path / "child.yaml")
         assert (done.returncode, done.stdout, done.stderr) == look(
             *words, "-c", str(tmp_path / "child.yaml")
         )

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.contract.contract_project import Done, Project, lay_out_project
-from tests.fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project of tests/fixtures/template_project, laid over a copy of this repository."""
     folder = tmp_path_factory.mktemp("project")
     lay_out_project(folder)
-    return Project(folder, fork_server)
+    return Project(folder)
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +35,10 @@ def straight(project: Project) -> Path:
 
 
 @pytest.fixture
-def fresh_project(tmp_path: Path, fork_server: ForkServer) -> Project:
+def fresh_project(tmp_path: Path) -> Project:
     """The same, in a folder that the test may change."""
     lay_out_project(tmp_path)
-    return Project(tmp_path, fork_server)
+    return Project(tmp_path)
 
 
 @pytest.fixture

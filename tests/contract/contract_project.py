@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tests.fork_server import ForkServer
+from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project
 
 TEMPLATE_PROJECT = ROOT / "tests" / "fixtures" / "template_project"
@@ -41,9 +41,8 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWR
 class Project:
     """A folder with a project, and methods that run commands in it."""
 
-    def __init__(self, folder: Path, server: ForkServer) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.server = server
 
     def run_as_user(self, *argv: object) -> Done:
         """Runs ``python ARGV`` in a new interpreter."""
@@ -57,9 +56,9 @@ class Project:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def run(self, *argv: object) -> Done:
+    def run(self, *argv: str | Path) -> Done:
         """Runs ``python ARGV`` without waiting for the import of libraries."""
-        done = self.server.run(*map(str, argv), cwd=self.folder, env=ENVIRONMENT)
+        done = run_forked(*argv, cwd=self.folder, env=ENVIRONMENT)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def write_config(self, file: str, /, **sections: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.config.check.small import edit_cifar10
-from tests.fork_server import ForkServer
+from tests.forked import run_forked
 from tests.helpers import copy_project
 
 TINY = '''
@@ -46,11 +46,9 @@ def tiny(project: Path) -> Any:
     (project / "model" / "tiny.py").unlink()
 
 
-def test_a_new_file_is_listed_with_its_arguments(
-    project: Path, tiny: Path, fork_server: ForkServer
-) -> None:
+def test_a_new_file_is_listed_with_its_arguments(project: Path, tiny: Path) -> None:
     tiny.write_text(TINY)
-    done = fork_server.run("-m", "config", "schema", cwd=project)
+    done = run_forked("-m", "config", "schema", cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"Written to {project / 'config' / 'schema.json'}\n"
     written = json.loads((project / "config" / "schema.json").read_text(encoding="utf-8"))
@@ -80,11 +78,11 @@ def test_a_new_file_is_listed_with_its_arguments(
     ],
 )
 def test_a_file_that_cannot_be_imported_is_reported_in_one_line(
-    project: Path, tiny: Path, fork_server: ForkServer, text: str, message: str
+    project: Path, tiny: Path, text: str, message: str
 ) -> None:
     before = (project / "config" / "schema.json").read_bytes()
     tiny.write_text(text)
-    done = fork_server.run("-m", "config", "schema", cwd=project)
+    done = run_forked("-m", "config", "schema", cwd=project)
     lines = done.stderr.strip().splitlines()
     assert (done.returncode, len(lines)) == (2, 1), done.stderr[-1500:]
     assert "model/tiny.py" in lines[0]

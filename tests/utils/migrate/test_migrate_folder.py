@@ -7,6 +7,7 @@ import shutil
 import pytest
 from small_projects import TEMPLATE, make_project, read_tree
 
+from tests.forked import run_forked
 from tests.helpers import run
 from utils.migrate.__main__ import main
 
@@ -26,7 +27,7 @@ print(base.BaseTrainer.__module__, utils.MetricTracker.__module__)
 """
 
 
-def test_a_project_trains_resumes_and_tests_in_its_new_folder(migrate, fork_server):
+def test_a_project_trains_resumes_and_tests_in_its_new_folder(migrate):
     status, report, folder = migrate()
     assert status == 0
     old = read_tree(folder.parent / "old")
@@ -40,21 +41,21 @@ def test_a_project_trains_resumes_and_tests_in_its_new_folder(migrate, fork_serv
         ("train.py", "-c", "config.json", "trainer.epochs=1", "--run-id", "a"),
         ("train.py", "-r", "saved/Clouds/a", "trainer.epochs=2"),
     ):
-        done = fork_server.run(*command, cwd=folder)
+        done = run_forked(*command, cwd=folder)
         assert done.returncode == 0, done.stderr
-    done = fork_server.run("test.py", "-r", "saved/Clouds/a", cwd=folder)
+    done = run_forked("test.py", "-r", "saved/Clouds/a", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "macro_recall" in done.stdout
 
 
-def test_changed_code_is_kept_and_imports_plainloops_code_beside_it(migrate, fork_server):
+def test_changed_code_is_kept_and_imports_plainloops_code_beside_it(migrate):
     util = TEMPLATE["utils/util.py"].replace("return n_gpu_use", "return n_gpu_use + 1")
     _, report, folder = migrate(utils__util=util, config="ANSWER = 42\n")
     text = (folder / "utils/util.py").read_text()
     assert "from utils.plainloop_util import MetricTracker, inf_loop, read_json" in text
     assert "class MetricTracker" not in text
     assert "prepare_device (line 7) changed, lacks" in report
-    done = fork_server.run("-c", PROGRAM, cwd=folder)
+    done = run_forked("-c", PROGRAM, cwd=folder)
     assert done.stdout.split() == [
         "2",
         "42",
@@ -161,7 +162,7 @@ def test_a_config_value_that_plainloop_refuses_is_reported(migrate, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["full", "inside", "nowhere", "file", "no project", "no template"])
-def test_bad_input_is_one_line_and_writes_nothing(tmp_path, case, fork_server):
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, case):
     project = make_project(tmp_path / "old", clouds=False)
     target = {"full": tmp_path, "inside": project / "new", "nowhere": tmp_path / "a/b"}.get(
         case, tmp_path / "new"
@@ -173,7 +174,7 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, case, fork_server):
     if case == "no template":
         shutil.rmtree(project / "base")
     before = read_tree(tmp_path)
-    done = fork_server.run("-m", "utils.migrate", project, "--to", target)
+    done = run_forked("-m", "utils.migrate", project, "--to", target)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert read_tree(tmp_path) == before
