@@ -149,7 +149,7 @@ def test_the_programs_train_test_export_and_start_from_it(tmp_path):
 @pytest.mark.parametrize(
     ("trainer", "kind", "message"),
     [
-        ({}, "ddp", "only a model that is sharded has a sharded checkpoint; set parallel.type"),
+        ({}, "ddp", "only a sharded model can have a sharded checkpoint; set parallel.type"),
         ({"async_save": True}, "fsdp", "works neither with async_save nor"),
         (
             {"wandb": {"project": "p", "artifact": True}},

@@ -63,7 +63,7 @@ def test_what_does_not_go_with_fsdp_is_refused_before_training(tmp_path, section
 
 def test_batch_norms_in_bf16_are_refused(tmp_path):
     section = {"type": "fsdp", "args": {"param_dtype": "bf16"}}
-    message = r"param_dtype: batch norms .* need fp32; trainer.precision: bf16"
+    message = r"param_dtype: batch norms .* need fp32; use trainer.precision: bf16"
     with pytest.raises(UserError, match=message):
         make_trainer(small_config(tmp_path) | {"parallel": section})
 

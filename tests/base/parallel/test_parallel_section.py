@@ -17,7 +17,10 @@ from utils.errors import UserError
         ({"type": "ddp", "args": {"num_procs": 2}}, "did you mean 'num_processes'"),
         ({"type": "ddp", "args": {"num_processes": 0}}, "num_processes=0 must lie between 1 and"),
         ({"type": "ddp", "args": {"timeout_seconds": 0}}, "timeout_seconds=0 must be above 0"),
-        ({"type": "ddp", "args": {"sync_batch_norm": True}}, "not for the CPU"),
+        (
+            {"type": "ddp", "args": {"sync_batch_norm": True}},
+            "sync_batch_norm: torch supports it on accel",
+        ),
     ],
 )
 def test_a_mistake_in_the_section_is_an_error(tmp_path, section, message):
