@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -63,6 +64,8 @@ class Background:
         if self._thread is None:
             # A daemon, because a thread that hangs must not keep the program from ending.
             self._thread = threading.Thread(target=self._run, daemon=True)
+            # When Python ends, it kills a thread that is inside torch, and that aborts the program.
+            atexit.register(self._close_at_exit)
             self._thread.start()
 
     def _run(self) -> None:
@@ -91,6 +94,11 @@ class Background:
         if self.enabled:
             self._thread.join(self.patience_seconds)
         self._thread = None
+        atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        if self._thread is not None and self._thread.is_alive():  # False in a forked process
+            self.close()
 
     def _give_up(self, action: str, reason: str) -> None:
         with self._giving_up:

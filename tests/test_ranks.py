@@ -261,6 +261,7 @@ def list_changes(tmp_path, rank):
 # or delete.
 SPY = """
 import os, runpy, sys
+sys.path.insert(0, os.getcwd())
 changes = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -279,7 +280,8 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 BROKEN = """
-import runpy, sys
+import os, runpy, sys
+sys.path.insert(0, os.getcwd())
 from trainer import trainer
 from utils import distributed as parallel
 from utils.errors import UserError

@@ -71,8 +71,11 @@ def _find_renamed_modules(project: Project) -> dict[str, str]:
         if is_file or is_project_config:
             renamed[package] = PREFIX + package
     for file in project.kept_files:
-        is_plainloops_too = file.folder in FRAMEWORK_FOLDERS and (ROOT / file.path).is_file()
-        if is_plainloops_too and not file.path.endswith("/__init__.py"):
+        path = file.module.replace(".", "/")
+        is_package = file.path.endswith("/__init__.py")
+        # A package hides a module of the same name, whichever of the two is Plainloop's.
+        collides = (ROOT / f"{path}.py").is_file() or (not is_package and (ROOT / path).is_dir())
+        if file.folder in FRAMEWORK_FOLDERS and collides:
             package, _, name = file.module.rpartition(".")
             renamed[file.module] = f"{package}.{PREFIX}{name}"
     return renamed
@@ -80,9 +83,12 @@ def _find_renamed_modules(project: Project) -> dict[str, str]:
 
 def get_new_name(module: str, renamed_modules: dict[str, str]) -> str:
     """Returns the name of one of Plainloop's modules in the new project."""
-    module = renamed_modules.get(module, module)
-    package = module.partition(".")[0]
-    return renamed_modules.get(package, package) + module.removeprefix(package)
+    names = module.split(".")
+    for end in range(len(names), 0, -1):  # a module first, then the packages around it
+        prefix = ".".join(names[:end])
+        if prefix in renamed_modules:
+            names[:end] = renamed_modules[prefix].split(".")
+    return ".".join(names)
 
 
 def _read_plainloop_files(project: Project, renamed_modules: dict[str, str]) -> dict[str, str]:
@@ -119,7 +125,13 @@ def _rename_imports(text: str, renamed_modules: dict[str, str]) -> str:
     for old, new in renamed_modules.items():
         statement = rf"^(\s*(?:from|import) ){re.escape(old)}(?=[ .])"
         text = re.sub(statement, rf"\g<1>{new}", text, flags=re.M)
-        text = re.sub(rf'(?<=["(]){re.escape(old)}(?=["\'])', new, text)  # in strings
+        text = re.sub(rf'(?<=["(]){re.escape(old)}(?=["\'.])', new, text)  # in strings
+        package, _, name = old.rpartition(".")
+        if package:
+            start = rf"^(\s*from {re.escape(package)} import )"
+            new_name = new.rpartition(".")[2]
+            statement = rf"{start}{name}(?: as {name})?(?=\s*(?:#|$))"
+            text = re.sub(statement, rf"\g<1>{new_name} as {name}", text, flags=re.M)
     return text
 
 

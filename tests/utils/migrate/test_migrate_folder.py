@@ -65,6 +65,19 @@ def test_changed_code_is_kept_and_imports_plainloops_code_beside_it(migrate):
     ], done.stderr
 
 
+def test_files_that_are_named_like_plainloops_are_kept_and_found(migrate):
+    modules = ["base.data", "base.tools", "base.checkpoint", "logger.backends", "base.loop.metrics"]
+    files = {module.replace(".", "__"): "VALUE = 1\n" for module in modules}
+    files["utils__seed__init"] = "VALUE = 1\n"
+    imports = "".join(f"from {module} import VALUE\n" for module in [*modules, "utils.seed"])
+    _, _, folder = migrate(data_loader__extra=imports, **files)
+    done = run_forked("-c", "import data_loader.extra", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    for words in (["--check"], ["--run-id", "a", "trainer.epochs=1"]):
+        done = run_forked("train.py", "-c", "config.json", *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_changed_tracker_on_a_pandas_frame_is_repaired_in_its_line(migrate):
     _, report, folder = migrate(utils__util=PANDAS_TRACKER)
     text = (folder / "utils/util.py").read_text()
