@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import functools
 import logging
@@ -141,7 +142,9 @@ class Ended(NamedTuple):
 
 
 class Program:
-    """A command with all the processes that it starts; none is left after ``end``.
+    """A command with all the processes that it starts.
+
+    None is left after ``end``, nor when this process ends.
 
     Args:
         words: the arguments of Python.
@@ -166,6 +169,7 @@ class Program:
             {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", **environment},
             tuple(before),
         )
+        atexit.register(self.kill)
 
     def start_process(
         self, words: list[str], cwd: Path, environment: dict[str, str], before: tuple[str, ...]
@@ -202,11 +206,18 @@ class Program:
         try:
             out, err = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            for pid in (*list_descendants(self.process.pid), self.process.pid):
-                os.kill(pid, signal.SIGKILL)
+            self.kill()
             out, err = self.process.communicate()
+        atexit.unregister(self.kill)
         assert self.process.returncode is not None
         return Ended(self.process.returncode, out, err, time.monotonic() - self.start)
+
+    def kill(self) -> None:
+        """Kills all processes, if the program has not ended."""
+        if self.process.poll() is None:
+            for pid in (*list_descendants(self.process.pid), self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 class ForkedProgram(Program):
