@@ -110,7 +110,8 @@ class TrainerOptions(SectionOptions):
         nan_policy: for a loss that is not finite: ``raise`` an error, or ``ignore`` it.
         verbosity: 0 for warnings, 1 for info, 2 for debug.
         monitor: ``"min METRIC"`` or ``"max METRIC"`` selects the best epoch; ``"off"`` none.
-        early_stop: stop after this number of epochs without improvement; 0 or null never stops.
+        early_stop: stop when more epochs than this, one after another, bring no improvement; 0 or
+            null never stops.
         tensorboard: write TensorBoard files.
         wandb: write to Weights & Biases; see WandbOptions.
         image_period: epochs between pictures of samples with predictions; null for none.
@@ -165,7 +166,7 @@ class TrainerOptions(SectionOptions):
 
     @property
     def patience(self) -> float:
-        """Epochs without improvement before training stops; ``inf`` if it never does."""
+        """Epochs without improvement that are tolerated; ``inf`` never stops."""
         if self.early_stop is None or not self.early_stop > 0:
             return math.inf
         return self.early_stop

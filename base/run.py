@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -107,7 +108,7 @@ class RunFolder:
     ) -> None:
         self._provenance.end(self._get_outcome(error))
         is_mistake = isinstance(error, UserError)
-        if is_mistake and self._is_new and self.save_dir.is_dir() and not self._holds_weights():
+        if is_mistake and self._is_new and self.save_dir.is_dir() and not self._holds_results():
             self._remove()
         elif is_mistake and self._is_log_new and not self._provenance.has_begun:
             close_files()
@@ -193,11 +194,16 @@ class RunFolder:
             return "interrupted"
         return f"failed: {one_line(error)}"
 
+    def _holds_results(self) -> bool:
+        """Whether an epoch has ended, or a checkpoint is written."""
+        metrics = self.config.log_dir / "metrics.jsonl"
+        return self._holds_weights() or (metrics.is_file() and metrics.stat().st_size > 0)
+
     def _holds_weights(self) -> bool:
         return any(path.suffix in (".pt", ".pth") for path in self.save_dir.rglob("*"))
 
     def _resume_command(self) -> str:
-        return f"{get_python_command()} train.py -r {self.save_dir}"
+        return f"{get_python_command()} train.py -r {shlex.quote(str(self.save_dir))}"
 
     def _remove(self) -> None:
         close_files()
@@ -257,10 +263,11 @@ def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
     lines = [f"Run folder: {save_dir}"]
     if metric and best is not None:
         lines.insert(0, f"Best {metric}: {best:.6g}")
+    run, runs = shlex.quote(str(save_dir)), shlex.quote(str(save_dir.parent))
     commands = {
-        "test": f"{python} test.py -r {save_dir}",
-        "go on": f"{python} train.py -r {save_dir} trainer.epochs=N",
-        "watch": f"{python} -m tensorboard.main --logdir {save_dir.parent}",
+        "test": f"{python} test.py -r {run}",
+        "go on": f"{python} train.py -r {run} trainer.epochs=N",
+        "watch": f"{python} -m tensorboard.main --logdir {runs}",
     }
     return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])
 

@@ -105,6 +105,8 @@ def _apply_overrides(tree: Tree, overrides: list[str]) -> None:
     findings: list[Finding] = []
     for override in overrides:
         try:
+            if override.startswith("extends="):
+                raise ConfigError.at(Mark(override), "only a config file can extend another one")
             apply_override(tree, override)
         except ConfigError as error:
             findings += error.findings

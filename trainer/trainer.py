@@ -139,8 +139,7 @@ class Trainer(BaseTrainer):
     def end_epoch(self, epoch: int) -> dict[str, float]:
         """Validates, and steps a schedule that moves by epochs; returns the epoch's numbers."""
         log = self.train_metrics.result()
-        for name in list(log)[1:]:  # the loss comes first, and is written after single steps
-            self.writer.add_scalar(name, log[name])
+        self.step_writer.end_epoch(log)
         if self.do_validation:
             log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
         self.update.schedule.after_epoch(log, self.mnt_metric)

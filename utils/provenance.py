@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 MAX_DIFF_CHARS = 100_000  # of uncommitted changes
+CODE_SUFFIXES = {".py", ".json", ".yaml", ".yml"}
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "scikit-learn")
 
 
@@ -37,14 +39,13 @@ def collect_provenance() -> dict[str, Any]:
     import torch
 
     status = run_git("status", "--porcelain")
-    diff = run_git("diff", "HEAD") if status else None
     versions = {"python": platform.python_version()}
     return {
         "command": [sys.executable, *sys.argv],
         "start": timestamp(),
         "git_commit": run_git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
-        "git_diff": (diff or "")[:MAX_DIFF_CHARS] if status else None,
+        "git_diff": get_uncommitted_changes() if status else None,
         "versions": versions | {name: _get_version(name) for name in PACKAGES},
         "machine": {
             "host": platform.node(),
@@ -55,6 +56,19 @@ def collect_provenance() -> dict[str, Any]:
         },
         "pid": os.getpid(),
     }
+
+
+def get_uncommitted_changes() -> str:
+    """The changes since the last commit, as a diff; new files of code and configs at its end."""
+    diff = run_git("diff", "HEAD") or ""
+    for name in (run_git("ls-files", "--others", "--exclude-standard") or "").splitlines():
+        path = ROOT / name
+        if path.suffix not in CODE_SUFFIXES or not path.is_file() or len(diff) > MAX_DIFF_CHARS:
+            continue
+        with contextlib.suppress(OSError):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            diff += f"\n--- /dev/null\n+++ b/{name}\n" + "".join(f"+{line}\n" for line in lines)
+    return diff[:MAX_DIFF_CHARS]
 
 
 def _get_version(package: str) -> str | None:

@@ -30,7 +30,8 @@ def check_types(state: dict[str, Any], path: Path) -> None:
     if not wrong and (state["epoch"] < 0 or isinstance(state["epoch"], bool)):
         wrong.append("epoch")
     if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
-        reason = f"{', '.join(wrong) or 'its format'} does not fit"
+        verb = "do" if len(wrong) > 1 else "does"
+        reason = f"{', '.join(wrong) or 'its format'} {verb} not fit"
         raise UserError(f"{path}: a run cannot resume from this file: {reason}")
 
 

@@ -44,7 +44,7 @@ class Monitor:
     Args:
         mode: ``min``, ``max``, or ``off`` to follow nothing.
         metric: the name of the number, such as ``val_loss``.
-        patience: epochs without improvement before training stops; ``inf`` never stops.
+        patience: epochs without improvement that are tolerated; ``inf`` never stops.
         keep_best: the number of best epochs to remember.
 
     Attributes:

@@ -162,7 +162,9 @@ class Update:
     def _check_loss(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        advice = "resume from the newest checkpoint" if self._checks_later else "no weights changed"
+        advice = "this batch changed no weights"
+        if self._checks_later:
+            advice = "resume from the newest checkpoint"
         raise UserError(
             f"the loss is {loss} after {self.progress.step} optimizer steps; {advice}. Lower "
             "optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"

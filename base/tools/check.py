@@ -42,6 +42,8 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
     print("All of it works:")
     for name, text in rows.items():
         print(f"  {name:<11} {text}")
+    if unread := config.unread_keys():
+        print(f"Nothing reads these keys of the config: {', '.join(map(repr, unread))}")
 
 
 def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:

@@ -116,7 +116,9 @@ def runs_in(frame: FrameType, made: Any) -> bool:
     owner = frame.f_locals.get("self")
     if owner is None:
         return False
-    return owner is made or (isinstance(made, torch.nn.Module) and owner in made.modules())
+    # `in` would compare, and torchmetrics' objects are equal to everything.
+    modules = made.modules() if isinstance(made, torch.nn.Module) else (made,)
+    return any(owner is module for module in modules)
 
 
 class StepTrainer(Protocol):

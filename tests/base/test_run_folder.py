@@ -112,6 +112,20 @@ def test_a_folder_that_holds_weights_is_kept(saved: Path, folder: Path, weights:
     assert (folder / weights).exists()
 
 
+def test_a_folder_with_the_numbers_of_an_epoch_is_kept(saved: Path, folder: Path) -> None:
+    config = Config(saved)
+
+    def fail_in_epoch_2() -> None:
+        with RunFolder(config) as run:
+            run.describe()
+            (config.log_dir / "metrics.jsonl").write_text('{"epoch": 1}\n')
+            raise UserError("the loss is nan")
+
+    with pytest.raises(UserError):
+        fail_in_epoch_2()
+    assert (folder / "log" / "metrics.jsonl").is_file()
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt(), SystemExit(1)])
 def test_any_other_error_keeps_the_folder(saved: Path, folder: Path, error: BaseException) -> None:
     fail(Config(saved), error)
@@ -133,6 +147,10 @@ def test_an_interrupted_run_with_a_checkpoint_shows_how_to_continue(
 ) -> None:
     fail(Config(saved), KeyboardInterrupt(), "checkpoint-epoch1.pt")
     assert capsys.readouterr().out.endswith(f"train.py -r {folder}\n")
+
+
+def test_the_commands_quote_a_folder_with_a_space() -> None:
+    assert "test.py -r 'my runs/probe/run'" in format_summary(Path("my runs/probe/run"), "", None)
 
 
 def test_the_summary_shows_the_best_and_the_commands() -> None:

@@ -68,6 +68,11 @@ def test_overrides_and_options_replace_values_of_the_file(command_line: Any) -> 
     assert "metrics" not in config
 
 
+def test_an_override_cannot_extend_a_config(command_line: Any) -> None:
+    with pytest.raises(UserError, match=r"^extends=c\.json: only a config file can extend another"):
+        command_line("-c", "c.json", "extends=c.json")
+
+
 @pytest.mark.parametrize("name", ["c", "c.json"])
 def test_the_config_is_named_with_or_without_its_suffix(command_line: Any, name: str) -> None:
     assert command_line("-c", name).name == "probe"

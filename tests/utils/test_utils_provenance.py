@@ -51,6 +51,21 @@ def test_the_commit_and_uncommitted_changes_are_recorded(
     assert "+changed" in facts["git_diff"]
 
 
+def test_new_files_of_code_are_uncommitted_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utils.provenance.ROOT", tmp_path)
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text("ignored.py\n")
+    git(tmp_path, "add", ".gitignore")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    for name in ("tiny.py", "ignored.py", "picture.png"):
+        (tmp_path / name).write_text(f"content of {name}\n")
+    assert collect_provenance()["git_diff"] == (
+        "\n--- /dev/null\n+++ b/tiny.py\n+content of tiny.py\n"
+    )
+
+
 def test_outside_of_a_repository_the_commit_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

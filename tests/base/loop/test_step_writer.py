@@ -34,6 +34,18 @@ class Recorder:
         self.values[name] = float(value)
 
 
+def test_the_means_of_an_epoch_are_written_at_its_last_step() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    progress = Progress()
+    update = Update(nn.ParameterList([weight]), optimizer, TrainerOptions(epochs=1), CPU)
+    update.progress = progress
+    progress.step = 18
+    recorder = Recorder()
+    StepWriter(recorder, update, CPU).end_epoch({"loss": 0.5, "accuracy": 0.75})
+    assert recorder.steps == {18: {"accuracy": 0.75}}
+
+
 class Training:
     """Trains a weight with two parameter groups, batch by batch, while a clock runs.
 

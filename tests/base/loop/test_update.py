@@ -242,7 +242,9 @@ def test_a_loss_that_is_not_one_number_is_refused(make: Callable[..., Any], foun
 def test_a_loss_that_is_not_finite_is_an_error_before_it_does_harm(bad: float) -> None:
     case = Case()
     case.train([[1.0, 1.0]] * 2)
-    message = rf"^the loss is -?{bad} after 2 optimizer steps; no weights changed\. Lower "
+    message = (
+        rf"^the loss is -?{bad} after 2 optimizer steps; this batch changed no weights\. Lower "
+    )
     with pytest.raises(UserError, match=message):
         case.train([[bad, 1.0]])
     assert case.weight.tolist() == [-2.0, -2.0]

@@ -107,6 +107,17 @@ def test_an_iterable_dataset_may_have_no_length(check: Check) -> None:
     assert with_length["steps"] == "7 an epoch, 21 in 3 epochs"
 
 
+def test_keys_that_nothing_reads_are_named(check: Check) -> None:
+    ended = check("epochs=3", "trainer.args={penalty: 5}")
+    assert "Nothing reads these keys of the config: 'epochs', 'trainer.args" in ended.out
+
+
+def test_an_error_of_a_metric_is_not_that_of_the_model(check: Check) -> None:
+    ended = check("metrics=[accuracy, MeanSquaredError]")
+    assert ended.status == 2
+    assert "arch:" not in ended.err
+
+
 SCHEDULE = "lr_scheduler={type: OneCycleLR, args: {max_lr: 0.1, total_steps: 2}}"
 
 
