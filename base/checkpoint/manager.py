@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from base.checkpoint.file import TensorStore, duplicate, remove_unused_files, save
-from base.checkpoint.retention import KeepBest, KeepLast, best_name, restore_best
+from base.checkpoint.retention import KeepBest, KeepLast, best_name, copy_best, restore_best
 from base.options import TrainerOptions
 from utils.checkpoints import BEST
 from utils.distributed import broadcast, is_main, set_activity
@@ -189,6 +189,8 @@ class CheckpointManager:
         try:
             if best_epochs and path.parent == self.folder:
                 restore_best(self.folder, best_epochs, self.options.keep_best)
+            elif best_epochs:
+                copy_best(path.parent, self.folder, best_epochs[0])
             remove_unused_files(self.folder)  # also the shards of a best model that was replaced
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written to: {error.strerror}") from None

@@ -5,11 +5,13 @@ To add one, write a class with ``find_obsolete``, and add it to ``CheckpointMana
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from base.checkpoint.file import duplicate
+from base.checkpoint.file import duplicate, load, save
 from utils.checkpoints import BEST, checkpoint_number, list_checkpoints
+from utils.errors import UserError
 
 
 class KeepLast:
@@ -76,3 +78,15 @@ def restore_best(folder: Path, epochs: Sequence[int], keep_best: int) -> None:
         if (folder / name).is_file():
             duplicate(folder / name, folder / BEST)
             return
+
+
+def copy_best(source: Path, folder: Path, epoch: int) -> None:
+    """Copies the best model, that of ``epoch``, for a run that continues in another folder.
+
+    A file that is damaged is left out: the run itself does not need it.
+    """
+    for name in (BEST, best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
+        with contextlib.suppress(UserError):
+            if (source / name).is_file() and (state := load(source / name))["epoch"] == epoch:
+                save(state, folder / BEST)
+                return

@@ -124,14 +124,15 @@ def test_the_shards_of_a_best_model_that_is_replaced_are_deleted(tmp_path):
     assert names(tmp_path) == ["checkpoint-epoch1.pt", "model_best.pt"]
 
 
-def test_a_run_in_a_new_folder_leaves_the_best_model_of_the_old_one(tmp_path):
+def test_a_run_in_a_new_folder_gets_the_best_model_of_then_and_leaves_the_old_ones(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     new.mkdir()
     save_epochs(make_manager(old), [1, 2, 3], BEST_EPOCHS)
     make_manager(new).resume_at(old / "checkpoint-epoch2.pt", 20, [1])
     assert load(old / "model_best.pt")["epoch"] == 3
-    assert names(new) == []
+    assert load(new / "model_best.pt")["epoch"] == 1
+    assert names(new) == ["model_best.pt"]
 
 
 def test_a_best_epoch_whose_file_is_gone_changes_nothing(tmp_path):
