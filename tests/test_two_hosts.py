@@ -137,8 +137,8 @@ def test_a_host_that_loses_the_network_and_returns_trains_on_with_the_other(tmp_
     done = [program.end() for program in both]
     errors = "".join(end.err for end in done)
     assert re.search(r"rank \d \(t\d+[ab], process \d+\) has not answered for \d+ s, in ", errors)
-    if any(end.code for end in done):  # torchrun lost its connection too: it is started again
-        assert "RendezvousConnectionError" in errors, errors
+    if any(end.code for end in done):  # torchrun or gloo did not connect again in time
+        assert re.search("RendezvousConnectionError|connectFullMesh failed", errors), errors
         both = start_on_both(hosts, ["train.py", "-r", folder])
         done = [program.end() for program in both]
     assert [end.code for end in done] == [0, 0], done
