@@ -42,7 +42,7 @@ def main(config: ConfigParser, tool: str | None) -> None:
 
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
-    """Makes the trainer and all its parts; ``limit`` shortens the loaders for a trial."""
+    """Makes the trainer and what it needs; ``limit`` shortens the loaders for a trial."""
     from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
     from base.loop.phases import make_phases
     from base.loop.speedups import speed_up_steps

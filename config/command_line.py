@@ -58,10 +58,10 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
         if value is not None:
             keys = tuple(option.target.split(";"))
             set_value(tree, keys, value, Mark(f"{option.flags[0]} {value}"))
-    _apply_overrides(tree, getattr(args, "overrides", []))
+    _apply_overrides(tree, vars(args).get("overrides", []))
     if args.device is not None:
         _choose_device(tree, args.device)
-    run_id = getattr(args, "run_id", None)
+    run_id = vars(args).get("run_id")
     return CommandLine(tree, resume, check_name(run_id, "--run-id") if run_id else None, args)
 
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 
 from base.data.split import LABEL_ATTRIBUTES
+from base.data.worker import InMemoryDataset
 from logger.progress import progress
 from utils.distributed import (
     local_rank,
@@ -58,7 +59,7 @@ def with_transform(dataset: Any, transform: Any) -> Any:
     return changed
 
 
-class CachedDataset(TensorDataset):
+class CachedDataset(InMemoryDataset):
     """The samples ``(input, target, …)`` of a dataset, as one tensor for each component.
 
     The framework reads ``classes``, ``targets`` and ``samples`` of datasets, so these are
@@ -82,7 +83,6 @@ class CachedDataset(TensorDataset):
 
     @property
     def is_plain_tensors(self) -> bool:
-        """Whether a batch can be read by indexing the tensors."""
         return self.transform is None
 
     @property

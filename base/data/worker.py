@@ -136,9 +136,20 @@ def end_workers_at_exit(loader: DataLoader[Any]) -> None:
     atexit.register(end_workers)
 
 
+class InMemoryDataset(TensorDataset):
+    """Samples that are kept in memory as tensors. A subclass may transform each of them."""
+
+    @property
+    def is_plain_tensors(self) -> bool:
+        """Whether a batch can be read by indexing the tensors."""
+        return True
+
+
 def holds_tensors(dataset: Any) -> bool:
     """Whether the dataset consists of tensors only, so that indexing them gives a batch."""
-    return type(dataset) is TensorDataset or getattr(dataset, "is_plain_tensors", False)
+    if isinstance(dataset, InMemoryDataset):
+        return dataset.is_plain_tensors
+    return type(dataset) is TensorDataset
 
 
 def default_num_workers(dataset: Any, is_cached: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""``train.py --check``: tries all parts of a config on one batch and leaves nothing behind."""
+"""``train.py --check``: tries everything in a config on one batch and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from base.base_trainer import BaseTrainer
 from base.tools.first_batches import FirstBatches
 from base.tools.trial import Trial
 from utils.batch import num_batches
+from utils.util import inf_loop
 
 STEPS = 4  # on the one batch; the first one also includes one-time set-up
 LENGTH_SHOWN = 8  # items of a list whose shapes are shown
@@ -54,7 +55,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     """
     model, section = trainer.model, trainer.config["trainer"]
     loader = trainer.data_loader
-    first = loader if isinstance(loader, FirstBatches) else getattr(loader, "loader", None)
+    first = loader.loader if isinstance(loader, inf_loop) else loader
     batches_of_epoch = section.get("len_epoch")
     if batches_of_epoch is None and isinstance(first, FirstBatches):
         batches_of_epoch = num_batches(first.loader)

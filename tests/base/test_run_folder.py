@@ -6,31 +6,15 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from base.run import RunFolder, format_summary, get_python_command
-from tests.base.run_folders import Config, fail, has_log_file, read_sessions, restored_root_logger
+from tests.base.run_folders import Config, fail, has_log_file, read_sessions
 from utils.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    with restored_root_logger():
-        yield
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    return tmp_path / "saved"
-
-
-@pytest.fixture
-def folder(saved: Path) -> Path:
-    return saved / "probe" / "run"
+pytestmark = pytest.mark.usefixtures("root_logger")
 
 
 def test_entering_makes_the_folder_and_describe_describes_it(saved: Path, folder: Path) -> None:

@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from base.run import RunFolder
-from tests.base.run_folders import Config, fail, has_log_file, restored_root_logger
+from tests.base.run_folders import Config, fail, has_log_file
 from utils.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    with restored_root_logger():
-        yield
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    return tmp_path / "saved"
-
-
-@pytest.fixture
-def folder(saved: Path) -> Path:
-    return saved / "probe" / "run"
+pytestmark = pytest.mark.usefixtures("root_logger")
 
 
 def get_refusal(config: Config) -> str:
