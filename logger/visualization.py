@@ -128,13 +128,13 @@ class Writer:
             back_end.add_artifact(path)
 
     def flush(self) -> None:
-        """Writes out what is buffered."""
+        """Writes out the buffered values."""
         if any(back_end.started for back_end in self.back_ends):
             self._call("flush")
             self._wait()
 
     def close(self) -> None:
-        """Writes out what is buffered, and closes the files. The next value opens them again."""
+        """Writes out the buffered values, and closes the files. The next value opens them again."""
         for back_end in self.back_ends:
             back_end.close()
 

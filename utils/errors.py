@@ -19,7 +19,7 @@ class Problem(NamedTuple):
 class UserError(ValueError):
     """A mistake in a config, a path, an argument or the data.
 
-    The text says what is wrong, where, and the valid choices or the next step.
+    The text names the error, its location, and the valid choices or the next step.
 
     Args:
         message: the text without the key; or several problems, each with its key.

@@ -58,7 +58,7 @@ class Checker:
     text of the command line again, so that ``name=007`` is a name.
 
     Attributes:
-        findings: what is wrong, in the order of the checks.
+        findings: the errors, in the order of the checks.
         resolved: for every component, the class or function that its ``type`` names.
         takers: for every argument, given or not, the owner's dotted name and the parameter.
         has_custom_loop: whether only a run can show what the trainer reads and logs.

@@ -143,7 +143,7 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     logged = get_logged_names(names, options, validates) if get_logged_names is not None else None
     checker.has_custom_loop = logged is None
     if logged is None:
-        return  # only the first epoch shows what is logged
+        return  # only the first epoch shows the logged names
     _check_monitor(checker, options, logged, names)
     length = data["trainer"].get("len_epoch")
     if isinstance(length, int) and length > 0:

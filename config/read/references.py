@@ -38,7 +38,7 @@ class _Resolver:
 
     Attributes:
         used: the top-level keys that were referenced.
-        findings: what is wrong.
+        findings: the errors found.
     """
 
     def __init__(self, tree: Tree) -> None:

@@ -1,4 +1,4 @@
-"""Composes the new project: the text of every file that is written, and what is copied."""
+"""Composes the new project: the texts of the files to write, and the files to copy."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ REPAIRS_DOCSTRING = '"""Keeps the project working as it did before; see MIGRATIO
 
 @dataclass
 class NewProject:
-    """What is written.
+    """The files of a new project.
 
     Attributes:
         texts: files with their content, by path.
         copied: paths of files that are copied from the old project.
         renamed_modules: Plainloop's modules and packages that have another name in this project.
-        repairs: what is in ``repairs/``.
+        repairs: the files in ``repairs/``.
         dropped: the template's files that are not Python and are left out.
     """
 
@@ -40,7 +40,7 @@ class NewProject:
 
 
 def compose(project: Project) -> NewProject:
-    """Combines what is kept of a project with Plainloop's files."""
+    """Combines the kept files of a project with Plainloop's files."""
     new = NewProject(renamed_modules=_find_renamed_modules(project), repairs=find_repairs(project))
     kept_paths = {file.path for file in project.kept_files}
     plainloop_texts = _read_plainloop_files(project, new.renamed_modules)

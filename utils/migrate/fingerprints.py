@@ -21,7 +21,7 @@ TEMPLATE_SCRIPTS = ("train.py", "test.py", "parse_config.py", "new_project.py")
 
 @dataclass(frozen=True)
 class FingerprintTable:
-    """What is known of all versions of the template.
+    """Fingerprints of all versions of the template.
 
     Attributes:
         hashes: maps the hash of a statement to whether it has the interface of the last version.

@@ -49,7 +49,7 @@ class Problem:
 
 
 def find_problems(project: Project, configs: list[Config]) -> list[str]:
-    """Returns all problems as ``file:line: what is wrong; what to do``."""
+    """Returns all problems as ``file:line: problem; solution``."""
     found = [
         f"{path}:{failure.line}: cannot be parsed ({failure.reason}); it is copied to aside/, "
         "where nothing can import it"

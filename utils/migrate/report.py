@@ -30,7 +30,7 @@ def make_report(
 
     Args:
         project: what was read and decided.
-        new: what is written.
+        new: the project to write.
         configs: of the project.
         problems: what needs the owner's attention.
         target: the new folder, for the commands.
