@@ -12,13 +12,11 @@ from base.data.checks import check_batching, check_sampling, warn_if_random
 from base.data.loader import DividedLoader
 from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, Position
 from base.data.split import make_samplers
-from base.data.worker import make_loader_options, make_seeded_loader
+from base.data.worker import make_loader_options, make_seeded_loader, pins_memory
 from utils.batch import to_device
 from utils.distributed import rank
 from utils.errors import UserError
 from utils.seed import mix_seed, temporary_seed
-
-PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory
 
 
 class BaseDataLoader(DataLoader[Any], DividedLoader):
@@ -130,8 +128,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         epoch, start = self._next
         self._next = Position(epoch + 1, 0)
         self._engine.generator.manual_seed(mix_seed(self.seed, epoch))  # type: ignore[attr-defined]
-        if self.device.type in PINNED_FOR:
-            self._engine.pin_memory = self.init_kwargs.get("pin_memory", True)
+        self._engine.pin_memory = pins_memory(self.init_kwargs, self.device)
         if self._batches is not None:
             self._batches.seed = self.seed
             self._batches.start = Position(epoch, start)

@@ -14,20 +14,25 @@ import torch
 
 from utils.errors import UserError
 
+PINNED_FOR = ("cuda", "xpu")  # devices whose copies are faster with pinned memory
 TARGET_KEYS = ("target", "targets", "label", "labels")
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """Moves every tensor in ``batch`` to ``device``, and everything else that has a method ``to``.
 
-    Containers keep their type. Other values stay as they are.
+    Containers keep their type. Other values stay as they are. Copies to an accelerator do not wait
+    for it. Copies to the CPU do, because otherwise they could be read before they are complete.
+    Source: https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html
     """
     if isinstance(batch, torch.Tensor):
-        return batch if batch.device == device else batch.to(device, non_blocking=True)
+        if batch.device == device:
+            return batch
+        return batch.to(device, non_blocking=device.type != "cpu")
     if type(batch) in (list, tuple):  # what most loaders give
         return type(batch)([to_device(value, device) for value in batch])
     if hasattr(batch, "to"):
-        return batch.to(device, non_blocking=True)
+        return batch.to(device, non_blocking=device.type != "cpu")
     return _map_values(lambda value: to_device(value, device), batch)
 
 

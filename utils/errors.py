@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+# In errors of torch, cuBLAS and cuDNN that have no class of their own for it.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
 
 class Problem(NamedTuple):
     """One thing that is wrong, and its config key; the key is empty if there is none."""
@@ -110,4 +113,5 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was no memory left for a tensor, on a device or on the CPU."""
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    is_typed = type(error).__name__ == "OutOfMemoryError"
+    return is_typed or any(text in str(error) for text in OUT_OF_MEMORY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from collections.abc import Iterator
 from types import ModuleType
@@ -35,13 +36,19 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
 
     Args:
         seed: any non-negative integer.
-        deterministic: also make cuDNN choose algorithms that give the same result in every run.
+        deterministic: also make torch choose algorithms that give the same result in every run.
+            An operation that has none gives a warning.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:  # cuBLAS reads this once, when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # Filling new tensors with NaN would find reads of undefined memory, and takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def seed_rank(seed: int, rank: int) -> None:
@@ -74,27 +81,54 @@ def temporary_seed(seed: int) -> Iterator[None]:
 
 
 def _get_accelerator_module() -> ModuleType | None:
-    """torch's module for the accelerator in use (``torch.cuda``, ``torch.mps``, …), or None."""
-    if not torch.accelerator.is_available():
+    """torch's module for the accelerators (``torch.cuda``, ``torch.mps``, …).
+
+    It is None if there is none, or if this process has not used it: reading its random state would
+    start it, which takes memory there.
+    """
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None:
         return None
-    device = torch.accelerator.current_accelerator()
-    return None if device is None else getattr(torch, device.type)
+    module = torch.get_device_module(device)
+    is_initialized = getattr(module, "is_initialized", lambda: True)
+    return module if is_initialized() else None
+
+
+def _get_accelerator_states() -> dict[str, Any] | None:
+    """The random states of all accelerators, and the name of torch's module for them."""
+    module = _get_accelerator_module()
+    if module is None:
+        return None
+    get_all = getattr(module, "get_rng_state_all", None)  # not for MPS, which has one device
+    states = [module.get_rng_state()] if get_all is None else get_all()
+    return {"module": module.__name__, "states": states}
+
+
+def _set_accelerator_states(saved: dict[str, Any] | None) -> None:
+    """Restores the states of the accelerators that are still there."""
+    module = _get_accelerator_module()
+    if module is None or saved is None or saved["module"] != module.__name__:
+        return
+    set_all = getattr(module, "set_rng_state_all", None)
+    if set_all is None:
+        module.set_rng_state(saved["states"][0])
+    else:
+        set_all(saved["states"][: module.device_count()])
 
 
 def get_random_state() -> dict[str, Any]:
     """All random states as tensors and plain values, which ``torch.load`` reads safely.
 
-    The accelerator's state is that of this process's current device.
+    ``accelerators`` holds the states of all devices of one kind, for models on several of them.
     """
     version, words, gauss = random.getstate()
     numpy = np.random.get_state(legacy=False)
     generator = {key: np.asarray(value).tolist() for key, value in numpy["state"].items()}
-    accelerator = _get_accelerator_module()
     return {
         "python": [version, list(words), gauss],
         "numpy": numpy | {"state": generator},
         "torch": torch.get_rng_state(),
-        "accelerator": None if accelerator is None else accelerator.get_rng_state(),
+        "accelerators": _get_accelerator_states(),
     }
 
 
@@ -104,6 +138,4 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), gauss))
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
-    accelerator = _get_accelerator_module()
-    if accelerator is not None and state["accelerator"] is not None:
-        accelerator.set_rng_state(state["accelerator"])
+    _set_accelerator_states(state.get("accelerators"))  # absent in older checkpoints

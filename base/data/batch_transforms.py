@@ -1,7 +1,8 @@
 """Augmentation of full batches ``[images, target]``, for a loader's ``batch_transform``.
 
 Each sample gets its own random numbers. They always come from the CPU's generator, for images on
-any device. Images have the shape (N, C, H, W) and any dtype.
+any device, and follow the images by ``to_device``, which does not wait for the device. Images have
+the shape (N, C, H, W) and any dtype.
 
 These transforms can be combined by ``torchvision.transforms.v2.Compose``. The deterministic
 transforms of v2 (ToDtype, Normalize, Resize) also work on full batches. Its random transforms do
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from utils.batch import to_device
 from utils.errors import UserError
 
 KEY = "batch_transform"
@@ -51,7 +53,8 @@ class FlipEach(BatchTransform):
         self.p = p
 
     def transform_images(self, images: torch.Tensor) -> torch.Tensor:
-        flipped = (torch.rand(len(images)) < self.p).nonzero().squeeze(1).to(images.device)
+        chosen = (torch.rand(len(images)) < self.p).nonzero().squeeze(1)
+        flipped = to_device(chosen, images.device)
         return images.index_copy(0, flipped, images.index_select(0, flipped).flip(-1))
 
 
@@ -66,7 +69,7 @@ class CropEach(BatchTransform):
         n, _, height, width = images.shape
         padded = F.pad(images, [self.padding] * 4)
         crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of all possible crops
-        top, left = torch.randint(2 * self.padding + 1, (2, n)).to(images.device)
+        top, left = to_device(torch.randint(2 * self.padding + 1, (2, n)), images.device)
         return crops[torch.arange(n, device=images.device), :, top, left]
 
 
@@ -101,9 +104,10 @@ def draw_rectangles(
     for length, size in zip(images.shape[2:], (heights, widths), strict=True):
         centre = torch.randint(length, (len(images), 1))
         positions = torch.arange(length)
-        masks.append((positions >= centre - size / 2) & (positions < centre + size / 2))
+        mask = (positions >= centre - size / 2) & (positions < centre + size / 2)
+        masks.append(to_device(mask, images.device))
     rows, columns = masks
-    return (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
+    return rows[:, None, :, None] & columns[:, None, None, :]
 
 
 class MixEach(BatchTransform):
@@ -125,9 +129,9 @@ class MixEach(BatchTransform):
     def forward(self, batch: Any) -> Any:
         images, target, *rest = batch
         lam = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
-        partner = torch.randperm(len(images)).to(images.device)
+        partner = to_device(torch.randperm(len(images)), images.device)
         images, lam = self.mix(images, images[partner], lam)
-        lam = lam.to(images.device)
+        lam = to_device(lam, images.device)
         classes = F.one_hot(target, self.num_classes).to(lam.dtype)
         mixed = classes * lam[:, None] + classes[partner] * (1 - lam[:, None])
         return [images, mixed, *rest]
@@ -160,7 +164,7 @@ class MixUpEach(MixEach):
         if not images.is_floating_point():
             message = "MixUpEach needs float images: put a ToDtype with scale before it"
             raise UserError(message, key=KEY)
-        weight = lam.to(images)[:, None, None, None]
+        weight = to_device(lam.to(images.dtype), images.device)[:, None, None, None]
         return images * weight + partners * (1 - weight), lam
 
 

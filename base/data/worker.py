@@ -23,6 +23,7 @@ from torch.utils.data import (
 )
 
 from base.data.sampler import BatchIndices, EpochBatchSampler
+from utils.batch import PINNED_FOR
 from utils.distributed import local_world_size
 from utils.launch import num_cores
 from utils.seed import temporary_seed
@@ -98,6 +99,20 @@ def make_loader_options(num_workers: int, **options: Any) -> dict[str, Any]:
     persistent = num_workers > 0 and options.get("persistent_workers", True)
     defaults = {"generator": torch.Generator()}
     return {**defaults, **options, "num_workers": num_workers, "persistent_workers": persistent}
+
+
+def pins_memory(options: dict[str, Any], device: torch.device) -> bool:
+    """Whether batches go to ``device`` through pinned memory, which is faster for some devices.
+
+    Args:
+        options: the arguments of the DataLoader. Tensors that are on a device already cannot be
+            pinned.
+        device: the device of the model.
+    """
+    if device.type not in PINNED_FOR or not options.get("pin_memory", True):
+        return False
+    tensors = getattr(options["dataset"], "tensors", ())
+    return all(tensor.is_cpu for tensor in tensors)
 
 
 def make_seeded_loader(

@@ -74,8 +74,11 @@ class StepWriter:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The peak memory use in 10^6 bytes, of the device or, on a CPU, of the process."""
-    if device.type != "cpu":
+    """The peak memory use in 10^6 bytes, of the device or, on a CPU, of the process.
+
+    Apple's devices use the memory of the process, and torch before 2.13 cannot ask them.
+    """
+    if device.type not in ("cpu", "mps"):
         return torch.accelerator.max_memory_allocated(device) / 1e6
     import resource
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 
 from utils.distributed import world_size
 from utils.errors import UserError
+from utils.util import prepare_device
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Parallel:
                 "only a sharded model can have a sharded checkpoint; set parallel.type: fsdp",
                 key="trainer.sharded_checkpoint",
             )
+
+    def on_devices(self, indices: list[int]) -> Parallel:
+        """Returns the strategy for the accelerators that this process uses."""
+        return self
 
     # -- the model ------------------------------------------------------------------------------
 
@@ -115,6 +121,7 @@ class Parallel:
     ) -> None:
         """Loads the optimizer's state, with full tensors or this rank's shards."""
         optimizer.load_state_dict(state)
+        match_memory_formats(optimizer)
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ def make_strategy(config: Any) -> Parallel:
 
     if config.schema is not None and config.get("parallel"):
         strategy: Parallel = config.build("parallel")
-        return strategy
+        return strategy.on_devices(prepare_device(config.get("n_gpu", 1))[1])
     return DDP() if world_size() > 1 else NoParallel()
 
 
@@ -148,6 +155,21 @@ def move_to_device(model: nn.Module, device: torch.device) -> tuple[nn.Module, t
 def is_spread(model: nn.Module) -> bool:
     """Whether the model has placed its parameters on several devices itself."""
     return len({parameter.device for parameter in model.parameters()}) > 1
+
+
+def match_memory_formats(optimizer: Optimizer) -> None:
+    """Gives loaded state the memory format of its parameter, as ``trainer.channels_last`` sets it.
+
+    torch's fused kernels read both in the order of their memory. With different orders, the CPU's
+    kernel gives wrong numbers, and the one of CUDA fails.
+    """
+    for parameter in chain.from_iterable(group["params"] for group in optimizer.param_groups):
+        values = optimizer.state.get(parameter, {})
+        for name, value in values.items():
+            if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+                continue
+            if value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def output_device(model: nn.Module, device: torch.device) -> torch.device:

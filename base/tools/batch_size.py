@@ -120,6 +120,7 @@ def fits(trainer: StepTrainer, batch: Any) -> bool:
     # Not in the handler: its traceback refers to all tensors of the failed pass.
     trainer.optimizer.zero_grad()
     gc.collect()
-    if torch.accelerator.is_available():
-        torch.accelerator.empty_cache()
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is not None:  # torch.accelerator.empty_cache fails on Apple's devices before 2.13
+        torch.get_device_module(device).empty_cache()
     return has_room

@@ -239,7 +239,8 @@ class Profiler:
 
         folder = self.trainer.config.log_dir
         tensorboard_trace_handler(str(folder))(profiler)
-        key = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        on_cpu = self.trainer.device.type == "cpu"
+        key = "self_cpu_time_total" if on_cpu else "self_device_time_total"
         averages = profiler.key_averages()
         table = averages.table(sort_by=key, row_limit=PROFILE_ROWS, max_name_column_width=40)
         self.trainer.logger.info("Profile, also in %s:\n%s", folder, table)

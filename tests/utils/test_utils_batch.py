@@ -224,3 +224,16 @@ def test_a_batch_without_a_target_is_an_error_that_says_what_to_do(
     with pytest.raises(UserError, match=r"or override Trainer\.forward") as caught:
         split_target(batch)
     assert str(caught.value).startswith(message)
+
+
+class Movable:
+    """A batch that notes how it is moved."""
+
+    def to(self, device: torch.device, non_blocking: bool) -> tuple[str, bool]:
+        return device.type, non_blocking
+
+
+def test_only_copies_to_an_accelerator_do_not_wait() -> None:
+    """A copy to the CPU could be read before it is complete."""
+    assert to_device(Movable(), torch.device("cuda")) == ("cuda", True)
+    assert to_device(Movable(), torch.device("cpu")) == ("cpu", False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from utils.errors import Problem, UserError, did_you_mean, is_typo_of, one_line
+from utils.errors import Problem, UserError, did_you_mean, is_out_of_memory, is_typo_of, one_line
 
 
 def test_an_error_names_its_key_before_its_message() -> None:
@@ -94,3 +94,18 @@ def test_a_typo_is_one_slip_in_a_short_name_or_two_in_a_longer_one(
 )
 def test_an_error_is_put_on_one_printable_line(text: str, limit: int, line: str) -> None:
     assert one_line(ValueError(text), limit) == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "MPS backend out of memory (MPS allocated: 5.05 GB)",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+    ],
+)
+def test_libraries_say_in_several_ways_that_there_is_no_memory(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("a memory of summer"))

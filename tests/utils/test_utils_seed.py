@@ -29,6 +29,7 @@ def _state() -> Iterator[None]:
     yield
     set_random_state(before)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+    torch.use_deterministic_algorithms(False)
 
 
 def draw() -> tuple[float, ...]:
@@ -174,3 +175,79 @@ def test_reading_the_state_draws_nothing() -> None:
     seed_everything(7)
     get_random_state()
     assert draw() == expected
+
+
+def sum_by_row() -> torch.Tensor:
+    """The gradient of indexing, which sums many rows into few."""
+    seed_everything(0)
+    table = torch.zeros(50, 16, requires_grad=True)
+    index = torch.randint(50, (100_000,))
+    (table[index] * torch.randn(100_000, 16)).sum().backward()
+    assert table.grad is not None
+    return table.grad
+
+
+def test_sums_of_several_threads_are_the_same_in_every_run() -> None:
+    """Without deterministic algorithms, the threads of the CPU add in an order of chance."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        first = sum_by_row()
+        assert all(torch.equal(sum_by_row(), first) for _ in range(5))
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+class TwoAccelerators:
+    """A module like ``torch.cuda``, whose random states are numbers."""
+
+    def __init__(self) -> None:
+        self.__name__ = "torch.two"
+        self.states = [3, 4]
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return len(self.states)
+
+    def get_rng_state_all(self) -> list[int]:
+        return list(self.states)
+
+    def set_rng_state_all(self, states: list[int]) -> None:
+        self.states[: len(states)] = states
+
+
+@pytest.fixture
+def accelerators(monkeypatch: pytest.MonkeyPatch) -> TwoAccelerators:
+    module = TwoAccelerators()
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: "two")
+    monkeypatch.setattr(torch, "get_device_module", lambda _: module)
+    return module
+
+
+def test_the_random_states_of_all_accelerators_are_kept(accelerators: TwoAccelerators) -> None:
+    saved = get_random_state()
+    accelerators.states[:] = [7, 8]
+    set_random_state(saved)
+    assert accelerators.states == [3, 4]
+
+
+def test_random_states_of_fewer_or_other_accelerators_are_left_out(
+    accelerators: TwoAccelerators,
+) -> None:
+    saved = get_random_state()
+    accelerators.states[:] = [7]
+    set_random_state(saved)
+    assert accelerators.states == [3]
+    accelerators.__name__ = "torch.other"
+    accelerators.states[:] = [7]
+    set_random_state(saved)
+    assert accelerators.states == [7]
+
+
+def test_an_accelerator_that_is_not_in_use_is_not_started(
+    accelerators: TwoAccelerators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TwoAccelerators, "is_initialized", lambda _: False)
+    assert get_random_state()["accelerators"] is None

@@ -51,6 +51,23 @@ def test_another_optimizer_is_reset_and_another_architecture_is_refused(tmp_path
         make_trainer(config, resume=path)
 
 
+def test_another_memory_format_changes_no_numbers(tmp_path):
+    """torch's fused kernels read a parameter and its state in the order of their memory."""
+    config = small_config(tmp_path, epochs=1)
+    config["optimizer"] = {"type": "SGD", "args": {"lr": 0.1, "momentum": 0.9}}
+    make_trainer(config).train()
+    path = tmp_path / "small/run/checkpoint-epoch1.pt"
+    config["trainer"]["epochs"] = 2
+    weights = []
+    for channels_last in (False, True):
+        config["trainer"]["channels_last"] = channels_last
+        resumed = make_trainer(config, resume=path)
+        resumed.train()
+        weights.append(resumed.model.state_dict())
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("scheduler", "rate"),
     [

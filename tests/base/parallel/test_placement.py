@@ -100,3 +100,13 @@ def test_dp_and_fsdp_refuse_a_spread_model(kind, name):
     message = f"parallel.type: is {name}, but TwoDeviceNet places its layers on several devices"
     with pytest.raises(UserError, match=message):
         kind().wrap(TwoDeviceNet(devices=["cpu", "meta"]), CPU)
+
+
+def test_dp_uses_the_accelerators_of_the_run(monkeypatch):
+    monkeypatch.setattr(nn, "DataParallel", lambda model, device_ids: device_ids)
+    device = torch.device("cuda:0")
+    assert DataParallel().on_devices([0, 1]).wrap(nn.ReLU(), device) == [0, 1]
+    assert DataParallel(device_ids=[1]).on_devices([0, 1]).wrap(nn.ReLU(), device) == [1]
+    message = r"parallel.args.device_ids: 5 is not among the accelerators of this run, \[0, 1\]"
+    with pytest.raises(UserError, match=message):
+        DataParallel(device_ids=[0, 5]).on_devices([0, 1])
