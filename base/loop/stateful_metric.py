@@ -6,6 +6,10 @@ from typing import Any
 
 import torch
 
+from utils.batch import to_device
+
+CPU = torch.device("cpu")
+
 
 class StatefulMetric:
     """A copy of a torchmetrics object, whose state can be saved and merged over ranks.
@@ -20,13 +24,14 @@ class StatefulMetric:
     """
 
     def __init__(self, metric: Any, device: torch.device | None = None) -> None:
+        self.device = device
         self.metric = metric.clone().to(device)
         for part in self._modules().values():
             part.persistent(True)
             part.distributed_available_fn = lambda: False  # the ranks are merged here
 
     def clone(self) -> StatefulMetric:
-        return StatefulMetric(self.metric)
+        return StatefulMetric(self.metric, self.device)
 
     def update(self, output: Any, target: Any) -> None:
         count = self.metric._update_count
@@ -46,11 +51,13 @@ class StatefulMetric:
         return {name: module for name, module in modules if hasattr(module, "_update_count")}
 
     def state_dict(self) -> dict[str, Any]:
+        """The state on the CPU, because another rank may load it, which has another device."""
         updates = {name: module._update_count for name, module in self._modules().items()}
-        return {"state": self.metric.state_dict(), "updates": updates}
+        return {"state": to_device(self.metric.state_dict(), CPU), "updates": updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.metric.load_state_dict(state["state"])
+        self.metric.to(self.device)
         for name, count in state["updates"].items():
             self.metric.get_submodule(name)._update_count = count
 

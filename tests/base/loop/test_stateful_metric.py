@@ -96,3 +96,20 @@ def test_the_objects_of_the_user_stay_as_they_are() -> None:
     clone.reset()
     assert not given.update_called
     assert not isnan(metric.compute())
+
+
+@pytest.mark.parametrize("kind", ["sums", "lists", "a wrapper"])
+def test_a_loaded_state_is_on_the_device_of_the_metric(kind: str) -> None:
+    """Otherwise the next batch on an accelerator would fail. ``meta`` is another device."""
+    first = StatefulMetric(KINDS[kind]())
+    first.update(*get_batches([0])[0])
+    state = first.state_dict()
+    resumed = StatefulMetric(KINDS[kind](), torch.device("meta"))
+    resumed.load_state_dict(state)
+    found = [
+        tensor.device.type
+        for value in resumed.metric.state_dict().values()
+        for tensor in (value if isinstance(value, list) else [value])
+    ]
+    assert found
+    assert set(found) == {"meta"}
