@@ -10,14 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.parallel.strategy import Parallel
+from base.parallel.strategy import KERNEL_CHOICES, Parallel
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 KEPT_BYTES = 1 << 30
 KEPT_BYTES_OLD_GLIBC = 1 << 25  # older versions refuse larger values
 FUSED_DEVICES = ("cpu", "cuda")
-# Arguments of optimizers that select a kernel.
-KERNEL_CHOICES = {"fused", "foreach", "capturable", "differentiable"}
 
 
 def speed_up_steps(

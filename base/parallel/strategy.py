@@ -20,6 +20,9 @@ from utils.distributed import world_size
 from utils.errors import UserError
 from utils.util import prepare_device
 
+# Arguments of optimizers that select a kernel.
+KERNEL_CHOICES = {"fused", "foreach", "capturable", "differentiable"}
+
 
 @dataclass(frozen=True)
 class Parallel:
@@ -120,7 +123,7 @@ class Parallel:
         self, model: nn.Module, optimizer: Optimizer, state: dict[str, Any]
     ) -> None:
         """Loads the optimizer's state, with full tensors or this rank's shards."""
-        optimizer.load_state_dict(state)
+        optimizer.load_state_dict(keep_kernels(optimizer, state))
         match_memory_formats(optimizer)
 
 
@@ -155,6 +158,19 @@ def move_to_device(model: nn.Module, device: torch.device) -> tuple[nn.Module, t
 def is_spread(model: nn.Module) -> bool:
     """Whether the model has placed its parameters on several devices itself."""
     return len({parameter.device for parameter in model.parameters()}) > 1
+
+
+def keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Returns a saved state with this run's kernels, because those of another device may differ."""
+    groups = optimizer.param_groups
+    saved_groups = state["param_groups"]
+    if len(saved_groups) != len(groups):
+        return state  # torch reports it
+    kept = [
+        saved | {key: group[key] for key in KERNEL_CHOICES & group.keys()}
+        for saved, group in zip(saved_groups, groups, strict=True)
+    ]
+    return state | {"param_groups": kept}
 
 
 def match_memory_formats(optimizer: Optimizer) -> None:

@@ -68,6 +68,18 @@ def test_another_memory_format_changes_no_numbers(tmp_path):
         torch.testing.assert_close(weights[1][name], weight, rtol=0, atol=1e-4)
 
 
+def test_the_optimizer_keeps_the_kernel_of_this_run(tmp_path):
+    """The kernel in the checkpoint may not exist on another device."""
+    config, path = train_first(tmp_path, epochs=1)
+    state = load(path)
+    assert state["optimizer"]["param_groups"][0]["fused"]
+    state["optimizer"]["param_groups"][0] |= {"fused": False, "capturable": True}
+    checkpoint_file.save(state, path)
+    resumed = make_trainer(config, resume=path)
+    assert resumed.optimizer.param_groups[0]["fused"]
+    assert not resumed.optimizer.param_groups[0]["capturable"]
+
+
 @pytest.mark.parametrize(
     ("scheduler", "rate"),
     [
