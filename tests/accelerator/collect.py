@@ -11,20 +11,23 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.accelerator.results import to_text
+
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = "tests/accelerator"
 TEST_SECONDS = 100.0  # of one test; then its process is killed, and the next test starts
 INSTALL_SECONDS = 120.0
+INSTALL_TORCH_SECONDS = 240.0
 BENCHMARK_SECONDS = 110.0  # that the tests leave to the benchmarks
 MARGIN_SECONDS = 5.0
 MAX_STARTS = 12  # of processes of tests; each test that kills its process costs one
@@ -48,8 +51,9 @@ device = torch.accelerator.current_accelerator() if torch.accelerator.is_availab
 module = None if device is None else getattr(torch, device.type)
 name = getattr(module, "get_device_name", lambda: device and device.type)()
 cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None
-print(json.dumps({"device": name, "torch": torch.__version__, "cuda": torch.version.cuda,
-    "cudnn": cudnn, "python": platform.python_version(), "machine": platform.platform()}))
+print(json.dumps({"device": name, "type": device and device.type, "torch": torch.__version__,
+    "cuda": torch.version.cuda, "cudnn": cudnn, "python": platform.python_version(),
+    "machine": platform.platform()}))
 """
 
 
@@ -96,8 +100,6 @@ def install(seconds: float) -> dict[str, Any]:
     words += ["--retries", "1", "--timeout", "10", "--quiet"]
     with contextlib.ExitStack() as stack:
         if torch is not None:  # a package that needs another torch is not installed
-            import tempfile
-
             file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".txt"))
             file.write(f"torch=={torch}\n")
             file.flush()
@@ -111,9 +113,10 @@ def describe() -> dict[str, Any]:
     found: dict[str, Any] = {"date": datetime.now().astimezone().isoformat(timespec="seconds")}
     found["commit"] = first_line(["git", "rev-parse", "--short", "HEAD"])
     found["changes"] = first_line(["git", "status", "--porcelain"])
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    found["card"] = first_line(query)
-    found["stand_in"] = os.environ.get("ACCELERATOR_STAND_IN")
+    query = "--query-gpu=name,driver_version"
+    words = ["nvidia-smi", query, "--format=csv,noheader"]
+    found["card"], _, found["driver"] = (first_line(words) or "").partition(", ")
+    found["stand_in"] = os.environ.get("ACCELERATOR_STAND_IN", "")
     status, output = run([sys.executable, "-c", DESCRIBE], 60)
     with contextlib.suppress(ValueError, IndexError):
         found |= json.loads(output.strip().splitlines()[-1])
@@ -225,39 +228,6 @@ def run_benchmarks(device: str, seconds: float, file: Path) -> dict[str, Any]:
     return found | {"seconds": round(time.monotonic() - start, 1)}
 
 
-def to_text(found: dict[str, Any]) -> str:
-    """The results for a reader: the machine, a row for each test, tracebacks, benchmarks."""
-    machine, results = found["machine"], found["tests"]
-    counts: dict[str, int] = {}
-    for result in results:
-        counts[result["outcome"]] = counts.get(result["outcome"], 0) + 1
-    lines = [f"{key}: {value}" for key, value in machine.items()]
-    if found["install"]["missing"]:
-        status = "installed" if found["install"]["status"] == 0 else "NOT installed"
-        lines.append(f"missing packages, {status}: {', '.join(found['install']['missing'])}")
-    lines += ["", ", ".join(f"{count} {name}" for name, count in counts.items()), ""]
-    for result in results:
-        seconds = "    ?" if result["seconds"] is None else f"{result['seconds']:5.1f}"
-        reason = result["text"].splitlines()[0] if result["outcome"] == "skipped" else ""
-        lines.append(f"{seconds} s  {result['outcome']:<8}{short_name(result)}  {reason}".rstrip())
-    for result in results:
-        if result["outcome"] == "failed":
-            lines += ["", f"==== {short_name(result)}", result["text"]]
-    for note in found["notes"]:
-        lines += ["", "==== a process of the tests", note]
-    bench = found["benchmarks"]
-    if bench is not None:
-        lines += ["", f"==== benchmarks: status {bench['status']}, {bench['seconds']} s"]
-        lines.append(bench["output"])
-    lines += ["", f"{found['seconds']} s in all. To update the table of {FOLDER}/README.md:"]
-    lines.append(f"  python -m tests.accelerator.table {found['file']}")
-    return "\n".join(lines) + "\n"
-
-
-def short_name(result: dict[str, Any]) -> str:
-    return re.sub(r"^.*/test_accelerator_(\w+)\.py::test_", r"\1: ", result["name"])
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="for results.txt and results.json")
@@ -272,14 +242,15 @@ def main() -> int:
     record = folder / "record.jsonl"
     record.unlink(missing_ok=True)
     tests = Tests(record, args.tests)
-    found: dict[str, Any] = {"file": str(args.folder / "results.json"), "benchmarks": None}
-    found["install"] = install(min(INSTALL_SECONDS, args.seconds / 4))
+    found: dict[str, Any] = {"benchmarks": None}
+    has_torch = get_version("torch") is not None
+    found["install"] = install(INSTALL_SECONDS if has_torch else INSTALL_TORCH_SECONDS)
     found["machine"] = describe()
     for part in ("tests", "benchmarks"):
         if part == "tests":
             tests.run(end if args.no_benchmarks else end - BENCHMARK_SECONDS)
         elif not args.no_benchmarks:
-            device = found["machine"]["stand_in"] or "cuda"
+            device = found["machine"]["stand_in"] or found["machine"].get("type") or "cuda"
             seconds = end - time.monotonic()
             found["benchmarks"] = run_benchmarks(device, seconds, folder / "benchmarks.json")
         found |= {"tests": tests.read(), "notes": tests.notes}

@@ -27,7 +27,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _clean_device() -> Iterator[None]:
+def _clean_device(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each test starts without handlers of loggers, and with an empty device.
 
     After some errors, a device refuses all work of the process. Then the process ends, and its
@@ -39,7 +39,10 @@ def _clean_device() -> Iterator[None]:
         try:
             torch.ones(1, device=DEVICE).item()
         except RuntimeError as error:
-            os.write(2, f"the device refuses all further work: {error}\n".encode())
+            name = request.node.nodeid
+            result = RESULTS.get(name, {"name": name, "seconds": None, "text": ""})
+            text = f"{result['text']}\nthe device refuses all further work: {error}"
+            write_record(result | {"outcome": "failed", "text": text})
             os._exit(3)
     free_memory()
 

@@ -4,16 +4,16 @@
 # PYTHON: the Python to use. Its torch stays as it is. SECONDS_IN_ALL: another limit than 480.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-sees='import torch; raise SystemExit(not torch.accelerator.is_available())'
+test='import torch; assert torch.accelerator.is_available()'
+[ -n "${ACCELERATOR_STAND_IN:-}" ] && test='import torch'
 for python in ${PYTHON:-.venv/bin/python python3 python}; do
-    found=$(command -v "$python") && "$found" -c "${ACCELERATOR_STAND_IN:+0 #}$sees" 2>/dev/null \
-        && break
-    found=''
+    "$python" -c "$test" 2>/dev/null && break
+    python=''
 done
-if [ -z "$found" ]; then
-    echo 'No Python here has a torch that sees an accelerator; trying the first one.' >&2
-    found=$(command -v ${PYTHON:-python3})
+if [ -z "$python" ]; then
+    python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+    echo "no Python here has a torch that sees an accelerator; going on with $python" >&2
 fi
-exec timeout --kill-after=10 "$((${SECONDS_IN_ALL:-480} + 20))" \
-    "$found" tests/accelerator/collect.py "${1:-saved/accelerator}" \
-    --seconds "${SECONDS_IN_ALL:-480}" "${@:2}"
+limit=${SECONDS_IN_ALL:-480}
+exec timeout --kill-after=5 "$limit" "$python" -m tests.accelerator.collect \
+    "${1:-saved/accelerator}" --seconds $((limit - 10)) "${@:2}"

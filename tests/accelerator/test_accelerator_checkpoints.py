@@ -37,9 +37,7 @@ def without_run(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("async_save", [False, True])
-def test_a_checkpoint_can_be_read_where_there_is_no_device(
-    tmp_path: Path, async_save: bool
-) -> None:
+def test_checkpoints_can_be_read_without_a_device(tmp_path: Path, async_save: bool) -> None:
     """``torch.load`` puts each tensor on the device that the file names for it."""
     trainer = make_trainer(device_config(tmp_path, epochs=1, ema_decay=0.9, async_save=async_save))
     trainer.train()
@@ -50,9 +48,7 @@ def test_a_checkpoint_can_be_read_where_there_is_no_device(
 
 
 @device_only
-def test_a_run_goes_from_the_device_to_the_cpu_and_back(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_moves_to_the_cpu_and_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = device_config(tmp_path, epochs=3)
     first = make_trainer(config | {"trainer": config["trainer"] | {"epochs": 1}}, "first")
     first.train()
@@ -75,7 +71,7 @@ def test_a_run_goes_from_the_device_to_the_cpu_and_back(
     assert differences(*weights), "the last epoch has changed nothing"
 
 
-def test_a_save_in_the_background_holds_the_state_of_its_step(tmp_path: Path) -> None:
+def test_background_saves_hold_the_state_of_their_step(tmp_path: Path) -> None:
     """Training goes on while the copy is made, which must not change it."""
     states = []
     for run_id, async_save in (("plain", False), ("background", True)):
@@ -89,7 +85,7 @@ def test_a_save_in_the_background_holds_the_state_of_its_step(tmp_path: Path) ->
 
 
 @cuda_only
-def test_a_save_in_the_background_copies_into_pinned_memory() -> None:
+def test_background_saves_copy_into_pinned_memory() -> None:
     """Copies into other memory are several times slower, and training waits for them."""
     state = {"weights": torch.ones(1000, device=DEVICE), "list": [torch.ones(3, device=DEVICE)]}
     copies = copy_to_cpu(state)
@@ -100,9 +96,7 @@ def test_a_save_in_the_background_copies_into_pinned_memory() -> None:
 
 
 @pytest.mark.parametrize("kernel", ["fused", "foreach", "capturable"])
-def test_the_state_of_an_optimizer_is_on_the_device_after_a_resume(
-    tmp_path: Path, kernel: str
-) -> None:
+def test_a_resumed_optimizer_has_its_state_on_the_device(tmp_path: Path, kernel: str) -> None:
     if kernel == "capturable" and DEVICE.type == "cpu":
         pytest.skip("capturable optimizers need an accelerator")
     config = mlp_config(tmp_path)

@@ -44,7 +44,7 @@ def train_compiled(config: dict[str, Any], graphs: list[int], **where: Any) -> A
     return trainer
 
 
-def test_a_compiled_model_trains_and_resumes_as_a_plain_one(tmp_path: Path) -> None:
+def test_compile_trains_and_resumes_alike(tmp_path: Path) -> None:
     """The last batch of a pass is smaller, so the first epoch compiles all there is to compile."""
     config = mlp_config(tmp_path, epochs=3, save_steps=4, precision="bf16")
     config["optimizer"]["args"]["lr"] = 0.02

@@ -16,7 +16,7 @@ __all__ = ["data_dir"]  # a fixture
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_shipped_experiment_trains_on_the_device(path: Path, data_dir: Any) -> None:
+def test_the_shipped_configs_train_an_epoch(path: Path, data_dir: Any) -> None:
     config = shrink(path, data_dir)
     config["n_gpu"] = N_GPU
     del config["trainer"]["len_epoch"]

@@ -35,7 +35,7 @@ def test_batches_come_from_pinned_memory(tmp_path: Path, num_workers: int) -> No
 
 
 @cuda_only
-def test_a_copy_of_a_batch_does_not_wait_for_the_device(tmp_path: Path) -> None:
+def test_the_copy_of_a_batch_does_not_wait(tmp_path: Path) -> None:
     trainer = make_trainer(device_config(tmp_path))
     batch = next(iter(trainer.data_loader))
     to_device(batch, DEVICE)
@@ -49,7 +49,7 @@ def test_a_copy_of_a_batch_does_not_wait_for_the_device(tmp_path: Path) -> None:
 
 
 @cuda_only
-def test_several_steps_are_queued_while_the_device_is_busy(tmp_path: Path) -> None:
+def test_steps_are_queued_while_the_device_is_busy(tmp_path: Path) -> None:
     """Also finds waiting that CUDA's mode for this does not know."""
     trainer = make_trainer(mlp_config(tmp_path))
     slept = torch.cuda.Event()

@@ -35,7 +35,7 @@ def run_program(trainer: Any, capsys: pytest.CaptureFixture[str]) -> tuple[Any, 
     return end.value.code, capsys.readouterr().err
 
 
-def test_a_nan_ends_the_run_with_one_line_and_a_finite_checkpoint(
+def test_a_nan_ends_in_one_line_and_a_finite_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The NaN comes after step 13. The save at step 15 must not write weights that are NaN."""
@@ -52,7 +52,7 @@ def test_a_nan_ends_the_run_with_one_line_and_a_finite_checkpoint(
     assert all(bool(value.isfinite().all()) for value in floats)
 
 
-def test_a_nan_in_the_last_steps_of_an_epoch_is_found_before_its_checkpoint(
+def test_a_nan_at_the_end_of_an_epoch_is_not_saved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = break_loss(make_trainer(device_config(tmp_path)), 17)

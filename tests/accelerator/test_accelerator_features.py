@@ -26,7 +26,7 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_a_batch_transform_gives_on_the_device_what_it_gives_on_the_cpu(name: str) -> None:
+def test_batch_transforms_give_what_they_give_on_the_cpu(name: str) -> None:
     """The random numbers are the CPU's, so a run sees the same pictures on any device."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (32, 3, 8, 8), dtype=torch.uint8, generator=generator)
@@ -40,7 +40,7 @@ def test_a_batch_transform_gives_on_the_device_what_it_gives_on_the_cpu(name: st
         torch.testing.assert_close(value.cpu(), expected)
 
 
-def test_cached_features_train_as_without_the_cache(tmp_path: Path) -> None:
+def test_cached_features_train_alike(tmp_path: Path) -> None:
     trainers = []
     for is_cached in (False, True):
         config = device_config(tmp_path, ema_decay=0.9)
@@ -56,7 +56,7 @@ def test_cached_features_train_as_without_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [("cpu", DEVICE.type), (DEVICE.type, "cpu")])
-def test_a_model_on_the_cpu_and_the_device_trains_and_resumes(
+def test_a_model_on_cpu_and_device_trains_and_resumes(
     tmp_path: Path, order: tuple[str, str]
 ) -> None:
     config = device_config(tmp_path, epochs=3, save_steps=4, grad_clip_norm=1.0, ema_decay=0.9)

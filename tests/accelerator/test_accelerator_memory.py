@@ -42,7 +42,7 @@ def wide_config(folder: Path, **trainer: Any) -> dict[str, Any]:
 
 
 @needs(ON_CPU or DEVICE.type == "cuda", "only CUDA can limit the memory of a process")
-def test_a_batch_that_does_not_fit_ends_the_run_with_one_line(tmp_path: Path) -> None:
+def test_a_batch_that_does_not_fit_ends_in_one_line(tmp_path: Path) -> None:
     """The checkpoint before it is intact, and a smaller batch goes on from it."""
     config = wide_config(tmp_path, epochs=1, keep_memory=False)
     trainer = make_trainer(config, "run")
@@ -66,7 +66,7 @@ def test_a_batch_that_does_not_fit_ends_the_run_with_one_line(tmp_path: Path) ->
 
 
 @cuda_only
-def test_the_largest_batch_that_fits_is_found_and_trains(
+def test_find_batch_size_finds_one_that_trains(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """``--find-batch-size`` finds it, and leaves the memory as it was."""
@@ -86,7 +86,7 @@ def test_the_largest_batch_that_fits_is_found_and_trains(
         assert call_program("train.py", *words, "--bs", size, "--run-id", "found") == 0
 
 
-def test_the_finder_tries_all_samples_if_they_fit(tmp_path: Path) -> None:
+def test_find_batch_size_tries_all_samples(tmp_path: Path) -> None:
     text = suggest_batch_size(make_trainer(mlp_config(tmp_path)))
     assert text.startswith(f"Batch size: 1,151 trains on {DEVICE}; these are all samples.")
 

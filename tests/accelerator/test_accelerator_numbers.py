@@ -27,7 +27,7 @@ def train(folder: Path, name: str, args: dict[str, Any], run_id: str) -> Any:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_each_kernel_of_an_optimizer_gives_the_same_weights(tmp_path: Path, name: str) -> None:
+def test_fused_foreach_capturable_give_the_same_weights(tmp_path: Path, name: str) -> None:
     args = OPTIMIZERS[name]
     plain = train(tmp_path, name, args | {"foreach": False}, "plain")
     for kernel in KERNELS:
@@ -41,7 +41,7 @@ def test_each_kernel_of_an_optimizer_gives_the_same_weights(tmp_path: Path, name
             torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=1e-4)
 
 
-def test_channels_last_is_kept_and_gives_the_same_numbers(tmp_path: Path) -> None:
+def test_channels_last_is_kept_with_the_same_numbers(tmp_path: Path) -> None:
     logs, layouts = [], set()
 
     def note(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
@@ -61,7 +61,7 @@ def test_channels_last_is_kept_and_gives_the_same_numbers(tmp_path: Path) -> Non
     assert logs[1]["val_loss"] == pytest.approx(logs[0]["val_loss"], rel=0.02)
 
 
-def test_accumulation_gives_the_gradient_of_the_large_batch(tmp_path: Path) -> None:
+def test_accumulation_gives_the_gradient_of_a_large_batch(tmp_path: Path) -> None:
     gradients = []
     for batch_size, accumulation in ((128, 1), (32, 4)):
         config = mlp_config(tmp_path, epochs=1, accumulation_steps=accumulation)

@@ -33,9 +33,7 @@ def test_the_process_group_has_the_backend_of_the_device(results: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "plain"])
-def test_a_strategy_over_one_device_trains_as_without_it(
-    results: dict[str, Any], name: str
-) -> None:
+def test_ddp_and_fsdp_over_one_device_train_alike(results: dict[str, Any], name: str) -> None:
     if name == "fsdp_offload" and ON_CPU:
         pytest.skip("the parameters are on the CPU already")
     found, plain = results[name], results["plain"]
@@ -49,7 +47,7 @@ def test_a_strategy_over_one_device_trains_as_without_it(
         assert found["resumed_loss"] == pytest.approx(found["loss"], rel=1e-4)
 
 
-def test_data_parallel_trains_as_without_it(tmp_path: Path) -> None:
+def test_data_parallel_trains_alike(tmp_path: Path) -> None:
     trainers = []
     for kind in ("none", "dp"):
         trainer = make_trainer(mlp_config(tmp_path) | {"parallel": {"type": kind}}, kind)
@@ -64,7 +62,7 @@ def test_data_parallel_trains_as_without_it(tmp_path: Path) -> None:
 
 
 @device_only
-def test_two_ranks_on_one_device_are_refused_with_one_line(tmp_path: Path) -> None:
+def test_two_ranks_on_one_device_are_refused_in_one_line(tmp_path: Path) -> None:
     """NCCL cannot: it needs a device for each rank."""
     if torch.accelerator.device_count() > 1:
         pytest.skip("this machine has several devices")

@@ -45,7 +45,7 @@ def train_with_overflow(trainer: Any) -> list[Step]:
     return steps
 
 
-def test_an_overflow_skips_the_step_halves_the_scale_and_stops_the_schedule(tmp_path: Path) -> None:
+def test_fp16_overflow_skips_a_step_and_halves_the_scale(tmp_path: Path) -> None:
     config = device_config(tmp_path, precision="fp16") | {"lr_scheduler": ONE_CYCLE}
     steps = train_with_overflow(make_trainer(config))
     before, skipped, after = steps[OVERFLOW_STEP - 1 : OVERFLOW_STEP + 2]
@@ -58,7 +58,7 @@ def test_an_overflow_skips_the_step_halves_the_scale_and_stops_the_schedule(tmp_
     assert after.weights.isfinite().all()
 
 
-def test_the_scale_is_restored_on_resume(tmp_path: Path) -> None:
+def test_the_scale_of_fp16_is_restored_on_resume(tmp_path: Path) -> None:
     """All bits of a resumed run are those of a run without a stop, and the scale among them."""
     config = device_config(tmp_path, precision="fp16", save_steps=4)
 
@@ -74,9 +74,7 @@ def test_the_scale_is_restored_on_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_the_forward_pass_is_half_and_the_weights_stay_single(
-    tmp_path: Path, precision: str
-) -> None:
+def test_fp16_and_bf16_train_with_weights_in_fp32(tmp_path: Path, precision: str) -> None:
     trainer = make_trainer(device_config(tmp_path, precision=precision, epochs=4))
     found: set[torch.dtype] = set()
     trainer.model.register_forward_hook(lambda *args: found.add(args[-1].dtype))

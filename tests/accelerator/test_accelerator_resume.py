@@ -60,7 +60,7 @@ def test_two_runs_have_the_same_bits(tmp_path: Path) -> None:
     assert differences(states[0], states[2]) == []
 
 
-def test_the_random_numbers_of_the_device_are_in_the_checkpoint(tmp_path: Path) -> None:
+def test_random_numbers_of_the_device_are_in_checkpoints(tmp_path: Path) -> None:
     trainer = make_trainer(device_config(tmp_path))
     trainer.train()
     states = [load(path)["random"] for path in list_checkpoints(trainer.checkpoint_dir)]
@@ -71,7 +71,7 @@ def test_the_random_numbers_of_the_device_are_in_the_checkpoint(tmp_path: Path) 
         assert differences(states[0]["accelerator"], states[1]["accelerator"]), "unused by dropout"
 
 
-def test_a_kill_in_an_epoch_gives_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_and_resumed_process_gives_the_same_bits(tmp_path: Path) -> None:
     """``kill -9`` of a process that trains. Nobody cleans up after it."""
     config = device_config(tmp_path, epochs=3, save_steps=4, async_save=True)
     config["data_loader"]["args"]["num_workers"] = 2

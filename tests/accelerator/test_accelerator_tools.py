@@ -54,7 +54,7 @@ def test_the_profiler_records_the_device(folder: Path) -> None:
     assert "Profile, also in" in (folder / "log/info.log").read_text(encoding="utf-8")
 
 
-def test_a_run_on_the_device_is_tested_and_reported(folder: Path) -> None:
+def test_test_py_and_the_report_work_on_the_device(folder: Path) -> None:
     """A test on the CPU gives the same numbers."""
     found = [measure(folder, "device.json"), measure(folder, "cpu.json", "-d", "cpu")]
     assert found[0] == pytest.approx(found[1], rel=1e-3)
@@ -86,9 +86,7 @@ def test_check_tries_a_run_on_the_device(tmp_path: Path, capfd: pytest.CaptureFi
     assert not (tmp_path / "small").exists()
 
 
-def test_the_finder_of_learning_rates_finds_one(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_lr_find_finds_a_learning_rate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path)
     capfd.readouterr()
     assert call_program("train.py", "-c", config, "--lr-find") == 0
