@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -108,6 +109,13 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+# torch raises its OutOfMemoryError only for tensors. The libraries that it uses need memory too.
+OUT_OF_MEMORY = re.compile(
+    "can't allocate memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|CUDA error: out of memory"
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether there was no memory left for a tensor, on a device or on the CPU."""
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    """Whether there was no memory left, on a device or on the CPU."""
+    is_of_torch = type(error).__name__ == "OutOfMemoryError"
+    return is_of_torch or OUT_OF_MEMORY.search(str(error)) is not None

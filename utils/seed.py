@@ -74,11 +74,19 @@ def temporary_seed(seed: int) -> Iterator[None]:
 
 
 def _get_accelerator_module() -> ModuleType | None:
-    """torch's module for the accelerator in use (``torch.cuda``, ``torch.mps``, …), or None."""
+    """torch's module for the accelerator in use (``torch.cuda``, ``torch.mps``, …), or None.
+
+    It is None in a run on the CPU, so that such a run takes no memory of an accelerator, and can
+    fork: a child cannot use CUDA if its parent has.
+    """
     if not torch.accelerator.is_available():
         return None
     device = torch.accelerator.current_accelerator()
-    return None if device is None else getattr(torch, device.type)
+    if device is None:
+        return None
+    module: ModuleType = getattr(torch, device.type)
+    is_initialized = getattr(module, "is_initialized", None)  # torch.mps has none
+    return module if is_initialized is None or is_initialized() else None
 
 
 def get_random_state() -> dict[str, Any]:

@@ -174,3 +174,23 @@ def test_reading_the_state_draws_nothing() -> None:
     seed_everything(7)
     get_random_state()
     assert draw() == expected
+
+
+# -- accelerators ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_in_use", [False, True])
+def test_a_run_on_the_cpu_leaves_the_accelerator_of_the_machine_alone(
+    monkeypatch: pytest.MonkeyPatch, is_in_use: bool
+) -> None:
+    """A call of torch.cuda's random functions takes memory of the card, and forbids to fork."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_in_use)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.ones(1))
+    restored: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    state = get_random_state()
+    assert (state["accelerator"] is not None) == is_in_use
+    set_random_state(state | {"accelerator": torch.ones(1)})
+    assert len(restored) == is_in_use
