@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: train test test-all fuzz torture bench lint types fmt clean
+.PHONY: train test test-all fuzz torture accelerator bench lint types fmt clean
 
 train: .venv/.done
 	$(PY) train.py -c config.json $(ARGS)
@@ -21,6 +21,10 @@ fuzz: .venv/.done
 # Hundreds of kills, signals, full disks and flipped bytes; `make test` takes a fixed share of them.
 torture: .venv/.done
 	TORTURE=all $(PY) -m pytest -n 2 -m '' tests/torture -rP $(ARGS)
+
+# What needs an accelerator. STAND_IN=cpu puts the CPU in its place. See tests/accelerator.
+accelerator: .venv/.done
+	ACCELERATOR_STAND_IN=$(STAND_IN) $(PY) -m pytest -n 0 -m '' tests/accelerator $(ARGS)
 
 # Compares with other frameworks, which it installs. ARGS: see tests/benchmarks.
 bench: .venv/.done

@@ -15,6 +15,7 @@ from typing import IO, Any, ClassVar
 
 import torch
 
+from base.checkpoint.snapshot import move_to_cpu
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, fsync_folder, temporary_path
@@ -118,6 +119,8 @@ def save(state: dict[str, Any], path: Path) -> None:
         UserError: the file cannot be written, for example because the disk is full. An older file
             at ``path`` stays intact.
     """
+    if torch.accelerator.is_available():
+        state = move_to_cpu(state)
     try:
         with atomic_write(path) as file:
             torch.save(state, file)

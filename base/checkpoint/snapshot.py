@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -49,3 +50,31 @@ def can_reuse(earlier: Any, value: torch.Tensor) -> bool:
     if not isinstance(earlier, torch.Tensor):
         return False
     return earlier.shape == value.shape and earlier.dtype == value.dtype
+
+
+def move_to_cpu(value: Any, storages: dict[int, Any] | None = None) -> Any:
+    """Moves the tensors of an accelerator to the CPU. Other tensors are not copied.
+
+    ``torch.load`` puts a tensor on the device that its file names. So a file with tensors of an
+    accelerator could not be read on a machine without one.
+
+    Args:
+        value: nested dicts, lists, tensors and plain values, which stay as they are.
+        storages: copies by address; tensors that share memory share it in the result too.
+    """
+    storages = {} if storages is None else storages
+    if isinstance(value, torch.Tensor) and value.device.type not in ("cpu", "meta"):
+        tensor = value.detach().resolve_conj().resolve_neg()
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() not in storages:
+            storages[memory.data_ptr()] = memory.cpu()  # type: ignore[no-untyped-call]
+        moved = torch.empty(0, dtype=tensor.dtype)
+        view = (tensor.storage_offset(), tensor.size(), tensor.stride())
+        return moved.set_(storages[memory.data_ptr()], *view)
+    if isinstance(value, dict):
+        moved_dict = copy.copy(value)  # keeps the class, and ``_metadata`` of a state dict
+        moved_dict.update((key, move_to_cpu(item, storages)) for key, item in value.items())
+        return moved_dict
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(move_to_cpu(item, storages) for item in value)
+    return value

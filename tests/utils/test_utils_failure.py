@@ -81,6 +81,18 @@ def test_a_lack_of_memory_names_the_settings_that_need_less() -> None:
         assert setting in text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_lack_of_memory_in_a_library_of_cuda_is_one_too(text: str) -> None:
+    assert str(user_error_from(RuntimeError(text))).startswith("out of memory: ")
+
+
 def test_a_mistake_of_the_users_stays_as_it_is() -> None:
     error = UserError("is wrong", key="seed")
     assert user_error_from(error) is error

@@ -1,0 +1,69 @@
+"""The device of these tests: the machine's accelerator, or the CPU in its place."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers import small_config
+
+STAND_IN_VARIABLE = "ACCELERATOR_STAND_IN"
+STAND_IN = os.environ.get(STAND_IN_VARIABLE, "")
+NO_DEVICE = "no accelerator on this machine"
+
+
+def find_device() -> torch.device | None:
+    """The first accelerator, or the device that stands in for it; None if there is neither."""
+    if STAND_IN:
+        return torch.device(STAND_IN)
+    if not torch.accelerator.is_available():
+        return None
+    accelerator = torch.accelerator.current_accelerator()
+    return None if accelerator is None else torch.device(accelerator.type, 0)
+
+
+FOUND = find_device()
+DEVICE = torch.device("cpu") if FOUND is None else FOUND
+ON_CPU = DEVICE.type == "cpu"
+ON_CUDA = DEVICE.type == "cuda"
+N_GPU = 0 if ON_CPU else 1
+
+
+def needs(condition: bool, reason: str) -> pytest.MarkDecorator:
+    """A mark that skips a test with this reason; without an accelerator, with that reason."""
+    return pytest.mark.skipif(not condition, reason=NO_DEVICE if FOUND is None else reason)
+
+
+cuda_only = needs(ON_CUDA, "tests CUDA itself")
+device_only = needs(not ON_CPU, "the CPU cannot stand in for this")
+
+
+def device_config(folder: Path, **trainer: Any) -> dict[str, Any]:
+    """A quick experiment with convolutions and dropout on the device, with its runs in a folder."""
+    return small_config(folder, **trainer) | {"n_gpu": N_GPU}
+
+
+def mlp_config(folder: Path, **trainer: Any) -> dict[str, Any]:
+    """A quick experiment on the device without random numbers or batch norms in the model.
+
+    The model starts on the CPU, from where the trainer moves it.
+    """
+    arch = {"type": "two_device.TwoDeviceNet", "args": {"devices": ["cpu", "cpu"]}}
+    optimizer = {"type": "SGD", "args": {"lr": 0.1, "momentum": 0.9}}
+    return device_config(folder, **trainer) | {"arch": arch, "optimizer": optimizer}
+
+
+def free_memory() -> None:
+    """Gives the memory of deleted objects back to the device."""
+    gc.collect()
+    if not ON_CPU:
+        torch.accelerator.empty_cache()
+
+
+def is_on_device(value: torch.Tensor) -> bool:
+    return value.device.type == DEVICE.type
