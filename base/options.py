@@ -129,8 +129,8 @@ class TrainerOptions(SectionOptions):
         warmup_steps: optimizer steps in which the learning rate rises linearly from near zero.
         lr_scheduler_interval: step the scheduler after each ``epoch`` or each optimizer ``step``;
             null means ``step`` for OneCycleLR and CyclicLR, and ``epoch`` for all others.
-        deterministic: use algorithms that give the same bits in every run. On a GPU they are slower;
-            an operation that has none gives a warning.
+        deterministic: use algorithms that give the same bits in every run, which can be slower on
+            a GPU. An operation that has none gives a warning.
     """
 
     epochs: int

@@ -63,14 +63,12 @@ def test_two_runs_have_the_same_bits(tmp_path: Path) -> None:
 def test_random_numbers_of_the_device_are_in_checkpoints(tmp_path: Path) -> None:
     trainer = make_trainer(device_config(tmp_path))
     trainer.train()
-    states = [load(path)["random"] for path in list_checkpoints(trainer.checkpoint_dir)]
-    assert len(states) == 2
+    paths = list_checkpoints(trainer.checkpoint_dir)
+    first, second = [load(path)["random"]["accelerators"] for path in paths]
     if ON_CPU:  # of a run on the CPU: those of no accelerator
-        assert [state["accelerators"] for state in states] == [None, None]
+        assert (first, second) == (None, None)
     else:
-        assert differences(states[0]["accelerators"], states[1]["accelerators"]), (
-            "unused by dropout"
-        )
+        assert differences(first, second), "unused by dropout"
 
 
 def test_a_killed_and_resumed_process_gives_the_same_bits(tmp_path: Path) -> None:
