@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from base.data.checks import check_batching, check_sampling, warn_if_random
-from base.data.loader import DividedLoader
+from base.data.loader import PINNED_FOR, DividedLoader
 from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, Position
 from base.data.split import make_samplers
 from base.data.worker import make_loader_options, make_seeded_loader
@@ -17,8 +17,6 @@ from utils.batch import to_device
 from utils.distributed import rank
 from utils.errors import UserError
 from utils.seed import mix_seed, temporary_seed
-
-PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory
 
 
 class BaseDataLoader(DataLoader[Any], DividedLoader):

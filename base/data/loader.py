@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader
 from utils.distributed import world_size
 from utils.errors import UserError
 
+PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory, and without waiting
+
 
 class PositionedLoader(ABC):
     """A loader that can begin an epoch at any of its batches."""
