@@ -93,8 +93,8 @@ class TurnClock(Clock):
             yield batch
             end_of_step = self.record() if self.has_events else None
 
-    def record(self) -> torch.Event:
-        event = torch.Event(self.device, enable_timing=True)
+    def record(self) -> Any:
+        event = getattr(torch, self.device.type).Event(enable_timing=True)
         event.record()
         return event
 
@@ -216,7 +216,7 @@ def train_ours(setup: Setup) -> None:
     for epoch in itertools.count(1):
         clock.begin()
         trainer.data_loader = resident if clock.word == "resident" else real
-        trainer.progress.batch = 0
+        trainer.progress.epoch, trainer.progress.batch = epoch, 0
         trainer._train_epoch(epoch)
         clock.end()
 
