@@ -168,7 +168,7 @@ class Benchmark:
             started += self.arms[case]
         for row in self.ask(started, None):
             self.results["machine"] |= {key: row[key] for key in ("device", "torch", "python")}
-        compiled = [arm for arm in started if arm.compiles]
+        compiled = [arm for arm in started if arm.compiles and not arm.has_failed]
         for arm in compiled:
             arm.send("compile")
         self.ask(compiled, None)
@@ -186,6 +186,7 @@ class Benchmark:
             except ArmError as error:
                 self.fail(arm.case, arm.name, str(error))
                 arm.has_failed = True
+                arm.close()  # it may still hold memory of the device
         return rows
 
     def fail(self, case: str, arm: str, problem: str) -> None:
