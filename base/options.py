@@ -125,7 +125,7 @@ class TrainerOptions(SectionOptions):
         compile: run the model through ``torch.compile``.
         channels_last: store weights of 2d convolutions in a memory format that is often faster.
             A model that calls ``view`` on their outputs needs ``reshape`` instead.
-        keep_memory: on the CPU, keep freed memory for the next step (glibc only).
+        keep_memory: keep the CPU's freed memory for the next step (glibc only).
         warmup_steps: optimizer steps in which the learning rate rises linearly from near zero.
         lr_scheduler_interval: step the scheduler after each ``epoch`` or each optimizer ``step``;
             null means ``step`` for OneCycleLR and CyclicLR, and ``epoch`` for all others.

@@ -14,7 +14,7 @@ import torch
 
 from utils.errors import UserError
 
-PINNED_FOR = ("cuda", "xpu")  # devices whose copies are faster with pinned memory
+PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory, and without waiting
 TARGET_KEYS = ("target", "targets", "label", "labels")
 
 

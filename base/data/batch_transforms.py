@@ -1,8 +1,7 @@
 """Augmentation of full batches ``[images, target]``, for a loader's ``batch_transform``.
 
 Each sample gets its own random numbers. They always come from the CPU's generator, for images on
-any device, and follow the images by ``to_device``, which does not wait for the device. Images have
-the shape (N, C, H, W) and any dtype.
+any device. No transform waits for the device. Images have the shape (N, C, H, W) and any dtype.
 
 These transforms can be combined by ``torchvision.transforms.v2.Compose``. The deterministic
 transforms of v2 (ToDtype, Normalize, Resize) also work on full batches. Its random transforms do
@@ -17,10 +16,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from utils.batch import to_device
+from utils.batch import PINNED_FOR
 from utils.errors import UserError
 
 KEY = "batch_transform"
+
+
+def copy_to(device: torch.device, values: torch.Tensor) -> torch.Tensor:
+    """Copies ``values``, which were drawn on the CPU, to the device of the images.
+
+    A copy from memory that is not pinned would wait until the device has done the step before.
+    """
+    if device.type in PINNED_FOR:
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 class BatchTransform(nn.Module):
@@ -53,8 +62,8 @@ class FlipEach(BatchTransform):
         self.p = p
 
     def transform_images(self, images: torch.Tensor) -> torch.Tensor:
-        chosen = (torch.rand(len(images)) < self.p).nonzero().squeeze(1)
-        flipped = to_device(chosen, images.device)
+        flipped = (torch.rand(len(images)) < self.p).nonzero().squeeze(1)
+        flipped = copy_to(images.device, flipped)
         return images.index_copy(0, flipped, images.index_select(0, flipped).flip(-1))
 
 
@@ -69,8 +78,33 @@ class CropEach(BatchTransform):
         n, _, height, width = images.shape
         padded = F.pad(images, [self.padding] * 4)
         crops = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view of all possible crops
-        top, left = to_device(torch.randint(2 * self.padding + 1, (2, n)), images.device)
+        top, left = copy_to(images.device, torch.randint(2 * self.padding + 1, (2, n)))
         return crops[torch.arange(n, device=images.device), :, top, left]
+
+
+class NormalizeBatch(BatchTransform):
+    """Subtracts ``mean`` and divides by ``std``: v2's Normalize, which waits for the device.
+
+    Args:
+        mean, std: one number for each channel. The images must be floats.
+    """
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or not all(std):
+            message = f"needs as many deviations as means, none of them 0, not {mean} and {std}"
+            raise UserError(f"NormalizeBatch {message}", key=KEY)
+        self.values = [mean, std]
+        self.on_device = torch.tensor(self.values)
+
+    def transform_images(self, images: torch.Tensor) -> torch.Tensor:
+        if not images.is_floating_point():
+            message = "NormalizeBatch needs float images: put a ToDtype with scale before it"
+            raise UserError(message, key=KEY)
+        if (self.on_device.device, self.on_device.dtype) != (images.device, images.dtype):
+            self.on_device = torch.tensor(self.values, dtype=images.dtype, device=images.device)
+        mean, std = self.on_device[:, :, None, None]
+        return images.sub(mean).div_(std)
 
 
 class CutoutEach(BatchTransform):
@@ -105,7 +139,7 @@ def draw_rectangles(
         centre = torch.randint(length, (len(images), 1))
         positions = torch.arange(length)
         mask = (positions >= centre - size / 2) & (positions < centre + size / 2)
-        masks.append(to_device(mask, images.device))
+        masks.append(copy_to(images.device, mask))
     rows, columns = masks
     return rows[:, None, :, None] & columns[:, None, None, :]
 
@@ -129,9 +163,9 @@ class MixEach(BatchTransform):
     def forward(self, batch: Any) -> Any:
         images, target, *rest = batch
         lam = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
-        partner = to_device(torch.randperm(len(images)), images.device)
+        partner = copy_to(images.device, torch.randperm(len(images)))
         images, lam = self.mix(images, images[partner], lam)
-        lam = to_device(lam, images.device)
+        lam = copy_to(images.device, lam)
         classes = F.one_hot(target, self.num_classes).to(lam.dtype)
         mixed = classes * lam[:, None] + classes[partner] * (1 - lam[:, None])
         return [images, mixed, *rest]
@@ -164,7 +198,7 @@ class MixUpEach(MixEach):
         if not images.is_floating_point():
             message = "MixUpEach needs float images: put a ToDtype with scale before it"
             raise UserError(message, key=KEY)
-        weight = to_device(lam.to(images.dtype), images.device)[:, None, None, None]
+        weight = copy_to(images.device, lam).to(images.dtype)[:, None, None, None]
         return images * weight + partners * (1 - weight), lam
 
 

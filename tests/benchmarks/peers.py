@@ -1,14 +1,15 @@
 """The same training by hand and in other frameworks, as their guides write it: ``ARMS``.
 
-Each arm trains a model with Adam, and computes the loss and the accuracy. With a folder, it also
-validates, writes to TensorBoard, writes a checkpoint after each epoch, and shows the progress. It
-returns the seconds of training in each epoch.
+Each arm does a ``Job``: it trains a model with Adam, and computes the loss and the accuracy. With a
+folder, it also validates, writes to TensorBoard, writes a checkpoint after each epoch, and shows
+the progress. The job's clock has the seconds of training in each epoch.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 LR = 1e-3
+CPU = torch.device("cpu")
 
 
 class Clock:
@@ -29,15 +31,51 @@ class Clock:
     def begin(self, *_: Any) -> None:
         self.start = time.perf_counter()
 
+    def watch(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Returns ``batches``. A subclass may call ``restart`` when the first one arrives."""
+        return batches
+
+    def restart(self) -> None:
+        """Called at the first batch of an epoch by arms that cannot ``watch``."""
+
     def end(self, *_: Any) -> None:
         self.seconds.append(time.perf_counter() - self.start)
 
 
-def train_by_hand(
-    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None, accelerator: Any
-) -> Clock:
-    """The loop of torch's tutorials, and Accelerate's three lines if there is an accelerator."""
-    clock, writer, progress = Clock(), None, lambda batches: batches
+@dataclass
+class Job:
+    """A training, which every arm does in its way.
+
+    Attributes:
+        model: on the CPU.
+        train, valid: give batches ``(input, target)`` on the CPU.
+        epochs: their number.
+        folder: None trains only.
+        device: where to train.
+        bf16: whether the arms that can do so train in mixed precision. The tutorial's does not.
+        transform: changes an input that is on the device, before the model sees it.
+        clock: measures the epochs.
+    """
+
+    model: nn.Module
+    train: Any
+    valid: Any = None
+    epochs: int = 1
+    folder: Path | None = None
+    device: torch.device = CPU
+    bf16: bool = False
+    transform: Callable[[Any], Any] | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+def train_by_hand(job: Job, accelerator: Any) -> None:
+    """The loop of torch's tutorials, and Accelerate's lines if there is an accelerator.
+
+    Tutorials fetch the loss in each step; Accelerate's examples sum it on the device.
+    """
+    clock, writer, progress = job.clock, None, lambda batches: batches
+    get_value = torch.Tensor.item if accelerator is None else torch.Tensor.detach
+    model, train, valid, folder = job.model.to(job.device), job.train, job.valid, job.folder
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     if accelerator is not None:
         model, optimizer, train, valid = accelerator.prepare(model, optimizer, train, valid)
@@ -46,11 +84,13 @@ def train_by_hand(
         from tqdm import tqdm
 
         writer, progress = SummaryWriter(folder), tqdm
-    for epoch in range(epochs):
+    for epoch in range(job.epochs):
         clock.begin()
         model.train()
         total, right, n = 0.0, 0, 0
-        for x, y in progress(train):
+        for x, y in progress(clock.watch(train)):
+            x, y = x.to(job.device), y.to(job.device)
+            x = x if job.transform is None else job.transform(x)
             optimizer.zero_grad()
             output = model(x)
             loss = F.cross_entropy(output, y)
@@ -59,69 +99,65 @@ def train_by_hand(
             else:
                 accelerator.backward(loss)
             optimizer.step()
-            total += loss.item() * len(y)
-            right += (output.argmax(1) == y).sum().item()
+            total += get_value(loss) * len(y)
+            right += get_value((output.argmax(1) == y).sum())
             n += len(y)
             if writer is not None and n % (50 * len(y)) == 0:
                 writer.add_scalar("loss/train", loss.item(), epoch * len(train) + n // len(y))
         clock.end()
         if writer is not None:
             writer.add_scalar("accuracy/train", right / n, epoch)
-            writer.add_scalar("accuracy/valid", validate(model, valid), epoch)
+            writer.add_scalar("accuracy/valid", validate(model, valid, job.device), epoch)
             torch.save(
                 {"model": model.state_dict(), "optimizer": optimizer.state_dict()},
                 folder / f"{epoch}.pt",
             )
-    return clock
 
 
 @torch.no_grad()
-def validate(model: nn.Module, valid: Iterable[Any]) -> float:
+def validate(model: nn.Module, valid: Iterable[Any], device: torch.device) -> float:
     model.eval()
     right = n = 0
     for x, y in valid:
-        right += (model(x).argmax(1) == y).sum().item()
+        right += (model(x.to(device)).argmax(1) == y.to(device)).sum().item()
         n += len(y)
     return right / n
 
 
-def plain(
-    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
-) -> list[float]:
-    return train_by_hand(model, train, valid, epochs, folder, None).seconds
+def plain(job: Job) -> None:
+    train_by_hand(job, None)
 
 
-def accelerate(
-    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
-) -> list[float]:
+def accelerate(job: Job) -> None:
     from accelerate import Accelerator
 
-    return train_by_hand(model, train, valid, epochs, folder, Accelerator(cpu=True)).seconds
+    precision = "bf16" if job.bf16 else "no"
+    train_by_hand(job, Accelerator(cpu=job.device.type == "cpu", mixed_precision=precision))
 
 
-def ignite(
-    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
-) -> list[float]:
+def ignite(job: Job) -> None:
     from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
     from ignite.handlers import Checkpoint, DiskSaver, ProgressBar, TensorboardLogger
     from ignite.metrics import Accuracy, Loss
 
-    clock, optimizer = Clock(), torch.optim.Adam(model.parameters(), lr=LR)
+    model, folder = job.model.to(job.device), job.folder
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     trainer = create_supervised_trainer(
         model,
         optimizer,
         F.cross_entropy,
+        device=job.device,
         output_transform=lambda x, y, output, loss: (output.detach(), y),
     )
     Accuracy().attach(trainer, "accuracy")
     Loss(F.cross_entropy).attach(trainer, "loss")
-    trainer.add_event_handler(Events.EPOCH_STARTED, clock.begin)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, clock.end)
+    trainer.add_event_handler(Events.EPOCH_STARTED, job.clock.begin)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, job.clock.end)
     if folder is not None:
         evaluator = create_supervised_evaluator(
-            model, {"accuracy": Accuracy(), "loss": Loss(F.cross_entropy)}
+            model, {"accuracy": Accuracy(), "loss": Loss(F.cross_entropy)}, device=job.device
         )
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(valid))
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(job.valid))
         logger = TensorboardLogger(log_dir=folder)
         for tag, engine in (("train", trainer), ("valid", evaluator)):
             logger.attach_output_handler(
@@ -132,25 +168,24 @@ def ignite(
         )
         trainer.add_event_handler(Events.EPOCH_COMPLETED, kept)
         ProgressBar().attach(trainer)
-    trainer.run(train, max_epochs=epochs)
-    return clock.seconds
+    trainer.run(job.train, max_epochs=job.epochs)
 
 
-def make_lightning_module(model: nn.Module, clock: Clock, shows_loss: bool) -> Any:
-    """Returns a LightningModule; ``shows_loss`` logs the loss of every step, too."""
+def make_lightning_module(job: Job) -> Any:
+    """Returns a LightningModule. With a folder, it also logs the loss of every step."""
     import lightning as pl
 
     class Module(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.model = job.model
 
         def _step(self, batch: Any, mode: str) -> torch.Tensor:
             x, y = batch
             output = self.model(x)
             loss = F.cross_entropy(output, y)
             every_epoch = {"on_epoch": True, "batch_size": len(y)}
-            shown = shows_loss and mode == "train"
+            shown = job.folder is not None and mode == "train"
             self.log(f"loss/{mode}", loss, prog_bar=shown, on_step=shown, **every_epoch)
             accuracy = (output.argmax(1) == y).float().mean()
             self.log(f"accuracy/{mode}", accuracy, on_step=False, **every_epoch)
@@ -165,14 +200,20 @@ def make_lightning_module(model: nn.Module, clock: Clock, shows_loss: bool) -> A
         def configure_optimizers(self) -> Any:
             return torch.optim.Adam(self.parameters(), lr=LR)
 
-        on_train_epoch_start, on_train_epoch_end = clock.begin, clock.end
+        on_train_epoch_start, on_train_epoch_end = job.clock.begin, job.clock.end
+
+        def on_after_batch_transfer(self, batch: Any, _: int) -> Any:
+            x, y = batch
+            return (x if job.transform is None else job.transform(x)), y
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 0:
+                job.clock.restart()
 
     return Module()
 
 
-def lightning(
-    model: nn.Module, train: Any, valid: Any, epochs: int, folder: Path | None
-) -> list[float]:
+def lightning(job: Job) -> None:
     import logging
     import warnings
 
@@ -181,11 +222,12 @@ def lightning(
 
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    clock = Clock()
-    module = make_lightning_module(model, clock, shows_loss=folder is not None)
+    folder = job.folder
     trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
+        max_epochs=job.epochs,
+        accelerator="cpu" if job.device.type == "cpu" else "auto",
+        devices=1,
+        precision="bf16-mixed" if job.bf16 else None,
         logger=TensorBoardLogger(folder) if folder is not None else False,
         enable_checkpointing=folder is not None,
         enable_progress_bar=folder is not None,
@@ -193,12 +235,11 @@ def lightning(
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
-    trainer.fit(module, train, valid if folder is not None else None)
-    return clock.seconds
+    valid = job.valid if folder is not None else None
+    trainer.fit(make_lightning_module(job), job.train, valid)
 
 
-Arm = Callable[[nn.Module, Any, Any, int, "Path | None"], list[float]]
-ARMS: dict[str, Arm] = {
+ARMS: dict[str, Callable[[Job], None]] = {
     "plain": plain,
     "Accelerate": accelerate,
     "Ignite": ignite,

@@ -2,7 +2,7 @@
 
 Run it with ``python -m tests.benchmarks.start [ROUNDS]``. ``limit`` imports torch and the digits,
 and updates a model by hand once, without ``torch.optim``. The peers train the default experiment's
-model as their guides write it.
+model as their guides write it. On an accelerator, the step counts when the device has done it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 
-def finish(*_: Any, **__: Any) -> None:
+def finish(device: str, *_: Any, **__: Any) -> None:
     """Prints the time and ends the process, after the first step."""
+    if device != "cpu":
+        import torch
+
+        torch.accelerator.synchronize()
     print(f"\n{time.time()}", flush=True)  # on a new line, because of a progress bar
     os._exit(0)
 
@@ -36,21 +41,22 @@ def load_digits() -> tuple[Any, Any]:
     return images, torch.tensor(digits.target)
 
 
-def limit() -> None:
+def limit(device: str) -> None:
     import torch
     from torch import nn
 
     x, y = load_digits()
+    x, y = x[:64].to(device), y[:64].to(device)
     model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1152, 10))
-    nn.functional.cross_entropy(model(x[:64]), y[:64]).backward()
+    nn.functional.cross_entropy(model.to(device)(x), y).backward()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter -= 0.01 * parameter.grad
-    finish()
+    finish(device)
 
 
-def ours(folder: Path) -> None:
+def ours(folder: Path, device: str) -> None:
     import train
     from config import ConfigParser
 
@@ -58,44 +64,48 @@ def ours(folder: Path) -> None:
 
     def make_finishing_trainer(*args: Any) -> Any:
         trainer = make_trainer(*args)
-        trainer.after_step = finish
+        trainer.after_step = partial(finish, device)
         return trainer
 
     train.make_trainer = make_finishing_trainer
     args = argparse.ArgumentParser()
     for option in ("--config", "--resume", "--device"):
         args.add_argument(option)
-    sys.argv = ["train.py", "--config", "config.json", f"trainer.save_dir={folder}"]
+    chosen = "cpu" if device == "cpu" else "0"
+    options = ["--config", "config.json", "--device", chosen, f"trainer.save_dir={folder}"]
+    sys.argv = ["train.py", *options]
     train.main(ConfigParser.from_args(args), None)
 
 
-def peer(arm: str, folder: Path) -> None:
+def peer(arm: str, folder: Path, device: str) -> None:
+    import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
     from torch.utils.data import DataLoader, TensorDataset
 
     from model.model import SmallConvNet
-    from tests.benchmarks.peers import ARMS
+    from tests.benchmarks.peers import ARMS, Job
 
-    register_optimizer_step_post_hook(finish)
+    register_optimizer_step_post_hook(partial(finish, device))
     loader = DataLoader(TensorDataset(*load_digits()), 64, shuffle=True)
-    ARMS[arm](SmallConvNet(), loader, loader, 1, folder)
+    ARMS[arm](Job(SmallConvNet(), loader, loader, 1, folder, torch.device(device)))
 
 
-def run(arm: str, folder: Path) -> None:
+def run(arm: str, folder: Path, device: str) -> None:
     """Runs an arm in this process."""
     if arm == "limit":
-        limit()
+        limit(device)
     elif arm == "ours":
-        ours(folder)
+        ours(folder, device)
     else:
-        peer(arm, folder)
+        peer(arm, folder, device)
 
 
-def measure_seconds(arm: str) -> float:
+def measure_seconds(arm: str, device: str = "cpu") -> float:
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "tests.benchmarks.start", "--arm", arm, folder]
+        words = ["-m", "tests.benchmarks.start", "--arm", arm, folder, device]
+        command = [sys.executable, *words]
         start = time.time()
-        finished = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         return float(finished.stdout.split()[-1]) - start
 
 
@@ -107,6 +117,6 @@ def main(rounds: int = 5) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--arm"]:
-        run(sys.argv[2], Path(sys.argv[3]))
+        run(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
     else:
         main(*map(int, sys.argv[1:]))

@@ -1,8 +1,8 @@
 """What a training step costs, beside loops written by hand: ``python -m tests.benchmarks.step``.
 
 Each measurement is a new process with one thread. ``limit`` has everything that is known to make a
-step cheaper: the fused optimizer, numbers that are fetched once an epoch, channels_last, and a
-malloc that keeps its pages. All arms compute loss and accuracy, and ours writes to TensorBoard.
+step cheaper: see ``tuned.py``; here, it also uses channels_last. All arms compute loss and
+accuracy, and ours writes to TensorBoard.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from tests.benchmarks.peers import ARMS
+from tests.benchmarks.peers import ARMS, Job
 from tests.benchmarks.table import compare
+from tests.benchmarks.tuned import limit
 from tests.helpers import ROOT, make_trainer
 
 ROUNDS, EPOCHS = 5, 4
@@ -81,34 +80,6 @@ def make_model(case: str) -> Any:
     return MLP(**CASES[case].arch["args"]) if case == "mlp" else LeNet()
 
 
-def limit(case: str, batches: Batches) -> list[float]:
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-    libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
-    libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
-    model, seconds = make_model(case), []
-    if case == "lenet":
-        model = model.to(memory_format=torch.channels_last)
-        batches.batches = [(x.to(memory_format=torch.channels_last), y) for x, y in batches.batches]
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    for _ in range(EPOCHS):
-        start, total, right = time.perf_counter(), torch.zeros(()), torch.zeros(())
-        for x, y in batches:
-            output = model(x)
-            loss = F.cross_entropy(output, y)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            with torch.no_grad():
-                total += loss
-                right += (output.argmax(1) == y).sum()
-        total.item()
-        right.item()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
 def ours(case: str, batches: Batches) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         config = {
@@ -133,16 +104,27 @@ def ours(case: str, batches: Batches) -> list[float]:
         return [json.loads(line)["seconds"] for line in lines]
 
 
+def make_job(arm: str, case: str, batches: Batches) -> Job:
+    """Returns what an arm trains; ``limit`` gets its model and batches in channels_last."""
+    model = make_model(case)
+    if arm == "limit" and case == "lenet":
+        model = model.to(memory_format=torch.channels_last)
+        batches.batches = [(x.to(memory_format=torch.channels_last), y) for x, y in batches.batches]
+    needs_data_loader = arm in ("Accelerate", "Lightning")
+    loader: Any = DataLoader(batches, batch_size=None) if needs_data_loader else batches
+    return Job(model, loader, epochs=EPOCHS)
+
+
 def measure(arm: str, case: str) -> None:
     """Prints the microseconds of a step in the fastest epoch but the first."""
     torch.set_num_threads(1)
     batches = Batches(CASES[case])
-    if arm in ARMS:
-        needs_data_loader = arm in ("Accelerate", "Lightning")
-        loader: Any = DataLoader(batches, batch_size=None) if needs_data_loader else batches
-        seconds = ARMS[arm](make_model(case), loader, None, EPOCHS, None)
+    if arm == "ours":
+        seconds = ours(case, batches)
     else:
-        seconds = {"limit": limit, "ours": ours}[arm](case, batches)
+        job = make_job(arm, case, batches)
+        (limit if arm == "limit" else ARMS[arm])(job)
+        seconds = job.clock.seconds
     print(1e6 * min(seconds[1:]) / CASES[case].steps)
 
 

@@ -8,7 +8,14 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms import v2
 
 from base.base_data_loader import BaseDataLoader
-from base.data.batch_transforms import CropEach, CutMixEach, CutoutEach, FlipEach, MixUpEach
+from base.data.batch_transforms import (
+    CropEach,
+    CutMixEach,
+    CutoutEach,
+    FlipEach,
+    MixUpEach,
+    NormalizeBatch,
+)
 from tests.base.data.datasets import SCALE, Pictures, Stream, are_equal, batches
 from utils.errors import UserError
 
@@ -116,3 +123,15 @@ def test_mixing_keeps_the_sum_of_the_target_and_weights_both_images():
 def test_unsuitable_batches_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_normalize_batch_gives_the_bits_of_torchvision():
+    mean, std = [0.4914, 0.4822, 0.4465], [0.247, 0.2435, 0.2616]
+    images = torch.rand(4, 3, 5, 5)
+    normalize = NormalizeBatch(mean, std)
+    for batch in (images, images.bfloat16(), images):
+        assert torch.equal(normalize(batch), v2.Normalize(mean, std)(batch))
+    with pytest.raises(UserError, match="ToDtype"):
+        normalize((images * 255).to(torch.uint8))
+    with pytest.raises(UserError, match="none of them 0"):
+        NormalizeBatch([0.5], [0.0])

@@ -58,6 +58,14 @@ def test_an_optimizer_is_not_fused_for_parameters_that_its_kernel_does_not_take(
     assert speed_up(tmp_path, model) == {}
 
 
+def test_memory_is_kept_for_the_batches_of_an_accelerator_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        speed_up(tmp_path, nn.Linear(2, 2, device="meta"))
+    assert ("freed memory kept" in caplog.text) == keep_freed_memory()
+
+
 class Compilable(nn.Linear):
     """Notes that it is compiled, and saves the time."""
 
