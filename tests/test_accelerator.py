@@ -25,7 +25,11 @@ def test_that_kills_its_process() -> None:
 def test_after_both() -> None:
     pass
 """
-SHARE = ("failures", "waits", "precision")  # of the files, in a copy where the first is BROKEN
+QUICK_TESTS = (
+    "failures",
+    "waits",
+    "precision",
+)  # of the files, in a copy where the first is BROKEN
 
 
 def test_without_an_accelerator_everything_is_skipped() -> None:
@@ -38,7 +42,7 @@ def test_without_an_accelerator_everything_is_skipped() -> None:
 def test_the_one_call_goes_on_after_failures_and_collects_everything(tmp_path: Path) -> None:
     """With the CPU in place of the device, and a share of the tests."""
     project = copy_project(tmp_path / "project")
-    files = [f"{FOLDER}/test_accelerator_{name}.py" for name in SHARE]
+    files = [f"{FOLDER}/test_accelerator_{name}.py" for name in QUICK_TESTS]
     (project / files[0]).write_text(BROKEN)
     (project / "tests/benchmarks/__main__.py").write_text("import sys; sys.exit('no figures')")
     out = tmp_path / "out"
