@@ -15,6 +15,7 @@ from typing import IO, Any, ClassVar
 
 import torch
 
+from base.checkpoint.plain import restore_types
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, fsync_folder, temporary_path
@@ -182,7 +183,20 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         UserError: the file is missing or damaged, or holds more than tensors and plain values.
     """
     state = load_file(path, map_location)
-    return find_store(state, path).read(state, path)
+    return restore_file_types(find_store(state, path).read(state, path), path)
+
+
+def restore_file_types(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Makes the values that a file describes as ``base/checkpoint/plain.py`` says.
+
+    Raises:
+        UserError: a description is damaged.
+    """
+    try:
+        restored: dict[str, Any] = restore_types(state)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
+    return restored
 
 
 def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

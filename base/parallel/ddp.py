@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,14 @@ class SeveralProcesses(Parallel):
             limits = f"must lie between 1 and {max_processes()}"
             raise UserError(f"num_processes={self.num_processes} {limits}")
         refuse_not_positive(self, "start_timeout_seconds", "timeout_seconds")
+
+    def reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        if distributed.world_size() == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad, group=distributed.process_group())
+                parameter.grad.div_(distributed.world_size())
 
     @contextlib.contextmanager
     def evaluating(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -91,14 +99,6 @@ class DDP(SeveralProcesses):
     def sync_gradients(self, model: nn.Module, enabled: bool) -> None:
         if isinstance(model, DistributedDataParallel):
             model.require_backward_grad_sync = enabled
-
-    def reduce_gradients(self, model: nn.Module) -> None:
-        if distributed.world_size() == 1:
-            return
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad, group=distributed.process_group())
-                parameter.grad.div_(distributed.world_size())
 
 
 def refuse_not_positive(options: object, *names: str) -> None:
