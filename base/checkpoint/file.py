@@ -15,7 +15,6 @@ from typing import IO, Any, ClassVar
 
 import torch
 
-from base.checkpoint.plain import restore_types
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, fsync_folder, temporary_path
@@ -192,6 +191,8 @@ def restore_file_types(state: dict[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         UserError: a description is damaged.
     """
+    from base.checkpoint.decode import restore_types
+
     try:
         restored: dict[str, Any] = restore_types(state)
     except (ValueError, TypeError, RecursionError) as error:

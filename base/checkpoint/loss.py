@@ -30,12 +30,12 @@ def adapt_loss_group(
     """
     groups, present_groups = list(state["param_groups"]), present["param_groups"]
     saved = groups.pop() if groups and groups[-1].get("name") == LOSS_GROUP else None
-    own = present_groups[-1] if present_groups[-1].get("name") == LOSS_GROUP else None
+    current = present_groups[-1] if present_groups[-1].get("name") == LOSS_GROUP else None
     count = 0 if saved is None else len(saved["params"])
-    if is_same and count == (0 if own is None else len(own["params"])):
+    if is_same and count == (0 if current is None else len(current["params"])):
         return state, False
     removed = set() if saved is None else set(saved["params"])
     values = {number: item for number, item in state["state"].items() if number not in removed}
-    if own is not None:
-        groups.append(own)
-    return state | {"state": values, "param_groups": groups}, own is not None
+    if current is not None:
+        groups.append(current)
+    return state | {"state": values, "param_groups": groups}, current is not None

@@ -1,21 +1,17 @@
-"""Turns a state into tensors and plain values, which every ``torch.load`` reads, and back.
+"""Turns a state into tensors and plain values, which every ``torch.load`` reads.
 
-``torch.load(path, weights_only=True)`` makes few types. Some others are saved as a dict with the
-keys ``saved_as`` and ``value``. The rest is refused, because nobody could read the checkpoint.
+``torch.load(path, weights_only=True)`` makes few types. ``codecs.py`` describes some others. The
+rest is refused, because nobody could read the checkpoint.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import io
 import pickle
-import types
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,91 +19,27 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from base.checkpoint.codecs import (
+    CODE,
+    CODECS,
+    FUNCTIONS,
+    ITEMS,
+    OBJECT,
+    PAIRS,
+    SCALAR_OF_NUMPY,
+    is_object,
+    is_same,
+    name_of_code,
+    tag,
+)
 from base.checkpoint.views import copy_views, get_view
 from utils.errors import UserError
-
-SAVED_AS, VALUE = "saved_as", "value"
-OBJECT, CODE = "object", "code"  # values that a running training has, and a file only describes
 
 # What torch.load(weights_only=True) makes of these types has the same type.
 SCALARS = (bool, float, complex, str, bytes, bytearray, torch.Size, torch.dtype, torch.device)
 HASHABLE = (type(None), bool, int, float, complex, str, bytes)
 DICTS = (dict, OrderedDict, Counter)
 MAX_INT_BITS = 2032  # torch reads integers of up to 255 bytes
-FACTORIES = {kind.__name__: kind for kind in (int, float, bool, str, list, dict, set)}
-FUNCTIONS = (
-    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType),
-    *(types.ModuleType, functools.partial, type),
-)
-
-
-class Codec(NamedTuple):
-    """How a value of a type is saved.
-
-    Attributes:
-        kind: the type; subclasses do not count.
-        encode: makes a value of other types that can be saved. It returns None for a value that
-            cannot be saved.
-        decode: the reverse.
-    """
-
-    kind: type
-    encode: Callable[[Any], Any]
-    decode: Callable[[Any], Any]
-
-
-def _encode_array(array: Any) -> Any:
-    if array.dtype.kind not in "biufc":
-        return None
-    return [array.dtype.str, list(array.shape), array.tobytes()]
-
-
-def _decode_array(value: Any) -> Any:
-    dtype, shape, data = value
-    return np.frombuffer(data, np.dtype(str(dtype))).reshape(shape).copy()
-
-
-def _encode_defaultdict(value: Any) -> Any:
-    factory = value.default_factory
-    name = None if factory is None else getattr(factory, "__name__", "")
-    return [name, dict(value)] if name is None or FACTORIES.get(name) is factory else None
-
-
-def _decode_defaultdict(value: Any) -> Any:
-    name, items = value
-    return defaultdict(None if name is None else FACTORIES[name], items)
-
-
-CODECS = {
-    "numpy.ndarray": Codec(np.ndarray, _encode_array, _decode_array),
-    "pathlib.Path": Codec(type(Path()), str, Path),
-    "collections.deque": Codec(
-        deque, lambda value: [list(value), value.maxlen], lambda value: deque(*value)
-    ),
-    "collections.defaultdict": Codec(defaultdict, _encode_defaultdict, _decode_defaultdict),
-    "frozenset": Codec(frozenset, list, frozenset),
-    "range": Codec(
-        range, lambda value: [value.start, value.stop, value.step], lambda value: range(*value)
-    ),
-    "datetime.datetime": Codec(datetime, datetime.isoformat, datetime.fromisoformat),
-    "datetime.date": Codec(date, date.isoformat, date.fromisoformat),
-    "datetime.timedelta": Codec(
-        timedelta,
-        lambda value: [value.days, value.seconds, value.microseconds],
-        lambda value: timedelta(*value),
-    ),
-}
-SCALAR_OF_NUMPY = "numpy.generic"
-# Dicts and sets whose keys torch.load would not make, such as numbers of NumPy.
-PAIRS, ITEMS = "dict", "set"
-
-
-def is_object(value: Any) -> bool:
-    """Whether a value has a state of its own, such as a scheduler that another one holds."""
-    kind = type(value)
-    return not isinstance(value, type) and all(
-        callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict")
-    )
 
 
 class Encoder:
@@ -207,10 +139,6 @@ class Encoder:
         return value
 
 
-def tag(kind: str, value: Any) -> dict[str, Any]:
-    return {SAVED_AS: kind, VALUE: value}
-
-
 def join(name: str, key: Any) -> str:
     """The name of an item: ``update.ema``, or ``stages[0]`` for keys that are not text."""
     if not isinstance(key, str):
@@ -218,22 +146,10 @@ def join(name: str, key: Any) -> str:
     return f"{name}.{key}" if name else key
 
 
-def is_same(items: list[Any], value: Any) -> bool:
-    return all(item is before for item, before in zip(items, value, strict=True))
-
-
 def is_plain_key(key: Any) -> bool:
     if type(key) is tuple:
         return all(map(is_plain_key, key))
     return type(key) in HASHABLE
-
-
-def name_of_code(value: Any) -> str:
-    """The name of a function, class or module."""
-    if isinstance(value, functools.partial):
-        return f"partial {name_of_code(value.func)}"
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", type(value).__name__)
-    return f"{getattr(value, '__module__', '') or ''}.{name}"
 
 
 def refuse(name: str, value: Any, reason: str = "") -> UserError:
@@ -272,8 +188,8 @@ def make_saveable(state: dict[str, Any], known: Iterable[Any] = ()) -> dict[str,
         UserError: a value cannot be loaded back; the error has its name.
     """
     of_objects = Encoder(known, of_object=True)
-    parts = {name: of_objects.encode(item, name) for name, item in state["parts"].items()}
-    encoded: dict[str, Any] = Encoder().encode({**state, "parts": parts})
+    objects = {name: of_objects.encode(item, name) for name, item in state["parts"].items()}
+    encoded: dict[str, Any] = Encoder().encode({**state, "parts": objects})
     replaced = copy_views(find_tensors(encoded))
     return encoded if not replaced else replace_tensors(encoded, replaced)
 
@@ -301,89 +217,3 @@ def replace_tensors(value: Any, replaced: dict[Any, torch.Tensor]) -> Any:
     if type(value) in (list, tuple):
         return type(value)(replace_tensors(item, replaced) for item in value)
     return value
-
-
-# -- reading ------------------------------------------------------------------------------------
-
-_MISSING = object()
-
-
-def restore_types(value: Any) -> Any:
-    """Makes the values again that ``make_saveable`` has described, as far as a file suffices."""
-    return _decode(value, _MISSING)
-
-
-def restore_objects(value: Any, present: Any) -> Any:
-    """Makes all values again. Objects inside the state are those of the running training.
-
-    Args:
-        value: the return value of ``restore_types``.
-        present: the same state of the running training. The objects in it get their saved states.
-
-    Raises:
-        ValueError: ``present`` has another object, or none.
-    """
-    return _decode(value, present)
-
-
-def _decode(value: Any, present: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {SAVED_AS, VALUE}:
-            return _decode_tagged(value, present)
-        items = {key: _decode(item, _get(present, key)) for key, item in value.items()}
-        if all(items[key] is value[key] for key in items):
-            return value
-        changed = copy.copy(value)
-        for key, item in items.items():
-            changed[key] = item
-        return changed
-    if type(value) in (list, tuple):
-        decoded = [_decode(item, _get(present, index)) for index, item in enumerate(value)]
-        return value if is_same(decoded, value) else type(value)(decoded)
-    return value
-
-
-def _get(present: Any, key: Any) -> Any:
-    """The item of a container, or _MISSING."""
-    try:
-        return present[key] if isinstance(present, dict | list | tuple | deque) else _MISSING
-    except (KeyError, IndexError):
-        return _MISSING
-
-
-def _decode_tagged(value: dict[str, Any], present: Any) -> Any:
-    kind, content = value[SAVED_AS], value[VALUE]
-    if kind in (OBJECT, CODE):
-        return value if present is _MISSING else _find_present(kind, content, present)
-    if kind == PAIRS:
-        return {key: _decode(item, _get(present, key)) for key, item in _decode(content, _MISSING)}
-    content = _decode(content, _list_items(present))
-    if kind == SCALAR_OF_NUMPY:
-        return content[()]
-    if kind == ITEMS:
-        return set(content)
-    if kind not in CODECS:
-        return value
-    try:
-        return CODECS[kind].decode(content)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(f"a {kind} cannot be made of {content!r:.40}") from error
-
-
-def _list_items(present: Any) -> Any:
-    """The items of a container in the form in which its codec saves them."""
-    if isinstance(present, deque):
-        return [list(present)]
-    return [_MISSING, dict(present)] if isinstance(present, defaultdict) else _MISSING
-
-
-def _find_present(kind: str, content: Any, present: Any) -> Any:
-    if kind == CODE:
-        if not isinstance(present, FUNCTIONS) or name_of_code(present) != content:
-            raise ValueError(f"the function {content} is another one here")
-        return present
-    if not is_object(present):
-        raise ValueError(f"an object with a state is a {type(present).__name__} here")
-    if content is not None:
-        present.load_state_dict(restore_objects(content, present.state_dict()))
-    return present

@@ -50,12 +50,9 @@ def restore_optimizer(
     Arguments that have changed in the config take effect.
 
     Args:
-        optimizer: the optimizer of this run.
-        model: the wrapped model.
-        parallel: the strategy.
-        state: the content of the checkpoint.
+        optimizer, model, parallel: of this run; the model is wrapped.
+        state, path: the content of the checkpoint, and its file for the error.
         config: the config of this run.
-        path: the file of the checkpoint, for the error.
 
     Returns:
         A description of the outcome.
@@ -75,10 +72,9 @@ def restore_optimizer(
         logging.getLogger("trainer").warning("%s is reset.", reason)
         return "reset"
     configured = [dict(group) for group in optimizer.param_groups]
-    is_new_loss = False
     try:
-        present, is_same = optimizer.state_dict(), is_same_loss(old, config)
-        saved, is_new_loss = adapt_loss_group(state["optimizer"], present, is_same)
+        is_same = is_same_loss(old, config)
+        saved, is_new_loss = adapt_loss_group(state["optimizer"], optimizer.state_dict(), is_same)
         parallel.load_optimizer_state(model, optimizer, saved)
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         message = f"{path}: the optimizer's state does not fit: {one_line(error)}"

@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from base.checkpoint.plain import is_object
+from base.checkpoint.codecs import is_object
+from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
 from base.loop.update import Update
 from utils.util import MetricTracker
@@ -81,6 +82,18 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         found[name] = item
     return found | _find_loose_parameters(objects, found)
+
+
+def check_states(objects: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint can hold the states of the objects of a trainer.
+
+    Raises:
+        UserError: a value in a state cannot be loaded back; the error has its name.
+    """
+    found = find_stateful(objects)
+    others = {name: item for name, item in found.items() if not isinstance(item, Optimizer)}
+    known = (objects["model"], objects["optimizer"], *found.values())
+    make_saveable({"parts": {name: item.state_dict() for name, item in others.items()}}, known)
 
 
 def _walk(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

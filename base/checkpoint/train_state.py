@@ -11,8 +11,6 @@ import torch
 from torch.optim import Optimizer
 
 from base.checkpoint.file import FORMAT
-from base.checkpoint.plain import make_saveable
-from base.checkpoint.stateful import find_stateful
 from base.data.loader import DividedLoader, unwrap_loader
 from base.loop.progress import Monitor, Progress
 from base.parallel.strategy import Parallel
@@ -56,6 +54,8 @@ class TrainState:
 
     def list_stateful(self) -> dict[str, Any]:
         """The schedulers, further optimizers, modules and the Update, by name."""
+        from base.checkpoint.stateful import find_stateful
+
         return find_stateful(self.objects)
 
     def list_trackers(self) -> dict[str, MetricTracker]:
@@ -92,6 +92,8 @@ class TrainState:
         Raises:
             UserError: an object's state has a value that no checkpoint can hold.
         """
+        from base.checkpoint.plain import make_saveable
+
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
         loader, stateful = self.find_loader(), self.list_stateful()
@@ -150,11 +152,8 @@ class TrainState:
             UserError: the state does not fit this trainer, or no checkpoint can hold that of an
                 object.
         """
-        stateful = self.list_stateful()
-        states = {
-            name: i.state_dict() for name, i in stateful.items() if not isinstance(i, Optimizer)
-        }
-        known = (self.objects["model"], self.objects["optimizer"], *stateful.values())
-        make_saveable({"parts": states}, known)  # an error after the first epoch comes late
+        from base.checkpoint.stateful import check_states
+
+        check_states(self.objects)  # an error after the first epoch would come late
         restoration, self._restoration = self._restoration, None
         return None if restoration is None else restoration.finish()

@@ -55,7 +55,7 @@ def make_optimizer(
     trained = list_trained(criterion)
     if trained:
         criterion.to(next((p.device for p in reversed([*model.parameters()])), None))
-        _share(criterion)
+        _broadcast(criterion)
         count = sum(parameter.numel() for parameter in trained)
         logger = logging.getLogger("train")
         logger.info("The loss has %s trainable parameters, the last parameter group.", f"{count:,}")
@@ -72,7 +72,7 @@ def list_trained(criterion: Any) -> list[nn.Parameter]:
     return [parameter for parameter in parameters if parameter.requires_grad]
 
 
-def _share(criterion: nn.Module) -> None:
+def _broadcast(criterion: nn.Module) -> None:
     """Gives all ranks the loss of the main rank, as DDP does with a model."""
     if distributed.world_size() == 1:
         return

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from base.parallel.strategy import Parallel, is_spread
@@ -74,6 +76,17 @@ class DDP(SeveralProcesses):
         super().__post_init__()
         refuse_not_positive(self, "bucket_cap_mb")
 
+    def check(self, config: Any) -> None:
+        super().check(config)
+        if self.static_graph and config["trainer"].get("accumulation_steps", 1) > 1:
+            message = (
+                "does not work with trainer.accumulation_steps, whose steps differ; turn it off"
+            )
+            raise UserError(message, key="parallel.args.static_graph")
+        if self.static_graph and self.find_unused_parameters:
+            message = "has no effect with static_graph, which finds them itself; remove one"
+            raise UserError(message, key="parallel.args.find_unused_parameters")
+
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         if self.sync_batch_norm and device.type == "cpu":
             message = "torch supports it on accelerators, and not on the CPU"
@@ -81,6 +94,9 @@ class DDP(SeveralProcesses):
         if distributed.world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         if self.sync_batch_norm:
+            if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+                message = f"has no effect: {type(model).__name__} has no batch norm; turn it off"
+                raise UserError(message, key="parallel.args.sync_batch_norm")
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         distributed.barrier()  # ranks may have built the model at different times
         return DistributedDataParallel(
