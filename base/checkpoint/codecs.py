@@ -21,7 +21,7 @@ OBJECT, CODE = "object", "code"  # values that a running training has, and a fil
 FACTORIES = {kind.__name__: kind for kind in (int, float, bool, str, list, dict, set)}
 FUNCTIONS = (
     *(types.FunctionType, types.BuiltinFunctionType, types.MethodType),
-    *(types.ModuleType, functools.partial, type),
+    *(types.ModuleType, functools.partial, np.ufunc, type),
 )
 
 
