@@ -111,19 +111,19 @@ def test_a_resumed_run_that_would_stay_elsewhere_is_refused(
     resumed: Path, words: list[str], message: str
 ) -> None:
     """https://github.com/Lightning-AI/pytorch-lightning/issues/11379"""
-    config = parsed("-r", resumed, *words)
+    config = parsed("--resume", resumed, *words)
     with pytest.raises(UserError) as caught, config.locating_errors(), RunFolder(config):
         pytest.fail("entered")
     assert re.search(message, str(caught.value))
 
 
 def test_a_resumed_run_may_be_named_again_moved_or_continued_elsewhere(resumed: Path) -> None:
-    with RunFolder(parsed("-r", resumed, "name=digits")) as run:
+    with RunFolder(parsed("--resume", resumed, "name=digits")) as run:
         assert run.save_dir == resumed.parent
     moved = resumed.parent.rename(resumed.parents[3] / "moved")
-    with RunFolder(parsed("-r", moved)) as run:
+    with RunFolder(parsed("--resume", moved)) as run:
         assert run.save_dir == moved
-    with RunFolder(parsed("-r", moved, "name=other", "--run-id", "two")) as run:
+    with RunFolder(parsed("--resume", moved, "name=other", "--run-id", "two")) as run:
         assert run.save_dir == resumed.parents[3] / "saved/other/two"
 
 
@@ -133,7 +133,7 @@ def test_a_run_does_not_continue_in_the_folder_of_another_one(resumed: Path) -> 
     (other / "checkpoint-epoch9.pt").touch()
     with (
         pytest.raises(UserError, match="two: holds a run already"),
-        RunFolder(parsed("-r", resumed, "--run-id", "two")),
+        RunFolder(parsed("--resume", resumed, "--run-id", "two")),
     ):
         pytest.fail("entered")
 
@@ -145,7 +145,9 @@ def test_a_checkpoint_outside_of_a_run_starts_a_new_folder(tmp_path: Path) -> No
     (downloads / "elsewhere").symlink_to("/")  # would not be allowed in a run folder
     (downloads / "model.pt").touch()
     words = (f"trainer.save_dir={tmp_path}/saved", "name=mine")
-    config = parsed("-r", downloads / "model.pt", "-c", ROOT / "config/config.json", *words)
+    config = parsed(
+        "--resume", downloads / "model.pt", "--config", ROOT / "config/config.json", *words
+    )
     with RunFolder(config) as run:
         assert run.save_dir.parent == tmp_path / "saved/mine"
     assert sorted(path.name for path in downloads.iterdir()) == [
