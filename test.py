@@ -52,7 +52,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
 def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     """Makes the model with the checkpoint's weights, and the loader of the data to test it on."""
     from base.checkpoint.file import load
-    from base.checkpoint.weights import get_weights, load_weights
+    from base.checkpoint.weights import get_weights, load_loss, load_weights
     from base.data.loader import prepare_loader
     from base.loaders import make_test_loader
     from base.loop.phases import make_phases
@@ -73,6 +73,7 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     load_weights(model, weights, config.resume)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = to_device(config.build("loss"), output_device(model, device))
+    load_loss(criterion, checkpoint, config, config.resume)
     loader = prepare_loader(loader, "data_loader", device, evaluating=True)
     epoch = checkpoint.get("epoch")
     return TestSubject(model, criterion, loader, device, config.resume, epoch, kind, split)

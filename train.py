@@ -43,7 +43,7 @@ def main(config: ConfigParser, tool: str | None) -> None:
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
     """Makes the trainer and what it needs; ``limit`` shortens the loaders for a trial."""
-    from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
+    from base.loop.assembly import infer_shapes, make_optimizer
     from base.loop.phases import make_phases
     from base.loop.speedups import speed_up_steps
     from base.parallel.strategy import make_strategy
@@ -51,10 +51,10 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     from utils.util import prepare_device
 
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
-    parallel, phases = make_strategy(config), make_phases(config, logger)
-    parallel.check(config)
+    parallel, phases = make_strategy(config, check=True), make_phases(config, logger)
     with main_process_first():  # the other processes reuse its downloads
         loaders, model = config.build_loaders(), config.build("arch")
+    infer_shapes(config, model, loaders[0])  # of lazy modules
     phases.prepare_model(model, loaders[0], resuming=config.resume is not None)
     logger.info(model)
     model, device = parallel.move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
@@ -62,18 +62,18 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     loaders = loaders if limit is None else limit(loaders)
     fused = speed_up_steps(config, model, parallel, logger)
     wrapped = parallel.wrap(model, device)
-    groups = phases.parameter_groups(model, get_learning_rate(config))
-    optimizer = config.build("optimizer", groups, **fused)
+    criterion = config.build("loss")
+    optimizer, lr_scheduler = make_optimizer(config, phases, model, criterion, fused)
     seed_rank(config.seed, rank())  # so that dropout, for example, differs between ranks
     return config.build_trainer(
         model=wrapped,
-        criterion=config.build("loss"),
+        criterion=criterion,
         metric_ftns=config.build_metrics(),
         optimizer=optimizer,
         device=device,
         data_loader=loaders[0],
         valid_data_loader=loaders[1],
-        lr_scheduler=make_lr_scheduler(config, optimizer),
+        lr_scheduler=lr_scheduler,
     )
 
 

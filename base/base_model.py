@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 
 class BaseModel(nn.Module):
@@ -17,7 +18,8 @@ class BaseModel(nn.Module):
         raise NotImplementedError
 
     def __str__(self) -> str:
-        trainable = sum(
-            parameter.numel() for parameter in self.parameters() if parameter.requires_grad
-        )
-        return f"{super().__str__()}\nTrainable parameters: {trainable}"
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        lazy = [parameter for parameter in trained if is_lazy(parameter)]
+        trainable = sum(parameter.numel() for parameter in trained if not is_lazy(parameter))
+        count = f"{trainable}, and {len(lazy)} lazy tensors without a shape yet"
+        return f"{super().__str__()}\nTrainable parameters: {count if lazy else trainable}"

@@ -237,7 +237,7 @@ class BaseTrainer(TemplateAttributes):
         if report is None:
             return
         self.run_log.resume_at(report.epoch, report.step)
-        self.checkpoints.resume_at(report.path, report.step, self.monitoring.list_best_epochs())
+        self.checkpoints.resume_at(report.path, report.step, self.monitoring)
         report.log(self.logger)
         if report.inexact and self.trainer_options.on_inexact_resume == "stop":
             message = f"the resume is not exact: {', '.join(report.inexact)}"

@@ -121,6 +121,7 @@ class RunFolder:
             self._lock.close()
 
     def _open(self) -> None:
+        self._refuse_another_home()
         if self._given_folder is not None:
             self.config.move_to(self._given_folder)
         elif earlier := get_restarted_run_folder():
@@ -152,7 +153,8 @@ class RunFolder:
             except FileExistsError:
                 if not self.save_dir.is_dir():  # a file is in the way
                     raise
-            if self.config.resume is not None:
+            resume = self.config.resume
+            if resume is not None and resume.parent.resolve() == self.save_dir.resolve():
                 return
             if self.config.run_id_given:
                 self._refuse_another_run()
@@ -163,6 +165,24 @@ class RunFolder:
         if list_checkpoints(self.save_dir):
             message = "holds a run already; continue it with -r, or choose another --run-id"
             raise UserError(f"{self.save_dir}: {message}")
+
+    def _refuse_another_home(self) -> None:
+        """Raises UserError if a resumed run, which stays in its folder, gets another name."""
+        resume = self.config.resume
+        if resume is None or self.config.run_id_given:
+            return
+        name, save_dir = self.config["name"], self.config["trainer"].get("save_dir", "saved/")
+        home = Path(save_dir, name)
+        if home.resolve() == resume.parent.parent.resolve():
+            return
+        saved = {"name": name, "trainer": {}}
+        with contextlib.suppress(OSError, ValueError):  # the config is missing or damaged
+            saved |= read_json(resume.parent / "config.json")
+        message = f"a resumed run stays in {resume.parent}; with --run-id ID, it goes on in {home}"
+        if saved["name"] != name:
+            raise UserError(message, key="name")
+        if saved["trainer"].get("save_dir", save_dir) != save_dir:
+            raise UserError(message, key="trainer.save_dir")
 
     def _refuse_links(self) -> None:
         """Raises UserError if a symbolic link would let the run write elsewhere.

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +63,23 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
     if args.device is not None:
         _choose_device(tree, args.device)
     run_id = vars(args).get("run_id")
+    if not run_id and resume is not None and not is_run_folder(resume.parent):
+        run_id = make_run_id()  # the folder holds more than a run, such as downloads
     return CommandLine(tree, resume, check_name(run_id, "--run-id") if run_id else None, args)
+
+
+def make_run_id() -> str:
+    """Returns the name of a run's folder: the time."""
+    return datetime.now().strftime("%Y%m%d_%H%M%S")
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder holds the config of a run."""
+    path = folder / "config.json"
+    try:
+        return path.is_file() and {"arch", "trainer"} <= load_tree(path).data.keys()
+    except ConfigError:
+        return True  # a damaged config is reported by its reader
 
 
 def _parse(parser: argparse.ArgumentParser, options: list[Any]) -> argparse.Namespace:
@@ -89,10 +106,11 @@ def _load(config: str | None, resume: Path | None) -> Tree:
     if resume is None:
         return load_tree(find_config("config.json" if config is None else config))
     saved = resume.parent / "config.json"
-    if not saved.is_file() and config is None:
+    is_run = is_run_folder(resume.parent)
+    if not is_run and config is None:
         message = "has no config.json beside the checkpoint; give one with -c"
         raise UserError(f"{resume.parent} {message}")
-    tree = load_tree(saved) if saved.is_file() else Tree({})
+    tree = load_tree(saved) if is_run else Tree({})
     if config is not None:
         new = load_tree(find_config(config))
         kept = {keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data}

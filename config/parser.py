@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from config.call import bind
 from config.check import preflight
 from config.check.schema import Schema
 from config.check.unread import find_unread_keys
-from config.command_line import read_command_line
+from config.command_line import make_run_id, read_command_line
 from config.processes import get_process_settings
 from config.read.section import forget_read_keys
 from config.read.tree import Tree, join_keys
@@ -52,7 +51,7 @@ class ConfigParser(Builder):
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None
         self.run_id_given = run_id is not None
-        self.run_id = run_id or datetime.now().strftime("%Y%m%d_%H%M%S")
+        self.run_id = run_id or make_run_id()
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
         self._has_custom_loop = True
 

@@ -185,7 +185,22 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         UserError: the file is missing or damaged, or holds more than tensors and plain values.
     """
     state = load_file(path, map_location)
-    return find_store(state, path).read(state, path)
+    return restore_file_types(find_store(state, path).read(state, path), path)
+
+
+def restore_file_types(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Makes the values that a file describes as ``base/checkpoint/plain.py`` says.
+
+    Raises:
+        UserError: a description is damaged.
+    """
+    from base.checkpoint.decode import restore_types
+
+    try:
+        restored: dict[str, Any] = restore_types(state)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
+    return restored
 
 
 def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from base.checkpoint.file import TensorStore, duplicate, remove_unused_files, save
-from base.checkpoint.retention import KeepBest, KeepLast, best_name, copy_best, restore_best
+from base.checkpoint.retention import KeepBest, KeepLast, best_name
+from base.loop.progress import Monitor
 from base.options import TrainerOptions
 from utils.checkpoints import BEST
 from utils.distributed import broadcast, is_main, set_activity
@@ -177,20 +178,15 @@ class CheckpointManager:
             raise error
         self.logger.warning("%s; training continues, as trainer.on_save_error says", error)
 
-    def resume_at(self, path: Path, step: int, best_epochs: Sequence[int]) -> None:
+    def resume_at(self, path: Path, step: int, monitor: Monitor) -> None:
         """Continues from the checkpoint ``path``: deletes leftovers, and restores the best files.
+
+        ``monitor`` forgets the best epochs whose file is gone.
 
         Raises:
             UserError: the folder cannot be written to.
         """
+        from base.checkpoint.best_files import restore_best_files
+
         self._schedule_next(step, time.monotonic())
-        if not is_main():
-            return
-        try:
-            if best_epochs and path.parent == self.folder:
-                restore_best(self.folder, best_epochs, self.options.keep_best)
-            elif best_epochs:
-                copy_best(path.parent, self.folder, best_epochs[0])
-            remove_unused_files(self.folder)  # also the shards of a best model that was replaced
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot be written to: {error.strerror}") from None
+        restore_best_files(self.folder, path, monitor, self.options.keep_best, self.logger)

@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from base.checkpoint.changes import RestoreReport, get_section, is_rescheduled, list_changes
-from base.checkpoint.file import find_store, load_newest
+from base.checkpoint.decode import restore_objects
+from base.checkpoint.file import find_store, load_newest, restore_file_types
+from base.checkpoint.loss import is_same_loss
 from base.checkpoint.restore import (
     check_scheduler_state,
     check_types,
@@ -44,7 +46,8 @@ class Restoration:
         self.target, self.logger = target, logger
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)
-        self.state = find_store(state, path).read(state, path, self._list_tensors())
+        state = find_store(state, path).read(state, path, self._list_tensors())
+        self.state = restore_file_types(state, path)
         self.old_config, self.new_config = state["config"], target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
         self._restore_model_and_optimizer(path)
@@ -128,10 +131,13 @@ class Restoration:
             objects.pop("lr_scheduler", None)
             outcome = "reset, because it or the learning rate changed"
             self.report.outcomes["lr_scheduler"] = outcome
+        if not is_same_loss(self.old_config, self.new_config) and objects.pop("criterion", None):
+            self.report.outcomes["criterion"] = "reset, because loss changed"
         for name, item in objects.items():
             if name not in saved:
+                self.report.outcomes[name] = "new, because the checkpoint has no state of it"
                 continue
-            state = saved[name]
+            state = restore_objects(saved[name], item.state_dict())
             if isinstance(item, Optimizer):
                 model = self.target.objects["model"]
                 self.target.parallel.load_optimizer_state(model, item, state)

@@ -6,11 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 
 from base.checkpoint.changes import changed_args, get_section, is_regrouped, is_rescheduled
 from base.checkpoint.file import FORMAT
+from base.checkpoint.loss import adapt_loss_group, is_same_loss
 from base.parallel.strategy import Parallel
 from utils.distributed import is_main, rank, world_size
 from utils.errors import UserError, one_line
@@ -48,12 +50,9 @@ def restore_optimizer(
     Arguments that have changed in the config take effect.
 
     Args:
-        optimizer: the optimizer of this run.
-        model: the wrapped model.
-        parallel: the strategy.
-        state: the content of the checkpoint.
+        optimizer, model, parallel: of this run; the model is wrapped.
+        state, path: the content of the checkpoint, and its file for the error.
         config: the config of this run.
-        path: the file of the checkpoint, for the error.
 
     Returns:
         A description of the outcome.
@@ -74,7 +73,9 @@ def restore_optimizer(
         return "reset"
     configured = [dict(group) for group in optimizer.param_groups]
     try:
-        parallel.load_optimizer_state(model, optimizer, state["optimizer"])
+        is_same = is_same_loss(old, config)
+        saved, is_new_loss = adapt_loss_group(state["optimizer"], optimizer.state_dict(), is_same)
+        parallel.load_optimizer_state(model, optimizer, saved)
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         message = f"{path}: the optimizer's state does not fit: {one_line(error)}"
         raise UserError(message) from None
@@ -84,7 +85,8 @@ def restore_optimizer(
     for group, values in zip(optimizer.param_groups, configured, strict=True):
         keys = [key for key in values if key != "params"] if has_new_schedule else changed
         group.update({key: values[key] for key in keys if key in values})
-    return f"kept, with a new {', '.join(changed)}" if changed else "kept"
+    outcome = f"kept, with a new {', '.join(changed)}" if changed else "kept"
+    return f"{outcome}; new for the parameters of the loss" if is_new_loss else outcome
 
 
 def state_of_this_rank(merged: Any, of_ranks: list[Any] | None) -> Any:
@@ -101,7 +103,7 @@ def check_scheduler_state(present: dict[str, Any], saved: dict[str, Any]) -> Non
     Raises:
         ValueError: an attribute is unknown or has another type.
     """
-    numbers = (int, float)
+    numbers = (int, float, np.number, np.bool_)
     for key, value in saved.items():
         expected = numbers if isinstance(present.get(key), numbers) else type(present.get(key))
         fits = value is None or present.get(key) is None or isinstance(value, expected)

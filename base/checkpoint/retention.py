@@ -5,13 +5,10 @@ To add one, write a class with ``find_obsolete``, and add it to ``CheckpointMana
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from base.checkpoint.file import duplicate, load, save
 from utils.checkpoints import BEST, checkpoint_number, list_checkpoints
-from utils.errors import UserError
 
 
 class KeepLast:
@@ -56,37 +53,3 @@ class KeepBest:
 def best_name(epoch: int) -> str:
     """The file name of one of several best epochs."""
     return BEST.replace(".", f"-epoch{epoch}.")
-
-
-def restore_best(folder: Path, epochs: Sequence[int], keep_best: int) -> None:
-    """Writes ``model_best.pt`` and ``model_best-epochN.pt`` again, from other checkpoints.
-
-    A killed run may not have written them. If a run resumes from an earlier checkpoint, they may be
-    those of later epochs.
-
-    Args:
-        folder: the folder of the run.
-        epochs: the numbers of the best epochs, the best first.
-        keep_best: the number of best epochs to keep.
-    """
-    if keep_best > 1:
-        for epoch in epochs:
-            path = folder / f"checkpoint-epoch{epoch}.pt"
-            if path.is_file():
-                duplicate(path, folder / best_name(epoch))
-    for name in (best_name(epochs[0]), f"checkpoint-epoch{epochs[0]}.pt"):
-        if (folder / name).is_file():
-            duplicate(folder / name, folder / BEST)
-            return
-
-
-def copy_best(source: Path, folder: Path, epoch: int) -> None:
-    """Copies the best model, that of ``epoch``, for a run that continues in another folder.
-
-    A file that is damaged is left out: the run itself does not need it.
-    """
-    for name in (BEST, best_name(epoch), f"checkpoint-epoch{epoch}.pt"):
-        with contextlib.suppress(UserError):
-            if (source / name).is_file() and (state := load(source / name))["epoch"] == epoch:
-                save(state, folder / BEST)
-                return

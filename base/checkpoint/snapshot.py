@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from base.checkpoint.views import flatten_storage, get_view
 from utils.batch import PINNED_FOR
 
 
@@ -14,67 +15,86 @@ def copy_to_cpu(state: Any, earlier: Any = None) -> Any:
     """Copies a state into the CPU's memory, so that later steps do not change it.
 
     Accelerators copy into pinned memory, one tensor after the other. Only the last copy is waited
-    for.
+    for. Tensors that share memory share it in the copy too.
 
     Args:
         state: nested dicts, lists, tensors and plain values.
-        earlier: an earlier copy. Its memory is reused if the shapes are equal, because allocating
+        earlier: an earlier copy. Its memory is reused if the sizes are equal, because allocating
             memory takes longer than copying.
     """
-    devices: set[torch.device] = set()
-    copied = _start_copy(state, earlier, devices)
-    for device in devices:
-        torch.accelerator.synchronize(device)
+    copier = _Copier()
+    copied = copier.copy(state, earlier)
+    copier.wait()
     return copied
 
 
-def _start_copy(value: Any, earlier: Any, devices: set[torch.device]) -> Any:
-    """Starts to copy ``value``, and adds the accelerators of its tensors to ``devices``."""
-    if isinstance(value, torch.Tensor):
-        if value.device.type != "cpu":
-            devices.add(value.device)
-        if not can_reuse(earlier, value):
-            is_pinned = value.device.type in PINNED_FOR
-            earlier = torch.empty_like(value, device="cpu", pin_memory=is_pinned)
-        return earlier.copy_(value.detach(), non_blocking=True)
-    if isinstance(value, dict):
-        known = earlier if isinstance(earlier, dict) else {}
-        return {key: _start_copy(item, known.get(key), devices) for key, item in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(_start_copy(item, None, devices) for item in value)
-    return value
-
-
-def can_reuse(earlier: Any, value: torch.Tensor) -> bool:
-    """Whether ``value`` can be copied into the memory of ``earlier``."""
-    if not isinstance(earlier, torch.Tensor):
-        return False
-    return earlier.shape == value.shape and earlier.dtype == value.dtype
-
-
-def move_to_cpu(value: Any, storages: dict[int, Any] | None = None) -> Any:
-    """Moves the tensors of an accelerator to the CPU. Other tensors are not copied.
+def move_to_cpu(state: Any) -> Any:
+    """Moves the tensors of accelerators to the CPU. Other tensors are not copied.
 
     ``torch.load`` puts a tensor on the device that its file names. So a file with tensors of an
     accelerator could not be read on a machine without one.
-
-    Args:
-        value: nested dicts, lists, tensors and plain values, which stay as they are.
-        storages: copies by address; tensors that share memory share it in the result too.
     """
-    storages = {} if storages is None else storages
-    if isinstance(value, torch.Tensor) and value.device.type not in ("cpu", "meta"):
-        tensor = value.detach().resolve_conj().resolve_neg()
-        memory = tensor.untyped_storage()
-        if memory.data_ptr() not in storages:
-            storages[memory.data_ptr()] = memory.cpu()  # type: ignore[no-untyped-call]
-        moved = torch.empty(0, dtype=tensor.dtype)
-        view = (tensor.storage_offset(), tensor.size(), tensor.stride())
-        return moved.set_(storages[memory.data_ptr()], *view)
-    if isinstance(value, dict):
-        moved_dict = copy.copy(value)  # keeps the class, and ``_metadata`` of a state dict
-        moved_dict.update((key, move_to_cpu(item, storages)) for key, item in value.items())
-        return moved_dict
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(move_to_cpu(item, storages) for item in value)
-    return value
+    copier = _Copier(from_accelerators_only=True)
+    moved = copier.copy(state, None)
+    copier.wait()
+    return moved
+
+
+class _Copier:
+    """Copies each storage once."""
+
+    def __init__(self, from_accelerators_only: bool = False) -> None:
+        self.from_accelerators_only = from_accelerators_only
+        self._storages: dict[tuple[torch.device, int], torch.Tensor] = {}
+        self._used: set[int] = set()  # the storages of the earlier copy that are in use again
+        self._accelerators: set[torch.device] = set()
+
+    def wait(self) -> None:
+        """Waits until the copies are complete."""
+        for device in self._accelerators:
+            torch.accelerator.synchronize(device)
+
+    def copy(self, value: Any, earlier: Any) -> Any:
+        """Starts to copy ``value``."""
+        if isinstance(value, torch.Tensor):
+            is_kept = value.is_meta or (self.from_accelerators_only and value.is_cpu)
+            return value if is_kept else self._copy_tensor(value, earlier)
+        if isinstance(value, dict):
+            known = earlier if isinstance(earlier, dict) else {}
+            copied = copy.copy(value)  # keeps the type, and the `_metadata` of a state dict
+            for key, item in value.items():
+                copied[key] = self.copy(item, known.get(key))
+            return copied
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            return type(value)(self.copy(item, None) for item in value)
+        return copy.copy(value) if isinstance(value, set | bytearray) else value
+
+    def _copy_tensor(self, tensor: torch.Tensor, earlier: Any) -> torch.Tensor:
+        view = get_view(tensor)
+        if view is None or tensor.is_conj() or tensor.is_neg():
+            return tensor.detach().to("cpu", copy=True)
+        key = (view.device, view.storage)
+        if key not in self._storages:
+            self._storages[key] = self._copy_storage(flatten_storage(tensor.detach()), earlier)
+        copied = torch.empty(0, dtype=view.dtype)
+        storage = self._storages[key].untyped_storage()
+        return copied.set_(storage, view.offset, view.shape, view.stride)  # type: ignore[arg-type]
+
+    def _copy_storage(self, data: torch.Tensor, earlier: Any) -> torch.Tensor:
+        if not data.is_cpu:
+            self._accelerators.add(data.device)
+        memory = self._find_memory(data, earlier)
+        if memory is None:
+            is_pinned = data.device.type in PINNED_FOR
+            memory = torch.empty_like(data, device="cpu", pin_memory=is_pinned)
+        return memory.copy_(data, non_blocking=True)
+
+    def _find_memory(self, data: torch.Tensor, earlier: Any) -> torch.Tensor | None:
+        """Returns the storage of an earlier copy; None if it does not fit or is in use."""
+        if not isinstance(earlier, torch.Tensor) or get_view(earlier) is None:
+            return None
+        memory = flatten_storage(earlier)
+        if memory.shape != data.shape or memory.data_ptr() in self._used:
+            return None
+        self._used.add(memory.data_ptr())
+        return memory

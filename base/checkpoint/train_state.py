@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from base.checkpoint.file import FORMAT
 from base.data.loader import DividedLoader, unwrap_loader
 from base.loop.progress import Monitor, Progress
-from base.loop.update import Update
 from base.parallel.strategy import Parallel
 from utils.distributed import all_gather, world_size
 from utils.seed import get_random_state
@@ -24,8 +21,6 @@ from utils.util import MetricTracker
 if TYPE_CHECKING:
     from base.checkpoint.changes import RestoreReport
     from base.checkpoint.restoration import Restoration
-
-STATEFUL_TYPES = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
 
 
 class TrainState:
@@ -58,16 +53,10 @@ class TrainState:
     # -- finding the objects --------------------------------------------------------------------
 
     def list_stateful(self) -> dict[str, Any]:
-        """The schedulers, further optimizers, modules and the Update, by attribute name."""
-        model, optimizer = self.objects["model"], self.objects["optimizer"]
-        known = {id(module) for module in model.modules()} | {id(optimizer)}
-        return {
-            name: item
-            for name, item in self.objects.items()
-            if isinstance(item, STATEFUL_TYPES)
-            and id(item) not in known
-            and (not isinstance(item, nn.Module) or item.state_dict())
-        }
+        """The schedulers, further optimizers, modules and the Update, by name."""
+        from base.checkpoint.stateful import find_stateful
+
+        return find_stateful(self.objects)
 
     def list_trackers(self) -> dict[str, MetricTracker]:
         """The metric trackers of the current epoch, by attribute name."""
@@ -99,10 +88,15 @@ class TrainState:
         """Returns everything that training needs to continue, as tensors and plain values.
 
         During a validation, ``random_state`` is that of its start: a resumed run repeats it.
+
+        Raises:
+            UserError: an object's state has a value that no checkpoint can hold.
         """
+        from base.checkpoint.plain import make_saveable
+
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
-        loader = self.find_loader()
+        loader, stateful = self.find_loader(), self.list_stateful()
         state = {
             "format": FORMAT,
             "arch": self.parallel.class_name(model),
@@ -110,7 +104,7 @@ class TrainState:
             "step": self.progress.step,
             "state_dict": self.parallel.model_state(model, self.sharded),
             "optimizer": self.parallel.optimizer_state(model, optimizer, self.sharded),
-            "parts": {name: self._state_of(item) for name, item in self.list_stateful().items()},
+            "parts": {name: self._state_of(item) for name, item in stateful.items()},
             "loader": None if loader is None else loader.state_dict(),
             "random": random[0],
             "random_of_ranks": random if len(random) > 1 else None,
@@ -119,7 +113,8 @@ class TrainState:
         }
         if self.progress.batch:
             state["within"] = self._epoch_so_far()
-        return state | self.monitor.state_dict()
+        known = (model, optimizer, *stateful.values())
+        return make_saveable(state | self.monitor.state_dict(), known)
 
     def _state_of(self, item: Any) -> Any:
         if isinstance(item, Optimizer):
@@ -154,7 +149,11 @@ class TrainState:
         """Restores all other objects, when they exist; returns None if there is nothing to do.
 
         Raises:
-            UserError: the state does not fit this trainer.
+            UserError: the state does not fit this trainer, or no checkpoint can hold that of an
+                object.
         """
+        from base.checkpoint.stateful import check_states
+
+        check_states(self.objects)  # an error after the first epoch would come late
         restoration, self._restoration = self._restoration, None
         return None if restoration is None else restoration.finish()

@@ -1,12 +1,18 @@
-"""Finds the weights in a checkpoint, and loads them into a model if they fit."""
+"""Finds the weights in a checkpoint, and loads them into a model or a loss if they fit."""
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from base.checkpoint.decode import restore_objects
+from base.checkpoint.loss import is_same_loss
+from base.loop.assembly import list_trained
 from base.parallel.strategy import Parallel
 from utils.errors import UserError, one_line
 
@@ -49,6 +55,33 @@ def load_weights(
         raise UserError(f"{source}: {one_line(error)}") from None
 
 
+def load_loss(criterion: Any, state: dict[str, Any], config: Any, path: Path) -> None:
+    """Loads the state of the loss in a checkpoint, if ``criterion`` is a module.
+
+    Args:
+        criterion: the loss of the config.
+        state: the content of the checkpoint. An old one may have no state of the loss.
+        config: of this test, which may name another loss.
+        path: the file of the checkpoint, for the error.
+
+    Raises:
+        UserError: the state does not fit the loss.
+    """
+    objects = state.get("parts")
+    saved = objects.get("criterion") if isinstance(objects, dict) else None
+    if not isinstance(criterion, nn.Module) or not criterion.state_dict():
+        return
+    if saved is None or not is_same_loss(state.get("config"), config.plain()):
+        if list_trained(criterion):
+            message = "The parameters of the loss are not those of %s, which has no such state."
+            logging.getLogger("test").warning(message, path)
+        return
+    try:
+        criterion.load_state_dict(restore_objects(saved, criterion.state_dict()))
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{path}: its loss does not fit: {one_line(error)}") from None
+
+
 def _count(problem: str, names: list[str]) -> str:
     shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
     return f"{problem} {len(names)} ({shown})" if names else ""
@@ -59,6 +92,7 @@ def _list_other_shapes(found: dict[str, Any], expected: dict[str, Any]) -> list[
         f"{name} is {tuple(found[name].shape)} there, {tuple(tensor.shape)} here"
         for name, tensor in expected.items()
         if isinstance(tensor, torch.Tensor)
+        and not is_lazy(tensor)  # it takes the shape of what it loads
         and getattr(found.get(name), "shape", None) not in (None, tensor.shape)
     ]
 

@@ -54,16 +54,31 @@ def evaluate(
     model.eval()
     metrics.reset()
     n_batches = 0
-    for batch in batches:
-        batch = to_device(batch, device)
-        with autocast():
-            output, target = forward(model, batch)
-            loss = criterion(output, target)
-        metrics.add_batch(loss, output, target, batch)
-        n_batches += 1
+    with in_eval_mode(criterion):
+        for batch in batches:
+            batch = to_device(batch, device)
+            with autocast():
+                output, target = forward(model, batch)
+                loss = criterion(output, target)
+            metrics.add_batch(loss, output, target, batch)
+            n_batches += 1
     if sum(all_gather(n_batches)) == 0:
         raise UserError("there was nothing to evaluate: the data loader gave no batch")
     return metrics.result()
+
+
+@contextlib.contextmanager
+def in_eval_mode(criterion: Any) -> Iterator[None]:
+    """Keeps a loss that is a module in eval mode, so that a validation changes nothing in it."""
+    if not isinstance(criterion, nn.Module):
+        yield
+        return
+    was_training = criterion.training
+    criterion.eval()
+    try:
+        yield
+    finally:
+        criterion.train(was_training)
 
 
 def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from base.loop.lr_schedule import LRSchedule
 from base.loop.progress import Progress
-from base.parallel.strategy import NoParallel, Parallel
+from base.parallel.strategy import NoParallel, Parallel, find_loose_parameters
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Update:
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self.ema: Any = None
         if options.ema_decay is not None:
-            from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+            from base.loop.averaging import EMA  # imports a slow part of torch
 
-            average = get_ema_multi_avg_fn(options.ema_decay)  # type: ignore[no-untyped-call]
-            self.ema = AveragedModel(self.parallel.unwrap(model), multi_avg_fn=average)
+            self.ema = EMA(self.parallel.unwrap(model), options.ema_decay)
+        self.loose_parameters = find_loose_parameters(model, optimizer)
         self.grad_norm: torch.Tensor | None = None
         self.measure_grad_norm = False
         self._window = options.accumulation_steps
@@ -121,7 +121,9 @@ class Update:
         if self._batches_in_window < self._window:
             return False
         if not self._gradients_are_synced:
-            self.parallel.reduce_gradients(self.model)
+            self.parallel.reduce_gradients(self.model.parameters())
+        if self.loose_parameters:  # no wrapper averages their gradients
+            self.parallel.reduce_gradients(self.loose_parameters)
         self._clip_gradients()
         if self._step_optimizer() and self.schedule.interval == "step":
             self.schedule.after_step()
@@ -136,7 +138,7 @@ class Update:
         self.check_losses()
         if self._batches_in_window == 0:
             return False
-        for parameter in self.model.parameters():
+        for parameter in (*self.model.parameters(), *self.loose_parameters):
             if parameter.grad is not None:
                 parameter.grad.mul_(self._window / self._batches_in_window)
         self._window = self._batches_in_window
@@ -175,10 +177,12 @@ class Update:
         max_norm = self.options.grad_clip_norm
         if max_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            self.grad_norm = self.parallel.clip_grad_norm(self.model, max_norm)
+            self.grad_norm = self.parallel.clip_grad_norm(
+                self.model, max_norm, self.loose_parameters
+            )
         elif self.measure_grad_norm:
             self.scaler.unscale_(self.optimizer)
-            self.grad_norm = self.parallel.grad_norm(self.model)
+            self.grad_norm = self.parallel.grad_norm(self.model, self.loose_parameters)
         self.measure_grad_norm = False
 
     def _step_optimizer(self) -> bool:

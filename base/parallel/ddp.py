@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from base.parallel.strategy import Parallel, is_spread
@@ -30,6 +32,14 @@ class SeveralProcesses(Parallel):
             limits = f"must lie between 1 and {max_processes()}"
             raise UserError(f"num_processes={self.num_processes} {limits}")
         refuse_not_positive(self, "start_timeout_seconds", "timeout_seconds")
+
+    def reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        if distributed.world_size() == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad, group=distributed.process_group())
+                parameter.grad.div_(distributed.world_size())
 
     @contextlib.contextmanager
     def evaluating(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -66,6 +76,17 @@ class DDP(SeveralProcesses):
         super().__post_init__()
         refuse_not_positive(self, "bucket_cap_mb")
 
+    def check(self, config: Any) -> None:
+        super().check(config)
+        if self.static_graph and config["trainer"].get("accumulation_steps", 1) > 1:
+            message = (
+                "does not work with trainer.accumulation_steps, whose steps differ; turn it off"
+            )
+            raise UserError(message, key="parallel.args.static_graph")
+        if self.static_graph and self.find_unused_parameters:
+            message = "has no effect with static_graph, which finds them itself; remove one"
+            raise UserError(message, key="parallel.args.find_unused_parameters")
+
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         if self.sync_batch_norm and device.type == "cpu":
             message = "torch supports it on accelerators, and not on the CPU"
@@ -73,6 +94,9 @@ class DDP(SeveralProcesses):
         if distributed.world_size() == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         if self.sync_batch_norm:
+            if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+                message = f"has no effect: {type(model).__name__} has no batch norm; turn it off"
+                raise UserError(message, key="parallel.args.sync_batch_norm")
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         distributed.barrier()  # ranks may have built the model at different times
         return DistributedDataParallel(
@@ -91,14 +115,6 @@ class DDP(SeveralProcesses):
     def sync_gradients(self, model: nn.Module, enabled: bool) -> None:
         if isinstance(model, DistributedDataParallel):
             model.require_backward_grad_sync = enabled
-
-    def reduce_gradients(self, model: nn.Module) -> None:
-        if distributed.world_size() == 1:
-            return
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad, group=distributed.process_group())
-                parameter.grad.div_(distributed.world_size())
 
 
 def refuse_not_positive(options: object, *names: str) -> None:

@@ -180,13 +180,24 @@ class FSDP(SeveralProcesses):
 
     # -- gradients ------------------------------------------------------------------------------
 
-    def clip_grad_norm(self, model: nn.Module, max_norm: float) -> torch.Tensor:
-        norm: torch.Tensor = full_tensor(super().clip_grad_norm(model, max_norm))
+    def clip_grad_norm(
+        self, model: nn.Module, max_norm: float, loose: Sequence[nn.Parameter] = ()
+    ) -> torch.Tensor:
+        norm: torch.Tensor
+        if not loose:
+            norm = full_tensor(super().clip_grad_norm(model, max_norm))
+            return norm
+        norm = self.grad_norm(model, loose)
+        factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)  # as torch's clip_grad_norm_
+        for parameter in (*model.parameters(), *loose):
+            if parameter.grad is not None:
+                local_shard(parameter.grad).mul_(factor)
         return norm
 
-    def grad_norm(self, model: nn.Module) -> torch.Tensor:
+    def grad_norm(self, model: nn.Module, loose: Sequence[nn.Parameter] = ()) -> torch.Tensor:
         norm: torch.Tensor = full_tensor(super().grad_norm(model))
-        return norm
+        grads = [parameter.grad for parameter in loose if parameter.grad is not None]
+        return norm if not grads else torch.hypot(norm, nn.utils.get_total_norm(grads))
 
     def allows_fused(self, optimizer_type: str) -> bool:
         return optimizer_type.rpartition(".")[2] in FUSED_FOR_SHARDS
@@ -252,6 +263,11 @@ def is_dtensor(value: Any) -> bool:
 def full_tensor(value: Any) -> Any:
     """Gathers a DTensor on every rank; returns any other value unchanged."""
     return value.full_tensor() if is_dtensor(value) else value
+
+
+def local_shard(value: Any) -> Any:
+    """Returns this rank's shard of a DTensor; any other value unchanged."""
+    return value.to_local() if is_dtensor(value) else value
 
 
 def gather_on_main(value: Any) -> Any:

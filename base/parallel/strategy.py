@@ -7,7 +7,7 @@ strategy is in use.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -81,16 +81,21 @@ class Parallel:
     def sync_gradients(self, model: nn.Module, enabled: bool) -> None:
         """Sets whether the next backward pass averages the gradients over the ranks."""
 
-    def reduce_gradients(self, model: nn.Module) -> None:
-        """Averages the gradients over the ranks if the last backward pass did not do so."""
+    def reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Averages gradients over the ranks that the last backward pass has not averaged."""
 
-    def clip_grad_norm(self, model: nn.Module, max_norm: float) -> torch.Tensor:
-        """Clips the gradients to an L2 norm of ``max_norm``; returns the norm before clipping."""
-        return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    def clip_grad_norm(
+        self, model: nn.Module, max_norm: float, loose: Sequence[nn.Parameter] = ()
+    ) -> torch.Tensor:
+        """Clips the gradients to an L2 norm of ``max_norm``; returns the norm before clipping.
 
-    def grad_norm(self, model: nn.Module) -> torch.Tensor:
+        ``loose`` are parameters outside of the model, such as those of a loss.
+        """
+        return nn.utils.clip_grad_norm_([*model.parameters(), *loose], max_norm)
+
+    def grad_norm(self, model: nn.Module, loose: Sequence[nn.Parameter] = ()) -> torch.Tensor:
         """Computes the L2 norm of all gradients, a tensor of shape ``()``."""
-        grads = (p.grad for p in model.parameters() if p.grad is not None)
+        grads = (p.grad for p in (*model.parameters(), *loose) if p.grad is not None)
         return nn.utils.get_total_norm(grads)
 
     def allows_fused(self, optimizer_type: str) -> bool:
@@ -135,14 +140,25 @@ class NoParallel(Parallel):
         refuse_several_processes("none")
 
 
-def make_strategy(config: Any) -> Parallel:
-    """Makes the strategy of the section ``parallel``. The default for several processes is DDP."""
+def make_strategy(config: Any, check: bool = False) -> Parallel:
+    """Makes the strategy of the section ``parallel``. The default for several processes is DDP.
+
+    Args:
+        config: of the run.
+        check: also check that the rest of the config works with it.
+
+    Raises:
+        UserError: it does not.
+    """
     from base.parallel.ddp import DDP
 
+    strategy: Parallel = DDP() if world_size() > 1 else NoParallel()
     if config.schema is not None and config.get("parallel"):
-        strategy: Parallel = config.build("parallel")
-        return strategy.on_devices(prepare_device(config.get("n_gpu", 1))[1])
-    return DDP() if world_size() > 1 else NoParallel()
+        strategy = config.build("parallel")
+        strategy = strategy.on_devices(prepare_device(config.get("n_gpu", 1))[1])
+    if check:
+        strategy.check(config)
+    return strategy
 
 
 def move_to_device(model: nn.Module, device: torch.device) -> tuple[nn.Module, torch.device]:
@@ -186,6 +202,13 @@ def match_memory_formats(optimizer: Optimizer) -> None:
                 continue
             if value.stride() != parameter.stride():
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def find_loose_parameters(model: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
+    """Lists the optimizer's parameters outside of the model, such as those of a loss."""
+    known = set(map(id, model.parameters()))
+    groups = [] if optimizer is None else optimizer.param_groups
+    return [p for group in groups for p in group["params"] if id(p) not in known]
 
 
 def output_device(model: nn.Module, device: torch.device) -> torch.device:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from base.base_trainer import BaseTrainer
+from base.loop.assembly import list_trained
 from base.tools.first_batches import FirstBatches
 from base.tools.trial import Trial
 from utils.batch import num_batches
@@ -72,7 +73,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     sizes = [path.stat().st_size for path in folder.glob("checkpoint*")]
     return {
         "model": f"{type(model).__name__} on {trainer.device}",
-        "parameters": describe_parameters(model),
+        "parameters": describe_parameters(model, trainer.criterion),
         "batch": describe_shapes(batches[0] if batches else None),
         "output": describe_shapes(outputs[0]) if outputs else "unknown: nothing calls model(…)",
         "steps": describe_steps(batches_of_epoch, section),
@@ -82,10 +83,12 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     }
 
 
-def describe_parameters(model: torch.nn.Module) -> str:
+def describe_parameters(model: torch.nn.Module, criterion: Any = None) -> str:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    return f"{trainable + frozen:,} in all, {trainable:,} trainable, {frozen:,} frozen"
+    text = f"{trainable + frozen:,} in all, {trainable:,} trainable, {frozen:,} frozen"
+    of_loss = sum(parameter.numel() for parameter in list_trained(criterion))
+    return f"{text}; {of_loss:,} more of the loss" if of_loss else text
 
 
 def describe_steps(batches_of_epoch: int | None, section: Any) -> str:

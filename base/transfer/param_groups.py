@@ -56,12 +56,14 @@ def make_groups(
     """
     selected = _select_groups(model, options.param_groups or [])
     layer_scales = _get_layer_scales(model, options.layer_decay)
+    unused = list(options.param_groups or [])
     groups: dict[tuple[Any, ...], Group] = {}
     for name, parameter in model.named_parameters():
         phase = plan.thawed.get(name)
         if phase is None and not parameter.requires_grad:
             continue
         entry = selected.get(name)
+        unused = [other for other in unused if other is not entry]
         scale = 1.0 if phase is None else phase.lr_scale
         values: dict[str, float] = {}
         if entry is not None and entry.lr is not None:
@@ -80,7 +82,17 @@ def make_groups(
         group = groups.setdefault((epoch, *sorted(values.items())), Group(epoch, values))
         group.names.append(name)
         group.params.append(parameter)
+    _refuse_frozen(options.param_groups or [], unused)
     return list(groups.values())
+
+
+def _refuse_frozen(entries: Sequence[ParamGroup], unused: list[ParamGroup]) -> None:
+    """Raises UserError if an entry of ``param_groups`` selects only frozen parameters."""
+    for index, entry in enumerate(entries):
+        if any(entry is other for other in unused):
+            key = f"transfer.param_groups.{index}.params"
+            message = f"has no effect: every parameter of {entry.params} is frozen"
+            raise UserError(message, key=key)
 
 
 def _scale_lr(lr: float | None, scale: float) -> float:

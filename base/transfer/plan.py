@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from base.transfer.freezing import can_train, get_initially_frozen
 from base.transfer.head import find_head
 from base.transfer.options import Thaw, TransferOptions
-from base.transfer.selection import get_layers, select_parameters
+from base.transfer.selection import get_first_names, get_layers, select_parameters
 from utils.errors import UserError
 
 
@@ -17,7 +18,8 @@ class FreezePlan:
     """Which parameters are frozen in which epoch.
 
     Attributes:
-        frozen: the names of the parameters that ``transfer.freeze`` selects.
+        frozen: the names of the parameters that ``transfer.freeze`` selects, and of those that the
+            model's constructor has frozen.
         thawed: of those, the ones that are trained later, each with its phase.
     """
 
@@ -42,8 +44,11 @@ def make_plan(model: nn.Module, options: TransferOptions) -> FreezePlan:
     Raises:
         UserError: a pattern matches nothing, a phase thaws nothing, or nothing is left to train.
     """
-    frozen = _select_frozen(model, options)
-    plan = FreezePlan(frozen, _select_thawed(model, options, frozen))
+    initial = get_initially_frozen(model)
+    if options.freeze is None:
+        return FreezePlan(set(), {})
+    frozen = _select_frozen(model, options) | initial
+    plan = FreezePlan(frozen, _select_thawed(model, options, frozen, initial))
     if frozen and len(plan.frozen_at(1)) == len(list(model.parameters())):
         message = f"freezes all {len(frozen)} parameters: nothing is left to train"
         raise UserError(message, key="transfer.freeze")
@@ -52,27 +57,43 @@ def make_plan(model: nn.Module, options: TransferOptions) -> FreezePlan:
 
 def _select_frozen(model: nn.Module, options: TransferOptions) -> set[str]:
     freeze = options.freeze
-    if freeze is None:
-        return set()
+    first_names = get_first_names(model)
+    assert freeze is not None
     if isinstance(freeze, int):
         layers = get_layers(model)
         if freeze >= len(layers):
             message = f"{freeze} freezes nothing: {type(model).__name__} has {len(layers)} layers"
             raise UserError(message, key="transfer.freeze")
-        return {name for layer in layers[:-freeze] for name in layer}
+        trained = {first_names[name] for layer in layers[-freeze:] for name in layer}
+        return {first_names[name] for layer in layers[:-freeze] for name in layer} - trained
     if freeze == "all_but_head":
         head = find_head(model, None if options.head is None else options.head.name)
-        return {name for name, _ in model.named_parameters() if not name.startswith(f"{head}.")}
+        names = [name for name in first_names if name.startswith(f"{head}.")]
+        return set(first_names.values()) - {first_names[name] for name in names}
     return select_parameters(model, freeze, "transfer.freeze")
 
 
-def _select_thawed(model: nn.Module, options: TransferOptions, frozen: set[str]) -> dict[str, Thaw]:
+def _select_thawed(
+    model: nn.Module, options: TransferOptions, frozen: set[str], initial: frozenset[str]
+) -> dict[str, Thaw]:
+    """Returns the parameters that are trained later, each with its phase.
+
+    A parameter that the constructor has frozen is thawed only by its own name, or by a pattern that
+    matches no others. So the rest of a module can be thawed without its fixed position code.
+    """
     thawed: dict[str, Thaw] = {}
+    parameters, first_names = dict(model.named_parameters()), get_first_names(model)
     for index, phase in enumerate(options.thaw or []):
         key = f"transfer.thaw.{index}.params"
         names = select_parameters(model, phase.params, key) & frozen - thawed.keys()
         if not names:
             message = f"every parameter of {phase.params} is trained before this phase already"
             raise UserError(message, key=key)
-        thawed |= dict.fromkeys(names, phase)
+        patterns = [phase.params] if isinstance(phase.params, str) else phase.params
+        by_name = {first_names[pattern] for pattern in patterns if pattern in first_names}
+        names = (names - (initial - by_name)) or names
+        if not (trainable := {name for name in names if can_train(parameters[name])}):
+            message = f"{', '.join(sorted(names))} cannot be trained: it holds integers"
+            raise UserError(message, key=key)
+        thawed |= dict.fromkeys(trainable, phase)
     return thawed

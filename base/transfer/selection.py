@@ -15,6 +15,8 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 def select_parameters(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
     """Returns the names of the parameters that match ``patterns``.
 
+    A tied parameter matches by any of its names, and is returned under its first one.
+
     Args:
         model: its parameters' names are matched.
         patterns: globs over parameter names (``features.*``), or the name of a module for all
@@ -24,11 +26,16 @@ def select_parameters(model: nn.Module, patterns: list[str] | str, key: str) -> 
     Raises:
         UserError: a pattern matches nothing.
     """
-    names = [name for name, _ in model.named_parameters()]
+    first_names = get_first_names(model)
+    names = list(first_names)
     selected: set[str] = set()
     for index, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
         glob = pattern.removeprefix("!")
-        matches = {name for name in names if fnmatchcase(name, glob) or name.startswith(f"{glob}.")}
+        matches = {
+            first
+            for name, first in first_names.items()
+            if fnmatchcase(name, glob) or name.startswith(f"{glob}.")
+        }
         if not matches:
             modules = [
                 name
@@ -45,6 +52,18 @@ def select_parameters(model: nn.Module, patterns: list[str] | str, key: str) -> 
         else:
             selected |= matches
     return selected
+
+
+def get_first_names(model: nn.Module) -> dict[str, str]:
+    """Returns every name of every parameter, each with the first name of the same parameter.
+
+    A tied parameter has several names, such as an embedding that is the output layer too.
+    """
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(parameter), name)
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+    }
 
 
 def get_layers(model: nn.Module) -> list[list[str]]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from base.checkpoint.file import load
 from base.checkpoint.weights import get_weights, has_ema
-from base.transfer.selection import abbreviate
+from base.transfer.selection import abbreviate, get_first_names
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError, one_line
 
@@ -104,6 +104,7 @@ class WeightMatch:
         unused: the file's names that the model lacks.
         mismatched: the model's names whose shape differs, each with both shapes.
         num_tensors: how many tensors the model has.
+        untied: the names of tensors that are tied in the model, and differ in the file.
     """
 
     matched: Weights
@@ -111,6 +112,7 @@ class WeightMatch:
     unused: list[str]
     mismatched: list[str]
     num_tensors: int
+    untied: list[str]
 
     @property
     def fraction(self) -> float:
@@ -120,6 +122,8 @@ class WeightMatch:
     def __str__(self) -> str:
         lines = [f"  {'matched':<14}{len(self.matched)} of {self.num_tensors} tensors"]
         rows = {"missing": self.missing, "unused": self.unused, "other shape": self.mismatched}
+        if self.untied:
+            rows["tied here"] = self.untied
         for title, names in rows.items():
             shown = f": {abbreviate(names)}" if names else ""
             lines.append(f"  {title:<14}{len(names)}{shown}")
@@ -159,9 +163,10 @@ def match_weights(model: nn.Module, weights: Weights) -> WeightMatch:
         for name, value in renamed.items()
         if name in expected and expected[name].shape == value.shape
     }
+    untied = _complete_ties(model, matched)
     return WeightMatch(
         matched,
-        missing=[name for name in expected if name not in renamed],
+        missing=[name for name in expected if name not in renamed and name not in matched],
         unused=[
             name
             for name in weights
@@ -173,7 +178,30 @@ def match_weights(model: nn.Module, weights: Weights) -> WeightMatch:
             if name in renamed and name not in matched
         ],
         num_tensors=len(expected),
+        untied=untied,
     )
+
+
+def _complete_ties(model: nn.Module, matched: Weights) -> list[str]:
+    """Adds the names of tied parameters of which a file has only one, as safetensors does.
+
+    Returns:
+        Names whose tensor in the file differs from that of another name of the same parameter. The
+        tensor with the first name is used.
+    """
+    first_names = get_first_names(model)
+    values: Weights = {}
+    for name, first in first_names.items():
+        if name in matched:
+            values.setdefault(first, matched[name])
+    untied = []
+    for name, first in first_names.items():
+        if first in values:
+            value = matched.get(name, values[first])
+            if value is not values[first] and not torch.equal(value, values[first].to(value.dtype)):
+                untied.append(f"{name} differs from {first} in the file, which is used")
+            matched[name] = values[first]
+    return untied
 
 
 def get_prefixes(names: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from base.loop.assembly import find_lazy
 from base.loop.phases import Phases
 from base.transfer.freezing import Audit, describe_trained, freeze
 from base.transfer.head import check_num_classes, replace_head
@@ -52,8 +53,9 @@ class Transfer(Phases):
         if not resuming:
             self._load_start_weights(model)
         self.replace_head(model)
+        plan = self._get_plan(model)
         if self.options.freeze is not None:
-            freeze(model, self._get_plan(model).frozen_at(1), self.options.frozen_eval)
+            freeze(model, plan.frozen_at(1), self.options.frozen_eval)
 
     def replace_head(self, model: nn.Module) -> None:
         if self.options.head is not None:
@@ -143,6 +145,9 @@ def describe_phases(model: nn.Module, options: TransferOptions) -> list[str]:
     Raises:
         UserError: the options do not fit the model.
     """
+    if lazy := find_lazy(model):
+        message = f"{lazy[0]} is lazy: only a batch tells its shape; train.py logs the phases"
+        raise UserError(message, key="arch")
     if options.head is not None:
         replace_head(model, options.head)
     plan = make_plan(model, options)

@@ -14,6 +14,7 @@ import torch
 from base.checkpoint.file import load
 from base.checkpoint.manager import CheckpointManager
 from base.checkpoint.snapshot import copy_to_cpu
+from base.loop.progress import Monitor
 from base.options import TrainerOptions
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
@@ -54,7 +55,7 @@ def test_the_next_checkpoint_is_due_so_many_steps_after_the_last_one_of_any_kind
     assert manager.next_step == 8
     manager.save_epoch(lambda: make_state(1), 1, 6)
     assert manager.next_step == 10
-    manager.resume_at(tmp_path / "checkpoint-epoch1-step4.pt", 4, [])
+    manager.resume_at(tmp_path / "checkpoint-epoch1-step4.pt", 4, Monitor("off", ""))
     assert manager.next_step == 8
 
 

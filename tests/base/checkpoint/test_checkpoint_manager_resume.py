@@ -13,6 +13,7 @@ import torch
 from base.checkpoint.file import load, load_newest, save
 from base.checkpoint.manager import CheckpointManager
 from base.checkpoint.sharded import SUFFIX
+from base.loop.progress import Monitor
 from base.options import TrainerOptions
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
@@ -82,7 +83,7 @@ def test_a_kill_between_any_two_files_leaves_good_checkpoints(tmp_path, async_sa
         state, path = load_newest(list_checkpoints(folder)[0], LOGGER)
         assert state["epoch"] in (2, 3, 4)
         manager = make_manager(folder, **options)
-        manager.resume_at(path, 10 * state["epoch"], BEST_EPOCHS[state["epoch"]])
+        manager.resume_at(path, 10 * state["epoch"], make_monitor(BEST_EPOCHS[state["epoch"]]))
         assert load(folder / "model_best.pt")["epoch"] == BEST_EPOCHS[state["epoch"]][0]
         save_epochs(manager, range(state["epoch"] + 1, 6), BEST_EPOCHS)
         manager.wait()
@@ -91,18 +92,25 @@ def test_a_kill_between_any_two_files_leaves_good_checkpoints(tmp_path, async_sa
     assert number > 12
 
 
+def make_monitor(epochs):
+    """A monitor with these best epochs, the best first."""
+    monitor = Monitor("max", "x", keep_best=len(epochs))
+    monitor.load_state_dict({"monitor_best": 9.0, "best": [[9.0 - e, e] for e in epochs]})
+    return monitor
+
+
 def test_resuming_deletes_what_a_killed_save_has_left(tmp_path):
     manager = make_manager(tmp_path)
     save_epochs(manager, [1], BEST_EPOCHS)
     (tmp_path / ".checkpoint-epoch2.pt.77.tmp").touch()
-    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, [1])
+    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, make_monitor([1]))
     assert names(tmp_path) == ["checkpoint-epoch1.pt", "model_best.pt"]
 
 
 def test_a_best_model_that_a_kill_prevented_is_written_on_resuming(tmp_path):
     save_epochs(make_manager(tmp_path), [1], BEST_EPOCHS)
     (tmp_path / "model_best.pt").unlink()
-    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, [1])
+    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, make_monitor([1]))
     assert load(tmp_path / "model_best.pt")["epoch"] == 1
 
 
@@ -110,7 +118,7 @@ def test_a_best_model_that_a_kill_prevented_is_written_on_resuming(tmp_path):
 def test_a_run_that_goes_back_has_the_best_model_of_then(tmp_path, keep_best):
     manager = make_manager(tmp_path, keep_best=keep_best, monitor="max x", save_steps=7)
     save_epochs(manager, [1, 2, 3], BEST_EPOCHS)
-    manager.resume_at(tmp_path / "checkpoint-epoch2.pt", 20, [1, 2])
+    manager.resume_at(tmp_path / "checkpoint-epoch2.pt", 20, make_monitor([1, 2]))
     assert load(tmp_path / "model_best.pt")["epoch"] == 1
     assert manager.next_step == 27
 
@@ -120,7 +128,7 @@ def test_the_shards_of_a_best_model_that_is_replaced_are_deleted(tmp_path):
     shards = tmp_path / f"checkpoint-epoch3.0123abcd{SUFFIX}"
     shards.mkdir()
     save({"epoch": 3, "shards": {"folder": shards.name, "crc32": {}}}, tmp_path / "model_best.pt")
-    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, [1])
+    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, make_monitor([1]))
     assert names(tmp_path) == ["checkpoint-epoch1.pt", "model_best.pt"]
 
 
@@ -129,7 +137,7 @@ def test_a_run_in_a_new_folder_gets_the_best_model_of_then_and_leaves_the_old_on
     old.mkdir()
     new.mkdir()
     save_epochs(make_manager(old), [1, 2, 3], BEST_EPOCHS)
-    make_manager(new).resume_at(old / "checkpoint-epoch2.pt", 20, [1])
+    make_manager(new).resume_at(old / "checkpoint-epoch2.pt", 20, make_monitor([1]))
     assert load(old / "model_best.pt")["epoch"] == 3
     assert load(new / "model_best.pt")["epoch"] == 1
     assert names(new) == ["model_best.pt"]
@@ -137,7 +145,7 @@ def test_a_run_in_a_new_folder_gets_the_best_model_of_then_and_leaves_the_old_on
 
 def test_a_best_epoch_whose_file_is_gone_changes_nothing(tmp_path):
     save_epochs(make_manager(tmp_path), [1, 2, 3], BEST_EPOCHS)
-    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch3.pt", 30, [9])
+    make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch3.pt", 30, make_monitor([9]))
     assert load(tmp_path / "model_best.pt")["epoch"] == 3
 
 
@@ -151,4 +159,4 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", refuse)
     monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(UserError, match="cannot be written to: Read-only file system"):
-        make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, [1])
+        make_manager(tmp_path).resume_at(tmp_path / "checkpoint-epoch1.pt", 10, make_monitor([1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from base.parallel.ddp import DDP
 from tests.base.parallel.spread_runs import table_config
 from tests.helpers import make_trainer
 from tests.ranks import in_ranks
@@ -21,11 +22,20 @@ from utils.errors import UserError
             {"type": "ddp", "args": {"sync_batch_norm": True}},
             "sync_batch_norm: torch supports it on accel",
         ),
+        (
+            {"type": "ddp", "args": {"static_graph": True}},
+            "static_graph: does not work with trainer.accumulation_steps",
+        ),
     ],
 )
 def test_a_mistake_in_the_section_is_an_error(tmp_path, section, message):
     with pytest.raises(UserError, match=message):
-        make_trainer(table_config(tmp_path) | {"parallel": section})
+        make_trainer(table_config(tmp_path, accumulation_steps=2) | {"parallel": section})
+
+
+def test_static_graph_finds_unused_parameters_itself():
+    with pytest.raises(UserError, match="has no effect with static_graph"):
+        DDP(static_graph=True, find_unused_parameters=True).check({"trainer": {}})
 
 
 @pytest.mark.parametrize("kind", ["none", "dp"])

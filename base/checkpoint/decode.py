@@ -1,0 +1,105 @@
+"""Makes the values of a state again that ``base/checkpoint/plain.py`` has described."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict, deque
+from typing import Any
+
+from base.checkpoint.codecs import (
+    CODE,
+    CODECS,
+    FUNCTIONS,
+    ITEMS,
+    OBJECT,
+    PAIRS,
+    SAVED_AS,
+    SCALAR_OF_NUMPY,
+    VALUE,
+    is_object,
+    is_same,
+    name_of_code,
+)
+
+_MISSING = object()
+
+
+def restore_types(value: Any) -> Any:
+    """Makes the values again that ``make_saveable`` has described, as far as a file suffices."""
+    return _decode(value, _MISSING)
+
+
+def restore_objects(value: Any, present: Any) -> Any:
+    """Makes all values again. Objects inside the state are those of the running training.
+
+    Args:
+        value: the return value of ``restore_types``.
+        present: the same state of the running training. The objects in it get their saved states.
+
+    Raises:
+        ValueError: ``present`` has another object, or none.
+    """
+    return _decode(value, present)
+
+
+def _decode(value: Any, present: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {SAVED_AS, VALUE}:
+            return _decode_tagged(value, present)
+        items = {key: _decode(item, _get(present, key)) for key, item in value.items()}
+        if all(items[key] is value[key] for key in items):
+            return value
+        changed = copy.copy(value)
+        for key, item in items.items():
+            changed[key] = item
+        return changed
+    if type(value) in (list, tuple):
+        decoded = [_decode(item, _get(present, index)) for index, item in enumerate(value)]
+        return value if is_same(decoded, value) else type(value)(decoded)
+    return value
+
+
+def _get(present: Any, key: Any) -> Any:
+    """The item of a container, or _MISSING."""
+    try:
+        return present[key] if isinstance(present, dict | list | tuple | deque) else _MISSING
+    except (KeyError, IndexError):
+        return _MISSING
+
+
+def _decode_tagged(value: dict[str, Any], present: Any) -> Any:
+    kind, content = value[SAVED_AS], value[VALUE]
+    if kind in (OBJECT, CODE):
+        return value if present is _MISSING else _find_present(kind, content, present)
+    if kind == PAIRS:
+        return {key: _decode(item, _get(present, key)) for key, item in _decode(content, _MISSING)}
+    content = _decode(content, _list_items(present))
+    if kind == SCALAR_OF_NUMPY:
+        return content[()]
+    if kind == ITEMS:
+        return set(content)
+    if kind not in CODECS:
+        return value
+    try:
+        return CODECS[kind].decode(content)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"a {kind} cannot be made of {content!r:.40}") from error
+
+
+def _list_items(present: Any) -> Any:
+    """The items of a container in the form in which its codec saves them."""
+    if isinstance(present, deque):
+        return [list(present)]
+    return [_MISSING, dict(present)] if isinstance(present, defaultdict) else _MISSING
+
+
+def _find_present(kind: str, content: Any, present: Any) -> Any:
+    if kind == CODE:
+        if not isinstance(present, FUNCTIONS) or name_of_code(present) != content:
+            raise ValueError(f"the function {content} is another one here")
+        return present
+    if not is_object(present):
+        raise ValueError(f"an object with a state is a {type(present).__name__} here")
+    if content is not None:
+        present.load_state_dict(restore_objects(content, present.state_dict()))
+    return present

@@ -1,0 +1,219 @@
+"""Turns a state into tensors and plain values, which every ``torch.load`` reads.
+
+``torch.load(path, weights_only=True)`` makes few types. ``codecs.py`` describes some others. The
+rest is refused, because nobody could read the checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from base.checkpoint.codecs import (
+    CODE,
+    CODECS,
+    FUNCTIONS,
+    ITEMS,
+    OBJECT,
+    PAIRS,
+    SCALAR_OF_NUMPY,
+    is_object,
+    is_same,
+    name_of_code,
+    tag,
+)
+from base.checkpoint.views import copy_views, get_view
+from utils.errors import UserError
+
+# What torch.load(weights_only=True) makes of these types has the same type.
+SCALARS = (bool, float, complex, str, bytes, bytearray, torch.Size, torch.dtype, torch.device)
+HASHABLE = (type(None), bool, int, float, complex, str, bytes)
+DICTS = (dict, OrderedDict, Counter)
+MAX_INT_BITS = 2032  # torch reads integers of up to 255 bytes
+
+
+class Encoder:
+    """Makes a state that can be saved.
+
+    Args:
+        known: objects that are saved elsewhere. A state that holds one of them refers to the
+            object of the running training.
+        of_object: whether this is the state of an object that exists when it is restored. Only then
+            may it hold functions and other objects.
+    """
+
+    def __init__(self, known: Iterable[Any] = (), of_object: bool = False) -> None:
+        self._known = {id(item) for item in known}
+        self._of_object = of_object
+        self._open: set[int] = set()  # the values around the present one
+
+    def encode(self, value: Any, name: str = "") -> Any:
+        """Returns ``value``, or a copy with the values that can be saved.
+
+        Args:
+            value: nested dicts, lists, tuples, tensors, plain values.
+            name: of the value, for the error.
+
+        Raises:
+            UserError: a value cannot be loaded back.
+        """
+        kind = type(value)
+        if value is None or kind in SCALARS:
+            return value
+        if isinstance(value, torch.Tensor):
+            return self._encode_tensor(value, name)
+        if kind is int and value.bit_length() <= MAX_INT_BITS:
+            return value
+        if id(value) in self._open:
+            raise refuse(name, value, "contains itself and")
+        self._open.add(id(value))
+        try:
+            return self._encode_other(value, kind, name)
+        finally:
+            self._open.discard(id(value))
+
+    def _encode_other(self, value: Any, kind: type, name: str) -> Any:
+        if kind in DICTS:
+            return self._encode_dict(value, name)
+        if kind in (list, tuple):
+            items = [self.encode(item, f"{name}[{index}]") for index, item in enumerate(value)]
+            return value if is_same(items, value) else kind(items)
+        if kind is set:
+            if all(type(item) in HASHABLE for item in value):
+                return value
+            return tag(ITEMS, self.encode(list(value), name))
+        if isinstance(value, np.generic):
+            return tag(SCALAR_OF_NUMPY, self._encode_by("numpy.ndarray", np.asarray(value), name))
+        for key, codec in CODECS.items():
+            if codec.kind is kind:
+                return self._encode_by(key, value, name)
+        if not self._of_object:
+            raise refuse(name, value)
+        if isinstance(value, FUNCTIONS):
+            return tag(CODE, name_of_code(value))
+        if is_object(value):
+            state = None if id(value) in self._known else value.state_dict()
+            return tag(OBJECT, self.encode(state, name))
+        raise refuse(name, value)
+
+    def _encode_by(self, key: str, value: Any, name: str) -> Any:
+        encoded = CODECS[key].encode(value)
+        if encoded is None:
+            raise refuse(name, value)
+        return tag(key, self.encode(encoded, name))
+
+    def _encode_dict(self, value: Any, name: str) -> Any:
+        if not all(is_plain_key(key) for key in value):
+            pairs = [list(pair) for pair in value.items()]
+            return tag(PAIRS, self.encode(pairs, name))
+        items = {key: self.encode(item, join(name, key)) for key, item in value.items()}
+        if all(items[key] is value[key] for key in items):
+            return value
+        changed = copy.copy(value)  # keeps the `_metadata` of a state dict
+        for key, item in items.items():
+            changed[key] = item
+        return changed
+
+    def _encode_tensor(self, value: Any, name: str) -> Any:
+        if is_lazy(value):
+            message = "is a lazy tensor that no batch has given a shape yet"
+            raise UserError(f"{name}: {message}; use it in forward, or remove it")
+        if type(value) in (torch.Tensor, nn.Parameter):
+            return value.detach() if vars(value) else value
+        if hasattr(value, "full_tensor"):  # a DTensor, whose shards are saved
+            return value
+        if not is_traceable_wrapper_subclass(value):
+            return value.detach().as_subclass(torch.Tensor)
+        if not can_load(value):
+            raise refuse(name, value)
+        return value
+
+
+def join(name: str, key: Any) -> str:
+    """The name of an item: ``update.ema``, or ``stages[0]`` for keys that are not text."""
+    if not isinstance(key, str):
+        return f"{name}[{key!r}]"
+    return f"{name}.{key}" if name else key
+
+
+def is_plain_key(key: Any) -> bool:
+    if type(key) is tuple:
+        return all(map(is_plain_key, key))
+    return type(key) in HASHABLE
+
+
+def refuse(name: str, value: Any, reason: str = "") -> UserError:
+    """Makes the error for a value that cannot be loaded back."""
+    kind = type(value)
+    article = "an" if kind.__name__[:1] in "AEIOUaeiou" else "a"
+    if kind.__module__ != "builtins":
+        where = f" ({kind.__module__}.{kind.__qualname__})"
+    else:
+        where = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
+    text = " ".join(filter(None, (reason, "cannot be loaded back from a checkpoint")))
+    advice = "keep numbers, text, lists, dicts or tensors there, or leave it out of state_dict()"
+    return UserError(f"{name}: {article} {kind.__name__}{where} {text}; {advice}")
+
+
+def can_load(value: Any) -> bool:
+    """Whether ``torch.load`` makes this value. Tries it in memory."""
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except (pickle.PickleError, TypeError, AttributeError, RuntimeError):
+        return False
+    return True
+
+
+def make_saveable(state: dict[str, Any], known: Iterable[Any] = ()) -> dict[str, Any]:
+    """Returns ``state`` with values that every ``torch.load`` reads. Large tensors are not copied.
+
+    Args:
+        state: of a run. Its ``parts`` are the states of objects, by name.
+        known: objects that have a state of their own in it.
+
+    Raises:
+        UserError: a value cannot be loaded back; the error has its name.
+    """
+    of_objects = Encoder(known, of_object=True)
+    objects = {name: of_objects.encode(item, name) for name, item in state["parts"].items()}
+    encoded: dict[str, Any] = Encoder().encode({**state, "parts": objects})
+    replaced = copy_views(find_tensors(encoded))
+    return encoded if not replaced else replace_tensors(encoded, replaced)
+
+
+def find_tensors(value: Any) -> list[torch.Tensor]:
+    """Lists the tensors in nested dicts, lists and tuples."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [tensor for item in value for tensor in find_tensors(item)]
+    return []
+
+
+def replace_tensors(value: Any, replaced: dict[Any, torch.Tensor]) -> Any:
+    """Replaces tensors in nested dicts, lists and tuples by those for their views."""
+    if isinstance(value, torch.Tensor):
+        return replaced.get(get_view(value), value)
+    if isinstance(value, dict):
+        changed = copy.copy(value)
+        for key, item in value.items():
+            changed[key] = replace_tensors(item, replaced)
+        return changed
+    if type(value) in (list, tuple):
+        return type(value)(replace_tensors(item, replaced) for item in value)
+    return value

@@ -1,0 +1,164 @@
+"""Finds the objects of a trainer that have a state: in its attributes, and inside of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from base.checkpoint.codecs import is_object
+from base.checkpoint.plain import make_saveable
+from base.data.loader import PositionedLoader
+from base.loop.update import Update
+from utils.util import MetricTracker
+
+STATEFUL_TYPES = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
+# These have owners that save them, or are made anew by a resumed run.
+SAVED_ELSEWHERE = (
+    "model",
+    "optimizer",
+    "data_loader",
+    "valid_data_loader",
+    "metric_ftns",
+    "config",
+)
+NOT_STATEFUL = (MetricTracker, DataLoader, Dataset, Sampler, PositionedLoader)
+# Objects of these packages are not searched.
+FRAMEWORK = {"base", "config", "logger", "utils", "data_loader", "torch", "numpy", "torchvision"}
+MAX_DEPTH = 6
+MAX_ITEMS = 1000  # a longer list holds numbers
+
+
+class LooseParameters:
+    """The parameters of an optimizer that belong to no module, so that no other state has them.
+
+    Args:
+        parameters: in the order of the optimizer.
+    """
+
+    def __init__(self, parameters: list[torch.Tensor]) -> None:
+        self.parameters = parameters
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(index): value.detach() for index, value in enumerate(self.parameters)}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for index, parameter in enumerate(self.parameters):
+            parameter.copy_(state[str(index)])
+
+
+def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Finds optimizers, schedulers, modules, each ``Update`` and whatever has a ``state_dict``.
+
+    They may be attributes, in dicts, lists and tuples, and attributes of the project's own objects.
+    An object in several places has the name of the outermost one. Parameters of an optimizer that
+    belong to no module have a name of their own, ``NAME.parameters``.
+
+    Args:
+        objects: the attributes of a trainer, with ``model`` and ``optimizer``.
+
+    Returns:
+        The objects by name, such as ``optimizers.critic``; without model, optimizer and loaders.
+    """
+    saved_elsewhere = {id(module) for module in objects["model"].modules()}
+    saved_elsewhere.add(id(objects["optimizer"]))
+    found: dict[str, Any] = {}
+    known: set[int] = set()
+    for name, item in _walk(objects):
+        is_inside = name not in objects and id(item) in known
+        if is_inside or id(item) in saved_elsewhere:
+            continue
+        known.add(id(item))
+        if isinstance(item, nn.Module):
+            known |= {id(module) for module in item.modules()}
+            if not item.state_dict():
+                continue
+        found[name] = item
+    return found | _find_loose_parameters(objects, found)
+
+
+def check_states(objects: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint can hold the states of the objects of a trainer.
+
+    Raises:
+        UserError: a value in a state cannot be loaded back; the error has its name.
+    """
+    found = find_stateful(objects)
+    others = {name: item for name, item in found.items() if not isinstance(item, Optimizer)}
+    known = (objects["model"], objects["optimizer"], *found.values())
+    make_saveable({"parts": {name: item.state_dict() for name, item in others.items()}}, known)
+
+
+def _walk(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields stateful objects with their names, the outermost ones first."""
+    seen: set[int] = set()
+    level = [(name, item) for name, item in objects.items() if name not in SAVED_ELSEWHERE]
+    for _ in range(MAX_DEPTH):
+        inner: list[tuple[str, Any]] = []
+        for name, item in level:
+            if isinstance(item, STATEFUL_TYPES) or _is_stateful(item):
+                yield name, item
+            elif id(item) not in seen and getattr(item, "__dict__", None) is not objects:
+                seen.add(id(item))
+                inner += _list_items(name, item)
+            if isinstance(item, Update):
+                inner += [
+                    (f"{name}.optimizer", item.optimizer),
+                    (f"{name}.lr_scheduler", item.schedule.lr_scheduler),
+                ]
+        level = inner
+
+
+def _is_stateful(item: Any) -> bool:
+    """Whether an object that is not of this framework has a state."""
+    package = type(item).__module__.partition(".")[0]
+    return is_object(item) and not isinstance(item, NOT_STATEFUL) and package not in FRAMEWORK
+
+
+def _is_of_project(item: Any) -> bool:
+    """Whether the class of an object is the user's own, and no library has made it."""
+    module = type(item).__module__
+    package = module.partition(".")[0]
+    file = str(getattr(sys.modules.get(module), "__file__", ""))
+    is_of_library = package in FRAMEWORK or package in sys.stdlib_module_names
+    return not is_of_library and "-packages" not in file and not isinstance(item, type)
+
+
+def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
+    """The items of a container, or the attributes of a project's object."""
+    pairs: Iterable[tuple[Any, Any]]
+    if isinstance(item, Mapping):
+        pairs = item.items() if len(item) <= MAX_ITEMS else ()
+    elif isinstance(item, list | tuple):
+        names = getattr(item, "_fields", range(len(item)))
+        pairs = zip(names, item, strict=True) if len(item) <= MAX_ITEMS else ()
+    elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):
+        slots = [name for kind in type(item).__mro__ for name in vars(kind).get("__slots__", ())]
+        attributes = {slot: getattr(item, slot, None) for slot in slots}
+        pairs = {**attributes, **getattr(item, "__dict__", {})}.items()
+    else:
+        return
+    for key, value in list(pairs):
+        if not isinstance(value, int | float | str | bytes | torch.Tensor | None):
+            yield f"{name}.{key}", value
+
+
+def _find_loose_parameters(objects: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    modules = [objects["model"], *(m for m in found.values() if isinstance(m, nn.Module))]
+    known = {id(value) for module in modules for value in module.parameters()}
+    optimizers = {"optimizer": objects["optimizer"], **found}
+    loose = {}
+    for name, optimizer in optimizers.items():
+        groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else []
+        parameters = [p for group in groups for p in group["params"] if id(p) not in known]
+        if parameters:
+            known |= set(map(id, parameters))
+            loose[f"{name}.parameters"] = LooseParameters(parameters)
+    return loose

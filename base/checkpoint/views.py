@@ -1,0 +1,118 @@
+"""Views in a state: a file would hold the full storage of a view, which may be much larger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+MAX_WASTED_FRACTION = 0.1  # of a storage; copying a storage that is used takes memory and time
+MAX_GAP_FACTOR = 2  # a region that overlapping views share may have so many times their bytes
+ALIGNMENT_BYTES = 16
+
+
+class View(NamedTuple):
+    """A part of a storage. Equal views are the same numbers in memory."""
+
+    device: torch.device
+    storage: int
+    offset: int
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first byte of the storage that it uses, and the one after the last."""
+        steps = zip(self.shape, self.stride, strict=True)
+        last = self.offset + sum((size - 1) * step for size, step in steps)
+        return self.offset * self.dtype.itemsize, (last + 1) * self.dtype.itemsize
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes that it uses. An expanded tensor uses some of them several times."""
+        begin, end = self.span
+        return min(self.shape.numel() * self.dtype.itemsize, end - begin)
+
+
+def get_view(tensor: torch.Tensor) -> View | None:
+    """The view that a tensor is; None if it has no storage of its own, or no elements."""
+    is_plain = type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided
+    if not is_plain or tensor.is_meta or tensor.is_quantized or tensor.numel() == 0:
+        return None
+    storage = tensor.untyped_storage().data_ptr()
+    offset = int(tensor.storage_offset())
+    return View(tensor.device, storage, offset, tensor.shape, tensor.stride(), tensor.dtype)
+
+
+def copy_views(tensors: Iterable[torch.Tensor]) -> dict[View, torch.Tensor]:
+    """Copies the views of storages of which the tensors use only a part.
+
+    Args:
+        tensors: all tensors of a state.
+
+    Returns:
+        A tensor for each view. Views that share memory share it in the copies too. A storage that
+        the tensors use is not copied, and its views are left out.
+    """
+    of_storages: dict[tuple[torch.device, int], dict[View, torch.Tensor]] = defaultdict(dict)
+    for tensor in tensors:
+        if (view := get_view(tensor)) is not None:
+            of_storages[view.device, view.storage].setdefault(view, tensor)
+    copies: dict[View, torch.Tensor] = {}
+    for views in of_storages.values():
+        num_bytes = next(iter(views.values())).untyped_storage().nbytes()
+        wasted = num_bytes - sum(view.num_bytes for view in views)
+        if wasted > MAX_WASTED_FRACTION * num_bytes:
+            copies |= _copy_storage(views)
+    return copies
+
+
+def _copy_storage(views: dict[View, torch.Tensor]) -> dict[View, torch.Tensor]:
+    copies: dict[View, torch.Tensor] = {}
+    cluster: list[View] = []  # whose spans overlap
+    end = -1
+    for view in sorted(views, key=lambda view: view.span):
+        if cluster and view.span[0] >= end:
+            copies |= _copy_cluster(cluster, views)
+            cluster = []
+        end = max(end, view.span[1]) if cluster else view.span[1]
+        cluster.append(view)
+    return copies | _copy_cluster(cluster, views)
+
+
+def _copy_cluster(cluster: list[View], views: dict[View, torch.Tensor]) -> dict[View, torch.Tensor]:
+    begin = min(view.span[0] for view in cluster) // ALIGNMENT_BYTES * ALIGNMENT_BYTES
+    end = max(view.span[1] for view in cluster)
+    is_sparse = end - begin > MAX_GAP_FACTOR * sum(view.num_bytes for view in cluster)
+    is_single = len(cluster) == 1
+    if (
+        is_single
+        or is_sparse
+        or any(views[view].is_conj() or views[view].is_neg() for view in cluster)
+    ):
+        return {view: _like(views[view].detach().clone(), views[view]) for view in cluster}
+    region = flatten_storage(views[cluster[0]])[begin:end].clone().untyped_storage()
+    copies = {}
+    for view in cluster:
+        offset = view.offset - begin // view.dtype.itemsize
+        new = torch.empty(0, dtype=view.dtype, device=view.device)
+        copies[view] = _like(new.set_(region, offset, view.shape, view.stride), views[view])
+    return copies
+
+
+def _like(copy: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(copy, requires_grad=tensor.requires_grad)
+    return copy
+
+
+def flatten_storage(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor's full storage, shape (num_bytes,) uint8, without a copy."""
+    storage = tensor.untyped_storage()
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(
+        storage, 0, (storage.nbytes(),), (1,)
+    )

@@ -1,0 +1,148 @@
+"""Two steps between a config and a trainer: the shapes of lazy modules, and the optimizer."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from base.data.loader import find_divided_loader
+from base.loop.evaluate import forward
+from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
+from base.loop.phases import Phases
+from utils import distributed
+from utils.batch import to_device
+from utils.errors import UserError, one_line
+from utils.seed import temporary_seed
+
+if TYPE_CHECKING:
+    from config import ConfigParser
+
+LOSS_GROUP = "loss"  # the name of the loss's parameter group
+
+
+def make_optimizer(
+    config: ConfigParser,
+    phases: Phases,
+    model: nn.Module,
+    criterion: Any,
+    arguments: dict[str, Any],
+) -> tuple[Optimizer, Any]:
+    """Makes the optimizer of the model's and the loss's parameters, and its scheduler.
+
+    A loss with parameters, such as learned class centres or task weights, is moved to the device of
+    the model's output. Its parameters are the last group, with the optimizer's own arguments.
+
+    Args:
+        config: of the run.
+        phases: selects the parameters of the model.
+        model: on its device, and wrapped.
+        criterion: the loss: a module or a function.
+        arguments: further arguments of the optimizer.
+
+    Returns:
+        The optimizer, and the scheduler or None.
+    """
+    groups = phases.parameter_groups(model, get_learning_rate(config))
+    trained = list_trained(criterion)
+    if trained:
+        criterion.to(next((p.device for p in reversed([*model.parameters()])), None))
+        _broadcast(criterion)
+        count = sum(parameter.numel() for parameter in trained)
+        logger = logging.getLogger("train")
+        logger.info("The loss has %s trainable parameters, the last parameter group.", f"{count:,}")
+        if groups and not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        groups = [*groups, {"params": trained, "name": LOSS_GROUP}]
+    optimizer = config.build("optimizer", groups, **arguments)
+    return optimizer, make_lr_scheduler(config, optimizer)
+
+
+def list_trained(criterion: Any) -> list[nn.Parameter]:
+    """Lists the parameters of a loss that are trained."""
+    parameters = criterion.parameters() if isinstance(criterion, nn.Module) else ()
+    return [parameter for parameter in parameters if parameter.requires_grad]
+
+
+def _broadcast(criterion: nn.Module) -> None:
+    """Gives all ranks the loss of the main rank, as DDP does with a model."""
+    if distributed.world_size() == 1:
+        return
+    for tensor in (*criterion.parameters(), *criterion.buffers()):
+        value = tensor.detach()
+        torch.distributed.broadcast(value, src=0, group=distributed.process_group())
+
+
+def find_lazy(model: nn.Module) -> list[str]:
+    """Lists the names of parameters and buffers that have no shape yet."""
+    named = chain(model.named_parameters(), model.named_buffers())
+    return [name for name, tensor in named if is_lazy(tensor)]
+
+
+def infer_shapes(config: ConfigParser, model: nn.Module, loader: Any) -> None:
+    """Runs a lazy model on a first batch, which gives its parameters their shapes.
+
+    The order of the data and its random numbers stay as they are.
+
+    Args:
+        config: names the trainer, which may call the model in its own way.
+        model: on the CPU; a model without lazy modules is left as it is.
+        loader: gives the batch.
+
+    Raises:
+        UserError: the model cannot run on the batch, or leaves a module without a shape.
+    """
+    names = find_lazy(model)
+    if not names:
+        return
+    call = inspect.getattr_static(config.trainer_class(), "forward", None)
+    call = call.__func__ if isinstance(call, staticmethod) else forward
+    device = next((p.device for p in model.parameters() if not is_lazy(p)), torch.device("cpu"))
+    batch = to_device(_read_batch(loader, config.seed), device)
+    advice = "give it its sizes, or use it in every forward pass"
+    try:
+        with torch.no_grad():
+            model.eval()
+            call(model, batch)
+            if find_lazy(model):  # some modules run only in training
+                with _unchanged_buffers(model.train()):
+                    call(model, batch)
+    except Exception as error:
+        message = f"{names[0]} is lazy, and the model fails on the batch that gives it its shape"
+        message += f": {type(error).__name__}: {one_line(error)}"
+        raise UserError(message, key="arch") from error
+    finally:
+        model.train()
+    if names := find_lazy(model):
+        message = f"{names[0]} is lazy, and a first batch did not give it its shape; {advice}"
+        raise UserError(message, key="arch")
+
+
+def _read_batch(loader: Any, seed: int) -> Any:
+    divided = find_divided_loader(loader)
+    position = None if divided is None else divided.state_dict()
+    with temporary_seed(seed):
+        batch = next(iter(loader), None)
+    if divided is not None and position is not None:
+        divided.load_state_dict(position)
+    if batch is None:
+        raise UserError("there was nothing to train on: the data loader gave no batch")
+    return batch
+
+
+@contextlib.contextmanager
+def _unchanged_buffers(model: nn.Module) -> Iterator[None]:
+    """Restores the buffers, such as the statistics of batch norms, that a forward pass changes."""
+    before = {name: b.clone() for name, b in model.named_buffers() if not is_lazy(b)}
+    yield
+    for name, buffer in model.named_buffers():
+        if name in before:
+            buffer.copy_(before[name])

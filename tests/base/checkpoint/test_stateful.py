@@ -1,0 +1,109 @@
+"""Objects with a state are found wherever a trainer keeps them."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from base.checkpoint.stateful import find_stateful
+from base.loop.update import Update
+from base.options import TrainerOptions
+from tests.helpers import differences, load, make_trainer, small_config
+from trainer.trainer import Trainer
+
+Nets = namedtuple("Nets", ["first", "second"])
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Player:
+    net: nn.Module
+    optimizer: Any
+
+
+class Helper:
+    """Knows its trainer, and has a state of its own."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer, self.count, self.inner = trainer, 0, {"net": nn.Linear(1, 1)}
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+
+def find(**attributes: Any) -> dict[str, Any]:
+    owner = Owner()
+    vars(owner).update(attributes)
+    return find_stateful(vars(owner))
+
+
+def test_objects_inside_of_attributes_are_found_under_their_path():
+    net, optimizer = nn.Linear(1, 1), torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    assert list(find(nets={"a": [net]})) == ["nets.a.0"]
+    assert list(find(nets=Nets(net, (1, 2)))) == ["nets.first"]
+    assert list(find(player=Player(net, None))) == ["player.net"]
+    assert list(find(optimizers={1: optimizer})) == ["optimizers.1", "optimizers.1.parameters"]
+    assert list(find(counter=Counter(), counters=[Counter()])) == ["counter", "counters.0"]
+
+
+def test_an_object_is_found_once_and_by_its_outermost_name():
+    owner, net = Owner(), nn.Sequential(nn.Linear(1, 1))
+    vars(owner).update(all=[net, net[0], owner.model[0], owner.optimizer], net=net)
+    owner.helper = Helper(owner)  # type: ignore[attr-defined]
+    assert list(find_stateful(vars(owner))) == ["net", "helper.inner.net"]
+
+
+def test_the_optimizer_and_the_schedule_of_an_update_are_found():
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    update = Update(net, optimizer, TrainerOptions(epochs=1), CPU, schedule)
+    names = ["updates.g", "updates.g.optimizer", "updates.g.lr_scheduler"]
+    assert list(find(net=net, updates={"g": update})) == ["net", *names]
+
+
+class InDict(Trainer):
+    """A second optimizer in a dict, of a parameter that no module has."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.helper = nn.Parameter(torch.ones(3))
+        self.optimizers = {"helper": torch.optim.Adam([self.helper], lr=0.1)}
+
+    def train_step(self, batch: Any) -> Any:
+        self.optimizers["helper"].zero_grad()
+        self.helper.square().sum().backward()
+        self.optimizers["helper"].step()
+        return super().train_step(batch)
+
+
+def test_an_optimizer_in_a_dict_and_its_parameters_resume_to_the_same_bits(tmp_path, monkeypatch):
+    """https://github.com/pytorch/rl/issues/4188"""
+    monkeypatch.setattr("trainer.trainer.InDict", InDict, raising=False)
+    monkeypatch.setattr(InDict, "__module__", "trainer.trainer")
+    config = small_config(tmp_path, type="InDict", epochs=2)
+    trainer = make_trainer(config)
+    trainer.train()
+    folder = trainer.checkpoint_dir
+    expected = load(folder / "checkpoint-epoch2.pt")
+    assert expected["parts"]["optimizers.helper"]["state"][0]["step"] > 0
+    make_trainer(config, resume=folder / "checkpoint-epoch1.pt").train()
+    assert differences(load(folder / "checkpoint-epoch2.pt"), expected) == []
