@@ -39,7 +39,8 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             return
     logger.info("Testing the %s of %s on %s.", subject.weights, subject.checkpoint, subject.split)
     rows = Rows() if world_size() == 1 else None  # each of several ranks sees only some samples
-    metrics = MetricSet(config.build_metrics(), device=subject.output_device, rows=rows)
+    options: Any = {"device": subject.output_device, "rows": rows, "loader": subject.loader}
+    metrics = MetricSet(config.build_metrics(), **options)
     config.log_unread_keys(logger)
     batches = progress(subject.loader, num_batches(subject.loader), "test", logger)
     evaluate_split = getattr(config.trainer_class(), "evaluate_split", evaluate)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from utils.distributed import world_size
 from utils.errors import UserError
+from utils.util import inf_loop
 
 
 class PositionedLoader(ABC):
@@ -37,6 +38,11 @@ class DividedLoader(PositionedLoader):
     @abstractmethod
     def loss_weight(self) -> float:
         """The size of this rank's last batch, divided by the ranks' mean size."""
+
+    @property
+    def n_in_batch(self) -> int | None:
+        """The number of samples in this rank's last batch; None if it is unknown."""
+        return None
 
     @abstractmethod
     def list_batches(self) -> list[list[int]]:
@@ -93,6 +99,16 @@ def get_loss_weight(loader: Any) -> float:
     """The weight of the last batch in the loss; 1 if the loader does not divide batches."""
     divided = find_divided_loader(loader)
     return 1.0 if divided is None else divided.loss_weight
+
+
+def get_batch_size(loader: Any) -> int | None:
+    """The number of samples in the last batch; None if the loader does not know it.
+
+    A loader that repeats the batches of another one does not know it either.
+    """
+    is_wrapped = hasattr(loader, "loader") and not isinstance(loader, inf_loop)
+    divided = None if is_wrapped else find_divided_loader(loader)
+    return None if divided is None else divided.n_in_batch
 
 
 def find_divided_loader(loader: Any) -> DividedLoader | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from utils.batch import batch_size_of
+from utils.batch import as_plain, count_samples
 from utils.util import MetricTracker, one_number
 
 if TYPE_CHECKING:
@@ -29,7 +29,13 @@ class MetricSet(MetricTracker):
         writer: as for MetricTracker.
         device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
+        loader: gives the batches to ``evaluate``.
+
+    Attributes:
+        batch_size: the samples that the loader has put into the next batch; None if unknown.
     """
+
+    batch_size: int | None = None
 
     def __init__(
         self,
@@ -37,9 +43,10 @@ class MetricSet(MetricTracker):
         writer: Any = None,
         device: torch.device | None = None,
         rows: Rows | None = None,
+        loader: Any = None,
     ) -> None:
         self.metrics = list(metrics)
-        self.rows = rows
+        self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
         self._objects: dict[str, StatefulMetric] = {}
         for metric in filter(is_stateful, self.metrics):
@@ -65,27 +72,27 @@ class MetricSet(MetricTracker):
         Args:
             loss: one number, the mean over the batch.
             output, target: the arguments of the metrics.
-            batch: gives the number of samples if neither output nor target does.
+            batch: the batch, whose number of samples is the weight of its means.
             weight: the loader's ``loss_weight``; 0 marks a filler, which does not count.
 
         Raises:
             UserError: a metric returns more than one number.
         """
-        if weight == 0:
-            return
         n_samples = self.count_samples(target, output, batch)
-        output = _detach(output)
+        if weight == 0 or n_samples == 0:
+            return
+        output = as_plain(output)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
-        self._waiting.append((_detach(loss), output, target, n_samples))
+        self._waiting.append((as_plain(loss), output, target, n_samples))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
             self.measure_waiting()
 
     def count_samples(self, *values: Any) -> int:
-        """The number of samples, from the first of ``values`` that has a batch dimension."""
-        return batch_size_of(*values)
+        """The number of samples in ``values``: target, output and batch."""
+        return count_samples(self.batch_size, *values)
 
     @torch.no_grad()
     def measure_waiting(self) -> None:
@@ -103,9 +110,11 @@ class MetricSet(MetricTracker):
         return "  ".join(f"{name} {self.avg(name):.4f}" for name in shown)
 
     def means(self) -> dict[str, float]:
-        values = super().means()
+        self.measure_waiting()
+        values = {name: self.avg(name) for name, count in self._counts.items() if count}
         for name, metric in self._objects.items():
-            values[name] = float(one_number(name, metric.compute()))
+            if metric.has_samples:
+                values[name] = float(one_number(name, metric.compute()))
         order = ["loss", *map(name_of, self.metrics), *values]
         return {name: values[name] for name in order if name in values}
 
@@ -130,10 +139,6 @@ class MetricSet(MetricTracker):
             of_ranks = [state["objects"][name] for state in states]
             merged["objects"][name] = metric.merge_states(of_ranks)
         return merged
-
-
-def _detach(value: Any) -> Any:
-    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def name_of(metric: Any) -> str:

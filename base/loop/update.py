@@ -104,7 +104,9 @@ class Update:
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             found = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise UserError(f"the loss must be one number, not {found}; take its mean() or sum()")
-        if self.options.nan_policy == "raise":
+        if weight == 0:  # a filler, or a batch of ignored targets, whose loss is NaN
+            loss = loss.nan_to_num()
+        elif self.options.nan_policy == "raise":
             if self._checks_later:
                 self._unchecked_losses.append(loss.detach().reshape(()))
             else:
@@ -160,15 +162,11 @@ class Update:
             self._check_loss(loss)
 
     def _check_loss(self, loss: float) -> None:
-        if math.isfinite(loss):
-            return
-        advice = "this batch changed no weights"
-        if self._checks_later:
-            advice = "resume from the newest checkpoint"
-        raise UserError(
-            f"the loss is {loss} after {self.progress.step} optimizer steps; {advice}. Lower "
-            "optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
-        )
+        if not math.isfinite(loss):
+            from base.loop.finite import refuse_loss
+
+            model = self.parallel.unwrap(self.model)
+            refuse_loss(loss, self.progress.step, model, self._checks_later)
 
     def _clip_gradients(self) -> None:
         """Clips the gradient to ``grad_clip_norm``, or measures its norm on request."""
