@@ -74,9 +74,9 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     load_weights(model, weights, config.resume)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = to_device(config.build("loss"), output_device(model, device))
-    loader = prepare_loader(loader, "data_loader", device, evaluating=True)
-    epoch = checkpoint.get("epoch")
-    return TestSubject(model, criterion, loader, device, config.resume, epoch, kind, split)
+    loader = prepare_loader(loader, "data_loader", device, True, checkpoint.get("environment"))
+    about = (config.resume, checkpoint.get("epoch"), kind, split, config.get("task"))
+    return TestSubject(model, criterion, loader, device, *about)
 
 
 if __name__ == "__main__":

@@ -33,17 +33,17 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if type(batch) in (list, tuple):  # what most loaders give
         return type(batch)([to_device(value, device) for value in batch])
     if hasattr(batch, "to"):  # a PackedSequence, a batch of graphs, a BatchEncoding
-        moved = batch.to(device, **_options_of_to(type(batch)))
+        moved = batch.to(device, **_options_of_to(getattr(type(batch), "to", batch.to)))
         return batch if moved is None else moved  # None: it has moved itself
     return _map_values(lambda value: to_device(value, device), batch)
 
 
 @functools.cache
-def _options_of_to(kind: type) -> dict[str, Any]:
+def _options_of_to(method: Callable[..., Any]) -> dict[str, Any]:
     """``non_blocking=True`` if the method ``to`` of a class takes it."""
     try:
-        parameters = inspect.signature(kind.to).parameters  # type: ignore[attr-defined]
-    except (AttributeError, TypeError, ValueError):  # set on the object, or not written in Python
+        parameters = inspect.signature(method).parameters
+    except ValueError:  # it is not written in Python
         return {}
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return {"non_blocking": True} if takes_all or "non_blocking" in parameters else {}
@@ -136,11 +136,11 @@ def _map_values(function: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(function, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        clone = copy.copy(value)
+        made: Any = copy.copy(value)
         for field in dataclasses.fields(value):
-            changed_field = function(getattr(value, field.name))
-            object.__setattr__(clone, field.name, changed_field)  # it may be frozen
-        return clone
+            item = function(getattr(value, field.name))
+            object.__setattr__(made, field.name, item)  # it may be frozen
+        return made
     return value
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from base.checkpoint.file import FORMAT
-from base.data.loader import DividedLoader, unwrap_loader
+from base.data.loader import describe_data, unwrap_loader
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
 from base.parallel.strategy import Parallel
@@ -90,7 +90,7 @@ class TrainState:
             "processes": world_size(),
             "threads": torch.get_num_threads(),
             "device": self.objects["device"].type,
-            "samples": loader.n_samples if isinstance(loader, DividedLoader) else None,
+            **describe_data(loader),
         }
 
     # -- collecting -----------------------------------------------------------------------------

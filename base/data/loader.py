@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch.utils.data import DataLoader
 
+from base.data.classes import check_same_classes, find_classes
 from utils.distributed import world_size
 from utils.errors import UserError
 from utils.util import inf_loop
@@ -61,7 +62,9 @@ class DividedLoader(PositionedLoader):
         """Lets the next pass continue at a saved position."""
 
 
-def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
+def prepare_loader(
+    loader: Any, name: str, device: torch.device, evaluating: bool = False, trained_on: Any = None
+) -> Any:
     """Prepares a loader for a run on ``device``, with one or several processes.
 
     Args:
@@ -69,13 +72,19 @@ def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: boo
         name: the section of the config, for the error.
         device: the device on which batches are transformed.
         evaluating: whether to give each sample to one rank only.
+        trained_on: the training loader, or ``describe_data`` of it, whose classes must be the same.
 
     Returns:
         The same loader.
 
     Raises:
-        UserError: several processes train, and the loader does not divide its batches.
+        UserError: several processes train, and the loader does not divide its batches; or its
+            classes are not those of the training.
     """
+    classes = describe_data(loader, name)["classes"]
+    if trained_on is not None:
+        trained_on = trained_on if isinstance(trained_on, dict) else describe_data(trained_on)
+        check_same_classes(trained_on.get("classes"), classes, name, "of the training data")
     divided = find_divided_loader(loader)
     if divided is not None:
         divided.device = device
@@ -85,6 +94,16 @@ def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: boo
         message = "cannot divide its batches among processes; use a DatasetLoader or BaseDataLoader"
         raise UserError(f"a {type(loader).__name__} {message}", key=name)
     return loader
+
+
+def describe_data(loader: Any, key: str = "data_loader") -> dict[str, Any]:
+    """The number of samples of a loader, if it divides batches, and the labels of its classes."""
+    divided = find_divided_loader(loader)
+    dataset = getattr(unwrap_loader(loader), "dataset", None)
+    return {
+        "samples": None if divided is None else divided.n_samples,
+        "classes": find_classes(dataset, key),
+    }
 
 
 def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
