@@ -168,8 +168,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     @property
     def n_in_batch(self) -> int | None:
-        batches, number = self._batches, self._position.batch - 1
-        return None if batches is None else batches.num_samples(number)
+        return (
+            None if self._batches is None else self._batches.num_samples(self._position.batch - 1)
+        )
 
     # -- position -------------------------------------------------------------------------------
 

@@ -57,15 +57,22 @@ def check_same_classes(
 
 
 def _list_all(dataset: Any, depth: int) -> Iterator[dict[str, int]]:
-    labels = getattr(dataset, "class_to_idx", None)
-    names = getattr(dataset, "classes", None)
+    labels, names = _get(dataset, "class_to_idx"), _get(dataset, "classes")
     if isinstance(labels, Mapping) and labels:
         yield {str(name): int(label) for name, label in labels.items()}
     elif isinstance(names, list | tuple) and names:
         yield {str(name): label for label, name in enumerate(names)}
     elif depth > 0:
-        inner = getattr(dataset, "datasets", None)
-        inner = inner if isinstance(inner, list | tuple) else [getattr(dataset, "dataset", None)]
+        several = _get(dataset, "datasets")
+        inner = several if isinstance(several, list | tuple) else [_get(dataset, "dataset")]
         for item in inner:
             if item is not None:
                 yield from _list_all(item, depth - 1)
+
+
+def _get(dataset: Any, name: str) -> Any:
+    """An attribute of a user's dataset; None if there is none, or if it fails."""
+    try:
+        return getattr(dataset, name, None)
+    except Exception:
+        return None

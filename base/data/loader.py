@@ -8,7 +8,6 @@ from typing import Any, Self
 import torch
 from torch.utils.data import DataLoader
 
-from base.data.classes import check_same_classes, find_classes
 from utils.distributed import world_size
 from utils.errors import UserError
 from utils.util import inf_loop
@@ -81,6 +80,8 @@ def prepare_loader(
         UserError: several processes train, and the loader does not divide its batches; or its
             classes are not those of the training.
     """
+    from base.data.classes import check_same_classes
+
     classes = describe_data(loader, name)["classes"]
     if trained_on is not None:
         trained_on = trained_on if isinstance(trained_on, dict) else describe_data(trained_on)
@@ -98,6 +99,8 @@ def prepare_loader(
 
 def describe_data(loader: Any, key: str = "data_loader") -> dict[str, Any]:
     """The number of samples of a loader, if it divides batches, and the labels of its classes."""
+    from base.data.classes import find_classes
+
     divided = find_divided_loader(loader)
     dataset = getattr(unwrap_loader(loader), "dataset", None)
     return {

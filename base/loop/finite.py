@@ -6,7 +6,7 @@ import contextlib
 import logging
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from base.options import TrainerOptions
 from base.parallel.strategy import GradientCheck, Parallel
 from utils.distributed import all_gather
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from base.loop.update import Update
 
 NAMES_SHOWN = 3
 CHECKED_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -144,17 +147,14 @@ class FiniteGuard:
             self.logger.warning("%s (trainer.nan_policy is ignore).", message)
 
 
-def refuse_loss(loss: float, step: int, model: nn.Module, is_late: bool) -> None:
+def refuse_loss(loss: float, update: Update) -> None:
     """Raises the error for a loss that is not finite.
 
-    Args:
-        loss: the loss.
-        step: the number of optimizer steps so far.
-        model: the model, whose weights may be the cause.
-        is_late: whether later steps have been made with this loss.
+    The losses of an accelerator are checked when they may have changed the weights.
     """
     advice = f"this batch changed no weights. {ADVICE}"
-    if is_late:
+    step, model = update.progress.step, update.parallel.unwrap(update.model)
+    if update.device.type != "cpu":
         advice = f"resume from the newest checkpoint. {ADVICE}"
     elif names := find_non_finite(dict(model.named_parameters())):
         advice = f"the weights {list_names(names)} are not finite. {ADVICE}"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from base.loop.stateful_metric import StatefulMetric, is_stateful
 from utils.batch import as_plain, count_samples
 from utils.util import MetricTracker, one_number
 
 if TYPE_CHECKING:
     from base.loop.rows import Rows
-    from base.loop.stateful_metric import StatefulMetric
 
 # On a CPU, the metrics of several small batches are computed in one go. A step evicts the
 # processor's caches, so an operation right after the step takes three times as long.
@@ -30,12 +30,9 @@ class MetricSet(MetricTracker):
         device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
         loader: gives the batches to ``evaluate``.
-
-    Attributes:
-        batch_size: the samples that the loader has put into the next batch; None if unknown.
     """
 
-    batch_size: int | None = None
+    batch_size: int | None = None  # the samples that the loader has read for the next batch
 
     def __init__(
         self,
@@ -50,8 +47,6 @@ class MetricSet(MetricTracker):
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
         self._objects: dict[str, StatefulMetric] = {}
         for metric in filter(is_stateful, self.metrics):
-            from base.loop.stateful_metric import StatefulMetric
-
             self._objects[name_of(metric)] = StatefulMetric(metric, device)
         self._waiting: list[tuple[Any, Any, Any, int]] = []
         super().__init__("loss", *self._functions, writer=writer)
@@ -144,8 +139,3 @@ class MetricSet(MetricTracker):
 def name_of(metric: Any) -> str:
     """The name under which a metric is logged."""
     return getattr(metric, "__name__", None) or type(metric).__name__
-
-
-def is_stateful(metric: Any) -> bool:
-    """Whether this is a torchmetrics object, which computes its number from the full pass."""
-    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")

@@ -62,8 +62,8 @@ class StatefulMetric:
         return bool(self.metric.update_called)
 
     def compute(self) -> Any:
-        """The metric's value."""
-        return self.metric.compute()
+        """The metric's value; NaN if it has seen nothing."""
+        return self.metric.compute() if self.has_samples else float("nan")
 
     def _modules(self) -> dict[str, Any]:
         """The metric and the metrics inside it, by name."""
@@ -91,6 +91,11 @@ class StatefulMetric:
                 values = [state[full_key] for state in seen or [states[0]["state"]]]
                 merged["state"][full_key] = _reduce(values, reduce)
         return merged
+
+
+def is_stateful(metric: Any) -> bool:
+    """Whether this is a torchmetrics object, which computes its number from the full pass."""
+    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")
 
 
 def fit_target(metric: Any, output: Any, target: Any) -> Any:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from base.loop.lr_schedule import LRSchedule
 from base.loop.progress import Progress
+from base.options import TrainerOptions
 from base.parallel.strategy import NoParallel, Parallel
 from utils.errors import UserError
-
-if TYPE_CHECKING:
-    from base.options import TrainerOptions
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,8 +71,7 @@ class Update:
         self._window = options.accumulation_steps
         self._batches_in_window = 0
         self._gradients_are_synced = True
-        # Reading a loss would wait for the accelerator, so its losses are checked later.
-        self._checks_later = device.type != "cpu"
+        self._checks_later = device.type != "cpu"  # reading a loss would wait for an accelerator
         self._unchecked_losses: list[torch.Tensor] = []
 
     # -- the four calls of a loop ---------------------------------------------------------------
@@ -152,11 +149,7 @@ class Update:
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def check_losses(self) -> None:
-        """Checks the losses of an accelerator since the last call.
-
-        Raises:
-            UserError: a loss is NaN or infinite.
-        """
+        """Raises UserError if a loss of an accelerator was not finite since the last call."""
         losses, self._unchecked_losses = self._unchecked_losses, []
         for loss in torch.stack(losses).tolist() if losses else []:
             self._check_loss(loss)
@@ -165,8 +158,7 @@ class Update:
         if not math.isfinite(loss):
             from base.loop.finite import refuse_loss
 
-            model = self.parallel.unwrap(self.model)
-            refuse_loss(loss, self.progress.step, model, self._checks_later)
+            refuse_loss(loss, self)
 
     def _clip_gradients(self) -> None:
         """Clips the gradient to ``grad_clip_norm``, or measures its norm on request."""

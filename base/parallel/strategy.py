@@ -18,6 +18,8 @@ from torch.optim import Optimizer
 from utils.distributed import world_size
 from utils.errors import UserError
 
+READ_AT_ONCE = ("cpu",)  # devices that nothing has to wait for
+
 
 @dataclass(frozen=True)
 class Parallel:
@@ -150,7 +152,7 @@ class GradientCheck:
         if not grads:
             return
         found = self._find(grads)
-        if found.device.type == "cpu":
+        if found.device.type in READ_AT_ONCE:
             if found.item():
                 self.refuse(optimizer)
             return
@@ -193,8 +195,9 @@ class GradientCheck:
         """
         if self._count is None:
             return 0, True
-        count, self._count = int(self._count.item()), None
-        return count, self._were_left_out
+        taken = int(self._count.item()), self._were_left_out
+        self._count, self._were_left_out = None, True
+        return taken
 
 
 def make_strategy(config: Any) -> Parallel:
