@@ -39,7 +39,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             return
     logger.info("Testing the %s of %s on %s.", subject.weights, subject.checkpoint, subject.split)
     rows = Rows() if world_size() == 1 else None  # each of several ranks sees only some samples
-    metrics = MetricSet(config.build_metrics(), device=subject.output_device, rows=rows)
+    metrics = MetricSet(config.build_metrics(), None, subject.output_device, rows, subject.loader)
     config.log_unread_keys(logger)
     batches = progress(subject.loader, num_batches(subject.loader), "test", logger)
     evaluate_split = getattr(config.trainer_class(), "evaluate_split", evaluate)
@@ -74,9 +74,9 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = to_device(config.build("loss"), output_device(model, device))
     load_loss(criterion, checkpoint, config, config.resume)
-    loader = prepare_loader(loader, "data_loader", device, evaluating=True)
-    epoch = checkpoint.get("epoch")
-    return TestSubject(model, criterion, loader, device, config.resume, epoch, kind, split)
+    loader = prepare_loader(loader, "data_loader", device, True, checkpoint.get("environment"))
+    about = (config.resume, checkpoint.get("epoch"), kind, split, config.get("task"))
+    return TestSubject(model, criterion, loader, device, *about)
 
 
 if __name__ == "__main__":

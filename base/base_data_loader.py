@@ -163,6 +163,12 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         """The size of this rank's last batch, divided by the ranks' mean size; 0 for a filler."""
         return 1.0 if self._batches is None else self._batches.loss_weight(self._position.batch - 1)
 
+    @property
+    def n_in_batch(self) -> int | None:
+        return (
+            None if self._batches is None else self._batches.num_samples(self._position.batch - 1)
+        )
+
     # -- position -------------------------------------------------------------------------------
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:

@@ -44,6 +44,7 @@ class BaseTrainer(TemplateAttributes):
         progress: the position of the run: epoch, batch, step.
         monitoring: the best value, the patience and the best epochs.
         parallel: spreads the model over processes and devices.
+        guard: keeps the weights finite.
         phases: selects the parameters that are trained in each epoch.
         stop: receives requests to stop, by signals or a time limit.
         checkpoints, train_state: write checkpoints; collect and restore their content.
@@ -62,6 +63,7 @@ class BaseTrainer(TemplateAttributes):
         self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any
     ) -> None:
         from base import features
+        from base.loop.finite import FiniteGuard
         from logger.backends.backend import BackEnd
         from logger.run_log import RunLog
 
@@ -77,6 +79,7 @@ class BaseTrainer(TemplateAttributes):
         self.criterion, self.metric_ftns, self.optimizer = criterion, metric_ftns, optimizer
         self.epochs, self.save_period = options.epochs, options.save_period
         self.progress = Progress()
+        self.guard = FiniteGuard(self.model, options, self.parallel, self.progress, self.logger)
         mode, metric = parse_monitor(options.monitor)
         self.monitoring = Monitor(mode, metric, options.patience, options.keep_best)
         if options.patience < inf and mode == "off":  # no error, because pytorch-template allows it
@@ -107,7 +110,7 @@ class BaseTrainer(TemplateAttributes):
         if self.start_epoch > self.epochs:
             self.logger.info("All %d epochs are done; raise trainer.epochs for more.", self.epochs)
         self.stop.withdraw()
-        with self.stop.listening():
+        with self.stop.listening(), self.guard.watching(self.model):
             try:
                 if self.trainer_options.max_minutes is not None:
                     self.checkpoints.measure(self._state())
@@ -220,7 +223,7 @@ class BaseTrainer(TemplateAttributes):
         self.stop.reserve_for_save(self.checkpoints.seconds)
 
     def _state(self) -> dict[str, Any]:
-        return self.train_state.collect(self.validation_random_state)
+        return self.guard.check_state(self.train_state.collect(self.validation_random_state))
 
     def _resume_checkpoint(self, resume_path: str | Path) -> None:
         """Restores model, optimizer and counters; ``_restore_rest`` restores all other objects.

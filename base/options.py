@@ -107,7 +107,8 @@ class TrainerOptions(SectionOptions):
         on_save_error: ``stop``, or ``go_on`` if a checkpoint cannot be written.
         max_minutes: stop after this time, with a checkpoint and exit status 75; null for no limit.
             The time counts from the start of this process's training.
-        nan_policy: for a loss that is not finite: ``raise`` an error, or ``ignore`` it.
+        nan_policy: for a loss or a gradient that is not finite: ``raise`` an error, or ``ignore``
+            it. A step with such a gradient changes no weights.
         verbosity: 0 for warnings, 1 for info, 2 for debug.
         monitor: ``"min METRIC"`` or ``"max METRIC"`` selects the best epoch; ``"off"`` none.
         early_stop: stop when more epochs than this, one after another, bring no improvement; 0 or

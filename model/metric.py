@@ -6,17 +6,55 @@ metrics of torchmetrics.
 
 import torch
 
+from utils.errors import UserError
+
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The fraction of samples whose target class (N,) has the highest score (N, C)."""
-    return (output.argmax(dim=1) == target).float().mean()
+    """The fraction of samples or pixels whose class has the highest score (N, C, …).
+
+    The target holds classes (N, …) or (N, 1, …), or probabilities of classes (N, C, …), of which
+    the highest counts.
+    """
+    classes = get_classes(output, target)
+    return (output.argmax(dim=1) == classes).float().mean()
 
 
 def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
-    """The fraction of samples whose target class (N,) is among the ``k`` highest scores (N, C)."""
-    return (output.topk(k, dim=1).indices == target.unsqueeze(1)).any(dim=1).float().mean()
+    """The fraction of samples whose class is among the ``k`` highest scores; as ``accuracy``."""
+    classes = get_classes(output, target).unsqueeze(1)
+    top = output.topk(min(k, output.shape[1]), dim=1).indices
+    return (top == classes).any(dim=1).float().mean()
 
 
 def binary_accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The fraction of samples whose logit (N,) has the right sign for its target (N,), 0 or 1."""
+    """The fraction of logits with the right sign for their targets, 0 or 1.
+
+    Both have the shape (N,) or (N, K); (N, 1) and (N,) fit each other.
+    """
+    if output.shape != target.shape:
+        if output.squeeze(-1).shape != target.squeeze(-1).shape:
+            shapes = f"{tuple(output.shape)} and targets {tuple(target.shape)}"
+            raise UserError(f"binary_accuracy: the logits {shapes} must have the same shape")
+        target = target.reshape(output.shape)
     return ((output > 0) == (target > 0.5)).float().mean()
+
+
+def get_classes(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The classes (N, …) in a target for scores (N, C, …).
+
+    Raises:
+        UserError: the shapes do not fit, or there is only one score.
+    """
+    scores, found = output.shape, target.shape
+    if len(scores) > 1 and scores[1] > 1:
+        classes = scores[:1] + scores[2:]
+        if found == classes:
+            return target
+        if found == scores:
+            return target.argmax(dim=1)
+        if found == (scores[0], 1, *scores[2:]) or found == (*classes, 1):
+            return target.reshape(classes)
+    raise UserError(
+        f"accuracy needs scores (N, C, …) of two or more classes, and classes (N, …); these are "
+        f"scores {tuple(scores)} and targets {tuple(found)}. For one logit, use binary_accuracy"
+    )

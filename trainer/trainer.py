@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -12,8 +11,8 @@ import torch
 from torch import nn
 
 from base.base_trainer import BaseTrainer
-from base.data.loader import get_loss_weight, prepare_loader
-from base.loop.evaluate import evaluate, forward
+from base.data.loader import prepare_loader
+from base.loop.evaluate import evaluate, forward, weigh
 from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
 from base.loop.update import Update
@@ -22,7 +21,7 @@ from base.options import TrainerOptions
 from base.parallel.strategy import output_device
 from logger.progress import progress
 from utils.batch import num_batches, to_device
-from utils.distributed import set_activity
+from utils.distributed import set_activity, world_size
 from utils.errors import UserError
 from utils.seed import get_random_state
 from utils.util import inf_loop
@@ -64,15 +63,16 @@ class Trainer(BaseTrainer):
         data_loader = prepare_loader(data_loader, "data_loader", device)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
         self.len_epoch = num_batches(data_loader) if len_epoch is None else len_epoch
-        loader = prepare_loader(valid_data_loader, "valid_data_loader", device, evaluating=True)
+        loader = prepare_loader(valid_data_loader, "valid_data_loader", device, True, data_loader)
         self.valid_data_loader, self.do_validation = loader, loader is not None
-        self.log_step = max(1, int(math.sqrt(data_loader.batch_size or 1)))
+        self.log_step = max(1, int((data_loader.batch_size or 1) ** 0.5))
         options = self.trainer_options
         self.update: Update = Update(
             self.model, optimizer, options, device, lr_scheduler, self.parallel, self.progress
         )
-        self.train_metrics = MetricSet(metric_ftns, self.writer, output_device(self.model, device))
-        self.valid_metrics = MetricSet(metric_ftns, self.writer, output_device(self.model, device))
+        where = output_device(self.model, device)
+        self.train_metrics = MetricSet(metric_ftns, self.writer, where)
+        self.valid_metrics = MetricSet(metric_ftns, self.writer, where, loader=loader)
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)
         self.batch_watchers = [watcher for watcher in self.watchers if watcher.sees_all_batches]
@@ -115,7 +115,9 @@ class Trainer(BaseTrainer):
         watchers = self.watchers
         for batch in progress(left, self.len_epoch, title, self.logger, self.status):
             self.progress.batch += 1
-            self.loss_weight = get_loss_weight(self.data_loader)
+            self.loss_weight = weigh(batch, self.criterion, self.data_loader, self.train_metrics)
+            if self.loss_weight == 0 and world_size() == 1:  # nothing in this batch counts
+                continue
             self.step_writer.begin_batch(self.progress.batch)
             batch = to_device(batch, self.device)
             for watcher in watchers:
@@ -154,8 +156,7 @@ class Trainer(BaseTrainer):
         for watcher in self.watchers:
             watcher.after_validation(epoch)
         if self.update.ema is not None:
-            averaged = self._evaluate(self.update.ema.module)
-            log |= {f"ema_{name}": value for name, value in averaged.items()}
+            log |= {f"ema_{name}": x for name, x in self._evaluate(self.update.ema.module).items()}
         self.validation_random_state = None
         for name, value in log.items():
             self.writer.add_scalar(name, value)

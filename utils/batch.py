@@ -7,22 +7,29 @@ neither other mappings, such as HuggingFace's ``BatchEncoding``, nor subclasses 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from utils.errors import UserError
 
 PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory, and without waiting
+HALF_DTYPES = (torch.bfloat16, torch.float16)
+GRAPH_COUNTS = ("num_graphs", "batch_size")  # of batches of graphs: PyG, DGL
 TARGET_KEYS = ("target", "targets", "label", "labels")
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """Moves every tensor in ``batch`` to ``device``, and everything else that has a method ``to``.
 
-    Containers keep their type. Other values stay as they are. Copies to an accelerator do not wait
-    for it. Copies to the CPU do, because otherwise they could be read before they are complete.
+    Containers and dataclasses keep their type. Other values stay as they are. Copies to an
+    accelerator do not wait for it. Copies to the CPU do, because otherwise they could be read
+    before they are complete.
     Source: https://docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html
     """
     if isinstance(batch, torch.Tensor):
@@ -31,9 +38,27 @@ def to_device(batch: Any, device: torch.device) -> Any:
         return batch.to(device, non_blocking=device.type != "cpu")
     if type(batch) in (list, tuple):  # what most loaders give
         return type(batch)([to_device(value, device) for value in batch])
-    if hasattr(batch, "to"):
-        return batch.to(device, non_blocking=device.type != "cpu")
+    if hasattr(batch, "to"):  # a PackedSequence, a batch of graphs, a BatchEncoding
+        options = _options_of_to(getattr(type(batch), "to", batch.to))
+        moved = batch.to(device, **options) if device.type != "cpu" else batch.to(device)
+        return batch if moved is None else moved  # None: it has moved itself
     return _map_values(lambda value: to_device(value, device), batch)
+
+
+@functools.cache
+def _options_of_to(method: Callable[..., Any]) -> dict[str, Any]:
+    """``non_blocking=True`` if the method ``to`` of a class takes it."""
+    try:
+        parameters = inspect.signature(method).parameters
+    except ValueError:  # it is not written in Python
+        return {}
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return {"non_blocking": True} if takes_all or "non_blocking" in parameters else {}
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether a value is a list or tuple of several ones, and not one object, as PackedSequence."""
+    return isinstance(value, list | tuple) and not hasattr(value, "to")
 
 
 def num_samples(batch: Any) -> int:
@@ -74,8 +99,8 @@ def _map_samples(function: Callable[[Any], Any], batch: Any) -> Any:
     def change(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return function(value) if value.ndim else value
-        is_sequence = isinstance(value, list | tuple)
-        if is_sequence and len(value) == size and not _list_tensors(value):  # names, paths
+        is_list = isinstance(value, list | tuple)
+        if is_list and len(value) == size and not _list_tensors(value):  # names, paths
             return function(value)
         return _map_values(change, value)
 
@@ -109,13 +134,20 @@ def _map_values(function: Callable[[Any], Any], value: Any) -> Any:
             return changed
         if isinstance(value, dict):  # a defaultdict, for one, cannot be made from a dict
             clone = copy.copy(value)
-            clone.update(changed)
+            for key, item in changed.items():  # `update` is forbidden in HuggingFace's ModelOutput
+                clone[key] = item
             return clone
         return type(value)(changed)  # type: ignore[call-arg]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(function, value))
     if isinstance(value, list | tuple):
         return type(value)(map(function, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        made: Any = copy.copy(value)
+        for field in dataclasses.fields(value):
+            item = function(getattr(value, field.name))
+            object.__setattr__(made, field.name, item)  # it may be frozen
+        return made
     return value
 
 
@@ -127,9 +159,53 @@ def batch_size_of(*values: Any) -> int:
     each sample, as in detection.
     """
     for value in values:
+        if isinstance(value, torch.Tensor) and value.ndim:
+            return value.shape[0]
         if size := _find_size(value):
             return size
     return 1
+
+
+def count_samples(given: int | None, target: Any, output: Any = None, batch: Any = None) -> int:
+    """The number of samples in a batch, for which the loader has read ``given`` samples.
+
+    The first dimension of a target may be something else, such as characters (CTC), time or nodes.
+    But a collate function may also have left samples out, or a sample may be a batch itself: then
+    all tensors agree on another number.
+    """
+    if given is None:
+        return batch_size_of(target, output, batch)
+    if isinstance(target, torch.Tensor) and target.ndim and target.shape[0] == given:
+        return given
+    batch = target if batch is None else batch
+    shapes = [tensor.shape for tensor in _list_tensors(batch) if tensor.ndim]
+    is_first = any(shape[0] == given for shape in shapes)
+    is_second = all(len(shape) > 1 and shape[1] == given for shape in shapes)
+    if is_first or (is_second and not _is_of_lists(batch)):
+        return given
+    return num_samples(batch) or given
+
+
+def is_empty(batch: Any) -> bool:
+    """Whether a batch has no samples: all its tensors or lists have the length 0."""
+    first = batch[0] if isinstance(batch, list | tuple) and batch else None
+    if isinstance(first, torch.Tensor) and first.ndim and first.shape[0]:  # the usual batch
+        return False
+    tensors = [tensor for tensor in _list_tensors(batch) if tensor.ndim]
+    if tensors:
+        return all(len(tensor) == 0 for tensor in tensors)
+    return batch is None or (_is_of_lists(batch) and not any(batch))
+
+
+def as_plain(value: Any) -> Any:
+    """A model's output without its graph, in fp32 if it is in half precision (NumPy has no bf16).
+
+    In containers, every tensor is changed.
+    """
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+        return value.float() if value.dtype in HALF_DTYPES else value
+    return _map_values(as_plain, value)
 
 
 def _find_size(value: Any) -> int:
@@ -138,11 +214,14 @@ def _find_size(value: Any) -> int:
         return value.shape[0] if value.ndim else 1
     if isinstance(value, Mapping):
         return next((size for size in map(_find_size, value.values()) if size), 0)
+    if isinstance(value, PackedSequence):
+        return int(value.batch_sizes[0])
     if isinstance(value, list | tuple):
         sizes = {_find_size(item) for item in value} - {0}
         is_list_of_samples = len(sizes) > 1 or any(isinstance(item, Mapping) for item in value)
         return len(value) if is_list_of_samples else next(iter(sizes), 0)
-    return 0
+    counts = (getattr(value, name, None) for name in GRAPH_COUNTS)
+    return next((count for count in counts if isinstance(count, int)), 0)
 
 
 def num_batches(loader: object) -> int | None:
@@ -151,6 +230,15 @@ def num_batches(loader: object) -> int | None:
         return len(loader)  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def find_target(batch: Any) -> Any:
+    """The target of a batch in a form that ``split_target`` accepts; None for any other form."""
+    if is_sequence(batch) and len(batch) >= 2:
+        return batch[-1]
+    if isinstance(batch, Mapping):
+        return next((batch[key] for key in TARGET_KEYS if key in batch), None)
+    return None
 
 
 def split_target(batch: Any) -> tuple[Any, Any]:
@@ -166,7 +254,7 @@ def split_target(batch: Any) -> tuple[Any, Any]:
     Raises:
         UserError: the batch has another form.
     """
-    if isinstance(batch, list | tuple) and len(batch) >= 2:
+    if is_sequence(batch) and len(batch) >= 2:
         inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
         return inputs, batch[-1]
     if isinstance(batch, Mapping):

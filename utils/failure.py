@@ -78,6 +78,24 @@ KNOWN_ERRORS = (
         "{} The model has fewer outputs than the data has classes",
     ),
     KnownError(
+        UserWarning,
+        "^Using a target size",
+        "loss",
+        "{} The loss would compare every output with every target",
+    ),
+    KnownError(
+        ValueError,
+        "^(Using a t|T)arget size .* (must be the same as|that is different to)",
+        "loss",
+        "{} Reshape one of them, for example by target.view_as(output)",
+    ),
+    KnownError(
+        RuntimeError,
+        "^0D or 1D target tensor expected",
+        "loss",
+        "it needs classes of shape (N,), or probabilities (N, C) float: {}",
+    ),
+    KnownError(
         ModuleNotFoundError,
         "^No module named '(torch|torchvision|tqdm|yaml|numpy)'",
         "",

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 from utils.errors import printable
+
+# torch's warning that a loss compares (N,) with (N, 1), each output with each target.
+BROADCAST = (
+    r"Using a target size \(torch.Size\(\[(?!1\b)(\d+)(, 1)?\]\)\) "
+    r"that is different to the input size \(torch.Size\(\[\1(, 1)?\]\)\)"
+)
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -20,6 +27,7 @@ def run_main(main: Callable[[], None]) -> None:
     # default of 300,000, two programs that share the cores block each other. torch reads the
     # variable at its import.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    warnings.filterwarnings("error", BROADCAST)
     try:
         main()
     except BrokenPipeError:

@@ -180,6 +180,8 @@ class MetricTracker:
         value = one_number(key, value)
         self._counts[key] = self._counts.get(key, 0) + n
         total = self._totals.setdefault(key, 0.0)
+        if n == 0:  # the mean over no samples is NaN
+            return
         if not hasattr(value, "detach"):
             self._totals[key] = total + value * n
             return

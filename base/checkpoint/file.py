@@ -15,7 +15,6 @@ from typing import IO, Any, ClassVar
 
 import torch
 
-from base.checkpoint.snapshot import move_to_cpu
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, fsync_folder, temporary_path
@@ -120,6 +119,8 @@ def save(state: dict[str, Any], path: Path) -> None:
             at ``path`` stays intact.
     """
     if torch.accelerator.is_available():
+        from base.checkpoint.snapshot import move_to_cpu
+
         state = move_to_cpu(state)
     try:
         with atomic_write(path) as file:

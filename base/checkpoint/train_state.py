@@ -11,7 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from base.checkpoint.file import FORMAT
-from base.data.loader import DividedLoader, unwrap_loader
+from base.data.loader import describe_data, unwrap_loader
 from base.loop.progress import Monitor, Progress
 from base.parallel.strategy import Parallel
 from utils.distributed import all_gather, world_size
@@ -79,7 +79,7 @@ class TrainState:
             "processes": world_size(),
             "threads": torch.get_num_threads(),
             "device": self.objects["device"].type,
-            "samples": loader.n_samples if isinstance(loader, DividedLoader) else None,
+            **describe_data(loader),
         }
 
     # -- collecting -----------------------------------------------------------------------------

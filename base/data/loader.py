@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from utils.distributed import world_size
 from utils.errors import UserError
+from utils.util import inf_loop
 
 
 class PositionedLoader(ABC):
@@ -38,6 +39,11 @@ class DividedLoader(PositionedLoader):
     def loss_weight(self) -> float:
         """The size of this rank's last batch, divided by the ranks' mean size."""
 
+    @property
+    def n_in_batch(self) -> int | None:
+        """The number of samples in this rank's last batch; None if it is unknown."""
+        return None
+
     @abstractmethod
     def list_batches(self) -> list[list[int]]:
         """Lists the indices of each batch in the last pass; empty if samples have no indices."""
@@ -55,7 +61,9 @@ class DividedLoader(PositionedLoader):
         """Lets the next pass continue at a saved position."""
 
 
-def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: bool = False) -> Any:
+def prepare_loader(
+    loader: Any, name: str, device: torch.device, evaluating: bool = False, trained_on: Any = None
+) -> Any:
     """Prepares a loader for a run on ``device``, with one or several processes.
 
     Args:
@@ -63,13 +71,21 @@ def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: boo
         name: the section of the config, for the error.
         device: the device on which batches are transformed.
         evaluating: whether to give each sample to one rank only.
+        trained_on: the training loader, or ``describe_data`` of it, whose classes must be the same.
 
     Returns:
         The same loader.
 
     Raises:
-        UserError: several processes train, and the loader does not divide its batches.
+        UserError: several processes train, and the loader does not divide its batches; or its
+            classes are not those of the training.
     """
+    from base.data.classes import check_same_classes
+
+    classes = describe_data(loader, name)["classes"]
+    if trained_on is not None:
+        trained_on = trained_on if isinstance(trained_on, dict) else describe_data(trained_on)
+        check_same_classes(trained_on.get("classes"), classes, name, "of the training data")
     divided = find_divided_loader(loader)
     if divided is not None:
         divided.device = device
@@ -79,6 +95,18 @@ def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: boo
         message = "cannot divide its batches among processes; use a DatasetLoader or BaseDataLoader"
         raise UserError(f"a {type(loader).__name__} {message}", key=name)
     return loader
+
+
+def describe_data(loader: Any, key: str = "data_loader") -> dict[str, Any]:
+    """The number of samples of a loader, if it divides batches, and the labels of its classes."""
+    from base.data.classes import find_classes
+
+    divided = find_divided_loader(loader)
+    dataset = getattr(unwrap_loader(loader), "dataset", None)
+    return {
+        "samples": None if divided is None else divided.n_samples,
+        "classes": find_classes(dataset, key),
+    }
 
 
 def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
@@ -93,6 +121,16 @@ def get_loss_weight(loader: Any) -> float:
     """The weight of the last batch in the loss; 1 if the loader does not divide batches."""
     divided = find_divided_loader(loader)
     return 1.0 if divided is None else divided.loss_weight
+
+
+def get_batch_size(loader: Any) -> int | None:
+    """The number of samples in the last batch; None if the loader does not know it.
+
+    A loader that repeats the batches of another one does not know it either.
+    """
+    is_wrapped = hasattr(loader, "loader") and not isinstance(loader, inf_loop)
+    divided = None if is_wrapped else find_divided_loader(loader)
+    return None if divided is None else divided.n_in_batch
 
 
 def find_divided_loader(loader: Any) -> DividedLoader | None:

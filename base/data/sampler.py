@@ -56,6 +56,7 @@ class EpochBatchSampler(Sampler[BatchIndices]):
         self.start = Position(0, 0)
         self.in_lockstep = True
         self._loss_weights: dict[int, float] = {}
+        self._sizes: dict[int, int] = {}
 
     def __len__(self) -> int:
         if self.batch_size is None:
@@ -68,7 +69,7 @@ class EpochBatchSampler(Sampler[BatchIndices]):
         order = self._draw_order(epoch)
         this_rank, ranks = rank(), world_size()
         rank_stream = [this_rank] if this_rank > 0 else []  # rank 0 reads like a single process
-        self._loss_weights = {}
+        self._loss_weights, self._sizes = {}, {}
         for number in range(start, len(self)):
             batch = order[number] if size is None else order[number * size : (number + 1) * size]
             part = batch[len(batch) * this_rank // ranks : len(batch) * (this_rank + 1) // ranks]
@@ -77,11 +78,16 @@ class EpochBatchSampler(Sampler[BatchIndices]):
                 indices = part if len(part) else batch[:1]
                 indices = indices.tolist() if isinstance(indices, np.ndarray) else indices
                 seed = mix_seed(self.seed, epoch, SAMPLE_STREAM, number, *rank_stream)
+                self._sizes[start + len(self._sizes)] = len(part)
                 yield BatchIndices(indices, seed)
 
     def loss_weight(self, batch: int) -> float:
         """The size of this rank's part of a batch, divided by the mean size of all parts."""
         return self._loss_weights.get(batch, 1.0)
+
+    def num_samples(self, batch: int) -> int | None:
+        """The number of samples in a batch that this rank has been given, counted from 0."""
+        return self._sizes.get(batch)
 
     def list_batches(self) -> list[list[int]]:
         """Lists this rank's indices in every batch of the epoch at ``start``."""

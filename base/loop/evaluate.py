@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from base.data.loader import get_batch_size, get_loss_weight
 from base.loop.metrics import MetricSet
-from utils.batch import num_batches, split_target, to_device
+from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
 from utils.distributed import all_gather
 from utils.errors import UserError
+
+IGNORE_INDEX = -100  # of torch's losses
 
 
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
@@ -27,7 +32,7 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     inputs, target = split_target(batch)
     if isinstance(inputs, Mapping):
         output = model(**inputs)
-    elif isinstance(inputs, list | tuple):
+    elif is_sequence(inputs):
         output = model(*inputs)
     else:
         output = model(inputs)
@@ -56,12 +61,14 @@ def evaluate(
     n_batches = 0
     with in_eval_mode(criterion):
         for batch in batches:
+            n_batches += 1
+            if weigh(batch, criterion, metrics.loader, metrics) == 0:
+                continue
             batch = to_device(batch, device)
             with autocast():
                 output, target = forward(model, batch)
                 loss = criterion(output, target)
             metrics.add_batch(loss, output, target, batch)
-            n_batches += 1
     if sum(all_gather(n_batches)) == 0:
         raise UserError("there was nothing to evaluate: the data loader gave no batch")
     return metrics.result()
@@ -79,6 +86,53 @@ def in_eval_mode(criterion: Any) -> Iterator[None]:
         yield
     finally:
         criterion.train(was_training)
+
+
+def weigh(batch: Any, criterion: Any, loader: Any, metrics: Any) -> float:
+    """Weighs the last batch of ``loader``, and tells a MetricSet its number of samples.
+
+    Returns:
+        The ``loss_weight`` of the loader; 0 if nothing in the batch counts, because it has no
+        samples, or because the loss ignores all its targets.
+    """
+    if isinstance(metrics, MetricSet):
+        metrics.batch_size = get_batch_size(loader)
+    if is_empty(batch) or ignores_all(criterion, find_target(batch)):
+        return 0.0
+    return get_loss_weight(loader)
+
+
+def ignores_all(criterion: Any, target: Any) -> bool:
+    """Whether a loss such as cross entropy ignores every class in ``target``.
+
+    A target on an accelerator is not looked at, because that would wait for it.
+    """
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or not target.is_cpu:
+        return False
+    ignored = find_ignore_index(criterion) if target.numel() else None
+    if ignored is None or target.view(-1)[0].item() != ignored:
+        return False
+    return bool((target == ignored).all())
+
+
+@functools.lru_cache(maxsize=8)
+def find_ignore_index(criterion: Any) -> int | None:
+    """The class that a loss ignores: its attribute or argument ``ignore_index``, or torch's -100.
+
+    None for a loss of torch that ignores nothing.
+    """
+    if isinstance(criterion, functools.partial):
+        return criterion.keywords.get("ignore_index", find_ignore_index(criterion.func))
+    inner = criterion.modules() if isinstance(criterion, nn.Module) else [criterion]
+    for loss in inner:
+        index = getattr(loss, "ignore_index", None)
+        if isinstance(index, int):
+            return index
+    parameter = inspect.signature(criterion).parameters.get("ignore_index")
+    if parameter is not None and isinstance(parameter.default, int):
+        return parameter.default
+    is_of_torch = (getattr(criterion, "__module__", None) or "").startswith("torch")
+    return None if is_of_torch else IGNORE_INDEX
 
 
 def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from utils.batch import batch_size_of
+from base.loop.stateful_metric import StatefulMetric, is_stateful
+from utils.batch import as_plain, count_samples
 from utils.util import MetricTracker, one_number
 
 if TYPE_CHECKING:
     from base.loop.rows import Rows
-    from base.loop.stateful_metric import StatefulMetric
 
 # On a CPU, the metrics of several small batches are computed in one go. A step evicts the
 # processor's caches, so an operation right after the step takes three times as long.
@@ -29,7 +29,10 @@ class MetricSet(MetricTracker):
         writer: as for MetricTracker.
         device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
+        loader: gives the batches to ``evaluate``.
     """
+
+    batch_size: int | None = None  # the samples that the loader has read for the next batch
 
     def __init__(
         self,
@@ -37,14 +40,13 @@ class MetricSet(MetricTracker):
         writer: Any = None,
         device: torch.device | None = None,
         rows: Rows | None = None,
+        loader: Any = None,
     ) -> None:
         self.metrics = list(metrics)
-        self.rows = rows
+        self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
         self._objects: dict[str, StatefulMetric] = {}
         for metric in filter(is_stateful, self.metrics):
-            from base.loop.stateful_metric import StatefulMetric
-
             self._objects[name_of(metric)] = StatefulMetric(metric, device)
         self._waiting: list[tuple[Any, Any, Any, int]] = []
         super().__init__("loss", *self._functions, writer=writer)
@@ -65,27 +67,27 @@ class MetricSet(MetricTracker):
         Args:
             loss: one number, the mean over the batch.
             output, target: the arguments of the metrics.
-            batch: gives the number of samples if neither output nor target does.
+            batch: the batch, whose number of samples is the weight of its means.
             weight: the loader's ``loss_weight``; 0 marks a filler, which does not count.
 
         Raises:
             UserError: a metric returns more than one number.
         """
-        if weight == 0:
-            return
         n_samples = self.count_samples(target, output, batch)
-        output = _detach(output)
+        if weight == 0 or n_samples == 0:
+            return
+        output = as_plain(output)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
-        self._waiting.append((_detach(loss), output, target, n_samples))
+        self._waiting.append((as_plain(loss), output, target, n_samples))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
             self.measure_waiting()
 
     def count_samples(self, *values: Any) -> int:
-        """The number of samples, from the first of ``values`` that has a batch dimension."""
-        return batch_size_of(*values)
+        """The number of samples in ``values``: target, output and batch."""
+        return count_samples(self.batch_size, *values)
 
     @torch.no_grad()
     def measure_waiting(self) -> None:
@@ -103,9 +105,11 @@ class MetricSet(MetricTracker):
         return "  ".join(f"{name} {self.avg(name):.4f}" for name in shown)
 
     def means(self) -> dict[str, float]:
-        values = super().means()
+        self.measure_waiting()
+        values = {name: self.avg(name) for name, count in self._counts.items() if count}
         for name, metric in self._objects.items():
-            values[name] = float(one_number(name, metric.compute()))
+            if metric.has_samples:
+                values[name] = float(one_number(name, metric.compute()))
         order = ["loss", *map(name_of, self.metrics), *values]
         return {name: values[name] for name in order if name in values}
 
@@ -132,15 +136,6 @@ class MetricSet(MetricTracker):
         return merged
 
 
-def _detach(value: Any) -> Any:
-    return value.detach() if isinstance(value, torch.Tensor) else value
-
-
 def name_of(metric: Any) -> str:
     """The name under which a metric is logged."""
     return getattr(metric, "__name__", None) or type(metric).__name__
-
-
-def is_stateful(metric: Any) -> bool:
-    """Whether this is a torchmetrics object, which computes its number from the full pass."""
-    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")

@@ -27,6 +27,7 @@ class TestSubject:
         epoch: the epoch after which the checkpoint was written; None if unknown.
         weights: describes the weights, for example ``EMA weights``.
         split: describes the data.
+        task: the config's ``task``, or None.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class TestSubject:
     epoch: int | None
     weights: str
     split: str
+    task: str | None = None
 
     @property
     def folder(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from utils.batch import to_device
+from utils.errors import UserError, one_line
 
 CPU = torch.device("cpu")
 
@@ -21,9 +22,16 @@ class StatefulMetric:
     Args:
         metric: the object, which may also be a wrapper or a composition of others.
         device: the device of the model's outputs.
+
+    Raises:
+        UserError: the object is a collection of metrics.
     """
 
     def __init__(self, metric: Any, device: torch.device | None = None) -> None:
+        if not hasattr(metric, "_update_count"):
+            kind = type(metric).__name__
+            message = f"a {kind} does not give one number; list the metrics inside it one by one"
+            raise UserError(message, key="metrics")
         self.device = device
         self.metric = metric.clone().to(device)
         for part in self._modules().values():
@@ -34,16 +42,32 @@ class StatefulMetric:
         return StatefulMetric(self.metric, self.device)
 
     def update(self, output: Any, target: Any) -> None:
+        """Adds a batch.
+
+        Raises:
+            UserError: the metric does not take such values or shapes.
+        """
         count = self.metric._update_count
-        self.metric.update(output, target)
+        try:
+            self.metric.update(output, fit_target(self.metric, output, target))
+        except (ValueError, RuntimeError, TypeError, IndexError) as error:
+            if not type(self.metric).__module__.startswith("torchmetrics"):
+                raise
+            name = getattr(self.metric, "__name__", type(self.metric).__name__)
+            raise UserError(f"{name}: {one_line(error)}", key="metrics") from error
         self.metric._update_count = count + 1  # torchmetrics' wrappers leave it at 0
 
     def reset(self) -> None:
         self.metric.reset()
 
+    @property
+    def has_samples(self) -> bool:
+        """Whether it has seen anything since the last reset."""
+        return bool(self.metric.update_called)
+
     def compute(self) -> Any:
         """The metric's value; NaN if it has seen nothing."""
-        return self.metric.compute() if self.metric.update_called else float("nan")
+        return self.metric.compute() if self.has_samples else float("nan")
 
     def _modules(self) -> dict[str, Any]:
         """The metric and the metrics inside it, by name."""
@@ -73,6 +97,30 @@ class StatefulMetric:
                 values = [state[full_key] for state in seen or [states[0]["state"]]]
                 merged["state"][full_key] = _reduce(values, reduce)
         return merged
+
+
+def is_stateful(metric: Any) -> bool:
+    """Whether this is a torchmetrics object, which computes its number from the full pass."""
+    return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")
+
+
+def fit_target(metric: Any, output: Any, target: Any) -> Any:
+    """The target in the shape that torchmetrics wants for an output.
+
+    (N, 1) and (N,) fit each other. A metric of classes takes classes instead of one-hot vectors or
+    probabilities of classes.
+    """
+    if not isinstance(output, torch.Tensor) or not isinstance(target, torch.Tensor):
+        return target
+    is_of_classes = type(metric).__name__.startswith("Multiclass")
+    if target.shape == output.shape:
+        is_vector = is_of_classes and output.ndim > 1 and output.is_floating_point()
+        return target.argmax(dim=1) if is_vector else target
+    if target.numel() == output.numel() and target.squeeze().shape == output.squeeze().shape:
+        return target.reshape(output.shape)
+    shape = (len(target), *output.shape[2:])
+    is_column = is_of_classes and target.ndim == output.ndim and target.shape[1] == 1
+    return target.reshape(shape) if is_column else target
 
 
 def _reduce(values: list[Any], reduce: Any) -> Any:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from base.loop.lr_schedule import LRSchedule
 from base.loop.progress import Progress
+from base.options import TrainerOptions
 from base.parallel.strategy import NoParallel, Parallel, find_loose_parameters
 from utils.errors import UserError
-
-if TYPE_CHECKING:
-    from base.options import TrainerOptions
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,8 +71,7 @@ class Update:
         self._window = options.accumulation_steps
         self._batches_in_window = 0
         self._gradients_are_synced = True
-        # Reading a loss would wait for the accelerator, so its losses are checked later.
-        self._checks_later = device.type != "cpu"
+        self._checks_later = device.type != "cpu"  # reading a loss would wait for an accelerator
         self._unchecked_losses: list[torch.Tensor] = []
 
     # -- the four calls of a loop ---------------------------------------------------------------
@@ -104,7 +101,9 @@ class Update:
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             found = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise UserError(f"the loss must be one number, not {found}; take its mean() or sum()")
-        if self.options.nan_policy == "raise":
+        if weight == 0:  # a filler, or a batch of ignored targets, whose loss is NaN
+            loss = loss.nan_to_num()
+        elif self.options.nan_policy == "raise":
             if self._checks_later:
                 self._unchecked_losses.append(loss.detach().reshape(()))
             else:
@@ -152,25 +151,16 @@ class Update:
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def check_losses(self) -> None:
-        """Checks the losses of an accelerator since the last call.
-
-        Raises:
-            UserError: a loss is NaN or infinite.
-        """
+        """Raises UserError if a loss of an accelerator was not finite since the last call."""
         losses, self._unchecked_losses = self._unchecked_losses, []
         for loss in torch.stack(losses).tolist() if losses else []:
             self._check_loss(loss)
 
     def _check_loss(self, loss: float) -> None:
-        if math.isfinite(loss):
-            return
-        advice = "this batch changed no weights"
-        if self._checks_later:
-            advice = "resume from the newest checkpoint"
-        raise UserError(
-            f"the loss is {loss} after {self.progress.step} optimizer steps; {advice}. Lower "
-            "optimizer.args.lr, set trainer.grad_clip_norm, or look for bad values in the data"
-        )
+        if not math.isfinite(loss):
+            from base.loop.finite import refuse_loss
+
+            refuse_loss(loss, self)
 
     def _clip_gradients(self) -> None:
         """Clips the gradient to ``grad_clip_norm``, or measures its norm on request."""

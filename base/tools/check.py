@@ -63,7 +63,8 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     trainer.len_epoch = min(batches_of_epoch or STEPS, STEPS)
     outputs: list[Any] = []
     start = time.perf_counter()
-    with model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)):
+    hook = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    with hook, trainer.guard.watching(model):
         trainer._train_epoch(1)
     trainer._save_checkpoint(1)
     trainer.writer.close()

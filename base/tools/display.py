@@ -131,7 +131,7 @@ class Display(Watcher):
             return
         samples = Samples(self.trainer.valid_data_loader)
         outputs, targets = rows[0][:SAMPLES_SHOWN], rows[1][:SAMPLES_SHOWN]
-        results = Results(outputs, targets, samples.classes, name_of(self.trainer.criterion))
+        results = self._get_results(outputs, targets, samples.classes)
         if results.confidence is None:
             return
         are_correct = (results.target == results.prediction).tolist()
@@ -146,6 +146,10 @@ class Display(Watcher):
                 captions.append(f"{predicted}, is {results.describe(label)}")
         pictures = torch.cat([values.cpu() for values in inputs])
         self._show("predictions", samples, pictures, captions, are_correct)
+
+    def _get_results(self, output: Any, target: Any, classes: list[str] | None) -> Results:
+        loss, task = name_of(self.trainer.criterion), self.trainer.config.get("task")
+        return Results(output, target, classes, loss, task)
 
     def _get_rows(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         rows = self.trainer.valid_metrics.rows
@@ -195,7 +199,7 @@ class Display(Watcher):
         if rows is None:
             return
         classes = Samples(self.trainer.valid_data_loader).classes
-        results = Results(*rows, classes, name_of(self.trainer.criterion))
+        results = self._get_results(*rows, classes)
         if results.confusion is None or len(results.names) > MAX_CLASSES_IN_MATRIX:
             return
         import_matplotlib()  # its first import is so slow that the writer's thread seems to hang

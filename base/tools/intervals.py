@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from base.loop.metrics import is_stateful, name_of
+from base.loop.metrics import name_of
+from base.loop.stateful_metric import is_stateful
 from utils.util import one_number
 
 Interval = tuple[float, float]

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from base.loop.evaluate import forward
 from base.loop.metrics import name_of
 from base.loop.reporter import TestSubject
+from base.tools.reading import check_reading
 from base.tools.report import to_csv, write_text
 from base.tools.results import Predictions, kind_of
 from base.tools.samples import Samples
@@ -51,7 +51,7 @@ class PictureReader:
         samples: of a loader for the model's data.
 
     Raises:
-        UserError: the data are not pictures.
+        UserError: the data are not pictures, or the dataset prepares them itself.
     """
 
     def __init__(self, samples: Samples) -> None:
@@ -67,6 +67,7 @@ class PictureReader:
             )
         self.shape = tuple(first.shape)
         self.dtype = first.dtype
+        check_reading(samples, self.read)
 
     def read(self, path: Path) -> torch.Tensor:
         """Reads a file as an input (C, H, W).
@@ -136,7 +137,7 @@ def predict(subject: TestSubject, source: Path, target: Path | None = None) -> P
     samples = Samples(subject.loader)
     reader = PictureReader(samples)
     model.eval()
-    kind = _find_kind(model, subject.loader, device)
+    kind = _find_kind(subject)
     rows: dict[Path, list[str]] = {}
     for start in range(0, len(paths), BATCH_SIZE):
         inputs = _read_all(paths[start : start + BATCH_SIZE], reader)
@@ -153,14 +154,16 @@ def predict(subject: TestSubject, source: Path, target: Path | None = None) -> P
     return write_text(default if target is None else target, to_csv(table))
 
 
-def _find_kind(model: nn.Module, loader: Any, device: torch.device) -> str:
-    output, target = forward(model, to_device(next(iter(loader)), device))
+def _find_kind(subject: TestSubject) -> str:
+    batch = to_device(next(iter(subject.loader)), subject.device)
+    output, target = forward(subject.model, batch)
     kind = ""
     if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
-        kind = kind_of(output, target)
+        kind = kind_of(output, target, name_of(subject.criterion), subject.task)
     if not kind:
         raise UserError(
-            "--predict: the model's outputs are neither scores of classes or labels, nor numbers"
+            "--predict: the loss does not show whether the model predicts classes, labels or "
+            "numbers; set task: classification, multilabel or regression"
         )
     return kind
 

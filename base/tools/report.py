@@ -64,7 +64,8 @@ class ResultWriter:
         self.values = result.values
         self.samples = Samples(subject.loader)
         loss = name_of(subject.criterion)
-        self.results = Results(*rows, self.samples.classes, loss) if rows else None
+        classes, task = self.samples.classes, subject.task
+        self.results = Results(*rows, classes, loss, task) if rows else None
         self.classes = self.results.score_classes() if self.results is not None else []
         self.intervals = bootstrap_intervals(
             rows, subject.criterion, metrics.metrics, result.values
@@ -81,6 +82,9 @@ class ResultWriter:
                 low, high = self.intervals[name]
                 line += f" [{low:.4g}, {high:.4g}]"
             lines.append(line.rstrip())
+        if self.results is not None and not self.results.kind:
+            lines.append("  The report shows no predictions: the task is unknown, or does not fit")
+            lines.append("  the outputs. Set task: classification, multilabel or regression.")
         if not self.classes:
             return lines
         width = min(30, max(5, *(len(row["class"]) for row in self.classes)))

@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 CALIBRATION_BINS = 10
+# Losses of torch by the task that they are for, without "_" and "loss", in small letters.
+CLASS_LOSSES = ("crossentropy", "nll", "multimargin")
+BINARY_LOSSES = ("bce", "binarycrossentropy", "bcewithlogits", "binarycrossentropywithlogits")
+LABEL_LOSSES = (*BINARY_LOSSES, "multilabelsoftmargin", "softmargin")
+NUMBER_LOSSES = ("mse", "l1", "smoothl1", "huber", "poissonnll", "gaussiannll")
 PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no logits
 
 
@@ -81,10 +86,10 @@ class Results(Predictions):
 
     Args:
         output: (N, C) or (N,) float.
-        target: classes (N,) int; 0 or 1 (N,) or (N, K) for a BCE loss; otherwise numbers of the
-            output's shape.
+        target: classes (N,) or (N, 1) int, or probabilities of classes (N, C); 0 or 1 (N,) or
+            (N, K) for a BCE loss; otherwise numbers of the output's shape.
         classes: see Predictions.
-        loss: see Predictions.
+        loss, task: see ``kind_of``.
 
     Attributes:
         target: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise as given.
@@ -92,16 +97,21 @@ class Results(Predictions):
     """
 
     def __init__(
-        self, output: torch.Tensor, target: torch.Tensor, classes: list[str] | None, loss: str = ""
+        self,
+        output: torch.Tensor,
+        target: torch.Tensor,
+        classes: list[str] | None,
+        loss: str = "",
+        task: str | None = None,
     ) -> None:
-        super().__init__(output, kind_of(output, target), classes, loss)
+        super().__init__(output, kind_of(output, target, loss, task), classes, loss)
         self.target: Array = target.numpy()
         self.confusion: Array | None = None
         if self.kind == "classification":
-            self.target = target.reshape(-1).long().numpy()
+            self.target = _to_classes(output, target).numpy()
             self.confusion = _count_pairs(self.target, self.prediction, len(self.names))
         elif self.kind == "multilabel":
-            self.target = target.long().numpy()
+            self.target = (target > 0.5).long().numpy()
         elif self.kind == "regression":
             self.prediction = self.prediction.reshape(self.target.shape)
 
@@ -175,25 +185,58 @@ class Results(Predictions):
         return [int(index) for index in correct[order][:number]]
 
 
-def kind_of(output: torch.Tensor, target: torch.Tensor) -> str:
-    """Infers the kind of task from shapes and values.
+def kind_of(
+    output: torch.Tensor, target: torch.Tensor, loss: str = "", task: str | None = None
+) -> str:
+    """Finds the kind of task from the config's ``task``, the loss and the shapes.
 
     Args:
         output: (N, C) or (N,) float.
         target: (N,) or (N, K).
+        loss: the name of the loss.
+        task: the config's ``task``, or None.
 
     Returns:
-        ``classification``, ``multilabel``, ``regression``, or an empty text if none fits.
+        ``classification``, ``multilabel``, ``regression``, or an empty text if it is unknown, or
+        does not fit the shapes.
     """
     has_scores = output.ndim == 2 and output.shape[1] > 1
-    if target.ndim == 1 and has_scores and not target.is_floating_point():
-        fits = len(target) > 0 and int(target.min()) >= 0 and int(target.max()) < output.shape[1]
-        return "classification" if fits else ""
-    if output.numel() != target.numel():
-        return ""
-    if bool(((target == 0) | (target == 1)).all()):
-        return "classification" if target.ndim == 1 or target.shape[1] == 1 else "multilabel"
-    return "regression"
+    is_column = target.ndim == 1 or target.shape[1] == 1
+    kind = task or _kind_of_loss(loss, output)
+    if not kind:  # a loss of the project
+        if has_scores and is_column and not target.is_floating_point():
+            kind = "classification"
+        elif not _is_zero_or_one(target):
+            kind = "regression"
+    if kind == "classification" and has_scores:
+        if target.shape == output.shape:
+            return kind
+        fits = is_column and len(target) > 0 and int(target.min()) >= 0
+        return kind if fits and int(target.max()) < output.shape[1] else ""
+    return kind if output.numel() == target.numel() else ""
+
+
+def _kind_of_loss(loss: str, output: torch.Tensor) -> str:
+    """The kind of task that a loss of torch is for; empty for any other loss."""
+    name = loss.lower().replace("_", "").removesuffix("loss")
+    if name in CLASS_LOSSES:
+        return "classification"
+    if name in LABEL_LOSSES:
+        return "multilabel" if output.ndim == 2 and output.shape[1] > 1 else "classification"
+    return "regression" if name in NUMBER_LOSSES else ""
+
+
+def _is_zero_or_one(target: torch.Tensor) -> bool:
+    return bool(((target == 0) | (target == 1)).all())
+
+
+def _to_classes(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The classes (N,) in a target: of probabilities of classes the highest counts."""
+    if target.ndim == 2 and target.shape[1] > 1 and target.shape == output.shape:
+        return target.argmax(1)
+    is_binary = output.ndim == 1 or output.shape[1] == 1
+    target = target.reshape(-1)
+    return (target > 0.5).long() if is_binary else target.long()
 
 
 def _probability(output: torch.Tensor, kind: str, loss: str) -> torch.Tensor:

@@ -27,7 +27,7 @@ class Samples:
     def __init__(self, loader: Any) -> None:
         self.loader = unwrap_loader(loader)
         self.dataset = getattr(self.loader, "dataset", None)
-        self.inner, _ = self._get_inner(0)
+        self.inner, _ = self.locate(0)
         classes = getattr(self.inner, "classes", None)
         self.classes: list[str] | None = None
         if isinstance(classes, list | tuple):
@@ -52,7 +52,7 @@ class Samples:
 
     def path(self, index: int) -> str | None:
         """Returns the file of a sample, if the dataset lists files as torchvision's datasets do."""
-        dataset, index = self._get_inner(index)
+        dataset, index = self.locate(index)
         files = getattr(dataset, "samples", None) or getattr(dataset, "imgs", None)
         try:
             first = files[index][0]  # type: ignore[index]
@@ -84,7 +84,7 @@ class Samples:
         except Exception:  # as above
             return None
 
-    def _get_inner(self, index: int) -> tuple[Any, int]:
+    def locate(self, index: int) -> tuple[Any, int]:
         """Returns the dataset inside all subsets, and the index of the sample in it."""
         dataset: Any = self.dataset
         while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from config.check.checker import Checker, find_typo, get_metric_name, is_component
 from config.check.schema import Schema
@@ -13,7 +13,13 @@ from config.read.tree import ConfigError, Finding, Tree
 from utils.errors import UserError, one_line
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
-PLAIN: dict[str, Any] = {"name": str, "description": str, "seed": int, "n_gpu": int}
+PLAIN: dict[str, Any] = {
+    "name": str,
+    "description": str,
+    "seed": int,
+    "n_gpu": int,
+    "task": Literal["classification", "multilabel", "regression"],
+}
 OTHER_KEYS = ("extends", "$schema")
 # A line of metrics.jsonl has these names already.
 RESERVED_METRIC_NAMES = ("loss", "epoch", "lr", "step", "seconds")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from base.options import TrainerOptions
-from tests.helpers import make_trainer, small_config
+from tests.helpers import differences, make_trainer, small_config
 from trainer import Trainer
 from utils.errors import UserError
 from utils.seed import seed_everything
@@ -98,6 +98,43 @@ class Doubled(Trainer):
 class AnotherLoop(Doubled):
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
         return {}
+
+
+class Chunks(list[Any]):
+    """A loader whose batches may be empty, or have only targets that the loss ignores."""
+
+    batch_size = 8
+
+
+def test_batches_in_which_nothing_counts_are_left_out(tmp_path: Path) -> None:
+    """lance #240, graphnet #424."""
+    logs, weights = [], []
+    images, target = torch.randn(8, 1, 8, 8), torch.arange(8)
+    idle = [(images[:0], target[:0]), (images, torch.full((8,), -100)), None]
+    for number, batches in enumerate(([(images, target)], [*idle, (images, target), *idle])):
+        config = small_config(tmp_path, epochs=2, accumulation_steps=2)
+        trainer = make_trainer(config, run_id=f"run{number}")
+        trainer.data_loader = trainer.valid_data_loader = trainer.valid_metrics.loader = Chunks(
+            batches
+        )
+        trainer.len_epoch = len(batches)
+        trainer.train()
+        logs.append(trainer.last_log)
+        weights.append(trainer.model.state_dict())
+    assert logs[0] == logs[1]
+    assert differences(*weights) == []
+
+
+def test_an_epoch_in_which_nothing_counted_has_no_mean_and_is_not_the_best(tmp_path: Path) -> None:
+    trainer = make_trainer(small_config(tmp_path, epochs=1))
+    trainer.data_loader = trainer.valid_data_loader = Chunks(
+        [(torch.ones(0, 1, 8, 8), torch.ones(0))]
+    )
+    trainer.len_epoch = 1
+    trainer.train()
+    assert trainer.last_log == {"epoch": 1}
+    assert trainer.progress.step == 0
+    assert not (trainer.checkpoint_dir / "model_best.pt").exists()
 
 
 def test_a_trainer_that_only_changes_the_step_announces_what_it_logs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict, UserDict, defaultdict
 from typing import Any, NamedTuple
 
@@ -121,6 +122,54 @@ def test_an_object_with_a_method_to_moves_itself() -> None:
     assert to_device((packed,), META)[0].data.device.type == "meta"
 
 
+class Graphs:
+    """A batch of graphs, whose ``to`` takes a device only (Lightning #2465)."""
+
+    num_graphs = 3
+
+    def __init__(self) -> None:
+        self.x = tensor()
+
+    def to(self, device: torch.device) -> Graphs:
+        self.x = self.x.to(device)
+        return self
+
+
+class MovesItself(Graphs):
+    def to(self, device: Any, non_blocking: bool = False) -> None:  # type: ignore[override]
+        assert non_blocking
+        self.x = self.x.to(device)
+
+
+@pytest.mark.parametrize("kind", [Graphs, MovesItself])
+def test_a_batch_object_gets_the_arguments_that_its_method_takes(kind: type[Graphs]) -> None:
+    moved = to_device([kind()], META)[0]
+    assert moved.x.device.type == "meta"
+    assert batch_size_of(kind()) == 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    x: torch.Tensor
+    names: list[str]
+
+
+def test_a_dataclass_is_moved_field_by_field() -> None:
+    pair = Pair(tensor(), ["a"])
+    moved = to_device(pair, META)
+    assert (type(moved), moved.x.device.type, moved.names) == (Pair, "meta", ["a"])
+    assert pair.x.device.type == "cpu"
+
+
+def test_a_packed_sequence_is_one_value() -> None:
+    """A PackedSequence is a tuple, but its items mean nothing for themselves (poutyne #140)."""
+    packed = pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
+    assert split_target((packed, tensor(2)))[0] is packed
+    assert batch_size_of(packed) == 2
+    with pytest.raises(UserError, match="PackedSequence holds no"):
+        split_target(packed)
+
+
 def test_the_batch_that_is_given_stays_as_it_is() -> None:
     batch = {"x": [tensor()]}
     to_device(batch, META)
@@ -229,7 +278,7 @@ def test_a_batch_without_a_target_is_an_error_that_says_what_to_do(
 class Movable:
     """A batch that notes how it is moved."""
 
-    def to(self, device: torch.device, non_blocking: bool) -> tuple[str, bool]:
+    def to(self, device: torch.device, non_blocking: bool = False) -> tuple[str, bool]:
         return device.type, non_blocking
 
 

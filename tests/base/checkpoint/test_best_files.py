@@ -77,12 +77,12 @@ def test_a_best_epoch_without_an_intact_file_does_not_count(old, tmp_path, chang
 
 
 def test_a_single_file_outside_of_a_run_brings_only_itself(old, tmp_path):
-    (tmp_path / "alone").mkdir()
-    alone = (old / "model_best-epoch1.pt").rename(tmp_path / "alone/mine.pt")
-    monitor = resume(tmp_path / "new", alone)
+    (tmp_path / "moved").mkdir()
+    moved = (old / "model_best-epoch1.pt").rename(tmp_path / "moved/mine.pt")
+    monitor = resume(tmp_path / "new", moved)
     assert (monitor.best, monitor.list_best_epochs()) == (0.8, [1])
-    (tmp_path / "alone/mine.pt").unlink()
-    assert resume(tmp_path / "new2", alone.with_name("checkpoint-epoch4.pt")).best == -inf
+    (tmp_path / "moved/mine.pt").unlink()
+    assert resume(tmp_path / "new2", moved.with_name("checkpoint-epoch4.pt")).best == -inf
 
 
 def test_a_full_disk_is_one_line(old, tmp_path, monkeypatch):

@@ -121,7 +121,7 @@ class Wrapper(LRScheduler):
         return self.base_lrs
 
 
-def test_an_object_inside_a_state_gets_its_own_state_back(tmp_path):
+def test_an_object_inside_a_state_gets_its_state_back(tmp_path):
     """https://github.com/ildoonet/pytorch-gradual-warmup-lr/issues/27"""
 
     def make() -> Any:

@@ -38,7 +38,7 @@ def test_a_view_does_not_drag_its_storage_into_the_file(write):
     assert torch.equal(state["in_a_list"][0], table[9])
 
 
-def test_views_that_share_memory_share_it_after_loading(write):
+def test_views_of_one_memory_are_of_one_memory_after_loading(write):
     table = torch.arange(100_000.0)
     embedding = table[:500]
     state, size = write({"embed": embedding, "decoder": embedding, "part": table[100:200]})

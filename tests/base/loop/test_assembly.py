@@ -83,10 +83,10 @@ def test_the_loss_is_trained_clipped_saved_and_resumed_to_the_same_bits(config):
     groups = trainer.optimizer.param_groups
     assert [len(group["params"]) for group in groups] == [2, 1]
     folder = trainer.checkpoint_dir
-    whole = load(folder / "checkpoint-epoch2.pt")
-    assert torch.equal(whole["parts"]["criterion"]["centres"], trainer.criterion.centres)
+    uninterrupted = load(folder / "checkpoint-epoch2.pt")
+    assert torch.equal(uninterrupted["parts"]["criterion"]["centres"], trainer.criterion.centres)
     train_run(config, "run", folder / "checkpoint-epoch1.pt")
-    assert differences(load(folder / "checkpoint-epoch2.pt"), whole) == []
+    assert differences(load(folder / "checkpoint-epoch2.pt"), uninterrupted) == []
 
 
 def test_a_validation_changes_nothing_in_the_loss(config):
@@ -159,9 +159,9 @@ def test_a_lazy_model_trains_like_its_twin_and_resumes(config):
     assert trainer.model.body[2].num_batches_tracked == 0
     trainer.train()
     folder = trainer.checkpoint_dir
-    whole = load(folder / "checkpoint-epoch2.pt")
+    uninterrupted = load(folder / "checkpoint-epoch2.pt")
     train_run(config, "run", folder / "checkpoint-epoch1.pt")
-    assert differences(load(folder / "checkpoint-epoch2.pt"), whole) == []
+    assert differences(load(folder / "checkpoint-epoch2.pt"), uninterrupted) == []
 
 
 def test_the_shapes_cost_no_sample_and_no_random_number(config):

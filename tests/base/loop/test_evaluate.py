@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -132,15 +133,55 @@ def test_model_and_loss_run_in_the_precision_of_training() -> None:
     def is_autocast(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return torch.tensor(float(torch.is_autocast_enabled("cpu")))
 
-    def is_half(output: torch.Tensor, target: torch.Tensor) -> float:
-        return float(output.dtype == torch.bfloat16)
+    def is_rounded(output: torch.Tensor, target: torch.Tensor) -> bool:
+        return bool(output[0, 0] != 2 * odd)
 
+    odd = 1.001  # bf16 rounds it
     found = []
     for autocast in (contextlib.nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
-        metrics, batches = MetricSet([is_half]), [(torch.ones(2, 2), torch.ones(2))] * 3
+        metrics, batches = MetricSet([is_rounded]), [(torch.full((2, 2), odd), torch.ones(2))] * 3
         values = evaluate(Multiply(), batches, is_autocast, metrics, CPU, autocast=autocast)
         found.append(list(values.values()))
     assert found == [[0.0, 0.0], [1.0, 1.0]]
+
+
+# -- what does not count --------------------------------------------------------------------------
+
+
+def ignoring(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(output, target)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "ignored"),
+    [
+        (F.cross_entropy, -100),
+        (ignoring, -100),
+        (nn.CrossEntropyLoss(ignore_index=3), 3),
+        (functools.partial(F.cross_entropy, ignore_index=255), 255),
+    ],
+    ids=["function", "own function", "module", "arguments"],
+)
+def test_batches_without_samples_or_with_ignored_targets_only_do_not_count(
+    criterion: Any, ignored: int
+) -> None:
+    counted = (torch.eye(2), torch.tensor([0, 1]))
+    batches = [
+        counted,
+        (torch.eye(2)[:0], torch.ones(0, dtype=torch.int64)),
+        (torch.eye(2), torch.full((2,), ignored)),
+        None,
+    ]
+    metrics = MetricSet([])
+    found = evaluate(nn.Identity(), batches, criterion, metrics, CPU)
+    assert found == {"loss": pytest.approx(float(criterion(*counted)))}
+    assert metrics.n_samples == 2
+    assert evaluate(nn.Identity(), batches[1:], criterion, metrics, CPU) == {}
+
+
+def test_a_loss_that_ignores_nothing_counts_every_target() -> None:
+    batch = (torch.zeros(2), torch.full((2,), -100))
+    assert evaluate(nn.Identity(), [batch], F.mse_loss, MetricSet([]), CPU) == {"loss": 10_000.0}
 
 
 # -- several ranks --------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+import torchmetrics.wrappers
 from torch import nn
 
-from base.loop.metrics import MetricSet, is_stateful, name_of
+from base.loop.metrics import MetricSet, name_of
+from base.loop.stateful_metric import is_stateful
 from utils.errors import UserError
 
 ZERO = torch.tensor(0.0)
@@ -146,10 +148,73 @@ def test_a_loss_module_is_no_torchmetrics_object() -> None:
     assert not is_stateful(fraction_right)
 
 
-def test_without_a_batch_functions_give_zero_and_objects_nan() -> None:
-    found = MetricSet([fraction_right, accuracy()]).result()
-    assert (found["loss"], found["fraction_right"]) == (0.0, 0.0)
-    assert np.isnan(found["MulticlassAccuracy"])
+def test_where_nothing_counted_there_is_no_mean() -> None:
+    found = MetricSet([fraction_right, accuracy()])
+    assert found.result() == {}
+    found.add_batch(torch.tensor(float("nan")), *make_batch(0, 0))
+    assert found.result() == {}
+    found.add_batch(torch.tensor(1.0), *make_batch(1, 2))
+    assert found.result() == {"loss": 1.0, "fraction_right": 0.5, "MulticlassAccuracy": 0.5}
+
+
+def test_a_batch_counts_as_many_samples_as_the_loader_has_read() -> None:
+    """CTC's target is ``(characters, lengths)`` (Lightning #10349)."""
+    found = MetricSet([])
+    for n_samples, n_characters in ((8, 8), (4, 14)):
+        lengths = torch.ones(n_samples, dtype=torch.int64)
+        target = torch.ones(n_characters), lengths
+        found.batch_size = n_samples
+        batch = torch.ones(n_samples, 12, 5), target
+        found.add_batch(torch.tensor(float(n_samples)), torch.ones(12, n_samples, 4), target, batch)
+    assert (found.n_samples, found.result()["loss"]) == (12, pytest.approx(80 / 12))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_metrics_get_outputs_in_fp32(dtype: torch.dtype) -> None:
+    """NumPy has no bf16."""
+
+    def mean(output: Any, target: Any) -> Any:
+        return np.mean(output["logits"].numpy())
+
+    found = MetricSet([mean])
+    output = {"logits": torch.ones(2, dtype=dtype, requires_grad=True)}
+    found.add_batch(torch.tensor(1.0), output, torch.ones(2))
+    assert found.result()["mean"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        torchmetrics.MetricCollection([torchmetrics.MeanSquaredError()]),
+        torchmetrics.wrappers.MetricTracker(torchmetrics.MeanSquaredError()),
+    ],
+    ids=["collection", "tracker"],
+)
+def test_a_collection_of_metrics_is_refused_in_one_line(metric: Any) -> None:
+    with pytest.raises(UserError, match="does not give one number; list the metrics"):
+        MetricSet([metric])
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1)])
+def test_torchmetrics_get_targets_in_the_shape_that_they_want(shape: tuple[int, ...]) -> None:
+    classes = torch.tensor([0, 1, 0, 1, 1, 1])
+    output = torch.eye(2)[classes] + 0.1
+    soft = torch.eye(2)[classes]
+    for target in (classes.reshape(shape), soft):
+        found = MetricSet([accuracy()])
+        found.add_batch(torch.tensor(1.0), output, target)
+        assert found.result()["MulticlassAccuracy"] == 1.0
+    errors = MetricSet([torchmetrics.MeanSquaredError()])
+    errors.add_batch(torch.tensor(1.0), classes.float() + 1, classes.float().reshape(shape))
+    assert errors.result()["MeanSquaredError"] == 1.0
+
+
+def test_a_target_that_torchmetrics_refuses_is_an_error_of_one_line() -> None:
+    found = MetricSet([accuracy()])
+    found.add_batch(torch.tensor(1.0), torch.ones(4, 2), torch.ones(3, dtype=torch.int64))
+    with pytest.raises(UserError, match="metrics: MulticlassAccuracy: The size") as caught:
+        found.result()
+    assert "\n" not in str(caught.value)
 
 
 # -- names and kinds of values --------------------------------------------------------------------
@@ -167,7 +232,7 @@ def test_a_metric_is_logged_under_its_name_or_its_class() -> None:
     named.__name__ = "top"
     names = [name_of(metric) for metric in (fraction_right, fixed, named, accuracy())]
     assert names == ["fraction_right", "fixed", "top", "MulticlassAccuracy"]
-    assert list(MetricSet([named]).result()) == ["loss", "top"]  # a copy keeps the name
+    assert list(measure([named], (1, 2))) == ["loss", "top"]  # a copy keeps the name
 
 
 def test_the_progress_bar_shows_the_loss_and_the_first_function() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision.transforms import v2
 
 from base import BaseDataLoader
@@ -22,6 +23,7 @@ from base.tools.samples import Samples
 from data_loader.data_loaders import DigitsDataLoader
 from data_loader.photos import PhotoDataLoader
 from tests.base.tools.programs import Ended
+from utils.errors import UserError
 
 Program = Callable[..., Ended]
 
@@ -69,6 +71,64 @@ def test_a_batch_transform_applies_to_files_too(tmp_path: Path) -> None:
     Image.fromarray(pixels[2, 0].numpy()).save(tmp_path / "a.png")
     reader = PictureReader(samples)
     assert torch.equal(reader.make_batch([reader.read(tmp_path / "a.png")])[0], inputs[2])
+
+
+class Normalising(Dataset[Any]):
+    """Reads files, and normalises them itself or by its ``transform``."""
+
+    def __init__(self, folder: Path, scale: float = 1.0, transform: Any = None) -> None:
+        self.paths = sorted(folder.glob("*.png"))
+        self.scale, self.transform = scale, transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        image = Image.open(self.paths[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        else:
+            image = torch.from_numpy(np.array(image))[None] / 255
+        return self.scale * image, 0
+
+
+class InMemory(Normalising):
+    def __init__(self, folder: Path, scale: float = 1.0, transform: Any = None) -> None:
+        super().__init__(folder, scale, transform)
+        self.images = [Image.open(path).copy() for path in self.paths]
+        self.size = len(self.paths)
+        self.paths = []
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        assert self.transform is not None
+        return self.scale * self.transform(self.images[index]), 0
+
+
+TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "transform"), [(Normalising, None), (Normalising, TO_TENSOR), (InMemory, TO_TENSOR)]
+)
+def test_a_dataset_that_normalises_outside_of_its_transform_is_refused(
+    tmp_path: Path, kind: type[Normalising], transform: Any
+) -> None:
+    """raster-vision #1053: files would be read in another way than the training data."""
+    for level in (60, 200):
+        Image.fromarray(np.full((8, 8), level, np.uint8)).save(tmp_path / f"{level:03}.png")
+    samples = Samples(DataLoader(kind(tmp_path, 1.0, transform), 2))
+    assert torch.equal(PictureReader(samples).read(tmp_path / "060.png"), samples.raw(0))
+    with pytest.raises(UserError, match=f"{kind.__name__} prepares its pictures itself"):
+        PictureReader(Samples(DataLoader(kind(tmp_path, 0.5, transform), 2)))
+
+
+def test_values_in_memory_that_are_no_pixels_are_refused() -> None:
+    data = TensorDataset(torch.randn(4, 1, 8, 8), torch.arange(4))
+    with pytest.raises(UserError, match="TensorDataset prepares its pictures itself"):
+        PictureReader(Samples(DataLoader(data, 2)))
 
 
 CLASSES = torch.tensor([0, 1, 2, 1])

@@ -10,16 +10,47 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from base.tools.results import Results, kind_of
 from tests.base.tools.scores import make_scores
 
+CLASSES = torch.tensor([0, 1, 2, 2])
+ONE_HOT = torch.eye(3)[CLASSES]
+BINARY = torch.tensor([0.0, 1, 1, 0])
+NUMBERS = torch.tensor([0.5, 1, 1, 0])
 
-def test_shapes_and_values_tell_the_kind_of_task() -> None:
-    zeros = torch.zeros
-    assert kind_of(zeros(4, 3), torch.tensor([0, 1, 2, 2])) == "classification"
-    assert kind_of(zeros(4, 3), torch.tensor([0, 1, 2, 3])) == ""
-    assert kind_of(zeros(4), torch.tensor([0.0, 1, 1, 0])) == "classification"
-    assert kind_of(zeros(4, 1), torch.tensor([[0.0], [1], [1], [0]])) == "classification"
-    assert kind_of(zeros(2, 3), torch.tensor([[0.0, 1, 1], [0, 0, 1]])) == "multilabel"
-    assert kind_of(zeros(4), torch.tensor([0.5, 1, 1, 0])) == "regression"
-    assert kind_of(zeros(4, 2), torch.tensor([0.5, 1, 1, 0])) == ""
+
+@pytest.mark.parametrize(
+    ("loss", "output", "target", "kind"),
+    [
+        ("cross_entropy", (4, 3), CLASSES, "classification"),
+        ("CrossEntropyLoss", (4, 3), CLASSES[:, None], "classification"),
+        ("cross_entropy", (4, 3), ONE_HOT, "classification"),
+        ("nll_loss", (4, 3), CLASSES + 1, ""),
+        ("BCEWithLogitsLoss", (4, 3), ONE_HOT, "multilabel"),
+        ("binary_cross_entropy", (4, 1), BINARY[:, None], "classification"),
+        ("BCELoss", (4,), 0.9 * BINARY, "classification"),
+        ("mse_loss", (4,), BINARY, "regression"),
+        ("L1Loss", (4, 3), ONE_HOT, "regression"),
+        ("own", (4, 3), CLASSES, "classification"),
+        ("own", (4, 3), ONE_HOT, ""),
+        ("own", (4,), BINARY, ""),
+        ("own", (4,), NUMBERS, "regression"),
+        ("own", (4, 2), NUMBERS, ""),
+    ],
+)
+def test_the_loss_tells_the_kind_of_task(
+    loss: str, output: tuple[int, ...], target: torch.Tensor, kind: str
+) -> None:
+    assert kind_of(torch.zeros(output), target, loss) == kind
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+def test_the_config_tells_the_task_of_an_unknown_loss(task: str) -> None:
+    assert Results(ONE_HOT, ONE_HOT, None, "own", task).kind == task
+
+
+def test_one_hot_targets_of_cross_entropy_are_classes() -> None:
+    """ClassyVision #349."""
+    results = Results(ONE_HOT, 0.9 * ONE_HOT, ["a", "b", "c"], "cross_entropy")
+    assert results.target.tolist() == CLASSES.tolist()
+    assert [row["recall"] for row in results.score_classes()] == [1.0, 1.0, 1.0]
 
 
 def test_the_scores_of_classes_are_scikit_learns() -> None:

@@ -1,0 +1,78 @@
+"""The classes of a dataset, and whether two datasets have the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from utils.errors import UserError
+
+MAX_DEPTH = 20  # of datasets inside datasets
+NO_CLASSES = ("__MACOSX", "__pycache__")  # folders that programs leave behind
+SHOWN = 5
+
+
+def find_classes(dataset: Any, key: str = "data_loader") -> dict[str, int] | None:
+    """The label of each class by its name, from ``class_to_idx`` or ``classes`` of a dataset.
+
+    Args:
+        dataset: the dataset, which may be inside others, as in torch's ``Subset``.
+        key: the config key, for the error.
+
+    Returns:
+        The labels; None if the dataset names no classes.
+
+    Raises:
+        UserError: a hidden folder is a class, or the datasets in the dataset differ.
+    """
+    found = list(_list_all(dataset, MAX_DEPTH))
+    for classes in found:
+        if hidden := [name for name in classes if name.startswith(".") or name in NO_CLASSES]:
+            message = f"the folder {hidden[0]} is taken for a class; delete it, or move it away"
+            raise UserError(message, key=key)
+        check_same_classes(found[0], classes, key, "of its first dataset")
+    return found[0] if found else None
+
+
+def check_same_classes(
+    expected: Mapping[str, int] | None, found: Mapping[str, int] | None, key: str, owner: str
+) -> None:
+    """Raises UserError if both are known, and a class is missing or has another label."""
+    if not expected or not found or dict(expected) == dict(found):
+        return
+    differences = [f"{name} is missing" for name in expected if name not in found]
+    differences += [f"{name} is new" for name in found if name not in expected]
+    differences += [
+        f"{name} has the label {found[name]} instead of {label}"
+        for name, label in expected.items()
+        if found.get(name, label) != label
+    ]
+    more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+    raise UserError(
+        f"its classes differ from those {owner}: {', '.join(differences[:SHOWN])}{more}. "
+        "Labels must mean the same in both; an ImageFolder takes an empty folder for a class "
+        "without samples, with allow_empty: true",
+        key=key,
+    )
+
+
+def _list_all(dataset: Any, depth: int) -> Iterator[dict[str, int]]:
+    labels, names = _get(dataset, "class_to_idx"), _get(dataset, "classes")
+    if isinstance(labels, Mapping) and labels:
+        yield {str(name): int(label) for name, label in labels.items()}
+    elif isinstance(names, list | tuple) and names:
+        yield {str(name): label for label, name in enumerate(names)}
+    elif depth > 0:
+        several = _get(dataset, "datasets")
+        inner = several if isinstance(several, list | tuple) else [_get(dataset, "dataset")]
+        for item in inner:
+            if item is not None:
+                yield from _list_all(item, depth - 1)
+
+
+def _get(dataset: Any, name: str) -> Any:
+    """An attribute of a user's dataset; None if there is none, or if it fails."""
+    try:
+        return getattr(dataset, name, None)
+    except Exception:
+        return None

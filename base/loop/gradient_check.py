@@ -1,0 +1,84 @@
+"""Finds gradients that are not finite, without waiting for an accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+READ_AT_ONCE = ("cpu",)  # devices that nothing has to wait for
+
+
+class GradientCheck:
+    """A hook before the steps of optimizers: finds gradients with NaN or infinity.
+
+    Reading the result would wait for an accelerator, so there such steps are counted. A fused
+    optimizer leaves them out on the device, as torch's GradScaler lets it, by ``found_inf``.
+
+    Args:
+        refuse: is called on a CPU, before the step of the optimizer.
+    """
+
+    def __init__(self, refuse: Callable[[Optimizer], None]) -> None:
+        self.refuse = refuse
+        self._count: torch.Tensor | None = None
+        self._were_left_out = True
+        self._ones: dict[torch.device, torch.Tensor] = {}
+
+    def check(self, optimizer: Optimizer, *_: Any) -> None:
+        """Looks at the gradient of the next step of ``optimizer``."""
+        if getattr(optimizer, "found_inf", None) is not None:  # a GradScaler looks at the gradient
+            return
+        all_grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        grads = [grad for grad in all_grads if grad is not None]
+        if not grads:
+            return
+        found = self._find(grads)
+        if found.device.type in READ_AT_ONCE:
+            if found.item():
+                self.refuse(optimizer)
+            return
+        self._count = found.clone() if self._count is None else self._count.to(found.device) + found
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            self._leave_out(optimizer, found)
+        else:
+            self._were_left_out = False
+
+    def _find(self, grads: list[torch.Tensor]) -> torch.Tensor:
+        """Returns 1.0 if a value is not finite, otherwise 0.0, as a tensor of shape ()."""
+        device = grads[0].device
+        one = self._ones.get(device)
+        if one is None:
+            one = self._ones[device] = torch.ones((), device=device)
+        found = torch.zeros((), device=device)
+        try:  # one pass, which multiplies by 1 in place
+            torch._amp_foreach_non_finite_check_and_unscale_(grads, found, one)
+        except (RuntimeError, NotImplementedError):  # sparse, complex, or on several devices
+            for grad in grads:
+                values = grad._values() if grad.is_sparse else grad  # type: ignore[operator]
+                found = torch.maximum(found, (~values.isfinite().all()).to(found))
+        return found
+
+    @staticmethod
+    def _leave_out(optimizer: Any, found: torch.Tensor) -> None:
+        """Lets the kernel of a fused optimizer change nothing in its next step if ``found``."""
+
+        def forget(*_: Any) -> None:
+            del optimizer.found_inf
+            hook.remove()
+
+        optimizer.found_inf = found
+        hook = optimizer.register_step_post_hook(forget)
+
+    def take_count(self) -> tuple[int, bool]:
+        """Returns the number of counted steps since the last call, and whether all were left out.
+
+        It waits for the accelerator.
+        """
+        if self._count is None:
+            return 0, True
+        taken = int(self._count.item()), self._were_left_out
+        self._count, self._were_left_out = None, True
+        return taken

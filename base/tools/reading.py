@@ -1,0 +1,117 @@
+"""Whether a picture file can be read as a dataset reads its own pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from base.data.worker import InMemoryDataset, holds_tensors
+from base.tools.samples import Samples
+from utils.errors import UserError
+from utils.seed import temporary_seed
+
+FILES_COMPARED = 4
+TOLERANCE = 1e-4
+LIBRARIES = ("torchvision.", "torch.")  # their datasets prepare pictures in ``transform`` only
+
+
+def check_reading(samples: Samples, read: Callable[[Path], torch.Tensor]) -> None:
+    """Checks that ``read`` gives what the dataset gives, by the dataset's own files or values.
+
+    Args:
+        samples: of a loader for the model's data.
+        read: reads a file as an input of the model.
+
+    Raises:
+        UserError: the dataset prepares its pictures in a way of its own.
+    """
+    dataset = samples.inner
+    files = _list_files(samples)
+    if files:
+        fits = all(_reads_alike(samples, index, path, read) for index, path in files)
+    elif getattr(dataset, "transform", None) is not None:
+        is_of_library = type(dataset).__module__.startswith(LIBRARIES)
+        fits = is_of_library or isinstance(dataset, InMemoryDataset) or _only_transforms(samples)
+    else:
+        is_of_library = type(dataset).__module__.startswith(LIBRARIES)
+        fits = (is_of_library or holds_tensors(dataset)) and _are_pixels(samples.raw(0))
+    if not fits:
+        raise UserError(
+            f"--predict: {type(dataset).__name__} prepares its pictures itself, so files cannot "
+            "be read in the same way. Let it apply its attribute `transform` to the opened "
+            "picture, and nothing else"
+        )
+
+
+def _list_files(samples: Samples) -> list[tuple[int, Path]]:
+    """Some of the dataset's files, with their indices; empty if it lists none."""
+    dataset: Any = samples.dataset
+    size = len(dataset) if hasattr(dataset, "__len__") else 0
+    indices = sorted({index * (size - 1) // FILES_COMPARED for index in range(FILES_COMPARED + 1)})
+    found = []
+    for index in indices if size else []:
+        path = samples.path(index) or _find_path(samples, index)
+        if path is not None and Path(path).is_file():
+            found.append((index, Path(path)))
+    return found
+
+
+def _find_path(samples: Samples, index: int) -> str | Path | None:
+    """The file of a sample, in any list of files that the dataset has as an attribute."""
+    dataset, index = samples.locate(index)
+    for values in vars(dataset).values() if hasattr(dataset, "__dict__") else ():
+        if isinstance(values, list | tuple) and len(values) > index:
+            item = values[index]
+            item = item[0] if isinstance(item, list | tuple) and item else item
+            if isinstance(item, str | Path) and Path(item).is_file():
+                return item
+    return None
+
+
+def _reads_alike(
+    samples: Samples, index: int, path: Path, read: Callable[[Path], torch.Tensor]
+) -> bool:
+    """Whether a file gives the dataset's sample. Both draw the same random numbers."""
+    with temporary_seed(0):
+        expected = samples.raw(index)
+    try:
+        with temporary_seed(0):
+            found = read(path)
+    except Exception:  # Pillow and the transform may raise anything
+        return False
+    if not isinstance(expected, torch.Tensor) or expected.shape != found.shape:
+        return False
+    return torch.allclose(found.float(), expected.float(), atol=TOLERANCE)
+
+
+def _only_transforms(samples: Samples) -> bool:
+    """Whether a sample is exactly what ``transform`` makes of a picture."""
+    dataset, transform = samples.inner, samples.inner.transform
+    seen: list[tuple[Any, Any]] = []
+
+    def note(picture: Any) -> Any:
+        seen.append((picture, transform(picture)))
+        return seen[-1][1]
+
+    dataset.transform = note
+    try:
+        values = samples.raw(0)
+    finally:
+        dataset.transform = transform
+    if len(seen) != 1:
+        return False
+    picture, made = seen[0]
+    is_raw = not isinstance(picture, torch.Tensor) or picture.dtype == torch.uint8
+    if not isinstance(values, torch.Tensor) or not isinstance(made, torch.Tensor):
+        return False
+    return is_raw and values.shape == made.shape and torch.equal(values, made)
+
+
+def _are_pixels(values: torch.Tensor) -> bool:
+    """Whether values are bytes, or fractions of the largest byte."""
+    if not values.is_floating_point():
+        return values.dtype == torch.uint8
+    return bool(values.min() >= 0) and bool(values.max() <= 1)
