@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from config import ConfigParser
 from utils.checkpoints import find_checkpoint
 from utils.distributed import all_gather, init_distributed, is_main, world_size
 from utils.errors import UserError
+from utils.files import to_path
 from utils.main import run_main
 
 # Options that run a tool instead of the test: its module and its help.
@@ -84,10 +84,10 @@ if __name__ == "__main__":
     parser.add_argument("-r", "--resume", required=True, help="checkpoint or run folder (its best)")
     parser.add_argument("-c", "--config", help="config file to use instead of the run's")
     parser.add_argument("-d", "--device", help="cpu, or the index of an accelerator")
-    parser.add_argument("-o", "--output", type=Path, help="write the result to this file too")
+    parser.add_argument("-o", "--output", type=to_path, help="write the result to this file too")
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction, help="use the EMA weights")
     for option, (_, text) in TOOLS.items():
-        parser.add_argument(f"--{option}", type=Path, metavar="PATH", help=text)
+        parser.add_argument(f"--{option}", type=to_path, metavar="PATH", help=text)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
 
     def start() -> None:

@@ -18,6 +18,7 @@ from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
 from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
+from base.loop.step_rates import get_step_rates
 from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
@@ -136,16 +137,14 @@ class BaseTrainer(TemplateAttributes):
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
         self._begin_epoch(epoch)
-        lr = self.optimizer.param_groups[0]["lr"] if self.optimizer is not None else None
+        update = self.get_update()
+        rates = get_step_rates(self.optimizer) if update is None else update.schedule
         result = broadcast(self._train_epoch(epoch))
         self.stop.poll(wait=True)
-        update = self.get_update()
-        if update is not None and update.schedule.epoch_lr is not None:
-            lr = update.schedule.epoch_lr
         log = {"epoch": epoch} | {key: to_plain_number(value) for key, value in result.items()}
         verdict = self.monitoring.update(log)
         seconds = round(time.perf_counter() - start, 3)
-        self.run_log.write_epoch(log, lr, self.progress.step, seconds)
+        self.run_log.write_epoch(log, rates.first_rate, self.progress.step, seconds)
         is_first = not self.last_log
         self.last_log = log
         self.progress.finish_epoch(epoch)

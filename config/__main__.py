@@ -13,6 +13,7 @@ from typing import Any
 from config.check.preflight import examine
 from config.check.schema import Schema
 from config.parser import ConfigParser
+from config.read.references import escape_references
 from config.read.text import flatten, to_text
 from config.read.tree import Keys, join_keys, split_keys
 from utils.errors import UserError, did_you_mean
@@ -50,7 +51,7 @@ def main() -> None:
             parser.error("diff compares two configs, and -c counts as one")
         print_diff(args, names if names else ["config.json"], overrides)
     elif args.command == "show":
-        print("\n".join(to_yaml(read(args, args.config, overrides).config)))
+        print("\n".join(to_yaml(escape_references(read(args, args.config, overrides).config))))
     else:
         print_explanation(read(args, args.config, overrides), words[0])
 

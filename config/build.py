@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from config.call import call, get_component_args
+from config.call import call, errors_at, fix_args, get_component_args
 from config.check.annotations import convert
-from config.check.checker import get_metric_name, is_component
+from config.check.checker import get_metric_name
+from config.check.shapes import Member, is_wanted_component
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
 from config.check.trainer_section import N_POSITIONAL, get_constructor_parameters, resolve_trainer
@@ -74,7 +74,8 @@ class Builder(ConfigValues):
         given["config"] = self
         by_name = {name: given[name] for name in given if name in signature.parameters}
         names = get_constructor_parameters(signature, schema)
-        values = {name: section[name] for name in names if name in section}
+        node = {"args": {name: section[name] for name in names if name in section}}
+        values = self._make_args(node, trainer_class, schema.slots["trainer"], ("trainer",), None)
         return trainer_class(*positional, **by_name, **values)
 
     def trainer_class(self) -> Any:
@@ -103,7 +104,7 @@ class Builder(ConfigValues):
             message = f"'{key}' is given by the program; remove it from the config"
             raise self.tree.error((*keys, "args", key), message)
         if slot.is_callback and not inspect.isclass(found):
-            return _fix_args(found, values)
+            return fix_args(found, values)
         return call(self.tree, found, keys, *args, **kwargs, **values)
 
     def _make_args(
@@ -118,28 +119,21 @@ class Builder(ConfigValues):
         # The dataset comes first, because a sampler may need it.
         for key in sorted(values, key=lambda key: key != "dataset"):
             annotation = parameters[key].annotation if key in parameters else Any
-            if annotation is not dict:
-                inner = self.get_schema().get_inner_slot(key, slot, annotation)
-                neighbour = values.get("dataset", dataset)
-                values[key] = self._make_nested(values[key], inner, (*keys, key), neighbour)
-            values[key] = convert(annotation, values[key])
+            inner = self.get_schema().get_inner_slot(key, slot, annotation)
+            near = values.get("dataset", dataset)
+            values[key] = self._make_value(annotation, values[key], inner, (*keys, key), near)
         return values
 
-    def _make_nested(self, value: Any, slot: Slot, keys: Keys, dataset: Any) -> Any:
-        if is_component(value) or (isinstance(value, str) and slot.is_callback):
+    def _make_value(self, annotation: Any, value: Any, slot: Slot, keys: Keys, dataset: Any) -> Any:
+        is_name = isinstance(value, str) and slot.is_callback
+        if is_name or is_wanted_component(annotation, value):
             return self._build_node(value, slot, keys, dataset=dataset)
-        if isinstance(value, list):
-            return [
-                self._make_nested(item, slot, (*keys, index), dataset)
-                for index, item in enumerate(value)
-            ]
-        return value
 
+        def make_member(member: Member) -> Any:
+            inner = self.get_schema().get_member_slot(member, slot)
+            return self._make_value(
+                member.annotation, member.value, inner, (*keys, member.key), dataset
+            )
 
-def _fix_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
-    """Binds ``args`` to ``function``. The result keeps the name."""
-    if not args:
-        return function
-    fixed = partial(function, **args)
-    fixed.__name__ = function.__name__  # type: ignore[attr-defined]
-    return fixed
+        with errors_at(self.tree, keys, ()):
+            return convert(annotation, value, make_member)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 from urllib.error import URLError
 
-from config.check.checker import is_comment
+from config.check.annotations import accepts, convert
 from config.check.project import get_user_frames, locate_in_project
+from config.check.shapes import is_comment
+from config.check.signature import Signature
+from config.read.section import copy_values
 from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
 from utils.download import downloading
 from utils.errors import UserError, did_you_mean, one_line
@@ -21,8 +24,8 @@ _POSSIBLE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError
 
 
 def get_component_args(node: dict[str, Any]) -> dict[str, Any]:
-    """Returns a copy of the ``args`` of a component, without comments."""
-    args = node.get("args") or {}
+    """Returns a copy of the ``args`` of a component in plain dicts and lists, without comments."""
+    args = copy_values(node.get("args") or {})
     return {key: value for key, value in args.items() if not is_comment(key)}
 
 
@@ -48,7 +51,22 @@ def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[
         hint = did_you_mean(kind, (key for key in dir(module) if not key.startswith("_")))
         message = f"no '{kind}' in {getattr(module, '__name__', module)}{hint}"
         raise tree.error((name, "type"), message)
-    return partial(call, tree, getattr(module, kind), (name,), **kwargs, **args)
+    found = getattr(module, kind)
+    for key, parameter in Signature.from_callable(found).parameters.items():
+        # Nothing has checked this class, and an old project may pass what its annotation denies.
+        if key in args and accepts(parameter.annotation, args[key]):
+            with errors_at(tree, (name, "args", key), ()):
+                args[key] = convert(parameter.annotation, args[key])
+    return partial(call, tree, found, (name,), **kwargs, **args)
+
+
+def fix_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
+    """Binds ``args`` to ``function``. The result keeps the name."""
+    if not args:
+        return function
+    fixed = partial(function, **args)
+    fixed.__name__ = function.__name__  # type: ignore[attr-defined]
+    return fixed
 
 
 def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwargs: Any) -> Any:
@@ -59,29 +77,42 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
             of a parameter, and becomes a key of the component's ``args``.
     """
     is_download = kwargs.get("download") and "root" in kwargs
+    download = downloading(found, kwargs["root"]) if is_download else nullcontext()
+    with errors_at(tree, keys, ("args",), f"{getattr(found, '__name__', found)}: "), download:
+        return found(*args, **kwargs)
+
+
+@contextmanager
+def errors_at(tree: Tree, keys: Keys, below: Keys, start: str = "") -> Iterator[None]:
+    """Turns errors of the code inside, which mean refused arguments, into ConfigErrors.
+
+    Args:
+        tree: the config.
+        keys: where the arguments, or the component, were written.
+        below: the keys from there to the arguments.
+        start: of the message.
+    """
     try:
-        with downloading(found, kwargs["root"]) if is_download else nullcontext():
-            return found(*args, **kwargs)
+        yield
     except ConfigError:
         raise
     except UserError as error:
-        raise _locate(error, tree, keys) from None
+        raise _locate(error, tree, keys, below) from None
     except Exception as error:
         is_possible = isinstance(error, _POSSIBLE_REFUSALS) and not get_user_frames(error)
         if not isinstance(error, _REFUSALS) and not is_possible:
-            error.config_keys = keys  # type: ignore[attr-defined]
+            vars(error).setdefault("config_keys", keys)
             raise  # a bug: its traceback helps
-        name = getattr(found, "__name__", found)
-        message = f"{name}: {one_line(error)}{locate_in_project(error)}"
+        message = f"{start}{one_line(error)}{locate_in_project(error)}"
         if isinstance(error, URLError):
             message += "; download the file to the path above by hand, or load weights from a file"
             message += " with transfer.init_from"
         raise tree.error(keys, message) from error
 
 
-def _locate(error: UserError, tree: Tree, keys: Keys) -> ConfigError:
+def _locate(error: UserError, tree: Tree, keys: Keys, below: Keys) -> ConfigError:
     findings = []
     for key, message in error.problems:
-        path = (*keys, "args", *split_keys(key)) if key else keys
+        path = (*keys, *below, *split_keys(key)) if key else keys
         findings.append(Finding(tree.mark(path), path, message))
     return ConfigError(findings)

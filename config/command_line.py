@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from config.check.preflight import check_name
-from config.read.merge import apply_override, find_config, load_tree, set_value
-from config.read.tree import ConfigError, Finding, Mark, Tree
+from config.read.merge import apply_override, find_config, get_value, load_tree, set_value
+from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError
 
@@ -54,14 +54,20 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
         args = _parse(args, options)
     resume = find_checkpoint(args.resume) if args.resume else None
     tree = _load(args.config, resume)
+    overrides = list(vars(args).get("overrides", []))
+    removals = [text for text in overrides if _is_removal_of_key(text)]
+    _apply_overrides(tree, removals)  # first, so that their position does not matter
+    given: dict[str, tuple[Keys, Any]] = {}
     for option in options:
         value = getattr(args, _get_destination(option.flags), None)
         if value is not None:
-            keys = tuple(option.target.split(";"))
-            set_value(tree, keys, value, Mark(f"{option.flags[0]} {value}"))
-    _apply_overrides(tree, vars(args).get("overrides", []))
+            given[f"{option.flags[0]} {value}"] = tuple(option.target.split(";")), value
     if args.device is not None:
-        _choose_device(tree, args.device)
+        given[f"-d {args.device}"] = ("n_gpu",), _choose_device(args.device)
+    for words, (keys, value) in given.items():
+        set_value(tree, keys, value, Mark(words))
+    _apply_overrides(tree, [text for text in overrides if text not in removals])
+    _check_agreement(tree, given)
     run_id = vars(args).get("run_id")
     if not run_id and resume is not None and not is_run_folder(resume.parent):
         run_id = make_run_id()  # the folder holds more than a run, such as downloads
@@ -132,13 +138,33 @@ def _apply_overrides(tree: Tree, overrides: list[str]) -> None:
         raise ConfigError(findings)
 
 
-def _choose_device(tree: Tree, device: str) -> None:
-    mark = Mark(f"-d {device}")
+def _is_removal_of_key(override: str) -> bool:
+    """Whether an override is a ``~KEY`` outside of lists, whose indices depend on the order."""
+    return override.startswith("~") and not re.search(r"\.\d+(\.|$)", override)
+
+
+def _check_agreement(tree: Tree, given: dict[str, tuple[Keys, Any]]) -> None:
+    """Raises ConfigError if ``KEY=VALUE`` has changed what an option such as ``--lr`` sets."""
+    findings = []
+    for words, (keys, value) in given.items():
+        try:
+            is_same = get_value(tree.data, keys) == value
+        except KeyError:
+            is_same = False
+        if not is_same:
+            other = tree.mark(keys)
+            message = f"{other} says otherwise; give one of the two"
+            findings.append(Finding(Mark(words), keys, message))
+    if findings:
+        raise ConfigError(findings)
+
+
+def _choose_device(device: str) -> int:
+    """Returns the number of accelerators that ``-d`` chooses, and shows torch only these."""
     if device == "cpu":
-        count = 0
-    elif re.fullmatch(r"\d+(,\d+)*", device):
-        count = len(device.split(","))
-        os.environ["CUDA_VISIBLE_DEVICES"] = device  # torch reads it when it first counts devices
-    else:
-        raise ConfigError.at(mark, "must be cpu, an index as in 0, or several as in 0,1")
-    set_value(tree, ("n_gpu",), count, mark)
+        return 0
+    if not re.fullmatch(r"\d+(,\d+)*", device):
+        message = "must be cpu, an index as in 0, or several as in 0,1"
+        raise ConfigError.at(Mark(f"-d {device}"), message)
+    os.environ["CUDA_VISIBLE_DEVICES"] = device  # torch reads it when it first counts devices
+    return len(device.split(","))

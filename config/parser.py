@@ -93,7 +93,7 @@ class ConfigParser(Builder):
         if self._folder is not None:
             return self._folder
         parent = self.config["trainer"].get("save_dir", "saved/")
-        return Path(parent, self.config["name"], self.run_id)
+        return Path(parent, self.config["name"], self.run_id).expanduser()
 
     @property
     def log_dir(self) -> Path:

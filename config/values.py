@@ -13,8 +13,8 @@ from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import resolve
 from config.read.merge import get_value, set_value
-from config.read.references import interpolate
-from config.read.section import Section, to_plain
+from config.read.references import escape_references, interpolate
+from config.read.section import Section, copy_values, to_plain
 from config.read.tree import Mark, Tree, join_keys
 from utils.errors import UserError
 from utils.options import make_options
@@ -74,7 +74,8 @@ class ConfigValues:
 
     def plain(self) -> dict[str, Any]:
         """Returns the resolved config in plain values, which ``-c`` takes again."""
-        return {key: to_plain(value) for key, value in dict.items(self.config)}
+        values = {key: to_plain(value) for key, value in dict.items(self.config)}
+        return {key: escape_references(value) for key, value in values.items()}
 
     def changes(self) -> dict[str, Any]:
         """Returns, by key, the values that replaced others or came from the command line."""
@@ -112,7 +113,7 @@ class ConfigValues:
         section = self.get(name)
         kind = self.get_schema().sections[name]
         try:
-            return make_options(kind, {} if section is None else section)
+            return make_options(kind, {} if section is None else copy_values(section))
         except UserError as error:
             raise self.tree.locate(error.under(name)) from None
 

@@ -144,7 +144,7 @@ class Trainer(BaseTrainer):
         self.step_writer.end_epoch(log)
         if self.do_validation:
             log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
-        self.update.schedule.after_epoch(log, self.mnt_metric)
+        self.update.schedule.after_epoch(log, self.mnt_metric, self.mnt_mode)
         return log
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:

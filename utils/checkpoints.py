@@ -8,6 +8,7 @@ from math import inf
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.files import expand_home
 
 BEST = "model_best.pt"
 TEMPLATE_BEST = "model_best.pth"  # as pytorch-template names it
@@ -44,7 +45,7 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
     Raises:
         UserError: there is no checkpoint.
     """
-    path = Path(name)
+    path = Path(expand_home(name))
     if os.path.isfile(path):  # noqa: PTH113  (unlike Path.is_file, takes a name of any length)
         return path
     if not os.path.isdir(path):  # noqa: PTH112

@@ -16,6 +16,24 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def expand_home(path: str | Path) -> str:
+    """Returns a path with the home folder in place of a leading ``~``.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    expanded = os.path.expanduser(path)  # noqa: PTH111  (Path's own raises a RuntimeError)
+    if expanded.startswith("~"):
+        user = expanded.partition(os.sep)[0]
+        raise UserError(f"{path}: there is no home folder for {user}; './{user}' is a plain name")
+    return expanded
+
+
+def to_path(word: str) -> Path:
+    """Returns the path that a word of the command line names."""
+    return Path(expand_home(word))
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file that replaces ``path`` once it is complete and on the disk.

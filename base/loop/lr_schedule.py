@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from base.loop.step_rates import read_rates, to_number
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -31,8 +33,7 @@ class LRSchedule:
         interval: ``epoch`` or ``step``; None chooses the interval for which the scheduler is made.
 
     Attributes:
-        warmup_factor: the factor of the learning rate in the last step; 1 after the warm-up.
-        epoch_lr: the first group's learning rate in the last epoch, before the scheduler moved it.
+        used_rates: the learning rates of the last step, if the optimizer has others by now.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class LRSchedule:
     ) -> None:
         self.lr_scheduler, self.optimizer = lr_scheduler, optimizer
         self.warmup_steps = warmup_steps
-        self.warmup_factor = 1.0
-        self.epoch_lr: float | None = None
-        name = type(lr_scheduler).__name__
-        self.follows_metric = name == "ReduceLROnPlateau"
-        self.interval = interval or ("step" if name in STEPPED_PER_BATCH else "epoch")
+        self.used_rates: list[Any] | None = None
+        names = [kind.__name__ for kind in type(lr_scheduler).__mro__]  # subclasses count too
+        self.follows_metric = "ReduceLROnPlateau" in names
+        is_per_step = any(name in STEPPED_PER_BATCH for name in names)
+        self.interval = interval or ("step" if is_per_step else "epoch")
         if self.follows_metric and self.interval == "step":
             raise UserError(
                 "ReduceLROnPlateau is stepped after an epoch, not after a step",
@@ -75,7 +76,10 @@ class LRSchedule:
         if self.interval == "step":
             length, unit = steps, "optimizer steps"
         name = type(self.lr_scheduler).__name__
-        for key in ("T_max", "total_steps"):
+        keys = ["T_max", "total_steps"]
+        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.PolynomialLR):
+            keys.append("total_iters")  # the rate is zero afterwards
+        for key in keys:
             planned = getattr(self.lr_scheduler, key, length)
             if planned != length:
                 return f"{name} is set up for {key}={planned}, but the run has {length} {unit}"
@@ -92,11 +96,12 @@ class LRSchedule:
         Args:
             step: the number of the optimizer step, from 0.
         """
-        self.warmup_factor = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        factor = min(1.0, (step + 1) / max(1, self.warmup_steps))
         groups = self.optimizer.param_groups
         rates = [group["lr"] for group in groups]
         for group in groups:
-            group["lr"] = group["lr"] * self.warmup_factor
+            group["lr"] = group["lr"] * factor
+        self.used_rates = read_rates(self.optimizer)
         yield
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
@@ -106,22 +111,23 @@ class LRSchedule:
         if self.lr_scheduler is not None and self.interval == "step":
             self._step()
 
-    def after_epoch(self, log: dict[str, float], metric: str) -> None:
+    def after_epoch(self, log: dict[str, float], metric: str, mode: str = "") -> None:
         """Steps the scheduler if it moves after each epoch.
 
         Args:
             log: the epoch's numbers by name.
             metric: the name of the number that ReduceLROnPlateau follows.
+            mode: the direction in which it is better, ``min`` or ``max``; empty if unknown.
 
         Raises:
             UserError: ReduceLROnPlateau follows a number that is not in ``log``.
         """
-        self.epoch_lr = float(self.optimizer.param_groups[0]["lr"])
         if self.lr_scheduler is None or self.interval != "epoch":
             return
         if not self.follows_metric:
             self._step()
         elif metric in log:
+            self._set_mode(mode)
             self._step(log[metric])
         else:
             reason = f"but '{metric}' is not among {', '.join(log)}" if metric else "which is 'off'"
@@ -129,7 +135,26 @@ class LRSchedule:
                 f"ReduceLROnPlateau follows trainer.monitor, {reason}", key="lr_scheduler"
             )
 
+    def _set_mode(self, mode: str) -> None:
+        """Gives a ReduceLROnPlateau the direction of the number that it follows."""
+        if mode in ("min", "max") and self.lr_scheduler.mode != mode:
+            self.lr_scheduler.mode = mode
+            self.lr_scheduler.mode_worse = math.inf if mode == "min" else -math.inf
+            self.lr_scheduler.best = self.lr_scheduler.mode_worse
+
+    def get_rates(self) -> list[float | None]:
+        """Returns the learning rate of each group in the last step; before it, those to use."""
+        rates = read_rates(self.optimizer) if self.used_rates is None else self.used_rates
+        return [to_number(rate) for rate in rates]
+
+    @property
+    def first_rate(self) -> float | None:
+        """The learning rate of the first group in the last step."""
+        return self.get_rates()[0]
+
     def _step(self, *args: float) -> None:
+        if self.used_rates is None:
+            self.used_rates = read_rates(self.optimizer)
         try:
             self.lr_scheduler.step(*args)
         except ValueError as error:  # OneCycleLR refuses more than its total_steps

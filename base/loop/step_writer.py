@@ -51,9 +51,9 @@ class StepWriter:
         update.check_losses()
         writer.set_step(update.progress.step)
         writer.add_scalar("loss", loss.item())
-        for index, group in enumerate(update.optimizer.param_groups):
+        for index, rate in enumerate(update.schedule.get_rates()):
             name = "lr" if index == 0 else f"lr_{index}"
-            writer.add_scalar(name, group["lr"] * update.schedule.warmup_factor)
+            writer.add_scalar(name, rate)
         if update.grad_norm is not None:
             writer.add_scalar("grad_norm", update.grad_norm)
         n_samples = metrics.n_samples

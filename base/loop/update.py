@@ -178,6 +178,7 @@ class Update:
     def _step_optimizer(self) -> bool:
         """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed."""
         scale = self.scaler.get_scale()
+        self.schedule.used_rates = None  # the optimizer has those of this step
         is_warmup = self.progress.step < self.schedule.warmup_steps
         try:
             with self.schedule.warming_up(self.progress.step) if is_warmup else nullcontext():
@@ -202,9 +203,10 @@ class Update:
     def state_dict(self) -> dict[str, Any]:
         self.check_losses()
         ema = None if self.ema is None else self.ema.state_dict()
-        return {"scaler": self.scaler.state_dict(), "ema": ema}
+        return {"scaler": self.scaler.state_dict(), "ema": ema, "lr": self.schedule.get_rates()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.schedule.used_rates = state.get("lr")
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None and state["ema"] is not None:

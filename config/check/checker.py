@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
-from config.check.annotations import accepts, describe_annotation
+from config.check.annotations import accepts, choose, describe_annotation, find_wrong_keys
+from config.check.findings import Findings
+from config.check.plain_types import is_path_name
 from config.check.schema import Schema
+from config.check.shapes import (
+    Member,
+    get_class,
+    get_fields,
+    get_members,
+    is_comment,
+    is_component,
+    is_path,
+    takes_list,
+    takes_mapping,
+)
 from config.check.signature import Signature
 from config.check.slots import FLAT, Slot, resolve
-from config.read.tree import MAX_FINDINGS_SHOWN, Finding, Keys, Tree, join_keys, split_keys
-from utils.errors import UserError, did_you_mean, is_typo_of
+from config.read.tree import Keys, Tree, join_keys
+from utils.errors import UserError
+from utils.files import expand_home
 from utils.options import SectionOptions, find_dataclass, make_options
 
 MAX_CHOICES_SHOWN = 8
-T = TypeVar("T")
-
-
-def is_component(value: Any) -> bool:
-    """Whether ``value`` is a ``{"type": NAME}``, with or without ``args``."""
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        return False
-    return {key for key in value if not is_comment(key)} <= {"type", "args"}
-
-
-def is_comment(key: str) -> bool:
-    """Whether a key is a comment, ``"__comment…"``: JSON has no other way to write one."""
-    return key.startswith("__comment")
 
 
 def get_metric_name(node: Any) -> str:
@@ -38,68 +39,23 @@ def get_metric_name(node: Any) -> str:
     return str(node).rpartition(".")[2]
 
 
-def find_typo(key: str, known: Iterable[str]) -> str:
-    """Returns a hint if ``key`` looks like a misspelt known key.
-
-    A project's own key, such as ``optimizer_D``, gives no hint.
-    """
-    for choice in known:
-        rest = key.removeprefix(choice) if key.startswith(choice) else key.removesuffix(choice)
-        is_extended = rest != key and (not rest.islower() or "_" in rest)
-        if not is_extended and is_typo_of(key, choice):
-            return did_you_mean(key, known)
-    return ""
-
-
-class Checker:
+class Checker(Findings):
     """Collects everything in a config that does not fit the signatures of its components.
 
-    The check changes one thing in the config: if a parameter wants text, an override becomes the
-    text of the command line again, so that ``name=007`` is a name.
+    The check changes two things in the config. If a parameter wants text, an override becomes the
+    text of the command line again, so that ``name=007`` is a name. In a path, ``~`` becomes the
+    home folder.
 
     Attributes:
-        findings: the errors, in the order of the checks.
         resolved: for every component, the class or function that its ``type`` names.
-        takers: for every argument, given or not, the owner's dotted name and the parameter.
         has_custom_loop: whether only a run can show what the trainer reads and logs.
     """
 
     def __init__(self, tree: Tree, schema: Schema) -> None:
-        self.tree = tree
+        super().__init__(tree)
         self.schema = schema
-        self.findings: list[Finding] = []
         self.resolved: dict[Keys, Any] = {}
-        self.takers: dict[Keys, tuple[str, inspect.Parameter]] = {}
         self.has_custom_loop = True
-
-    def fail(self, keys: Keys, message: str) -> None:
-        """Notes a finding at ``keys``."""
-        # If an override has set a value below `keys`, that is the likely cause.
-        overrides = [inner for inner in self.tree.raw if inner[: len(keys)] == keys]
-        mark = self.tree.mark(overrides[-1] if overrides else keys)
-        self.findings.append(Finding(mark, keys, message))
-
-    def suggest(self, word: str, choices: Iterable[str]) -> str:
-        """Returns ``did_you_mean(word, choices)``; empty for a finding that is not shown."""
-        return did_you_mean(word, choices) if len(self.findings) < MAX_FINDINGS_SHOWN else ""
-
-    def collect_problems(self, keys: Keys, function: Callable[..., T], *args: Any) -> T | None:
-        """Returns ``function(*args)``, or None if it raises UserError, whose problems are noted.
-
-        The keys of the problems are relative to ``keys``.
-        """
-        try:
-            return function(*args)
-        except UserError as error:
-            for problem in error.problems:
-                self.fail((*keys, *split_keys(problem.key)), problem.message)
-            return None
-
-    def add_takers(
-        self, owner: str, parameters: Mapping[str, inspect.Parameter], keys: Keys
-    ) -> None:
-        """Notes that ``owner`` takes the arguments below ``keys``."""
-        self.takers |= {(*keys, name): (owner, item) for name, item in parameters.items()}
 
     # -- components --------------------------------------------------------------------------------
 
@@ -175,7 +131,8 @@ class Checker:
             is_passed = name in (*args, *slot.given, *slot.dataset_parameters)
             is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
             if parameter.default is parameter.empty and not is_passed and not is_misspelt:
-                self.fail(keys if args else keys[:-1], f"{owner} needs '{name}'")
+                is_absent = not args and (keys[-1] == "args" or slot == FLAT)
+                self.fail(keys[:-1] if is_absent else keys, f"{owner} needs '{name}'")
 
     def _fail_unknown(
         self, key: str, parameters: Iterable[str], args: dict[str, Any], keys: Keys, owner: str
@@ -229,17 +186,62 @@ class Checker:
             slot: of the component, or FLAT, that takes the value.
             holder: the mapping that holds the value.
         """
-        kind, is_list = find_dataclass(annotation) if slot.is_flat else (None, False)
+        kind, is_list = find_dataclass(annotation) if slot == FLAT else (None, False)
         if kind is not None and value is not None:
             self._check_sections(kind, value, keys, is_list)
             return
-        inner = self.schema.get_inner_slot(str(keys[-1]), slot, annotation)
-        if isinstance(value, str) and inner.is_callback:
-            self.check_component(value, inner, keys)
-        elif slot != FLAT and annotation is not dict and _holds_component(value, inner):
-            self.check_nested(value, keys, inner)
+        inner = slot
+        if slot != FLAT:
+            inner = self.schema.get_inner_slot(str(keys[-1]), slot, annotation)
+        self._check_inner(annotation, value, keys, inner, holder)
+
+    def _check_inner(
+        self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: Any
+    ) -> None:
+        """Checks a value, or a part of it; ``slot`` is that of a component here."""
+        if isinstance(value, str) and slot.is_callback:
+            self.check_component(value, slot, keys)
+        elif slot != FLAT and _holds_component(annotation, value, slot):
+            self.check_nested(value, keys, slot)
+            if isinstance(value, list) and not takes_list(annotation):
+                self.fail(keys, f"wants {describe_annotation(annotation)}, not a list")
         else:
+            self._check_typed(annotation, value, keys, slot, holder)
+
+    def _check_typed(
+        self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: Any
+    ) -> None:
+        """Checks the fields of a dataclass, the items of a container, or else the value itself."""
+        choice = choose(annotation, value)
+        members, fields = get_members(choice, value), get_fields(choice)
+        if members is None or not (isinstance(value, dict) or self._has_deep_items(value, keys)):
             self._check_type(annotation, value, keys, holder)
+        elif isinstance(value, dict) and fields is not None:
+            kind = get_class(choice)
+            signature = Signature(fields, False, f"{kind.__module__}.{kind.__qualname__}")
+            slot = slot._replace(given=(), dataset_parameters=())
+            self.check_args(signature, value, keys, kind.__name__, slot)
+        elif isinstance(value, dict):
+            for key, problem in find_wrong_keys(choice, value).items():
+                self.fail((*keys, key), problem)
+            self._check_each(members, keys, slot, value)
+        else:
+            n_before = len(self.findings)
+            self._check_each(members, keys, slot, value)
+            if len(self.findings) == n_before:
+                self._check_type(annotation, value, keys, holder)  # the number of items
+
+    def _has_deep_items(self, items: list[Any], keys: Keys) -> bool:
+        """Whether the items of a list are checked one by one; else one error shows all of them."""
+        has_paths = any(isinstance(item, str) and item.startswith("~") for item in items)
+        is_nested = any(isinstance(item, dict | list) for item in items)
+        is_overridden = any(path[: len(keys)] == keys and path != keys for path in self.tree.raw)
+        return is_nested or has_paths or is_overridden
+
+    def _check_each(self, members: list[Member], keys: Keys, slot: Slot, holder: Any) -> None:
+        for member in members:
+            inner = slot if slot == FLAT else self.schema.get_member_slot(member, slot)
+            self._check_inner(member.annotation, member.value, (*keys, member.key), inner, holder)
 
     def _check_sections(self, kind: Any, value: Any, keys: Keys, is_list: bool) -> None:
         """Checks the flat section, or the list of them, that a parameter takes."""
@@ -251,16 +253,21 @@ class Checker:
             for index, item in enumerate(value):
                 self.check_section(kind, item, (*keys, index))
 
-    def _check_type(self, annotation: Any, value: Any, keys: Keys, holder: dict[str, Any]) -> None:
-        if accepts(annotation, value):
-            return
+    def _check_type(self, annotation: Any, value: Any, keys: Keys, holder: Any) -> None:
+        """Checks a value. It becomes the text of an override, or a path, where that is wanted."""
         text = self.tree.raw.get(keys)
         if text is not None and "${" in text:
             text = str(value)
-        if text is not None and value is not None and accepts(annotation, text):
-            holder[str(keys[-1])] = text
-            return
-        self.fail(keys, f"wants {describe_annotation(annotation)}, not {value!r}")
+        if not accepts(annotation, value):
+            if text is None or not accepts(annotation, text):
+                self.fail(keys, f"wants {describe_annotation(annotation)}, not {value!r}")
+                return
+            value = holder[keys[-1]] = text
+        if isinstance(value, str) and value.startswith("~"):
+            name = next(str(key) for key in reversed(keys) if isinstance(key, str))
+            if is_path(annotation) or is_path_name(name):
+                path = self.collect_problems(keys, expand_home, value)
+                holder[keys[-1]] = value if path is None else path
 
     def check_nested(self, value: Any, keys: Keys, slot: Slot) -> None:
         """Checks the components in ``value``, which may be a list. Plain values are not checked."""
@@ -274,8 +281,16 @@ class Checker:
             self.check_component(value, slot, keys)
 
 
-def _holds_component(value: Any, slot: Slot) -> bool:
-    items = value if isinstance(value, list) else [value]
+def _holds_component(annotation: Any, value: Any, slot: Slot) -> bool:
+    """Whether a value is a component, or a list with one."""
+    pairs = [(annotation, value)]
+    if isinstance(value, list):
+        members = get_members(choose(annotation, value), value)
+        known = [Any] * len(value) if members is None else [member.annotation for member in members]
+        pairs = list(zip(known, value, strict=True))
     return any(
-        is_component(item) or (slot.is_component and isinstance(item, dict)) for item in items
+        isinstance(item, dict)
+        and (slot.is_component or is_component(item))
+        and not takes_mapping(kind)
+        for kind, item in pairs
     )

@@ -6,8 +6,7 @@ import enum
 import inspect
 import json
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -25,9 +24,11 @@ from config.check.json_values import (
     make_typo_pattern,
     make_value_types,
 )
+from config.check.plain_types import unwrap
 from config.check.preflight import PLAIN, REQUIRED, get_known_keys
 from config.check.project import ROOT, get_trusted_packages, import_module
 from config.check.schema import Schema
+from config.check.shapes import get_class, get_fields, wants_list
 from config.check.signature import Signature
 from config.check.slots import FLAT, Slot, get_names, get_refusal
 from config.check.trainer_section import get_constructor_parameters, get_option_parameters
@@ -211,26 +212,47 @@ class _Generator:
 
     def _make_type(self, annotation: Any) -> Json:
         """Returns the schema of the JSON that fits an annotation; ``{}`` (anything) if unknown."""
+        annotation = unwrap(annotation)
         origin = get_origin(annotation)
         choices = get_args(annotation)
         if annotation is None or annotation is type(None):
             return {"type": "null"}
         if origin is Literal:
-            return make_enum(choices)
+            return make_enum(item.name if isinstance(item, enum.Enum) else item for item in choices)
         if origin in (Union, types.UnionType):
             kinds = [choice for choice in choices if getattr(choice, "__name__", "") != "Tensor"]
             members = [self._make_type(kind) for kind in kinds]
             return {"anyOf": members} if all(members) else {}
-        if inspect.isclass(annotation) and is_dataclass(annotation):
-            return self._make_section(annotation)
-        if origin is list and is_dataclass(choices[0]):
-            return allow_reference("array") | {"items": self._make_section(choices[0])}
-        if (origin if origin is not None else annotation) in (list, tuple, Sequence):
-            return make_ref("array")
-        if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
-            values = [member.value for member in annotation if is_plain(member.value)]
-            return make_enum([*annotation.__members__, *values])
-        return make_ref(JSON_TYPES[annotation]) if annotation in JSON_TYPES else {}
+        return self._make_class(annotation) if get_class(annotation) is not None else {}
+
+    def _make_class(self, annotation: Any) -> Json:
+        """Returns the schema of the JSON for a class, which may have types in brackets."""
+        kind, items = get_class(annotation), get_args(annotation)
+        fields = get_fields(annotation)
+        if fields is not None:
+            record = self._make_record(kind, fields)
+            return {"anyOf": [record, make_ref("array")]} if wants_list(kind) else record
+        if wants_list(annotation):
+            is_record = len(items) == 1 and get_fields(items[0]) is not None
+            if not is_record:
+                return make_ref("array")
+            return allow_reference("array") | {"items": self._make_type(items[0])}
+        if issubclass(kind, Mapping):
+            result = allow_reference("object")
+            values = self._make_type(items[1]) if len(items) > 1 else {}
+            return result | {"additionalProperties": values} if values else result
+        if issubclass(kind, enum.Enum):
+            plain = [member.value for member in kind if is_plain(member.value)]
+            return make_enum([*kind.__members__, *plain])
+        return make_ref(JSON_TYPES[kind]) if kind in JSON_TYPES else {}
+
+    def _make_record(self, kind: Any, fields: dict[str, inspect.Parameter]) -> Json:
+        """Returns a reference to the schema of a dataclass. Its fields may hold others of it."""
+        signature = Signature(fields, False, f"{kind.__module__}.{kind.__qualname__}")
+        if signature.owner not in self.args:
+            self.args[signature.owner] = {}
+            self.args[signature.owner] = self._make_args(signature, kind, FLAT)
+        return make_ref(signature.owner)
 
 
 def _find_candidates(slot: Slot) -> Iterator[tuple[str, Any]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from config.check.checker import Checker, find_typo, get_metric_name, is_component
+from config.check.checker import Checker, get_metric_name
+from config.check.findings import find_typo
 from config.check.schema import Schema
+from config.check.shapes import is_component
 from config.check.slots import FLAT, Slot, resolve
 from config.check.trainer_section import check_trainer, get_option_parameters
 from config.read.tree import ConfigError, Finding, Tree

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.check.shapes import Member, get_class
 from config.check.slots import Slot
 from utils.options import SectionOptions
 
@@ -42,10 +42,22 @@ class Schema:
             return self.inner_slots[name]
         usual = Slot(outer.folder, outer.homes, "", is_duck_typed=True)
         slot = self.nested_slots.get(outer.folder, usual)
-        is_class = inspect.isclass(annotation) and annotation.__module__ != "builtins"
-        if is_class and "." not in annotation.__qualname__:
-            slot = slot._replace(base_class=f"{annotation.__module__}.{annotation.__name__}")
+        kind = get_class(annotation)
+        is_class = kind is annotation and kind is not None and kind.__module__ != "builtins"
+        if is_class and "." not in kind.__qualname__:
+            slot = slot._replace(base_class=f"{kind.__module__}.{kind.__name__}")
         return slot._replace(is_component=False)
+
+    def get_member_slot(self, member: Member, slot: Slot) -> Slot:
+        """Returns the slot of a component that is a member of a list, a mapping or a dataclass.
+
+        Args:
+            member: a field of a dataclass is like a parameter; any other member is like its list.
+            slot: of the list, the mapping or the dataclass.
+        """
+        if not member.is_field:
+            return slot
+        return self.get_inner_slot(member.key, slot, member.annotation)
 
     def get_inner_name(self, parameter: str) -> str | None:
         """Returns the key of ``inner_slots`` that serves a parameter, or None."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, NamedTuple, get_type_hints
+import sys
+from types import SimpleNamespace
+from typing import Any, NamedTuple, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from config.check.project import FRAMEWORK
 
@@ -54,9 +56,47 @@ class Signature(NamedTuple):
         return cls(inherited | named, is_open, owner)
 
 
+def get_typed_dict_parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    """Returns the keys of a TypedDict. The default of an optional one is an ellipsis."""
+    parameters = {}
+    for name, hint in _resolve(kind, include_extras=True).items():
+        is_required = name in kind.__required_keys__
+        if get_origin(hint) in (Required, NotRequired):  # __required_keys__ ignores those in text
+            is_required = get_origin(hint) is Required
+            hint = get_args(hint)[0]
+        default = inspect.Parameter.empty if is_required else ...
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters[name] = inspect.Parameter(name, keyword, default=default, annotation=hint)
+    return parameters
+
+
 def get_annotations(found: Any) -> dict[str, Any]:
-    """Returns the resolved annotations of a class's constructor or of a function."""
+    """Returns the resolved annotations of a class's constructor or of a function.
+
+    An annotation that names something that only a type checker imports stays as it is.
+    """
+    if not inspect.isclass(found):
+        return _resolve(found)
+    if found.__init__ is not object.__init__:
+        return _resolve(found.__init__)
+    is_named_tuple = issubclass(found, tuple) and hasattr(found, "_fields")
+    return _resolve(found if is_named_tuple else found.__new__)
+
+
+def _resolve(found: Any, include_extras: bool = False) -> dict[str, Any]:
+    """Returns the annotations of an object. One that cannot be resolved does not hide others."""
     try:
-        return get_type_hints(found.__init__ if inspect.isclass(found) else found)
-    except Exception:  # an annotation may name something that only a type checker imports
-        return {}
+        return get_type_hints(found, include_extras=include_extras)
+    except Exception:  # an annotation may hold anything
+        pass
+    names = vars(sys.modules.get(found.__module__, SimpleNamespace()))
+    names = getattr(inspect.unwrap(found), "__globals__", names)
+    hints: dict[str, Any] = {}
+    for owner in reversed(inspect.getmro(found)) if inspect.isclass(found) else (found,):
+        for name, annotation in getattr(owner, "__annotations__", {}).items():
+            single = SimpleNamespace(__annotations__={name: annotation})
+            try:
+                hints |= get_type_hints(single, names, include_extras=include_extras)
+            except Exception:
+                hints[name] = annotation
+    return hints

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from config.check.checker import Checker, find_typo, get_metric_name
+from config.check.checker import Checker, get_metric_name
+from config.check.findings import find_typo
 from config.check.project import FRAMEWORK
 from config.check.schema import Schema
 from config.check.signature import Signature
@@ -110,6 +111,8 @@ def _check_keys(
 def _check_save_dir(checker: Checker, save_dir: str) -> None:
     """Checks that run folders can be made in ``save_dir``, without making one."""
     keys = (*_KEYS, "save_dir")
+    if save_dir.startswith("~"):
+        return  # of an unknown user, which is reported already
     if not save_dir.isprintable():
         checker.fail(keys, f"{save_dir!r} cannot be the name of a folder")
         return
@@ -171,6 +174,12 @@ def _check_plateau(checker: Checker, options: Any) -> None:
     if options.monitor == "off":
         message = "ReduceLROnPlateau follows trainer.monitor, which is 'off'"
         checker.fail(("lr_scheduler", "type"), message)
+    args = checker.tree.data["lr_scheduler"].get("args") or {}
+    mode, direction = args.get("mode"), options.monitor.partition(" ")[0]
+    if mode is not None and direction != "off" and mode != direction:
+        message = f"{mode!r} contradicts trainer.monitor, {options.monitor!r}; remove it: "
+        message += "ReduceLROnPlateau takes its mode from the monitor"
+        checker.fail(("lr_scheduler", "args", "mode"), message)
     if options.lr_scheduler_interval == "step":
         message = "ReduceLROnPlateau moves after an epoch, not a step"
         checker.fail((*_KEYS, "lr_scheduler_interval"), message)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from config.check.checker import is_comment
 from config.check.preflight import get_known_keys
 from config.check.schema import Schema
+from config.check.shapes import is_comment
 from config.check.trainer_section import get_option_parameters, resolve_trainer
 from config.read.section import get_read_keys
 from config.read.tree import Keys, Tree

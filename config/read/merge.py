@@ -11,6 +11,7 @@ from typing import Any
 from config.read.source import MAX_DEPTH, parse_value, read_tree
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys
 from utils.errors import did_you_mean
+from utils.files import expand_home
 
 CONFIG_DIR = Path(__file__).parents[1]
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -24,6 +25,7 @@ def find_config(name: str | Path) -> Path:
     Raises:
         ConfigError: there is no such file.
     """
+    name = expand_home(name)
     is_below = CONFIG_DIR.is_relative_to(Path.cwd())
     config_dir = CONFIG_DIR.relative_to(Path.cwd()) if is_below else CONFIG_DIR
     for folder in (Path(), config_dir):
@@ -49,47 +51,60 @@ def list_configs(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix in SUFFIXES]
 
 
-def load_tree(path: Path, above: tuple[Path, ...] = (), read: list[Path] | None = None) -> Tree:
+def load_tree(path: Path) -> Tree:
     """Reads ``path`` and the files that it extends. Its values replace inherited ones.
 
-    A key written as ``~key`` removes the inherited ``key``.
-
-    Args:
-        path: the file.
-        above: the files that extend this one, the outermost first.
-        read: all files that have been read so far.
+    Every file is read once, after the files that it extends. So the lines of a base win over those
+    that it inherits, even if another base inherits the same file. A key written as ``~key`` removes
+    the inherited ``key``.
 
     Raises:
         ConfigError: a file has mistakes; the error lists those of all files, with their lines.
     """
-    read = [] if read is None else read
-    read.append(path)
+    trees: dict[Path, Tree] = {}
+    _read_after_bases(path, (), trees)
+    if len(trees) == 1:
+        return next(iter(trees.values()))
+    merged = Tree({})
+    for tree in trees.values():
+        _merge(merged, tree, ())
+    return merged
+
+
+def _read_after_bases(path: Path, above: tuple[Path, ...], trees: dict[Path, Tree]) -> None:
+    """Adds ``path`` to ``trees``, after the files that it extends.
+
+    Args:
+        path: the file.
+        above: the files that extend this one, the outermost first.
+        trees: all files that have been read so far.
+    """
+    if path.resolve() in trees:
+        return
     tree = read_tree(path)
     tree.data.pop("$schema", None)  # for editors
     bases = tree.data.pop("extends", None)
-    if bases is None:
-        return tree
-    merged = Tree({})
+    names = bases if isinstance(bases, list) else [] if bases is None else [bases]
+    above = (*above, path.resolve())
     findings: list[Finding] = []
-    for name in bases if isinstance(bases, list) else [bases]:
+    for name in names:
         try:
-            base = _find_base(tree, path, name, above, len(read))
-            _merge(merged, load_tree(base, (*above, path.resolve()), read), ())
+            base = _find_base(tree, path, name, above, len(trees) + len(above))
+            _read_after_bases(base, above, trees)
         except ConfigError as error:
             findings += error.findings
     if findings:
         raise ConfigError(findings)
-    _merge(merged, tree, ())
-    return merged
+    trees[path.resolve()] = tree
 
 
 def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_read: int) -> Path:
     """Finds the file ``name``, which ``path`` extends. Raises ConfigError."""
-    base = path.parent / str(name)
+    base = path.parent / expand_home(str(name))
     if not isinstance(name, str) or not _is_file(base):
         hint = did_you_mean(str(name), [file.name for file in list_configs(path.parent)])
         raise tree.error(("extends",), f"no such file: {base}{hint}")
-    if base.resolve() in (*above, path.resolve()):
+    if base.resolve() in above:
         message = f"goes in a circle: {base} extends this file, directly or through others"
         raise tree.error(("extends",), message)
     if n_read >= MAX_FILES:
@@ -99,40 +114,47 @@ def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_rea
 
 def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
     """Merges the section at ``keys`` of ``tree`` into the one of ``into``."""
-    into.replaced |= tree.replaced
-    old = get_value(into.data, keys)
-    for key, value in get_value(tree.data, keys).items():
+    old, new = get_value(into.data, keys), get_value(tree.data, keys)
+    for key in new:
+        if key.startswith("~"):  # first of all, so that its position does not matter
+            _remove_inherited(into, tree, (*keys, key))
+    for key, value in new.items():
         path = (*keys, key)
         if key.startswith("~"):
-            _remove_inherited(old, key, path, tree)
-        elif isinstance(value, dict) and isinstance(old.get(key), dict):
+            continue
+        if isinstance(value, dict) and isinstance(old.get(key), dict):
             if path in tree.marks:
                 into.marks[path] = tree.marks[path]
             _merge(into, tree, path)
-        else:
-            if key in old:
-                into.note_replaced(path, old[key])
-            if isinstance(value, dict | list) or isinstance(old.get(key), dict | list):
-                _move_marks(into, tree, path)
-            elif path in tree.marks:
-                into.marks[path] = tree.marks[path]
-            old[key] = deepcopy(value)
+            continue
+        if key in old:
+            into.note_replaced(path, old[key])
+        if isinstance(value, dict | list) or isinstance(old.get(key), dict | list):
+            _move_marks(into, tree, path)
+        elif path in tree.marks:
+            into.marks[path] = tree.marks[path]
+        old[key] = deepcopy(value)
 
 
-def _remove_inherited(section: dict[str, Any], key: str, path: Keys, tree: Tree) -> None:
-    name = key.removeprefix("~")
+def _remove_inherited(into: Tree, tree: Tree, keys: Keys) -> None:
+    """Removes what ``~key``, at ``keys`` of ``tree``, names in ``into``."""
+    section = get_value(into.data, keys[:-1])
+    name = str(keys[-1]).removeprefix("~")
     if name not in section:
         hint = did_you_mean(name, section)
-        raise tree.error(path, f"there is no inherited '{name}' to remove{hint}")
+        raise tree.error(keys, f"there is no inherited '{name}' to remove{hint}")
+    if get_value(tree.data, keys) not in (None, "", True):
+        message = f"removes the inherited '{name}' and takes no value; set '{name}' beside it"
+        raise tree.error(keys, message)
     del section[name]
+    into.forget((*keys[:-1], name))
 
 
 def _move_marks(into: Tree, tree: Tree, keys: Keys) -> None:
     """Replaces the marks of ``keys``, and of everything below, by those of ``tree``."""
+    into.forget(keys)
     length = len(keys)
-    kept = {path: mark for path, mark in into.marks.items() if path[:length] != keys}
-    new = {path: mark for path, mark in tree.marks.items() if path[:length] == keys}
-    into.marks = kept | new
+    into.marks |= {path: mark for path, mark in tree.marks.items() if path[:length] == keys}
 
 
 def get_value(node: Any, keys: Iterable[str | int]) -> Any:
@@ -181,6 +203,7 @@ def _remove_value(tree: Tree, keys: Keys, mark: Mark) -> None:
     except KeyError as error:
         raise ConfigError.at(mark, f"there is no such key to remove{error.args[0]}") from None
     del parent[int(keys[-1]) if isinstance(parent, list) else keys[-1]]
+    tree.forget(keys)
 
 
 def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
@@ -210,6 +233,6 @@ def set_value(tree: Tree, keys: Keys, value: Any, mark: Mark) -> Keys:
     if isinstance(node, list) or key in node:
         tree.note_replaced(path, node[key])
     node[key] = value
-    kept = {other: old for other, old in tree.marks.items() if other[: len(path)] != path}
-    tree.marks = kept | {path: mark}
+    tree.forget(path)
+    tree.marks[path] = mark
     return path

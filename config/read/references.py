@@ -13,7 +13,7 @@ from config.read.tree import ConfigError, Finding, Keys, Tree
 MAX_TEXT_CHARS = 100_000
 MAX_CHARS = 10 * MAX_TEXT_CHARS  # of all texts with references
 
-_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+_REFERENCE = re.compile(r"(\$+)\{([^{}]*)\}")  # a second $ makes it plain text
 
 
 def interpolate(tree: Tree) -> set[str]:
@@ -31,6 +31,18 @@ def interpolate(tree: Tree) -> set[str]:
         raise ConfigError(resolver.findings)
     tree.data = data
     return resolver.used
+
+
+def escape_references(value: Any) -> Any:
+    """Returns a copy of plain values in which ``interpolate`` finds no reference.
+
+    ``${x}`` becomes ``$${x}``, which ``interpolate`` turns back.
+    """
+    if isinstance(value, dict):
+        return {key: escape_references(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escape_references(item) for item in value]
+    return _REFERENCE.sub(r"$\g<0>", value) if isinstance(value, str) else value
 
 
 class _Resolver:
@@ -75,11 +87,16 @@ class _Resolver:
             return None
 
     def _resolve_text(self, text: str, keys: Keys, above: tuple[str, ...]) -> Any:
-        if match := _REFERENCE.fullmatch(text):
-            return self._follow(match[1].strip(), keys, above)
-        resolved = _REFERENCE.sub(
-            lambda match: str(self._follow(match[1].strip(), keys, above)), text
-        )
+        match = _REFERENCE.fullmatch(text)
+        if match and match[1] == "$":
+            return self._follow(match[2].strip(), keys, above)
+
+        def replace(match: re.Match[str]) -> str:
+            if match[1] != "$":
+                return match[0][1:]
+            return str(self._follow(match[2].strip(), keys, above))
+
+        resolved = _REFERENCE.sub(replace, text)
         if resolved != text:
             self._n_chars += len(resolved)
         if len(resolved) > MAX_TEXT_CHARS or self._n_chars > MAX_CHARS:

@@ -68,6 +68,14 @@ def _to_sections(value: Any) -> Any:
     return [_to_sections(item) for item in value] if isinstance(value, list) else value
 
 
+def copy_values(value: Any) -> Any:
+    """Returns a copy in which every Section is a dict, for code that expects the plain types."""
+    if isinstance(value, dict):
+        # dict.items, because Section.items would mark every key as read.
+        return {key: copy_values(item) for key, item in dict.items(value)}
+    return [copy_values(item) for item in value] if isinstance(value, list) else value
+
+
 def to_plain(value: Any) -> Any:
     """Returns a copy in dicts, lists, numbers and strings only, for JSON and for a checkpoint."""
     if isinstance(value, Mapping):

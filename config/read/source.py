@@ -76,13 +76,16 @@ def _read_text(path: Path) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """Parses a word of the command line as YAML: ``3e-4``, ``true``, ``[1, 2]``.
+    """Parses a word of the command line by the rules of YAML: ``3e-4``, ``true``, ``[1, 2]``.
 
-    A word that is not valid YAML is text.
+    One word holds no comment, anchor or tag: ``run #3`` is text as typed. A word that is not valid
+    YAML is text, too.
     """
     reader = _Reader(text, "the value")
     try:
-        value = reader.read()
+        node = _parse(text, "the value", strict_json=False)
+        is_collection = node is not None and node.id != "scalar"
+        value = reader.read() if is_collection else reader.read_word(text, node)
     except ConfigError:
         return text
     return text if reader.findings else value
@@ -112,6 +115,13 @@ class _Reader:
         self._is_json = strict_json
         node = _parse(self.text, self.source, strict_json)
         return None if node is None else self._read_node(node, ())
+
+    def read_word(self, text: str, node: Any) -> Any:
+        """Returns the value of a word that PyYAML takes for one scalar ``node``, or for nothing."""
+        word = text.strip()
+        is_quoted = word[:1] in ("'", '"') and node.end_mark.index == len(text.rstrip())
+        value = node.value if is_quoted else self._read_scalar(word, Mark(self.source), ())
+        return text if value == word else value
 
     def _note(self, mark: Mark, keys: Keys, message: str) -> None:
         self.findings.append(Finding(mark, keys, message))

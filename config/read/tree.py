@@ -100,6 +100,12 @@ class Tree:
         if not isinstance(value, dict | list):
             self.replaced.setdefault(keys, []).append((self.mark(keys), value))
 
+    def forget(self, keys: Keys) -> None:
+        """Forgets where ``keys`` and everything below were written."""
+        length = len(keys)
+        self.marks = {path: mark for path, mark in self.marks.items() if path[:length] != keys}
+        self.raw = {path: text for path, text in self.raw.items() if path[:length] != keys}
+
     def mark(self, keys: Keys) -> Mark | None:
         """Returns the mark of ``keys``, or of the nearest section around them."""
         while keys and keys not in self.marks:

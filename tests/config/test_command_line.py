@@ -68,6 +68,40 @@ def test_overrides_and_options_replace_values_of_the_file(command_line: Any) -> 
     assert "metrics" not in config
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("optimizer.args.eps=1", "~optimizer.args", "--lr", "0.5"),
+        ("~optimizer.args", "--lr", "0.5", "optimizer.args.eps=1"),
+    ],
+)
+def test_a_removal_comes_first_wherever_it_stands(command_line: Any, words: Any) -> None:
+    assert command_line("-c", "c", *words).optimizer.args == {"lr": 0.5, "eps": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--lr", "0.1", "optimizer.args.lr=0.2"),
+            "--lr 0.1: optimizer.args.lr: optimizer.args.lr=",
+        ),
+        (
+            ("--lr", "0.1", "optimizer={type: SGD}"),
+            "--lr 0.1: optimizer.args.lr: optimizer={type: ",
+        ),
+        (("-d", "cpu", "n_gpu=1"), "-d cpu: n_gpu: n_gpu=1 says otherwise; give one of the two"),
+    ],
+)
+def test_an_option_and_an_override_must_agree(
+    command_line: Any, words: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        command_line("-c", "c", *words)
+    assert str(caught.value).startswith(message)
+    assert command_line("-c", "c", "--lr", "0.1", "optimizer.args.lr=0.1").optimizer.args.lr == 0.1
+
+
 def test_an_override_cannot_extend_a_config(command_line: Any) -> None:
     with pytest.raises(UserError, match=r"^extends=c\.json: only a config file can extend another"):
         command_line("-c", "c.json", "extends=c.json")

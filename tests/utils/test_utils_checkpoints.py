@@ -61,6 +61,11 @@ def test_a_checkpoint_inside_an_epoch_is_older_than_that_of_the_finished_one(
     assert [path.name for path in list_checkpoints(tmp_path)] == names
 
 
+def test_a_tilde_is_the_home_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(run.parent))
+    assert find_checkpoint(f"~/{run.name}") == find_checkpoint(run)
+
+
 def test_a_file_means_itself(run: Path) -> None:
     for best_first in (True, False):
         assert (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.files import atomic_write, fsync_folder, is_locked, lock_file
+from utils.files import atomic_write, expand_home, fsync_folder, is_locked, lock_file, to_path
 
 
 @pytest.fixture
@@ -73,6 +73,13 @@ def test_the_content_is_synced_before_the_rename_and_the_folder_after_it(
     with atomic_write(path) as file:
         file.write(b"new")
     assert steps == ["sync file", "rename", "sync folder"]
+
+
+def test_a_tilde_is_the_home_folder() -> None:
+    assert to_path("~/a/~") == Path.home() / "a" / "~"
+    assert expand_home("a/~/b") == "a/~/b"
+    with pytest.raises(UserError, match=r"there is no home folder for ~nobody-here; '\./~nobody"):
+        expand_home("~nobody-here/a")
 
 
 def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path) -> None:

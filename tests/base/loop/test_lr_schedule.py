@@ -57,10 +57,11 @@ def test_warm_up_scales_every_group_for_one_step() -> None:
     found = []
     for step in range(6):
         with schedule.warming_up(step):
-            found.append([*get_rates(schedule), schedule.warmup_factor])
+            found.append(get_rates(schedule))
+        assert schedule.get_rates() == found[-1]
         assert get_rates(schedule) == [1.0, 0.1]
     factors = [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert found == [pytest.approx([factor, 0.1 * factor, factor]) for factor in factors]
+    assert found == [pytest.approx([factor, 0.1 * factor]) for factor in factors]
 
 
 # -- after a step or after an epoch ---------------------------------------------------------------
@@ -98,6 +99,25 @@ def test_a_plateau_follows_the_monitored_number(tmp_path: Path) -> None:
     assert trainer.lr_scheduler.last_epoch == len(losses) == 3
 
 
+@pytest.mark.parametrize(("mode", "rate"), [("max", 1.0), ("min", 0.5)])
+def test_a_plateau_takes_its_direction_from_the_monitor(mode: str, rate: float) -> None:
+    schedule = make_schedule("ReduceLROnPlateau", patience=1, factor=0.5)
+    for score in (0.1, 0.2, 0.3):
+        schedule.after_epoch({"score": score}, "score", mode)
+    assert get_rates(schedule) == [rate]
+
+
+def test_a_subclass_of_a_plateau_follows_the_metric_too() -> None:
+    class Slow(schedulers.ReduceLROnPlateau):
+        pass
+
+    optimizer = make_optimizer(1.0)
+    schedule = LRSchedule(Slow(optimizer, patience=0), optimizer)
+    for value in (1.0, 1.0):
+        schedule.after_epoch({"loss": value}, "loss", "min")
+    assert get_rates(schedule) == [pytest.approx(0.1)]
+
+
 def test_a_plateau_without_improvement_lowers_the_rate() -> None:
     schedule = make_schedule("ReduceLROnPlateau", patience=1, factor=0.5)
     for value, expected in ((1.0, 1.0), (1.0, 1.0), (2.0, 0.5), (0.1, 0.5)):
@@ -105,17 +125,17 @@ def test_a_plateau_without_improvement_lowers_the_rate() -> None:
         assert get_rates(schedule) == [expected]
 
 
-def test_the_rate_of_the_last_epoch_is_remembered() -> None:
+def test_the_rate_of_the_last_step_is_remembered() -> None:
     schedule = make_schedule("StepLR", step_size=1, gamma=0.1)
-    assert schedule.epoch_lr is None
+    assert schedule.first_rate == 1.0
     schedule.after_epoch({}, "")
-    assert (schedule.epoch_lr, get_rates(schedule)) == (1.0, [0.1])
+    assert (schedule.first_rate, get_rates(schedule)) == (1.0, [0.1])
 
 
 def test_without_a_scheduler_the_rate_stays() -> None:
     schedule = LRSchedule(None, make_optimizer(0.3))
     schedule.after_epoch({"loss": 1.0}, "loss")
-    assert (schedule.epoch_lr, get_rates(schedule)) == (0.3, [0.3])
+    assert (schedule.first_rate, get_rates(schedule)) == (0.3, [0.3])
 
 
 # -- mistakes -------------------------------------------------------------------------------------

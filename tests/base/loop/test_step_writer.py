@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from base.loop.lr_schedule import LRSchedule
 from base.loop.metrics import MetricSet
 from base.loop.progress import Progress
 from base.loop.step_writer import StepWriter, peak_memory_mb
@@ -124,6 +125,17 @@ def test_the_learning_rate_is_that_of_the_warm_up(make_training: Callable[..., T
     found = make_training(seconds=0.1, warmup_steps=100).run(60)
     assert [values["lr"] for values in found.values()] == pytest.approx([0.005, 0.255])
     assert [values["lr_1"] for values in found.values()] == pytest.approx([0.0025, 0.1275])
+
+
+def test_the_learning_rate_is_that_of_the_step_and_not_of_the_next(
+    make_training: Callable[..., Training],
+) -> None:
+    training = make_training()
+    optimizer = training.update.optimizer
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    training.update.schedule = LRSchedule(scheduler, optimizer, interval="step")
+    (values,) = training.run(1).values()
+    assert (values["lr"], values["lr_1"]) == (0.5, 0.25)
 
 
 def test_the_speed_is_that_of_one_epoch(make_training: Callable[..., Training]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
@@ -70,8 +71,14 @@ def test_annotations_are_described_as_people_write_them(annotation: Any, text: s
         (Path | str, "a/b", "a/b"),  # text is fine
         (str, "float32", "float32"),
         (list[torch.dtype], ["int64", "torch.float32"], [torch.int64, torch.float32]),
-        (tuple[Path, ...], ["a", "b"], [Path("a"), Path("b")]),
-        (tuple[Path, int], ["a", 1], [Path("a"), 1]),
+        (tuple[Path, ...], ["a", "b"], (Path("a"), Path("b"))),
+        (tuple[Path, int], ["a", 1], (Path("a"), 1)),
+        (set[int], [1, 2], {1, 2}),
+        (list[int] | tuple[int, ...], [1], [1]),  # as it is
+        (collections.OrderedDict[str, int], {"a": 1}, collections.OrderedDict(a=1)),
+        (dict[int | str, int], {"0": 1, "a": 2}, {0: 1, "a": 2}),
+        (collections.deque[int], [1], collections.deque([1])),
+        (torch.device, "cpu", torch.device("cpu")),
         (list, ["a"], ["a"]),
         (float, 1, 1),
     ],

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from base.schema import SCHEMA
-from config.check.checker import Checker, find_typo, get_metric_name, is_component
+from config.check.checker import Checker, get_metric_name
+from config.check.findings import find_typo
+from config.check.shapes import is_component
 from config.read.merge import load_tree
 from config.read.tree import Mark, Tree
 from tests.config.probe import find, net, run_check

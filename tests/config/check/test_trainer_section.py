@@ -101,6 +101,13 @@ def test_a_good_trainer_section_passes(trainer: Any) -> None:
             "trainer.lr_scheduler_interval: ReduceLROnPlateau moves after an epoch, not a step",
         ),
         (
+            [
+                "lr_scheduler={type: ReduceLROnPlateau, args: {mode: min}}",
+                "trainer.monitor=max val_accuracy",
+            ],
+            "lr_scheduler.args.mode: 'min' contradicts trainer.monitor, 'max val_accuracy'",
+        ),
+        (
             ["data_loader.args.validation_split=0", "trainer.monitor=min val_loss"],
             "trainer.monitor: nothing is logged as 'val_loss'",
         ),

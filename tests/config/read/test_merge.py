@@ -83,7 +83,19 @@ def test_two_bases_may_extend_the_same_file(tmp_path: Path) -> None:
         right="extends: root.yaml\nc: 3\n",
         child="extends: [left.yaml, right.yaml]\n",
     )
-    assert load_tree(tmp_path / "child.yaml").data == {"a": 1, "b": 1, "c": 3}
+    assert load_tree(tmp_path / "child.yaml").data == {"a": 1, "b": 2, "c": 3}
+
+
+def test_a_file_is_read_once_before_all_that_extend_it(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        root="a: 1\nb: 1\nc: 1\n",
+        left="extends: root.yaml\na: 2\n~b:\n",
+        middle="extends: root.yaml\nc: 3\n",
+        sub__right="extends: ../middle.yaml\nd: 4\n",
+        child="extends: [left.yaml, sub/right.yaml, root.yaml]\n",
+    )
+    assert load_tree(tmp_path / "child.yaml").data == {"a": 2, "c": 3, "d": 4}
 
 
 def test_json_and_yaml_extend_each_other(tmp_path: Path) -> None:
@@ -128,6 +140,24 @@ def test_a_tilde_removes_an_inherited_key(tmp_path: Path) -> None:
     assert load_tree(tmp_path / "child.yaml").data == {
         "optimizer": {"type": "SGD", "args": {"lr": 1}}
     }
+
+
+@pytest.mark.parametrize("lines", ["  args: {lr: 2}\n  ~args:\n", "  ~args:\n  args: {lr: 2}\n"])
+def test_a_tilde_removes_only_what_was_inherited(tmp_path: Path, lines: str) -> None:
+    write(
+        tmp_path,
+        base="optimizer: {type: Adam, args: {lr: 1, amsgrad: true}}\n",
+        child=f"extends: base.yaml\noptimizer:\n{lines}",
+    )
+    tree = load_tree(tmp_path / "child.yaml")
+    assert tree.data == {"optimizer": {"type": "Adam", "args": {"lr": 2}}}
+    assert tree.marks["optimizer", "args", "lr"].source.endswith("child.yaml")
+
+
+def test_a_tilde_takes_no_value(tmp_path: Path) -> None:
+    write(tmp_path, base="a: {b: 1}\n", child="extends: base.yaml\n~a: {b: 2}\n")
+    message = "~a: removes the inherited 'a' and takes no value; set 'a' beside it"
+    assert message in get_error(load_tree, tmp_path / "child.yaml")
 
 
 def test_a_tilde_that_removes_nothing_is_an_error_with_a_hint(tmp_path: Path) -> None:
@@ -194,6 +224,13 @@ def test_a_config_is_found_in_the_config_folder_with_or_without_suffix(
     monkeypatch.chdir(request.config.rootpath)
     expected = "digits_gan.yaml" if "gan" in name else "config.json"
     assert find_config(name) == Path("config", expected)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, base="a: 1\n", child="extends: ~/base.yaml\n")
+    assert find_config("~/child") == tmp_path / "child.yaml"
+    assert load_tree(tmp_path / "child.yaml").data == {"a": 1}
 
 
 def test_a_file_as_given_comes_before_the_config_folder(

@@ -121,6 +121,13 @@ def test_a_key_of_non_decimal_digits_is_text() -> None:
     assert changed.data["a"]["²"] == 1
 
 
+def test_a_later_override_of_the_section_replaces_the_text_of_a_value() -> None:
+    changed = make_tree()
+    apply_override(changed, "a.b=007")
+    apply_override(changed, "a={b: 8}")
+    assert changed.raw == {("a",): "{b: 8}"}
+
+
 def test_an_override_is_marked_by_its_text(file_tree: Tree) -> None:
     apply_override(file_tree, "optimizer.args.lr=x")
     error = file_tree.error(("optimizer", "args", "lr"), "is wrong")

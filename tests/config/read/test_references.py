@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from config.read.references import interpolate
+from config.read.references import escape_references, interpolate
 from config.read.source import read_tree
 from config.read.tree import ConfigError, Tree
 
@@ -37,6 +37,22 @@ def test_a_reference_without_other_text_keeps_the_type_of_the_value(value: Any) 
 def test_a_reference_inside_text_becomes_text() -> None:
     data = {"dir": "data", "n": 3, "a": {"b": "x"}, "r": "${dir}/${a.b}-${n}.pt"}
     assert resolve(data)["r"] == "data/x-3.pt"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("$${a}", "${a}"),
+        ("x $${a} ${a}", "x ${a} 7"),
+        ("$$${a}", "$${a}"),
+        ("$$", "$$"),
+        ("$${a", "$${a"),
+    ],
+)
+def test_a_second_dollar_makes_plain_text(text: str, value: str) -> None:
+    resolved = resolve({"a": 7, "r": text, "copy": "${r}", "l": [{"r": text}]})
+    assert (resolved["r"], resolved["copy"], resolved["l"]) == (value, value, [{"r": value}])
+    assert resolve(escape_references(resolved)) == resolved
 
 
 def test_references_to_references_are_followed() -> None:

@@ -192,6 +192,25 @@ def test_sixty_levels_are_accepted(tmp_path: Path) -> None:
 # -- words of the command line ---------------------------------------------------------------------
 
 
+WORDS = (
+    *(
+        "run #3",
+        "#3",
+        "/data/set #2/x",
+        "&y",
+        "&y 3",
+        "!z",
+        "!!str 7",
+        "!!int 7",
+        "|",
+        "> x",
+        "---",
+    ),
+    *("--- a", " a ", "a\nb", "a\tb", '"a" #b', "'a", '"a" b', "@a", "`a`", "1_000", "12:30:45"),
+    *("2020-01-01", "yes", "no", "~/runs", "don't"),
+)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -208,6 +227,13 @@ def test_sixty_levels_are_accepted(tmp_path: Path) -> None:
         ("*x", "*x"),
         ("!!python/name:os.system x", "!!python/name:os.system x"),
         ("%", "%"),
+        *((word, word) for word in WORDS),
+        ('"a #b"', "a #b"),
+        ("'007'", "007"),
+        (" 3 ", 3),
+        ("", None),
+        ("a: b", {"a": "b"}),
+        ("- a", ["a"]),
     ],
 )
 def test_a_word_is_parsed_as_yaml_or_is_text(text: str, value: Any) -> None:

@@ -1,0 +1,51 @@
+"""The learning rates that an optimizer used in its last step, for loops without an Update."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+_known: WeakKeyDictionary[Any, StepRates] = WeakKeyDictionary()
+
+
+class StepRates:
+    """The learning rates of the last step, which the loop may have changed since then."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self._rates: list[Any] = []
+        self._note(optimizer)
+        if isinstance(optimizer, torch.optim.Optimizer):
+            optimizer.register_step_pre_hook(self._note)
+
+    def _note(self, optimizer: Any, *_: Any) -> None:
+        self._rates = [] if optimizer is None else read_rates(optimizer)
+
+    @property
+    def first_rate(self) -> float | None:
+        """The rate of the first parameter group; None without one."""
+        return to_number(self._rates[0]) if self._rates else None
+
+
+def read_rates(optimizer: Any) -> list[Any]:
+    """Returns the learning rate of each parameter group; None where a group has none.
+
+    A schedule changes a tensor in place, so a tensor is copied. Its number would wait for a device.
+    """
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    return [rate.clone() if isinstance(rate, torch.Tensor) else rate for rate in rates]
+
+
+def to_number(rate: Any) -> float | None:
+    """Returns a rate as a number, which waits for the device if it is a tensor."""
+    return None if rate is None else float(rate)
+
+
+def get_step_rates(optimizer: Any) -> StepRates:
+    """Returns the rates of an optimizer, the same object in every call."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return StepRates(optimizer)  # a project's own: it has no hooks
+    if optimizer not in _known:
+        _known[optimizer] = StepRates(optimizer)
+    return _known[optimizer]

@@ -1,0 +1,179 @@
+"""What an annotation says about lists and mappings: the types of their items, keys and fields."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, is_typeddict
+
+from config.check.plain_types import LEAF_TYPES, is_path_type, unwrap
+from config.check.signature import Signature, get_typed_dict_parameters
+
+UNKNOWN = (inspect.Parameter.empty, Any, object)
+NONE = (None, type(None))
+
+
+class Member(NamedTuple):
+    """One item of a list, value of a mapping, or field of a dataclass.
+
+    Attributes:
+        key: the index, the key or the name of the field.
+        annotation: what the item must be.
+        value: the item.
+        is_field: whether ``key`` is the name of a field.
+    """
+
+    key: Any
+    annotation: Any
+    value: Any
+    is_field: bool = False
+
+
+def is_component(value: Any) -> bool:
+    """Whether ``value`` is a ``{"type": NAME}``, with or without ``args``."""
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return False
+    return {key for key in value if not is_comment(key)} <= {"type", "args"}
+
+
+def is_comment(key: str) -> bool:
+    """Whether a key is a comment, ``"__comment…"``: JSON has no other way to write one."""
+    return key.startswith("__comment")
+
+
+def get_choices(annotation: Any) -> list[Any]:
+    """Returns the alternatives of a union, or the annotation itself, without wrappers."""
+    annotation = unwrap(annotation)
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [
+            choice for alternative in get_args(annotation) for choice in get_choices(alternative)
+        ]
+    return [annotation]
+
+
+def is_unknown(choice: Any) -> bool:
+    """Whether an annotation says nothing, or cannot be resolved."""
+    return isinstance(choice, str) or any(choice is other for other in UNKNOWN)
+
+
+def get_class(choice: Any) -> Any:
+    """Returns the class of an annotation: ``list`` of ``list[int]``; None if it names none."""
+    kind = get_origin(choice) if get_origin(choice) is not None else choice
+    return kind if inspect.isclass(kind) and kind not in UNKNOWN else None
+
+
+def get_fields(choice: Any) -> dict[str, inspect.Parameter] | None:
+    """Returns the fields of a dataclass, NamedTuple, TypedDict or attrs class; else None."""
+    kind = get_class(choice)
+    if kind is None:
+        return None
+    if is_typeddict(kind):
+        return get_typed_dict_parameters(kind)
+    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    names = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
+    if not is_named_tuple and not any(hasattr(kind, name) for name in names):
+        return None
+    return Signature.from_callable(kind).parameters
+
+
+def get_members(choice: Any, value: Any) -> list[Member] | None:
+    """Returns the members of a list or mapping with their annotations.
+
+    None if ``choice``, a type without alternatives, wants no such value.
+    """
+    kind, items = get_class(choice), get_args(choice)
+    if isinstance(value, dict):
+        fields = get_fields(choice)
+        if fields is not None:
+            known = {name: parameter.annotation for name, parameter in fields.items()}
+            given = [item for item in value.items() if not is_comment(str(item[0]))]
+            return [Member(key, known.get(key, Any), item, True) for key, item in given]
+        if kind is None or not issubclass(kind, Mapping):
+            return None
+        item_kind = items[1] if len(items) > 1 else Any
+        return [Member(key, item_kind, item) for key, item in value.items()]
+    if not isinstance(value, list) or not wants_list(choice):
+        return None
+    kinds = _get_item_types(choice, len(value))
+    kinds += [Any] * (len(value) - len(kinds))
+    return [Member(index, kinds[index], item) for index, item in enumerate(value)]
+
+
+def _get_item_types(choice: Any, n_items: int) -> list[Any]:
+    items, fields = get_args(choice), get_fields(choice)
+    if fields is not None:
+        return [parameter.annotation for parameter in fields.values()]
+    if is_fixed_tuple(choice):
+        return list(items)
+    return [items[0] if items else Any] * n_items
+
+
+def is_fixed_tuple(choice: Any) -> bool:
+    """Whether an annotation is like ``tuple[int, str]``, with one type for each item."""
+    return get_origin(choice) is tuple and Ellipsis not in get_args(choice)
+
+
+def has_right_length(choice: Any, value: list[Any]) -> bool:
+    """Whether a list has as many items as a tuple or NamedTuple wants."""
+    fields = get_fields(choice)
+    if fields is not None and wants_list(choice):
+        needed = [item for item in fields.values() if item.default is item.empty]
+        return len(needed) <= len(value) <= len(fields)
+    return not is_fixed_tuple(choice) or len(get_args(choice)) == len(value)
+
+
+def get_key_type(choice: Any) -> Any:
+    """Returns the annotation of the keys of a mapping."""
+    items = get_args(choice)
+    return items[0] if items and not get_fields(choice) else Any
+
+
+def wants_list(choice: Any) -> bool:
+    """Whether a list may stand for the container that an annotation wants."""
+    kind = get_class(choice)
+    if kind is None or issubclass(kind, Mapping):
+        return False
+    is_deque = kind.__module__ == "collections" and issubclass(kind, Sequence)
+    return issubclass(list, kind) or issubclass(kind, list | tuple | Set) or is_deque
+
+
+def wants_mapping(choice: Any) -> bool:
+    """Whether an annotation wants a mapping that may have a key ``type``."""
+    kind = get_class(choice)
+    if kind is None:
+        return False
+    fields = get_fields(choice)
+    has_type = fields is not None and (is_typeddict(kind) or "type" in fields)
+    return has_type or issubclass(kind, Mapping)
+
+
+def may_be_component(choice: Any) -> bool:
+    """Whether a component can make the object that an annotation wants."""
+    if is_unknown(choice):
+        return True
+    if get_origin(choice) is Literal or wants_mapping(choice) or wants_list(choice):
+        return False
+    kind = get_class(choice)
+    return kind is None or kind not in LEAF_TYPES
+
+
+def is_wanted_component(annotation: Any, value: Any) -> bool:
+    """Whether a value is a component where the annotation wants no plain mapping."""
+    return is_component(value) and not takes_mapping(annotation)
+
+
+def takes_mapping(annotation: Any) -> bool:
+    """Whether a ``{"type": NAME}`` is a plain mapping here, and not a component."""
+    choices = [choice for choice in get_choices(annotation) if choice not in NONE]
+    return any(map(wants_mapping, choices)) and not any(map(may_be_component, choices))
+
+
+def takes_list(annotation: Any) -> bool:
+    """Whether a list of anything fits an annotation, or nothing is known."""
+    return any(is_unknown(choice) or wants_list(choice) for choice in get_choices(annotation))
+
+
+def is_path(annotation: Any) -> bool:
+    """Whether a path fits an annotation."""
+    return any(is_path_type(get_class(choice)) for choice in get_choices(annotation))
