@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from base.data.loader import find_divided_loader
 from base.loop.metrics import MetricSet
 from utils.batch import num_batches, split_target, to_device
 from utils.distributed import all_gather
@@ -72,5 +73,7 @@ def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
     for batch in batches:
         given += 1
         yield batch
-    for _ in range(given, num_batches(batches) or 0):
+    loader = find_divided_loader(batches)
+    total = num_batches(batches) or 0 if loader is None else loader.num_given
+    for _ in range(given, total):
         yield None
