@@ -182,9 +182,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     def state_dict(self) -> dict[str, Any]:
         """The seed, the passes begun, and the batches and samples that the last one has given."""
         # A pass that was resumed in the middle, and has not continued yet, counts as begun.
-        if self._next.batch or self._next.sample:
-            return {"seed": self.seed} | self._reader.state_dict(self._next, left=None)
-        return {"seed": self.seed} | self._reader.state_dict(self._position, self._facts.left)
+        position = self._next if self._next.batch or self._next.sample else self._position
+        left = self._facts.left if position == self._position else None
+        return {"seed": self.seed} | self._reader.state_dict(position, left)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Lets the next pass continue the one in which ``state_dict`` was called."""
