@@ -10,12 +10,15 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from base.data.checks import check_batching, check_sampling, warn_if_random
 from base.data.loader import DividedLoader
-from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, Position
+from base.data.map_reader import MapReader
+from base.data.order import BatchFacts, Position
+from base.data.reader import Reader
+from base.data.sampler import BATCH_STREAM
 from base.data.split import make_samplers
-from base.data.worker import make_loader_options, make_seeded_loader, pins_memory
+from base.data.stream_reader import StreamReader
+from base.data.worker import make_loader_options, pins_memory
 from utils.batch import to_device
 from utils.distributed import rank
-from utils.errors import UserError
 from utils.seed import mix_seed, temporary_seed
 
 
@@ -26,7 +29,8 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     Args:
         dataset: map-style or iterable.
-        batch_size: the number of samples in a batch, over all processes.
+        batch_size: the number of samples in a batch, over all processes. None if the dataset gives
+            batches.
         shuffle: draw a new order for every epoch.
         validation_split: the size of the validation part, as a count (int) or a fraction (float);
             0 for none.
@@ -70,7 +74,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     ) -> None:
         needs_indices = bool(validation_split or cache or batch_transform is not None)
         check_batching(dataset, batch_size, needs_indices, validation_split)
-        check_sampling(dataset, batch_size, validation_split, sampler, batch_sampler)
+        check_sampling(dataset, validation_split, sampler, batch_sampler)
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
@@ -79,7 +83,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.valid_sampler: Any = None
         self._position = Position(-1, 0)  # the last pass, and the number of batches it has given
         self._next = Position(0, 0)  # the start of the next pass
-        self._batches: EpochBatchSampler | None = None
+        self._facts = BatchFacts()  # of the last batch
+        if batch_size is None and batch_sampler is None and collate_fn is default_collate:
+            collate_fn = None
         options = make_loader_options(num_workers, collate_fn=collate_fn, **dataloader_kwargs)
         if cache:
             from base.data.cache import cache_dataset
@@ -87,60 +93,48 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             dataset = cache_dataset(dataset)
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
         self.init_kwargs |= options
-        if isinstance(dataset, IterableDataset):
-            self._init_iterable(dataset, batch_size, options)
-            return
-        if (sampler is None and batch_sampler is None) or isinstance(sampler, str):
+        is_stream = isinstance(dataset, IterableDataset)
+        is_given = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
+        if not is_given and not is_stream:
             is_balanced = sampler is not None
             sampler, self.valid_sampler = make_samplers(
                 dataset, validation_split, split_seed, stratify, shuffle, is_balanced
             )
-        if batch_sampler is not None:
-            batch_size, sampler = None, batch_sampler
-        self._init_map_style(dataset, batch_size, sampler, options)
+        self._reader = self._make_reader(dataset, batch_size, sampler, batch_sampler, options)
+        self.n_samples = self._reader.n_samples
 
-    def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
-        options["persistent_workers"] = False  # they would carry random states to the next pass
-        super().__init__(dataset, batch_size=batch_size, **options)
-        self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
-        self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
-
-    def _init_map_style(
-        self, dataset: Any, batch_size: int | None, sampler: Any, options: dict[str, Any]
-    ) -> None:
-        """Makes the loaders. Without a batch size, ``sampler`` gives lists of indices."""
+    def _make_reader(
+        self, dataset: Any, batch_size: int | None, sampler: Any, batch_sampler: Any, options: Any
+    ) -> Reader:
+        """Initialises torch's part of this loader, and makes what reads the batches."""
+        if isinstance(dataset, IterableDataset):
+            options["persistent_workers"] = False  # they would carry random states to the next pass
+            super().__init__(dataset, batch_size=batch_size, **options)
+            return StreamReader(dataset, batch_size, options)
         drop_last = options.pop("drop_last", False)
-        batching: dict[str, Any] = {"batch_sampler": sampler}
-        if batch_size is not None:
+        batching: dict[str, Any] = {"batch_sampler": batch_sampler}
+        if batch_sampler is None:
             batching = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
-        self._batches = EpochBatchSampler(sampler, batch_size, drop_last, self.seed)
-        self.n_samples = len(dataset if batch_size is None else sampler)
-        if len(self._batches) == 0:
-            message = f"with drop_last leaves no batch of {self.n_samples} samples"
-            raise UserError(f"batch_size={batch_size} {message}")
         super().__init__(dataset, **batching, **options)
-        self._engine = make_seeded_loader(dataset, self._batches, options)
+        return MapReader(dataset, self.seed, options, **batching)
 
     # -- batches --------------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        """The number of batches in a pass; a sampler of the user may only estimate it."""
+        return len(self._reader)
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Yields the batches of the next pass, or of the one that ``set_epoch`` has chosen."""
-        epoch, start = self._next
+        self._position, self._facts = self._next, BatchFacts()
+        epoch, start, _ = self._position
         self._next = Position(epoch + 1, 0)
-        self._engine.generator.manual_seed(mix_seed(self.seed, epoch))  # type: ignore[attr-defined]
-        self._engine.pin_memory = pins_memory(self.init_kwargs, self.device)
-        if self._batches is not None:
-            self._batches.seed = self.seed
-            self._batches.start = Position(epoch, start)
-        batches = iter(self._engine)
-        if self._batches is None:
-            with temporary_seed(self.seed):  # skipped batches must not change the random state
-                for _ in range(start):
-                    next(batches, None)
-        self._position = Position(epoch, start)
-        for number, batch in enumerate(batches, start + 1):
-            self._position = Position(epoch, number)
+        self._reader.loader.pin_memory = pins_memory(self.init_kwargs, self.device)
+        batches = self._reader.read(self._position, self.seed)
+        for number, (batch, self._facts) in enumerate(batches, start + 1):
+            self._position = Position(epoch, number, self._facts.samples)
             yield self.transform(batch, mix_seed(self.seed, epoch, BATCH_STREAM, number, rank()))
+        self._facts = self._facts._replace(left=0)
 
     def transform(self, batch: Any, seed: int) -> Any:
         """Applies ``batch_transform`` on the device, with random numbers from ``seed``."""
@@ -151,55 +145,63 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     def read_batch(self, indices: list[int], seed: int) -> Any:
         """Reads the samples at ``indices`` as one batch; ``seed`` seeds their transforms."""
-        reader: Any = self._engine.dataset
-        return self.transform(reader.__getitems__(BatchIndices(indices, seed)), seed)
+        return self.transform(self._reader.read_batch(indices, seed), seed)
 
     def list_batches(self) -> list[list[int]]:
         """Lists the indices of each batch in the last pass; nothing for an iterable dataset."""
-        return [] if self._batches is None else self._batches.list_batches()
+        return self._reader.list_batches()
 
     @property
     def loss_weight(self) -> float:
         """The size of this rank's last batch, divided by the ranks' mean size; 0 for a filler."""
-        return 1.0 if self._batches is None else self._batches.loss_weight(self._position.batch - 1)
+        return self._facts.loss_weight
+
+    @property
+    def batches_left(self) -> int | None:
+        """The number of batches after the last one in this pass; None if unknown."""
+        return self._facts.left
+
+    @property
+    def num_given(self) -> int:
+        return max(self._position.batch, self._reader.count)
 
     @property
     def n_in_batch(self) -> int | None:
-        return (
-            None if self._batches is None else self._batches.num_samples(self._position.batch - 1)
-        )
+        return self._facts.size
 
     # -- position -------------------------------------------------------------------------------
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Lets the next pass have the number ``epoch``, and skip ``start_batch`` batches."""
-        self._next = Position(epoch, start_batch)
+        known = [p for p in (self._next, self._position) if p[:2] == (epoch, start_batch)]
+        self._next = known[0] if known else Position(epoch, start_batch)
+        self._reader.prepare(epoch)
 
-    def state_dict(self) -> dict[str, int]:
-        """The seed, the number of passes begun, and the batches that the last one has given."""
+    def recheck(self) -> None:
+        self._reader.recheck()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed, the passes begun, and the batches and samples that the last one has given."""
         # A pass that was resumed in the middle, and has not continued yet, counts as begun.
-        epoch, batch = self._next if self._next.batch else self._position
-        return {"seed": self.seed, "passes": epoch + 1, "consumed": batch}
+        position = self._next if self._next.batch or self._next.sample else self._position
+        left = self._facts.left if position == self._position else None
+        return {"seed": self.seed} | self._reader.state_dict(position, left)
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Lets the next pass continue the one in which ``state_dict`` was called."""
-        self.seed = state["seed"]
-        self._position = Position(state["passes"] - 1, state["consumed"])
-        is_finished = self._batches is not None and state["consumed"] >= len(self._batches)
-        is_new = state["passes"] == 0 or is_finished
-        self._next = Position(state["passes"], 0) if is_new else self._position
+        self.seed, self._facts = state["seed"], BatchFacts(left=state.get("left"))
+        self._position, self._next = self._reader.load_state_dict(state)
 
     # -- splits ---------------------------------------------------------------------------------
 
     def for_evaluation(self) -> Self:
         """From now on, gives each sample to one rank only. Ranks may differ by one batch."""
-        if self._batches is not None:
-            self._batches.in_lockstep = False
+        self._reader.is_for_evaluation = True
         return self
 
     @property
     def is_for_evaluation(self) -> bool:
-        return self._batches is not None and not self._batches.in_lockstep
+        return self._reader.is_for_evaluation
 
     def split_validation(self) -> BaseDataLoader | None:
         """Returns a loader of the validation part, in a fixed order; None if there is none."""

@@ -52,7 +52,9 @@ def _log_lines(
     for done, batch in enumerate(batches):
         if time.monotonic() - last_shown >= SECONDS_BETWEEN_LINES:
             last_shown = time.monotonic()
-            count = f"{done}/{total} ({100 * done // total} %)" if total else str(done)
+            count = str(done)
+            if total is not None and done <= total:  # the total may be an estimate
+                count = f"{done}/{total} ({100 * done // max(1, total)} %)"
             logger.info("%s  %s  %s", title, count, status())
         yield batch
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 
 from base.base_trainer import BaseTrainer
-from base.data.loader import prepare_loader
+from base.data.loader import count_left, get_rest, prepare_loader
 from base.loop.evaluate import evaluate, forward, weigh
 from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
@@ -42,6 +41,8 @@ class Trainer(BaseTrainer):
         lr_scheduler: a scheduler of torch; None keeps the learning rate constant.
         len_epoch: batches in an epoch, repeating the data; None makes an epoch one pass over it.
     """
+
+    batches_left: int | None = None  # in this epoch, including the current one; None if unknown
 
     def __init__(
         self,
@@ -106,16 +107,13 @@ class Trainer(BaseTrainer):
         """Yields the batches that are left of the epoch, on the device, and shows the progress."""
         if self.progress.batch == 0:
             self.train_metrics.reset()
-        left: Iterable[Any] = self.data_loader
-        if self.len_epoch is not None and self.progress.batch >= self.len_epoch:
-            left = ()
-        elif isinstance(self.data_loader, inf_loop):
-            left = islice(self.data_loader, (self.len_epoch or 0) - self.progress.batch)
+        left = get_rest(self.data_loader, self.progress.batch, self.len_epoch)
         title = f"epoch {epoch}/{self.epochs}"
         watchers = self.watchers
         for batch in progress(left, self.len_epoch, title, self.logger, self.status):
             self.progress.batch += 1
             self.loss_weight = weigh(batch, self.criterion, self.data_loader, self.train_metrics)
+            self.batches_left = count_left(self.data_loader, self.progress.batch, self.len_epoch)
             if self.loss_weight == 0 and world_size() == 1:  # nothing in this batch counts
                 continue
             self.step_writer.begin_batch(self.progress.batch)
@@ -126,11 +124,6 @@ class Trainer(BaseTrainer):
             yield batch
         if self.progress.batch == 0:
             raise UserError("there was nothing to train on: the data loader gave no batch")
-
-    @property
-    def batches_left(self) -> int | None:
-        """The batches left in this epoch, including the current one; None if unknown."""
-        return None if self.len_epoch is None else self.len_epoch - self.progress.batch + 1
 
     def after_step(self, loss: torch.Tensor | None = None) -> None:
         """Logs the step if it is due, saves a checkpoint if it is due, and stops on request."""

@@ -228,7 +228,7 @@ def num_batches(loader: object) -> int | None:
     """The number of batches in one pass; None if it is unknown, as with a stream."""
     try:
         return len(loader)  # type: ignore[arg-type]
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None
 
 

@@ -60,24 +60,62 @@ def seed_rank(seed: int, rank: int) -> None:
         torch.manual_seed(mixed)
 
 
+class RandomStream:
+    """Random numbers of Python, NumPy and torch's CPU generator that nothing else draws from.
+
+    Inside ``with stream.drawing()``, the numbers continue where the last such block ended. Outside,
+    they continue as if nothing had been drawn.
+
+    Args:
+        seed: of the first block.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._state: tuple[Any, ...] | None = None
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """The context in which numbers are drawn from this stream."""
+        outside = _get_cpu_state()
+        if self._state is None:
+            random.seed(self._seed)
+            np.random.seed(self._seed % 2**32)
+            # torch.manual_seed would seed the accelerators too
+            torch.default_generator.manual_seed(self._seed)
+        else:
+            _set_cpu_state(self._state)
+        try:
+            yield
+            self._state = _get_cpu_state()
+        finally:
+            _set_cpu_state(outside)
+
+
+def _get_cpu_state() -> tuple[Any, ...]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _set_cpu_state(state: tuple[Any, ...]) -> None:
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])
+
+
 @contextlib.contextmanager
 def temporary_seed(seed: int) -> Iterator[None]:
     """Seeds Python, NumPy and torch's CPU generator while the context lasts.
 
     Afterwards they continue as if nothing had been drawn.
     """
-    python = random.getstate()
-    numpy = np.random.get_state()
-    cpu = torch.get_rng_state()
+    outside = _get_cpu_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
+        _set_cpu_state(outside)
 
 
 def _get_accelerator_module() -> ModuleType | None:

@@ -17,6 +17,8 @@ from base.checkpoint.loss import is_same_loss
 from base.checkpoint.restore import (
     check_scheduler_state,
     check_types,
+    complete_position,
+    describe_order,
     restore_optimizer,
     state_of_this_rank,
 )
@@ -149,20 +151,27 @@ class Restoration:
 
     def _restore_position(self) -> None:
         """Restores the position in the data. With another seed, the samples get a new order."""
-        outcome = "kept" if self._has_same_seed() else "reset, because seed changed"
-        self.report.outcomes["order, random numbers"] = outcome
         loader, saved = self.target.find_loader(), self.state["loader"]
+        is_divided = isinstance(loader, DividedLoader)
+        is_epoch = loader is self.target.objects.get("data_loader")  # and no pass of inf_loop's
         if loader is not None and saved is not None:
             seed = {} if self._has_same_seed() else {"seed": loader.seed}
+            saved = complete_position(saved, self.old_config)
             loader.load_state_dict(saved | seed)
         epoch_so_far = self.state.get("within")
+        in_pass = is_divided and (epoch_so_far is not None or not is_epoch)
+        position = loader.state_dict() if in_pass else {}
+        outcome = describe_order(self.old_config, self.new_config, saved or {}, position)
+        self.report.outcomes["order, random numbers"] = outcome
         if epoch_so_far is None:
-            is_repeated = loader is not self.target.objects.get("data_loader")  # by inf_loop
-            if isinstance(loader, DividedLoader) and saved is not None and not is_repeated:
+            if is_divided and saved is not None and is_epoch:
                 # The next epoch needs a new pass, even if a project's loop left the last one early.
                 loader.set_epoch(saved["passes"])
             return
         self.target.progress.batch = epoch_so_far["place"]
+        is_same = saved is not None and saved.get("consumed") == epoch_so_far["place"]
+        if in_pass and is_epoch and is_same:
+            self.target.progress.batch = position["consumed"]  # in batches of the present size
         states = state_of_this_rank(epoch_so_far["trackers"], epoch_so_far.get("trackers_of_ranks"))
         if states is not None:
             for name, tracker in self.target.list_trackers().items():

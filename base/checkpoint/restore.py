@@ -23,6 +23,8 @@ REQUIRED_TYPES: dict[str, Any] = {
 OPTIONAL_TYPES: dict[str, Any] = {
     "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict, "step": int
 }  # fmt: skip
+# Arguments of a data loader that change the order of its samples.
+ORDER_ARGS = ("dataset", "shuffle", "validation_split", "split_seed", "stratify", "sampler")
 
 
 def check_types(state: dict[str, Any], path: Path) -> None:
@@ -109,3 +111,40 @@ def check_scheduler_state(present: dict[str, Any], saved: dict[str, Any]) -> Non
         fits = value is None or present.get(key) is None or isinstance(value, expected)
         if key not in present or not fits:
             raise ValueError(f"a scheduler's {key} cannot be of type {type(value).__name__}")
+
+
+def complete_position(saved: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Adds the number of samples to a position that was saved in batches only.
+
+    Args:
+        saved: the state of the loader.
+        config: of the checkpoint.
+    """
+    args = get_section(get_section(config, "data_loader"), "args")
+    size = args.get("batch_size")
+    if "samples" in saved or "consumed" not in saved or args.get("batch_sampler") is not None:
+        return saved
+    if not isinstance(size, int) or isinstance(size, bool):
+        return saved
+    return saved | {"samples": saved["consumed"] * size, "batch_size": size}
+
+
+def describe_order(old: Any, new: Any, saved: dict[str, Any], position: dict[str, Any]) -> str:
+    """Describes how the order of the samples was restored.
+
+    Args:
+        old, new: the config of the checkpoint, and that of this run.
+        saved: the state of the loader in the checkpoint.
+        position: its state now, in the middle of an epoch; otherwise empty.
+    """
+    if old.get("seed") != new.get("seed"):
+        return "reset, because seed changed"
+    changed = [key for key in changed_args(old, new, "data_loader") if key in ORDER_ARGS]
+    if changed and position.get("consumed"):
+        names = ", ".join(f"data_loader.args.{key}" for key in changed)
+        return f"reset, because {names} changed: in this epoch, samples may come twice or never"
+    is_known = "samples" in position and "samples" in saved
+    if not is_known or position["batch_size"] == saved["batch_size"]:
+        return "kept"
+    done, size = position["samples"], position["batch_size"]
+    return f"kept: the epoch continues after {done} samples, in batches of {size or 'a sampler'}"

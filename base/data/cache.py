@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from base.data.cache_check import CacheCheck
 from base.data.split import LABEL_ATTRIBUTES
 from base.data.worker import InMemoryDataset
 from logger.progress import progress
@@ -125,8 +126,8 @@ def cache_dataset(dataset: Dataset[Any]) -> CachedDataset:
     Only the first rank of each machine reads. The other ranks map the same memory.
 
     Raises:
-        UserError: the samples do not fit into memory, differ in shape, or are no tuples of images
-            and numbers.
+        UserError: the samples do not fit into memory, differ in shape, are random, or are no tuples
+            of images and numbers.
     """
     if isinstance(dataset, CachedDataset):
         return dataset
@@ -190,8 +191,9 @@ def _fill(arrays: Sequence[Array], source: Any, fields: Sequence[_Field]) -> Non
     """Reads all samples into ``arrays``.
 
     Raises:
-        UserError: a sample has another shape or dtype than the first one.
+        UserError: a sample has another shape or dtype than the first one, or samples are random.
     """
+    check = CacheCheck(source, _to_arrays)
     indices = range(len(source))
     logger = logging.getLogger("cache")
     for index in progress(indices, len(source), "reading the data into memory", logger):
@@ -205,6 +207,7 @@ def _fill(arrays: Sequence[Array], source: Any, fields: Sequence[_Field]) -> Non
                     key="cache",
                 )
             array[index] = value
+    check.finish(list(arrays))
 
 
 def _is_image(value: Any) -> bool:

@@ -37,9 +37,7 @@ def check_batching(
         raise UserError(f"the dataset {type(dataset).__name__} is empty")
 
 
-def check_sampling(
-    dataset: Any, batch_size: int | None, split: float | int, sampler: Any, batch_sampler: Any
-) -> None:
+def check_sampling(dataset: Any, split: float | int, sampler: Any, batch_sampler: Any) -> None:
     """Raises UserError if a sampler does not fit the other arguments."""
     iterable = isinstance(dataset, IterableDataset)
     if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
@@ -48,10 +46,6 @@ def check_sampling(
         raise UserError(f"{kind} {message}")
     if iterable:
         return
-    if batch_size is None and batch_sampler is None:
-        raise UserError(
-            "batch_size: null needs a batch_sampler, or an iterable dataset that gives batches"
-        )
     if isinstance(sampler, str) and sampler != "class_balanced":
         raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
     if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):

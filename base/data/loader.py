@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Self, cast
 
 import torch
 from torch.utils.data import DataLoader
@@ -43,6 +45,19 @@ class DividedLoader(PositionedLoader):
     def n_in_batch(self) -> int | None:
         """The number of samples in this rank's last batch; None if it is unknown."""
         return None
+
+    @abstractmethod
+    def batches_left(self) -> int | None:
+        """The number of batches after the last one in this pass; None if unknown."""
+
+    @property
+    @abstractmethod
+    def num_given(self) -> int:
+        """The number of batches that the last pass has given, over all ranks."""
+
+    @abstractmethod
+    def recheck(self) -> None:
+        """Before the next batch, looks for changes of the dataset, of which workers have copies."""
 
     @abstractmethod
     def list_batches(self) -> list[list[int]]:
@@ -110,11 +125,47 @@ def describe_data(loader: Any, key: str = "data_loader") -> dict[str, Any]:
 
 
 def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
-    """Sets the number of a loader's next pass, and the batches to skip, if the loader can."""
+    """Sets the number of a loader's next pass, and the batches to skip, if the loader can.
+
+    Of a loader of another library, everything that has ``set_epoch`` is told the epoch.
+    """
     if isinstance(loader, PositionedLoader):
         loader.set_epoch(epoch, batch)
-    elif batch == 0 and hasattr(loader, "set_epoch"):  # a loader of another library
-        loader.set_epoch(epoch)
+        return
+    divided = find_divided_loader(loader)
+    if divided is not None:  # repeated by inf_loop, whose passes are no epochs
+        divided.recheck()
+    elif loader is not None:
+        from base.data.walk import tell_epoch
+
+        names = ("sampler", "batch_sampler", "dataset", "collate_fn")
+        loader = unwrap_loader(loader)
+        if batch == 0 and hasattr(loader, "set_epoch"):
+            loader.set_epoch(epoch)
+        tell_epoch(epoch, {name: getattr(loader, name, None) for name in names})
+
+
+def get_rest(loader: Any, batch: int, len_epoch: int | None) -> Iterable[Any]:
+    """The batches of an epoch after the first ``batch`` ones.
+
+    Args:
+        loader: of any class. ``inf_loop`` gives ``len_epoch`` batches for each epoch.
+        batch: the number of batches that were taken already.
+        len_epoch: the number of batches in an epoch, which may be an estimate; None if unknown.
+    """
+    if isinstance(loader, inf_loop):
+        return islice(loader, max(0, (len_epoch or 0) - batch))
+    is_at_end = len_epoch is not None and batch >= len_epoch
+    if is_at_end and not isinstance(loader, PositionedLoader):
+        return ()
+    return cast(Iterable[Any], loader)
+
+
+def count_left(loader: Any, batch: int, len_epoch: int | None) -> int | None:
+    """The batches left in an epoch, including number ``batch``; None if unknown."""
+    if isinstance(loader, DividedLoader) and loader.batches_left is not None:
+        return loader.batches_left + 1
+    return None if len_epoch is None else len_epoch - batch + 1
 
 
 def get_loss_weight(loader: Any) -> float:

@@ -19,10 +19,13 @@ from torch.utils.data import (
     IterableDataset,
     TensorDataset,
     default_collate,
+    default_convert,
     get_worker_info,
 )
 
+from base.data.kept_state import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
+from base.data.walk import find_generators
 from utils.batch import PINNED_FOR
 from utils.distributed import local_world_size
 from utils.launch import num_cores
@@ -36,28 +39,53 @@ class SeededBatches(Dataset[Any]):
     """A dataset whose items are collated batches. Each batch is read under its own seed.
 
     So augmentation does not depend on the worker, the number of workers, or a resume. The collate
-    function runs under the same seed, because it may draw random numbers too (mixup).
+    function runs under the same seed, because it may draw random numbers too (mixup). Random
+    generators that the dataset keeps are seeded too, and continue as before after the batch.
 
     Args:
         dataset: map-style.
         collate_fn: makes a batch from a list of samples.
+        is_batched: whether samples are collated. Otherwise ``collate_fn`` takes one item of the
+            dataset, which is a batch.
     """
 
-    def __init__(self, dataset: Any, collate_fn: Callable[[list[Any]], Any]) -> None:
-        self.dataset, self.collate_fn = dataset, collate_fn
-        self.read_many = getattr(dataset, "__getitems__", None)
+    def __init__(
+        self, dataset: Any, collate_fn: Callable[[Any], Any], is_batched: bool = True
+    ) -> None:
+        self.dataset, self.collate_fn, self.is_batched = dataset, collate_fn, is_batched
+        self.read_many = getattr(dataset, "__getitems__", None) if is_batched else None
         self.is_indexable = collate_fn is default_collate and holds_tensors(dataset)
+        self._generators: dict[str, Any] = {}
+        self._process = 0  # which has looked for generators
 
     def __getitems__(self, indices: BatchIndices) -> Any:
         if self.is_indexable:  # equals collating single samples, but is faster
             index = torch.from_numpy(np.array(indices))
             return [tensor.index_select(0, index) for tensor in self.dataset.tensors]
-        with temporary_seed(indices.seed):
+        if self._process == os.getpid():
+            return self._read(indices)
+        self.find_generators()
+        batch = self._read(indices)
+        known = self._generators
+        self.find_generators()
+        self._process = os.getpid()
+        # The first sample may make a generator, which had no seed then.
+        return batch if self._generators.keys() <= known.keys() else self._read(indices)
+
+    def forget_generators(self) -> None:
+        """Lets the next batch look for generators again."""
+        self._process = 0
+
+    def find_generators(self) -> None:
+        """Looks for random generators in the dataset and the collate function."""
+        self._generators = find_generators({"dataset": self.dataset, "collate": self.collate_fn})
+
+    def _read(self, indices: BatchIndices) -> Any:
+        with temporary_seed(indices.seed), reseeded(self._generators, indices.seed):
             if self.read_many is not None:
-                samples = self.read_many(indices)
-            else:
-                samples = [self.dataset[index] for index in indices]
-            return self.collate_fn(samples)
+                return self.collate_fn(self.read_many(indices))
+            samples = [self.dataset[index] for index in indices]
+            return self.collate_fn(samples if self.is_batched else samples[0])
 
 
 def pass_through(batch: Any) -> Any:
@@ -116,7 +144,7 @@ def pins_memory(options: dict[str, Any], device: torch.device) -> bool:
 
 
 def make_seeded_loader(
-    dataset: Any, batches: EpochBatchSampler, options: dict[str, Any]
+    dataset: Any, batches: EpochBatchSampler, options: dict[str, Any], is_batched: bool = True
 ) -> DataLoader[Any]:
     """Makes the DataLoader that reads ``batches`` of ``dataset``.
 
@@ -125,9 +153,11 @@ def make_seeded_loader(
         batches: gives the indices and the seed of each batch.
         options: other arguments of the DataLoader. ``collate_fn`` and ``worker_init_fn`` are
             wrapped.
+        is_batched: whether samples are collated; otherwise each item of the dataset is a batch.
     """
     init = WorkerInit(dataset, options.get("worker_init_fn"))
-    seeded = SeededBatches(dataset, options["collate_fn"] or default_collate)
+    collate_fn = options["collate_fn"] or (default_collate if is_batched else default_convert)
+    seeded = SeededBatches(dataset, collate_fn, is_batched)
     options = options | {"collate_fn": pass_through, "worker_init_fn": init}
     loader: DataLoader[Any] = DataLoader(seeded, batch_sampler=batches, **options)
     if loader.num_workers > 0:
@@ -144,11 +174,18 @@ def end_workers_at_exit(loader: DataLoader[Any]) -> None:
 
     def end_workers() -> None:
         alive = reference()
-        workers: Any = None if alive is None else alive._iterator
-        if workers is not None:
-            workers._shutdown_workers()
+        if alive is not None:
+            stop_workers(alive)
 
     atexit.register(end_workers)
+
+
+def stop_workers(loader: DataLoader[Any]) -> None:
+    """Ends persistent workers. The next pass starts new ones, with new copies of the dataset."""
+    workers: Any = loader._iterator
+    if workers is not None:
+        workers._shutdown_workers()
+        loader._iterator = None
 
 
 class InMemoryDataset(TensorDataset):

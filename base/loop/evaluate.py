@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.data.loader import get_batch_size, get_loss_weight
+from base.data.loader import find_divided_loader, get_batch_size, get_loss_weight
 from base.loop.metrics import MetricSet
 from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
 from utils.distributed import all_gather
@@ -141,5 +141,7 @@ def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
     for batch in batches:
         given += 1
         yield batch
-    for _ in range(given, num_batches(batches) or 0):
+    loader = find_divided_loader(batches)
+    total = num_batches(batches) or 0 if loader is None else loader.num_given
+    for _ in range(given, total):
         yield None

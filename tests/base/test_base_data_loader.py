@@ -163,7 +163,8 @@ def test_a_state_counts_the_batches_that_the_loop_took_and_not_those_fetched_ahe
     loader = BaseDataLoader(numbers(), 1, num_workers=1, prefetch_factor=4)
     batches = iter(loader)
     next(batches), next(batches)
-    assert loader.state_dict() == {"seed": 1, "passes": 1, "consumed": 2}
+    position = {"seed": 1, "passes": 1, "consumed": 2, "samples": 2, "batch_size": 1, "left": 8}
+    assert loader.state_dict() == position
 
 
 def test_a_state_holds_plain_integers_only() -> None:

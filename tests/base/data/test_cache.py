@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -143,7 +145,7 @@ def test_the_ranks_of_a_machine_read_once_and_use_the_same_memory(ranks, in_turn
     expected = [bytes(tensor.numpy()) for dataset in datasets for tensor in dataset.tensors]
     for rank, (content, reads, changed) in enumerate(in_ranks(ranks, read)):
         assert content == expected
-        assert reads == (1 if rank else 21)  # every rank reads the first sample for its shape
+        assert reads == (1 if rank else 31)  # every rank reads the first sample for its shape
         assert changed == 255
 
 
@@ -155,7 +157,7 @@ def test_without_files_in_memory_each_rank_reads(monkeypatch):
         return bytes(cache.cache_dataset(pictures).tensors[0].numpy()), pictures.reads
 
     assert len(set(in_ranks(2, read))) == 1
-    assert read()[1] == 21
+    assert read()[1] == 31  # ten are read again, to see that they stay the same
 
 
 # -- another transform ----------------------------------------------------------------------------
@@ -178,3 +180,66 @@ def test_torchvisions_joint_transform_follows_the_new_transform():
 def test_a_dataset_without_a_transform_cannot_get_another_one():
     with pytest.raises(UserError, match=r"^eval_transform: Numbers has no `transform` attribute"):
         cache.with_transform(Numbers(lambda i: i), None)
+
+
+# -- samples that are not always the same ----------------------------------------------------------
+
+
+class Augmented(Numbers):
+    """Random outside of an attribute ``transform``."""
+
+    def __init__(self, kind):
+        super().__init__(lambda index: (index, 0))
+        self.kind, self.rng, self.calls = kind, np.random.default_rng(1), 0
+        self.target_transform = lambda target: target + random.random()
+
+    def __getitem__(self, index):
+        self.calls += 1
+        drawn = {
+            "torch": lambda: torch.rand(()).item() < 0.5,
+            "rare": lambda: index == 1 and np.random.rand() < 0.1,
+            "own generator": lambda: self.rng.random(),
+            "entropy": lambda: np.random.default_rng().random(),
+            "counter": lambda: self.calls,
+            "target": lambda: self.target_transform(0),
+            "seeded": lambda: torch.rand((), generator=torch.manual_seed(index)),
+            "local": lambda: random.Random(index).random(),
+        }
+        return index, float(drawn[self.kind]())
+
+
+class EpochLevel(Numbers):
+    """Changes with the epoch."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        return index, self.epoch
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        *[
+            (Augmented(kind), "Augmented draws random numbers")
+            for kind in ("torch", "rare", "own generator", "target")
+        ],
+        (Augmented("entropy"), "Augmented does not give the same sample each time"),
+        (Augmented("counter"), "Augmented does not give the same sample each time"),
+        (Subset(Pictures(AUGMENT), range(9)), "Subset draws random numbers"),
+        (EpochLevel(lambda i: i), "EpochLevel.set_epoch changes the samples"),
+    ],
+)
+def test_random_samples_are_refused_because_a_cache_would_freeze_them(dataset, message):
+    with pytest.raises(UserError, match=f"^cache: {message}"):
+        BaseDataLoader(dataset, 2, cache=True)
+
+
+@pytest.mark.parametrize("kind", ["local", "seeded"])
+def test_random_numbers_that_depend_on_the_index_only_can_be_cached(kind):
+    state = torch.get_rng_state()
+    assert len(BaseDataLoader(Augmented(kind), 2, cache=True)) == 2
+    torch.set_rng_state(state)

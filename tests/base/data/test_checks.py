@@ -23,11 +23,6 @@ from utils.errors import UserError
     [
         (numbers(), {"batch_size": 0}, "batch_size=0 must be at least 1"),
         (numbers(), {"batch_size": -3}, "batch_size=-3 must be at least 1"),
-        (
-            numbers(),
-            {"batch_size": None},
-            "batch_size: null needs a batch_sampler, or an iterable dataset",
-        ),
         (numbers(0), {}, "the dataset TensorDataset is empty"),
         ([], {}, "the dataset list is empty"),
         (

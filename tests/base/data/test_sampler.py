@@ -77,22 +77,12 @@ def test_a_batch_sampler_gives_the_batches_as_they_are() -> None:
 class Shuffling(Sampler[int]):
     """A project's sampler, which draws from the global generators."""
 
-    def __init__(self) -> None:
-        self.epoch: int | None = None
-
     def __len__(self) -> int:
         return 20
 
     def __iter__(self) -> Iterator[int]:
         drawn = [random.randrange(20) for _ in range(10)]
         return iter(drawn + np.random.permutation(20).tolist()[:10])
-
-
-class Counting(Shuffling):
-    """Is given the epoch, like torch's DistributedSampler."""
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
 
 SAMPLERS: dict[str, Callable[[], Sampler[int]]] = {
@@ -121,9 +111,3 @@ def test_a_foreign_sampler_leaves_the_global_random_numbers(name: str) -> None:
     before = get_global_random_state()
     list_batches(SAMPLERS[name](), 4)
     assert get_global_random_state() == before
-
-
-def test_a_sampler_that_counts_epochs_is_given_the_epoch() -> None:
-    sampler = Counting()
-    list_batches(sampler, 4, epoch=7)
-    assert sampler.epoch == 7

@@ -1,0 +1,84 @@
+"""Refuses to cache a dataset whose samples are not the same each time they are read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from base.data.kept_state import KeptState, are_equal, encode, reseeded
+from base.data.walk import find_generators, has_epochs, tell_epoch
+from utils.errors import UserError
+from utils.seed import temporary_seed
+
+NUM_PROBES = 8  # samples that are read again
+SEEDS = (1, 2)
+
+Array = np.ndarray[Any, Any]
+
+
+class CacheCheck:
+    """Compares samples with what a cache holds, and notices random numbers that reading draws.
+
+    Args:
+        source: the dataset, before its samples are read.
+        to_arrays: returns the components of a sample as arrays.
+    """
+
+    def __init__(self, source: Any, to_arrays: Callable[[Any], list[Array]]) -> None:
+        self.source, self.to_arrays = source, to_arrays
+        self.kept = KeptState(dataset=source)
+        self.before = self._get_state()
+
+    def finish(self, arrays: list[Array]) -> None:
+        """Checks the samples that were read into ``arrays``.
+
+        Raises:
+            UserError: the samples are random, or change with the epoch.
+        """
+        name = type(self.source).__name__
+        advice = "do this in `transform` or `batch_transform`, or turn the cache off"
+        last = len(self.source) - 1
+        now = self._get_state()
+        drawn_from = [key for key in now if not are_equal(now[key], self.before.get(key))]
+        one, other = (self._read(last, seed)[1] for seed in SEEDS)
+        # A dataset that seeds a generator itself leaves the same state after any seed.
+        if any(not are_equal(one.get(key), other.get(key)) for key in drawn_from):
+            message = f"{name} draws random numbers when it reads a sample, outside of its"
+            message = f"{message} `transform`, and a cache would keep the first ones: {advice}"
+            raise UserError(message, key="cache")
+        probes = sorted({last * probe // NUM_PROBES for probe in range(1, NUM_PROBES + 1)})
+        if any(self._differs(index, arrays) for index in probes):
+            message = f"{name} does not give the same sample each time, and a cache would keep"
+            raise UserError(f"{message} the first one: {advice}", key="cache")
+        if not has_epochs({"dataset": self.source}):
+            return
+        tell_epoch(1, {"dataset": self.source})
+        differs = any(self._differs(index, arrays) for index in probes)
+        tell_epoch(0, {"dataset": self.source})
+        if differs:
+            message = f"{name}.set_epoch changes the samples, and a cache would keep the first ones"
+            raise UserError(f"{message}: {advice}", key="cache")
+
+    def _differs(self, index: int, arrays: list[Array]) -> bool:
+        sample = self._read(index, SEEDS[1])[0]
+        pairs = zip(self.to_arrays(sample), arrays, strict=True)
+        return any(array.tobytes() != kept[index].tobytes() for array, kept in pairs)
+
+    def _read(self, index: int, seed: int) -> tuple[Any, Any]:
+        """A sample, and the random state after reading it, under random numbers from ``seed``."""
+        generators = find_generators({"dataset": self.source})
+        with temporary_seed(seed), reseeded(generators, seed):
+            return self.source[index], self._get_state()
+
+    def _get_state(self) -> dict[str, Any]:
+        """The states of all random generators, and of the dataset, by name."""
+        return {
+            "python": encode(random.getstate()),
+            "numpy": encode(np.random.get_state()),
+            "torch": torch.get_rng_state(),
+            **self.kept.capture(),
+        }

@@ -1,0 +1,181 @@
+"""Tells whether a dataset has changed since the workers got their copies of it."""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import hashlib
+import pickle
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import torch
+
+from base.data.kept_state import get_generator_state
+from base.data.walk import Generators, is_of_the_user
+
+MAX_BYTES = 16 * 2**20  # of plain Python objects; more are not compared
+MAX_ARRAY_BYTES = 16 * 2**20  # of one array or tensor; of larger ones, a sample is compared
+SAMPLE_SIZE = 2**16  # elements
+
+
+class TooLargeError(Exception):
+    """The objects hold too much to compare."""
+
+
+class _Hash:
+    """A file that keeps only a hash of what is written."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.blake2b(digest_size=16)
+        self.bytes_left = MAX_BYTES
+
+    def write(self, data: Any) -> None:
+        self.bytes_left -= len(data)
+        if self.bytes_left < 0:
+            raise TooLargeError
+        self.digest.update(data)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes all plain values in an object. It runs no code of the object."""
+
+    def __init__(self, file: _Hash) -> None:
+        super().__init__(file, protocol=4)
+        self._modules: set[str] = set()
+
+    def reducer_override(self, value: Any) -> Any:
+        """The content of an object that is no plain container, as arguments of a function."""
+        if value is _mark:
+            return NotImplemented
+        if isinstance(value, torch.Tensor):
+            return _mark, ("tensor", *_describe_tensor(value))
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return _mark, ("array", str(value.dtype), value.shape, _hash_array(value))
+        if isinstance(value, types.ModuleType):
+            return _mark, ("module", value.__name__)
+        if isinstance(value, type):
+            return _mark, ("class", value.__module__, value.__qualname__)
+        if isinstance(value, Generators):
+            try:
+                state = get_generator_state(value)
+            except NotImplementedError:
+                state = None
+            return _mark, ("generator", type(value).__name__, state)
+        if isinstance(value, functools.partial):
+            return _mark, ("partial",), [value.func, value.args, value.keywords]
+        if isinstance(value, types.MethodType):
+            return _mark, ("method",), [value.__func__, value.__self__]
+        if isinstance(value, types.FunctionType):
+            cells = [_read_cell(cell) for cell in value.__closure__ or ()]
+            content = value.__qualname__, value.__defaults__, value.__kwdefaults__, cells
+            return _mark, ("function",), [*content, self._list_globals(value.__module__)]
+        if isinstance(value, list | tuple | dict | set | frozenset) or hasattr(value, "__dict__"):
+            # A state is written after the object is remembered, so an object may refer to itself.
+            return _mark, ("object",), self._describe_object(value)
+        return _reduce(value)
+
+    def _describe_object(self, value: Any) -> list[Any]:
+        kind = type(value)
+        content: list[Any] = [kind.__module__, kind.__qualname__, dict(vars_of(value))]
+        if isinstance(value, dict):
+            content.append(list(value.items()))
+        elif isinstance(value, list | tuple | set | frozenset):
+            content.append(list(value))
+        for parent in kind.__mro__:
+            if is_of_the_user(sys.modules.get(parent.__module__)):
+                content.append(_pick_data(vars(parent)))
+                content.append(self._list_globals(parent.__module__))
+        return content
+
+    def _list_globals(self, module: str | None) -> dict[str, Any]:
+        """The data in a module of the user, once."""
+        found = sys.modules.get(module or "")
+        if module is None or module in self._modules or not is_of_the_user(found):
+            return {}
+        self._modules.add(module)
+        return _pick_data(vars(found))
+
+
+def fingerprint(value: Any) -> bytes | None:
+    """A hash of everything in ``value``, the classes and modules of the user included.
+
+    Of large arrays it covers a sample. It is None if there is too much to compare.
+    """
+    file = _Hash()
+    try:
+        _Pickler(file).dump(value)
+    except (TooLargeError, RecursionError):
+        return None
+    return file.digest.digest()
+
+
+def _mark(*content: Any) -> Any:
+    """Stands for an object in a pickle, which is never read."""
+    return content
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    """The attributes of an object, those in ``__slots__`` too."""
+    found = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        names = vars(kind).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                found[name] = getattr(value, name)
+    return found
+
+
+def _pick_data(attributes: Any) -> dict[str, Any]:
+    kinds = (bool, int, float, str, list, tuple, dict, set, np.ndarray, torch.Tensor, *Generators)
+    return {
+        name: value
+        for name, value in attributes.items()
+        if isinstance(value, kinds) and not name.startswith("__")
+    }
+
+
+def _read_cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty
+        return None
+
+
+def _reduce(value: Any) -> Any:
+    """The content of an object of a C extension; only its type if it cannot be pickled."""
+    if type(value) in copyreg.dispatch_table:
+        return NotImplemented
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception:  # such as a lock, a file, or a running iterator
+        return _mark, ("opaque", type(value).__qualname__, id(value))
+    return NotImplemented if isinstance(reduced, str) else reduced
+
+
+def _describe_tensor(tensor: torch.Tensor) -> list[Any]:
+    about: list[Any] = [
+        str(tensor.dtype),
+        tuple(tensor.shape),
+        str(tensor.device),
+        type(tensor).__qualname__,
+    ]
+    try:
+        about.append(tensor._version)
+    except RuntimeError:  # an inference tensor has none
+        about.append(0)
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
+        return about
+    about[-1] = 0 if tensor.nbytes <= MAX_ARRAY_BYTES else about[-1]
+    plain = tensor.detach()
+    flat = plain.reshape(-1) if plain.is_contiguous() else plain.contiguous().reshape(-1)
+    return [*about, _hash_array(flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0))]
+
+
+def _hash_array(array: Any) -> bytes:
+    if array.nbytes > MAX_ARRAY_BYTES:
+        flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+        array = np.asarray(flat[:: max(1, array.size // SAMPLE_SIZE)])
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()

@@ -1,0 +1,161 @@
+"""Reads the batches of a map-style dataset, from any position on."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from base.data.fingerprint import fingerprint
+from base.data.order import Position, count_batches, get_length
+from base.data.reader import Pass, Reader
+from base.data.sampler import BatchIndices, EpochBatchSampler
+from base.data.worker import make_seeded_loader, stop_workers
+from utils.distributed import world_size
+from utils.errors import UserError
+
+
+class MapReader(Reader):
+    """Reads a map-style dataset.
+
+    Args:
+        dataset: map-style.
+        seed: of the run.
+        options: of the DataLoader.
+        batch_size: the number of samples in a batch, over all ranks. With None, each item of the
+            dataset is a batch.
+        sampler: gives indices.
+        drop_last: leave out the last batch if it is smaller.
+        batch_sampler: gives lists of indices, instead of the three before.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        seed: int,
+        options: dict[str, Any],
+        batch_size: int | None = None,
+        sampler: Any = None,
+        drop_last: bool = False,
+        batch_sampler: Any = None,
+    ) -> None:
+        is_batched = batch_size is not None or batch_sampler is not None
+        self.batches = EpochBatchSampler(batch_sampler, None, False, seed)
+        if batch_sampler is None:
+            size = world_size() if batch_size is None else batch_size  # one item for each rank
+            self.batches = EpochBatchSampler(sampler, size, drop_last, seed)
+        loader = make_seeded_loader(dataset, self.batches, options, is_batched)
+        collate_fn = options["collate_fn"]
+        super().__init__(
+            loader,
+            self.batches.batch_size,
+            sampler=self.batches.sampler,
+            dataset=dataset,
+            collate_fn=collate_fn,
+        )
+        n_samples = get_length(sampler)
+        self.n_samples = len(dataset) if n_samples is None else n_samples
+        if batch_sampler is None and get_length(self.batches) == 0:
+            message = f"with drop_last leaves no batch of {self.n_samples} samples"
+            raise UserError(f"batch_size={batch_size} {message}")
+        self.seeded: Any = loader.dataset
+        self.source = (dataset, collate_fn)  # what workers have copies of
+        self._has_other_length = False
+        self._must_check = False
+        self._fingerprint: bytes | None = None
+
+    def read(self, start: Position, seed: int) -> Pass:
+        """Yields the batches. If the dataset changes, new workers read the next ones."""
+        self.begin_pass(start.epoch, seed)
+        self.seeded.forget_generators()
+        self.batches.seed, self.batches.in_lockstep = seed, not self.is_for_evaluation
+        position = start
+        while True:
+            self.batches.start = position
+            self._refresh_workers()
+            for number, batch in enumerate(self.loader, position.batch):
+                facts = self.batches.take(number)
+                position = Position(start.epoch, number + 1, facts.samples)
+                self.warn_of_lost_state()
+                yield batch, facts
+                if self._must_check and self._has_changed():
+                    break
+            else:
+                break
+            self._rewind_sampler(seed, start.epoch)
+        self.count = self.batches.count
+        if start.batch == 0:
+            self._check_length()
+
+    def _rewind_sampler(self, seed: int, epoch: int) -> None:
+        """Lets the sampler draw the order of the pass again."""
+        if "sampler" in self.kept.roots:
+            self.kept.restore(self._at_start, "sampler")
+            self.tell_epoch(epoch, seed, {"sampler": self.batches.sampler})
+
+    def _check_length(self) -> None:
+        length, count = get_length(self.batches), self.batches.count
+        if length is not None and length != count and not self._has_other_length:
+            self._has_other_length = True
+            logging.getLogger("data_loader").warning(
+                "%s has the length %d, but gave %d batches. All were used; progress and schedules "
+                "expect %d.",
+                type(self.batches.sampler).__name__,
+                length,
+                count,
+                length,
+            )
+
+    # -- workers --------------------------------------------------------------------------------
+
+    def recheck(self) -> None:
+        self._must_check = self.loader.num_workers > 0
+
+    def _has_changed(self) -> bool:
+        self._must_check = False
+        return fingerprint(self.source) != self._fingerprint
+
+    def _refresh_workers(self) -> None:
+        """Starts new workers if the dataset is not the one that they have copies of."""
+        self._must_check = False
+        if self.loader.num_workers > 0:
+            before, self._fingerprint = self._fingerprint, fingerprint(self.source)
+            if self._fingerprint is None or self._fingerprint != before:
+                stop_workers(self.loader)
+
+    # -- batches --------------------------------------------------------------------------------
+
+    def read_batch(self, indices: list[int], seed: int) -> Any:
+        return self.seeded.__getitems__(BatchIndices(indices, seed))
+
+    def list_batches(self) -> list[list[int]]:
+        self.batches.in_lockstep = not self.is_for_evaluation
+        now = self.kept.capture()
+        self._rewind_sampler(self.batches.seed, self.batches.start.epoch)
+        batches = self.batches.list_batches()
+        self.kept.restore(now, "sampler")
+        return batches
+
+    # -- position -------------------------------------------------------------------------------
+
+    def is_finished(self, state: dict[str, Any]) -> bool:
+        if "samples" in state:
+            return state.get("left") == 0
+        length = get_length(self.batches)  # the state is of an older version
+        return length is not None and state["consumed"] >= length
+
+    def restore_position(self, state: dict[str, Any], epoch: int) -> Position:
+        """If the size of a batch has changed, the number of samples decides.
+
+        The number of the batch is then such that the pass ends with the usual one, if possible. It
+        is not 0 in the middle of a pass.
+        """
+        position = Position(epoch, state["consumed"], state.get("samples"))
+        size, total = self.batch_size, get_length(self.batches.sampler)
+        if size is None or position.sample is None or state["batch_size"] == size:
+            return position
+        batch = -(-position.sample // size)
+        if total is not None:
+            drop_last = self.batches.drop_last
+            left = count_batches(max(0, total - position.sample), size, drop_last)
+            batch = count_batches(total, size, drop_last) - left
+        return Position(epoch, max(batch, min(1, position.sample)), position.sample)

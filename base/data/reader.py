@@ -1,0 +1,144 @@
+"""Reads the batches of a pass over the data, from any position on."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from base.data.kept_state import KeptState
+from base.data.order import BatchFacts, Position
+from base.data.sampler import PASS_STREAM
+from base.data.walk import tell_epoch
+from utils.seed import mix_seed, temporary_seed
+
+Pass = Iterator[tuple[Any, BatchFacts]]
+
+
+class Reader(ABC):
+    """Reads passes, and knows the state that samplers and datasets keep for themselves.
+
+    Args:
+        loader: reads the batches.
+        batch_size: the number of samples in a batch, over all ranks; None if a batch sampler or
+            the dataset makes the batches.
+        roots: the objects that are told the epoch, and whose state is saved.
+
+    Attributes:
+        n_samples: the number of samples in a pass; 0 if unknown.
+        count: the number of batches in the last pass so far, over all ranks; 0 if unknown.
+        is_for_evaluation: whether the passes evaluate. Their state is not saved.
+    """
+
+    n_samples: int
+    count = 0
+
+    def __init__(self, loader: DataLoader[Any], batch_size: int | None, **roots: Any) -> None:
+        self.loader, self.batch_size, self.roots = loader, batch_size, roots
+        self.is_for_evaluation = False
+        self.kept = KeptState(**roots)
+        self._at_start = self.kept.capture()  # the state before the last pass
+        self._is_prepared = False
+        self._restored: tuple[int, dict[str, Any]] | None = None
+        self._has_warned = False
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    @abstractmethod
+    def read(self, start: Position, seed: int) -> Pass:
+        """Yields the batches from ``start`` on, each with its facts."""
+
+    @abstractmethod
+    def restore_position(self, state: dict[str, Any], epoch: int) -> Position:
+        """The position of a saved state in pass ``epoch``, in batches of the size of this run."""
+
+    @abstractmethod
+    def is_finished(self, state: dict[str, Any]) -> bool:
+        """Whether a pass has ended at a saved state."""
+
+    @abstractmethod
+    def read_batch(self, indices: list[int], seed: int) -> Any:
+        """Reads the samples at ``indices`` as one batch; ``seed`` seeds their transforms."""
+
+    @abstractmethod
+    def list_batches(self) -> list[list[int]]:
+        """Lists the indices of each batch in the last pass; empty if samples have no indices."""
+
+    @abstractmethod
+    def recheck(self) -> None:
+        """Before the next batch, looks for changes of the dataset."""
+
+    # -- the start of a pass --------------------------------------------------------------------
+
+    def prepare(self, epoch: int) -> None:
+        """Remembers the state before the pass ``epoch``, which may be one of a checkpoint."""
+        if self._restored is not None:
+            last_epoch, states = self._restored
+            self.kept.restore_changes(states["start" if epoch == last_epoch else "now"])
+        self._at_start = self.kept.capture()
+        self._is_prepared = True
+
+    def begin_pass(self, epoch: int, seed: int) -> None:
+        """Tells samplers and datasets the epoch, and seeds the workers."""
+        if not self._is_prepared:
+            self.prepare(epoch)
+        self._is_prepared, self._restored = False, None
+        if self.is_for_evaluation:
+            self.kept.reseed(mix_seed(seed, epoch, PASS_STREAM))
+        self.loader.generator.manual_seed(mix_seed(seed, epoch))  # type: ignore[attr-defined]
+        self.tell_epoch(epoch, seed, self.roots)
+
+    def tell_epoch(self, epoch: int, seed: int, roots: dict[str, Any]) -> None:
+        """Calls ``set_epoch`` of everything that has it, under random numbers of its own."""
+        with temporary_seed(mix_seed(seed, epoch, PASS_STREAM)):
+            tell_epoch(epoch, roots)
+
+    def warn_of_lost_state(self) -> None:
+        """Warns once of state that a resumed run does not get back."""
+        if self._has_warned or self.is_for_evaluation:
+            return
+        self._has_warned = True
+        for reason in self.kept.find_lost():
+            logging.getLogger("data_loader").warning(
+                "A resumed run will not have the same bits, because %s.", reason
+            )
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def state_dict(self, position: Position, left: int | None) -> dict[str, Any]:
+        """A position, and the state that samplers and datasets keep.
+
+        Args:
+            position: in the last pass, or at its start.
+            left: the number of batches after it; None if unknown.
+        """
+        epoch, batch, samples = position
+        state: dict[str, Any] = {"passes": epoch + 1, "consumed": batch}
+        if samples is None and self.batch_size is not None:
+            samples = batch * self.batch_size
+        if samples is not None:
+            state |= {"samples": samples, "batch_size": self.batch_size or 0}
+        if left is not None:
+            state["left"] = left
+        states = {"start": self._at_start, "now": self.kept.capture()}
+        changes = {name: self.kept.find_changes(kept) for name, kept in states.items()}
+        return state | ({"kept": changes} if any(changes.values()) else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> tuple[Position, Position]:
+        """Restores a state.
+
+        Returns:
+            The position, and the start of the next pass: there, or at the first batch.
+        """
+        last_epoch = state["passes"] - 1
+        position = following = self.restore_position(state, last_epoch)
+        if state["passes"] == 0 or self.is_finished(state):
+            following = Position(last_epoch + 1, 0)
+        if "kept" in state:
+            self._restored = last_epoch, state["kept"]
+            self.prepare(following.epoch)
+        return position, following
