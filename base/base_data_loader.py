@@ -12,7 +12,7 @@ from base.data.checks import check_batching, check_sampling, warn_if_random
 from base.data.loader import DividedLoader
 from base.data.sampler import BATCH_STREAM, BatchIndices, EpochBatchSampler, Position
 from base.data.split import make_samplers
-from base.data.worker import make_loader_options, make_seeded_loader
+from base.data.worker import WorkerLoader, make_loader_options, make_seeded_loader
 from utils.batch import to_device
 from utils.distributed import rank
 from utils.errors import UserError
@@ -104,7 +104,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     def _init_iterable(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
         options["persistent_workers"] = False  # they would carry random states to the next pass
         super().__init__(dataset, batch_size=batch_size, **options)
-        self._engine: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
+        self._engine: DataLoader[Any] = WorkerLoader(dataset, batch_size=batch_size, **options)
         self.n_samples = len(dataset) if hasattr(dataset, "__len__") else 0
 
     def _init_map_style(

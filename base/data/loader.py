@@ -78,6 +78,11 @@ def prepare_loader(loader: Any, name: str, device: torch.device, evaluating: boo
     elif world_size() > 1 and loader is not None:
         message = "cannot divide its batches among processes; use a DatasetLoader or BaseDataLoader"
         raise UserError(f"a {type(loader).__name__} {message}", key=name)
+    from base.data.worker import WorkerInit  # the interfaces above need none of its imports
+
+    plain = unwrap_loader(loader)
+    if isinstance(plain, DataLoader) and not isinstance(plain.worker_init_fn, WorkerInit):
+        plain.worker_init_fn = WorkerInit(plain.worker_init_fn)
     return loader
 
 

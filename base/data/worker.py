@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import signal
 import weakref
 from collections.abc import Callable
 from math import ceil
@@ -26,6 +25,7 @@ from base.data.sampler import BatchIndices, EpochBatchSampler
 from utils.distributed import local_world_size
 from utils.launch import num_cores
 from utils.seed import temporary_seed
+from utils.stop import deferred_signals, outlive_signals
 
 MAX_DEFAULT_WORKERS = 8
 WORKER_NICENESS = 10  # of 19
@@ -68,26 +68,26 @@ class WorkerInit:
     """A ``worker_init_fn``: sets up a worker process, then calls the user's function.
 
     - ``get_worker_info().dataset`` is the user's dataset, as with torch's ``DataLoader``.
-    - The worker leaves the process group and ignores SIGUSR1. Ctrl-C and batch systems send their
-      signals to all processes of a group, but training needs its data until it stops.
+    - The worker leaves the process group and ignores requests to stop. Ctrl-C and batch systems
+      send their signals to all processes, but training needs its data until it stops.
     - The worker gets a lower priority than training. All threads of a step wait if one of them has
       no core.
 
     Args:
-        dataset: the user's dataset.
         worker_init_fn: the user's function, or None.
     """
 
-    def __init__(self, dataset: Any, worker_init_fn: Callable[[int], None] | None) -> None:
-        self.dataset, self.worker_init_fn = dataset, worker_init_fn
+    def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
+        self.worker_init_fn = worker_init_fn
 
     def __call__(self, worker_id: int) -> None:
         info: Any = get_worker_info()
         if hasattr(os, "setpgid"):
             os.setpgid(0, 0)
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            outlive_signals()
             os.nice(WORKER_NICENESS)
-        object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
+        if isinstance(info.dataset, SeededBatches):
+            object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
 
@@ -98,6 +98,35 @@ def make_loader_options(num_workers: int, **options: Any) -> dict[str, Any]:
     persistent = num_workers > 0 and options.get("persistent_workers", True)
     defaults = {"generator": torch.Generator()}
     return {**defaults, **options, "num_workers": num_workers, "persistent_workers": persistent}
+
+
+class WorkerLoader(DataLoader[Any]):
+    """A DataLoader whose workers outlive the signals that ask the run to stop."""
+
+    def __init__(self, dataset: Any, **options: Any) -> None:
+        init = WorkerInit(options.pop("worker_init_fn", None))
+        super().__init__(dataset, worker_init_fn=init, **options)
+        if self.num_workers > 0:
+            end_workers_at_exit(self)
+
+    def __iter__(self) -> Any:
+        with deferred_signals():
+            batches: Any = super().__iter__()
+        _workers.update(getattr(batches, "_workers", ()))
+        return batches
+
+
+_workers: weakref.WeakSet[Any] = weakref.WeakSet()  # their processes
+
+
+def kill_workers() -> None:
+    """Kills the workers that hang in a dataset, because multiprocessing waits for their end."""
+    for worker in _workers:
+        if worker.is_alive():
+            worker.kill()
+
+
+atexit.register(kill_workers)
 
 
 def make_seeded_loader(
@@ -111,13 +140,8 @@ def make_seeded_loader(
         options: other arguments of the DataLoader. ``collate_fn`` and ``worker_init_fn`` are
             wrapped.
     """
-    init = WorkerInit(dataset, options.get("worker_init_fn"))
     seeded = SeededBatches(dataset, options["collate_fn"] or default_collate)
-    options = options | {"collate_fn": pass_through, "worker_init_fn": init}
-    loader: DataLoader[Any] = DataLoader(seeded, batch_sampler=batches, **options)
-    if loader.num_workers > 0:
-        end_workers_at_exit(loader)
-    return loader
+    return WorkerLoader(seeded, batch_sampler=batches, **options | {"collate_fn": pass_through})
 
 
 def end_workers_at_exit(loader: DataLoader[Any]) -> None:

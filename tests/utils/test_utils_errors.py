@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from utils.errors import Problem, UserError, did_you_mean, is_typo_of, one_line
+from utils.errors import (
+    Problem,
+    UserError,
+    did_you_mean,
+    is_out_of_memory,
+    is_typo_of,
+    name_error,
+    one_line,
+)
 
 
 def test_an_error_names_its_key_before_its_message() -> None:
@@ -94,3 +102,25 @@ def test_a_typo_is_one_slip_in_a_short_name_or_two_in_a_longer_one(
 )
 def test_an_error_is_put_on_one_printable_line(text: str, limit: int, line: str) -> None:
     assert one_line(ValueError(text), limit) == line
+
+
+class NoTextError(RuntimeError):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_error_that_cannot_be_printed_is_named_by_its_class() -> None:
+    assert one_line(NoTextError()) == "<NoTextError without a text>"
+    assert not is_out_of_memory(NoTextError())
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (KeyError("a"), "KeyError: 'a'"),
+        (MemoryError(), "MemoryError"),
+        (UserError("it is wrong", key="loss"), "loss: it is wrong"),
+    ],
+)
+def test_an_error_is_named_by_its_class_and_text(error: BaseException, name: str) -> None:
+    assert name_error(error) == name
