@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
 import os
 import shlex
@@ -12,16 +11,17 @@ import shutil
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from config import ConfigParser
 from logger.backends.backend import BackEnd
-from logger.logger import close_files, setup_logging
+from logger.logger import close_files, log_to_files, setup_logging
 from utils.checkpoints import list_checkpoints
 from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_run_folder
-from utils.errors import UserError, one_line
-from utils.files import atomic_write, lock_file
-from utils.provenance import collect_provenance, timestamp
+from utils.errors import UserError, name_error
+from utils.files import lock_file
+from utils.provenance import ProvenanceFile, write_durably
+from utils.stop import StopProgram, get_program_request
 from utils.util import ensure_dir, read_json
 
 
@@ -49,7 +49,7 @@ class RunFolder:
         self._is_log_new = False
         self._stop_reason = ""
         self._lock: IO[bytes] | None = None
-        self._provenance = _Provenance()
+        self._provenance = ProvenanceFile()
 
     @property
     def save_dir(self) -> Path:
@@ -76,7 +76,7 @@ class RunFolder:
             return
         is_resumed = self.config.resume is not None
         try:
-            _write_json(self.save_dir / "config.json", self.config.plain())
+            write_durably(self.save_dir / "config.json", self.config.plain())
             self._provenance.begin(self.save_dir, self.config.changes(), is_resumed)
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
@@ -106,19 +106,34 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._provenance.end(self._get_outcome(error))
         is_mistake = isinstance(error, UserError)
+        if error is not None:
+            self._log_failure(error)
+        self._provenance.end(self._get_outcome(error))
         if is_mistake and self._is_new and self.save_dir.is_dir() and not self._holds_results():
             self._remove()
         elif is_mistake and self._is_log_new and not self._provenance.has_begun:
             close_files()
             shutil.rmtree(self.config.log_dir, ignore_errors=True)
-        elif isinstance(error, KeyboardInterrupt) and self._holds_weights():
+        elif isinstance(error, KeyboardInterrupt | StopProgram) and self._holds_weights():
             print(f"Continue with: {self._resume_command()}")
         if self._given_folder is not None:
             close_files()  # the caller may delete the folder now
         if self._lock is not None:
             self._lock.close()
+
+    def _log_failure(self, error: BaseException) -> None:
+        """Logs why the run ends. A run that ends while it is made gets its description."""
+        if not is_main():
+            return
+        is_mistake = isinstance(error, UserError)
+        if not is_mistake and not self._provenance.has_begun:
+            with contextlib.suppress(UserError):
+                self.describe()
+        if not self._stop_reason and not isinstance(error, KeyboardInterrupt | StopProgram):
+            with contextlib.suppress(Exception):  # for example, no memory is left
+                message = f"The run has failed: {name_error(error)}"
+                log_to_files(message, None if is_mistake else error)
 
     def _open(self) -> None:
         self._refuse_another_home()
@@ -212,7 +227,11 @@ class RunFolder:
             return "finished"
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
-        return f"failed: {one_line(error)}"
+        if isinstance(error, StopProgram):
+            return f"stopped by {error.reason}"
+        if reason := get_program_request().reason:  # a library has made another error of it
+            return f"stopped by {reason}"
+        return f"failed: {name_error(error)}"
 
     def _holds_results(self) -> bool:
         """Whether an epoch has ended, or a checkpoint is written."""
@@ -232,43 +251,6 @@ class RunFolder:
             for parent in (self.save_dir.parent, self.save_dir.parent.parent):
                 with contextlib.suppress(OSError):  # it holds other runs
                     parent.rmdir()
-
-
-class _Provenance:
-    """Writes ``provenance.json``, with one session for each start of the run."""
-
-    def __init__(self) -> None:
-        self._path = Path()
-        self._sessions: list[dict[str, Any]] = []
-
-    @property
-    def has_begun(self) -> bool:
-        return bool(self._sessions)
-
-    def begin(self, folder: Path, changes: dict[str, Any], is_resumed: bool) -> None:
-        """Adds a session: the command, changes to the config, code, versions and machine."""
-        self._path = folder / "provenance.json"
-        if is_resumed:  # the file may be missing or damaged
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-                self._sessions = list(read_json(self._path)["sessions"])
-        state = {"changes": changes, "end": None, "outcome": "running"}
-        self._sessions.append(collect_provenance() | state)
-        self._write()
-
-    def end(self, outcome: str) -> None:
-        """Records how the session ended, if one has begun."""
-        if self.has_begun:
-            self._sessions[-1] |= {"end": timestamp(), "outcome": outcome}
-            with contextlib.suppress(OSError):
-                self._write()
-
-    def _write(self) -> None:
-        _write_json(self._path, {"sessions": self._sessions})
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_write(path) as file:
-        file.write(json.dumps(content, indent=4).encode() + b"\n")
 
 
 def format_summary(save_dir: Path, metric: str, best: float | None) -> str:

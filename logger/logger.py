@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import logging.config
-import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+from utils.console import keep_console
 from utils.errors import printable
+from utils.log import get_logger, get_run_handlers, set_run_handlers
 from utils.util import ensure_dir, read_json
 
 
@@ -23,11 +25,8 @@ class _Console(logging.Handler):
             lines = self.format(record).expandtabs().split("\n")
             tqdm.write("\n".join(map(printable, lines)), file=sys.stdout)
             sys.stdout.flush()
-        except (OSError, ValueError, AttributeError):
-            # The reader has left (`| head`), or there is no console. Python would fail at its exit
-            # when it flushes a standard output that is closed.
-            logging.getLogger().removeHandler(self)
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        except Exception:  # the next line may succeed, and info.log has this one
+            self.handleError(record)
 
 
 def setup_logging(
@@ -48,15 +47,20 @@ def setup_logging(
     if Path(log_config).is_file() and save_dir is not None:
         _use_settings(read_json(log_config), Path(save_dir))
         return
+    keep_console()
     root = logging.getLogger()
     root.setLevel(default_level)
-    if not any(isinstance(handler, _Console) for handler in root.handlers):
+    handlers = get_run_handlers()
+    if not any(isinstance(handler, _Console) for handler in handlers):
         # It replaces the plain handler that ConfigParser.get_logger installs before a run begins.
         for handler in list(root.handlers):
             if type(handler) is logging.StreamHandler:
                 root.removeHandler(handler)
-        root.addHandler(_Console())
+        handlers.insert(0, _Console())
+    set_run_handlers(handlers)
     logging.captureWarnings(True)
+    get_logger("py.warnings", logging.WARNING)
+    threading.excepthook = _log_thread_error
     # The checkpoint reports a full disk once. The log lines must not report it again.
     logging.raiseExceptions = False
     if save_dir is not None:
@@ -69,25 +73,44 @@ def _use_settings(settings: dict[str, Any], save_dir: Path) -> None:
             handler["filename"] = str(save_dir / handler["filename"])
     ensure_dir(save_dir)
     logging.config.dictConfig(settings)
-
-
-def _file_handlers() -> list[logging.FileHandler]:
-    handlers = logging.getLogger().handlers
-    return [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
+    set_run_handlers(logging.getLogger().handlers)
 
 
 def _log_to(path: Path) -> None:
-    if any(handler.baseFilename == str(path) for handler in _file_handlers()):
+    if any(handler.baseFilename == str(path) for handler in _list_files()):
         return
     close_files()
     ensure_dir(path.parent)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
+    set_run_handlers([*get_run_handlers(), handler])
+
+
+def _list_files() -> list[logging.FileHandler]:
+    return [handler for handler in get_run_handlers() if isinstance(handler, logging.FileHandler)]
 
 
 def close_files() -> None:
     """Stops logging to files. The console continues."""
-    for handler in _file_handlers():
-        logging.getLogger().removeHandler(handler)
-        handler.close()
+    files = _list_files()
+    set_run_handlers([handler for handler in get_run_handlers() if handler not in files])
+    for file in files:
+        file.close()
+
+
+def log_to_files(message: str, error: BaseException | None = None) -> None:
+    """Writes a line, and the traceback of ``error``, to the files but not on the console."""
+    details = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.getLogger("run").makeRecord(
+        "run", logging.ERROR, __file__, 0, message, (), details
+    )
+    for file in _list_files():
+        file.handle(record)
+
+
+def _log_thread_error(error: threading.ExceptHookArgs) -> None:
+    """Python prints an error that ends a thread; info.log has it too."""
+    if error.exc_type is not SystemExit:
+        name = "a thread" if error.thread is None else error.thread.name
+        log_to_files(f"An error has ended {name}:", error.exc_value)
+    threading.__excepthook__(error)

@@ -24,14 +24,13 @@ import contextlib
 import json
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from utils.errors import UserError, one_line
-from utils.stop import EXIT_STATUS
+from utils.log import mute
 from utils.world import ProcessSettings, World, is_launched
 
 if TYPE_CHECKING:
@@ -96,19 +95,16 @@ def init_distributed(settings: ProcessSettings) -> Iterator[None]:
 
     _world = World.from_environment(settings.timeout_seconds)
     if not is_main():  # the main process logs the same
-        logging.disable(logging.WARNING)
+        mute(logging.WARNING)
         warnings.simplefilter("ignore")
     try:
         _connect(settings)
         yield
         dist.barrier()
-    except SystemExit as end:  # all ranks have agreed to leave
-        dist.barrier()
-        restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
-        if restarts and end.code in EXIT_STATUS.values():
-            # torchrun takes any other status for a failure and starts the ranks again.
-            sys.exit(0)
-        raise
+    except SystemExit as end:
+        from utils.failure import end_rank
+
+        end_rank(end, _world)
     except BaseException as error:
         from utils.failure import report_failure
 

@@ -101,17 +101,31 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def text_of(value: object) -> str:
+    """``str(value)``, or the name of its class if that fails."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__} without a text>"
+
+
 def one_line(error: BaseException, limit: int = 300) -> str:
     """The text of ``error`` on one line, without control characters, at most ``limit`` long.
 
     An error without a text gives the name of its class.
     """
-    words = " ".join(str(error).split())
+    words = " ".join(text_of(error).split())
     text = printable(words or type(error).__name__)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def name_error(error: BaseException) -> str:
+    """The class and the text of ``error`` on one line; a UserError needs no class."""
+    text, name = one_line(error), type(error).__name__
+    return text if isinstance(error, UserError) or text == name else f"{name}: {text}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether there was no memory left for a tensor, on a device or on the CPU."""
     is_typed = type(error).__name__ == "OutOfMemoryError"
-    return is_typed or any(text in str(error) for text in OUT_OF_MEMORY)
+    return is_typed or any(text in text_of(error) for text in OUT_OF_MEMORY)

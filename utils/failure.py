@@ -19,9 +19,10 @@ import signal
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from utils.errors import UserError, is_out_of_memory, one_line
+from utils.errors import UserError, is_out_of_memory, one_line, text_of
+from utils.stop import EXIT_STATUS, StopProgram
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -110,7 +111,7 @@ def user_error_from(error: BaseException) -> UserError | None:
     if isinstance(error, UserError):
         return error
     for known in KNOWN_ERRORS:
-        if isinstance(error, known.kind) and re.search(known.pattern, str(error)):
+        if isinstance(error, known.kind) and re.search(known.pattern, text_of(error)):
             return UserError(known.advice.format(one_line(error)), key=known.key)
     if isinstance(error, RuntimeError) and is_out_of_memory(error):
         return UserError(
@@ -119,6 +120,27 @@ def user_error_from(error: BaseException) -> UserError | None:
             f"{one_line(error, 400)}"
         )
     return None
+
+
+def end_rank(end: SystemExit, world: World) -> NoReturn:
+    """Ends this rank with the others, on a request to stop.
+
+    Raises:
+        SystemExit: always. The status is that of the first rank that ended, or 0 for torchrun.
+    """
+    import torch.distributed as dist
+
+    try:
+        if isinstance(end, StopProgram):  # the other ranks may not know of the signal
+            report_failure(end, world)
+        else:
+            dist.barrier()  # all ranks have agreed to leave
+    except SystemExit as other:
+        end = other
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and end.code in EXIT_STATUS.values():
+        # torchrun takes any other status for a failure and starts the ranks again.
+        sys.exit(0)
+    raise end
 
 
 def report_failure(error: BaseException, world: World) -> None:
@@ -162,13 +184,15 @@ def report_failure(error: BaseException, world: World) -> None:
 
 def _is_lost_connection(error: BaseException) -> bool:
     """Whether torch has lost another rank, which is then the cause of the error."""
-    text = f"{type(error)} {error}"
+    text = f"{type(error)} {text_of(error)}"
     return isinstance(error, RuntimeError) and LOST_CONNECTION.search(text) is not None
 
 
 def _get_exit_status(error: BaseException, user_error: UserError | None) -> int:
     if user_error is not None:
         return 2
+    if isinstance(error, StopProgram):
+        return error.status
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
@@ -185,7 +209,7 @@ def _end_missing_ranks(world: World, error: BaseException) -> str:
     A rank is missing if it does not run ``report_failure`` too.
     """
     assert world.store is not None
-    timed_out = re.search("[Tt]imed out|timeout", str(error))
+    timed_out = re.search("[Tt]imed out|timeout", text_of(error))
     reason = f"has not answered for {world.timeout_seconds:g} s" if timed_out else "is gone"
     lines = []
     for rank in range(world.size):

@@ -10,9 +10,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
+from utils.stop import EXIT_STATUS
 from utils.world import ProcessSettings, is_launched
 
 FORWARDED_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
@@ -71,6 +72,16 @@ def launch(num_processes: int) -> int:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     environment = _make_environment(num_processes, store.port)
     ranks = range(num_processes)
+    received: list[int] = []
+    pids: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # it has ended before the others
+                os.kill(pid, number)
+
+    _handle_signals(forward)
     context = start_processes(
         "train",
         sys.executable,
@@ -78,18 +89,23 @@ def launch(num_processes: int) -> int:
         envs={rank: environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in ranks},
         logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
     )
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        for pid in context.pids().values():
-            with contextlib.suppress(ProcessLookupError):  # it has ended before the others
-                os.kill(pid, number)
-
-    for name in FORWARDED_SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), forward)
+    _handle_signals(forward)  # the launcher has put its own handlers in their place
+    pids += context.pids().values()
+    for number in tuple(received):  # while the processes were started
+        forward(number, None)
     result = context.wait(period=0.05)
     assert result is not None  # without a timeout, it waits for the end
-    return _get_exit_status(failure.exitcode for failure in result.failures.values())
+    status = get_exit_status(failure.exitcode for failure in result.failures.values())
+    if received and status in (128 + received[0], 128 + signal.SIGTERM):
+        # The signal has ended a rank that had no handler yet, and the launcher the others.
+        return EXIT_STATUS.get(signal.Signals(received[0]).name, status)
+    return status
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for name in FORWARDED_SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handler)
 
 
 def _make_environment(num_processes: int, port: int) -> dict[str, str]:
@@ -105,12 +121,14 @@ def _make_environment(num_processes: int, port: int) -> dict[str, str]:
     }
 
 
-def _get_exit_status(exit_codes: Iterable[int]) -> int:
+def get_exit_status(exit_codes: Iterable[int]) -> int:
     """The status for the failed processes' exit codes, which are negative after a signal.
 
-    A status that a process has chosen comes before the signals that ended the others.
+    The status of a failure comes before that of a stop, and that before the signals that ended
+    other processes: the launcher stops them if one fails.
     """
     codes = list(exit_codes)
-    chosen = [code for code in codes if code > 0]
+    failures = [code for code in codes if code > 0 and code not in EXIT_STATUS.values()]
+    stops = [code for code in codes if code > 0]
     by_signal = [128 - code for code in codes]
-    return max(chosen or by_signal, default=0)
+    return max(failures or stops or by_signal, default=0)

@@ -7,7 +7,9 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from utils.console import prepare_console
 from utils.errors import printable
+from utils.stop import StopProgram, get_program_request, stop_on_signals
 
 # torch's warning that a loss compares (N,) with (N, 1), each output with each target.
 BROADCAST = (
@@ -20,16 +22,21 @@ def run_main(main: Callable[[], None]) -> None:
     """Calls ``main`` and ends the program if it fails.
 
     A ``UserError``, or an error that the user can do something about, is printed on standard error
-    and ends in status 2. Ctrl-C ends in status 130, a closed standard output in 141. Any other
-    error keeps its traceback.
+    and ends in status 2. Ctrl-C ends in status 130, SIGTERM in 143, SIGUSR1 in 75, and a closed
+    standard output in 141. Any other error keeps its traceback.
     """
     # On Linux, an idle thread of torch looks for work this many times before it sleeps. With the
     # default of 300,000, two programs that share the cores block each other. torch reads the
     # variable at its import.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     warnings.filterwarnings("error", BROADCAST)
+    prepare_console()
     try:
-        main()
+        with stop_on_signals():
+            main()
+    except StopProgram as stop:
+        print(f"stopped by {stop.reason}", file=sys.stderr)
+        sys.exit(stop.status)
     except BrokenPipeError:
         # The reader has left, as in `| head`. Python would complain at its exit without the dup2.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,6 +48,8 @@ def run_main(main: Callable[[], None]) -> None:
         from utils.failure import user_error_from
 
         user_error = user_error_from(error)
+        if user_error is None and (status := get_program_request().status):
+            sys.exit(status)  # a library has made another error of the one that ends the program
         if user_error is None:
             raise
         sys.stdout.flush()

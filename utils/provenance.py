@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import subprocess
@@ -11,6 +12,9 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from utils.files import atomic_write
+from utils.util import read_json
 
 ROOT = Path(__file__).parent.parent
 MAX_DIFF_CHARS = 100_000  # of uncommitted changes
@@ -90,3 +94,45 @@ def _list_accelerators() -> list[str]:
     get_name = getattr(getattr(torch, device.type), "get_device_name", None)
     indices = range(torch.accelerator.device_count())
     return [device.type if get_name is None else get_name(index) for index in indices]
+
+
+class ProvenanceFile:
+    """Writes ``provenance.json``, with one session for each start of the run.
+
+    A session starts when this object is made.
+    """
+
+    def __init__(self) -> None:
+        self._path = Path()
+        self._start = timestamp()
+        self._sessions: list[dict[str, Any]] = []
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._sessions)
+
+    def begin(self, folder: Path, changes: dict[str, Any], is_resumed: bool) -> None:
+        """Adds a session: the command, changes to the config, code, versions and machine."""
+        self._path = folder / "provenance.json"
+        if is_resumed:  # the file may be missing or damaged
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                self._sessions = list(read_json(self._path)["sessions"])
+        state = {"start": self._start, "changes": changes, "end": None, "outcome": "running"}
+        self._sessions.append(collect_provenance() | state)
+        self._write()
+
+    def end(self, outcome: str) -> None:
+        """Records how the session ended, if one has begun."""
+        if self.has_begun:
+            self._sessions[-1] |= {"end": timestamp(), "outcome": outcome}
+            with contextlib.suppress(OSError):
+                self._write()
+
+    def _write(self) -> None:
+        write_durably(self._path, {"sessions": self._sessions})
+
+
+def write_durably(path: Path, content: Any) -> None:
+    """Writes a file of JSON. It is either there in full or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=4).encode() + b"\n")

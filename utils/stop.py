@@ -1,10 +1,14 @@
-"""Requests to stop a run: a signal or a time limit. The loop checks them where it can stop."""
+"""Requests to stop a run: a signal or a time limit. The loop checks them where it can stop.
+
+Before and after the loop there is nothing to save, and a signal ends the program at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +18,9 @@ from typing import NamedTuple, Protocol
 
 EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in sysexits.h)
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
+SECONDS_TO_END = 2.0  # the time in which the program obeys a signal, and ignores further ones
+SECONDS_TO_REPEAT = 0.1
+SECONDS_OF_FORWARDING = 0.25
 
 
 class Request(NamedTuple):
@@ -37,6 +44,136 @@ class StopTraining(Exception):  # noqa: N818
     """Ends a loop whose checkpoint is written."""
 
 
+class StopProgram(SystemExit):
+    """Ends the program with the status of a request, because nothing is left to save."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request.status)
+        self.status, self.reason = request
+
+
+class _Program:
+    """The signals that arrive outside of a training loop.
+
+    Attributes:
+        request: has raised a ``StopProgram``. The program lives on if that was caught.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self.request = NO_REQUEST
+        self.pid = os.getpid()
+        self._time = -inf  # of the last signal
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        if is_in_fork(self.pid, number):
+            return
+        last_time, self._time = self._time, time.monotonic()
+        # Batch systems repeat their signals. The first one is still tidying up.
+        if self._time - last_time > SECONDS_TO_END:
+            name = signal.Signals(number).name
+            self.request = Request(EXIT_STATUS[name], name)
+            raise StopProgram(self.request)
+
+    def repeat_dropped(self, dropped: sys.UnraisableHookArgs) -> None:
+        """Sends a signal again whose exception Python has dropped, as in a ``__del__``."""
+        is_stop = issubclass(dropped.exc_type, StopProgram | KeyboardInterrupt)
+        if not is_stop or os.getpid() != self.pid:
+            sys.__unraisablehook__(dropped)
+            return
+        self._time = -inf
+        is_interrupt = issubclass(dropped.exc_type, KeyboardInterrupt)
+        name = "SIGINT" if is_interrupt else self.request.reason
+        timer = threading.Timer(SECONDS_TO_REPEAT, self._send, [getattr(signal, name)])
+        timer.daemon = True
+        timer.start()
+
+    def _send(self, number: int) -> None:
+        if sys.unraisablehook == self.repeat_dropped:  # the program has not ended
+            os.kill(self.pid, number)
+
+
+_program = _Program()
+
+
+def get_program_request() -> Request:
+    """The request that has raised a ``StopProgram``, if there was one."""
+    return _program.request
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raises ``StopProgram`` for SIGTERM and SIGUSR1 while the context lasts.
+
+    Ctrl-C raises Python's KeyboardInterrupt. A training loop receives the signals itself.
+    """
+    _program.begin()
+    is_main = threading.current_thread() is threading.main_thread()
+    names = [name for name in ("SIGTERM", "SIGUSR1") if is_main and hasattr(signal, name)]
+    previous = {
+        number: signal.signal(number, _program.receive)
+        for number in [getattr(signal, name) for name in names]
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    hook, sys.unraisablehook = sys.unraisablehook, _program.repeat_dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in previous.items():
+            if signal.getsignal(number) == _program.receive:
+                signal.signal(number, handler)
+
+
+def is_in_fork(pid: int, number: int) -> bool:
+    """Whether a handler of the process ``pid`` runs in a fork of it, for which it is not meant.
+
+    There, SIGTERM ends the process, as ``multiprocessing`` expects.
+    """
+    if os.getpid() == pid:
+        return False
+    if number == signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    return True
+
+
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Delays SIGTERM and SIGUSR1 until the context ends.
+
+    Processes that are started in it must call ``outlive_signals``.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def outlive_signals() -> None:
+    """Lets this process outlive the signals that ask its parent to stop, but not the parent.
+
+    A handler and not ``SIG_IGN``, which the programs that this process runs would inherit.
+    """
+    parent_pid = os.getppid()
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        if os.getppid() != parent_pid:
+            os._exit(128 + number)
+
+    numbers = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
+    for number in numbers:
+        signal.signal(number, receive)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
 class StopRequest:
     """The requests to stop that arrive in ``with stop.listening():``.
 
@@ -57,9 +194,10 @@ class StopRequest:
         self.status = 0
         self.reason = ""
         self.reserve = 0.0
+        self._time = -inf  # of the first signal
         self._received = NO_REQUEST  # by this process; another rank may not know of it
         self._votes = votes
-        self._parent_pid = os.getppid()
+        self._pid, self._parent_pid = os.getpid(), os.getppid()
         self._end = inf if minutes is None else time.monotonic() + 60 * minutes
 
     def requested(self) -> bool:
@@ -118,7 +256,10 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        defaults = (signal.SIG_DFL, signal.default_int_handler)
+        self._pid = os.getpid()
+        if _program.request is not NO_REQUEST:
+            self._receive(getattr(signal, _program.request.reason), None)
+        defaults = (signal.SIG_DFL, signal.default_int_handler, _program.receive)
         numbers = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
         previous = {
             number: signal.signal(number, self._receive)
@@ -138,9 +279,13 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if is_in_fork(self._pid, number):
+            return
         name = signal.Signals(number).name
         if self._received is not NO_REQUEST and name == "SIGINT":
+            if self._votes is not None and time.monotonic() - self._time < SECONDS_OF_FORWARDING:
+                return  # the launcher has forwarded the signal that this rank got already
             raise KeyboardInterrupt  # the second Ctrl-C ends the program at once
-        self._received = Request(EXIT_STATUS[name], name)
+        self._received, self._time = Request(EXIT_STATUS[name], name), time.monotonic()
         if self._votes is None:
             self.status, self.reason = self._received

@@ -46,6 +46,7 @@ class DividedLoader(PositionedLoader):
         """The number of samples in this rank's last batch; None if it is unknown."""
         return None
 
+    @property
     @abstractmethod
     def batches_left(self) -> int | None:
         """The number of batches after the last one in this pass; None if unknown."""
@@ -109,6 +110,11 @@ def prepare_loader(
     elif world_size() > 1 and loader is not None:
         message = "cannot divide its batches among processes; use a DatasetLoader or BaseDataLoader"
         raise UserError(f"a {type(loader).__name__} {message}", key=name)
+    from base.data.worker import WorkerInit  # the interfaces above need none of its imports
+
+    plain = unwrap_loader(loader)
+    if isinstance(plain, DataLoader) and not isinstance(plain.worker_init_fn, WorkerInit):
+        plain.worker_init_fn = WorkerInit(plain.dataset, plain.worker_init_fn)
     return loader
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from base.data.order import BatchFacts, Position, count_batches, get_length
 from base.data.reader import Pass, Reader
 from base.data.sampler import SAMPLE_STREAM
-from base.data.worker import WorkerInit
+from base.data.worker import WorkerLoader
 from utils.seed import RandomStream, mix_seed
 
 END = object()
@@ -30,7 +30,7 @@ class StreamReader(Reader):
     """
 
     def __init__(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
-        loader: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, **options)
+        loader = WorkerLoader(dataset, batch_size=batch_size, **options)
         super().__init__(loader, batch_size, dataset=dataset, collate_fn=options["collate_fn"])
         self.dataset, self.options = dataset, options
         self.n_samples = get_length(dataset) or 0
@@ -72,9 +72,8 @@ class StreamReader(Reader):
         if skipped is None or skipped[0] != start:
             return self.loader, start.batch
         dataset = SkippedStream(self.dataset, skipped[1])
-        init = WorkerInit(self.dataset, self.options.get("worker_init_fn"))
-        options = self.options | {"worker_init_fn": init}
-        return DataLoader(dataset, batch_size=self.batch_size, **options), 0
+        options = self.options | {"batch_size": self.batch_size}
+        return WorkerLoader(dataset, self.dataset, **options), 0
 
     def read_batch(self, indices: list[int], seed: int) -> Any:
         raise TypeError("the samples of an iterable dataset have no indices")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import signal
 import weakref
 from collections.abc import Callable
 from math import ceil
@@ -30,6 +29,7 @@ from utils.batch import PINNED_FOR
 from utils.distributed import local_world_size
 from utils.launch import num_cores
 from utils.seed import temporary_seed
+from utils.stop import deferred_signals, outlive_signals
 
 MAX_DEFAULT_WORKERS = 8
 WORKER_NICENESS = 10  # of 19
@@ -97,8 +97,8 @@ class WorkerInit:
     """A ``worker_init_fn``: sets up a worker process, then calls the user's function.
 
     - ``get_worker_info().dataset`` is the user's dataset, as with torch's ``DataLoader``.
-    - The worker leaves the process group and ignores SIGUSR1. Ctrl-C and batch systems send their
-      signals to all processes of a group, but training needs its data until it stops.
+    - The worker leaves the process group and ignores requests to stop. Ctrl-C and batch systems
+      send their signals to all processes, but training needs its data until it stops.
     - The worker gets a lower priority than training. All threads of a step wait if one of them has
       no core.
 
@@ -114,9 +114,9 @@ class WorkerInit:
         info: Any = get_worker_info()
         if hasattr(os, "setpgid"):
             os.setpgid(0, 0)
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            outlive_signals()
             os.nice(WORKER_NICENESS)
-        object.__setattr__(info, "dataset", info.dataset.dataset)  # a WorkerInfo is read-only
+        object.__setattr__(info, "dataset", self.dataset)  # a WorkerInfo is read-only
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
 
@@ -143,6 +143,42 @@ def pins_memory(options: dict[str, Any], device: torch.device) -> bool:
     return all(tensor.is_cpu for tensor in tensors)
 
 
+class WorkerLoader(DataLoader[Any]):
+    """A DataLoader whose workers outlive the signals that ask the run to stop.
+
+    Args:
+        dataset: is read.
+        user_dataset: the dataset that ``get_worker_info`` shows; by default ``dataset``.
+        options: other arguments of the DataLoader.
+    """
+
+    def __init__(self, dataset: Any, user_dataset: Any = None, **options: Any) -> None:
+        shown = dataset if user_dataset is None else user_dataset
+        init = WorkerInit(shown, options.pop("worker_init_fn", None))
+        super().__init__(dataset, worker_init_fn=init, **options)
+        if self.num_workers > 0:
+            end_workers_at_exit(self)
+
+    def __iter__(self) -> Any:
+        with deferred_signals():
+            batches: Any = super().__iter__()
+        _workers.update(getattr(batches, "_workers", ()))
+        return batches
+
+
+_workers: weakref.WeakSet[Any] = weakref.WeakSet()  # their processes
+
+
+def kill_workers() -> None:
+    """Kills the workers that hang in a dataset, because multiprocessing waits for their end."""
+    for worker in _workers:
+        if worker.is_alive():
+            worker.kill()
+
+
+atexit.register(kill_workers)
+
+
 def make_seeded_loader(
     dataset: Any, batches: EpochBatchSampler, options: dict[str, Any], is_batched: bool = True
 ) -> DataLoader[Any]:
@@ -155,14 +191,10 @@ def make_seeded_loader(
             wrapped.
         is_batched: whether samples are collated; otherwise each item of the dataset is a batch.
     """
-    init = WorkerInit(dataset, options.get("worker_init_fn"))
     collate_fn = options["collate_fn"] or (default_collate if is_batched else default_convert)
     seeded = SeededBatches(dataset, collate_fn, is_batched)
-    options = options | {"collate_fn": pass_through, "worker_init_fn": init}
-    loader: DataLoader[Any] = DataLoader(seeded, batch_sampler=batches, **options)
-    if loader.num_workers > 0:
-        end_workers_at_exit(loader)
-    return loader
+    options = options | {"collate_fn": pass_through}
+    return WorkerLoader(seeded, dataset, batch_sampler=batches, **options)
 
 
 def end_workers_at_exit(loader: DataLoader[Any]) -> None:

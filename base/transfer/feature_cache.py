@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from base.base_data_loader import BaseDataLoader
 from base.data.cache import get_free_memory
 from base.data.epoch_sampler import EpochSampler
 from base.data.loader import DividedLoader
-from base.data.worker import pass_through
+from base.data.worker import WorkerLoader, pass_through
 from base.transfer.frozen_prefix import KEY, FrozenPrefix
 from logger.progress import progress
 from utils.batch import to_device
@@ -163,9 +163,9 @@ def _cache_loader(
     features = _allocate(len(indices), prefix.output)
     targets = []
     num_done = 0
-    batches: DataLoader[Any] = DataLoader(
+    batches = WorkerLoader(
         loader.dataset,
-        loader.batch_size,
+        batch_size=loader.batch_size,
         sampler=indices,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,

@@ -13,6 +13,7 @@ import pytest
 from base.run import RunFolder, format_summary, get_python_command
 from tests.base.run_folders import Config, fail, has_log_file, read_sessions
 from utils.errors import UserError
+from utils.stop import Request, StopProgram
 
 pytestmark = pytest.mark.usefixtures("root_logger")
 
@@ -40,7 +41,10 @@ def test_the_log_goes_into_the_folder(saved: Path, folder: Path) -> None:
     [
         (None, "finished"),
         (UserError("the loss\nis nan"), "failed: the loss is nan"),
-        (RuntimeError("out of memory"), "failed: out of memory"),
+        (RuntimeError("out of memory"), "failed: RuntimeError: out of memory"),
+        (SystemExit(3), "failed: SystemExit: 3"),
+        (MemoryError(), "failed: MemoryError"),
+        (StopProgram(Request(75, "SIGUSR1")), "stopped by SIGUSR1"),
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
@@ -73,6 +77,52 @@ def test_a_damaged_provenance_does_not_stop_a_run(saved: Path, folder: Path, tex
     with RunFolder(Config(saved, resume=folder / "checkpoint-epoch1.pt")) as run:
         run.describe()
     assert [session["outcome"] for session in read_sessions(folder)] == ["finished"]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (StopProgram(Request(75, "SIGUSR1")), "stopped by SIGUSR1"),
+        (KeyboardInterrupt(), "interrupted"),
+        (KeyError("missing"), "failed: KeyError: 'missing'"),
+    ],
+)
+def test_a_run_that_ends_while_it_is_made_is_described(
+    saved: Path, folder: Path, error: BaseException, outcome: str
+) -> None:
+    with pytest.raises(type(error)), RunFolder(Config(saved)):
+        raise error
+    (session,) = read_sessions(folder)
+    assert session["outcome"] == outcome
+    assert (folder / "config.json").exists()
+
+
+class NoTextError(Exception):
+    """An error that cannot be printed."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("missing"), NoTextError(), ExceptionGroup("two", [KeyError("a")])]
+)
+def test_the_traceback_of_a_bug_is_in_the_log(saved: Path, folder: Path, error: Exception) -> None:
+    """xnmt #458."""
+    fail(Config(saved), error)
+    text = (folder / "log" / "info.log").read_text(encoding="utf-8")
+    assert f"The run has failed: {type(error).__name__}" in text
+    assert "Traceback" in text
+    assert "raise error" in text
+    assert read_sessions(folder)[-1]["outcome"].startswith(f"failed: {type(error).__name__}")
+
+
+def test_a_users_mistake_is_a_line_in_the_log_without_a_traceback(
+    saved: Path, folder: Path
+) -> None:
+    fail(Config(saved), UserError("the loss is nan"), "checkpoint-epoch1.pt")
+    text = (folder / "log" / "info.log").read_text(encoding="utf-8")
+    assert text.endswith("The run has failed: the loss is nan\n")
 
 
 # -- what is left behind --------------------------------------------------------------------------

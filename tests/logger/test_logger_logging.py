@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.config
 import re
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from logger import setup_logging
 from logger.logger import close_files
+from utils.log import get_logger, get_run_handlers, set_run_handlers
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +24,17 @@ def _root_logger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     """A root logger without handlers of ours, in a folder without settings of a project."""
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, factory = list(root.handlers), root.level, logging.getLogRecordFactory()
+    run_handlers = get_run_handlers()
     root.handlers = []
     yield
     close_files()
+    set_run_handlers(run_handlers)
+    logging.setLogRecordFactory(factory)
+    logging.disable(logging.NOTSET)
+    for logger in root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
     root.handlers = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
@@ -126,3 +137,94 @@ def test_the_settings_of_a_project_are_used(tmp_path: Path) -> None:
     setup_logging(tmp_path / "run")
     logging.getLogger("lines").info("hello")
     assert (tmp_path / "run" / "project.log").read_text(encoding="utf-8") == "<hello>\n"
+
+
+class NoText:
+    """An object that cannot be printed."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (("%d pictures", "many"), "%d pictures many"),
+        (("done", 1, 2), "done 1, 2"),
+        (("%(a)s", {"b": 1}), "%(a)s {'b': 1}"),
+        (("%s", NoText()), "%s <NoText without a text>"),
+        ((NoText(),), "<NoText without a text>"),
+    ],
+)
+@pytest.mark.parametrize("get", [logging.getLogger, lambda name: get_logger(name, logging.INFO)])
+def test_a_slip_in_a_line_is_shown_and_neither_raises_nor_silences_the_log(
+    line: tuple[Any, ...],
+    shown: str,
+    get: Callable[[str], logging.Logger],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """fastprogress #21, Lightning #7642."""
+    get_logger("train", logging.INFO)
+    setup_logging(tmp_path)
+    get("lines").info(*line)
+    get("lines").info("after it")
+    for text in (capsys.readouterr().out, (tmp_path / "info.log").read_text(encoding="utf-8")):
+        assert shown in text
+        assert "cannot be logged: " in text
+        assert text.endswith("after it\n")
+
+
+def break_handler() -> None:
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("no network")
+
+    logging.getLogger().handlers.insert(0, Failing())
+
+
+@pytest.mark.parametrize(
+    "interfere",
+    [
+        lambda: logging.config.dictConfig({"version": 1}),
+        lambda: logging.config.dictConfig({"version": 1, "root": {"handlers": []}}),
+        lambda: logging.disable(logging.CRITICAL),
+        lambda: logging.basicConfig(force=True, level=logging.ERROR),
+        lambda: logging.getLogger().handlers.clear(),
+        logging.shutdown,
+        break_handler,
+    ],
+)
+def test_the_lines_of_a_run_go_on_whatever_a_library_does_to_logging(
+    interfere: Callable[[], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DeepCAVE #38."""
+    logger = get_logger("lines", logging.INFO)
+    setup_logging(tmp_path)
+    interfere()
+    logger.info("one")
+    setup_logging(tmp_path)
+    logger.info("two")
+    assert capsys.readouterr().out == "one\ntwo\n"
+    text = (tmp_path / "info.log").read_text(encoding="utf-8")
+    assert [line.split()[-1] for line in text.splitlines()] == ["one", "two"]
+
+
+def test_a_text_that_utf_8_cannot_encode_is_in_the_file(tmp_path: Path) -> None:
+    setup_logging(tmp_path)
+    logging.getLogger("lines").warning("a file named %s", "a\udcff")
+    assert r"a file named a\udcff" in (tmp_path / "info.log").read_text(encoding="utf-8")
+
+
+def test_an_error_in_a_thread_is_in_the_file(tmp_path: Path) -> None:
+    setup_logging(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "__excepthook__", lambda _: None)
+        thread = threading.Thread(target=lambda: {}["missing"], name="reader")
+        thread.start()
+        thread.join()
+    text = (tmp_path / "info.log").read_text(encoding="utf-8")
+    assert "An error has ended reader:\nTraceback" in text
+    assert "KeyError: 'missing'" in text

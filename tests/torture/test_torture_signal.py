@@ -5,6 +5,7 @@ Resumed, it ends with the same bits.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -20,13 +21,16 @@ PASSAGES = {"step": 30, "validation": 12, "save": 5, "rename": 5, "metrics": 3, 
 
 
 def stop_at(run: Reference, run_id: str, name: str, point: str, n: int, group: bool) -> None:
-    """Sends a signal at a point; ``group``: also to the loader's workers, as a terminal does."""
+    """Sends a signal at a point; ``group``: also to the loader's workers, as batch systems do."""
     events = project().folder / f"{run_id}.events"
     words = ["train.py", "-c", run.config, "--run-id", run_id]
     life = project().start(*words, point=point, n=n, hold=0.1, events=str(events))
     steps = life.wait_for_mark()
     assert steps is not None, "the run ended before"
     sent = time.monotonic()
+    workers = life.children() if group else []
+    for pid in workers:
+        os.kill(pid, getattr(signal, name))
     life.send(getattr(signal, name), group)
     done = life.wait()
     seconds = time.monotonic() - sent

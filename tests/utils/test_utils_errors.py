@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from utils.errors import Problem, UserError, did_you_mean, is_out_of_memory, is_typo_of, one_line
+from utils.errors import (
+    Problem,
+    UserError,
+    did_you_mean,
+    is_out_of_memory,
+    is_typo_of,
+    name_error,
+    one_line,
+)
 
 
 def test_an_error_names_its_key_before_its_message() -> None:
@@ -109,3 +117,25 @@ def test_an_error_is_put_on_one_printable_line(text: str, limit: int, line: str)
 def test_libraries_say_in_several_ways_that_there_is_no_memory(text: str) -> None:
     assert is_out_of_memory(RuntimeError(text))
     assert not is_out_of_memory(RuntimeError("a memory of summer"))
+
+
+class NoTextError(RuntimeError):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_error_that_cannot_be_printed_is_named_by_its_class() -> None:
+    assert one_line(NoTextError()) == "<NoTextError without a text>"
+    assert not is_out_of_memory(NoTextError())
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (KeyError("a"), "KeyError: 'a'"),
+        (MemoryError(), "MemoryError"),
+        (UserError("it is wrong", key="loss"), "loss: it is wrong"),
+    ],
+)
+def test_an_error_is_named_by_its_class_and_text(error: BaseException, name: str) -> None:
+    assert name_error(error) == name

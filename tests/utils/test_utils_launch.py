@@ -13,7 +13,7 @@ import torch
 
 from tests.helpers import ROOT
 from tests.ranks import Program
-from utils.launch import max_processes, num_processes_to_launch
+from utils.launch import get_exit_status, max_processes, num_processes_to_launch
 from utils.world import ProcessSettings, is_launched
 
 
@@ -109,3 +109,17 @@ def test_a_signal_reaches_the_ranks_that_are_left(tmp_path: Path) -> None:
     os.kill(program.process.pid, signal.SIGTERM)
     done = program.end(50)
     assert (done.code, done.err) == (5, "")
+
+
+@pytest.mark.parametrize(
+    ("codes", "status"),
+    [
+        ([2, 143], 2),  # the launcher has stopped the other
+        ([2, -15], 2),
+        ([75, -15], 75),
+        ([-15, -15], 143),
+        ([], 0),
+    ],
+)
+def test_the_status_of_a_failure_comes_before_that_of_a_stop(codes: list[int], status: int) -> None:
+    assert get_exit_status(codes) == status

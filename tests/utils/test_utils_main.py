@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -53,6 +54,29 @@ def test_an_interrupt_is_one_line_and_status_130(capsys: pytest.CaptureFixture[s
         run_main(main)
     assert caught.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGUSR1", 75)])
+def test_a_signal_is_one_line_and_its_status(
+    name: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """spd #741."""
+    with pytest.raises(SystemExit) as caught:
+        run_main(lambda: os.kill(os.getpid(), getattr(signal, name)))
+    assert caught.value.code == status
+    assert capsys.readouterr().err == f"stopped by {name}\n"
+
+
+def test_an_error_that_a_library_makes_of_a_signal_has_the_status_of_the_signal() -> None:
+    def main() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            raise RuntimeError("the library was interrupted") from None
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 143
 
 
 def test_an_error_of_a_library_that_the_user_can_mend_is_one_line_and_status_2(

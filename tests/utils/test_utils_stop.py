@@ -152,6 +152,15 @@ def test_a_withdrawn_request_is_forgotten_and_the_next_one_received() -> None:
         assert (stop.requested(), stop.status, stop.reason) == (False, 0, "")
 
 
+def test_a_rank_that_gets_an_interrupt_and_its_copy_from_the_launcher_goes_on() -> None:
+    stop = StopRequest(votes=Votes(0, 0))
+    with stop.listening():
+        send("SIGINT")
+        send("SIGINT")
+    stop.poll(wait=True)
+    assert stop.status == 130
+
+
 class Votes:
     """The other ranks, of which one asks for ``numbers``; they are known one call later."""
 

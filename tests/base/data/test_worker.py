@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.popen_fork
 import os
 import random
 import signal
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset, default_collate, get_worker_info
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+    default_collate,
+    get_worker_info,
+)
 from torchvision.datasets import FakeData
 
 from base import BaseDataLoader, DatasetLoader
+from base.data.loader import prepare_loader
 from base.data.sampler import BatchIndices
-from base.data.worker import SeededBatches, default_num_workers, holds_tensors
+from base.data.worker import SeededBatches, default_num_workers, holds_tensors, kill_workers
 from tests.base.data.datasets import Noisy, Stream, get_global_random_state
+from utils.stop import EXIT_STATUS
 
 
 def read(dataset: Any, indices: list[int], seed: int) -> Any:
@@ -76,24 +88,92 @@ def test_a_collate_function_gets_single_samples_of_tensors_too() -> None:
 
 
 class Process(Dataset[Any]):
-    """Describes the process that reads: id, niceness, its group, what SIGUSR1 does."""
+    """Describes the process that reads: id, niceness, its group."""
 
     def __len__(self) -> int:
         return 8
 
     def __getitem__(self, index: int) -> list[int]:
-        ignores_signal = signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
-        niceness = os.getpriority(os.PRIO_PROCESS, 0)
-        return [os.getpid(), niceness, os.getpgid(0), int(ignores_signal)]
+        return [os.getpid(), os.getpriority(os.PRIO_PROCESS, 0), os.getpgid(0)]
 
 
-def test_workers_yield_to_the_training_and_survive_requests_to_stop() -> None:
+def test_workers_yield_to_the_training_and_leave_its_group() -> None:
     here = Process()[0]
-    pid, niceness, group, ignores_signal = next(iter(BaseDataLoader(Process(), 8, num_workers=1)))
+    pid, niceness, group = next(iter(BaseDataLoader(Process(), 8, num_workers=1)))
     assert set(niceness.tolist()) == {min(19, here[1] + 10)}
-    assert set(ignores_signal.tolist()) == {1}
     assert group[0] == pid[0] != here[0]  # Ctrl-C goes to the group of the training only
     assert Process()[0] == here
+
+
+class Signalled(Dataset[Any]):
+    """Its samples arrive in a worker that got requests to stop in the meantime."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> int:
+        for name in EXIT_STATUS:
+            os.kill(os.getpid(), getattr(signal, name))
+        return index
+
+
+class SignalledStream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[int]:
+        yield from map(Signalled().__getitem__, range(8))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BaseDataLoader(Signalled(), 4, num_workers=1),
+        lambda: BaseDataLoader(SignalledStream(), 4, num_workers=1),
+        lambda: prepare_loader(DataLoader(Signalled(), 4, num_workers=1), "", torch.device("cpu")),
+    ],
+    ids=["map-style", "iterable", "torch"],
+)
+def test_workers_outlive_requests_to_stop(make: Callable[[], Any]) -> None:
+    """Batch systems and containers signal all processes: KempnerForge #177."""
+    assert sorted(torch.cat(list(make())).tolist()) == list(range(8))
+
+
+def test_a_signal_while_workers_start_reaches_them_when_they_are_ready() -> None:
+    """Until then, SIGTERM would end them."""
+    started: list[int] = []
+    loader = BaseDataLoader(Process(), 4, num_workers=2)
+    popen = multiprocessing.popen_fork.Popen
+
+    class SignallingPopen(popen):  # type: ignore[misc, valid-type]
+        def __init__(self, process: Any) -> None:
+            super().__init__(process)
+            started.append(self.pid)
+            os.kill(self.pid, signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.popen_fork, "Popen", SignallingPopen)
+        pids = torch.cat([batch[0] for batch in loader])
+    assert set(pids.tolist()) == set(started)
+
+
+class Hanging(Dataset[Any]):
+    """A worker that reads its last sample does not return."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            time.sleep(1000)
+        return index
+
+
+def test_workers_that_hang_are_killed_at_exit() -> None:
+    loader = BaseDataLoader(Hanging(), 1, shuffle=False, num_workers=1, prefetch_factor=3)
+    batches: Any = iter(loader._engine)
+    next(batches)
+    (worker,) = batches._workers
+    kill_workers()
+    worker.join(10)
+    assert worker.exitcode == -signal.SIGKILL
 
 
 class Informed(Dataset[Any]):
