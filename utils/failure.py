@@ -91,7 +91,9 @@ KNOWN_ERRORS = (
 def user_error_from(error: BaseException) -> UserError | None:
     """What the user can do about an error; None if it is a bug."""
     if isinstance(error, UserError):
-        return error
+        # torch gives an error of a loader's worker the worker's traceback as its text.
+        _, is_from_worker, text = str(error).rpartition("utils.errors.UserError: ")
+        return UserError(text.strip()) if is_from_worker else error
     for known in KNOWN_ERRORS:
         if isinstance(error, known.kind) and re.search(known.pattern, text_of(error)):
             return UserError(known.advice.format(one_line(error)), key=known.key)
