@@ -20,7 +20,7 @@ from utils.checkpoints import list_checkpoints
 from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_run_folder
 from utils.errors import UserError, name_error
 from utils.files import lock_file
-from utils.provenance import ProvenanceFile, write_durably
+from utils.provenance import ROOT, ProvenanceFile, write_durably
 from utils.stop import StopProgram, get_program_request
 from utils.util import ensure_dir, read_json
 
@@ -242,7 +242,7 @@ class RunFolder:
         return any(path.suffix in (".pt", ".pth") for path in self.save_dir.rglob("*"))
 
     def _resume_command(self) -> str:
-        return f"{get_python_command()} train.py -r {shlex.quote(str(self.save_dir))}"
+        return f"{get_command('train.py')} -r {shlex.quote(str(self.save_dir))}"
 
     def _remove(self) -> None:
         close_files()
@@ -261,17 +261,23 @@ def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
         metric: the name of the monitored number; empty if there is none.
         best: the best value of that number.
     """
-    python = get_python_command()
     lines = [f"Run folder: {save_dir}"]
     if metric and best is not None:
         lines.insert(0, f"Best {metric}: {best:.6g}")
     run, runs = shlex.quote(str(save_dir)), shlex.quote(str(save_dir.parent))
     commands = {
-        "test": f"{python} test.py -r {run}",
-        "go on": f"{python} train.py -r {run} trainer.epochs=N",
-        "watch": f"{python} -m tensorboard.main --logdir {runs}",
+        "test": f"{get_command('test.py')} -r {run}",
+        "go on": f"{get_command('train.py')} -r {run} trainer.epochs=N",
+        "watch": f"{get_python_command()} -m tensorboard.main --logdir {runs}",
     }
     return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])
+
+
+def get_command(script: str) -> str:
+    """Returns the command that runs a script of this project from the current folder."""
+    path = ROOT / script
+    is_here = path.parent == Path.cwd()
+    return f"{get_python_command()} {script if is_here else shlex.quote(str(path))}"
 
 
 def get_python_command() -> str:

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from utils.errors import UserError, is_out_of_memory, one_line, text_of
@@ -109,10 +110,15 @@ KNOWN_ERRORS = (
 def user_error_from(error: BaseException) -> UserError | None:
     """What the user can do about an error; None if it is a bug."""
     if isinstance(error, UserError):
-        return error
+        # torch gives an error of a loader's worker the worker's traceback as its text.
+        _, is_from_worker, text = str(error).rpartition("utils.errors.UserError: ")
+        return UserError(text.strip()) if is_from_worker else error
     for known in KNOWN_ERRORS:
         if isinstance(error, known.kind) and re.search(known.pattern, text_of(error)):
             return UserError(known.advice.format(one_line(error)), key=known.key)
+    if _is_lost_worker(error):
+        known = KNOWN_ERRORS[0]
+        return UserError(known.advice.format(one_line(error)), key=known.key)
     if isinstance(error, RuntimeError) and is_out_of_memory(error):
         return UserError(
             "out of memory: lower data_loader.args.batch_size (a larger "
@@ -120,6 +126,12 @@ def user_error_from(error: BaseException) -> UserError | None:
             f"{one_line(error, 400)}"
         )
     return None
+
+
+def _is_lost_worker(error: BaseException) -> bool:
+    """Whether a loader's worker has ended while this process fetched a tensor from it."""
+    functions = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return isinstance(error, ConnectionError | EOFError) and "rebuild_storage_fd" in functions
 
 
 def end_rank(end: SystemExit, world: World) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import signal
 import weakref
 from collections.abc import Callable
 from math import ceil
@@ -27,6 +28,7 @@ from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.walk import find_generators
 from utils.batch import PINNED_FOR
 from utils.distributed import local_world_size
+from utils.errors import UserError, one_line
 from utils.launch import num_cores
 from utils.seed import temporary_seed
 from utils.stop import deferred_signals, outlive_signals
@@ -84,8 +86,31 @@ class SeededBatches(Dataset[Any]):
         with temporary_seed(indices.seed), reseeded(self._generators, indices.seed):
             if self.read_many is not None:
                 return self.collate_fn(self.read_many(indices))
-            samples = [self.dataset[index] for index in indices]
+            samples = [self.read_sample(index) for index in indices]
             return self.collate_fn(samples if self.is_batched else samples[0])
+
+    def read_sample(self, index: int) -> Any:
+        """Reads one sample.
+
+        Raises:
+            UserError: its file is missing or damaged.
+        """
+        try:
+            return self.dataset[index]
+        except OSError as error:  # PIL, for example, does not name the file
+            message = f"{describe_sample(self.dataset, index)} cannot be read: {one_line(error)}"
+            raise UserError(message, key="data_loader") from error
+        except Exception as error:
+            error.add_note(f"while reading {describe_sample(self.dataset, index)}")
+            raise
+
+
+def describe_sample(dataset: Any, index: int) -> str:
+    """The number of a sample and, if the dataset lists its files as torchvision does, its file."""
+    try:
+        return f"sample {index} of the dataset, {os.fspath(dataset.samples[index][0])},"
+    except Exception:
+        return f"sample {index} of the dataset"
 
 
 def pass_through(batch: Any) -> Any:
@@ -171,9 +196,11 @@ _workers: weakref.WeakSet[Any] = weakref.WeakSet()  # their processes
 
 def kill_workers() -> None:
     """Kills the workers that hang in a dataset, because multiprocessing waits for their end."""
-    for worker in _workers:
-        if worker.is_alive():
-            worker.kill()
+    hanging = [worker for worker in _workers if worker.is_alive()]
+    if hanging and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them
+    for worker in hanging:
+        worker.kill()
 
 
 atexit.register(kill_workers)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from base.run import RunFolder, format_summary, get_python_command
+from base.run import RunFolder, format_summary, get_command, get_python_command
 from tests.base.run_folders import Config, fail, has_log_file, read_sessions
 from utils.errors import UserError
 from utils.stop import Request, StopProgram
@@ -195,8 +195,8 @@ def test_the_summary_shows_the_best_and_the_commands() -> None:
         ["to", "go"],
         ["to", "watch"],
     ]
-    assert lines[2].endswith(" test.py -r saved/probe/run")
-    assert lines[3].endswith(" train.py -r saved/probe/run trainer.epochs=N")
+    assert lines[2].endswith("test.py -r saved/probe/run")
+    assert lines[3].endswith("train.py -r saved/probe/run trainer.epochs=N")
     assert lines[4].endswith(" -m tensorboard.main --logdir saved/probe")
 
 
@@ -214,3 +214,14 @@ def test_the_interpreter_is_shown_as_one_types_it(
     assert get_python_command() == ".venv/bin/python"
     monkeypatch.setattr(shutil, "which", lambda _: str(tmp_path / ".venv/bin/python"))
     assert get_python_command() == "python"
+
+
+def test_a_command_works_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("base.run.ROOT", tmp_path / "my project")
+    monkeypatch.chdir(tmp_path)
+    assert get_command("test.py").endswith(f" '{tmp_path}/my project/test.py'")
+    (tmp_path / "my project").mkdir()
+    monkeypatch.chdir("my project")
+    assert get_command("test.py").endswith(" test.py")

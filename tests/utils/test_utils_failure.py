@@ -201,3 +201,15 @@ def test_without_a_store_each_rank_reports_for_itself() -> None:
     with pytest.raises(UserError, match=r"^rank 1: not all"):
         report_failure(UserError("not all"), World(rank=1, size=2))
     assert time.monotonic() - start < 0.2
+
+
+def test_a_worker_that_is_killed_while_it_hands_over_a_tensor_is_one_line() -> None:
+    def rebuild_storage_fd(error: Exception) -> None:  # of torch.multiprocessing.reductions
+        raise error
+
+    for error in (ConnectionResetError("reset by peer"), EOFError()):
+        assert user_error_from(error) is None
+        with pytest.raises(type(error)) as caught:
+            rebuild_storage_fd(error)
+        found = str(user_error_from(caught.value))
+        assert found.startswith("data_loader: a process that loads data was killed")

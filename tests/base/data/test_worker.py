@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,8 @@ from base.data.loader import prepare_loader
 from base.data.sampler import BatchIndices
 from base.data.worker import SeededBatches, default_num_workers, holds_tensors, kill_workers
 from tests.base.data.datasets import Noisy, Stream, get_global_random_state
+from utils.errors import UserError
+from utils.failure import user_error_from
 from utils.stop import EXIT_STATUS
 
 
@@ -82,6 +85,42 @@ def test_a_collate_function_gets_single_samples_of_tensors_too() -> None:
     assert read(data, [2, 0], 0) == [(2, 2), (0, 0)]
     batch = SeededBatches(data, default_collate).__getitems__(BatchIndices([2, 0], 0))
     assert [tensor.tolist() for tensor in batch] == [[2, 0], [2, 0]]
+
+
+class Damaged(Dataset[Any]):
+    """Lists its files as torchvision's folders do. The third one is damaged."""
+
+    samples = ("a.png", 0), ("b.png", 0), ("c.png", 1), ("d.png", 1)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if index == 2:
+            raise self.error
+        return index
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_file_that_cannot_be_read_is_named(num_workers: int) -> None:
+    """stylegan2-pytorch #7, detectron2 #143."""
+    dataset = Damaged(OSError("image file is truncated"))
+    with pytest.raises(UserError) as caught:
+        list(BaseDataLoader(dataset, 2, num_workers=num_workers))
+    assert str(user_error_from(caught.value)) == (
+        "data_loader: sample 2 of the dataset, c.png, cannot be read: image file is truncated"
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_sample_of_a_bug_is_in_its_traceback(num_workers: int) -> None:
+    with pytest.raises(ValueError, match="wrong") as caught:
+        list(BaseDataLoader(Damaged(ValueError("wrong")), 2, num_workers=num_workers))
+    text = "".join(traceback.format_exception(caught.value))
+    assert "while reading sample 2 of the dataset, c.png," in text
 
 
 # -- worker processes -----------------------------------------------------------------------------
@@ -171,8 +210,10 @@ def test_workers_that_hang_are_killed_at_exit() -> None:
     batches: Any = iter(loader._engine)
     next(batches)
     (worker,) = batches._workers
+    torchs_handler = signal.getsignal(signal.SIGCHLD)
     kill_workers()
     worker.join(10)
+    signal.signal(signal.SIGCHLD, torchs_handler)
     assert worker.exitcode == -signal.SIGKILL
 
 
