@@ -124,7 +124,7 @@ class Update:
         if self.loose_parameters:  # no wrapper averages their gradients
             self.parallel.reduce_gradients(self.loose_parameters)
         self._clip_gradients()
-        if self._step_optimizer() and self.schedule.interval == "step":
+        if self._step_optimizer():
             self.schedule.after_step()
         self._clear_gradients()
         self.progress.step += 1
@@ -176,8 +176,11 @@ class Update:
         self.measure_grad_norm = False
 
     def _step_optimizer(self) -> bool:
-        """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed."""
-        scale = self.scaler.get_scale()
+        """Returns whether the schedule moves: not if fp16 has skipped the step, after an overflow.
+
+        The scale shows that. Reading it waits for the device, so only such a schedule reads it.
+        """
+        scale = self.scaler.get_scale() if self.schedule.moves_each_step else 0.0
         self.schedule.used_rates = None  # the optimizer has those of this step
         is_warmup = self.progress.step < self.schedule.warmup_steps
         try:
@@ -187,7 +190,7 @@ class Update:
             message = f"the optimizer's state has no {error}: the checkpoint is damaged"
             raise UserError(message) from error
         self.scaler.update()
-        return self.scaler.get_scale() >= scale
+        return self.schedule.moves_each_step and self.scaler.get_scale() >= scale
 
     def _clear_gradients(self) -> None:
         """Starts a new window. torch's ``zero_grad`` is slow, because it reports to profilers."""

@@ -45,7 +45,7 @@ WAITS = (
     Wait("base.tools.histograms:Histograms._before_step", "histograms, if the config has them"),
     Wait("base.loop.stateful_metric:StatefulMetric.update", "torchmetrics counts with bincount"),
     Wait("torch.amp:GradScaler._maybe_opt_step", "fp16 without a fused optimizer: each step"),
-    Wait("torch.amp:GradScaler.get_scale", "fp16: whether the step was skipped"),
+    Wait("torch.amp:GradScaler.get_scale", "fp16 with a schedule that moves each step"),
     Wait("torchvision.transforms.v2:Normalize.transform", "torchvision copies mean and std"),
 )
 # On the CPU, tensors that a GPU run would also have on the CPU look the same as the others.
