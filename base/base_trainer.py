@@ -18,7 +18,6 @@ from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
 from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
-from base.loop.step_rates import get_step_rates
 from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
@@ -135,6 +134,8 @@ class BaseTrainer(TemplateAttributes):
         self.run_log.close()
 
     def _run_epoch(self, epoch: int) -> None:
+        from base.loop.step_rates import get_step_rates
+
         start = time.perf_counter()
         self._begin_epoch(epoch)
         update = self.get_update()

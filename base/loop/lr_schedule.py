@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from base.loop.step_rates import read_rates, to_number
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -165,6 +164,20 @@ class LRSchedule:
         except ValueError as error:  # OneCycleLR refuses more than its total_steps
             name = type(self.lr_scheduler).__name__
             raise UserError(f"{name}: {one_line(error)}", key="lr_scheduler") from None
+
+
+def read_rates(optimizer: Any) -> list[Any]:
+    """Returns the learning rate of each parameter group; None where a group has none.
+
+    A schedule changes a tensor in place, so a tensor is copied. Its number would wait for a device.
+    """
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    return [rate.clone() if isinstance(rate, torch.Tensor) else rate for rate in rates]
+
+
+def to_number(rate: Any) -> float | None:
+    """Returns a rate as a number, which waits for the device if it is a tensor."""
+    return None if rate is None else float(rate)
 
 
 def get_learning_rate(config: ConfigParser) -> float | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from base.loop.stateful_metric import StatefulMetric, is_stateful
 from utils.batch import as_plain, count_samples
 from utils.util import MetricTracker, one_number
 
@@ -42,6 +41,8 @@ class MetricSet(MetricTracker):
         rows: Rows | None = None,
         loader: Any = None,
     ) -> None:
+        from base.loop.stateful_metric import StatefulMetric, is_stateful
+
         self.metrics = list(metrics)
         self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}

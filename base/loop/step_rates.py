@@ -7,6 +7,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from base.loop.lr_schedule import read_rates, to_number
+
 _known: WeakKeyDictionary[Any, StepRates] = WeakKeyDictionary()
 
 
@@ -26,20 +28,6 @@ class StepRates:
     def first_rate(self) -> float | None:
         """The rate of the first parameter group; None without one."""
         return to_number(self._rates[0]) if self._rates else None
-
-
-def read_rates(optimizer: Any) -> list[Any]:
-    """Returns the learning rate of each parameter group; None where a group has none.
-
-    A schedule changes a tensor in place, so a tensor is copied. Its number would wait for a device.
-    """
-    rates = [group.get("lr") for group in optimizer.param_groups]
-    return [rate.clone() if isinstance(rate, torch.Tensor) else rate for rate in rates]
-
-
-def to_number(rate: Any) -> float | None:
-    """Returns a rate as a number, which waits for the device if it is a tensor."""
-    return None if rate is None else float(rate)
 
 
 def get_step_rates(optimizer: Any) -> StepRates:
