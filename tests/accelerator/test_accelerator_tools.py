@@ -82,7 +82,7 @@ def test_check_tries_a_run_on_the_device(tmp_path: Path, capfd: pytest.CaptureFi
     assert call_program("train.py", "-c", config, "--check") == 0
     rows = dict(re.findall(r"^  (\S.*?)  +(.*)$", capfd.readouterr().out, re.M))
     assert rows["model"] == f"SmallConvNet on {DEVICE}"
-    assert rows["faster by"] == "fused optimizer, channels_last"
+    assert rows["faster by"].endswith("channels_last")
     assert not (tmp_path / "small").exists()
 
 
