@@ -13,9 +13,16 @@ import torch
 
 from tests.accelerator.simulated import load as simulated
 from tests.helpers import small_config
+from utils import batch
 
 STAND_IN_VARIABLE = "ACCELERATOR_STAND_IN"
 STAND_IN = os.environ.get(STAND_IN_VARIABLE, "")  # cpu or simulated
+PINNING_MODULES = (  # those that import ``PINNED_FOR``
+    "utils.batch",
+    "base.data.worker",
+    "base.data.batch_transforms",
+    "base.checkpoint.snapshot",
+)
 NO_DEVICE = "no accelerator on this machine"
 
 
@@ -34,10 +41,9 @@ def find_device() -> torch.device | None:
 
 def pin_memory_for_simulated() -> None:
     """Adds the simulated device to those for which batches are copied from pinned memory."""
-    for name in ("base.base_data_loader", "base.data.loader", "base.data.batch_transforms"):
+    for name in PINNING_MODULES:
         module: Any = importlib.import_module(name)
-        if "PINNED_FOR" in vars(module):
-            module.PINNED_FOR = (*module.PINNED_FOR, simulated.NAME)
+        module.PINNED_FOR = (*module.PINNED_FOR, simulated.NAME)
 
 
 FOUND = find_device()
@@ -54,6 +60,7 @@ def needs(condition: bool, reason: str) -> pytest.MarkDecorator:
 
 
 cuda_only = needs(ON_CUDA, "tests CUDA itself")
+pinned_only = needs(DEVICE.type in batch.PINNED_FOR, "this device does not copy from pinned memory")
 device_only = needs(not ON_CPU, "the CPU cannot stand in for this")
 real_only = needs(not ON_CPU and not ON_SIMULATED, "nothing can stand in for this")
 

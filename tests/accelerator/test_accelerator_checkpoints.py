@@ -13,11 +13,11 @@ from base.checkpoint.snapshot import copy_to_cpu
 from tests.accelerator.device import (
     DEVICE,
     ON_CUDA,
-    cuda_only,
     device_config,
     device_only,
     is_on_device,
     mlp_config,
+    pinned_only,
 )
 from tests.base.checkpoint.resumed_runs import copy_checkpoint, load_last
 from tests.helpers import differences, load, make_trainer
@@ -85,7 +85,7 @@ def test_background_saves_hold_the_state_of_their_step(tmp_path: Path) -> None:
     assert differences(states[0], states[1]) == []
 
 
-@cuda_only
+@pinned_only
 def test_background_saves_copy_into_pinned_memory() -> None:
     """Copies into other memory are several times slower, and training waits for them."""
     state = {"weights": torch.ones(1000, device=DEVICE), "list": [torch.ones(3, device=DEVICE)]}

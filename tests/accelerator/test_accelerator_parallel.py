@@ -21,7 +21,7 @@ BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl"}
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the runs of one rank have given, all of them in one process."""
     folder = tmp_path_factory.mktemp("ranks")
-    ended = run("-m", "tests.accelerator.one_rank", folder, timeout=150)
+    ended = run("-m", "tests.accelerator.one_rank", folder, timeout=90)
     path = folder / "results.json"
     assert path.is_file(), ended.stderr
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -57,7 +57,7 @@ def test_the_profiler_records_the_device(folder: Path) -> None:
 def test_test_py_and_the_report_work_on_the_device(folder: Path) -> None:
     """A test on the CPU gives the same numbers."""
     found = [measure(folder, "device.json"), measure(folder, "cpu.json", "-d", "cpu")]
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert found[0] == pytest.approx(found[1], rel=0.01, abs=0.03)
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "Confusion matrix" in report
     assert report.count("<img") > 1

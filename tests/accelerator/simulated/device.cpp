@@ -136,7 +136,8 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void block(void*, const c10::Stream&) const override {}
   bool queryEvent(void*) const override { return true; }
   bool queryStream(const c10::Stream&) const override { return true; }
-  void synchronizeStream(const c10::Stream&) const override {}
+  void synchronizeStream(const c10::Stream&) const override { wait("synchronize"); }
+  void synchronizeDevice(const c10::DeviceIndex) const override { wait("synchronize"); }
   void destroyEvent(void*, c10::DeviceIndex) const noexcept override {}
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard);
