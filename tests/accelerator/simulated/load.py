@@ -45,6 +45,9 @@ class DeviceModule(ModuleType):
     def device(self, index: Any) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
+    def empty_cache(self) -> None:
+        """There is no cache."""
+
     def get_rng_state(self, device: Any = None) -> torch.Tensor:
         state: torch.Tensor = self.extension.get_rng_state()
         return state
