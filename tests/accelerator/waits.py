@@ -51,6 +51,7 @@ WAITS = (
 )
 # On the CPU, tensors that a GPU run would also have on the CPU look the same as the others.
 STAND_IN_WAITS = (
+    Wait("base.loop.averaging:EMA.update_parameters", "its counter is always on the CPU"),
     Wait("base.loop.evaluate:ignores_all", "looks at targets that are on the CPU only"),
     Wait("torch.utils.data:DataLoader.__iter__", "the seed of a pass is a tensor on the CPU"),
     Wait("torch.nn.functional:one_hot", "checks the range of its input on the CPU only"),
