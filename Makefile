@@ -22,7 +22,7 @@ fuzz: .venv/.done
 torture: .venv/.done
 	TORTURE=all $(PY) -m pytest -n 2 -m '' tests/torture -rP $(ARGS)
 
-# What needs an accelerator. STAND_IN=cpu puts the CPU in its place. See tests/accelerator.
+# What needs an accelerator; STAND_IN=cpu or simulated does without. See tests/accelerator.
 accelerator: .venv/.done
 	ACCELERATOR_STAND_IN=$(STAND_IN) $(PY) -m pytest -n 0 -m '' tests/accelerator $(ARGS)
 

@@ -25,11 +25,7 @@ def test_that_kills_its_process() -> None:
 def test_after_both() -> None:
     pass
 """
-QUICK_TESTS = (
-    "failures",
-    "waits",
-    "precision",
-)  # of the files, in a copy where the first is BROKEN
+CHOSEN = ("failures", "waits", "precision")  # of the files, in a copy where the first is BROKEN
 
 
 def test_without_an_accelerator_everything_is_skipped() -> None:
@@ -42,7 +38,7 @@ def test_without_an_accelerator_everything_is_skipped() -> None:
 def test_the_one_call_goes_on_after_failures_and_collects_everything(tmp_path: Path) -> None:
     """With the CPU in place of the device, and a share of the tests."""
     project = copy_project(tmp_path / "project")
-    files = [f"{FOLDER}/test_accelerator_{name}.py" for name in QUICK_TESTS]
+    files = [f"{FOLDER}/test_accelerator_{name}.py" for name in CHOSEN]
     (project / files[0]).write_text(BROKEN)
     (project / "tests/benchmarks/__main__.py").write_text("import sys; sys.exit('no figures')")
     out = tmp_path / "out"
@@ -71,7 +67,7 @@ def test_the_one_call_goes_on_after_failures_and_collects_everything(tmp_path: P
     assert {"torch", "card", "driver", "cuda", "cudnn", "commit", "date"} <= found["machine"].keys()
     text = (out / "results.txt").read_text()
     assert ended.stdout.strip() == text.strip()
-    assert "| no step waits for the device | yes | " in text
+    assert "| no step waits for the device | cpu" in text
     assert sorted(path.name for path in out.iterdir()) == ["results.json", "results.txt"]
 
 
@@ -91,9 +87,9 @@ def test_results_of_a_device_come_into_the_table() -> None:
         ],
         "benchmarks": None,
     }
-    rows = make_rows(f"| {names[0]} | yes | {NEVER} |", found)
+    rows = make_rows(f"| {names[0]} | cpu | {NEVER} |", found)
     assert rows[:3] == [
-        f"| {names[0]} | yes | H1 2026-12-01 abc |",
+        f"| {names[0]} | cpu | H1 2026-12-01 abc |",
         f"| {names[1]} | no | FAILED H1 2026-12-01 abc |",
         f"| {names[2]} | no | {NEVER} |",
     ]

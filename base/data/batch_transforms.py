@@ -23,10 +23,12 @@ KEY = "batch_transform"
 
 
 def copy_to(device: torch.device, values: torch.Tensor) -> torch.Tensor:
-    """Copies ``values``, which were drawn on the CPU, to the device of the images.
+    """Copies ``values`` to the device of the images, unless they were computed there.
 
     A copy from memory that is not pinned would wait until the device has done the step before.
     """
+    if values.device == device:
+        return values
     if device.type in PINNED_FOR:
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)

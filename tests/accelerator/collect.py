@@ -111,7 +111,8 @@ def install(seconds: float) -> dict[str, Any]:
 def describe() -> dict[str, Any]:
     """The card, the driver and the versions; what cannot be found out is None."""
     found: dict[str, Any] = {"date": datetime.now().astimezone().isoformat(timespec="seconds")}
-    found["commit"] = first_line(["git", "rev-parse", "--short", "HEAD"])
+    commit = first_line(["git", "rev-parse", "--short", "HEAD"])
+    found["commit"] = commit or os.environ.get("COMMIT")  # a copy may have no git
     found["changes"] = first_line(["git", "status", "--porcelain"])
     query = "--query-gpu=name,driver_version"
     words = ["nvidia-smi", query, "--format=csv,noheader"]
@@ -246,11 +247,11 @@ def main() -> int:
     has_torch = get_version("torch") is not None
     found["install"] = install(INSTALL_SECONDS if has_torch else INSTALL_TORCH_SECONDS)
     found["machine"] = describe()
+    device = found["machine"]["stand_in"] or found["machine"].get("type")
     for part in ("tests", "benchmarks"):
         if part == "tests":
             tests.run(end if args.no_benchmarks else end - BENCHMARK_SECONDS)
-        elif not args.no_benchmarks:
-            device = found["machine"]["stand_in"] or found["machine"].get("type") or "cuda"
+        elif device and not args.no_benchmarks:
             seconds = end - time.monotonic()
             found["benchmarks"] = run_benchmarks(device, seconds, folder / "benchmarks.json")
         found |= {"tests": tests.read(), "notes": tests.notes}

@@ -8,12 +8,15 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.accelerator.device import DEVICE
 from tests.helpers import make_trainer
 
 
 def main(config: str, run_id: str, last_step: str) -> None:
     """Trains, and kills this process in the forward pass after optimizer step ``last_step``."""
     trainer = make_trainer(json.loads(Path(config).read_text(encoding="utf-8")), run_id)
+
+    assert trainer.device.type == DEVICE.type
 
     def kill(*_: object) -> None:
         if trainer.progress.step == int(last_step):

@@ -83,7 +83,8 @@ def main(folder: Path) -> None:
     os.environ |= make_environment(0, 1, 0)
     del os.environ["TORCHELASTIC_USE_AGENT_STORE"]  # this rank makes the store
     with init_distributed(ProcessSettings(n_gpu=N_GPU, timeout_seconds=30)), wrapping_one_rank():
-        results: dict[str, Any] = {"backend": process_group()._get_backend_name()}
+        backend = torch.distributed.get_backend_config(process_group())
+        results: dict[str, Any] = {"backend": str(backend)}
         for name in RUNS:
             if name == "fsdp_offload" and ON_CPU:
                 continue

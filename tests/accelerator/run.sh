@@ -2,6 +2,7 @@
 # Everything that must be seen on an accelerator, in one call of at most 8 minutes:
 #   bash tests/accelerator/run.sh [FOLDER]     results.txt and results.json in saved/accelerator
 # PYTHON: the Python to use. Its torch stays as it is. SECONDS_IN_ALL: another limit than 480.
+# COMMIT: for the table, where there is no git.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 test='import torch; assert torch.accelerator.is_available()'

@@ -11,16 +11,23 @@ from pathlib import Path
 
 import torch
 
-from tests.accelerator.device import DEVICE, ON_CPU, free_memory
+from tests.accelerator.device import DEVICE, ON_CPU, ON_SIMULATED, free_memory
+from tests.accelerator.simulated import load as simulated
 
 
 @contextlib.contextmanager
 def limited_memory(mib: int) -> Iterator[None]:
     """Inside, this process may use ``mib`` MiB of the device, and no more.
 
-    The CPU in its place lets the process grow by so much. CUDA counts what torch has reserved.
+    The CPU in its place lets the process grow by so much. CUDA counts what torch has reserved, and
+    the simulated device what it has allocated.
     """
     free_memory()
+    if ON_SIMULATED:
+        simulated.load().set_memory_limit(mib << 20)
+        yield
+        simulated.load().set_memory_limit(0)
+        return
     if ON_CPU:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         before = resource.getrlimit(resource.RLIMIT_AS)

@@ -12,11 +12,12 @@ import torch
 from base.checkpoint.snapshot import copy_to_cpu
 from tests.accelerator.device import (
     DEVICE,
-    cuda_only,
+    ON_CUDA,
     device_config,
     device_only,
     is_on_device,
     mlp_config,
+    pinned_only,
 )
 from tests.base.checkpoint.resumed_runs import copy_checkpoint, load_last
 from tests.helpers import differences, load, make_trainer
@@ -84,7 +85,7 @@ def test_background_saves_hold_the_state_of_their_step(tmp_path: Path) -> None:
     assert differences(states[0], states[1]) == []
 
 
-@cuda_only
+@pinned_only
 def test_background_saves_copy_into_pinned_memory() -> None:
     """Copies into other memory are several times slower, and training waits for them."""
     state = {"weights": torch.ones(1000, device=DEVICE), "list": [torch.ones(3, device=DEVICE)]}
@@ -97,8 +98,8 @@ def test_background_saves_copy_into_pinned_memory() -> None:
 
 @pytest.mark.parametrize("kernel", ["fused", "foreach", "capturable"])
 def test_a_resumed_optimizer_has_its_state_on_the_device(tmp_path: Path, kernel: str) -> None:
-    if kernel == "capturable" and DEVICE.type == "cpu":
-        pytest.skip("capturable optimizers need an accelerator")
+    if kernel == "capturable" and not ON_CUDA:
+        pytest.skip("tests CUDA itself")
     config = mlp_config(tmp_path)
     config["optimizer"] = {"type": "AdamW", "args": {"lr": 0.001, kernel: True}}
     first = make_trainer(config, "first")

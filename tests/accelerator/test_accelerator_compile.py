@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from tests.accelerator.device import ON_CPU, mlp_config, needs
+from tests.accelerator.device import ON_CPU, ON_SIMULATED, mlp_config, needs
 from tests.base.checkpoint.resumed_runs import copy_checkpoint
 from tests.helpers import load, make_trainer
 
 HAS_COMPILER = shutil.which("c++") is not None and (ON_CPU or find_spec("triton") is not None)
-pytestmark = needs(HAS_COMPILER, "torch.compile needs a C++ compiler, and triton on a GPU")
+pytestmark = needs(
+    HAS_COMPILER and not ON_SIMULATED, "torch.compile needs a C++ compiler, and triton on a GPU"
+)
 
 
 @pytest.fixture(autouse=True)

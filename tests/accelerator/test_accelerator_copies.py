@@ -14,15 +14,15 @@ from tests.accelerator.device import (
     device_config,
     is_on_device,
     mlp_config,
-    needs,
+    pinned_only,
 )
 from tests.helpers import make_trainer
-from utils.batch import PINNED_FOR, to_device
+from utils.batch import to_device
 
 SLEEP_CYCLES = 1_000_000_000  # half a second
 
 
-@needs(DEVICE.type in PINNED_FOR, "only CUDA and XPU pin memory")
+@pinned_only
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_come_from_pinned_memory(tmp_path: Path, num_workers: int) -> None:
     config = device_config(tmp_path)

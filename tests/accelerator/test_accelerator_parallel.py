@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.accelerator.device import DEVICE, ON_CPU, device_only, mlp_config
+from tests.accelerator.device import DEVICE, ON_CPU, ON_SIMULATED, mlp_config, needs, real_only
 from tests.accelerator.one_rank import RUNS
 from tests.helpers import load, make_trainer, run
 
+pytestmark = needs(not ON_SIMULATED, "the simulated device has no backend for ranks")
 BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl"}
 
 
@@ -20,7 +21,7 @@ BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl"}
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the runs of one rank have given, all of them in one process."""
     folder = tmp_path_factory.mktemp("ranks")
-    ended = run("-m", "tests.accelerator.one_rank", folder, timeout=150)
+    ended = run("-m", "tests.accelerator.one_rank", folder, timeout=90)
     path = folder / "results.json"
     assert path.is_file(), ended.stderr
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -61,7 +62,7 @@ def test_data_parallel_trains_alike(tmp_path: Path) -> None:
         torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)
 
 
-@device_only
+@real_only
 def test_two_ranks_on_one_device_are_refused_in_one_line(tmp_path: Path) -> None:
     """NCCL cannot: it needs a device for each rank."""
     if torch.accelerator.device_count() > 1:

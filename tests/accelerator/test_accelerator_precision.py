@@ -64,7 +64,8 @@ def test_the_scale_of_fp16_is_restored_on_resume(tmp_path: Path) -> None:
 
     def make(run_id: str | None, resume: Path | None) -> Any:
         trainer = make_trainer(config, run_id or "", resume)
-        trainer.update.scaler._init_scale = 256.0  # of a new run
+        if resume is None:
+            trainer.update.scaler._init_scale = 256.0
         return trainer
 
     full = check_resuming(make, "checkpoint-epoch1-step4.pt")

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.accelerator.device import ON_CUDA
+from tests.accelerator.device import ON_CPU, ON_CUDA, ON_SIMULATED
+from tests.accelerator.simulated import load as simulated
 from tests.helpers import ROOT
 
 MESSAGE = "called a synchronizing"
@@ -50,6 +51,8 @@ WAITS = (
 )
 # On the CPU, tensors that a GPU run would also have on the CPU look the same as the others.
 STAND_IN_WAITS = (
+    Wait("base.loop.averaging:EMA.update_parameters", "its counter is always on the CPU"),
+    Wait("base.loop.evaluate:ignores_all", "looks at targets that are on the CPU only"),
     Wait("torch.utils.data:DataLoader.__iter__", "the seed of a pass is a tensor on the CPU"),
     Wait("torch.nn.functional:one_hot", "checks the range of its input on the CPU only"),
     Wait("torch.distributions:Beta.__init__", "random numbers of transforms are on the CPU"),
@@ -86,6 +89,8 @@ class Watch:
     def set_forbidden(self, is_forbidden: bool) -> None:
         if ON_CUDA:
             torch.cuda.set_sync_debug_mode(self.mode if is_forbidden else "default")
+        if ON_SIMULATED:
+            simulated.load().forbid_waiting(is_forbidden)
         self.items.enabled = is_forbidden
 
     def note(self, message: Any, *_: Any, **__: Any) -> None:
@@ -100,14 +105,14 @@ class Watch:
     def forbidding(self) -> Iterator[None]:
         """Inside, only the listed functions may wait."""
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            for wait in WAITS if ON_CUDA else WAITS + STAND_IN_WAITS:
+            for wait in WAITS + STAND_IN_WAITS if ON_CPU else WAITS:
                 owner, method = find(wait)
                 patch.setattr(owner, method, self.allow(vars(owner)[method]))
             warnings.simplefilter("always")
             patch.setattr(warnings, "showwarning", self.note)
             self.set_forbidden(True)
             try:
-                with contextlib.nullcontext() if ON_CUDA else self.items:
+                with self.items if ON_CPU else contextlib.nullcontext():
                     yield
             finally:
                 self.set_forbidden(False)

@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms import v2
 
 from base.base_data_loader import BaseDataLoader
+from base.data import batch_transforms
 from base.data.batch_transforms import (
     CropEach,
     CutMixEach,
@@ -135,3 +136,10 @@ def test_normalize_batch_gives_the_bits_of_torchvision():
         normalize((images * 255).to(torch.uint8))
     with pytest.raises(UserError, match="none of them 0"):
         NormalizeBatch([0.5], [0.0])
+
+
+def test_values_on_the_device_are_not_pinned(monkeypatch):
+    """CUDA refuses to pin its own tensors; the weights of CutMix are computed on the device."""
+    monkeypatch.setattr(batch_transforms, "PINNED_FOR", ("cpu",))
+    values = torch.ones(3)
+    assert batch_transforms.copy_to(torch.device("cpu"), values) is values
