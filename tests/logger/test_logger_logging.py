@@ -212,8 +212,14 @@ def test_the_lines_of_a_run_go_on_whatever_a_library_does_to_logging(
     assert [line.split()[-1] for line in text.splitlines()] == ["one", "two"]
 
 
-def test_a_text_that_utf_8_cannot_encode_is_in_the_file(tmp_path: Path) -> None:
+def test_a_text_that_utf_8_cannot_encode_is_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup_logging(tmp_path)
+    root = logging.getLogger()
+    # pytest's own handlers would send the text to another process, which cannot encode it.
+    ours = [h for h in root.handlers if not type(h).__module__.startswith("_pytest")]
+    monkeypatch.setattr(root, "handlers", ours)
     logging.getLogger("lines").warning("a file named %s", "a\udcff")
     assert r"a file named a\udcff" in (tmp_path / "info.log").read_text(encoding="utf-8")
 
