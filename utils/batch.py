@@ -19,7 +19,6 @@ from torch.nn.utils.rnn import PackedSequence
 from utils.errors import UserError
 
 PINNED_FOR = ("cuda", "xpu")  # devices that copy faster from pinned memory, and without waiting
-HALF_DTYPES = (torch.bfloat16, torch.float16)
 GRAPH_COUNTS = ("num_graphs", "batch_size")  # of batches of graphs: PyG, DGL
 TARGET_KEYS = ("target", "targets", "label", "labels")
 
@@ -175,8 +174,6 @@ def count_samples(given: int | None, target: Any, output: Any = None, batch: Any
     """
     if given is None:
         return batch_size_of(target, output, batch)
-    if isinstance(target, torch.Tensor) and target.ndim and target.shape[0] == given:
-        return given
     batch = target if batch is None else batch
     shapes = [tensor.shape for tensor in _list_tensors(batch) if tensor.ndim]
     is_first = any(shape[0] == given for shape in shapes)
@@ -203,8 +200,8 @@ def as_plain(value: Any) -> Any:
     In containers, every tensor is changed.
     """
     if isinstance(value, torch.Tensor):
-        value = value.detach()
-        return value.float() if value.dtype in HALF_DTYPES else value
+        is_half = value.is_floating_point() and value.itemsize < 4
+        return value.detach().float() if is_half else value.detach()
     return _map_values(as_plain, value)
 
 

@@ -35,6 +35,7 @@ from utils.stop import deferred_signals, outlive_signals
 
 MAX_DEFAULT_WORKERS = 8
 WORKER_NICENESS = 10  # of 19
+READING = "while reading "  # a note at an error
 
 
 class SeededBatches(Dataset[Any]):
@@ -101,7 +102,7 @@ class SeededBatches(Dataset[Any]):
             message = f"{describe_sample(self.dataset, index)} cannot be read: {one_line(error)}"
             raise UserError(message, key="data_loader") from error
         except Exception as error:
-            error.add_note(f"while reading {describe_sample(self.dataset, index)}")
+            error.add_note(READING + describe_sample(self.dataset, index))
             raise
 
 

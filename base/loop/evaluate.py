@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.data.loader import find_divided_loader, get_batch_size, get_loss_weight
+from base.data.loader import find_divided_loader, get_batch_size
 from base.loop.metrics import MetricSet
 from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
 from utils.distributed import all_gather
@@ -95,11 +95,12 @@ def weigh(batch: Any, criterion: Any, loader: Any, metrics: Any) -> float:
         The ``loss_weight`` of the loader; 0 if nothing in the batch counts, because it has no
         samples, or because the loss ignores all its targets.
     """
+    divided = find_divided_loader(loader)
     if isinstance(metrics, MetricSet):
-        metrics.batch_size = get_batch_size(loader)
+        metrics.batch_size = None if divided is None else get_batch_size(loader)
     if is_empty(batch) or ignores_all(criterion, find_target(batch)):
         return 0.0
-    return get_loss_weight(loader)
+    return 1.0 if divided is None else divided.loss_weight
 
 
 def ignores_all(criterion: Any, target: Any) -> bool:
@@ -110,7 +111,7 @@ def ignores_all(criterion: Any, target: Any) -> bool:
     if not isinstance(target, torch.Tensor) or target.is_floating_point() or not target.is_cpu:
         return False
     ignored = find_ignore_index(criterion) if target.numel() else None
-    if ignored is None or target.view(-1)[0].item() != ignored:
+    if ignored is None or target.numpy().item(0) != ignored:
         return False
     return bool((target == ignored).all())
 

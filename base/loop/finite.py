@@ -125,6 +125,8 @@ class FiniteGuard:
 
     def _refuse_step(self, optimizer: Optimizer) -> None:
         """Raises, or lets the step change nothing: an optimizer leaves out what has no gradient."""
+        for look in optimizer._optimizer_step_pre_hooks.values():
+            look(optimizer, (), {})  # trainer.debug knows more; torch calls it after this hook
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         model = None if self._model is None else self._model()
         known = {} if model is None else {id(p): name for name, p in model.named_parameters()}

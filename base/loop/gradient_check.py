@@ -23,19 +23,36 @@ class GradientCheck:
 
     def __init__(self, refuse: Callable[[Optimizer], None]) -> None:
         self.refuse = refuse
+        self._one, self._found = torch.ones(()), torch.zeros(())
+        self._read = self._found.numpy()  # its memory: quicker than `item`
+        # Whether all parameters have gradients of a usual kind, on a CPU.
+        self._is_plain = "cpu" in READ_AT_ONCE
         self._count: torch.Tensor | None = None
         self._were_left_out = True
-        self._ones: dict[torch.device, torch.Tensor] = {}
 
     def check(self, optimizer: Optimizer, *_: Any) -> None:
         """Looks at the gradient of the next step of ``optimizer``."""
         if getattr(optimizer, "found_inf", None) is not None:  # a GradScaler looks at the gradient
             return
-        all_grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        grads = [grad for grad in all_grads if grad is not None]
+        grads: Any = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        if self._is_plain:
+            try:  # one pass, which multiplies by 1 in place
+                torch._amp_foreach_non_finite_check_and_unscale_(grads, self._found, self._one)
+            except (TypeError, RuntimeError):  # a gradient is None, or of another kind or device
+                self._is_plain = False
+                self._found.zero_()
+            else:
+                if self._read:
+                    self._found.zero_()
+                    self.refuse(optimizer)
+                return
+        self._check_any([grad for grad in grads if grad is not None], optimizer)
+
+    def _check_any(self, grads: list[torch.Tensor], optimizer: Optimizer) -> None:
+        """Looks at gradients of any kind on any device."""
         if not grads:
             return
-        found = self._find(grads)
+        found = find_in_gradients(grads)
         if found.device.type in READ_AT_ONCE:
             if found.item():
                 self.refuse(optimizer)
@@ -45,21 +62,6 @@ class GradientCheck:
             self._leave_out(optimizer, found)
         else:
             self._were_left_out = False
-
-    def _find(self, grads: list[torch.Tensor]) -> torch.Tensor:
-        """Returns 1.0 if a value is not finite, otherwise 0.0, as a tensor of shape ()."""
-        device = grads[0].device
-        one = self._ones.get(device)
-        if one is None:
-            one = self._ones[device] = torch.ones((), device=device)
-        found = torch.zeros((), device=device)
-        try:  # one pass, which multiplies by 1 in place
-            torch._amp_foreach_non_finite_check_and_unscale_(grads, found, one)
-        except (RuntimeError, NotImplementedError):  # sparse, complex, or on several devices
-            for grad in grads:
-                values = grad._values() if grad.is_sparse else grad  # type: ignore[operator]
-                found = torch.maximum(found, (~values.isfinite().all()).to(found))
-        return found
 
     @staticmethod
     def _leave_out(optimizer: Any, found: torch.Tensor) -> None:
@@ -82,3 +84,15 @@ class GradientCheck:
         taken = int(self._count.item()), self._were_left_out
         self._count, self._were_left_out = None, True
         return taken
+
+
+def find_in_gradients(grads: list[torch.Tensor]) -> torch.Tensor:
+    """Returns 1.0 if a value is NaN or infinite, otherwise 0.0, as a tensor of shape ()."""
+    found = torch.zeros((), device=grads[0].device)
+    try:
+        torch._amp_foreach_non_finite_check_and_unscale_(grads, found, torch.ones_like(found))
+    except RuntimeError:  # sparse, complex, or on several devices
+        for grad in grads:
+            values = grad._values() if grad.is_sparse else grad  # type: ignore[operator]
+            found = torch.maximum(found, (~values.isfinite().all()).to(found))
+    return found

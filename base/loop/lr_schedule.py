@@ -107,13 +107,8 @@ class LRSchedule:
 
     def after_step(self) -> None:
         """Steps the scheduler if it moves after each optimizer step."""
-        if self.moves_each_step:
+        if self.lr_scheduler is not None and self.interval == "step":
             self._step()
-
-    @property
-    def moves_each_step(self) -> bool:
-        """Whether the scheduler moves after each optimizer step."""
-        return self.lr_scheduler is not None and self.interval == "step"
 
     def after_epoch(self, log: dict[str, float], metric: str, mode: str = "") -> None:
         """Steps the scheduler if it moves after each epoch.

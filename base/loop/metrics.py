@@ -77,18 +77,22 @@ class MetricSet(MetricTracker):
         n_samples = self.count_samples(target, output, batch)
         if weight == 0 or n_samples == 0:
             return
-        output = as_plain(output)
+        is_plain = isinstance(output, torch.Tensor) and output.dtype is torch.float32
+        output = output.detach() if is_plain else as_plain(output)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
-        self._waiting.append((as_plain(loss), output, target, n_samples))
+        self._waiting.append((loss.detach(), output, target, n_samples))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
             self.measure_waiting()
 
-    def count_samples(self, *values: Any) -> int:
-        """The number of samples in ``values``: target, output and batch."""
-        return count_samples(self.batch_size, *values)
+    def count_samples(self, target: Any, output: Any = None, batch: Any = None) -> int:
+        """The number of samples in a batch."""
+        given = self.batch_size
+        if given and isinstance(target, torch.Tensor) and target.shape[:1] == (given,):
+            return given  # the usual case
+        return count_samples(given, target, output, batch)
 
     @torch.no_grad()
     def measure_waiting(self) -> None:

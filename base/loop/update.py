@@ -13,6 +13,7 @@ from base.loop.lr_schedule import LRSchedule
 from base.loop.progress import Progress
 from base.options import TrainerOptions
 from base.parallel.strategy import NoParallel, Parallel, find_loose_parameters
+from utils.distributed import world_size
 from utils.errors import UserError
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,7 +60,8 @@ class Update:
         self.progress = Progress() if progress is None else progress
         interval = options.lr_scheduler_interval
         self.schedule = LRSchedule(lr_scheduler, optimizer, options.warmup_steps, interval)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+        self._scales = options.precision == "fp16"  # a disabled scaler takes time in each step
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self._scales)
         self.ema: Any = None
         if options.ema_decay is not None:
             from base.loop.averaging import EMA  # imports a slow part of torch
@@ -70,7 +72,7 @@ class Update:
         self.measure_grad_norm = False
         self._window = options.accumulation_steps
         self._batches_in_window = 0
-        self._gradients_are_synced = True
+        self._gradients_are_synced, self._has_ranks = True, world_size() > 1
         self._checks_later = device.type != "cpu"  # reading a loss would wait for an accelerator
         self._unchecked_losses: list[torch.Tensor] = []
 
@@ -87,7 +89,8 @@ class Update:
         if self._batches_in_window == 0 and batches_left is not None and batches_left > 0:
             self._window = min(self._window, batches_left)
         self._gradients_are_synced = self._batches_in_window + 1 >= self._window
-        self.parallel.sync_gradients(self.model, self._gradients_are_synced)
+        if self._has_ranks:
+            self.parallel.sync_gradients(self.model, self._gradients_are_synced)
         return self.autocast()
 
     def backward(self, loss: torch.Tensor, weight: float = 1.0) -> None:
@@ -112,7 +115,8 @@ class Update:
             loss = loss / self._window
         if weight != 1.0:
             loss = loss * weight
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        loss = self.scaler.scale(loss) if self._scales else loss
+        loss.backward()  # type: ignore[no-untyped-call]
         self._batches_in_window += 1
 
     def step(self) -> bool:
@@ -124,7 +128,7 @@ class Update:
         if self.loose_parameters:  # no wrapper averages their gradients
             self.parallel.reduce_gradients(self.loose_parameters)
         self._clip_gradients()
-        if self._step_optimizer():
+        if self._step_optimizer() and self.schedule.interval == "step":
             self.schedule.after_step()
         self._clear_gradients()
         self.progress.step += 1
@@ -176,21 +180,23 @@ class Update:
         self.measure_grad_norm = False
 
     def _step_optimizer(self) -> bool:
-        """Returns whether the schedule moves: not if fp16 has skipped the step, after an overflow.
+        """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed.
 
-        The scale shows that. Reading it waits for the device, so only such a schedule reads it.
+        The scale shows it. Reading it waits for the device, so only a per-step schedule asks.
         """
-        scale = self.scaler.get_scale() if self.schedule.moves_each_step else 0.0
+        asks = self._scales and self.schedule.interval == "step"
+        scale = self.scaler.get_scale() if asks else 0.0
         self.schedule.used_rates = None  # the optimizer has those of this step
         is_warmup = self.progress.step < self.schedule.warmup_steps
         try:
             with self.schedule.warming_up(self.progress.step) if is_warmup else nullcontext():
-                self.scaler.step(self.optimizer)
+                self.scaler.step(self.optimizer) if self._scales else self.optimizer.step()
         except KeyError as error:
             message = f"the optimizer's state has no {error}: the checkpoint is damaged"
             raise UserError(message) from error
-        self.scaler.update()
-        return self.schedule.moves_each_step and self.scaler.get_scale() >= scale
+        if self._scales:
+            self.scaler.update()
+        return not asks or self.scaler.get_scale() >= scale
 
     def _clear_gradients(self) -> None:
         """Starts a new window. torch's ``zero_grad`` is slow, because it reports to profilers."""

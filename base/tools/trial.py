@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import torch
 
 from base.base_trainer import BaseTrainer
+from base.data.worker import READING
 from base.loop.update import Update
 from base.options import TrainerOptions
 from base.run import RunFolder
@@ -100,7 +101,10 @@ class Trial:
             keys = ("data_loader",)
         message = f"{type(error).__name__}: {one_line(error)}"
         if "Original Traceback" in str(error):  # of a loader's worker, as text
-            message = one_line(ValueError(str(error).strip().splitlines()[-1]))
+            *_, message, note = ["", *str(error).strip().splitlines()]
+            if not note.startswith(READING):
+                message, note = note, ""
+            message = one_line(ValueError(f"{message}, {note}" if note else message))
         lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
         for path, line, function, text in get_user_frames(error):
             lines.append(f"  {path}:{line} in {function}: {text}")

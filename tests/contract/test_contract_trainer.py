@@ -50,8 +50,7 @@ def test_the_shipped_trainer_keeps_the_templates_attributes(components: dict[str
     assert trainer.len_epoch == 2
     assert trainer.log_step == 2
     assert trainer.data_loader is components["data_loader"]
-    assert trainer.train_metrics.result() == {"loss": 0.0}
-    assert trainer.valid_metrics.result() == {"loss": 0.0}
+    assert trainer.train_metrics.avg("loss") == trainer.valid_metrics.avg("loss") == 0.0
     assert "[4/8 (50%)]" in trainer._progress(1)
     valid = components["data_loader"].split_validation()
     assert Trainer(*components.values(), valid_data_loader=valid).do_validation

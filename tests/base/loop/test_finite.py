@@ -186,8 +186,8 @@ def test_an_accelerator_counts_such_steps_and_fused_kernels_leave_them_out(
     monkeypatch: pytest.MonkeyPatch, fused: bool
 ) -> None:
     """A CPU plays the accelerator, whose result is not read before ``take_count``."""
-    check = GradientCheck(lambda optimizer: None)
     monkeypatch.setattr("base.loop.gradient_check.READ_AT_ONCE", ())
+    check = GradientCheck(lambda optimizer: None)
     weight = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.Adam([weight], lr=0.1, fused=fused)
     hook = optimizer.register_step_pre_hook(check.check)

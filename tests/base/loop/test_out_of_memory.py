@@ -80,7 +80,7 @@ def test_a_lack_of_memory_ends_the_run_with_one_line_and_the_checkpoint_before_i
     folder = tmp_path / "small/run"
     assert [path.name for path in list_checkpoints(folder)] == ["checkpoint-epoch1.pt"]
     (session,) = json.loads((folder / "provenance.json").read_text())["sessions"]
-    assert session["outcome"] == f"failed: {MESSAGE}"
+    assert session["outcome"] == f"failed: OutOfMemoryError: {MESSAGE}"
     good = make_trainer(mlp_config(tmp_path, epochs=2), "good")
     limit_memory(good, 10**9).train()
     states = [load(tmp_path / f"small/{name}/checkpoint-epoch1.pt") for name in ("run", "good")]

@@ -17,4 +17,4 @@ def count_batches(self: metrics.MetricSet, *values: Any) -> int:
     return 1 if self.writer is not None else count_samples(self, *values)
 
 
-metrics.MetricSet.count_samples = count_batches  # type: ignore[method-assign]
+metrics.MetricSet.count_samples = count_batches  # type: ignore[method-assign, assignment]
