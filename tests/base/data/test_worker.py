@@ -168,7 +168,7 @@ class Hanging(Dataset[Any]):
 
 def test_workers_that_hang_are_killed_at_exit() -> None:
     loader = BaseDataLoader(Hanging(), 1, shuffle=False, num_workers=1, prefetch_factor=3)
-    batches: Any = iter(loader._engine)
+    batches: Any = iter(loader._reader.loader)
     next(batches)
     (worker,) = batches._workers
     kill_workers()
