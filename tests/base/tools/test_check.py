@@ -173,7 +173,7 @@ def test_an_error_ends_the_program_with_one_line_that_names_the_section(
     assert list_leftovers(project, temporary) == [".gitkeep"]
 
 
-def test_an_error_that_names_its_key_is_told_as_it_is(
+def test_an_error_that_names_its_key_is_printed_unchanged(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
