@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import sys
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -262,7 +263,7 @@ def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
         best: the best value of that number.
     """
     lines = [f"Run folder: {save_dir}"]
-    if metric and best is not None:
+    if metric and best is not None and isfinite(best):
         lines.insert(0, f"Best {metric}: {best:.6g}")
     run, runs = shlex.quote(str(save_dir)), shlex.quote(str(save_dir.parent))
     commands = {

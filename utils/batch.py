@@ -173,7 +173,7 @@ def count_samples(given: int | None, target: Any, output: Any = None, batch: Any
     all tensors agree on another number.
     """
     if given is None:
-        return batch_size_of(target, output, batch)
+        return _find_common_size(target, batch) or batch_size_of(target, output, batch)
     batch = target if batch is None else batch
     shapes = [tensor.shape for tensor in _list_tensors(batch) if tensor.ndim]
     is_first = any(shape[0] == given for shape in shapes)
@@ -181,6 +181,18 @@ def count_samples(given: int | None, target: Any, output: Any = None, batch: Any
     if is_first or (is_second and not _is_of_lists(batch)):
         return given
     return num_samples(batch) or given
+
+
+def _find_common_size(target: Any, batch: Any) -> int:
+    """The size of the input if the tensors of a target have several sizes; 0 if it is none of them.
+
+    Such targets are characters and their numbers (CTC), or nodes and graphs.
+    """
+    if isinstance(target, torch.Tensor):
+        return 0
+    sizes = {len(tensor) for tensor in _list_tensors(target) if tensor.ndim}
+    size = next((len(tensor) for tensor in _list_tensors(batch) if tensor.ndim), 0)
+    return size if len(sizes) > 1 and size in sizes else 0
 
 
 def is_empty(batch: Any) -> bool:

@@ -17,8 +17,11 @@ from base.data.kept_state import get_generator_state
 from base.data.walk import Generators, is_of_the_user
 
 MAX_BYTES = 16 * 2**20  # of plain Python objects; more are not compared
-MAX_ARRAY_BYTES = 16 * 2**20  # of one array or tensor; of larger ones, a sample is compared
+MAX_OBJECTS = 20_000  # that Python code describes, which takes 15 microseconds each
+MAX_ARRAY_BYTES = 16 * 2**20  # of one array or tensor; of larger ones, sums are compared
 SAMPLE_SIZE = 2**16  # elements
+BLOCK_SIZE = 2**12  # words of 8 bytes that have one sum
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by their bytes
 
 
 class TooLargeError(Exception):
@@ -45,11 +48,15 @@ class _Pickler(pickle.Pickler):
     def __init__(self, file: _Hash) -> None:
         super().__init__(file, protocol=4)
         self._modules: set[str] = set()
+        self._objects_left = MAX_OBJECTS
 
     def reducer_override(self, value: Any) -> Any:
         """The content of an object that is no plain container, as arguments of a function."""
         if value is _mark:
             return NotImplemented
+        self._objects_left -= 1
+        if self._objects_left < 0:
+            raise TooLargeError
         if isinstance(value, torch.Tensor):
             return _mark, ("tensor", *_describe_tensor(value))
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
@@ -102,7 +109,8 @@ class _Pickler(pickle.Pickler):
 def fingerprint(value: Any) -> bytes | None:
     """A hash of everything in ``value``, the classes and modules of the user included.
 
-    Of large arrays it covers a sample. It is None if there is too much to compare.
+    Of large arrays it covers sums; of those in a file, a sample. It is None if there is too much
+    to compare.
     """
     file = _Hash()
     try:
@@ -169,13 +177,37 @@ def _describe_tensor(tensor: torch.Tensor) -> list[Any]:
     if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
         return about
     about[-1] = 0 if tensor.nbytes <= MAX_ARRAY_BYTES else about[-1]
-    plain = tensor.detach()
-    flat = plain.reshape(-1) if plain.is_contiguous() else plain.contiguous().reshape(-1)
-    return [*about, _hash_array(flat.view(torch.uint8).numpy() if flat.numel() else np.empty(0))]
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    plain = torch.view_as_real(plain) if plain.is_complex() else plain
+    # NumPy has no bf16. The view keeps the strides, because a copy could fill the memory.
+    array = plain.view(INTEGERS[plain.element_size()]).numpy()
+    return [*about, _hash_array(array, tensor.untyped_storage().filename is not None)]
 
 
-def _hash_array(array: Any) -> bytes:
-    if array.nbytes > MAX_ARRAY_BYTES:
-        flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
-        array = np.asarray(flat[:: max(1, array.size // SAMPLE_SIZE)])
-    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).digest()
+def _hash_array(array: Any, is_in_file: bool = False) -> bytes:
+    """A hash of an array; of a large one, of its sums over blocks and of a sample.
+
+    Reading a large file in every epoch would take too long, so there the sample must do.
+    """
+    if array.nbytes <= MAX_ARRAY_BYTES:
+        return _digest(array)
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    sample = _digest(np.asarray(flat[:: array.size // SAMPLE_SIZE]))
+    if is_in_file or isinstance(array, np.memmap) or isinstance(array.base, np.memmap):
+        return sample
+    return sample + _digest(_sum_blocks(array))
+
+
+def _sum_blocks(array: Any) -> Any:
+    """The sums over blocks of a contiguous array, or over the last dimension of another one."""
+    if not array.flags.c_contiguous:
+        kind = f"u{array.itemsize}" if array.itemsize <= 8 else array.dtype
+        return array.view(kind).sum(axis=-1)
+    content = array.reshape(-1).view(np.uint8)
+    words = content[: content.size // 8 * 8].view(np.uint64)
+    sums = np.add.reduceat(words, range(0, words.size, BLOCK_SIZE))
+    return np.append(sums, content[words.nbytes :])
+
+
+def _digest(array: Any) -> bytes:
+    return hashlib.blake2b(array.tobytes(), digest_size=16).digest()

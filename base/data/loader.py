@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Self, cast
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from utils.distributed import world_size
 from utils.errors import UserError
+from utils.seed import temporary_seed
 from utils.util import inf_loop
 
 
@@ -143,12 +145,14 @@ def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
         divided.recheck()
     elif loader is not None:
         from base.data.walk import tell_epoch
+        from base.data.worker_copies import refresh_workers
 
         names = ("sampler", "batch_sampler", "dataset", "collate_fn")
         loader = unwrap_loader(loader)
         if batch == 0 and hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
         tell_epoch(epoch, {name: getattr(loader, name, None) for name in names})
+        refresh_workers(loader)
 
 
 def get_rest(loader: Any, batch: int, len_epoch: int | None) -> Iterable[Any]:
@@ -161,10 +165,25 @@ def get_rest(loader: Any, batch: int, len_epoch: int | None) -> Iterable[Any]:
     """
     if isinstance(loader, inf_loop):
         return islice(loader, max(0, (len_epoch or 0) - batch))
-    is_at_end = len_epoch is not None and batch >= len_epoch
-    if is_at_end and not isinstance(loader, PositionedLoader):
-        return ()
-    return cast(Iterable[Any], loader)
+    if batch == 0 or isinstance(loader, PositionedLoader):
+        return cast(Iterable[Any], loader)
+    return () if batch == len_epoch else _skip_batches(loader, batch)
+
+
+def _skip_batches(loader: Any, count: int) -> Iterator[Any]:
+    """Reads and drops batches, as this loader cannot begin elsewhere. No other code notices it."""
+    logging.getLogger("data_loader").warning(
+        "A %s begins every pass at its first batch: %d batches of this epoch are read and left "
+        "out. If its order is random, samples may come twice or not at all; a BaseDataLoader "
+        "resumes exactly.",
+        type(loader).__name__,
+        count,
+    )
+    with temporary_seed(0):
+        batches = iter(loader)
+        for _ in range(count):
+            next(batches, None)
+    yield from batches
 
 
 def count_left(loader: Any, batch: int, len_epoch: int | None) -> int | None:

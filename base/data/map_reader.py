@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from base.data.fingerprint import fingerprint
 from base.data.order import Position, count_batches, get_length
 from base.data.reader import Pass, Reader
 from base.data.sampler import BatchIndices, EpochBatchSampler
-from base.data.worker import make_seeded_loader, stop_workers
+from base.data.worker import make_seeded_loader
+from base.data.worker_copies import WorkerCopies
 from utils.distributed import world_size
 from utils.errors import UserError
 
@@ -61,7 +61,7 @@ class MapReader(Reader):
         self.source = (dataset, collate_fn)  # what workers have copies of
         self._has_other_length = False
         self._must_check = False
-        self._fingerprint: bytes | None = None
+        self._copies = WorkerCopies()
 
     def read(self, start: Position, seed: int) -> Pass:
         """Yields the batches. If the dataset changes, new workers read the next ones."""
@@ -112,15 +112,12 @@ class MapReader(Reader):
 
     def _has_changed(self) -> bool:
         self._must_check = False
-        return fingerprint(self.source) != self._fingerprint
+        return self._copies.differ(self.source)
 
     def _refresh_workers(self) -> None:
-        """Starts new workers if the dataset is not the one that they have copies of."""
         self._must_check = False
         if self.loader.num_workers > 0:
-            before, self._fingerprint = self._fingerprint, fingerprint(self.source)
-            if self._fingerprint is None or self._fingerprint != before:
-                stop_workers(self.loader)
+            self._copies.refresh(self.source, self.loader)
 
     # -- batches --------------------------------------------------------------------------------
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 
 from base.data.order import BatchFacts, Position, count_batches, get_length
 from base.data.reader import Pass, Reader
@@ -30,8 +30,11 @@ class StreamReader(Reader):
     """
 
     def __init__(self, dataset: Any, batch_size: int | None, options: dict[str, Any]) -> None:
+        collate_fn = options["collate_fn"]
+        if batch_size is not None:
+            options = options | {"collate_fn": CountingCollate(collate_fn or default_collate)}
         loader = WorkerLoader(dataset, batch_size=batch_size, **options)
-        super().__init__(loader, batch_size, dataset=dataset, collate_fn=options["collate_fn"])
+        super().__init__(loader, batch_size, dataset=dataset, collate_fn=collate_fn)
         self.dataset, self.options = dataset, options
         self.n_samples = get_length(dataset) or 0
         self._skipped: tuple[Position, list[int]] | None = None  # the samples of each worker
@@ -59,12 +62,15 @@ class StreamReader(Reader):
         samples = start.batch * (size or 0) if start.sample is None else start.sample
         while True:
             with in_stream():
-                batch = next(batches, END)
+                batch: Any = next(batches, END)
             if batch is END:
                 return
             self.warn_of_lost_state()
-            samples += size or 0
-            yield batch, BatchFacts(samples=None if size is None else samples)
+            if size is None:
+                yield batch, BatchFacts()
+            else:
+                samples += batch.size
+                yield batch.content, BatchFacts(samples=samples, size=batch.size)
 
     def _open(self, start: Position) -> tuple[DataLoader[Any], int]:
         """Makes the loader for a pass; also returns the number of batches to skip."""
@@ -111,6 +117,23 @@ class StreamReader(Reader):
         counts = [len(range(rank, num_batches, len(ranks))) for rank in ranks]
         self._skipped = position, [old_size * batches for batches in counts]
         return position
+
+
+class CountedBatch(NamedTuple):
+    """A batch of a stream, and its number of samples, which its tensors may not show."""
+
+    size: int
+    content: Any
+
+
+class CountingCollate:
+    """A collate function that also returns the number of samples."""
+
+    def __init__(self, collate_fn: Callable[[list[Any]], Any]) -> None:
+        self.collate_fn = collate_fn
+
+    def __call__(self, samples: list[Any]) -> CountedBatch:
+        return CountedBatch(len(samples), self.collate_fn(samples))
 
 
 class SkippedStream(IterableDataset[Any]):

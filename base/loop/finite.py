@@ -111,7 +111,7 @@ class FiniteGuard:
                 end = "the checkpoint holds them"
             step = self.progress.step
             message = f"values of {found_in} are not finite after {step} optimizer steps; {end}"
-            self._tell(message, ADVICE)
+            self._tell(message, ADVICE, key="state")
         return state
 
     def _check_scale(self, scaler: dict[str, Any]) -> None:

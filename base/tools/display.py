@@ -14,7 +14,7 @@ from base.loop.rows import Rows
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
 from base.tools.pictures import draw_grid
-from base.tools.results import Results
+from base.tools.results import Results, describe_loss
 from base.tools.samples import Samples
 from config.read.text import flatten
 from config.read.tree import join_keys
@@ -148,7 +148,7 @@ class Display(Watcher):
         self._show("predictions", samples, pictures, captions, are_correct)
 
     def _get_results(self, output: Any, target: Any, classes: list[str] | None) -> Results:
-        loss, task = name_of(self.trainer.criterion), self.trainer.config.get("task")
+        loss, task = describe_loss(self.trainer.criterion), self.trainer.config.get("task")
         return Results(output, target, classes, loss, task)
 
     def _get_rows(self) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from base.loop.evaluate import forward
-from base.loop.metrics import name_of
 from base.loop.reporter import TestSubject
 from base.tools.reading import check_reading
 from base.tools.report import to_csv, write_text
-from base.tools.results import Predictions, kind_of
+from base.tools.results import Predictions, describe_loss, kind_of
 from base.tools.samples import Samples
 from utils.batch import to_device
 from utils.distributed import is_main
@@ -143,7 +142,9 @@ def predict(subject: TestSubject, source: Path, target: Path | None = None) -> P
         inputs = _read_all(paths[start : start + BATCH_SIZE], reader)
         if inputs:
             output = model(reader.make_batch(list(inputs.values())).to(device)).float().cpu()
-            predictions = Predictions(output, kind, samples.classes, name_of(subject.criterion))
+            predictions = Predictions(
+                output, kind, samples.classes, describe_loss(subject.criterion)
+            )
             for index, path in enumerate(inputs):
                 rows[path] = predictions.describe_prediction(index)
     if not rows:
@@ -159,7 +160,7 @@ def _find_kind(subject: TestSubject) -> str:
     output, target = forward(subject.model, batch)
     kind = ""
     if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
-        kind = kind_of(output, target, name_of(subject.criterion), subject.task)
+        kind = kind_of(output, target, describe_loss(subject.criterion), subject.task)
     if not kind:
         raise UserError(
             "--predict: the loss does not show whether the model predicts classes, labels or "

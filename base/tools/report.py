@@ -12,12 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from base.loop.metrics import name_of
 from base.loop.reporter import Reporter, TestResult
 from base.tools.charts import LineChart, draw_confusion_matrix, draw_lines, draw_scatter, to_svg
 from base.tools.intervals import bootstrap_intervals
 from base.tools.page import Page, Sample, draw_curves, format_session
-from base.tools.results import Results
+from base.tools.results import Results, describe_loss
 from base.tools.run_record import RunRecord
 from base.tools.samples import Samples
 from utils.errors import UserError
@@ -63,7 +62,7 @@ class ResultWriter:
         }
         self.values = result.values
         self.samples = Samples(subject.loader)
-        loss = name_of(subject.criterion)
+        loss = describe_loss(subject.criterion)
         classes, task = self.samples.classes, subject.task
         self.results = Results(*rows, classes, loss, task) if rows else None
         self.classes = self.results.score_classes() if self.results is not None else []

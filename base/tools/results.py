@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from base.loop.metrics import name_of
+
 Array = NDArray[Any]
 CALIBRATION_BINS = 10
 # Losses of torch by the task that they are for, without "_" and "loss", in small letters.
@@ -15,6 +17,7 @@ CLASS_LOSSES = ("crossentropy", "nll", "multimargin")
 BINARY_LOSSES = ("bce", "binarycrossentropy", "bcewithlogits", "binarycrossentropywithlogits")
 LABEL_LOSSES = (*BINARY_LOSSES, "multilabelsoftmargin", "softmargin")
 NUMBER_LOSSES = ("mse", "l1", "smoothl1", "huber", "poissonnll", "gaussiannll")
+LEARNED = "a learned loss"
 PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no logits
 
 
@@ -193,7 +196,7 @@ def kind_of(
     Args:
         output: (N, C) or (N,) float.
         target: (N,) or (N, K).
-        loss: the name of the loss.
+        loss: the name of the loss, or ``LEARNED``.
         task: the config's ``task``, or None.
 
     Returns:
@@ -203,7 +206,7 @@ def kind_of(
     has_scores = output.ndim == 2 and output.shape[1] > 1
     is_column = target.ndim == 1 or target.shape[1] == 1
     kind = task or _kind_of_loss(loss, output)
-    if not kind:  # a loss of the project
+    if not kind and loss != LEARNED:  # a loss of the project
         if has_scores and is_column and not target.is_floating_point():
             kind = "classification"
         elif not _is_zero_or_one(target):
@@ -214,6 +217,16 @@ def kind_of(
         fits = is_column and len(target) > 0 and int(target.min()) >= 0
         return kind if fits and int(target.max()) < output.shape[1] else ""
     return kind if output.numel() == target.numel() else ""
+
+
+def describe_loss(criterion: Any) -> str:
+    """The name of a loss; ``LEARNED`` if it has parameters.
+
+    They may turn the model's output into scores, as the centres of classes do, so the output does
+    not show the task.
+    """
+    parameters = criterion.parameters() if isinstance(criterion, torch.nn.Module) else iter(())
+    return name_of(criterion) if next(parameters, None) is None else LEARNED
 
 
 def _kind_of_loss(loss: str, output: torch.Tensor) -> str:

@@ -60,7 +60,7 @@ class Trial:
                     yield run
             except ConfigError as error:
                 cause = error.__cause__
-                if cause is None or not get_user_frames(cause):
+                if cause is None or isinstance(cause, UserError) or not get_user_frames(cause):
                     raise
                 raise UserError(self._describe(cause, error.findings[0].keys)) from None
             except UserError:

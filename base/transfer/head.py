@@ -15,8 +15,12 @@ from base.transfer.selection import abbreviate
 from utils.errors import UserError, did_you_mean
 
 
-def find_head(model: nn.Module, name: str | None = None) -> str:
+def find_head(
+    model: nn.Module, name: str | None = None, frozen: frozenset[str] = frozenset()
+) -> str:
     """Returns the name of the output layer: ``name``, or the Linear or Conv2d constructed last.
+
+    A layer whose parameters are all in ``frozen`` is found only if there is no other.
 
     Raises:
         UserError: ``name`` is not such a layer, or the model has none.
@@ -33,7 +37,12 @@ def find_head(model: nn.Module, name: str | None = None) -> str:
             f"{type(model).__name__} has no Linear or Conv2d layer", key="transfer.head"
         )
     if name is None:
-        return layers[-1]
+
+        def is_trained(layer: str) -> bool:
+            inner = model.get_submodule(layer).named_parameters(layer)
+            return any(key not in frozen for key, _ in inner)
+
+        return ([layer for layer in layers if is_trained(layer)] or layers)[-1]
     if name not in list_layers(remove_duplicate=False):
         hint = did_you_mean(name, layers) or f"; the last ones are {', '.join(layers[-3:])}"
         message = f"'{name}' is not a Linear or Conv2d layer{hint}"

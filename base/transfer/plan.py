@@ -47,7 +47,7 @@ def make_plan(model: nn.Module, options: TransferOptions) -> FreezePlan:
     initial = get_initially_frozen(model)
     if options.freeze is None:
         return FreezePlan(set(), {})
-    frozen = _select_frozen(model, options) | initial
+    frozen = _select_frozen(model, options, initial) | initial
     plan = FreezePlan(frozen, _select_thawed(model, options, frozen, initial))
     if frozen and len(plan.frozen_at(1)) == len(list(model.parameters())):
         message = f"freezes all {len(frozen)} parameters: nothing is left to train"
@@ -55,19 +55,20 @@ def make_plan(model: nn.Module, options: TransferOptions) -> FreezePlan:
     return plan
 
 
-def _select_frozen(model: nn.Module, options: TransferOptions) -> set[str]:
+def _select_frozen(model: nn.Module, options: TransferOptions, initial: frozenset[str]) -> set[str]:
+    """Returns the parameters to freeze. Layers that the constructor has frozen do not count."""
     freeze = options.freeze
     first_names = get_first_names(model)
     assert freeze is not None
     if isinstance(freeze, int):
-        layers = get_layers(model)
+        layers = [layer for layer in get_layers(model) if not initial.issuperset(layer)]
         if freeze >= len(layers):
             message = f"{freeze} freezes nothing: {type(model).__name__} has {len(layers)} layers"
             raise UserError(message, key="transfer.freeze")
         trained = {first_names[name] for layer in layers[-freeze:] for name in layer}
         return {first_names[name] for layer in layers[:-freeze] for name in layer} - trained
     if freeze == "all_but_head":
-        head = find_head(model, None if options.head is None else options.head.name)
+        head = find_head(model, None if options.head is None else options.head.name, initial)
         names = [name for name in first_names if name.startswith(f"{head}.")]
         return set(first_names.values()) - {first_names[name] for name in names}
     return select_parameters(model, freeze, "transfer.freeze")

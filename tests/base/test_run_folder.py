@@ -190,6 +190,8 @@ def test_the_commands_quote_a_folder_with_a_space() -> None:
 def test_the_summary_shows_the_best_and_the_commands() -> None:
     lines = format_summary(Path("saved/probe/run"), "val_accuracy", 0.98765432).splitlines()
     assert lines[:2] == ["Best val_accuracy: 0.987654", "Run folder: saved/probe/run"]
+    without = format_summary(Path("saved/probe/run"), "loss", float("inf"))
+    assert without.startswith("Run folder")  # no epoch had a finite loss
     assert [line.split()[:2] for line in lines[2:]] == [
         ["to", "test"],
         ["to", "go"],

@@ -27,6 +27,8 @@ class Graphs:
         (3, (Graphs(), torch.ones(40)), 40),
         (5, (Graphs(), None), 5),
         (None, (torch.ones(4, 2), torch.ones(4)), 4),
+        (None, (torch.ones(8, 12, 5), (torch.ones(14), torch.ones(8))), 8),
+        (None, (torch.ones(8, 12, 5), {"flat": torch.ones(14), "lengths": torch.ones(8)}), 8),
     ],
 )
 def test_the_loader_knows_the_number_of_samples(given: int | None, batch: Any, n: int) -> None:

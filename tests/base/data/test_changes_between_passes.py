@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import (
@@ -22,6 +23,8 @@ from torch.utils.data import (
 from base import BaseDataLoader
 from base.data.fingerprint import fingerprint
 from base.data.loader import set_position
+from base.data.worker import stop_workers
+from base.data.worker_copies import WorkerCopies
 from utils.util import inf_loop
 
 
@@ -123,6 +126,17 @@ def test_a_loader_of_torch_passes_on_the_epoch() -> None:
     assert (sampler.epochs, dataset.level) == ([7], 7)
 
 
+def test_persistent_workers_of_a_loader_of_torch_get_the_epoch() -> None:
+    for dataset in (EpochLevel(), EpochStream()):
+        loader: Any = DataLoader(dataset, 2, num_workers=1, persistent_workers=True)
+        found = []
+        for epoch in (3, 4):
+            set_position(loader, epoch)
+            found.append(list_levels(loader))
+        stop_workers(loader)
+        assert found == [{3}, {4}]
+
+
 # -- changes of the training process --------------------------------------------------------------
 
 
@@ -192,3 +206,25 @@ def test_a_fingerprint_covers_everything_that_may_change(monkeypatch: pytest.Mon
     monkeypatch.setattr("base.data.fingerprint.MAX_BYTES", 1000)
     many.numbers = list(range(1000))
     assert fingerprint(many) is None  # too much to compare
+
+
+@pytest.mark.parametrize("is_contiguous", [True, False])
+def test_a_single_change_in_a_large_array_is_seen_without_a_copy(is_contiguous: bool) -> None:
+    large = np.zeros((4, 6_000_001), np.uint8)
+    large = large if is_contiguous else large.T
+    for changing in (large, torch.from_numpy(large)):
+        seen = set()
+        for value, index in enumerate([(0, 0), (1, 3), (-1, -1)]):
+            large[index] = value + 1  # no version of a tensor counts this
+            seen.add(fingerprint([changing]))
+        assert len(seen) == 3
+        large[:] = 0
+
+
+def test_a_dataset_with_too_many_objects_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("base.data.fingerprint.MAX_OBJECTS", 100)
+    many = [Level() for _ in range(200)]
+    copies = WorkerCopies()
+    assert copies.differ(many)
+    monkeypatch.setattr("base.data.worker_copies.fingerprint", None)  # a call would fail
+    assert copies.differ(many)

@@ -13,12 +13,13 @@ from base.data.loader import (
     find_divided_loader,
     get_batch_size,
     get_loss_weight,
+    get_rest,
     prepare_loader,
     set_position,
     unwrap_loader,
 )
 from base.tools.first_batches import FirstBatches
-from tests.base.data.datasets import list_indices, numbers
+from tests.base.data.datasets import Stream, list_indices, numbers
 from utils.util import inf_loop
 
 CPU = torch.device("cpu")
@@ -47,6 +48,8 @@ def test_a_loader_tells_the_samples_of_its_last_batch() -> None:
         2,
         4,
     ]
+    stream = BaseDataLoader(Stream(10), 4)
+    assert [get_batch_size(stream) for _ in stream] == [4, 4, 2]
     assert get_batch_size(FirstBatches(loader, 1)) is None
     assert get_batch_size([1, 2]) is None
 
@@ -91,3 +94,17 @@ def test_a_loader_of_another_library_gets_the_epoch_at_its_start() -> None:
 def test_a_loader_without_epochs_begins_as_it_likes() -> None:
     for loader in (None, [1, 2], inf_loop([1])):
         set_position(loader, 3)
+
+
+def test_a_resumed_epoch_of_another_loader_leaves_out_what_was_trained_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loader = DataLoader(range(8), 2)
+    random_state = torch.get_rng_state()
+    rest = get_rest(loader, 3, 4)
+    assert [batch.tolist() for batch in rest] == [[6, 7]]
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert caplog.text.count("a BaseDataLoader resumes exactly") == 1
+    assert list(get_rest(loader, 4, 4)) == []
+    assert len(list(get_rest(loader, 3, 2))) == 1  # the length is an estimate
+    assert get_rest(loader, 0, 4) is loader

@@ -115,6 +115,9 @@ def test_weights_that_are_not_finite_are_never_saved_silently(
     else:
         trainer.train()
         assert f"{message}; the checkpoint holds them" in caplog.text
+        trainer.progress.step += 1
+        trainer._save_checkpoint(2)
+        assert caplog.text.count("the checkpoint holds them") == 1
 
 
 class Masked(nn.Module):

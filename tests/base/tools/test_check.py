@@ -14,6 +14,7 @@ import pytest
 from tests.base.tools.probe import CONFIG, FILES
 from tests.base.tools.programs import Ended
 from tests.helpers import ROOT, copy_project, run
+from utils.errors import UserError
 
 Check = Callable[..., Ended]
 
@@ -170,6 +171,18 @@ def test_an_error_ends_the_program_with_one_line_that_names_the_section(
     first_line = done.stderr.splitlines()[0]
     assert re.search(r"model/broken\.py.*No module named 'nowhere_to_be_found'", first_line)
     assert list_leftovers(project, temporary) == [".gitkeep"]
+
+
+def test_an_error_that_names_its_key_is_printed_unchanged(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("its classes differ", key="data_loader")
+
+    monkeypatch.setattr("trainer.trainer.prepare_loader", refuse)
+    ended = check()
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert ended.err.endswith(": data_loader: its classes differ\n")
 
 
 def test_a_project_of_pytorch_template_can_be_checked(project: Path, temporary: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from base.tools.results import Results, kind_of
+from base.tools.results import LEARNED, Results, describe_loss, kind_of
 from tests.base.tools.scores import make_scores
 
 CLASSES = torch.tensor([0, 1, 2, 2])
@@ -112,3 +112,16 @@ def test_a_regression_has_no_calibration() -> None:
     points, error = Results(torch.rand(4), torch.rand(4) + 0.5, None).calibrate()
     assert points == []
     assert np.isnan(error)
+
+
+def test_a_loss_with_parameters_does_not_tell_the_kind_of_task() -> None:
+    class Centres(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.centres = torch.nn.Parameter(torch.ones(2, 4))
+
+    target = torch.tensor([0, 1])
+    assert describe_loss(torch.nn.CrossEntropyLoss()) == "CrossEntropyLoss"
+    assert describe_loss(Centres()) == LEARNED
+    assert kind_of(torch.zeros(2, 4), target, LEARNED) == ""
+    assert kind_of(torch.zeros(2, 4), target, LEARNED, "classification") == "classification"

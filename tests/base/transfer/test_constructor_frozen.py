@@ -71,6 +71,14 @@ def test_the_constructors_choice_stays_unless_it_is_thawed_by_name(options, firs
         assert get_trained(model) == trained
 
 
+@pytest.mark.parametrize("options", [{"freeze": "all_but_head"}, {"freeze": 1}])
+def test_a_frozen_layer_at_the_end_is_not_the_head(options):
+    model = Fixed()
+    model.last_teacher = nn.Linear(2, 2).requires_grad_(False)
+    prepare(model, **options)
+    assert get_trained(model) == HEAD
+
+
 def test_integers_cannot_be_trained():
     with pytest.raises(UserError, match="table cannot be trained: it holds integers"):
         prepare(Fixed(), freeze=["stem"], thaw=[Thaw(2, "table")])
