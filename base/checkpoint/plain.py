@@ -129,6 +129,8 @@ class Encoder:
             message = "is a lazy tensor that no batch has given a shape yet"
             raise UserError(f"{name}: {message}; use it in forward, or remove it")
         if type(value) in (torch.Tensor, nn.Parameter):
+            if value.is_nested:
+                raise refuse(name, value, "that is nested")
             return value.detach() if vars(value) else value
         if hasattr(value, "full_tensor"):  # a DTensor, whose shards are saved
             return value

@@ -148,6 +148,9 @@ class Restoration:
                     check_scheduler_state(item.state_dict(), state)
                 item.load_state_dict(state)
             self.report.outcomes.setdefault(name, "kept")
+        for name in saved.keys() - objects.keys():
+            outcome = "not restored, because the trainer has no such object when it starts"
+            self.report.outcomes.setdefault(name, outcome)
 
     def _restore_position(self) -> None:
         """Restores the position in the data. With another seed, the samples get a new order."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -58,8 +60,9 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
     """Finds optimizers, schedulers, modules, each ``Update`` and whatever has a ``state_dict``.
 
     They may be attributes, in dicts, lists and tuples, and attributes of the project's own objects.
-    An object in several places has the name of the outermost one. Parameters of an optimizer that
-    belong to no module have a name of their own, ``NAME.parameters``.
+    An object in several places has the name of the outermost one, and the second of two objects
+    with the same name has one with a number. Parameters of an optimizer that belong to no module
+    have a name of their own, ``NAME.parameters``.
 
     Args:
         objects: the attributes of a trainer, with ``model`` and ``optimizer``.
@@ -80,8 +83,17 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
             known |= {id(module) for module in item.modules()}
             if not item.state_dict():
                 continue
-        found[name] = item
+        found[_number(name, found)] = item
     return found | _find_loose_parameters(objects, found)
+
+
+def _number(name: str, taken: Mapping[str, Any]) -> str:
+    """Returns a name that is free: ``{"a.b": x, "a": {"b": y}}`` gives ``a.b`` and ``a.b (2)``."""
+    numbered, number = name, 1
+    while numbered in taken:
+        number += 1
+        numbered = f"{name} ({number})"
+    return numbered
 
 
 def check_states(objects: Mapping[str, Any]) -> None:
@@ -127,6 +139,8 @@ def _is_of_project(item: Any) -> bool:
     module = type(item).__module__
     package = module.partition(".")[0]
     file = str(getattr(sys.modules.get(module), "__file__", ""))
+    if isinstance(item, SimpleNamespace):
+        return True
     is_of_library = package in FRAMEWORK or package in sys.stdlib_module_names
     return not is_of_library and "-packages" not in file and not isinstance(item, type)
 
@@ -136,7 +150,7 @@ def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     pairs: Iterable[tuple[Any, Any]]
     if isinstance(item, Mapping):
         pairs = item.items() if len(item) <= MAX_ITEMS else ()
-    elif isinstance(item, list | tuple):
+    elif isinstance(item, list | tuple | deque):
         names = getattr(item, "_fields", range(len(item)))
         pairs = zip(names, item, strict=True) if len(item) <= MAX_ITEMS else ()
     elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):

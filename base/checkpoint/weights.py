@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from base.checkpoint.decode import restore_objects
 from base.checkpoint.loss import is_same_loss
 from base.loop.assembly import list_trained
-from base.parallel.strategy import Parallel
+from base.parallel.strategy import Parallel, separate_elements
 from utils.errors import UserError, one_line
 
 NAMES_SHOWN = 3
@@ -35,6 +35,7 @@ def load_weights(
             differently shaped weights.
     """
     parallel = Parallel() if parallel is None else parallel
+    separate_elements(parallel.unwrap(model))
     expected = parallel.unwrap(model).state_dict()
     if not isinstance(state_dict, dict) or not all(isinstance(name, str) for name in state_dict):
         raise UserError(f"{source}: its state_dict is a {type(state_dict).__name__}")

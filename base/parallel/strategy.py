@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from utils.distributed import world_size
@@ -166,9 +167,20 @@ def move_to_device(model: nn.Module, device: torch.device) -> tuple[nn.Module, t
 
     A model that has placed its layers on several devices itself is not moved.
     """
+    separate_elements(model)
     if is_spread(model):
         return model, next(model.parameters()).device
     return model.to(device), device
+
+
+def separate_elements(model: nn.Module) -> None:
+    """Copies the tensors that ``expand`` has made. No checkpoint could be loaded into them."""
+    for tensor in chain(model.parameters(), model.buffers()):
+        if is_lazy(tensor) or tensor.layout is not torch.strided:
+            continue
+        sizes = zip(tensor.shape, tensor.stride(), strict=True)
+        if any(size > 1 and step == 0 for size, step in sizes):
+            tensor.data = tensor.data.contiguous()
 
 
 def is_spread(model: nn.Module) -> bool:

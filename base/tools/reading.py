@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from base.data.worker import InMemoryDataset, holds_tensors
@@ -41,8 +43,8 @@ def check_reading(samples: Samples, read: Callable[[Path], torch.Tensor]) -> Non
     if not fits:
         raise UserError(
             f"--predict: {type(dataset).__name__} prepares its pictures itself, so files cannot "
-            "be read in the same way. Let it apply its attribute `transform` to the opened "
-            "picture, and nothing else"
+            "be read in the same way. Let it apply its attribute `transform` to a picture that it "
+            "keeps in a list or opens by Pillow, and nothing else"
         )
 
 
@@ -88,7 +90,7 @@ def _reads_alike(
 
 
 def _only_transforms(samples: Samples) -> bool:
-    """Whether a sample is exactly what ``transform`` makes of a picture."""
+    """Whether a sample is exactly what ``transform`` makes of a kept or opened picture."""
     dataset, transform = samples.inner, samples.inner.transform
     seen: list[tuple[Any, Any]] = []
 
@@ -96,9 +98,13 @@ def _only_transforms(samples: Samples) -> bool:
         seen.append((picture, transform(picture)))
         return seen[-1][1]
 
-    dataset.transform = note
     try:
-        values = samples.raw(0)
+        dataset.transform = note
+    except AttributeError:  # a property, which applies the transform of something else
+        return False
+    try:
+        with _noting_opened() as opened:
+            values = samples.raw(0)
     finally:
         dataset.transform = transform
     if len(seen) != 1:
@@ -107,7 +113,52 @@ def _only_transforms(samples: Samples) -> bool:
     is_raw = not isinstance(picture, torch.Tensor) or picture.dtype == torch.uint8
     if not isinstance(values, torch.Tensor) or not isinstance(made, torch.Tensor):
         return False
-    return is_raw and values.shape == made.shape and torch.equal(values, made)
+    if not is_raw or values.shape != made.shape or not torch.equal(values, made):
+        return False
+    return any(_is_same(item, picture) for item in [*opened, *_list_kept(samples)])
+
+
+@contextlib.contextmanager
+def _noting_opened() -> Iterator[list[Any]]:
+    """Yields a list that gets copies of the pictures that Pillow opens."""
+    from PIL import Image
+
+    opened: list[Any] = []
+    open_image = Image.open
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        image = open_image(*args, **kwargs)
+        opened.append(image.copy())
+        return image
+
+    Image.open = note
+    try:
+        yield opened
+    finally:
+        Image.open = open_image
+
+
+def _list_kept(samples: Samples) -> Iterator[Any]:
+    """What the dataset keeps for its first sample, in attributes with an item for each sample."""
+    dataset, index = samples.locate(0)
+    for values in vars(dataset).values() if hasattr(dataset, "__dict__") else ():
+        try:
+            item = values[index] if len(values) == len(dataset) else None
+        except (TypeError, KeyError, IndexError):
+            continue
+        if isinstance(item, dict):
+            item = tuple(item.values())
+        yield from item if isinstance(item, tuple | list) else (item,)
+
+
+def _is_same(kept: Any, picture: Any) -> bool:
+    """Whether a picture is a kept or opened one, at most in another mode or memory layout."""
+    if hasattr(kept, "convert") and hasattr(picture, "mode"):
+        kept = kept.convert(picture.mode)
+    found, given = np.squeeze(np.asarray(kept)), np.squeeze(np.asarray(picture))
+    if found.ndim == 3 and found.shape != given.shape:
+        found = np.moveaxis(found, 0, -1)
+    return found.size > 1 and np.array_equal(found, given)
 
 
 def _are_pixels(values: torch.Tensor) -> bool:

@@ -82,6 +82,8 @@ def find(args: dict[str, Any]) -> list[str]:
         ("either", [1, 2], (1, 2)),
         ("either", 3, 3),
         ("size", 3, 3),
+        ("ratio", 2, 2.0),
+        ("ratio", 2**60 + 1, 2**60 + 1),
         ("folder", "~/x", Path.home() / "x"),
         ("data_dir", "~/x", str(Path.home() / "x")),
         ("text", "~/x", "~/x"),

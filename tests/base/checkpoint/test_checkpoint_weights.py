@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from base.checkpoint.weights import get_weights, has_ema, load_weights
+from base.parallel.strategy import move_to_device
 from utils.errors import UserError
 
 
@@ -24,6 +25,22 @@ def test_a_model_that_has_a_module_called_module_keeps_its_names():
     weights = {name: value + 1 for name, value in model.state_dict().items()}
     load_weights(model, weights, "file")
     assert torch.equal(model.module.weight, weights["module.weight"])
+
+
+class Expanded(nn.Linear):
+    """Has a mask whose rows are the same place in memory, as ``expand`` makes it."""
+
+    def __init__(self):
+        super().__init__(2, 3)
+        self.register_buffer("mask", torch.ones(1, 4).expand(3, 4))
+
+
+def test_weights_are_loaded_into_an_expanded_buffer():
+    model, _ = move_to_device(Expanded(), torch.device("cpu"))
+    model.mask[1] = 5  # as the average of EMA is written
+    loaded = Expanded()
+    load_weights(loaded, model.state_dict(), "file")
+    assert torch.equal(loaded.mask, torch.tensor([1.0, 5, 1])[:, None].expand(3, 4))
 
 
 FITTING = nn.Linear(2, 3).state_dict()

@@ -104,6 +104,15 @@ def test_a_value_that_cannot_come_back_is_refused_by_its_name(name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused():
+    value = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    with pytest.raises(
+        UserError, match=r"^buffer: a Tensor \(torch\.Tensor\) that is nested cannot"
+    ):
+        make_saveable({"parts": {"buffer": value}})
+
+
 def test_the_metadata_of_a_state_dict_stays():
     state = torch.nn.BatchNorm1d(2).state_dict()
     assert make_saveable({"parts": {}, "state_dict": state})["state_dict"]._metadata

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import deque, namedtuple
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -61,6 +62,10 @@ def test_objects_inside_of_attributes_are_found_under_their_path():
     assert list(find(nets=Nets(net, (1, 2)))) == ["nets.first"]
     assert list(find(player=Player(net, None))) == ["player.net"]
     assert list(find(optimizers={1: optimizer})) == ["optimizers.1", "optimizers.1.parameters"]
+    assert list(find(nets=deque([net]), more=SimpleNamespace(net=nn.Linear(1, 1)))) == [
+        "nets.0",
+        "more.net",
+    ]
     assert list(find(counter=Counter(), counters=[Counter()])) == ["counter", "counters.0"]
 
 
@@ -69,6 +74,11 @@ def test_an_object_is_found_once_and_by_its_outermost_name():
     vars(owner).update(all=[net, net[0], owner.model[0], owner.optimizer], net=net)
     owner.helper = Helper(owner)  # type: ignore[attr-defined]
     assert list(find_stateful(vars(owner))) == ["net", "helper.inner.net"]
+
+
+def test_two_objects_of_the_same_name_are_both_found():
+    names = ["nets.a.b", "nets.a.b (2)"]
+    assert list(find(nets={"a.b": nn.Linear(1, 1), "a": {"b": nn.Linear(1, 1)}})) == names
 
 
 def test_the_optimizer_and_the_schedule_of_an_update_are_found():
@@ -107,3 +117,28 @@ def test_an_optimizer_in_a_dict_and_its_parameters_resume_to_the_same_bits(tmp_p
     assert expected["parts"]["optimizers.helper"]["state"][0]["step"] > 0
     make_trainer(config, resume=folder / "checkpoint-epoch1.pt").train()
     assert differences(load(folder / "checkpoint-epoch2.pt"), expected) == []
+
+
+class Late(InDict):
+    """Makes the optimizer in the first step, which comes after the restoration."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.optimizers.clear()
+
+    def train_step(self, batch: Any) -> Any:
+        self.optimizers.setdefault("helper", torch.optim.Adam([self.helper], lr=0.1))
+        return super().train_step(batch)
+
+
+def test_an_object_that_exists_too_late_to_be_restored_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("trainer.trainer.Late", Late, raising=False)
+    monkeypatch.setattr(Late, "__module__", "trainer.trainer")
+    trainer = make_trainer(small_config(tmp_path, type="Late", epochs=1))
+    trainer.train()
+    checkpoint = trainer.checkpoint_dir / "checkpoint-epoch1.pt"
+    with caplog.at_level("INFO", logger="train"):
+        make_trainer(small_config(tmp_path, type="Late", epochs=2), resume=checkpoint).train()
+    lines = [line for line in caplog.text.splitlines() if "optimizers.helper  " in line]
+    assert len(lines) == 1
+    assert "not restored, because the trainer has no such object when it starts" in lines[0]

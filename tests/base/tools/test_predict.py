@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -107,13 +107,58 @@ class InMemory(Normalising):
         return self.scale * self.transform(self.images[index]), 0
 
 
+class Inverting(InMemory):
+    """Changes the picture before its transform."""
+
+    def __getitem__(self, index: int) -> Any:
+        picture = self.images[index] if self.scale == 1 else ImageOps.invert(self.images[index])
+        return self.transform(picture), 0
+
+
+class Numbered(Normalising):
+    """Opens files that it does not list, and changes the picture before its transform."""
+
+    def __init__(self, folder: Path, scale: float = 1.0, transform: Any = None) -> None:
+        super().__init__(folder, scale, transform)
+        self.folder, self.paths = folder, [Path(path.name) for path in self.paths]
+
+    def __getitem__(self, index: int) -> Any:
+        with Image.open(self.folder / self.paths[index]) as file:
+            picture = file.convert("L")
+        return self.transform(picture if self.scale == 1 else ImageOps.invert(picture)), 0
+
+
+class Delegating(Dataset[Any]):
+    """Has the transform of the dataset inside."""
+
+    def __init__(self, inner: Normalising) -> None:
+        self.inner = inner
+
+    @property
+    def transform(self) -> Any:
+        return self.inner.transform
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.inner[index]
+
+
 TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
 
 @pytest.mark.parametrize(
-    ("kind", "transform"), [(Normalising, None), (Normalising, TO_TENSOR), (InMemory, TO_TENSOR)]
+    ("kind", "transform"),
+    [
+        (Normalising, None),
+        (Normalising, TO_TENSOR),
+        (InMemory, TO_TENSOR),
+        (Inverting, TO_TENSOR),
+        (Numbered, TO_TENSOR),
+    ],
 )
-def test_a_dataset_that_normalises_outside_of_its_transform_is_refused(
+def test_a_dataset_that_prepares_pictures_outside_of_its_transform_is_refused(
     tmp_path: Path, kind: type[Normalising], transform: Any
 ) -> None:
     """raster-vision #1053: files would be read in another way than the training data."""
@@ -123,6 +168,13 @@ def test_a_dataset_that_normalises_outside_of_its_transform_is_refused(
     assert torch.equal(PictureReader(samples).read(tmp_path / "060.png"), samples.raw(0))
     with pytest.raises(UserError, match=f"{kind.__name__} prepares its pictures itself"):
         PictureReader(Samples(DataLoader(kind(tmp_path, 0.5, transform), 2)))
+
+
+def test_a_dataset_with_the_transform_of_another_one_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 60, np.uint8)).save(tmp_path / "a.png")
+    data = Delegating(InMemory(tmp_path, transform=TO_TENSOR))
+    with pytest.raises(UserError, match="Delegating prepares its pictures itself"):
+        PictureReader(Samples(DataLoader(data, 2)))
 
 
 def test_values_in_memory_that_are_no_pixels_are_refused() -> None:
