@@ -106,8 +106,8 @@ def convert(
 ) -> Any:
     """Returns what ``annotation`` wants, made of a JSON-like ``value`` that it accepts.
 
-    A text becomes an enum member, a path or a dtype, an int a float, a list a tuple or a set, a key
-    a number, and a mapping a dataclass. Anything else stays.
+    A text becomes an enum member, a path or a dtype, a list a tuple or a set, a key a number, and
+    a mapping a dataclass. Anything else stays: an int is a float too, as type checkers see it.
 
     Args:
         annotation: of the parameter.
@@ -162,9 +162,6 @@ def _convert_single(choice: Any, value: Any) -> Any:
     if get_origin(choice) is Literal:
         return next(iter(_find_literals(choice, value)), value)
     kind = get_class(choice)
-    if kind in (float, complex) and type(value) in (int, float):
-        number = kind(value)
-        return number if number == value else value  # a large int is no float
     found = find_named(kind, value) if kind is not None else None
     return value if found is None else found
 

@@ -80,7 +80,7 @@ def test_annotations_are_described_as_people_write_them(annotation: Any, text: s
         (collections.deque[int], [1], collections.deque([1])),
         (torch.device, "cpu", torch.device("cpu")),
         (list, ["a"], ["a"]),
-        (float, 1, 1.0),
+        (float, 1, 1),
     ],
     ids=repr,
 )
