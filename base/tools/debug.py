@@ -5,6 +5,7 @@ It attaches hooks to modules and to the optimizer from outside, and only if the 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial, wraps
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.options import DebugOptions, ProfileOptions
@@ -43,7 +46,7 @@ class Debug(Watcher):
         if options.overfit_batches:
             limit_batches(trainer, options.overfit_batches)
         if self.probe is not None and trainer.optimizer is not None:
-            trainer.optimizer.register_step_pre_hook(lambda *_: self.probe.end_batch())
+            register_before_guard(trainer.optimizer, self.probe.end_batch)
 
     @classmethod
     def make(cls, trainer: WatchedTrainer) -> Debug | None:
@@ -59,6 +62,22 @@ class Debug(Watcher):
     def after_training(self) -> None:
         if self.profiler is not None:
             self.profiler.close()
+
+
+def register_before_guard(optimizer: Optimizer, function: Callable[[], None]) -> None:
+    """Calls ``function`` before each step of ``optimizer``, while the optimizer lives.
+
+    The guard of the weights refuses a gradient that is not finite in a hook of all optimizers.
+    Those run before the hooks of one optimizer, and in the order of their registration.
+    """
+    watched = weakref.ref(optimizer)
+
+    def call(stepping: Optimizer, *_: Any) -> None:
+        if stepping is watched():
+            function()
+
+    hook = register_optimizer_step_pre_hook(call)
+    weakref.finalize(optimizer, hook.remove)
 
 
 class Summary(NamedTuple):
