@@ -46,7 +46,8 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:  # cuBLAS reads this once, when it starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # use_deterministic_algorithms does the same, but imports torch's compiler, which takes 1 s.
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     # Filling new tensors with NaN would find reads of undefined memory, and takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
