@@ -284,6 +284,7 @@ def make_edited(data: Config, rng: Random) -> tuple[Config, bool]:
         needs_monitor = is_plateau or (trainer.get("early_stop") or 0) > 0
     if needs_monitor:
         choose_monitor(data, rng)
-    if is_plateau:  # it steps after epochs only
+    if is_plateau:  # it steps after epochs only, and takes its direction from the monitor
         trainer.pop("lr_scheduler_interval", None)
+        (data["lr_scheduler"].get("args") or {}).pop("mode", None)
     return data, all(are_buildable)

@@ -76,6 +76,7 @@ def chains() -> Iterator[Case]:
     yield Case(
         "extends: two of two of two",
         {"main.json": json.dumps({"extends": "f0.json"}), **tree, "f40.json": JSON},
+        may_pass=True,  # each file is read once
     )
 
 

@@ -67,11 +67,10 @@ def check_case(folder: Path, policy: str, factor: float, window: int, bad_batch:
         return
     trainer.train()
     best = load(trainer.checkpoint_dir / "model_best.pt")
-    assert best["epoch"] == 1
     assert isfinite(best["monitor_best"])
     assert is_finite(best["state_dict"])
-    assert changes != []
-    assert not is_finite(trainer.model.state_dict())
+    assert changes != []  # the gradients; the step is left out
+    assert is_finite(trainer.model.state_dict())
 
 
 def check_resumes(config: dict[str, Any], folder: Path) -> None:
