@@ -56,9 +56,9 @@ def test_a_full_disk_of_the_main_rank_ends_all(tmp_path):
 
 
 def train_with_small_files(config):
-    """Trains in a process that may not write a file as large as a checkpoint."""
+    """Trains in a process that may write its log, but no file as large as a checkpoint."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, resource.RLIM_INFINITY))
     train(config, "run")
 
 
