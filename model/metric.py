@@ -16,14 +16,14 @@ def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     the highest counts.
     """
     classes = get_classes(output, target)
-    return (output.argmax(dim=1) == classes).float().mean()
+    return (output.argmax(dim=1) == classes).mean(dtype=torch.float32)
 
 
 def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
     """The fraction of samples whose class is among the ``k`` highest scores; as ``accuracy``."""
     classes = get_classes(output, target).unsqueeze(1)
     top = output.topk(min(k, output.shape[1]), dim=1).indices
-    return (top == classes).any(dim=1).float().mean()
+    return (top == classes).any(dim=1).mean(dtype=torch.float32)
 
 
 def binary_accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -36,7 +36,7 @@ def binary_accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             shapes = f"{tuple(output.shape)} and targets {tuple(target.shape)}"
             raise UserError(f"binary_accuracy: the logits {shapes} must have the same shape")
         target = target.reshape(output.shape)
-    return ((output > 0) == (target > 0.5)).float().mean()
+    return ((output > 0) == (target > 0.5)).mean(dtype=torch.float32)
 
 
 def get_classes(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 
 from base.base_trainer import BaseTrainer
 from base.data.loader import count_left, get_rest, prepare_loader
-from base.loop.evaluate import evaluate, forward, weigh
+from base.loop.evaluate import Weigher, evaluate, forward
 from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
 from base.loop.update import Update
@@ -110,9 +110,10 @@ class Trainer(BaseTrainer):
         left = get_rest(self.data_loader, self.progress.batch, self.len_epoch)
         title = f"epoch {epoch}/{self.epochs}"
         watchers = self.watchers
+        weigher = Weigher(self.data_loader, self.criterion, self.train_metrics)
         for batch in progress(left, self.len_epoch, title, self.logger, self.status):
             self.progress.batch += 1
-            self.loss_weight = weigh(batch, self.criterion, self.data_loader, self.train_metrics)
+            self.loss_weight = weigher.weigh(batch)
             self.batches_left = count_left(self.data_loader, self.progress.batch, self.len_epoch)
             if self.loss_weight == 0 and world_size() == 1:  # nothing in this batch counts
                 continue

@@ -186,7 +186,7 @@ class MetricTracker:
             self._totals[key] = total + value * n
             return
         unfetched = self._unfetched.setdefault(key, [])
-        value = value.detach()
+        value = value.detach() if value.requires_grad else value
         # A view would keep the memory of the tensor that it belongs to.
         unfetched.append((value if value._base is None else value.clone(), n))
         if len(unfetched) == MAX_UNFETCHED:

@@ -193,20 +193,13 @@ def count_left(loader: Any, batch: int, len_epoch: int | None) -> int | None:
     return None if len_epoch is None else len_epoch - batch + 1
 
 
-def get_loss_weight(loader: Any) -> float:
-    """The weight of the last batch in the loss; 1 if the loader does not divide batches."""
-    divided = find_divided_loader(loader)
-    return 1.0 if divided is None else divided.loss_weight
+def find_counting_loader(loader: Any) -> DividedLoader | None:
+    """Returns the loader that knows how many samples the last batch has; None if none does.
 
-
-def get_batch_size(loader: Any) -> int | None:
-    """The number of samples in the last batch; None if the loader does not know it.
-
-    A loader that repeats the batches of another one does not know it either.
+    A loader inside a wrapper does not, because the wrapper may repeat or change its batches.
     """
     is_wrapped = hasattr(loader, "loader") and not isinstance(loader, inf_loop)
-    divided = None if is_wrapped else find_divided_loader(loader)
-    return None if divided is None else divided.n_in_batch
+    return None if is_wrapped else find_divided_loader(loader)
 
 
 def find_divided_loader(loader: Any) -> DividedLoader | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.data.loader import find_divided_loader, get_batch_size
+from base.data.loader import find_counting_loader, find_divided_loader
 from base.loop.metrics import MetricSet
 from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
 from utils.distributed import all_gather
@@ -59,10 +59,11 @@ def evaluate(
     model.eval()
     metrics.reset()
     n_batches = 0
+    weigher = Weigher(metrics.loader, criterion, metrics)
     with in_eval_mode(criterion):
         for batch in batches:
             n_batches += 1
-            if weigh(batch, criterion, metrics.loader, metrics) == 0:
+            if weigher.weigh(batch) == 0:
                 continue
             batch = to_device(batch, device)
             with autocast():
@@ -88,35 +89,49 @@ def in_eval_mode(criterion: Any) -> Iterator[None]:
         criterion.train(was_training)
 
 
-def weigh(batch: Any, criterion: Any, loader: Any, metrics: Any) -> float:
-    """Weighs the last batch of ``loader``, and tells a MetricSet its number of samples.
+class Weigher:
+    """Weighs the batches of one pass, and tells a MetricSet the number of samples in each.
 
-    Returns:
-        The ``loss_weight`` of the loader; 0 if nothing in the batch counts, because it has no
-        samples, or because the loss ignores all its targets.
+    Args:
+        loader: gives the batches.
+        criterion: the loss, which may ignore targets.
+        metrics: a MetricSet; other objects are not told.
     """
-    divided = find_divided_loader(loader)
-    if isinstance(metrics, MetricSet):
-        metrics.batch_size = None if divided is None else get_batch_size(loader)
-    if is_empty(batch) or ignores_all(criterion, find_target(batch)):
-        return 0.0
-    return 1.0 if divided is None else divided.loss_weight
+
+    def __init__(self, loader: Any, criterion: Any, metrics: Any) -> None:
+        self.loader = find_divided_loader(loader)
+        self.counter = find_counting_loader(loader)
+        self.ignore_index = find_ignore_index(criterion)
+        self.metrics = metrics if isinstance(metrics, MetricSet) else None
+
+    def weigh(self, batch: Any) -> float:
+        """Weighs the last batch of the loader.
+
+        Returns:
+            The ``loss_weight`` of the loader; 0 if nothing in the batch counts, because it has no
+            samples, or because the loss ignores all its targets.
+        """
+        if self.metrics is not None:
+            self.metrics.batch_size = None if self.counter is None else self.counter.n_in_batch
+        if is_empty(batch):
+            return 0.0
+        if self.ignore_index is not None and ignores_all(self.ignore_index, find_target(batch)):
+            return 0.0
+        return 1.0 if self.loader is None else self.loader.loss_weight
 
 
-def ignores_all(criterion: Any, target: Any) -> bool:
-    """Whether a loss such as cross entropy ignores every class in ``target``.
+def ignores_all(ignore_index: int, target: Any) -> bool:
+    """Whether every class in ``target`` is ``ignore_index``.
 
     A target on an accelerator is not looked at, because that would wait for it.
     """
     if not isinstance(target, torch.Tensor) or target.is_floating_point() or not target.is_cpu:
         return False
-    ignored = find_ignore_index(criterion) if target.numel() else None
-    if ignored is None or target.numpy().item(0) != ignored:
+    if not target.numel() or target.numpy().item(0) != ignore_index:
         return False
-    return bool((target == ignored).all())
+    return bool((target == ignore_index).all())
 
 
-@functools.lru_cache(maxsize=8)
 def find_ignore_index(criterion: Any) -> int | None:
     """The class that a loss ignores: its attribute or argument ``ignore_index``, or torch's -100.
 

@@ -16,6 +16,7 @@ from base.parallel.strategy import NoParallel, Parallel, find_loose_parameters
 from utils.distributed import world_size
 from utils.errors import UserError
 
+NO_CONTEXT = nullcontext()  # to make one takes time in each step
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -152,7 +153,7 @@ class Update:
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns a context for the precision of the forward pass."""
         dtype = AUTOCAST_DTYPES.get(self.options.precision)
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        return NO_CONTEXT if dtype is None else torch.autocast(self.device.type, dtype)
 
     def check_losses(self) -> None:
         """Raises UserError if a loss of an accelerator was not finite since the last call."""
@@ -189,7 +190,7 @@ class Update:
         self.schedule.used_rates = None  # the optimizer has those of this step
         is_warmup = self.progress.step < self.schedule.warmup_steps
         try:
-            with self.schedule.warming_up(self.progress.step) if is_warmup else nullcontext():
+            with self.schedule.warming_up(self.progress.step) if is_warmup else NO_CONTEXT:
                 self.scaler.step(self.optimizer) if self._scales else self.optimizer.step()
         except KeyError as error:
             message = f"the optimizer's state has no {error}: the checkpoint is damaged"

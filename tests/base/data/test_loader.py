@@ -10,9 +10,8 @@ from torch.utils.data import DataLoader
 
 from base import BaseDataLoader
 from base.data.loader import (
+    find_counting_loader,
     find_divided_loader,
-    get_batch_size,
-    get_loss_weight,
     get_rest,
     prepare_loader,
     set_position,
@@ -35,23 +34,20 @@ def test_the_divided_loader_inside_others_is_found(wrap: Any) -> None:
 @pytest.mark.parametrize("loader", [None, [1, 2], DataLoader(numbers()), inf_loop([1])])
 def test_a_loader_of_another_kind_does_not_divide_its_batches(loader: Any) -> None:
     assert find_divided_loader(loader) is None
-    assert get_loss_weight(loader) == 1.0
 
 
 def test_a_loader_tells_the_samples_of_its_last_batch() -> None:
     loader = BaseDataLoader(numbers(10), 4)
-    assert [get_batch_size(loader) for _ in loader] == [4, 4, 2]
-    repeated = inf_loop(loader)
-    assert [get_batch_size(repeated) for _, _ in zip(range(4), repeated, strict=False)] == [
-        4,
-        4,
-        2,
-        4,
-    ]
+    assert [loader.n_in_batch for _ in loader] == [4, 4, 2]
     stream = BaseDataLoader(Stream(10), 4)
-    assert [get_batch_size(stream) for _ in stream] == [4, 4, 2]
-    assert get_batch_size(FirstBatches(loader, 1)) is None
-    assert get_batch_size([1, 2]) is None
+    assert [stream.n_in_batch for _ in stream] == [4, 4, 2]
+
+
+def test_a_wrapped_loader_does_not_tell_the_samples_unless_its_batches_are_repeated() -> None:
+    loader = BaseDataLoader(numbers(10), 4)
+    assert find_counting_loader(inf_loop(loader)) is loader
+    assert find_counting_loader(FirstBatches(loader, 1)) is None
+    assert find_counting_loader([1, 2]) is None
 
 
 def test_a_prepared_loader_transforms_its_batches_on_the_device() -> None:
