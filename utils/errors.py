@@ -101,6 +101,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def shorten(text: str, limit: int) -> str:
+    """``text``, or its first ``limit - 1`` characters with an ellipsis if it is longer."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def text_of(value: object) -> str:
     """``str(value)``, or the name of its class if that fails."""
     try:
@@ -115,8 +120,7 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     An error without a text gives the name of its class.
     """
     words = " ".join(text_of(error).split())
-    text = printable(words or type(error).__name__)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shorten(printable(words or type(error).__name__), limit)
 
 
 def name_error(error: BaseException) -> str:

@@ -54,6 +54,21 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     fsync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Writes a file completely or not at all, and makes its folder. Returns its path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
 def fsync_folder(folder: Path) -> None:
     """Puts renames in ``folder`` on the disk. Does nothing where the system cannot (Windows)."""
     with contextlib.suppress(OSError):

@@ -20,7 +20,7 @@ from base.tools.results import Results, describe_loss
 from base.tools.run_record import RunRecord
 from base.tools.samples import Samples
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.files import write_text
 from utils.provenance import collect_provenance
 
 MAX_SAMPLES = 16  # of a kind in the report
@@ -229,18 +229,3 @@ def to_csv(rows: Iterable[Iterable[Any]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Writes a file completely or not at all, and returns its path.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    return path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from config.read.text import to_cell
 from logger.metrics_file import parse_metrics
 from utils.errors import UserError, did_you_mean
 from utils.files import is_locked
@@ -113,7 +113,7 @@ class RunRecord:
         for session in self.sessions:
             changes = session.get("changes")
             found |= changes if isinstance(changes, dict) else {}
-        return ", ".join(f"{key}={format_value(value)}" for key, value in found.items())
+        return ", ".join(f"{key}={to_cell(value)}" for key, value in found.items())
 
     def format_best(self) -> str:
         """Returns the best score in words."""
@@ -137,12 +137,6 @@ def _read_facts(path: Path) -> Facts:
         if isinstance(content, dict):
             return content
     return {}
-
-
-def format_value(value: Any) -> str:
-    """Returns a config's value as short text."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def list_runs(root: Path) -> list[RunRecord]:
