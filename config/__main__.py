@@ -108,16 +108,16 @@ def print_explanation(config: ConfigParser, key: str) -> None:
     schema = load_schema()
     takers = examine(tree, schema).takers
     wanted = split_keys(key) if key else ("",)
-    given = flatten(tree.data)
-    values = dict(given)
+    written = flatten(tree.data)
+    values = dict(written)
     for keys, (_, parameter) in takers.items():
-        if not any(other[: len(keys)] == keys for other in given):
+        if not any(other[: len(keys)] == keys for other in written):
             values[keys] = parameter.default
     rows = [("key", "value", "from", "taken by")]
     for keys, value in values.items():
         if not _is_below(keys, value, wanted):
             continue
-        source = str(tree.mark(keys) or "the program") if keys in given else "default"
+        source = str(tree.mark(keys) or "the program") if keys in written else "default"
         history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
         shown = "(missing)" if value is inspect.Parameter.empty else to_cell(value)
         taken_by = ""

@@ -21,7 +21,7 @@ from config.read.tree import join_keys
 from utils.batch import split_target
 from utils.checkpoints import BEST
 from utils.distributed import world_size
-from utils.errors import UserError, one_line
+from utils.errors import UserError, name_error
 from utils.seed import get_random_state, set_random_state
 
 SAMPLES_SHOWN = 16
@@ -38,8 +38,8 @@ def never_fails(show: Callable[..., None]) -> Callable[..., None]:
         try:
             show(self, *args)
         except Exception as error:
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            self.trainer.logger.warning("Display.%s failed: %s", show.__name__, reason)
+            message = "Display.%s failed: %s"
+            self.trainer.logger.warning(message, show.__name__, name_error(error))
 
     return shown
 

@@ -22,7 +22,7 @@ from base.run import RunFolder
 from config.check.project import get_user_frames
 from config.read.tree import ConfigError, Finding, Keys
 from utils.batch import to_device
-from utils.errors import UserError, one_line
+from utils.errors import UserError, name_error, one_line
 from utils.util import inf_loop
 
 Limit = Callable[[list[Any]], list[Any]]
@@ -99,7 +99,7 @@ class Trial:
                 keys = next((key for key, made in self.made if runs_in(frame, made)), ())
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
-        message = f"{type(error).__name__}: {one_line(error)}"
+        message = name_error(error)
         if "Original Traceback" in str(error):  # of a loader's worker, as text
             *_, message, note = ["", *str(error).strip().splitlines()]
             if not note.startswith(READING):

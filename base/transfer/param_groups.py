@@ -81,12 +81,17 @@ def make_groups(
         group = groups.setdefault((epoch, *sorted(values.items())), Group(epoch, values))
         group.names.append(name)
         group.params.append(parameter)
-    used = {selected.get(name) for group in groups.values() for name in group.names}
+    names = [name for group in groups.values() for name in group.names]
+    _check_used(entries, {selected[name] for name in names if name in selected})
+    return list(groups.values())
+
+
+def _check_used(entries: Sequence[ParamGroup], used: set[int]) -> None:
+    """Raises UserError if an entry of ``param_groups`` selects only frozen parameters."""
     for index, entry in enumerate(entries):
         if index not in used:
             message = f"has no effect: every parameter of {entry.params} is frozen"
             raise UserError(message, key=_params_key(index))
-    return list(groups.values())
 
 
 def _scale_lr(lr: float | None, scale: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +21,7 @@ from config.check.shapes import (
     takes_mapping,
 )
 from config.check.signature import Signature
-from config.check.slots import FLAT, Slot, resolve
+from config.check.slots import FLAT, Slot, get_signature, resolve
 from config.read.tree import Keys, Tree, join_keys
 from utils.errors import UserError
 from utils.files import expand_home
@@ -76,8 +75,7 @@ class Checker(Findings):
             message = f"must be a mapping of argument names to values, not {args!r}"
             self.fail((*keys, "args"), message)
             return
-        n_given = 0 if slot.is_callback and inspect.isclass(found) else len(slot.given)
-        signature = Signature.from_callable(found, n_given)
+        signature = get_signature(found, slot)
         self.check_args(signature, args or {}, (*keys, "args"), node["type"], slot)
 
     def _check_component_keys(self, node: Any, slot: Slot, keys: Keys) -> bool:
@@ -121,14 +119,14 @@ class Checker(Findings):
             if key in parameters:
                 if value is not None or parameters[key].default is not None:  # `x: int = None`
                     self.check_value(parameters[key].annotation, value, where, slot, args)
-            elif key in slot.given:
+            elif key in slot.program_parameters:
                 self.fail(where, f"'{key}' is given by the program; remove it from the config")
             elif signature.is_open:
                 self.check_nested(value, where, self.schema.get_inner_slot(key, slot))
             else:
                 hints.append(self._fail_unknown(key, parameters, args, where, owner))
         for name, parameter in parameters.items():
-            is_passed = name in (*args, *slot.given, *slot.dataset_parameters)
+            is_passed = name in (*args, *slot.program_parameters, *slot.dataset_parameters)
             is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
             if parameter.default is parameter.empty and not is_passed and not is_misspelt:
                 is_absent = not args and (keys[-1] == "args" or slot == FLAT)
@@ -219,7 +217,7 @@ class Checker(Findings):
         elif isinstance(value, dict) and fields is not None:
             kind = get_class(choice)
             signature = Signature(fields, False, f"{kind.__module__}.{kind.__qualname__}")
-            slot = slot._replace(given=(), dataset_parameters=())
+            slot = slot._replace(program_parameters=(), dataset_parameters=())
             self.check_args(signature, value, keys, kind.__name__, slot)
         elif isinstance(value, dict):
             for key, problem in find_wrong_keys(choice, value).items():

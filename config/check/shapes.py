@@ -87,8 +87,11 @@ def get_members(choice: Any, value: Any) -> list[Member] | None:
         fields = get_fields(choice)
         if fields is not None:
             known = {name: parameter.annotation for name, parameter in fields.items()}
-            given = [item for item in value.items() if not is_comment(str(item[0]))]
-            return [Member(key, known.get(key, Any), item, True) for key, item in given]
+            return [
+                Member(key, known.get(key, Any), item, is_field=True)
+                for key, item in value.items()
+                if not is_comment(str(key))
+            ]
         if kind is None or not issubclass(kind, Mapping):
             return None
         item_kind = items[1] if len(items) > 1 else Any

@@ -24,8 +24,8 @@ class Signature(NamedTuple):
     owner: str = ""
 
     @classmethod
-    def from_callable(cls, found: Any, n_given: int = 0) -> Signature:
-        """Reads the signature of a class or function, without its first ``n_given`` parameters.
+    def from_callable(cls, found: Any, n_skipped: int = 0) -> Signature:
+        """Reads the signature of a class or function, without its first ``n_skipped`` parameters.
 
         A class usually passes its ``**kwargs`` on to its parent, so the parent's parameters belong
         to the signature. Classes of the framework always do so. Any other class stays open.
@@ -41,7 +41,7 @@ class Signature(NamedTuple):
             parameter.name: parameter.replace(
                 annotation=hints.get(parameter.name, parameter.annotation)
             )
-            for parameter in parameters[n_given:]
+            for parameter in parameters[n_skipped:]
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         }
         is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -15,7 +15,7 @@ from config.check.project import (
     get_trusted_packages,
     import_module,
 )
-from config.check.signature import get_annotations
+from config.check.signature import Signature, get_annotations
 from utils.errors import UserError, did_you_mean, one_line
 
 MAX_NAME_CHARS = 1000
@@ -31,8 +31,8 @@ class Slot(NamedTuple):
         homes: modules that are searched for a name without a dot, in this order.
         base_class: dotted name of the class that the object must be an instance of.
         open_modules: modules of libraries whose classes and functions are accepted in any case.
-        given: names of the parameters whose values the program passes. Except in a flat section
-            these are the leading ones.
+        program_parameters: names of the parameters whose values the program passes. They are the
+            leading ones, except in a flat section.
         dataset_parameters: names of the parameters that receive the neighbouring ``dataset`` if
             the config gives no value.
         is_callback: the value is the function itself, with its ``args`` bound. In other slots, the
@@ -46,7 +46,7 @@ class Slot(NamedTuple):
     homes: tuple[str, ...]
     base_class: str
     open_modules: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
+    program_parameters: tuple[str, ...] = ()
     dataset_parameters: tuple[str, ...] = ()
     is_callback: bool = False
     is_duck_typed: bool = False
@@ -55,6 +55,13 @@ class Slot(NamedTuple):
 
 
 FLAT = Slot("", (), "", is_component=False, is_flat=True)  # a section without a `type`
+
+
+def get_signature(found: Any, slot: Slot) -> Signature:
+    """Reads the signature of a component of ``slot``, without what the program passes to it."""
+    is_passed_later = slot.is_callback and inspect.isclass(found)  # to the object that it makes
+    n_skipped = 0 if is_passed_later else len(slot.program_parameters)
+    return Signature.from_callable(found, n_skipped)
 
 
 def resolve(name: str, slot: Slot) -> Any:

@@ -48,8 +48,8 @@ def get_constructor_parameters(
 ) -> dict[str, inspect.Parameter]:
     """Returns the constructor's parameters that the program does not pass, but the section may."""
     parameters = list(signature.parameters.items())[N_POSITIONAL:]
-    given = schema.slots["trainer"].given
-    return {name: parameter for name, parameter in parameters if name not in given}
+    passed = schema.slots["trainer"].program_parameters
+    return {name: parameter for name, parameter in parameters if name not in passed}
 
 
 def check_trainer(checker: Checker, section: Any) -> None:
