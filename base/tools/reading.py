@@ -64,13 +64,17 @@ def _list_files(samples: Samples) -> list[tuple[int, Path]]:
 def _find_path(samples: Samples, index: int) -> str | Path | None:
     """The file of a sample, in any list of files that the dataset has as an attribute."""
     dataset, index = samples.locate(index)
-    for values in vars(dataset).values() if hasattr(dataset, "__dict__") else ():
+    for values in _list_attributes(dataset):
         if isinstance(values, list | tuple) and len(values) > index:
             item = values[index]
             item = item[0] if isinstance(item, list | tuple) and item else item
             if isinstance(item, str | Path) and Path(item).is_file():
                 return item
     return None
+
+
+def _list_attributes(dataset: Any) -> list[Any]:
+    return list(vars(dataset).values()) if hasattr(dataset, "__dict__") else []
 
 
 def _reads_alike(
@@ -141,7 +145,7 @@ def _noting_opened() -> Iterator[list[Any]]:
 def _list_kept(samples: Samples) -> Iterator[Any]:
     """What the dataset keeps for its first sample, in attributes with an item for each sample."""
     dataset, index = samples.locate(0)
-    for values in vars(dataset).values() if hasattr(dataset, "__dict__") else ():
+    for values in _list_attributes(dataset):
         try:
             item = values[index] if len(values) == len(dataset) else None
         except (TypeError, KeyError, IndexError):

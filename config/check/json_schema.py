@@ -29,7 +29,7 @@ from config.check.preflight import PLAIN, REQUIRED, get_known_keys
 from config.check.project import ROOT, get_trusted_packages, import_module
 from config.check.schema import Schema
 from config.check.shapes import get_class, get_fields, wants_list
-from config.check.signature import Signature
+from config.check.signature import Signature, get_module_name
 from config.check.slots import FLAT, Slot, get_names, get_refusal, get_signature
 from config.check.trainer_section import get_constructor_parameters, get_option_parameters
 from config.read.merge import CONFIG_DIR, SCHEMA_FILE
@@ -258,7 +258,7 @@ def _find_candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
         if module.__name__ in slot.homes:
             continue
         for name, found in sorted(vars(module).items()):
-            is_defined_here = getattr(found, "__module__", "") == module.__name__
+            is_defined_here = get_module_name(found) == module.__name__
             if is_defined_here and not name.startswith("_") and not get_refusal(found, slot):
                 yield f"{file.stem}.{name}", found
 

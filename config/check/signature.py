@@ -30,8 +30,7 @@ class Signature(NamedTuple):
         A class usually passes its ``**kwargs`` on to its parent, so the parent's parameters belong
         to the signature. Classes of the framework always do so. Any other class stays open.
         """
-        module = getattr(found, "__module__", None) or "torch"  # torch's C functions name none
-        owner = f"{module}.{getattr(found, '__qualname__', found)}"
+        owner = f"{get_module_name(found)}.{getattr(found, '__qualname__', found)}"
         try:
             parameters = list(inspect.signature(found).parameters.values())
         except (TypeError, ValueError):  # written in C
@@ -54,6 +53,16 @@ class Signature(NamedTuple):
         }
         is_open = parent.is_open or not found.__module__.startswith(f"{FRAMEWORK}.")
         return cls(inherited | named, is_open, owner)
+
+
+def get_module_name(found: Any) -> str:
+    """Returns the name of the module that defines an object. torch's C functions name none."""
+    return getattr(found, "__module__", None) or "torch"
+
+
+def is_named_tuple(kind: type) -> bool:
+    """Whether a class is a NamedTuple."""
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 def get_typed_dict_parameters(kind: Any) -> dict[str, inspect.Parameter]:
@@ -79,8 +88,7 @@ def get_annotations(found: Any) -> dict[str, Any]:
         return _resolve(found)
     if found.__init__ is not object.__init__:
         return _resolve(found.__init__)
-    is_named_tuple = issubclass(found, tuple) and hasattr(found, "_fields")
-    return _resolve(found if is_named_tuple else found.__new__)
+    return _resolve(found if is_named_tuple(found) else found.__new__)
 
 
 def _resolve(found: Any, include_extras: bool = False) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from config.check.project import (
     get_trusted_packages,
     import_module,
 )
-from config.check.signature import Signature, get_annotations
+from config.check.signature import Signature, get_annotations, get_module_name
 from utils.errors import UserError, did_you_mean, one_line
 
 MAX_NAME_CHARS = 1000
@@ -113,11 +113,8 @@ def _find_in_folder(words: list[str], slot: Slot) -> Any:
     file, name = words
     module = import_module(f"{slot.folder}.{file}")
     if module is not None and not hasattr(module, name):
-        defined = [
-            key
-            for key, value in vars(module).items()
-            if getattr(value, "__module__", "") == module.__name__
-        ]
+        values = vars(module).items()
+        defined = [key for key, value in values if get_module_name(value) == module.__name__]
         hint = did_you_mean(name, defined)
         raise UserError(f"no '{name}' in {slot.folder}/{file}.py{hint}")
     return getattr(module, name, None)
@@ -150,7 +147,7 @@ def get_refusal(found: Any, slot: Slot) -> str:
     is_class = inspect.isclass(found)
     if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):
         return "is not a class or function"
-    module = getattr(found, "__module__", None) or "torch"  # torch's C functions name no module
+    module = get_module_name(found)
     if any(f"{module}.".startswith(f"{name}.") for name in slot.open_modules):
         return ""
     package = module.partition(".")[0]
