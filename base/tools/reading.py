@@ -94,7 +94,7 @@ def _reads_alike(
 
 
 def _only_transforms(samples: Samples) -> bool:
-    """Whether a sample is exactly what ``transform`` makes of a kept or opened picture."""
+    """Whether a sample is exactly what ``transform`` makes of a stored or opened picture."""
     dataset, transform = samples.inner, samples.inner.transform
     seen: list[tuple[Any, Any]] = []
 
@@ -113,13 +113,13 @@ def _only_transforms(samples: Samples) -> bool:
         dataset.transform = transform
     if len(seen) != 1:
         return False
-    picture, made = seen[0]
+    picture, transformed = seen[0]
     is_raw = not isinstance(picture, torch.Tensor) or picture.dtype == torch.uint8
-    if not isinstance(values, torch.Tensor) or not isinstance(made, torch.Tensor):
+    if not isinstance(values, torch.Tensor) or not isinstance(transformed, torch.Tensor):
         return False
-    if not is_raw or values.shape != made.shape or not torch.equal(values, made):
+    if not is_raw or values.shape != transformed.shape or not torch.equal(values, transformed):
         return False
-    return any(_is_same(item, picture) for item in [*opened, *_list_kept(samples)])
+    return any(_is_same(item, picture) for item in [*opened, *_list_stored(samples)])
 
 
 @contextlib.contextmanager
@@ -142,8 +142,8 @@ def _noting_opened() -> Iterator[list[Any]]:
         Image.open = open_image
 
 
-def _list_kept(samples: Samples) -> Iterator[Any]:
-    """What the dataset keeps for its first sample, in attributes with an item for each sample."""
+def _list_stored(samples: Samples) -> Iterator[Any]:
+    """What the dataset stores for its first sample, in attributes with an item for each sample."""
     dataset, index = samples.locate(0)
     for values in _list_attributes(dataset):
         try:
@@ -155,14 +155,14 @@ def _list_kept(samples: Samples) -> Iterator[Any]:
         yield from item if isinstance(item, tuple | list) else (item,)
 
 
-def _is_same(kept: Any, picture: Any) -> bool:
-    """Whether a picture is a kept or opened one, at most in another mode or memory layout."""
-    if hasattr(kept, "convert") and hasattr(picture, "mode"):
-        kept = kept.convert(picture.mode)
-    found, given = np.squeeze(np.asarray(kept)), np.squeeze(np.asarray(picture))
-    if found.ndim == 3 and found.shape != given.shape:
+def _is_same(stored: Any, picture: Any) -> bool:
+    """Whether a picture is a stored or opened one, at most in another mode or memory layout."""
+    if hasattr(stored, "convert") and hasattr(picture, "mode"):
+        stored = stored.convert(picture.mode)
+    found, expected = np.squeeze(np.asarray(stored)), np.squeeze(np.asarray(picture))
+    if found.ndim == 3 and found.shape != expected.shape:
         found = np.moveaxis(found, 0, -1)
-    return found.size > 1 and np.array_equal(found, given)
+    return found.size > 1 and np.array_equal(found, expected)
 
 
 def _are_pixels(values: torch.Tensor) -> bool:

@@ -182,9 +182,9 @@ def _makes_instances(found: Any, slot: Slot) -> bool:
     base_class = getattr(import_module(module), name, None) if module else None
     if not inspect.isclass(base_class):
         return False
-    made: Any = found
+    result: Any = found
     if not inspect.isclass(found):
-        made = None if slot.is_callback else get_annotations(found).get("return")
-    is_union = isinstance(made, types.UnionType) or get_origin(made) is Union
-    choices = get_args(made) if is_union else (made,)
+        result = None if slot.is_callback else get_annotations(found).get("return")
+    is_union = isinstance(result, types.UnionType) or get_origin(result) is Union
+    choices = get_args(result) if is_union else (result,)
     return all(inspect.isclass(choice) and issubclass(choice, base_class) for choice in choices)

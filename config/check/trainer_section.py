@@ -64,17 +64,17 @@ def check_trainer(checker: Checker, section: Any) -> None:
         found, signature = resolve_trainer(section, schema)
     except UserError as error:
         checker.fail((*_KEYS, "type"), str(error))
-    options = get_option_parameters(schema)
+    known = get_option_parameters(schema)
     arguments = get_constructor_parameters(signature, schema)
     kind = schema.sections["trainer"]
-    checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", options, _KEYS)
+    checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", known, _KEYS)
     checker.add_takers(signature.owner, arguments, _KEYS)
-    valid = _check_keys(checker, section, options, arguments, signature)
+    valid = _check_keys(checker, section, known, arguments, signature)
     valid.setdefault("epochs", 1)  # a missing `epochs` must not hide mistakes in other options
-    made = checker.collect_problems(_KEYS, make_options, kind, valid)
-    if made is not None:
-        _check_save_dir(checker, made.save_dir)
-        _check_consistency(checker, found, made)
+    options = checker.collect_problems(_KEYS, make_options, kind, valid)
+    if options is not None:
+        _check_save_dir(checker, options.save_dir)
+        _check_consistency(checker, found, options)
 
 
 def _check_keys(
