@@ -38,15 +38,15 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if type(batch) in (list, tuple):  # what most loaders give
         return type(batch)([to_device(value, device) for value in batch])
     if hasattr(batch, "to"):  # a PackedSequence, a batch of graphs, a BatchEncoding
-        options = _options_of_to(getattr(type(batch), "to", batch.to))
+        options = _get_to_options(getattr(type(batch), "to", batch.to))
         moved = batch.to(device, **options) if device.type != "cpu" else batch.to(device)
         return batch if moved is None else moved  # None: it has moved itself
     return _map_values(lambda value: to_device(value, device), batch)
 
 
 @functools.cache
-def _options_of_to(method: Callable[..., Any]) -> dict[str, Any]:
-    """``non_blocking=True`` if the method ``to`` of a class takes it."""
+def _get_to_options(method: Callable[..., Any]) -> dict[str, Any]:
+    """The options for a class's method ``to``: ``non_blocking=True`` if it takes it."""
     try:
         parameters = inspect.signature(method).parameters
     except ValueError:  # it is not written in Python
@@ -184,9 +184,9 @@ def count_samples(num_read: int | None, target: Any, output: Any = None, batch: 
 
 
 def _find_common_size(target: Any, batch: Any) -> int:
-    """The size of the input if the tensors of a target have several sizes; 0 if it is none of them.
+    """The input's size, if the tensors of a target have several sizes and this is one; else 0.
 
-    Such targets are characters and their numbers (CTC), or nodes and graphs.
+    Examples are characters with their counts (CTC), and nodes with their graphs.
     """
     if isinstance(target, torch.Tensor):
         return 0

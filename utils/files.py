@@ -1,4 +1,4 @@
-"""Files that a crash leaves in the old or the new state, never in between, and locks on files."""
+"""Atomic writes, which a crash leaves undone or complete, and locks on files."""
 
 from __future__ import annotations
 

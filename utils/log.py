@@ -1,4 +1,4 @@
-"""Loggers of a run: no mistake in a line, and no library, ends a training or silences it."""
+"""The loggers of a run. Wrong log calls and libraries neither stop nor silence them."""
 
 from __future__ import annotations
 

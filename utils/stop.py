@@ -20,8 +20,8 @@ EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in syse
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
 SIGNALS = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
 SECONDS_TO_END = 2.0  # the time in which the program obeys a signal, and ignores further ones
-SECONDS_TO_REPEAT = 0.1
-SECONDS_OF_FORWARDING = 0.25
+SECONDS_TO_REPEAT = 0.1  # until a signal is sent again whose exception was dropped
+SECONDS_OF_FORWARDING = 0.25  # in which a second SIGINT is the launcher's copy of the first
 
 
 class Request(NamedTuple):
@@ -57,7 +57,7 @@ class _Program:
     """The signals that arrive outside of a training loop.
 
     Attributes:
-        request: has raised a ``StopProgram``. The program lives on if that was caught.
+        request: the one that raised a ``StopProgram``, which some code may have caught.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class _Program:
         if is_in_fork(self.pid, number):
             return
         last_time, self._time = self._time, time.monotonic()
-        # Batch systems repeat their signals. The first one is still tidying up.
+        # Batch systems repeat their signals. The first one is still being handled.
         if self._time - last_time > SECONDS_TO_END:
             name = signal.Signals(number).name
             self.request = Request(EXIT_STATUS[name], name)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from config.check.annotations import accepts, choose, describe_annotation, find_wrong_keys
-from config.check.findings import Findings
+from config.check.findings import Findings, suggests
 from config.check.plain_types import is_path_name
 from config.check.schema import Schema
 from config.check.shapes import (
@@ -93,7 +93,7 @@ class Checker(Findings):
             return True
         if "type" in node:
             self.fail((*keys, "type"), f"must be a name, not {node['type']!r}")
-        elif not any("'type'" in hint for hint in hints):
+        elif not suggests(hints, "type"):
             self.fail(keys, shape)
         return False
 
@@ -127,8 +127,8 @@ class Checker(Findings):
                 hints.append(self._fail_unknown(key, parameters, args, where, owner))
         for name, parameter in parameters.items():
             is_passed = name in (*args, *slot.program_parameters, *slot.dataset_parameters)
-            is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
-            if parameter.default is parameter.empty and not is_passed and not is_misspelt:
+            is_required = parameter.default is parameter.empty
+            if is_required and not is_passed and not suggests(hints, name):
                 is_absent = not args and (keys[-1] == "args" or slot == FLAT)
                 self.fail(keys[:-1] if is_absent else keys, f"{owner} needs '{name}'")
 
@@ -196,7 +196,7 @@ class Checker(Findings):
     def _check_inner(
         self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: Any
     ) -> None:
-        """Checks a value, or a part of it; ``slot`` is that of a component here."""
+        """Checks a value, or a member of one. ``slot`` is for a component at this position."""
         if isinstance(value, str) and slot.is_callback:
             self.check_component(value, slot, keys)
         elif slot != FLAT and _holds_component(annotation, value, slot):

@@ -66,7 +66,7 @@ def is_named_tuple(kind: type) -> bool:
 
 
 def get_typed_dict_parameters(kind: Any) -> dict[str, inspect.Parameter]:
-    """Returns the keys of a TypedDict. The default of an optional one is an ellipsis."""
+    """Returns the keys of a TypedDict. Those that may be missing have an ellipsis as default."""
     parameters = {}
     for name, hint in _resolve(kind, include_extras=True).items():
         is_required = name in kind.__required_keys__

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from config.check.checker import Checker, get_metric_name
-from config.check.findings import find_typo
+from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
 from config.check.schema import Schema
 from config.check.signature import Signature
@@ -102,8 +102,8 @@ def _check_keys(
         if key in options and len(checker.findings) == n_before:
             valid[key] = section[key]  # read after the check, which may have replaced it
     for name, parameter in known.items():
-        is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
-        if parameter.default is parameter.empty and name not in section and not is_misspelt:
+        is_missing = parameter.default is parameter.empty and name not in section
+        if is_missing and not suggests(hints, name):
             checker.fail(_KEYS, f"needs '{name}'")
     return valid
 
