@@ -112,13 +112,11 @@ class Display(Watcher):
     # -- validation -----------------------------------------------------------------------------
 
     def valid_batch(self, batch: Any) -> None:
-        if self._needs_inputs():
-            inputs = split_if_possible(batch)[0]
-            if are_pictures(inputs):
-                self._inputs.append(inputs)
-
-    def _needs_inputs(self) -> bool:
-        return self.writer.enabled and sum(map(len, self._inputs)) < SAMPLES_SHOWN
+        if not self.writer.enabled or sum(map(len, self._inputs)) >= SAMPLES_SHOWN:
+            return
+        inputs, _ = split_if_possible(batch)
+        if are_pictures(inputs):
+            self._inputs.append(inputs)
 
     @never_fails
     def after_validation(self, epoch: int) -> None:
@@ -136,14 +134,12 @@ class Display(Watcher):
             return
         are_correct = (results.target == results.prediction).tolist()
         captions = []
-        for label, guess, confidence in zip(
-            results.target, results.prediction, results.confidence, strict=True
-        ):
-            predicted = results.describe(guess)
-            if guess == label:
-                captions.append(f"{predicted} {confidence:.0%}")
+        for row, is_correct in enumerate(are_correct):
+            caption = results.describe(results.prediction[row])
+            if is_correct:
+                captions.append(f"{caption} {results.confidence[row]:.0%}")
             else:
-                captions.append(f"{predicted}, is {results.describe(label)}")
+                captions.append(f"{caption}, is {results.describe(results.target[row])}")
         pictures = torch.cat([values.cpu() for values in inputs])
         self._show("predictions", samples, pictures, captions, are_correct)
 

@@ -21,24 +21,23 @@ LIBRARIES = ("torchvision.", "torch.")  # their datasets prepare pictures in ``t
 
 
 def check_reading(samples: Samples, read: Callable[[Path], torch.Tensor]) -> None:
-    """Checks that ``read`` gives what the dataset gives, by the dataset's own files or values.
+    """Checks that ``read`` makes the same inputs as the dataset, from its files or values.
 
     Args:
         samples: of a loader for the model's data.
         read: reads a file as an input of the model.
 
     Raises:
-        UserError: the dataset prepares its pictures in a way of its own.
+        UserError: the dataset prepares its pictures in another way.
     """
     dataset = samples.inner
     files = _list_files(samples)
+    is_of_library = type(dataset).__module__.startswith(LIBRARIES)
     if files:
         fits = all(_reads_alike(samples, index, path, read) for index, path in files)
     elif getattr(dataset, "transform", None) is not None:
-        is_of_library = type(dataset).__module__.startswith(LIBRARIES)
         fits = is_of_library or isinstance(dataset, InMemoryDataset) or _only_transforms(samples)
     else:
-        is_of_library = type(dataset).__module__.startswith(LIBRARIES)
         fits = (is_of_library or holds_tensors(dataset)) and _are_pixels(samples.raw(0))
     if not fits:
         raise UserError(

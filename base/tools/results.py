@@ -43,7 +43,7 @@ class Predictions:
         loss: the name of the loss, which shows whether outputs are probabilities or logits.
 
     Attributes:
-        kind: as given.
+        kind: the argument.
         names: of the classes or labels; their numbers if ``classes`` does not fit.
         probability: (N, C), or (N, K) for labels; None for a regression.
         prediction: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise the outputs.
@@ -95,7 +95,7 @@ class Results(Predictions):
         loss, task: see ``kind_of``.
 
     Attributes:
-        target: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise as given.
+        target: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise the argument.
         confusion: (C, C) int counts of a classification, with targets as rows; otherwise None.
     """
 

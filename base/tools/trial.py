@@ -46,7 +46,7 @@ class Trial:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[RunFolder]:
-        """Inside, the run has a temporary folder and no trackers.
+        """Gives the run a temporary folder, and turns its trackers off.
 
         Raises:
             UserError: for any error. The text names the key of the object that was running, and the
