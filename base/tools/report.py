@@ -134,10 +134,8 @@ class ResultWriter:
     def _to_csv(self, results: Results) -> str:
         rows: list[list[Any]] = [["index", "target", "prediction", "confidence", "path"]]
         for row in range(len(results.target)):
-            index, path = row, None
-            if self.indices is not None:
-                index = self.indices[row]
-                path = self.samples.path(index)
+            index = row if self.indices is None else self.indices[row]
+            path = None if self.indices is None else self.samples.path(index)
             target = results.describe(results.target[row])
             rows.append([index, target, *results.describe_prediction(row), path or ""])
         return to_csv(rows)
@@ -175,7 +173,8 @@ class ResultWriter:
         page.add_samples(heading, [self._get_sample(row, results) for row in correct])
 
     def _get_sample(self, row: int, results: Results) -> Sample:
-        name, picture = f"sample {row}", None
+        name = f"sample {row}"
+        picture = None
         if self.indices is not None:
             index = self.indices[row]
             picture = self.samples.picture(self.samples.fetch(index))

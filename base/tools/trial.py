@@ -101,10 +101,9 @@ class Trial:
             keys = ("data_loader",)
         message = name_error(error)
         if "Original Traceback" in str(error):  # of a loader's worker, as text
-            *_, message, note = ["", *str(error).strip().splitlines()]
-            if not note.startswith(READING):
-                message, note = note, ""
-            message = one_line(ValueError(f"{message}, {note}" if note else message))
+            traceback = str(error).strip().splitlines()
+            num_lines = 2 if traceback[-1].startswith(READING) else 1  # with the note of the reader
+            message = one_line(ValueError(", ".join(traceback[-num_lines:])))
         lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
         for path, line, function, text in get_user_frames(error):
             lines.append(f"  {path}:{line} in {function}: {text}")
