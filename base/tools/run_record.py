@@ -24,7 +24,7 @@ STATES = {
 }  # by the first word of an outcome
 
 
-class Monitor(NamedTuple):
+class Objective(NamedTuple):
     """The number that decides which epoch is the best, and whether ``min`` or ``max`` is better."""
 
     mode: str
@@ -85,12 +85,12 @@ class RunRecord:
         return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
 
     @property
-    def monitor(self) -> Monitor:
+    def monitor(self) -> Objective:
         """The number that the config monitors; without one, the smallest loss."""
         mode, _, metric = str(self.trainer.get("monitor", "off")).partition(" ")
         if mode in ("min", "max") and metric.strip():
-            return Monitor(mode, metric.strip())
-        return Monitor("min", "val_loss" if self.rows and "val_loss" in self.rows[0] else "loss")
+            return Objective(mode, metric.strip())
+        return Objective("min", "val_loss" if self.rows and "val_loss" in self.rows[0] else "loss")
 
     @property
     def best(self) -> Score | None:
