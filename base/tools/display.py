@@ -14,7 +14,7 @@ from base.loop.rows import Rows
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
 from base.tools.pictures import draw_grid
-from base.tools.results import Results, describe_loss
+from base.tools.results import Results, describe_loss, is_zero_or_one
 from base.tools.samples import Samples
 from config.read.text import flatten
 from config.read.tree import join_keys
@@ -236,7 +236,7 @@ def list_labels(target: Any) -> list[int]:
     """Returns the classes of a batch's first samples; empty if its target is not classes."""
     if not isinstance(target, torch.Tensor) or target.ndim != 1:
         return []
-    if target.is_floating_point() and not bool(((target == 0) | (target == 1)).all()):
+    if target.is_floating_point() and not is_zero_or_one(target):
         return []
     return [int(label) for label in target[:SAMPLES_SHOWN].tolist()]
 

@@ -209,7 +209,7 @@ def kind_of(
     if not kind and loss != LEARNED:  # a loss of the project
         if has_scores and is_column and not target.is_floating_point():
             kind = "classification"
-        elif not _is_zero_or_one(target):
+        elif not is_zero_or_one(target):
             kind = "regression"
     if kind == "classification" and has_scores:
         if target.shape == output.shape:
@@ -239,7 +239,8 @@ def _kind_of_loss(loss: str, output: torch.Tensor) -> str:
     return "regression" if name in NUMBER_LOSSES else ""
 
 
-def _is_zero_or_one(target: torch.Tensor) -> bool:
+def is_zero_or_one(target: torch.Tensor) -> bool:
+    """Whether each value is 0 or 1."""
     return bool(((target == 0) | (target == 1)).all())
 
 

@@ -30,10 +30,6 @@ class Group:
     names: list[str] = field(default_factory=list)
     params: list[nn.Parameter] = field(default_factory=list)
 
-    def to_optimizer(self) -> dict[str, Any]:
-        """Returns the group in the form that torch's optimizers take."""
-        return {"params": self.params, **self.values}
-
 
 def make_groups(
     model: nn.Module, options: TransferOptions, plan: FreezePlan, lr: float | None

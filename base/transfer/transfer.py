@@ -86,7 +86,7 @@ class Transfer(Phases):
         if len(groups) == 1 and not groups[0].values:
             return list(groups[0].params)
         self.logger.info("Parameter groups:\n%s", format_groups(groups, lr))
-        return [group.to_optimizer() for group in groups]
+        return [{"params": group.params, **group.values} for group in groups]
 
     def begin_epoch(self, epoch: int, model: nn.Module, optimizer: Optimizer | None) -> bool:
         plan = self._get_plan(model)
