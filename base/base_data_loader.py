@@ -94,8 +94,8 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
         self.init_kwargs |= options
         is_stream = isinstance(dataset, IterableDataset)
-        is_given = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
-        if not is_given and not is_stream:
+        is_custom = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
+        if not is_custom and not is_stream:
             is_balanced = sampler is not None
             sampler, self.valid_sampler = make_samplers(
                 dataset, validation_split, split_seed, stratify, shuffle, is_balanced

@@ -45,7 +45,7 @@ class RunFolder:
 
     def __init__(self, config: ConfigParser, folder: Path | None = None) -> None:
         self.config = config
-        self._given_folder = folder
+        self._explicit_folder = folder
         self._is_new = False  # whether this object has made the folder
         self._is_log_new = False
         self._stop_reason = ""
@@ -118,7 +118,7 @@ class RunFolder:
             shutil.rmtree(self.config.log_dir, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt | StopProgram) and self._holds_weights():
             print(f"Continue with: {self._resume_command()}")
-        if self._given_folder is not None:
+        if self._explicit_folder is not None:
             close_files()  # the caller may delete the folder now
         if self._lock is not None:
             self._lock.close()
@@ -138,14 +138,14 @@ class RunFolder:
 
     def _open(self) -> None:
         self._refuse_another_home()
-        if self._given_folder is not None:
-            self.config.move_to(self._given_folder)
+        if self._explicit_folder is not None:
+            self.config.move_to(self._explicit_folder)
         elif earlier := get_restarted_run_folder():
             self.config.move_to(Path(earlier))
             self.config.resume = next(iter(list_checkpoints(Path(earlier))), None)
-            self.config.run_id_given = True
+            self.config.has_explicit_run_id = True
         try:
-            if self._given_folder is None:
+            if self._explicit_folder is None:
                 self._refuse_links()
                 self._make()
             self._is_log_new = not self.config.log_dir.exists()
@@ -156,7 +156,7 @@ class RunFolder:
             self._remove()
             message = f"the run folder cannot be made: {error.strerror}"
             raise UserError(f"{self.save_dir}: {message}") from None
-        if self._given_folder is None:
+        if self._explicit_folder is None:
             set_run_folder(str(self.save_dir))
 
     def _make(self) -> None:
@@ -172,7 +172,7 @@ class RunFolder:
             resume = self.config.resume
             if resume is not None and resume.parent.resolve() == self.save_dir.resolve():
                 return
-            if self.config.run_id_given:
+            if self.config.has_explicit_run_id:
                 self._refuse_another_run()
                 return
             self.config.run_id = f"{first_id}-{count}"
@@ -185,7 +185,7 @@ class RunFolder:
     def _refuse_another_home(self) -> None:
         """Raises UserError if a resumed run, which stays in its folder, gets another name."""
         resume = self.config.resume
-        if resume is None or self.config.run_id_given:
+        if resume is None or self.config.has_explicit_run_id:
             return
         name, save_dir = self.config["name"], self.config["trainer"].get("save_dir", "saved/")
         home = Path(save_dir, name)
@@ -205,7 +205,7 @@ class RunFolder:
 
         A new run must stay below the config's ``save_dir``, and a resumed run in its folder.
         """
-        is_resumed = self.config.resume is not None and not self.config.run_id_given
+        is_resumed = self.config.resume is not None and not self.config.has_explicit_run_id
         home = self.save_dir if is_resumed else self.save_dir.parent.parent
         above = () if is_resumed else (self.save_dir.parent, self.save_dir)
         from base import features

@@ -28,7 +28,7 @@ _SLOTS = {
         ("model.loss", "torch.nn.functional", "torch.nn"),
         _MODULE,
         open_modules=("torch.nn.functional",),
-        given=_OUTPUT_AND_TARGET,
+        program_parameters=_OUTPUT_AND_TARGET,
         is_callback=True,
     ),
     "metrics": Slot(
@@ -36,19 +36,21 @@ _SLOTS = {
         ("model.metric", "torchmetrics"),
         "torchmetrics.Metric",
         open_modules=("torchmetrics.functional",),
-        given=_OUTPUT_AND_TARGET,
+        program_parameters=_OUTPUT_AND_TARGET,
         is_callback=True,
     ),
-    "optimizer": Slot("trainer", ("torch.optim",), "torch.optim.Optimizer", given=("params",)),
+    "optimizer": Slot(
+        "trainer", ("torch.optim",), "torch.optim.Optimizer", program_parameters=("params",)
+    ),
     "lr_scheduler": Slot(
-        "trainer", (_SCHEDULERS,), f"{_SCHEDULERS}.LRScheduler", given=("optimizer",)
+        "trainer", (_SCHEDULERS,), f"{_SCHEDULERS}.LRScheduler", program_parameters=("optimizer",)
     ),
     "parallel": Slot("trainer", ("base.parallel.kinds",), "base.parallel.strategy.Parallel"),
     "trainer": Slot(
         "trainer",
         ("trainer", "trainer.trainer"),
         "base.BaseTrainer",
-        given=_TRAINER_ARGUMENTS,
+        program_parameters=_TRAINER_ARGUMENTS,
         is_flat=True,
     ),
 }
@@ -85,7 +87,7 @@ _INNER_SLOTS = {
         (_LOADERS,),
         "",
         open_modules=("torch.utils.data._utils.collate",),
-        given=("batch",),
+        program_parameters=("batch",),
         is_callback=True,
         is_duck_typed=True,
     ),

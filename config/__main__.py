@@ -14,7 +14,7 @@ from config.check.preflight import examine
 from config.check.schema import Schema
 from config.parser import ConfigParser
 from config.read.references import escape_references
-from config.read.text import flatten, to_text
+from config.read.text import compare_configs, flatten, to_cell, to_text
 from config.read.tree import Keys, join_keys, split_keys
 from utils.errors import UserError, did_you_mean
 from utils.main import run_main
@@ -28,7 +28,6 @@ COMMANDS = {
     "schema": "writes config/schema.json, for editors",
 }
 N_WORDS = {"explain": (1, 1), "diff": (0, 2)}  # minimum and maximum
-MAX_CELL_CHARS = 48
 
 
 def main() -> None:
@@ -88,12 +87,6 @@ def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> 
     return ConfigParser.from_args(args)
 
 
-def shorten(value: Any) -> str:
-    """Returns a value as text that fits a column."""
-    text = to_text(value)
-    return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
-
-
 def to_yaml(section: dict[str, Any], depth: int = 0) -> list[str]:
     """Returns the lines of a config as YAML, which ``-c`` takes again."""
     lines = []
@@ -115,18 +108,18 @@ def print_explanation(config: ConfigParser, key: str) -> None:
     schema = load_schema()
     takers = examine(tree, schema).takers
     wanted = split_keys(key) if key else ("",)
-    given = flatten(tree.data)
-    values = dict(given)
+    written = flatten(tree.data)
+    values = dict(written)
     for keys, (_, parameter) in takers.items():
-        if not any(other[: len(keys)] == keys for other in given):
+        if not any(other[: len(keys)] == keys for other in written):
             values[keys] = parameter.default
     rows = [("key", "value", "from", "taken by")]
     for keys, value in values.items():
         if not _is_below(keys, value, wanted):
             continue
-        source = str(tree.mark(keys) or "the program") if keys in given else "default"
+        source = str(tree.mark(keys) or "the program") if keys in written else "default"
         history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        shown = "(missing)" if value is inspect.Parameter.empty else shorten(value)
+        shown = "(missing)" if value is inspect.Parameter.empty else to_cell(value)
         taken_by = ""
         if keys in takers:
             owner, parameter = takers[keys]
@@ -161,21 +154,14 @@ def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str
 
 def print_diff(args: argparse.Namespace, names: list[str], overrides: list[str]) -> None:
     """Prints the values that differ between two configs, or before and after the overrides."""
-    one = flatten(read(args, names[0], []).plain())
-    other = flatten(read(args, names[-1], overrides).plain())
-    different = [
-        keys
-        for keys in {**one, **other}
-        if keys not in one or keys not in other or to_text(one[keys]) != to_text(other[keys])
-    ]
-    if not different:
+    configs = [read(args, names[0], []).plain(), read(args, names[-1], overrides).plain()]
+    rows = compare_configs(configs)
+    if rows:
+        print_table(
+            [("key", names[0], names[-1] if len(names) > 1 else " ".join(overrides)), *rows]
+        )
+    else:
         print("They are the same.")
-        return
-    rows = [("key", names[0], names[-1] if len(names) > 1 else " ".join(overrides))]
-    for keys in different:
-        cells = [shorten(values[keys]) if keys in values else "-" for values in (one, other)]
-        rows.append((join_keys(keys), cells[0], cells[1]))
-    print_table(rows)
 
 
 if __name__ == "__main__":

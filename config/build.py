@@ -62,17 +62,17 @@ class Builder(ConfigValues):
             metrics.append(metric)
         return metrics
 
-    def build_trainer(self, **given: Any) -> Any:
-        """Makes the trainer with this config and the ``given`` arguments that it takes.
+    def build_trainer(self, **kwargs: Any) -> Any:
+        """Makes the trainer with this config and those of ``kwargs`` that it takes.
 
         The first four go by position, as pytorch-template's ``train.py`` passes them.
         """
         section, schema = self["trainer"], self.get_schema()
         trainer_class, signature = resolve_trainer(section, schema)
-        leading = schema.slots["trainer"].given[:N_POSITIONAL]
-        positional = [given.pop(name) for name in leading if name in given]
-        given["config"] = self
-        by_name = {name: given[name] for name in given if name in signature.parameters}
+        leading = schema.slots["trainer"].program_parameters[:N_POSITIONAL]
+        positional = [kwargs.pop(name) for name in leading if name in kwargs]
+        kwargs["config"] = self
+        by_name = {name: kwargs[name] for name in kwargs if name in signature.parameters}
         names = get_constructor_parameters(signature, schema)
         node = {"args": {name: section[name] for name in names if name in section}}
         values = self._make_args(node, trainer_class, schema.slots["trainer"], ("trainer",), None)

@@ -53,7 +53,7 @@ def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[
         raise tree.error((name, "type"), message)
     found = getattr(module, kind)
     for key, parameter in Signature.from_callable(found).parameters.items():
-        # Nothing has checked this class, and an old project may pass what its annotation denies.
+        # Nothing has checked this class. An old project may pass values that do not fit it.
         if key in args and accepts(parameter.annotation, args[key]):
             with errors_at(tree, (name, "args", key), ()):
                 args[key] = convert(parameter.annotation, args[key])

@@ -57,17 +57,17 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
     overrides = list(vars(args).get("overrides", []))
     removals = [text for text in overrides if _is_removal_of_key(text)]
     _apply_overrides(tree, removals)  # first, so that their position does not matter
-    given: dict[str, tuple[Keys, Any]] = {}
+    from_options: dict[str, tuple[Keys, Any]] = {}
     for option in options:
         value = getattr(args, _get_destination(option.flags), None)
         if value is not None:
-            given[f"{option.flags[0]} {value}"] = tuple(option.target.split(";")), value
+            from_options[f"{option.flags[0]} {value}"] = tuple(option.target.split(";")), value
     if args.device is not None:
-        given[f"-d {args.device}"] = ("n_gpu",), _choose_device(args.device)
-    for words, (keys, value) in given.items():
+        from_options[f"-d {args.device}"] = ("n_gpu",), _choose_device(args.device)
+    for words, (keys, value) in from_options.items():
         set_value(tree, keys, value, Mark(words))
     _apply_overrides(tree, [text for text in overrides if text not in removals])
-    _check_agreement(tree, given)
+    _check_agreement(tree, from_options)
     run_id = vars(args).get("run_id")
     if not run_id and resume is not None and not is_run_folder(resume.parent):
         run_id = make_run_id()  # the folder holds more than a run, such as downloads
@@ -119,8 +119,10 @@ def _load(config: str | None, resume: Path | None) -> Tree:
     tree = load_tree(saved) if is_run else Tree({})
     if config is not None:
         new = load_tree(find_config(config))
-        kept = {keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data}
-        tree = Tree(tree.data | new.data, kept | new.marks)
+        marks = {
+            keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data
+        }
+        tree = Tree(tree.data | new.data, marks | new.marks)
     return tree
 
 
@@ -143,10 +145,10 @@ def _is_removal_of_key(override: str) -> bool:
     return override.startswith("~") and not re.search(r"\.\d+(\.|$)", override)
 
 
-def _check_agreement(tree: Tree, given: dict[str, tuple[Keys, Any]]) -> None:
+def _check_agreement(tree: Tree, from_options: dict[str, tuple[Keys, Any]]) -> None:
     """Raises ConfigError if ``KEY=VALUE`` has changed what an option such as ``--lr`` sets."""
     findings = []
-    for words, (keys, value) in given.items():
+    for words, (keys, value) in from_options.items():
         try:
             is_same = get_value(tree.data, keys) == value
         except KeyError:

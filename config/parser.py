@@ -37,7 +37,7 @@ class ConfigParser(Builder):
 
     Attributes:
         args: the parsed command line; None without one.
-        run_id_given: whether the caller chose the ``run_id``.
+        has_explicit_run_id: whether the caller chose the ``run_id``.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ConfigParser(Builder):
         super().__init__(config, modification)
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None
-        self.run_id_given = run_id is not None
+        self.has_explicit_run_id = run_id is not None
         self.run_id = run_id or make_run_id()
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
         self._has_custom_loop = True

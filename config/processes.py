@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from utils.world import ProcessSettings
 
 KINDS = ("ddp", "fsdp")  # the types of `parallel` that train in several processes
+TIMEOUTS = ("start_timeout_seconds", "timeout_seconds")
 
 
 def get_process_settings(parallel: Any, n_gpu: Any) -> ProcessSettings:
@@ -15,31 +17,18 @@ def get_process_settings(parallel: Any, n_gpu: Any) -> ProcessSettings:
     Returns:
         The settings. ``num_processes`` is None for one on each accelerator that ``n_gpu`` allows.
     """
-    default = ProcessSettings()
-    section = parallel if isinstance(parallel, dict) else {}
+    section = {} if parallel is None else parallel
+    if not isinstance(section, dict):
+        section = {"type": None}
     args = section.get("args")
-    if not isinstance(args, dict):
-        args = {}
-    if type(n_gpu) is not int or n_gpu < 0:
-        n_gpu = default.n_gpu
-    is_readable = parallel is None or isinstance(parallel, dict)
-    can_be_several = is_readable and section.get("type", KINDS[0]) in KINDS
-    return ProcessSettings(
-        num_processes=_get_number(args.get("num_processes")) if can_be_several else 1,
-        n_gpu=n_gpu,
-        start_timeout_seconds=_get_seconds(
-            args.get("start_timeout_seconds"), default.start_timeout_seconds
-        ),
-        timeout_seconds=_get_seconds(args.get("timeout_seconds"), default.timeout_seconds),
-    )
+    args = args if isinstance(args, dict) else {}
+    number = args.get("num_processes")
+    is_number = number is None or type(number) is int
+    can_be_several = is_number and section.get("type", KINDS[0]) in KINDS
+    seconds = {name: args[name] for name in TIMEOUTS if _is_duration(args.get(name))}
+    settings = ProcessSettings(num_processes=number if can_be_several else 1, **seconds)
+    return replace(settings, n_gpu=n_gpu) if type(n_gpu) is int and n_gpu >= 0 else settings
 
 
-def _get_number(num_processes: Any) -> int | None:
-    if num_processes is None or type(num_processes) is int:
-        return num_processes
-    return 1
-
-
-def _get_seconds(value: Any, default: float) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and value > 0 else default
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

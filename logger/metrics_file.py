@@ -63,9 +63,9 @@ class MetricsFile:
         if not self.path.is_file():
             return
         rows = parse_metrics(self.path.read_text(encoding="utf-8", errors="replace"))
-        kept = [json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch]
+        lines = [json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch]
         with atomic_write(self.path) as file:
-            file.writelines(kept)
+            file.writelines(lines)
 
 
 def _finite_or_none(value: Any) -> Any:

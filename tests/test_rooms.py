@@ -51,9 +51,9 @@ def remove(room: Room, project: Path) -> None:
     if room.register:
         register = project / room.register
         lines = register.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if room.text not in line]
-        assert len(kept) < len(lines), f"{room.register} has no line for {room.text}"
-        register.write_text("".join(kept), encoding="utf-8")
+        others = [line for line in lines if room.text not in line]
+        assert len(others) < len(lines), f"{room.register} has no line for {room.text}"
+        register.write_text("".join(others), encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ROOMS)

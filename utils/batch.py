@@ -38,15 +38,15 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if type(batch) in (list, tuple):  # what most loaders give
         return type(batch)([to_device(value, device) for value in batch])
     if hasattr(batch, "to"):  # a PackedSequence, a batch of graphs, a BatchEncoding
-        options = _options_of_to(getattr(type(batch), "to", batch.to))
+        options = _get_to_options(getattr(type(batch), "to", batch.to))
         moved = batch.to(device, **options) if device.type != "cpu" else batch.to(device)
         return batch if moved is None else moved  # None: it has moved itself
     return _map_values(lambda value: to_device(value, device), batch)
 
 
 @functools.cache
-def _options_of_to(method: Callable[..., Any]) -> dict[str, Any]:
-    """``non_blocking=True`` if the method ``to`` of a class takes it."""
+def _get_to_options(method: Callable[..., Any]) -> dict[str, Any]:
+    """The options for a class's method ``to``: ``non_blocking=True`` if it takes it."""
     try:
         parameters = inspect.signature(method).parameters
     except ValueError:  # it is not written in Python
@@ -56,7 +56,7 @@ def _options_of_to(method: Callable[..., Any]) -> dict[str, Any]:
 
 
 def is_sequence(value: Any) -> bool:
-    """Whether a value is a list or tuple of several ones, and not one object, as PackedSequence."""
+    """Whether a value is a list or tuple, and not one object as a PackedSequence is."""
     return isinstance(value, list | tuple) and not hasattr(value, "to")
 
 
@@ -132,21 +132,21 @@ def _map_values(function: Callable[[Any], Any], value: Any) -> Any:
         if type(value) is dict:
             return changed
         if isinstance(value, dict):  # a defaultdict, for one, cannot be made from a dict
-            clone = copy.copy(value)
+            container = copy.copy(value)
             for key, item in changed.items():  # `update` is forbidden in HuggingFace's ModelOutput
-                clone[key] = item
-            return clone
+                container[key] = item
+            return container
         return type(value)(changed)  # type: ignore[call-arg]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(function, value))
     if isinstance(value, list | tuple):
         return type(value)(map(function, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        made: Any = copy.copy(value)
+        clone: Any = copy.copy(value)
         for field in dataclasses.fields(value):
             item = function(getattr(value, field.name))
-            object.__setattr__(made, field.name, item)  # it may be frozen
-        return made
+            object.__setattr__(clone, field.name, item)  # it may be frozen
+        return clone
     return value
 
 
@@ -165,28 +165,28 @@ def batch_size_of(*values: Any) -> int:
     return 1
 
 
-def count_samples(given: int | None, target: Any, output: Any = None, batch: Any = None) -> int:
-    """The number of samples in a batch, for which the loader has read ``given`` samples.
+def count_samples(num_read: int | None, target: Any, output: Any = None, batch: Any = None) -> int:
+    """The number of samples in a batch, for which the loader has read ``num_read`` samples.
 
     The first dimension of a target may be something else, such as characters (CTC), time or nodes.
     But a collate function may also have left samples out, or a sample may be a batch itself: then
     all tensors agree on another number.
     """
-    if given is None:
+    if num_read is None:
         return _find_common_size(target, batch) or batch_size_of(target, output, batch)
     batch = target if batch is None else batch
     shapes = [tensor.shape for tensor in _list_tensors(batch) if tensor.ndim]
-    is_first = any(shape[0] == given for shape in shapes)
-    is_second = all(len(shape) > 1 and shape[1] == given for shape in shapes)
+    is_first = any(shape[0] == num_read for shape in shapes)
+    is_second = all(len(shape) > 1 and shape[1] == num_read for shape in shapes)
     if is_first or (is_second and not _is_of_lists(batch)):
-        return given
-    return num_samples(batch) or given
+        return num_read
+    return num_samples(batch) or num_read
 
 
 def _find_common_size(target: Any, batch: Any) -> int:
-    """The size of the input if the tensors of a target have several sizes; 0 if it is none of them.
+    """The input's size, if the tensors of a target have several sizes and this is one; else 0.
 
-    Such targets are characters and their numbers (CTC), or nodes and graphs.
+    Examples are characters with their counts (CTC), and nodes with their graphs.
     """
     if isinstance(target, torch.Tensor):
         return 0

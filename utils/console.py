@@ -1,4 +1,4 @@
-"""Standard output and error that neither end a program nor fall silent."""
+"""Makes standard output and error safe: a failed write does not end the program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 1.0  # for the reader of a pipe that is full and does not blo
 
 
 def prepare_console() -> None:
-    """Opens closed standard streams, and prints ``?`` for letters that their encoding lacks."""
+    """Opens closed standard streams, and makes them print ``?`` for unsupported letters."""
     if os.name == "posix":
         for number in range(3):
             try:

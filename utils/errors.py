@@ -1,4 +1,4 @@
-"""The errors that a user can cause: they end a program in a line, not in a traceback."""
+"""Errors that a user can cause: the program prints their text, without a traceback."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
     def likeness(name: str) -> tuple[float, bool, float]:
         lower = SequenceMatcher(None, name.lower(), word.lower()).ratio()
-        swapped = sorted(name.lower()) == sorted(word.lower())  # difflib counts a swap as two slips
+        swapped = sorted(name.lower()) == sorted(word.lower())  # difflib counts a swap as two edits
         return lower, swapped, SequenceMatcher(None, name, word).ratio()
 
     best = max((name for name in names if name.lower() in near), key=likeness, default=None)
@@ -69,10 +69,10 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def is_typo_of(word: str, name: str) -> bool:
-    """Whether ``word`` is at most one slip away from a short ``name``, or two from a longer one.
+    """Whether ``word`` is at most one edit away from a short ``name``, or two from a longer one.
 
-    It is meant for words that may also be right, such as the keys of a project. A similarity by
-    difflib is too coarse: a limit that finds all slips in ``loss`` would also match ``losses``.
+    It is meant for words that may also be right, such as the keys of a project. difflib's ratio is
+    too coarse: a threshold that finds every typo of ``loss`` also matches ``losses``.
     """
     max_distance = 1 if len(name) < 6 else 2
     if abs(len(word) - len(name)) > max_distance:
@@ -101,6 +101,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def shorten(text: str, limit: int) -> str:
+    """``text``, or its first ``limit - 1`` characters with an ellipsis if it is longer."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def text_of(value: object) -> str:
     """``str(value)``, or the name of its class if that fails."""
     try:
@@ -115,8 +120,7 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     An error without a text gives the name of its class.
     """
     words = " ".join(text_of(error).split())
-    text = printable(words or type(error).__name__)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shorten(printable(words or type(error).__name__), limit)
 
 
 def name_error(error: BaseException) -> str:

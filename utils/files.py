@@ -1,4 +1,4 @@
-"""Files that a crash leaves in the old or the new state, never in between, and locks on files."""
+"""Atomic writes, which a crash leaves undone or complete, and locks on files."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
         raise
     fsync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a file completely or not at all, and makes its folder. Returns its path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
 
 
 def fsync_folder(folder: Path) -> None:

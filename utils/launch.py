@@ -57,7 +57,7 @@ def launch(num_processes: int) -> int:
     """Runs this command again in ``num_processes`` processes and waits until all have ended.
 
     torch's launcher starts the processes, and ends the others when one fails. This process forwards
-    its signals to all of them. It also holds their key-value store, which so outlives each of them.
+    its signals to all of them. It also holds their key-value store, so the store outlives each one.
 
     Returns:
         The exit status of the run: 0 if no process failed.
@@ -124,8 +124,8 @@ def _make_environment(num_processes: int, port: int) -> dict[str, str]:
 def get_exit_status(exit_codes: Iterable[int]) -> int:
     """The status for the failed processes' exit codes, which are negative after a signal.
 
-    The status of a failure comes before that of a stop, and that before the signals that ended
-    other processes: the launcher stops them if one fails.
+    A failure decides first, then a stop, then a signal: if one process fails, the launcher ends the
+    others by signals.
     """
     codes = list(exit_codes)
     failures = [code for code in codes if code > 0 and code not in EXIT_STATUS.values()]

@@ -1,4 +1,4 @@
-"""Loggers of a run: no mistake in a line, and no library, ends a training or silences it."""
+"""The loggers of a run. Wrong log calls and libraries neither stop nor silence them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SafeRecord(logging.LogRecord):
             return super().getMessage()
         except Exception as error:
             values = self.args if isinstance(self.args, tuple) else (self.args,)
-            given = ", ".join(text_of(value)[:MAX_CHARS_SHOWN] for value in values)
+            arguments = ", ".join(text_of(value)[:MAX_CHARS_SHOWN] for value in values)
             reason = f"{self.filename}:{self.lineno} cannot be logged: {name_error(error)}"
-            return f"{text_of(self.msg)} {given} ({reason})"
+            return f"{text_of(self.msg)} {arguments} ({reason})"
 
 
 class RunLogger(logging.Logger):

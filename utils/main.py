@@ -1,4 +1,4 @@
-"""How a program ends: a mistake of the user gives a line and an exit status, not a traceback."""
+"""Runs a program, and turns its errors into messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_main(main: Callable[[], None]) -> None:
 
         user_error = user_error_from(error)
         if user_error is None and (status := get_program_request().status):
-            sys.exit(status)  # a library has made another error of the one that ends the program
+            sys.exit(status)  # a library has replaced StopProgram by another error
         if user_error is None:
             raise
         sys.stdout.flush()

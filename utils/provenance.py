@@ -133,6 +133,6 @@ class ProvenanceFile:
 
 
 def write_durably(path: Path, content: Any) -> None:
-    """Writes a file of JSON. It is either there in full or not at all."""
+    """Writes a JSON file completely or not at all."""
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=4).encode() + b"\n")

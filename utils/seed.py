@@ -39,9 +39,7 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
         deterministic: also make torch choose algorithms that give the same result in every run.
             An operation that has none gives a warning.
     """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    _seed_all(seed)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:  # cuBLAS reads this once, when it starts
@@ -55,10 +53,18 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
 def seed_rank(seed: int, rank: int) -> None:
     """Gives each rank its own random numbers. Those of rank 0 stay as they are."""
     if rank:
-        mixed = mix_seed(seed, rank)
-        random.seed(mixed)
-        np.random.seed(mixed % 2**32)
-        torch.manual_seed(mixed)
+        _seed_all(mix_seed(seed, rank))
+
+
+def _seed_all(seed: int) -> None:
+    _seed_cpu(seed)
+    torch.manual_seed(seed)  # on all devices
+
+
+def _seed_cpu(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
 
 
 class RandomStream:
@@ -80,10 +86,7 @@ class RandomStream:
         """The context in which numbers are drawn from this stream."""
         outside = _get_cpu_state()
         if self._state is None:
-            random.seed(self._seed)
-            np.random.seed(self._seed % 2**32)
-            # torch.manual_seed would seed the accelerators too
-            torch.default_generator.manual_seed(self._seed)
+            _seed_cpu(self._seed)
         else:
             _set_cpu_state(self._state)
         try:
@@ -110,9 +113,7 @@ def temporary_seed(seed: int) -> Iterator[None]:
     Afterwards they continue as if nothing had been drawn.
     """
     outside = _get_cpu_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
+    _seed_cpu(seed)
     try:
         yield
     finally:

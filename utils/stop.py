@@ -18,9 +18,10 @@ from typing import NamedTuple, Protocol
 
 EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in sysexits.h)
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
+SIGNALS = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
 SECONDS_TO_END = 2.0  # the time in which the program obeys a signal, and ignores further ones
-SECONDS_TO_REPEAT = 0.1
-SECONDS_OF_FORWARDING = 0.25
+SECONDS_TO_REPEAT = 0.1  # until a signal is sent again whose exception was dropped
+SECONDS_OF_FORWARDING = 0.25  # in which a second SIGINT is the launcher's copy of the first
 
 
 class Request(NamedTuple):
@@ -56,7 +57,7 @@ class _Program:
     """The signals that arrive outside of a training loop.
 
     Attributes:
-        request: has raised a ``StopProgram``. The program lives on if that was caught.
+        request: the one that raised a ``StopProgram``, which some code may have caught.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class _Program:
         if is_in_fork(self.pid, number):
             return
         last_time, self._time = self._time, time.monotonic()
-        # Batch systems repeat their signals. The first one is still tidying up.
+        # Batch systems repeat their signals. The first one is still being handled.
         if self._time - last_time > SECONDS_TO_END:
             name = signal.Signals(number).name
             self.request = Request(EXIT_STATUS[name], name)
@@ -111,11 +112,10 @@ def stop_on_signals() -> Iterator[None]:
     """
     _program.begin()
     is_main = threading.current_thread() is threading.main_thread()
-    names = [name for name in ("SIGTERM", "SIGUSR1") if is_main and hasattr(signal, name)]
     previous = {
         number: signal.signal(number, _program.receive)
-        for number in [getattr(signal, name) for name in names]
-        if signal.getsignal(number) is signal.SIG_DFL
+        for number in (SIGNALS if is_main else [])
+        if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_DFL
     }
     hook, sys.unraisablehook = sys.unraisablehook, _program.repeat_dropped
     try:
@@ -157,9 +157,9 @@ def deferred_signals() -> Iterator[None]:
 
 
 def outlive_signals() -> None:
-    """Lets this process outlive the signals that ask its parent to stop, but not the parent.
+    """Lets this process ignore the signals that ask its parent to stop, while the parent lives.
 
-    A handler and not ``SIG_IGN``, which the programs that this process runs would inherit.
+    It installs a handler, because programs that this process starts would inherit ``SIG_IGN``.
     """
     parent_pid = os.getppid()
 
@@ -167,11 +167,10 @@ def outlive_signals() -> None:
         if os.getppid() != parent_pid:
             os._exit(128 + number)
 
-    numbers = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
-    for number in numbers:
+    for number in SIGNALS:
         signal.signal(number, receive)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 class StopRequest:
@@ -260,10 +259,9 @@ class StopRequest:
         if _program.request is not NO_REQUEST:
             self._receive(getattr(signal, _program.request.reason), None)
         defaults = (signal.SIG_DFL, signal.default_int_handler, _program.receive)
-        numbers = [getattr(signal, name) for name in EXIT_STATUS if hasattr(signal, name)]
         previous = {
             number: signal.signal(number, self._receive)
-            for number in numbers
+            for number in SIGNALS
             if signal.getsignal(number) in defaults
         }
         try:

@@ -89,10 +89,10 @@ class MetricSet(MetricTracker):
 
     def count_samples(self, target: Any, output: Any = None, batch: Any = None) -> int:
         """The number of samples in a batch."""
-        given = self.batch_size
-        if given and isinstance(target, torch.Tensor) and target.shape[:1] == (given,):
-            return given  # the usual case
-        return count_samples(given, target, output, batch)
+        num_read = self.batch_size
+        if num_read and isinstance(target, torch.Tensor) and target.shape[:1] == (num_read,):
+            return num_read  # the usual case
+        return count_samples(num_read, target, output, batch)
 
     @torch.no_grad()
     def measure_waiting(self) -> None:

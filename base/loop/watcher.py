@@ -74,5 +74,5 @@ def make_watchers(trainer: WatchedTrainer) -> list[Watcher]:
 
     # A reference cycle would let the workers of the trainer's loader outlive the trainer.
     watched: WatchedTrainer = weakref.proxy(trainer)
-    made = [kind.make(watched) for kind in features.of_kind(Watcher)]
-    return [watcher for watcher in made if watcher is not None]
+    candidates = [kind.make(watched) for kind in features.of_kind(Watcher)]
+    return [watcher for watcher in candidates if watcher is not None]

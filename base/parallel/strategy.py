@@ -194,11 +194,11 @@ def keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     saved_groups = state["param_groups"]
     if len(saved_groups) != len(groups):
         return state  # torch reports it
-    kept = [
+    merged = [
         saved | {key: group[key] for key in KERNEL_CHOICES & group.keys()}
         for saved, group in zip(saved_groups, groups, strict=True)
     ]
-    return state | {"param_groups": kept}
+    return state | {"param_groups": merged}
 
 
 def match_memory_formats(optimizer: Optimizer) -> None:

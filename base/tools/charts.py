@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import printable
+from utils.errors import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -266,5 +266,4 @@ def _finite(points: Points) -> NDArray[np.float64]:
 
 
 def _label(text: str, limit: int = 40) -> str:
-    text = printable(text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shorten(printable(text), limit)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from base.tools.charts import LineChart, draw_lines, to_svg
-from base.tools.run_record import RunRecord, format_value, get_points
-from utils.errors import UserError
-from utils.files import atomic_write
+from base.tools.run_record import RunRecord, get_points
+from config.read.text import compare_configs
+from utils.files import write_text
 from utils.provenance import run_git
 from utils.tables import print_table
 
@@ -29,7 +27,7 @@ def compare_runs(runs: list[RunRecord], picture: Path) -> None:
     are_unique = len({run.name for run in runs}) == len(runs)
     names = [run.name if are_unique else str(run.folder) for run in runs]
     print_table([("score", *names), *_score_rows(runs)])
-    rows = _find_differences([dict(_flatten(run.config)) for run in runs])
+    rows = compare_configs([run.config for run in runs])
     print()
     if rows:
         print_table([("config", *names), *rows])
@@ -57,22 +55,6 @@ def _score_rows(runs: list[RunRecord]) -> list[tuple[str, ...]]:
             if key != "seconds"
         ]
     return rows
-
-
-def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields every value of a config with its dotted key."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _flatten(item, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, format_value(value)
-
-
-def _find_differences(configs: list[dict[str, str]]) -> list[tuple[str, ...]]:
-    """Returns the keys whose values differ, with the value of each config."""
-    keys = dict.fromkeys(key for config in configs for key in config)
-    rows = [(key, *(config.get(key, "-") for config in configs)) for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def _describe_code(runs: list[RunRecord]) -> str:
@@ -106,11 +88,5 @@ def _draw(runs: dict[str, RunRecord], picture: Path) -> None:
         for key in drawn
     ]
     svg = to_svg(draw_lines(charts), is_standalone=True)
-    if not svg:
-        return
-    try:
-        with atomic_write(picture) as file:
-            file.write(svg.encode())
-    except OSError as error:
-        raise UserError(f"{picture}: cannot be written: {error.strerror}") from None
-    print(f"Their curves: {picture}")
+    if svg:
+        print(f"Their curves: {write_text(picture, svg)}")

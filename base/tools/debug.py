@@ -120,7 +120,7 @@ class LayerProbe:
 
     def begin_batch(self) -> None:
         """Called before each batch."""
-        self.end_batch()  # the batch before may not have led to a step, which calls it otherwise
+        self.end_batch()  # if the last batch led to no step, whose hook calls this
         is_due = self.trainer.progress.batch % BATCHES_BETWEEN_STATISTICS == 1
         self._measures = self.options.statistics and is_due and self.trainer.writer.enabled
         self._active = self._measures or self.options.detect_nan

@@ -14,14 +14,14 @@ from base.loop.rows import Rows
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
 from base.tools.pictures import draw_grid
-from base.tools.results import Results, describe_loss
+from base.tools.results import Results, describe_loss, is_zero_or_one
 from base.tools.samples import Samples
 from config.read.text import flatten
 from config.read.tree import join_keys
 from utils.batch import split_target
 from utils.checkpoints import BEST
 from utils.distributed import world_size
-from utils.errors import UserError, one_line
+from utils.errors import UserError, name_error
 from utils.seed import get_random_state, set_random_state
 
 SAMPLES_SHOWN = 16
@@ -38,8 +38,8 @@ def never_fails(show: Callable[..., None]) -> Callable[..., None]:
         try:
             show(self, *args)
         except Exception as error:
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            self.trainer.logger.warning("Display.%s failed: %s", show.__name__, reason)
+            message = "Display.%s failed: %s"
+            self.trainer.logger.warning(message, show.__name__, name_error(error))
 
     return shown
 
@@ -112,13 +112,11 @@ class Display(Watcher):
     # -- validation -----------------------------------------------------------------------------
 
     def valid_batch(self, batch: Any) -> None:
-        if self._needs_inputs():
-            inputs = split_if_possible(batch)[0]
-            if are_pictures(inputs):
-                self._inputs.append(inputs)
-
-    def _needs_inputs(self) -> bool:
-        return self.writer.enabled and sum(map(len, self._inputs)) < SAMPLES_SHOWN
+        if not self.writer.enabled or sum(map(len, self._inputs)) >= SAMPLES_SHOWN:
+            return
+        inputs, _ = split_if_possible(batch)
+        if are_pictures(inputs):
+            self._inputs.append(inputs)
 
     @never_fails
     def after_validation(self, epoch: int) -> None:
@@ -136,14 +134,12 @@ class Display(Watcher):
             return
         are_correct = (results.target == results.prediction).tolist()
         captions = []
-        for label, guess, confidence in zip(
-            results.target, results.prediction, results.confidence, strict=True
-        ):
-            predicted = results.describe(guess)
-            if guess == label:
-                captions.append(f"{predicted} {confidence:.0%}")
+        for row, is_correct in enumerate(are_correct):
+            caption = results.describe(results.prediction[row])
+            if is_correct:
+                captions.append(f"{caption} {results.confidence[row]:.0%}")
             else:
-                captions.append(f"{predicted}, is {results.describe(label)}")
+                captions.append(f"{caption}, is {results.describe(results.target[row])}")
         pictures = torch.cat([values.cpu() for values in inputs])
         self._show("predictions", samples, pictures, captions, are_correct)
 
@@ -240,7 +236,7 @@ def list_labels(target: Any) -> list[int]:
     """Returns the classes of a batch's first samples; empty if its target is not classes."""
     if not isinstance(target, torch.Tensor) or target.ndim != 1:
         return []
-    if target.is_floating_point() and not bool(((target == 0) | (target == 1)).all()):
+    if target.is_floating_point() and not is_zero_or_one(target):
         return []
     return [int(label) for label in target[:SAMPLES_SHOWN].tolist()]
 

@@ -68,7 +68,8 @@ def _get_interval(
             metric.update(output[indices], target[indices])
             return float(one_number("", metric.compute()))
     else:
-        blocks = _split_into_blocks(len(output))
+        order = np.random.default_rng(0).permutation(len(output))
+        blocks = np.array_split(order, min(len(output), MAX_BLOCKS))
         sizes = np.array([len(block) for block in blocks], dtype=float)
 
         def compute(indices: NDArray[Any]) -> float:
@@ -84,11 +85,6 @@ def _get_interval(
                 vectorized=True,
             )
     return _bootstrap(len(output), compute, OTHER_RESAMPLES)
-
-
-def _split_into_blocks(n: int) -> list[NDArray[Any]]:
-    order = np.random.default_rng(0).permutation(n)
-    return np.array_split(order, min(n, MAX_BLOCKS))
 
 
 def _bootstrap(

@@ -10,10 +10,10 @@ from typing import Any
 
 from base.base_trainer import BaseTrainer
 from base.tools.charts import LineChart, draw_lines, to_svg
-from base.tools.report import write_text
 from base.tools.trial import Trial, as_step_trainer, cycle_batches, make_step
 from logger.progress import progress
 from utils.errors import UserError
+from utils.files import write_text
 
 LOWEST_RATE, HIGHEST_RATE = 1e-7, 10.0
 STEPS = 100

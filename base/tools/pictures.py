@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
@@ -31,7 +32,7 @@ def to_picture(values: Any, mean: Any = None, std: Any = None) -> Image | None:
     Returns:
         (H, W, 3) uint8; None if ``values`` have another shape.
     """
-    if hasattr(values, "detach"):
+    if isinstance(values, torch.Tensor):
         values = values.detach().cpu().float()
     array = np.asarray(values, dtype=np.float32)
     array = array[None] if array.ndim == 2 else array

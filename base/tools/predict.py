@@ -12,12 +12,13 @@ import torch
 from base.loop.evaluate import forward
 from base.loop.reporter import TestSubject
 from base.tools.reading import check_reading
-from base.tools.report import to_csv, write_text
+from base.tools.report import to_csv
 from base.tools.results import Predictions, describe_loss, kind_of
 from base.tools.samples import Samples
 from utils.batch import to_device
 from utils.distributed import is_main
 from utils.errors import UserError, one_line
+from utils.files import write_text
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 BATCH_SIZE = 64

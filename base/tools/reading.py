@@ -21,24 +21,23 @@ LIBRARIES = ("torchvision.", "torch.")  # their datasets prepare pictures in ``t
 
 
 def check_reading(samples: Samples, read: Callable[[Path], torch.Tensor]) -> None:
-    """Checks that ``read`` gives what the dataset gives, by the dataset's own files or values.
+    """Checks that ``read`` makes the same inputs as the dataset, from its files or values.
 
     Args:
         samples: of a loader for the model's data.
         read: reads a file as an input of the model.
 
     Raises:
-        UserError: the dataset prepares its pictures in a way of its own.
+        UserError: the dataset prepares its pictures in another way.
     """
     dataset = samples.inner
     files = _list_files(samples)
+    is_of_library = type(dataset).__module__.startswith(LIBRARIES)
     if files:
         fits = all(_reads_alike(samples, index, path, read) for index, path in files)
     elif getattr(dataset, "transform", None) is not None:
-        is_of_library = type(dataset).__module__.startswith(LIBRARIES)
         fits = is_of_library or isinstance(dataset, InMemoryDataset) or _only_transforms(samples)
     else:
-        is_of_library = type(dataset).__module__.startswith(LIBRARIES)
         fits = (is_of_library or holds_tensors(dataset)) and _are_pixels(samples.raw(0))
     if not fits:
         raise UserError(
@@ -64,13 +63,17 @@ def _list_files(samples: Samples) -> list[tuple[int, Path]]:
 def _find_path(samples: Samples, index: int) -> str | Path | None:
     """The file of a sample, in any list of files that the dataset has as an attribute."""
     dataset, index = samples.locate(index)
-    for values in vars(dataset).values() if hasattr(dataset, "__dict__") else ():
+    for values in _list_attributes(dataset):
         if isinstance(values, list | tuple) and len(values) > index:
             item = values[index]
             item = item[0] if isinstance(item, list | tuple) and item else item
             if isinstance(item, str | Path) and Path(item).is_file():
                 return item
     return None
+
+
+def _list_attributes(dataset: Any) -> list[Any]:
+    return list(vars(dataset).values()) if hasattr(dataset, "__dict__") else []
 
 
 def _reads_alike(
@@ -90,7 +93,7 @@ def _reads_alike(
 
 
 def _only_transforms(samples: Samples) -> bool:
-    """Whether a sample is exactly what ``transform`` makes of a kept or opened picture."""
+    """Whether a sample is exactly what ``transform`` makes of a stored or opened picture."""
     dataset, transform = samples.inner, samples.inner.transform
     seen: list[tuple[Any, Any]] = []
 
@@ -109,13 +112,13 @@ def _only_transforms(samples: Samples) -> bool:
         dataset.transform = transform
     if len(seen) != 1:
         return False
-    picture, made = seen[0]
+    picture, transformed = seen[0]
     is_raw = not isinstance(picture, torch.Tensor) or picture.dtype == torch.uint8
-    if not isinstance(values, torch.Tensor) or not isinstance(made, torch.Tensor):
+    if not isinstance(values, torch.Tensor) or not isinstance(transformed, torch.Tensor):
         return False
-    if not is_raw or values.shape != made.shape or not torch.equal(values, made):
+    if not is_raw or values.shape != transformed.shape or not torch.equal(values, transformed):
         return False
-    return any(_is_same(item, picture) for item in [*opened, *_list_kept(samples)])
+    return any(_is_same(item, picture) for item in [*opened, *_list_stored(samples)])
 
 
 @contextlib.contextmanager
@@ -138,10 +141,10 @@ def _noting_opened() -> Iterator[list[Any]]:
         Image.open = open_image
 
 
-def _list_kept(samples: Samples) -> Iterator[Any]:
-    """What the dataset keeps for its first sample, in attributes with an item for each sample."""
+def _list_stored(samples: Samples) -> Iterator[Any]:
+    """What the dataset stores for its first sample, in attributes with an item for each sample."""
     dataset, index = samples.locate(0)
-    for values in vars(dataset).values() if hasattr(dataset, "__dict__") else ():
+    for values in _list_attributes(dataset):
         try:
             item = values[index] if len(values) == len(dataset) else None
         except (TypeError, KeyError, IndexError):
@@ -151,14 +154,14 @@ def _list_kept(samples: Samples) -> Iterator[Any]:
         yield from item if isinstance(item, tuple | list) else (item,)
 
 
-def _is_same(kept: Any, picture: Any) -> bool:
-    """Whether a picture is a kept or opened one, at most in another mode or memory layout."""
-    if hasattr(kept, "convert") and hasattr(picture, "mode"):
-        kept = kept.convert(picture.mode)
-    found, given = np.squeeze(np.asarray(kept)), np.squeeze(np.asarray(picture))
-    if found.ndim == 3 and found.shape != given.shape:
+def _is_same(stored: Any, picture: Any) -> bool:
+    """Whether a picture is a stored or opened one, at most in another mode or memory layout."""
+    if hasattr(stored, "convert") and hasattr(picture, "mode"):
+        stored = stored.convert(picture.mode)
+    found, expected = np.squeeze(np.asarray(stored)), np.squeeze(np.asarray(picture))
+    if found.ndim == 3 and found.shape != expected.shape:
         found = np.moveaxis(found, 0, -1)
-    return found.size > 1 and np.array_equal(found, given)
+    return found.size > 1 and np.array_equal(found, expected)
 
 
 def _are_pixels(values: torch.Tensor) -> bool:

@@ -20,7 +20,7 @@ from base.tools.results import Results, describe_loss
 from base.tools.run_record import RunRecord
 from base.tools.samples import Samples
 from utils.errors import UserError
-from utils.files import atomic_write
+from utils.files import write_text
 from utils.provenance import collect_provenance
 
 MAX_SAMPLES = 16  # of a kind in the report
@@ -134,10 +134,8 @@ class ResultWriter:
     def _to_csv(self, results: Results) -> str:
         rows: list[list[Any]] = [["index", "target", "prediction", "confidence", "path"]]
         for row in range(len(results.target)):
-            index, path = row, None
-            if self.indices is not None:
-                index = self.indices[row]
-                path = self.samples.path(index)
+            index = row if self.indices is None else self.indices[row]
+            path = None if self.indices is None else self.samples.path(index)
             target = results.describe(results.target[row])
             rows.append([index, target, *results.describe_prediction(row), path or ""])
         return to_csv(rows)
@@ -175,7 +173,8 @@ class ResultWriter:
         page.add_samples(heading, [self._get_sample(row, results) for row in correct])
 
     def _get_sample(self, row: int, results: Results) -> Sample:
-        name, picture = f"sample {row}", None
+        name = f"sample {row}"
+        picture = None
         if self.indices is not None:
             index = self.indices[row]
             picture = self.samples.picture(self.samples.fetch(index))
@@ -229,18 +228,3 @@ def to_csv(rows: Iterable[Iterable[Any]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Writes a file completely or not at all, and returns its path.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    return path

@@ -43,7 +43,7 @@ class Predictions:
         loss: the name of the loss, which shows whether outputs are probabilities or logits.
 
     Attributes:
-        kind: as given.
+        kind: the argument.
         names: of the classes or labels; their numbers if ``classes`` does not fit.
         probability: (N, C), or (N, K) for labels; None for a regression.
         prediction: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise the outputs.
@@ -95,7 +95,7 @@ class Results(Predictions):
         loss, task: see ``kind_of``.
 
     Attributes:
-        target: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise as given.
+        target: (N,) int classes; (N, K) of 0 and 1 for labels; otherwise the argument.
         confusion: (C, C) int counts of a classification, with targets as rows; otherwise None.
     """
 
@@ -209,7 +209,7 @@ def kind_of(
     if not kind and loss != LEARNED:  # a loss of the project
         if has_scores and is_column and not target.is_floating_point():
             kind = "classification"
-        elif not _is_zero_or_one(target):
+        elif not is_zero_or_one(target):
             kind = "regression"
     if kind == "classification" and has_scores:
         if target.shape == output.shape:
@@ -239,7 +239,8 @@ def _kind_of_loss(loss: str, output: torch.Tensor) -> str:
     return "regression" if name in NUMBER_LOSSES else ""
 
 
-def _is_zero_or_one(target: torch.Tensor) -> bool:
+def is_zero_or_one(target: torch.Tensor) -> bool:
+    """Whether each value is 0 or 1."""
     return bool(((target == 0) | (target == 1)).all())
 
 

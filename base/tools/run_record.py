@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from config.read.text import to_cell
 from logger.metrics_file import parse_metrics
 from utils.errors import UserError, did_you_mean
 from utils.files import is_locked
@@ -24,7 +24,7 @@ STATES = {
 }  # by the first word of an outcome
 
 
-class Monitor(NamedTuple):
+class Objective(NamedTuple):
     """The number that decides which epoch is the best, and whether ``min`` or ``max`` is better."""
 
     mode: str
@@ -85,12 +85,12 @@ class RunRecord:
         return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
 
     @property
-    def monitor(self) -> Monitor:
+    def monitor(self) -> Objective:
         """The number that the config monitors; without one, the smallest loss."""
         mode, _, metric = str(self.trainer.get("monitor", "off")).partition(" ")
         if mode in ("min", "max") and metric.strip():
-            return Monitor(mode, metric.strip())
-        return Monitor("min", "val_loss" if self.rows and "val_loss" in self.rows[0] else "loss")
+            return Objective(mode, metric.strip())
+        return Objective("min", "val_loss" if self.rows and "val_loss" in self.rows[0] else "loss")
 
     @property
     def best(self) -> Score | None:
@@ -113,7 +113,7 @@ class RunRecord:
         for session in self.sessions:
             changes = session.get("changes")
             found |= changes if isinstance(changes, dict) else {}
-        return ", ".join(f"{key}={format_value(value)}" for key, value in found.items())
+        return ", ".join(f"{key}={to_cell(value)}" for key, value in found.items())
 
     def format_best(self) -> str:
         """Returns the best score in words."""
@@ -137,12 +137,6 @@ def _read_facts(path: Path) -> Facts:
         if isinstance(content, dict):
             return content
     return {}
-
-
-def format_value(value: Any) -> str:
-    """Returns a config's value as short text."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def list_runs(root: Path) -> list[RunRecord]:

@@ -83,8 +83,8 @@ def _list_unneeded(run: RunRecord) -> list[Path]:
     if run.state == "running":
         return []
     # A run that may continue keeps two, because the newest may be damaged.
-    kept = 1 if run.state == "finished" else 2
-    return list_checkpoints(run.folder)[kept:]
+    num_newest = 1 if run.state == "finished" else 2
+    return list_checkpoints(run.folder)[num_newest:]
 
 
 def _size_of(checkpoints: list[Path]) -> int:

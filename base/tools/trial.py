@@ -22,7 +22,7 @@ from base.run import RunFolder
 from config.check.project import get_user_frames
 from config.read.tree import ConfigError, Finding, Keys
 from utils.batch import to_device
-from utils.errors import UserError, one_line
+from utils.errors import UserError, name_error, one_line
 from utils.util import inf_loop
 
 Limit = Callable[[list[Any]], list[Any]]
@@ -36,17 +36,17 @@ class Trial:
 
     Attributes:
         home: the folder of all runs with the name of this one.
-        made: the objects that the config has made, each with its key.
+        objects: those that the config describes, each with its key.
     """
 
     def __init__(self, config: Any) -> None:
         self.config = config
         self.home = Path(config.save_dir).parent
-        self.made: list[tuple[Keys, Any]] = []
+        self.objects: list[tuple[Keys, Any]] = []
 
     @contextlib.contextmanager
     def running(self) -> Iterator[RunFolder]:
-        """Inside, the run has a temporary folder and no trackers.
+        """Gives the run a temporary folder, and turns its trackers off.
 
         Raises:
             UserError: for any error. The text names the key of the object that was running, and the
@@ -80,48 +80,47 @@ class Trial:
         def note_and_limit(loaders: list[Any]) -> list[Any]:
             for name, loader in zip(("data_loader", "valid_data_loader"), loaders, strict=True):
                 dataset = getattr(loader, "dataset", None)
-                self.made += [((name,), loader), ((name,), dataset)]
+                self.objects += [((name,), loader), ((name,), dataset)]
             return limit(loaders)
 
         logger = self.config.get_logger("train", verbosity=0)
         with self.config.locating_errors():
             trainer = make_trainer(self.config, logger, note_and_limit)
-        self.made += [(("arch",), trainer.model), (("loss",), trainer.criterion)]
-        self.made += [(("trainer",), trainer)]
+        self.objects += [(("arch",), trainer.model), (("loss",), trainer.criterion)]
+        self.objects += [(("trainer",), trainer)]
         for index, metric in enumerate(trainer.metric_ftns):
-            self.made.append((("metrics", index), metric))
+            self.objects.append((("metrics", index), metric))
         return trainer
 
     def _describe(self, error: BaseException, keys: Keys) -> str:
         """Returns the key of the object that was running, the error, and the user's lines."""
         for frame, _ in reversed(list(walk_tb(error.__traceback__))):
             if not keys:
-                keys = next((key for key, made in self.made if runs_in(frame, made)), ())
+                keys = next((key for key, item in self.objects if runs_in(frame, item)), ())
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
-        message = f"{type(error).__name__}: {one_line(error)}"
+        message = name_error(error)
         if "Original Traceback" in str(error):  # of a loader's worker, as text
-            *_, message, note = ["", *str(error).strip().splitlines()]
-            if not note.startswith(READING):
-                message, note = note, ""
-            message = one_line(ValueError(f"{message}, {note}" if note else message))
+            traceback = str(error).strip().splitlines()
+            num_lines = 2 if traceback[-1].startswith(READING) else 1  # with the note of the reader
+            message = one_line(ValueError(", ".join(traceback[-num_lines:])))
         lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
         for path, line, function, text in get_user_frames(error):
             lines.append(f"  {path}:{line} in {function}: {text}")
         return "\n".join(lines)
 
 
-def runs_in(frame: FrameType, made: Any) -> bool:
-    """Whether a frame runs ``made``: the function, or a method of the object or its submodules."""
-    while isinstance(made, functools.partial):
-        made = made.func
-    if getattr(made, "__code__", None) is frame.f_code:
+def runs_in(frame: FrameType, item: Any) -> bool:
+    """Whether a frame runs ``item``: the function, or a method of the object or its submodules."""
+    while isinstance(item, functools.partial):
+        item = item.func
+    if getattr(item, "__code__", None) is frame.f_code:
         return True
     owner = frame.f_locals.get("self")
     if owner is None:
         return False
     # `in` would compare, and torchmetrics' objects are equal to everything.
-    modules = made.modules() if isinstance(made, torch.nn.Module) else (made,)
+    modules = item.modules() if isinstance(item, torch.nn.Module) else (item,)
     return any(owner is module for module in modules)
 
 

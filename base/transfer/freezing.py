@@ -108,14 +108,17 @@ def get_frozen_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     return tensors | {name: value for name, value in model.named_buffers() if id(value) in frozen}
 
 
+def get_trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the parameters that get a gradient, by name."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
 def describe_trained(model: nn.Module) -> str:
-    """Says in one line how many parameters are trained and how many are frozen."""
-    trained = {
-        name: value.numel() for name, value in model.named_parameters() if value.requires_grad
-    }
+    """Describes in one line how many parameters are trained and how many are frozen."""
+    trained = get_trained(model)
     names = list(trained)
     shown = names if len(names) <= 4 else [*names[:2], "…", names[-1]]
-    count = sum(trained.values())
+    count = sum(value.numel() for value in trained.values())
     total = count_parameters(model)
     return (
         f"{count:,} of {total:,} parameters are trained ({', '.join(shown)}), "
@@ -137,7 +140,7 @@ class Audit:
         self._checksums = {
             name: checksum(value) for name, value in get_frozen_tensors(model).items()
         }
-        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        trained = get_trained(model)
         self._without_gradient = set(trained)
         self._hooks = []
         for name, value in trained.items():

@@ -37,12 +37,11 @@ def find_head(
             f"{type(model).__name__} has no Linear or Conv2d layer", key="transfer.head"
         )
     if name is None:
-
-        def is_trained(layer: str) -> bool:
-            inner = model.get_submodule(layer).named_parameters(layer)
-            return any(key not in frozen for key, _ in inner)
-
-        return ([layer for layer in layers if is_trained(layer)] or layers)[-1]
+        parameters = {
+            layer: dict(model.get_submodule(layer).named_parameters(layer)) for layer in layers
+        }
+        trained = [layer for layer in layers if not frozen.issuperset(parameters[layer])]
+        return (trained or layers)[-1]
     if name not in list_layers(remove_duplicate=False):
         hint = did_you_mean(name, layers) or f"; the last ones are {', '.join(layers[-3:])}"
         message = f"'{name}' is not a Linear or Conv2d layer{hint}"
@@ -56,9 +55,8 @@ def replace_head(model: nn.Module, head: Head) -> str:
     old: Any = model.get_submodule(name)
     new: nn.Linear | nn.Conv2d
     if is_lazy(old.weight):  # only test.py has a lazy model here, and loads the weights next
-        setattr(
-            old, "out_features" if isinstance(old, nn.Linear) else "out_channels", head.num_classes
-        )
+        attribute = "out_features" if isinstance(old, nn.Linear) else "out_channels"
+        setattr(old, attribute, head.num_classes)
         return name
     like = {"bias": old.bias is not None, "device": old.weight.device, "dtype": old.weight.dtype}
     if isinstance(old, nn.Linear):

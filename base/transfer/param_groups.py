@@ -30,10 +30,6 @@ class Group:
     names: list[str] = field(default_factory=list)
     params: list[nn.Parameter] = field(default_factory=list)
 
-    def to_optimizer(self) -> dict[str, Any]:
-        """Returns the group in the form that torch's optimizers take."""
-        return {"params": self.params, **self.values}
-
 
 def make_groups(
     model: nn.Module, options: TransferOptions, plan: FreezePlan, lr: float | None
@@ -54,16 +50,15 @@ def make_groups(
         UserError: a pattern matches nothing, two groups select the same parameter, or there is no
             learning rate to scale.
     """
-    selected = _select_groups(model, options.param_groups or [])
+    entries = options.param_groups or []
+    selected = _select_entries(model, entries)
     layer_scales = _get_layer_scales(model, options.layer_decay)
-    unused = list(options.param_groups or [])
     groups: dict[tuple[Any, ...], Group] = {}
     for name, parameter in model.named_parameters():
         phase = plan.thawed.get(name)
         if phase is None and not parameter.requires_grad:
             continue
-        entry = selected.get(name)
-        unused = [other for other in unused if other is not entry]
+        entry = entries[selected[name]] if name in selected else None
         scale = 1.0 if phase is None else phase.lr_scale
         values: dict[str, float] = {}
         if entry is not None and entry.lr is not None:
@@ -82,17 +77,17 @@ def make_groups(
         group = groups.setdefault((epoch, *sorted(values.items())), Group(epoch, values))
         group.names.append(name)
         group.params.append(parameter)
-    _refuse_frozen(options.param_groups or [], unused)
+    names = [name for group in groups.values() for name in group.names]
+    _check_used(entries, {selected[name] for name in names if name in selected})
     return list(groups.values())
 
 
-def _refuse_frozen(entries: Sequence[ParamGroup], unused: list[ParamGroup]) -> None:
+def _check_used(entries: Sequence[ParamGroup], used: set[int]) -> None:
     """Raises UserError if an entry of ``param_groups`` selects only frozen parameters."""
     for index, entry in enumerate(entries):
-        if any(entry is other for other in unused):
-            key = f"transfer.param_groups.{index}.params"
+        if index not in used:
             message = f"has no effect: every parameter of {entry.params} is frozen"
-            raise UserError(message, key=key)
+            raise UserError(message, key=_params_key(index))
 
 
 def _scale_lr(lr: float | None, scale: float) -> float:
@@ -101,16 +96,24 @@ def _scale_lr(lr: float | None, scale: float) -> float:
     return lr * scale
 
 
-def _select_groups(model: nn.Module, entries: Sequence[ParamGroup]) -> dict[str, ParamGroup]:
-    """Returns the entry of ``param_groups`` for each parameter that has one. Raises UserError."""
-    selected: dict[str, ParamGroup] = {}
+def _params_key(index: int) -> str:
+    return f"transfer.param_groups.{index}.params"
+
+
+def _select_entries(model: nn.Module, entries: Sequence[ParamGroup]) -> dict[str, int]:
+    """Maps each parameter that ``param_groups`` selects to the index of its entry.
+
+    Raises:
+        UserError: a pattern matches nothing, or two entries select the same parameter.
+    """
+    selected: dict[str, int] = {}
     for index, entry in enumerate(entries):
-        key = f"transfer.param_groups.{index}.params"
+        key = _params_key(index)
         names = select_parameters(model, entry.params, key)
         if twice := sorted(names & selected.keys()):
-            other = next(i for i, entry in enumerate(entries) if entry is selected[twice[0]])
-            raise UserError(f"selects '{twice[0]}', which group {other} has already", key=key)
-        selected |= dict.fromkeys(names, entry)
+            message = f"selects '{twice[0]}', which group {selected[twice[0]]} has already"
+            raise UserError(message, key=key)
+        selected |= dict.fromkeys(names, index)
     return selected
 
 

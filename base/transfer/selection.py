@@ -105,7 +105,7 @@ def get_layers(model: nn.Module) -> list[list[str]]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Returns how many numbers a module's parameters hold."""
+    """Returns the number of values in a module's parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -134,7 +134,7 @@ def match_weights(model: nn.Module, weights: Weights) -> WeightMatch:
     """Matches a file's tensors with a model's, by name and shape.
 
     Wrappers put a prefix before all names (``module.``, ``model.``, ``backbone.``), in the file or
-    in the model. The prefix with the most matches is used. No prefix comes first if it is as good.
+    in the model. The prefix with the most matches is used; of equal ones, no prefix is preferred.
     """
     expected = {
         name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from base.loop.assembly import find_lazy
 from base.loop.phases import Phases
-from base.transfer.freezing import Audit, describe_trained, freeze
+from base.transfer.freezing import Audit, describe_trained, freeze, get_trained
 from base.transfer.head import check_num_classes, replace_head
 from base.transfer.options import TransferOptions
 from base.transfer.param_groups import format_groups, make_groups
@@ -86,7 +86,7 @@ class Transfer(Phases):
         if len(groups) == 1 and not groups[0].values:
             return list(groups[0].params)
         self.logger.info("Parameter groups:\n%s", format_groups(groups, lr))
-        return [group.to_optimizer() for group in groups]
+        return [{"params": group.params, **group.values} for group in groups]
 
     def begin_epoch(self, epoch: int, model: nn.Module, optimizer: Optimizer | None) -> bool:
         plan = self._get_plan(model)
@@ -94,13 +94,13 @@ class Transfer(Phases):
         if not plan.frozen or frozen == self._frozen:
             return False
         self._frozen = frozen
-        trained_before = _get_trained(model)
+        trained_before = get_trained(model).keys()
         freeze(model, frozen, self.options.frozen_eval)
         self.logger.info("From epoch %d on: %s", epoch, describe_trained(model))
         if optimizer is not None:
             audit = Audit(model, self.logger)
             optimizer.register_step_post_hook(lambda *_: audit.after_step())
-        return _get_trained(model) != trained_before
+        return get_trained(model).keys() != trained_before
 
     def _get_plan(self, model: nn.Module) -> FreezePlan:
         """Makes the plan when it is first needed: the model then has its new head."""
@@ -129,10 +129,6 @@ class Transfer(Phases):
             )
         model.load_state_dict(match.matched, strict=False)
         self.logger.info("Start weights: %s\n%s", source, match)
-
-
-def _get_trained(model: nn.Module) -> set[str]:
-    return {name for name, value in model.named_parameters() if value.requires_grad}
 
 
 def describe_phases(model: nn.Module, options: TransferOptions) -> list[str]:

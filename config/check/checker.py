@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Any
 
 from config.check.annotations import accepts, choose, describe_annotation, find_wrong_keys
-from config.check.findings import Findings
+from config.check.findings import Findings, suggests
 from config.check.plain_types import is_path_name
 from config.check.schema import Schema
 from config.check.shapes import (
@@ -22,7 +21,7 @@ from config.check.shapes import (
     takes_mapping,
 )
 from config.check.signature import Signature
-from config.check.slots import FLAT, Slot, resolve
+from config.check.slots import FLAT, Slot, get_signature, resolve
 from config.read.tree import Keys, Tree, join_keys
 from utils.errors import UserError
 from utils.files import expand_home
@@ -76,8 +75,7 @@ class Checker(Findings):
             message = f"must be a mapping of argument names to values, not {args!r}"
             self.fail((*keys, "args"), message)
             return
-        n_given = 0 if slot.is_callback and inspect.isclass(found) else len(slot.given)
-        signature = Signature.from_callable(found, n_given)
+        signature = get_signature(found, slot)
         self.check_args(signature, args or {}, (*keys, "args"), node["type"], slot)
 
     def _check_component_keys(self, node: Any, slot: Slot, keys: Keys) -> bool:
@@ -95,7 +93,7 @@ class Checker(Findings):
             return True
         if "type" in node:
             self.fail((*keys, "type"), f"must be a name, not {node['type']!r}")
-        elif not any("'type'" in hint for hint in hints):
+        elif not suggests(hints, "type"):
             self.fail(keys, shape)
         return False
 
@@ -121,16 +119,16 @@ class Checker(Findings):
             if key in parameters:
                 if value is not None or parameters[key].default is not None:  # `x: int = None`
                     self.check_value(parameters[key].annotation, value, where, slot, args)
-            elif key in slot.given:
+            elif key in slot.program_parameters:
                 self.fail(where, f"'{key}' is given by the program; remove it from the config")
             elif signature.is_open:
                 self.check_nested(value, where, self.schema.get_inner_slot(key, slot))
             else:
                 hints.append(self._fail_unknown(key, parameters, args, where, owner))
         for name, parameter in parameters.items():
-            is_passed = name in (*args, *slot.given, *slot.dataset_parameters)
-            is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
-            if parameter.default is parameter.empty and not is_passed and not is_misspelt:
+            is_passed = name in (*args, *slot.program_parameters, *slot.dataset_parameters)
+            is_required = parameter.default is parameter.empty
+            if is_required and not is_passed and not suggests(hints, name):
                 is_absent = not args and (keys[-1] == "args" or slot == FLAT)
                 self.fail(keys[:-1] if is_absent else keys, f"{owner} needs '{name}'")
 
@@ -198,7 +196,7 @@ class Checker(Findings):
     def _check_inner(
         self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: Any
     ) -> None:
-        """Checks a value, or a part of it; ``slot`` is that of a component here."""
+        """Checks a value, or a member of one. ``slot`` is for a component at this position."""
         if isinstance(value, str) and slot.is_callback:
             self.check_component(value, slot, keys)
         elif slot != FLAT and _holds_component(annotation, value, slot):
@@ -219,7 +217,7 @@ class Checker(Findings):
         elif isinstance(value, dict) and fields is not None:
             kind = get_class(choice)
             signature = Signature(fields, False, f"{kind.__module__}.{kind.__qualname__}")
-            slot = slot._replace(given=(), dataset_parameters=())
+            slot = slot._replace(program_parameters=(), dataset_parameters=())
             self.check_args(signature, value, keys, kind.__name__, slot)
         elif isinstance(value, dict):
             for key, problem in find_wrong_keys(choice, value).items():

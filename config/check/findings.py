@@ -25,6 +25,11 @@ def find_typo(key: str, known: Iterable[str]) -> str:
     return ""
 
 
+def suggests(hints: Iterable[str], name: str) -> bool:
+    """Whether a "did you mean" hint names ``name``, which is then misspelt and not missing."""
+    return any(f"'{name}'" in hint for hint in hints)
+
+
 class Findings:
     """What a check has found in a config.
 

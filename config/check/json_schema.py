@@ -29,8 +29,8 @@ from config.check.preflight import PLAIN, REQUIRED, get_known_keys
 from config.check.project import ROOT, get_trusted_packages, import_module
 from config.check.schema import Schema
 from config.check.shapes import get_class, get_fields, wants_list
-from config.check.signature import Signature
-from config.check.slots import FLAT, Slot, get_names, get_refusal
+from config.check.signature import Signature, get_module_name
+from config.check.slots import FLAT, Slot, get_names, get_refusal, get_signature
 from config.check.trainer_section import get_constructor_parameters, get_option_parameters
 from config.read.merge import CONFIG_DIR, SCHEMA_FILE
 from utils.files import atomic_write
@@ -106,7 +106,7 @@ class _Generator:
         properties |= {key: make_ref(key) for key in self.schema.slots}
         for key, kind in self.schema.sections.items():
             if key not in self.schema.slots:
-                properties[key] = self._make_section(kind)
+                properties[key] = self._make_args(Signature.from_callable(kind), kind, FLAT)
         properties["loss"] = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
         metrics = {"items": {"anyOf": [make_ref("metrics names"), make_ref("metrics")]}}
         properties["metrics"] = allow_reference("array") | metrics
@@ -131,8 +131,7 @@ class _Generator:
         """Returns the schema of a ``{type, args}``. Adds the arguments of each name to ``args``."""
         cases = []
         for name, found in _find_candidates(slot):
-            n_given = 0 if slot.is_callback and inspect.isclass(found) else len(slot.given)
-            signature = Signature.from_callable(found, n_given)
+            signature = get_signature(found, slot)
             self.args[signature.owner] = self._make_args(signature, found, slot)
             names = [name, *(f"{home}.{name}" for home in slot.homes if "." not in name)]
             is_named = {"properties": {"type": {"enum": names}}, "required": ["type"]}
@@ -158,7 +157,7 @@ class _Generator:
         parameters = {
             name: parameter
             for name, parameter in signature.parameters.items()
-            if name not in slot.given
+            if name not in slot.program_parameters
         }
         return {
             **allow_reference("object", "null"),
@@ -180,10 +179,6 @@ class _Generator:
             "properties": members,
             "patternProperties": COMMENTS | {make_typo_pattern(members): False},
         }
-
-    def _make_section(self, kind: Any) -> Json:
-        """Returns the schema of a flat section, which a dataclass describes."""
-        return self._make_args(Signature.from_callable(kind), kind, FLAT)
 
     def _make_properties(self, parameters: Mapping[str, inspect.Parameter], owner: Any) -> Json:
         return {
@@ -263,7 +258,7 @@ def _find_candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
         if module.__name__ in slot.homes:
             continue
         for name, found in sorted(vars(module).items()):
-            is_defined_here = getattr(found, "__module__", "") == module.__name__
+            is_defined_here = get_module_name(found) == module.__name__
             if is_defined_here and not name.startswith("_") and not get_refusal(found, slot):
                 yield f"{file.stem}.{name}", found
 

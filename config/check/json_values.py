@@ -1,4 +1,4 @@
-"""Pieces of a JSON Schema that need no slots: types, references, descriptions and typos."""
+"""Helpers for a JSON Schema: types, references, descriptions, and patterns of typos."""
 
 from __future__ import annotations
 

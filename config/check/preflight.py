@@ -6,7 +6,7 @@ import re
 from typing import Any, Literal
 
 from config.check.checker import Checker, get_metric_name
-from config.check.findings import find_typo
+from config.check.findings import find_typo, suggests
 from config.check.schema import Schema
 from config.check.shapes import is_component
 from config.check.slots import FLAT, Slot, resolve
@@ -97,7 +97,7 @@ def _check_top_level(checker: Checker, data: dict[str, Any]) -> None:
     known = get_known_keys(checker.schema)
     hints = {key: find_typo(key, known) for key in data if key not in known}
     for key in REQUIRED:
-        if key not in data and not any(f"'{key}'" in hint for hint in hints.values()):
+        if key not in data and not suggests(hints.values(), key):
             checker.fail((key,), "is missing; a config needs " + ", ".join(REQUIRED))
     for key, annotation in PLAIN.items():
         if key in data:

@@ -10,7 +10,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, NamedTuple
 
-from utils.errors import UserError, one_line
+from utils.errors import UserError, name_error, one_line
 
 ROOT = Path(__file__).parents[2]
 USER_FOLDERS = ("data_loader", "model", "trainer")
@@ -51,7 +51,7 @@ def import_module(name: str) -> Any:
             return None
         file = Path(f"{name.replace('.', '/')}.py")
         shown = str(file) if (ROOT / file).is_file() else name
-        reason = f"{type(error).__name__}: {one_line(error)}{locate_in_project(error)}"
+        reason = f"{name_error(error)}{locate_in_project(error)}"
         raise UserError(f"{shown} cannot be imported: {reason}") from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, is_typeddict
 
 from config.check.plain_types import LEAF_TYPES, is_path_type, unwrap
-from config.check.signature import Signature, get_typed_dict_parameters
+from config.check.signature import Signature, get_typed_dict_parameters, is_named_tuple
 
 UNKNOWN = (inspect.Parameter.empty, Any, object)
 NONE = (None, type(None))
@@ -70,11 +70,9 @@ def get_fields(choice: Any) -> dict[str, inspect.Parameter] | None:
         return None
     if is_typeddict(kind):
         return get_typed_dict_parameters(kind)
-    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
     names = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
-    if not is_named_tuple and not any(hasattr(kind, name) for name in names):
-        return None
-    return Signature.from_callable(kind).parameters
+    has_fields = is_named_tuple(kind) or any(hasattr(kind, name) for name in names)
+    return Signature.from_callable(kind).parameters if has_fields else None
 
 
 def get_members(choice: Any, value: Any) -> list[Member] | None:
@@ -87,8 +85,11 @@ def get_members(choice: Any, value: Any) -> list[Member] | None:
         fields = get_fields(choice)
         if fields is not None:
             known = {name: parameter.annotation for name, parameter in fields.items()}
-            given = [item for item in value.items() if not is_comment(str(item[0]))]
-            return [Member(key, known.get(key, Any), item, True) for key, item in given]
+            return [
+                Member(key, known.get(key, Any), item, is_field=True)
+                for key, item in value.items()
+                if not is_comment(str(key))
+            ]
         if kind is None or not issubclass(kind, Mapping):
             return None
         item_kind = items[1] if len(items) > 1 else Any

@@ -24,14 +24,13 @@ class Signature(NamedTuple):
     owner: str = ""
 
     @classmethod
-    def from_callable(cls, found: Any, n_given: int = 0) -> Signature:
-        """Reads the signature of a class or function, without its first ``n_given`` parameters.
+    def from_callable(cls, found: Any, n_skipped: int = 0) -> Signature:
+        """Reads the signature of a class or function, without its first ``n_skipped`` parameters.
 
         A class usually passes its ``**kwargs`` on to its parent, so the parent's parameters belong
         to the signature. Classes of the framework always do so. Any other class stays open.
         """
-        module = getattr(found, "__module__", None) or "torch"  # torch's C functions name none
-        owner = f"{module}.{getattr(found, '__qualname__', found)}"
+        owner = f"{get_module_name(found)}.{getattr(found, '__qualname__', found)}"
         try:
             parameters = list(inspect.signature(found).parameters.values())
         except (TypeError, ValueError):  # written in C
@@ -41,7 +40,7 @@ class Signature(NamedTuple):
             parameter.name: parameter.replace(
                 annotation=hints.get(parameter.name, parameter.annotation)
             )
-            for parameter in parameters[n_given:]
+            for parameter in parameters[n_skipped:]
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         }
         is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -56,8 +55,18 @@ class Signature(NamedTuple):
         return cls(inherited | named, is_open, owner)
 
 
+def get_module_name(found: Any) -> str:
+    """Returns the name of the module that defines an object. torch's C functions name none."""
+    return getattr(found, "__module__", None) or "torch"
+
+
+def is_named_tuple(kind: type) -> bool:
+    """Whether a class is a NamedTuple."""
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
 def get_typed_dict_parameters(kind: Any) -> dict[str, inspect.Parameter]:
-    """Returns the keys of a TypedDict. The default of an optional one is an ellipsis."""
+    """Returns the keys of a TypedDict. Those that may be missing have an ellipsis as default."""
     parameters = {}
     for name, hint in _resolve(kind, include_extras=True).items():
         is_required = name in kind.__required_keys__
@@ -79,8 +88,7 @@ def get_annotations(found: Any) -> dict[str, Any]:
         return _resolve(found)
     if found.__init__ is not object.__init__:
         return _resolve(found.__init__)
-    is_named_tuple = issubclass(found, tuple) and hasattr(found, "_fields")
-    return _resolve(found if is_named_tuple else found.__new__)
+    return _resolve(found if is_named_tuple(found) else found.__new__)
 
 
 def _resolve(found: Any, include_extras: bool = False) -> dict[str, Any]:

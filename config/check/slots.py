@@ -15,7 +15,7 @@ from config.check.project import (
     get_trusted_packages,
     import_module,
 )
-from config.check.signature import get_annotations
+from config.check.signature import Signature, get_annotations, get_module_name
 from utils.errors import UserError, did_you_mean, one_line
 
 MAX_NAME_CHARS = 1000
@@ -31,8 +31,8 @@ class Slot(NamedTuple):
         homes: modules that are searched for a name without a dot, in this order.
         base_class: dotted name of the class that the object must be an instance of.
         open_modules: modules of libraries whose classes and functions are accepted in any case.
-        given: names of the parameters whose values the program passes. Except in a flat section
-            these are the leading ones.
+        program_parameters: names of the parameters whose values the program passes. They are the
+            leading ones, except in a flat section.
         dataset_parameters: names of the parameters that receive the neighbouring ``dataset`` if
             the config gives no value.
         is_callback: the value is the function itself, with its ``args`` bound. In other slots, the
@@ -46,7 +46,7 @@ class Slot(NamedTuple):
     homes: tuple[str, ...]
     base_class: str
     open_modules: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
+    program_parameters: tuple[str, ...] = ()
     dataset_parameters: tuple[str, ...] = ()
     is_callback: bool = False
     is_duck_typed: bool = False
@@ -55,6 +55,13 @@ class Slot(NamedTuple):
 
 
 FLAT = Slot("", (), "", is_component=False, is_flat=True)  # a section without a `type`
+
+
+def get_signature(found: Any, slot: Slot) -> Signature:
+    """Reads the signature of a component of ``slot``, without what the program passes to it."""
+    is_passed_later = slot.is_callback and inspect.isclass(found)  # to the object that it makes
+    n_skipped = 0 if is_passed_later else len(slot.program_parameters)
+    return Signature.from_callable(found, n_skipped)
 
 
 def resolve(name: str, slot: Slot) -> Any:
@@ -106,11 +113,8 @@ def _find_in_folder(words: list[str], slot: Slot) -> Any:
     file, name = words
     module = import_module(f"{slot.folder}.{file}")
     if module is not None and not hasattr(module, name):
-        defined = [
-            key
-            for key, value in vars(module).items()
-            if getattr(value, "__module__", "") == module.__name__
-        ]
+        values = vars(module).items()
+        defined = [key for key, value in values if get_module_name(value) == module.__name__]
         hint = did_you_mean(name, defined)
         raise UserError(f"no '{name}' in {slot.folder}/{file}.py{hint}")
     return getattr(module, name, None)
@@ -143,7 +147,7 @@ def get_refusal(found: Any, slot: Slot) -> str:
     is_class = inspect.isclass(found)
     if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):
         return "is not a class or function"
-    module = getattr(found, "__module__", None) or "torch"  # torch's C functions name no module
+    module = get_module_name(found)
     if any(f"{module}.".startswith(f"{name}.") for name in slot.open_modules):
         return ""
     package = module.partition(".")[0]
@@ -178,9 +182,9 @@ def _makes_instances(found: Any, slot: Slot) -> bool:
     base_class = getattr(import_module(module), name, None) if module else None
     if not inspect.isclass(base_class):
         return False
-    made: Any = found
+    result: Any = found
     if not inspect.isclass(found):
-        made = None if slot.is_callback else get_annotations(found).get("return")
-    is_union = isinstance(made, types.UnionType) or get_origin(made) is Union
-    choices = get_args(made) if is_union else (made,)
+        result = None if slot.is_callback else get_annotations(found).get("return")
+    is_union = isinstance(result, types.UnionType) or get_origin(result) is Union
+    choices = get_args(result) if is_union else (result,)
     return all(inspect.isclass(choice) and issubclass(choice, base_class) for choice in choices)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from config.check.checker import Checker, get_metric_name
-from config.check.findings import find_typo
+from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
 from config.check.schema import Schema
 from config.check.signature import Signature
@@ -48,8 +48,8 @@ def get_constructor_parameters(
 ) -> dict[str, inspect.Parameter]:
     """Returns the constructor's parameters that the program does not pass, but the section may."""
     parameters = list(signature.parameters.items())[N_POSITIONAL:]
-    given = schema.slots["trainer"].given
-    return {name: parameter for name, parameter in parameters if name not in given}
+    passed = schema.slots["trainer"].program_parameters
+    return {name: parameter for name, parameter in parameters if name not in passed}
 
 
 def check_trainer(checker: Checker, section: Any) -> None:
@@ -64,17 +64,17 @@ def check_trainer(checker: Checker, section: Any) -> None:
         found, signature = resolve_trainer(section, schema)
     except UserError as error:
         checker.fail((*_KEYS, "type"), str(error))
-    options = get_option_parameters(schema)
+    known = get_option_parameters(schema)
     arguments = get_constructor_parameters(signature, schema)
     kind = schema.sections["trainer"]
-    checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", options, _KEYS)
+    checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", known, _KEYS)
     checker.add_takers(signature.owner, arguments, _KEYS)
-    valid = _check_keys(checker, section, options, arguments, signature)
+    valid = _check_keys(checker, section, known, arguments, signature)
     valid.setdefault("epochs", 1)  # a missing `epochs` must not hide mistakes in other options
-    made = checker.collect_problems(_KEYS, make_options, kind, valid)
-    if made is not None:
-        _check_save_dir(checker, made.save_dir)
-        _check_consistency(checker, found, made)
+    options = checker.collect_problems(_KEYS, make_options, kind, valid)
+    if options is not None:
+        _check_save_dir(checker, options.save_dir)
+        _check_consistency(checker, found, options)
 
 
 def _check_keys(
@@ -102,8 +102,8 @@ def _check_keys(
         if key in options and len(checker.findings) == n_before:
             valid[key] = section[key]  # read after the check, which may have replaced it
     for name, parameter in known.items():
-        is_misspelt = any(f"'{name}'" in hint for hint in hints)  # reported above
-        if parameter.default is parameter.empty and name not in section and not is_misspelt:
+        is_missing = parameter.default is parameter.empty and name not in section
+        if is_missing and not suggests(hints, name):
             checker.fail(_KEYS, f"needs '{name}'")
     return valid
 

@@ -84,7 +84,9 @@ def _read_after_bases(path: Path, above: tuple[Path, ...], trees: dict[Path, Tre
     tree = read_tree(path)
     tree.data.pop("$schema", None)  # for editors
     bases = tree.data.pop("extends", None)
-    names = bases if isinstance(bases, list) else [] if bases is None else [bases]
+    if bases is None:
+        bases = []
+    names = bases if isinstance(bases, list) else [bases]
     above = (*above, path.resolve())
     findings: list[Finding] = []
     for name in names:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from config.read.source import parse_value
-from config.read.tree import Keys
+from config.read.tree import Keys, join_keys
+from utils.errors import shorten
 
+MAX_CELL_CHARS = 48
 _PLAIN_WORDS = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
 
 
@@ -30,6 +33,11 @@ def to_text(value: Any) -> str:
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in text)
 
 
+def to_cell(value: Any) -> str:
+    """Formats a value as text that fits a column of a table."""
+    return shorten(to_text(value), MAX_CELL_CHARS)
+
+
 def flatten(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
     """Returns every value below ``value`` by its keys.
 
@@ -45,3 +53,14 @@ def flatten(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
     for key, item in members:
         flat |= flatten(item, (*keys, key))
     return flat
+
+
+def compare_configs(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Returns a row for every value that differs: its key, and the value in each config."""
+    values = [flatten(dict(config)) for config in configs]
+    rows = []
+    for keys in dict.fromkeys(keys for flat in values for keys in flat):
+        texts = [to_text(flat[keys]) if keys in flat else "-" for flat in values]
+        if len(set(texts)) > 1:
+            rows.append((join_keys(keys), *(shorten(text, MAX_CELL_CHARS) for text in texts)))
+    return rows

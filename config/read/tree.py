@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from utils.errors import Problem, UserError, one_line
+from utils.errors import Problem, UserError, one_line, shorten
 
 Keys = tuple[str | int, ...]  # the path to a value: ("optimizer", "args", "lr")
 
@@ -41,9 +41,7 @@ class Mark(NamedTuple):
     def __str__(self) -> str:
         if self.line:
             return f"{self.source}:{self.line}:{self.col}"
-        if "=" in self.source and len(self.source) > MAX_OVERRIDE_CHARS:
-            return self.source[: MAX_OVERRIDE_CHARS - 1] + "…"
-        return self.source
+        return shorten(self.source, MAX_OVERRIDE_CHARS) if "=" in self.source else self.source
 
 
 class Finding(NamedTuple):

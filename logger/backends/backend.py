@@ -143,5 +143,5 @@ def make_back_ends(
         options: the config's ``trainer`` in plain values.
         run: facts about the run.
     """
-    made = [kind.from_run(run, options.get(kind.option)) for kind in kinds]
-    return [back_end for back_end in made if back_end is not None]
+    candidates = [kind.from_run(run, options.get(kind.option)) for kind in kinds]
+    return [back_end for back_end in candidates if back_end is not None]

@@ -32,9 +32,10 @@ class Config:
     """The part of a ConfigParser that RunFolder uses."""
 
     def __init__(
-        self, saved: Path, run_id: str = "run", given: bool = True, resume: Path | None = None
+        self, saved: Path, run_id: str = "run", is_explicit: bool = True, resume: Path | None = None
     ) -> None:
-        self.saved, self.run_id, self.run_id_given, self.resume = saved, run_id, given, resume
+        self.saved, self.run_id, self.resume = saved, run_id, resume
+        self.has_explicit_run_id = is_explicit
         self.folder: Path | None = None
 
     def move_to(self, folder: Path) -> None:

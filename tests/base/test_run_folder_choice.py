@@ -26,16 +26,16 @@ def get_refusal(config: Config) -> str:
     return str(caught.value)
 
 
-def test_a_given_folder_is_used_and_belongs_to_the_caller(tmp_path: Path, saved: Path) -> None:
-    given = tmp_path / "trial"
-    given.mkdir()
+def test_an_existing_folder_is_used_and_belongs_to_the_caller(tmp_path: Path, saved: Path) -> None:
+    trial = tmp_path / "trial"
+    trial.mkdir()
     config = Config(saved)
-    with RunFolder(config, folder=given) as run:
-        assert run.save_dir == config.save_dir == given
+    with RunFolder(config, folder=trial) as run:
+        assert run.save_dir == config.save_dir == trial
         logging.getLogger("probe").info("hello")
-        assert "hello" in (given / "log" / "info.log").read_text(encoding="utf-8")
-    fail(config, UserError("no such dataset"), folder=given)
-    assert given.is_dir()
+        assert "hello" in (trial / "log" / "info.log").read_text(encoding="utf-8")
+    fail(config, UserError("no such dataset"), folder=trial)
+    assert trial.is_dir()
     assert not saved.exists()
     assert not has_log_file()
 
@@ -50,20 +50,20 @@ def test_a_folder_that_holds_a_run_is_refused_and_stays(saved: Path, folder: Pat
 
 def test_runs_that_start_in_the_same_second_get_different_folders(saved: Path) -> None:
     for _ in range(3):
-        with RunFolder(Config(saved, "20260101_120000", given=False)) as run:
+        with RunFolder(Config(saved, "20260101_120000", is_explicit=False)) as run:
             (run.save_dir / "checkpoint-epoch1.pt").touch()
     names = sorted(path.name for path in (saved / "probe").iterdir())
     assert names == ["20260101_120000", "20260101_120000-2", "20260101_120000-3"]
 
 
-@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("is_explicit", [True, False])
 @pytest.mark.parametrize("blocked", ["saved", "saved/probe"])
 def test_a_file_in_the_way_is_an_error(
-    tmp_path: Path, saved: Path, blocked: str, given: bool
+    tmp_path: Path, saved: Path, blocked: str, is_explicit: bool
 ) -> None:
     (tmp_path / blocked).parent.mkdir(exist_ok=True)
     (tmp_path / blocked).touch()
-    assert "the run folder cannot be made" in get_refusal(Config(saved, given=given))
+    assert "the run folder cannot be made" in get_refusal(Config(saved, is_explicit=is_explicit))
 
 
 def test_a_file_instead_of_the_folder_is_an_error(saved: Path, folder: Path) -> None:
@@ -73,8 +73,10 @@ def test_a_file_instead_of_the_folder_is_an_error(saved: Path, folder: Path) -> 
     assert folder.is_file()
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_a_dangling_link_is_an_error_and_is_not_tried_for_ever(saved: Path, given: bool) -> None:
+@pytest.mark.parametrize("is_explicit", [True, False])
+def test_a_dangling_link_is_an_error_and_is_not_tried_for_ever(
+    saved: Path, is_explicit: bool
+) -> None:
     class Impatient(Config):
         tries = 0
 
@@ -85,7 +87,7 @@ def test_a_dangling_link_is_an_error_and_is_not_tried_for_ever(saved: Path, give
             super().__setattr__(name, value)
 
     saved.symlink_to("/no/such/disk")  # a disk that is not mounted
-    assert "cannot be made" in get_refusal(Impatient(saved, given=given))
+    assert "cannot be made" in get_refusal(Impatient(saved, is_explicit=is_explicit))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def test_trainers_without_a_device_parameter_work(
 
 def test_an_overridden_train_resumes(project: Project, straight: Path) -> None:
     """It decides when to save. Its learning rate continues after a resume."""
-    section = project.make_section(type="variants.OwnTrainTrainer", epochs=3, save_period=2)
+    section = project.make_section(type="variants.CustomTrainTrainer", epochs=3, save_period=2)
     run = project.train("own_train", trainer=section)
     names = {path.name for path in run.glob("*.pt")}
     assert names == {f"checkpoint-epoch{epoch}.pt" for epoch in (1, 2, 3)} | {"model_best.pt"}
@@ -32,7 +32,7 @@ def test_an_overridden_train_resumes(project: Project, straight: Path) -> None:
 
 
 @pytest.mark.parametrize("max_batches", [None, 3], ids=["full epochs", "interrupted epochs"])
-@pytest.mark.parametrize("kind", ["trainer.Trainer", "variants.OwnTrainTrainer"])
+@pytest.mark.parametrize("kind", ["trainer.Trainer", "variants.CustomTrainTrainer"])
 def test_loops_of_a_project_resume_to_the_same_bits(
     project: Project, kind: str, max_batches: int | None
 ) -> None:
@@ -64,7 +64,7 @@ def test_each_call_of_save_checkpoint_saves(project: Project) -> None:
 def test_checkpoints_of_an_overridden_save_checkpoint_can_be_used(project: Project) -> None:
     """They hold the config object."""
     run = project.train(
-        "own_save", trainer=project.make_section(type="variants.OwnSaveTrainer", epochs=2)
+        "own_save", trainer=project.make_section(type="variants.CustomSaveTrainer", epochs=2)
     )
     assert {path.name for path in run.glob("*.pt*")} == {
         "checkpoint-epoch1.pth",
@@ -81,7 +81,7 @@ def test_checkpoints_of_an_overridden_save_checkpoint_can_be_used(project: Proje
 def test_an_overridden_save_checkpoint_saves_the_best_too(project: Project) -> None:
     """Even the best of an epoch that is not due is saved by the override."""
     section = project.make_section(
-        type="variants.OwnSaveTrainer", monitor="max lr", save_period=2, epochs=3
+        type="variants.CustomSaveTrainer", monitor="max lr", save_period=2, epochs=3
     )
     run = project.train("own_best", trainer=section)
     assert not list(run.glob("*.pt"))
@@ -92,7 +92,7 @@ def test_attributes_and_methods_may_have_the_frameworks_names(
     project: Project, straight: Path
 ) -> None:
     """The project uses ``step``, ``options``, ``update`` and ``evaluate``."""
-    section = project.make_section(type="variants.OwnAttributesTrainer", epochs=2)
+    section = project.make_section(type="variants.CustomAttributesTrainer", epochs=2)
     run = project.train("own_attributes", trainer=section)
     assert_same(
         read_weights(run / "checkpoint-epoch2.pt"), read_weights(straight / "checkpoint-epoch2.pt")

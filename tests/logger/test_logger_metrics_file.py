@@ -52,12 +52,14 @@ def test_other_values_are_written_as_text(tmp_path: Path) -> None:
     assert lines(file.path) == [{"epoch": 1, "path": "a/b", "curve": [1, 2]}]
 
 
-@pytest.mark.parametrize(("epoch", "kept"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])])
+@pytest.mark.parametrize(
+    ("epoch", "epochs"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])]
+)
 def test_the_lines_after_an_epoch_are_dropped(
-    three_epochs: MetricsFile, epoch: int, kept: list[int]
+    three_epochs: MetricsFile, epoch: int, epochs: list[int]
 ) -> None:
     three_epochs.drop_after(epoch)
-    assert [line["epoch"] for line in lines(three_epochs.path)] == kept
+    assert [line["epoch"] for line in lines(three_epochs.path)] == epochs
 
 
 @pytest.mark.parametrize(

@@ -71,14 +71,14 @@ def test_without_a_length_only_the_count_is_shown(
 
 
 def test_the_status_is_computed_only_when_it_is_shown(clock: SimpleNamespace) -> None:
-    asked: list[int] = []
+    calls: list[int] = []
 
     def status() -> str:
-        asked.append(1)
+        calls.append(1)
         return ""
 
     list(progress(taking(0.1, 150, clock), 150, "t", LOGGER, status))
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -17,7 +17,7 @@ class Graphs:
 
 
 @pytest.mark.parametrize(
-    ("given", "batch", "n"),
+    ("num_read", "batch", "n"),
     [
         (8, (torch.ones(8, 12, 5), (torch.ones(14), torch.ones(8))), 8),  # CTC
         (4, (torch.ones(7, 4, 2), torch.ones(7, 4)), 4),  # time first
@@ -31,8 +31,8 @@ class Graphs:
         (None, (torch.ones(8, 12, 5), {"flat": torch.ones(14), "lengths": torch.ones(8)}), 8),
     ],
 )
-def test_the_loader_knows_the_number_of_samples(given: int | None, batch: Any, n: int) -> None:
-    assert count_samples(given, batch[1], None, batch) == n
+def test_the_loader_knows_the_number_of_samples(num_read: int | None, batch: Any, n: int) -> None:
+    assert count_samples(num_read, batch[1], None, batch) == n
 
 
 @pytest.mark.parametrize(

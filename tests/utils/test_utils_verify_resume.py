@@ -133,8 +133,8 @@ def test_the_status_says_whether_the_results_are_the_same(
     monkeypatch.setattr(verify_resume, "verify", verify)
     assert verify_resume.main() == status
     assert (seen[0].kills, seen[0].overrides) == (2, ["trainer.epochs=1"])
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     expected = (
         "NOT the same: 2 values differ, the first of them are /a, /b" if status else "The same"
     )
-    assert said.startswith(expected)
+    assert output.startswith(expected)

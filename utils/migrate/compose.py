@@ -146,7 +146,7 @@ def _adapt_file(file: File, renamed_modules: dict[str, str]) -> str:
     if not replaced and not calls:
         return file.text
     lines = file.text.splitlines(keepends=True) if "\f" not in file.text else file.text.split("\n")
-    for call in sorted(calls, key=lambda call: (call.line, call.column), reverse=True):
+    for call in sorted(calls, reverse=True):
         lines[call.line - 1] = _replace_frame(lines[call.line - 1], call)
     for item in replaced:
         for number in range(item.start_line, (item.node.end_lineno or item.start_line) + 1):

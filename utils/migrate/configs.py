@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from config.read.merge import load_tree
 from utils.errors import UserError, one_line
-from utils.migrate.plainloop import load
 
 MAX_CONFIG_BYTES = 1_000_000  # a larger JSON file is data
 
@@ -61,7 +61,7 @@ def _read_json_object(path: Path) -> dict[str, Any]:
 
 def _find_reading_problem(folder: Path, name: str) -> str:
     try:
-        load("load_tree")(folder / name)
+        load_tree(folder / name)
     except UserError as error:
         return one_line(error).replace(f"{folder}/", "")
     return ""
@@ -74,6 +74,8 @@ def find_config_problems(folder: Path, config: Config) -> list[str]:
     """
     if config.problem:
         return [config.problem]
-    tree = load("load_tree")(folder / config.path)
-    findings = load("check_plain_values")(tree, load("SCHEMA"))
+    from base.schema import SCHEMA  # imports torch
+    from config.check.preflight import check_plain_values
+
+    findings = check_plain_values(load_tree(folder / config.path), SCHEMA)
     return [str(finding).replace(f"{folder}/", "") for finding in findings]

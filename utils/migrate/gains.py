@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from utils.migrate.compose import NewProject, get_new_name
 from utils.migrate.needed_repairs import walk_kept_code
@@ -29,15 +29,6 @@ BENEFITS = {
 }
 REPLACED_WITH = {"BaseTrainer": "ConfigParser", "ConfigParser": "BaseTrainer"}
 SEVERAL_GPUS = "several GPUs, one process for each (`-d 0,1`, or `parallel` in the config)"
-
-
-@dataclass(frozen=True)
-class LoopStep:
-    """A line of a training loop, and what to write instead."""
-
-    location: str  # file:line
-    old: str
-    new: str
 
 
 def list_gains(project: Project) -> list[str]:
@@ -68,11 +59,8 @@ def list_possible_gains(project: Project, new: NewProject) -> list[str]:
             rows.append(f"{benefit}: {_describe_replacement(name, kept, new)}")
     trainer = project.find_kept("Trainer")
     if trainer is not None and trainer.origin is Origin.CHANGED:
-        rows += [
-            "mixed precision, accumulation, clipping, EMA (if your Trainer derives from "
-            f"Plainloop's): {step.location}: `{step.old}` -> `{step.new}`"
-            for step in _find_loop_steps(project)
-        ]
+        benefit = "mixed precision, accumulation, clipping, EMA (if your Trainer derives from "
+        rows += [f"{benefit}Plainloop's): {change}" for change in _list_loop_changes(project)]
     return [*rows, _describe_several_gpus(project, new)]
 
 
@@ -86,21 +74,18 @@ def _describe_replacement(name: str, kept: Definition, new: NewProject) -> str:
     )
 
 
-def _find_loop_steps(project: Project) -> list[LoopStep]:
-    """Finds the lines of kept training loops that ``self.update`` can replace."""
-    steps = []
+def _list_loop_changes(project: Project) -> Iterator[str]:
+    """Yields the lines of kept training loops that ``self.update`` can replace, and how."""
     for file in project.kept_files:
         for node in walk_kept_code(file):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
-            location = f"{file.path}:{node.lineno}"
             code = ast.unparse(node)
+            start = f"{file.path}:{node.lineno}: `{code}` -> `self.update."
             if node.func.attr == "backward" and "loss" in code:
-                loss = ast.unparse(node.func.value)
-                steps.append(LoopStep(location, code, f"self.update.backward({loss})"))
+                yield f"{start}backward({ast.unparse(node.func.value)})`"
             elif code.endswith("optimizer.step()"):
-                steps.append(LoopStep(location, code, "self.update.step()"))
-    return steps
+                yield f"{start}step()`"
 
 
 def _describe_several_gpus(project: Project, new: NewProject) -> str:

@@ -10,6 +10,7 @@ import ast
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from utils.migrate.fingerprints import get_bindings
 from utils.migrate.plainloop import read_repair
@@ -42,8 +43,7 @@ class Repair:
         return " ".join(docstring[docstring.index(REMOVAL) :].split()).replace("``", "`")
 
 
-@dataclass(frozen=True)
-class FrameCall:
+class FrameCall(NamedTuple):
     """A call of ``DataFrame``: where its name is in the text.
 
     ``column`` and ``length`` count bytes, as ``ast`` does.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from utils.migrate.configs import Config, find_config_problems
 from utils.migrate.fingerprints import TEMPLATE_FOLDERS, get_bindings
@@ -40,14 +39,6 @@ MODEL_NAMES = ("model", "self.model", "net")
 MAX_SHOWN_CHARS = 60  # of a line of code
 
 
-@dataclass(frozen=True, order=True)
-class Problem:
-    """A line of a file that fails with current libraries, and what to do about it."""
-
-    line: int
-    advice: str
-
-
 def find_problems(project: Project, configs: list[Config]) -> list[str]:
     """Returns all problems as ``file:line: problem; solution``."""
     found = [
@@ -57,7 +48,7 @@ def find_problems(project: Project, configs: list[Config]) -> list[str]:
     ]
     for file in project.kept_files:
         problems = sorted(set(_find_in_file(file)))
-        found += [f"{file.path}:{problem.line}: {problem.advice}" for problem in problems]
+        found += [f"{file.path}:{line}: {advice}" for line, advice in problems]
     for config in configs:
         if project.is_from_plainloop("train.py"):
             found += find_config_problems(project.folder, config)
@@ -74,16 +65,17 @@ def _find_verbose_schedulers(config: Config) -> Iterator[str]:
             yield f"{config.path}: {name}.args.verbose: torch removed this option; delete it"
 
 
-def _find_in_file(file: File) -> Iterator[Problem]:
+def _find_in_file(file: File) -> Iterator[tuple[int, str]]:
+    """Yields each line that fails with current libraries, and what to do about it."""
     bindings = get_bindings(file.tree)
     for node in walk_kept_code(file):
         if isinstance(node, ast.Call):
             for advice in _find_in_call(node, bindings):
-                yield Problem(node.lineno, advice)
+                yield node.lineno, advice
         elif isinstance(node, ast.Attribute):
             name = get_full_name(node, bindings)
             if name in REMOVED_NAMES and name != "torch.fft":
-                yield Problem(node.lineno, _describe_removed(name))
+                yield node.lineno, _describe_removed(name)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _find_in_import(node.lineno, alias.name, alias.name)
@@ -93,10 +85,10 @@ def _find_in_file(file: File) -> Iterator[Problem]:
                 yield from _find_in_import(node.lineno, f"{module}.{alias.name}", module)
 
 
-def _find_in_import(line: int, full_name: str, module: str) -> Iterator[Problem]:
+def _find_in_import(line: int, full_name: str, module: str) -> Iterator[tuple[int, str]]:
     for name in (full_name, module, full_name.split(".")[0]):
         if name in REMOVED_NAMES and name != "torch.fft":
-            yield Problem(line, _describe_removed(name))
+            yield line, _describe_removed(name)
             return
 
 

@@ -13,6 +13,7 @@ from utils.migrate.fingerprints import is_template_path
 # In these folders, definitions are replaced one by one. In the others, files are replaced as units.
 FRAMEWORK_FOLDERS = ("base", "logger", "utils")
 PROGRAMS = ("train.py", "test.py")
+NamedStatement = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Origin(StrEnum):
@@ -93,7 +94,7 @@ class Definition:
     @property
     def start_line(self) -> int:
         """The first line, decorators included."""
-        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
+        decorators = self.node.decorator_list if isinstance(self.node, NamedStatement) else []
         return min([self.node.lineno, *(node.lineno for node in decorators)])
 
     @cached_property

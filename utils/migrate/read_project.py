@@ -16,7 +16,7 @@ from utils.migrate.fingerprints import (
     load_table,
 )
 from utils.migrate.plainloop import find_modules
-from utils.migrate.project import Definition, File, Origin, ParseFailure, Project
+from utils.migrate.project import Definition, File, NamedStatement, Origin, ParseFailure, Project
 
 IGNORED_NAMES = {".git", "__pycache__", ".venv", "venv", ".idea", ".vscode", ".ipynb_checkpoints"}
 IGNORED_AT_TOP = {"saved"}  # the runs of the old project
@@ -67,10 +67,10 @@ def _read_file(project: Project, path: Path, name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about invalid escapes in strings
             project.files[name] = File(name, text, ast.parse(text))
-    except (SyntaxError, ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", None)
-        reason = getattr(error, "msg", None) or one_line(error)
-        project.failures[name] = ParseFailure(int(line) if line else 1, str(reason))
+    except SyntaxError as error:
+        project.failures[name] = ParseFailure(error.lineno or 1, error.msg)
+    except (ValueError, RecursionError) as error:
+        project.failures[name] = ParseFailure(1, one_line(error))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -88,7 +88,7 @@ def _add_definitions(file: File, table: FingerprintTable) -> None:
         if origin not in table.imports.get(name, [origin])
     }
     for node in list_statements(file.tree, with_imports=file.path.endswith("__init__.py")):
-        name = str(getattr(node, "name", ""))
+        name = node.name if isinstance(node, NamedStatement) else ""
         used_names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
         fingerprint = compute_fingerprint(node)
         definition = Definition(file, name, node, Origin.ADDED)

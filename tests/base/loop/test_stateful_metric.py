@@ -89,12 +89,12 @@ def test_a_metric_that_has_seen_nothing_is_nan(kind: str) -> None:
 
 
 def test_the_objects_of_the_user_stay_as_they_are() -> None:
-    given = KINDS["sums"]()
-    metric = StatefulMetric(given)
+    original = KINDS["sums"]()
+    metric = StatefulMetric(original)
     metric.update(*get_batches([0])[0])
     clone = metric.clone()
     clone.reset()
-    assert not given.update_called
+    assert not original.update_called
     assert not isnan(metric.compute())
 
 

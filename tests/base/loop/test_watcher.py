@@ -83,8 +83,8 @@ def test_a_registered_watcher_sees_the_run(tmp_path: Path) -> None:
 def test_only_the_watchers_that_the_options_ask_for_are_made(
     tmp_path: Path, options: dict[str, Any], expected: set[type]
 ) -> None:
-    made = make_watchers(make_trainer(small_config(tmp_path, **options)))
-    assert {type(watcher) for watcher in made} == expected
+    watchers = make_watchers(make_trainer(small_config(tmp_path, **options)))
+    assert {type(watcher) for watcher in watchers} == expected
 
 
 @pytest.mark.usefixtures("_registered")

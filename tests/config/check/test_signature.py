@@ -14,7 +14,7 @@ from model.model import SmallConvNet
 
 def test_the_leading_parameters_of_the_program_are_left_out() -> None:
     assert "params" in Signature.from_callable(torch.optim.SGD).parameters
-    assert list(Signature.from_callable(torch.optim.SGD, n_given=1).parameters)[:2] == [
+    assert list(Signature.from_callable(torch.optim.SGD, n_skipped=1).parameters)[:2] == [
         "lr",
         "momentum",
     ]

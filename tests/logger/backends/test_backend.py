@@ -138,10 +138,10 @@ def test_a_library_that_is_missing_costs_one_warning(caplog: pytest.LogCaptureFi
 def test_the_options_choose_the_back_ends(tmp_path: Path) -> None:
     run = RunFacts(tmp_path, {"name": "probe"}, False, LOGGER)
     kinds = [TensorboardBackEnd, MemoryBackEnd, WandbBackEnd]
-    made = make_back_ends(kinds, {"tensorboard": False, "memory": True}, run)
-    assert [type(back_end) for back_end in made] == [MemoryBackEnd]
-    made = make_back_ends(kinds, {"tensorboard": True, "wandb": {"mode": "offline"}}, run)
-    assert [type(back_end) for back_end in made] == [TensorboardBackEnd, WandbBackEnd]
+    back_ends = make_back_ends(kinds, {"tensorboard": False, "memory": True}, run)
+    assert [type(back_end) for back_end in back_ends] == [MemoryBackEnd]
+    back_ends = make_back_ends(kinds, {"tensorboard": True, "wandb": {"mode": "offline"}}, run)
+    assert [type(back_end) for back_end in back_ends] == [TensorboardBackEnd, WandbBackEnd]
 
 
 def test_the_register_gives_the_back_ends_and_nothing_else() -> None:

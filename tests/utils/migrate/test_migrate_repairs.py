@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
+from base import base_data_loader
+from base.loop import metrics, progress, speedups
 from base.parallel.strategy import NoParallel
 from base.schema import SCHEMA
 from base.tools.samples import Samples
@@ -22,7 +24,6 @@ from config import ConfigParser
 from tests.helpers import small_config
 from utils.errors import UserError
 from utils.migrate.plainloop import read_repair
-from utils.migrate.repairs.plainloop import base_data_loader, metrics, progress, speedups
 
 
 def load_repair(name: str) -> types.ModuleType:

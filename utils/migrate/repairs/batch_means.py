@@ -7,7 +7,7 @@ To remove it, delete this file and its line in base/__init__.py. All means are t
 
 from typing import Any
 
-from utils.migrate.repairs.plainloop import metrics
+from base.loop import metrics
 
 count_samples = metrics.MetricSet.count_samples
 

@@ -7,7 +7,7 @@ To remove it, delete this file and its line in base/__init__.py. Steps are then 
 
 from typing import Any
 
-from utils.migrate.repairs.plainloop import speedups
+from base.loop import speedups
 
 
 def get_no_arguments(config: Any, model: Any, parallel: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils.migrate.repairs.plainloop import template  # noqa: F401  (adds safe globals)
+from base.checkpoint import template  # noqa: F401  (adds safe globals)
 
 
 class Placeholder:

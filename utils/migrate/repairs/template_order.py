@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, SubsetRandomSampler, default_collate
 
-from utils.migrate.repairs.plainloop import UserError, base_data_loader, loaders, world_size
+import base.loaders  # noqa: F401  (first, because its DatasetLoader needs Plainloop's class)
+from base import base_data_loader
+from utils.distributed import world_size
+from utils.errors import UserError
 
 
 class TransformingCollate:
@@ -90,6 +93,4 @@ class BaseDataLoader(DataLoader[Any]):
         return DataLoader(sampler=self.valid_sampler, **self.init_kwargs)
 
 
-# `loaders` is imported before this line, because its DatasetLoader needs Plainloop's class.
-loaders  # noqa: B018
 base_data_loader.BaseDataLoader = BaseDataLoader  # type: ignore[misc, assignment]

@@ -3,7 +3,7 @@
 To remove it, delete this file and its line in base/__init__.py. The earlier one is then the best.
 """
 
-from utils.migrate.repairs.plainloop import progress
+from base.loop import progress
 
 is_strictly_better = progress.is_better
 
