@@ -105,7 +105,9 @@ def _check_sets(objects: Mapping[str, Any], sets: Mapping[str, Any], known: set[
         for _, item in _walk(objects, members):
             has_state = not isinstance(item, Set) and bool(item.state_dict())
             if has_state and id(item) not in known:
-                message = f"`{name}` is a set of objects with a state, such as {type(item).__name__}"
+                message = (
+                    f"`{name}` is a set of objects with a state, such as {type(item).__name__}"
+                )
                 message = f"{message}. A set has no order, so a resume could not tell them apart"
                 raise UserError(f"{message}; make it a list or a dict", key="trainer")
 

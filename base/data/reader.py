@@ -31,10 +31,12 @@ class Reader(ABC):
         n_samples: the number of samples in a pass; 0 if unknown.
         count: the number of batches in the last pass so far, over all ranks; 0 if unknown.
         is_for_evaluation: whether the passes evaluate. Their state is not saved.
+        section: the section of the config that has made the loader, for errors.
     """
 
     n_samples: int
     count = 0
+    section = "data_loader"
 
     def __init__(self, loader: DataLoader[Any], batch_size: int | None, **roots: Any) -> None:
         self.loader, self.batch_size, self.roots = loader, batch_size, roots

@@ -57,6 +57,7 @@ class SeededBatches(Dataset[Any]):
     ) -> None:
         self.dataset, self.collate_fn, self.is_batched = dataset, collate_fn, is_batched
         self.read_many = getattr(dataset, "__getitems__", None) if is_batched else None
+        self.section = "data_loader"  # of the config, for errors
         self._generators: dict[str, Any] = {}
         self._process = 0  # which has looked for generators
 
@@ -100,7 +101,7 @@ class SeededBatches(Dataset[Any]):
             return self.dataset[index]
         except OSError as error:  # PIL, for example, does not name the file
             message = f"{describe_sample(self.dataset, index)} cannot be read: {one_line(error)}"
-            raise UserError(message, key="data_loader") from error
+            raise UserError(message, key=self.section) from error
         except Exception as error:
             error.add_note(READING + describe_sample(self.dataset, index))
             raise

@@ -86,7 +86,9 @@ def test_keys_and_the_items_of_other_lists_are_found_too():
 def test_a_set_of_objects_with_a_state_is_refused(kind, nest):
     """They would start anew in a resumed run, because nothing tells which of them is which."""
     nets = {nn.Linear(1, 1), nn.Linear(1, 1)}
-    with pytest.raises(UserError, match=r"^trainer: `nets\S*` is a set of .*, such as Linear. A se"):
+    with pytest.raises(
+        UserError, match=r"^trainer: `nets\S*` is a set of .*, such as Linear. A se"
+    ):
         find(nets=nest(kind(nets)))
 
 

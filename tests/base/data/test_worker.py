@@ -116,6 +116,27 @@ def test_a_file_that_cannot_be_read_is_named(num_workers: int) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("section", ["valid_data_loader", "test_data_loader"])
+def test_a_file_that_cannot_be_read_is_in_the_section_of_its_loader(
+    section: str, num_workers: int
+) -> None:
+    data = Damaged(OSError("truncated"))
+    loader = BaseDataLoader(data, 2, num_workers=num_workers)
+    prepare_loader(loader, section, torch.device("cpu"), evaluating=True)
+    with pytest.raises(UserError) as caught:
+        list(loader)
+    assert str(user_error_from(caught.value)).startswith(f"{section}: sample 2 of the")
+
+
+def test_a_validation_split_is_in_the_section_of_the_training_loader() -> None:
+    data = Damaged(OSError("truncated"))
+    split = BaseDataLoader(data, 2, validation_split=3).split_validation()
+    prepare_loader(split, "valid_data_loader", torch.device("cpu"), evaluating=True)
+    with pytest.raises(UserError, match=r"^data_loader: sample 2 of the"):
+        list(split or ())
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_the_sample_of_a_bug_is_in_its_traceback(num_workers: int) -> None:
     with pytest.raises(ValueError, match="wrong") as caught:
         list(BaseDataLoader(Damaged(ValueError("wrong")), 2, num_workers=num_workers))
