@@ -20,7 +20,7 @@ from utils.errors import UserError, did_you_mean, one_line
 # Exceptions that mean: these arguments are not accepted.
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
 # Libraries also raise these for such arguments. From the user's own code they mean a bug.
-_POSSIBLE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError)
+_POSSIBLE_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError)
 
 
 def get_component_args(node: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
+from base.data.epoch_sampler import EpochSampler
 from utils.distributed import world_size
 from utils.errors import UserError
 from utils.seed import temporary_seed
@@ -178,15 +179,17 @@ def get_rest(loader: Any, batch: int, len_epoch: int | None) -> Iterable[Any]:
         return islice(loader, max(0, (len_epoch or 0) - batch))
     if batch == 0 or isinstance(loader, PositionedLoader):
         return cast(Iterable[Any], loader)
-    is_finished = batch == len_epoch and _has_exact_length(loader)
+    is_finished = batch == len_epoch and has_exact_length(loader)
     return () if is_finished else _skip_batches(loader, batch)
 
 
-def _has_exact_length(loader: Any) -> bool:
+def has_exact_length(loader: Any) -> bool:
     """Whether a loader gives as many batches as its length says. Code of a user may estimate it."""
-    sampler = loader.batch_sampler if type(loader) is DataLoader else None
+    loader = unwrap_loader(loader)
+    is_known = type(loader) is DataLoader or isinstance(loader, DividedLoader)
+    sampler = getattr(loader, "batch_sampler", None) if is_known else None
     order = sampler.sampler if type(sampler) is BatchSampler else None
-    return type(order) in (RandomSampler, SequentialSampler)
+    return type(order) in (EpochSampler, RandomSampler, SequentialSampler)
 
 
 def _skip_batches(loader: Any, count: int) -> Iterator[Any]:
