@@ -7,6 +7,7 @@ import types
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, is_typeddict
 
+from config.check.generics import get_types, substitute_all
 from config.check.plain_types import LEAF_TYPES, is_path_type, unwrap
 from config.check.signature import Signature, get_typed_dict_parameters
 
@@ -69,12 +70,12 @@ def get_fields(choice: Any) -> dict[str, inspect.Parameter] | None:
     if kind is None:
         return None
     if is_typeddict(kind):
-        return get_typed_dict_parameters(kind)
+        return substitute_all(get_typed_dict_parameters(kind), get_types(choice))
     is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
     names = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
     if not is_named_tuple and not any(hasattr(kind, name) for name in names):
         return None
-    return Signature.from_callable(kind).parameters
+    return substitute_all(Signature.from_callable(kind).parameters, get_types(choice))
 
 
 def get_members(choice: Any, value: Any) -> list[Member] | None:
