@@ -11,7 +11,6 @@ from typing import Any, Self, cast
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from base.data.epoch_sampler import EpochSampler
 from utils.distributed import world_size
 from utils.errors import UserError
 from utils.seed import temporary_seed
@@ -185,6 +184,8 @@ def get_rest(loader: Any, batch: int, len_epoch: int | None) -> Iterable[Any]:
 
 def has_exact_length(loader: Any) -> bool:
     """Whether a loader gives as many batches as its length says. Code of a user may estimate it."""
+    from base.data.epoch_sampler import EpochSampler
+
     loader = unwrap_loader(loader)
     is_known = type(loader) is DataLoader or isinstance(loader, DividedLoader)
     sampler = getattr(loader, "batch_sampler", None) if is_known else None

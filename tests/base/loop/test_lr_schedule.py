@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 from torch.optim import lr_scheduler as schedulers
-from torch.utils.data import DataLoader
 
 from base.loop.lr_schedule import LRSchedule, get_learning_rate, make_lr_scheduler
 from base.options import TrainerOptions
 from base.schema import SCHEMA
 from config import ConfigParser
+from tests.base.loop.schedules import make_optimizer, make_schedule
 from tests.helpers import make_trainer, small_config
 from utils.errors import UserError
-
-
-def make_optimizer(*rates: float) -> torch.optim.Optimizer:
-    """An optimizer with one group for each learning rate; the first rate is the default."""
-    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
-    return torch.optim.SGD(groups, lr=rates[0], momentum=0.9)
-
-
-def make_schedule(name: str, interval: str | None = None, **args: Any) -> LRSchedule:
-    optimizer = make_optimizer(1.0)
-    scheduler = getattr(schedulers, name)(optimizer, **args)
-    optimizer.step()  # else torch warns that the schedule moves before it
-    return LRSchedule(scheduler, optimizer, interval=interval)
 
 
 def get_rates(schedule: LRSchedule) -> list[float]:
@@ -210,67 +194,6 @@ def test_a_schedule_for_another_length_than_the_run_is_described(
     options = TrainerOptions(epochs=3, accumulation_steps=2)
     assert schedule.check_length(options, len_epoch=9) == problem
     assert schedule.check_length(options, len_epoch=None) == ""
-
-
-def one_cycle(total_steps: int) -> LRSchedule:
-    return make_schedule("OneCycleLR", interval="step", max_lr=1.0, total_steps=total_steps)
-
-
-def test_a_schedule_that_will_surely_fail_in_the_run_is_an_error() -> None:
-    options, loader = TrainerOptions(epochs=3), DataLoader(range(9))
-    message = (
-        "^lr_scheduler: OneCycleLR is set up for total_steps=20, but the run has 27 .* after 20$"
-    )
-    with pytest.raises(UserError, match=message):
-        one_cycle(20).check_length(options, 9, loader)
-    late = TrainerOptions(epochs=3, monitor="min loss", early_stop=5)
-    with pytest.raises(UserError, match=message):
-        one_cycle(20).check_length(late, 9, loader)
-
-
-def test_a_schedule_that_may_fail_in_the_run_is_a_warning() -> None:
-    """The run may stop early, or be shorter than the length that a loader estimates."""
-    options = TrainerOptions(epochs=3, monitor="min loss", early_stop=1)
-    assert "has 27 optimizer steps" in one_cycle(20).check_length(options, 9, DataLoader(range(9)))
-    assert one_cycle(20).check_length(TrainerOptions(epochs=3), 9, [1] * 9) != ""
-    assert one_cycle(30).check_length(TrainerOptions(epochs=3), 9, DataLoader(range(9))) != ""
-
-
-@pytest.mark.parametrize(
-    ("section", "message"),
-    [
-        ({"type": "CosineAnnealingLR", "args": {"T_max": 0}}, r"args\.T_max: 0 must be above 0"),
-        ({"type": "StepLR", "args": {"step_size": 0}}, r"args\.step_size: 0 must be above 0"),
-        (
-            {"type": "CyclicLR", "args": {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 0}},
-            "CyclicLR: float division by zero",
-        ),
-        (
-            {"type": "OneCycleLR", "args": {"max_lr": math.inf, "total_steps": 24}},
-            "lr=nan is not a finite number",
-        ),
-    ],
-)
-def test_a_schedule_that_cannot_work_is_one_line(
-    tmp_path: Path, section: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        make_trainer(small_config(tmp_path) | {"lr_scheduler": section})
-
-
-def test_a_division_by_zero_inside_other_schedulers_is_one_line() -> None:
-    optimizer = make_optimizer(1.0)
-    parts = [schedulers.StepLR(optimizer, 0)]
-    schedule = LRSchedule(schedulers.SequentialLR(optimizer, parts, []), optimizer)
-    with pytest.raises(UserError, match=r"^lr_scheduler: SequentialLR: integer modulo by zero"):
-        schedule.after_epoch({}, "")
-
-
-@pytest.mark.parametrize("name", ["lr", "weight_decay"])
-def test_a_learning_rate_that_is_not_finite_is_one_line(tmp_path: Path, name: str) -> None:
-    optimizer = {"type": "SGD", "args": {"lr": 0.1} | {name: math.inf}}
-    with pytest.raises(UserError, match=rf"optimizer\.args\.{name}: {name}=inf is not a finite"):
-        make_trainer(small_config(tmp_path) | {"optimizer": optimizer})
 
 
 def test_a_run_without_a_schedule_has_no_length_to_compare() -> None:
