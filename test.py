@@ -64,7 +64,7 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     if config.resume is None:
         raise UserError("there is no checkpoint to test; give one with -r")
     checkpoint = load(config.resume)
-    loader, split = make_test_loader(config)
+    loader, split, section = make_test_loader(config)
     model = config.build("arch")
     make_phases(config, config.get_logger("test")).replace_head(model)
     if use_ema is None:
@@ -74,7 +74,7 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = to_device(config.build("loss"), output_device(model, device))
     load_loss(criterion, checkpoint, config, config.resume)
-    loader = prepare_loader(loader, "data_loader", device, True, checkpoint.get("environment"))
+    loader = prepare_loader(loader, section, device, True, checkpoint.get("environment"))
     about = (config.resume, checkpoint.get("epoch"), kind, split, config.get("task"))
     return TestSubject(model, criterion, loader, device, *about)
 

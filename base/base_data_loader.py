@@ -194,9 +194,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     # -- splits ---------------------------------------------------------------------------------
 
-    def for_evaluation(self) -> Self:
+    def for_evaluation(self, section: str = "data_loader") -> Self:
         """From now on, gives each sample to one rank only. Ranks may differ by one batch."""
-        self._reader.is_for_evaluation = True
+        self._reader.is_for_evaluation, self._reader.section = True, section
         return self
 
     @property

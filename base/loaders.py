@@ -32,27 +32,30 @@ class DatasetLoader(BaseDataLoader):
         super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, **kwargs)
 
 
-def make_test_loader(config: Any) -> tuple[Any, str]:
+def make_test_loader(config: Any) -> tuple[Any, str, str]:
     """Makes the loader for a test.
 
     Returns:
-        The loader, and a description of its data.
+        The loader, a description of its data, and the section of the config that made it.
 
     Raises:
         UserError: the config has no data to test on.
     """
     if config.get("test_data_loader"):
-        return config.build("test_data_loader"), "the test_data_loader"
+        return config.build("test_data_loader"), "the test_data_loader", "test_data_loader"
     if config.takes("data_loader", "training"):
         changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
         args = config["data_loader"].setdefault("args", {})
         args.pop("sampler", None)
         args.update({key: v for key, v in changes.items() if config.takes("data_loader", key)})
-        return config.build("data_loader"), "the test part of the data_loader (training=False)"
+        text = "the test part of the data_loader (training=False)"
+        return config.build("data_loader"), text, "data_loader"
     if config.get("valid_data_loader"):
-        return config.build("valid_data_loader"), "the valid_data_loader (there is no test data)"
-    loader = config.build("data_loader").split_validation()
+        text = "the valid_data_loader (there is no test data)"
+        return config.build("valid_data_loader"), text, "valid_data_loader"
+    split = getattr(config.build("data_loader"), "split_validation", None)  # torch's has none
+    loader = None if split is None else split()
     if loader is None:
         message = "there is nothing to test on: give a test_data_loader, or a validation_split"
         raise UserError(message)
-    return loader, "the validation split (there is no test data)"
+    return loader, "the validation split (there is no test data)", "data_loader"

@@ -20,7 +20,7 @@ from utils.errors import UserError, did_you_mean, one_line
 # Exceptions that mean: these arguments are not accepted.
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
 # Libraries also raise these for such arguments. From the user's own code they mean a bug.
-_POSSIBLE_REFUSALS = (OverflowError, AssertionError, AttributeError, LookupError)
+_POSSIBLE_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError)
 
 
 def get_component_args(node: dict[str, Any]) -> dict[str, Any]:
@@ -107,12 +107,16 @@ def errors_at(tree: Tree, keys: Keys, below: Keys, start: str = "") -> Iterator[
         if isinstance(error, URLError):
             message += "; download the file to the path above by hand, or load weights from a file"
             message += " with transfer.init_from"
-        raise tree.error(keys, message) from error
+        override = tree.find_override((*keys, *below), one_line(error))
+        raise tree.error(keys if override is None else override, message) from error
 
 
 def _locate(error: UserError, tree: Tree, keys: Keys, below: Keys) -> ConfigError:
     findings = []
     for key, message in error.problems:
-        path = (*keys, *below, *split_keys(key)) if key else keys
+        args = (*keys, *below)
+        override = None if key else tree.find_override(args, message)
+        path = keys if override is None else override
+        path = (*args, *split_keys(key)) if key else path
         findings.append(Finding(tree.mark(path), path, message))
     return ConfigError(findings)

@@ -150,7 +150,8 @@ def _check_agreement(tree: Tree, from_options: dict[str, tuple[Keys, Any]]) -> N
     findings = []
     for words, (keys, value) in from_options.items():
         try:
-            is_same = get_value(tree.data, keys) == value
+            found = get_value(tree.data, keys)
+            is_same = found == value or found is value  # NaN does not equal itself
         except KeyError:
             is_same = False
         if not is_same:

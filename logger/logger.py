@@ -11,7 +11,7 @@ from typing import Any
 
 from utils.console import keep_console
 from utils.errors import printable
-from utils.log import get_logger, get_run_handlers, set_run_handlers
+from utils.log import RUN_LOGGERS, get_logger, get_run_handlers, set_run_handlers
 from utils.util import ensure_dir, read_json
 
 
@@ -60,6 +60,9 @@ def setup_logging(
     set_run_handlers(handlers)
     logging.captureWarnings(True)
     get_logger("py.warnings", logging.WARNING)
+    for name in RUN_LOGGERS:
+        level = logging.getLogger(name).level
+        get_logger(name, default_level if level == logging.NOTSET else level)
     threading.excepthook = _log_thread_error
     # The checkpoint reports a full disk once. The log lines must not report it again.
     logging.raiseExceptions = False

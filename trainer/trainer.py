@@ -77,7 +77,7 @@ class Trainer(BaseTrainer):
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)
         self.batch_watchers = [watcher for watcher in self.watchers if watcher.sees_all_batches]
-        if problem := self.update.schedule.check_length(options, self.len_epoch):
+        if problem := self.update.schedule.check_length(options, self.len_epoch, data_loader):
             self.logger.warning("lr_scheduler: %s", problem)
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:

@@ -56,7 +56,7 @@ KNOWN_ERRORS = (
     KnownError(
         RuntimeError,
         r"DataLoader worker .* (killed by signal|exited unexpectedly)",
-        "data_loader",
+        "",  # it may be that of any loader
         "a process that loads data was killed (out of memory?); fewer num_workers need less: {}",
     ),
     KnownError(
@@ -121,7 +121,7 @@ def user_error_from(error: BaseException) -> UserError | None:
         return UserError(known.advice.format(one_line(error)), key=known.key)
     if isinstance(error, RuntimeError) and is_out_of_memory(error):
         return UserError(
-            "out of memory: lower data_loader.args.batch_size (a larger "
+            "out of memory: lower the batch_size of the data loader (in training, a larger "
             "trainer.accumulation_steps makes up for it), or set trainer.precision: bf16; "
             f"{one_line(error, 400)}"
         )

@@ -9,6 +9,7 @@ import sys
 from utils.errors import name_error, text_of
 
 MAX_CHARS_SHOWN = 100  # of an argument
+RUN_LOGGERS = ("cache", "data_loader", "device", "metrics", "run", "test", "train", "trainer")
 
 _run_handlers: list[logging.Handler] = []
 _lowest_level = logging.NOTSET
@@ -30,8 +31,8 @@ class SafeRecord(logging.LogRecord):
 class RunLogger(logging.Logger):
     """A logger whose lines reach the handlers of the run, whatever a library does to logging.
 
-    ``logging.disable``, ``logging.config.dictConfig`` and ``basicConfig(force=True)`` have no
-    effect on it.
+    ``logging.disable``, ``logging.config.dictConfig``, ``basicConfig(force=True)`` and
+    ``propagate = False`` have no effect on it.
     """
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802
@@ -39,6 +40,10 @@ class RunLogger(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         self.disabled = False
+        logger: logging.Logger | None = self
+        while logger is not None:
+            logger.propagate = True
+            logger = logger.parent
         if logging.getLogger().handlers[: len(_run_handlers)] != _run_handlers:
             set_run_handlers(_run_handlers)
         try:

@@ -18,6 +18,20 @@ BROADCAST = (
 )
 
 
+def end_without_module(error: ModuleNotFoundError) -> None:
+    """Ends ``python -m PACKAGE.PROGRAM`` in a line if a library is missing.
+
+    Python imports the package before the program, whose ``run_main`` comes too late. It has not set
+    the program's name then.
+    """
+    from utils.failure import user_error_from
+
+    user_error = user_error_from(error)
+    if sys.argv[0] == "-m" and user_error is not None:
+        print(printable(str(user_error)), file=sys.stderr)
+        sys.exit(2)
+
+
 def run_main(main: Callable[[], None]) -> None:
     """Calls ``main`` and ends the program if it fails.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import UserList, deque
+from collections.abc import Iterable, Iterator, Mapping, Set
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -18,6 +19,7 @@ from base.checkpoint.codecs import is_object
 from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
 from base.loop.update import Update
+from utils.errors import UserError
 from utils.util import MetricTracker
 
 STATEFUL_TYPES = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
@@ -69,12 +71,20 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         The objects by name, such as ``optimizers.critic``; without model, optimizer and loaders.
+
+    Raises:
+        UserError: a set holds objects that are nowhere else.
     """
     saved_elsewhere = {id(module) for module in objects["model"].modules()}
     saved_elsewhere.add(id(objects["optimizer"]))
     found: dict[str, Any] = {}
     known: set[int] = set()
-    for name, item in _walk(objects):
+    sets = {}
+    for name, item in _walk(objects, objects):
+        if isinstance(item, Set):
+            if len(item) <= MAX_ITEMS:
+                sets[name] = item
+            continue
         is_inside = name not in objects and id(item) in known
         if is_inside or id(item) in saved_elsewhere:
             continue
@@ -84,7 +94,22 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
             if not item.state_dict():
                 continue
         found[_number(name, found)] = item
+    _check_sets(objects, sets, known | saved_elsewhere)
     return found | _find_loose_parameters(objects, found)
+
+
+def _check_sets(objects: Mapping[str, Any], sets: Mapping[str, Any], known: set[int]) -> None:
+    """Raises UserError if a set holds objects with a state that are not ``known``."""
+    for name, items in sets.items():
+        members = {f"{name}.{number}": item for number, item in enumerate(items)}
+        for _, item in _walk(objects, members):
+            has_state = not isinstance(item, Set) and bool(item.state_dict())
+            if has_state and id(item) not in known:
+                message = (
+                    f"`{name}` is a set of objects with a state, such as {type(item).__name__}"
+                )
+                message = f"{message}. A set has no order, so a resume could not tell them apart"
+                raise UserError(f"{message}; make it a list or a dict", key="trainer")
 
 
 def _number(name: str, taken: Mapping[str, Any]) -> str:
@@ -108,14 +133,14 @@ def check_states(objects: Mapping[str, Any]) -> None:
     make_saveable({"parts": {name: item.state_dict() for name, item in others.items()}}, known)
 
 
-def _walk(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields stateful objects with their names, the outermost ones first."""
+def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yields the stateful objects and the sets in ``start``, by name, the outermost ones first."""
     seen: set[int] = set()
-    level = [(name, item) for name, item in objects.items() if name not in SAVED_ELSEWHERE]
+    level = [(name, item) for name, item in start.items() if name not in SAVED_ELSEWHERE]
     for _ in range(MAX_DEPTH):
         inner: list[tuple[str, Any]] = []
         for name, item in level:
-            if isinstance(item, STATEFUL_TYPES) or _is_stateful(item):
+            if isinstance(item, (*STATEFUL_TYPES, Set)) or _is_stateful(item):
                 yield name, item
             elif id(item) not in seen and getattr(item, "__dict__", None) is not objects:
                 seen.add(id(item))
@@ -149,10 +174,12 @@ def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     """The items of a container, or the attributes of a project's object."""
     pairs: Iterable[tuple[Any, Any]]
     if isinstance(item, Mapping):
-        pairs = item.items() if len(item) <= MAX_ITEMS else ()
-    elif isinstance(item, list | tuple | deque):
+        pairs = _list_pairs(item) if len(item) <= MAX_ITEMS else ()
+    elif isinstance(item, list | tuple | deque | UserList):
         names = getattr(item, "_fields", range(len(item)))
         pairs = zip(names, item, strict=True) if len(item) <= MAX_ITEMS else ()
+    elif isinstance(item, np.ndarray):
+        pairs = enumerate(item.flat) if item.dtype.hasobject and item.size <= MAX_ITEMS else ()
     elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):
         slots = [name for kind in type(item).__mro__ for name in vars(kind).get("__slots__", ())]
         attributes = {slot: getattr(item, slot, None) for slot in slots}
@@ -162,6 +189,16 @@ def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     for key, value in list(pairs):
         if not isinstance(value, int | float | str | bytes | torch.Tensor | None):
             yield f"{name}.{key}", value
+
+
+def _list_pairs(mapping: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """The values of a mapping, and the keys that are objects. Those have numbers as names."""
+    for number, (key, value) in enumerate(mapping.items()):
+        # A text with an address is another one in the next run.
+        has_name = not isinstance(key, STATEFUL_TYPES) and " at 0x" not in str(key)
+        yield (key if has_name else number), value
+        if not has_name:
+            yield f"keys.{number}", key
 
 
 def _find_loose_parameters(objects: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:

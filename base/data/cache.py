@@ -26,6 +26,7 @@ from utils.distributed import (
 )
 from utils.errors import UserError
 
+SETTABLE = ("tensors", "transform", "is_image", "dataset")  # attributes of a cached dataset
 MAX_MEMORY_FRACTION = 0.5  # the largest fraction of the free memory for one dataset
 
 # Numbers the caches of this process. All ranks make the same caches in the same order.
@@ -82,6 +83,10 @@ class CachedDataset(InMemoryDataset):
         self.is_image = is_image
         self.dataset = dataset
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_new_attribute(self, name, SETTABLE, "data_loader.args.cache")
+        super().__setattr__(name, value)
+
     @property
     def is_plain_tensors(self) -> bool:
         return self.transform is None
@@ -111,6 +116,24 @@ class CachedDataset(InMemoryDataset):
                 first = to_pil_image(first)
             first = self.transform(first)
         return (first, *rest)
+
+
+def refuse_new_attribute(dataset: Any, name: str, known: Sequence[str], key: str) -> None:
+    """Refuses to set an attribute that nothing would read.
+
+    Args:
+        dataset: holds samples that were read from another dataset, whose attribute may be meant.
+        name: of the attribute.
+        known: the attributes of ``dataset`` itself.
+        key: the option of the config that has made ``dataset``.
+
+    Raises:
+        UserError: ``name`` is not among ``known``.
+    """
+    if name not in known:
+        message = f"the samples are in a {type(dataset).__name__} and are not read again, so"
+        message = f"{message} setting its `{name}` has no effect; set it in the constructor of your"
+        raise UserError(f"{message} dataset, or turn this option off", key=key)
 
 
 def _find_source(dataset: Any) -> Any:

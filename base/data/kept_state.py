@@ -43,6 +43,10 @@ class KeptState:
         }
         self._initial = self.capture()
 
+    def list_unsaved_roots(self) -> dict[str, Any]:
+        """The roots whose plain attributes are not saved: all but the samplers."""
+        return {name: root for name, root in self.roots.items() if "sampler" not in name}
+
     def capture(self) -> State:
         """The current state by path, as tensors and plain values."""
         state = {}

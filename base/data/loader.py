@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Self, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from utils.distributed import world_size
 from utils.errors import UserError
@@ -67,8 +67,17 @@ class DividedLoader(PositionedLoader):
         """Lists the indices of each batch in the last pass; empty if samples have no indices."""
 
     @abstractmethod
-    def for_evaluation(self) -> Self:
-        """From now on, gives each sample to one rank only."""
+    def for_evaluation(self, section: str = "data_loader") -> Self:
+        """From now on, gives each sample to one rank only.
+
+        Args:
+            section: the section of the config that has made this loader, for errors.
+        """
+
+    @property
+    @abstractmethod
+    def is_for_evaluation(self) -> bool:
+        """Whether ``for_evaluation`` was called, as it is for the split of a training loader."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -100,15 +109,17 @@ def prepare_loader(
     """
     from base.data.classes import check_same_classes
 
+    divided = find_divided_loader(loader)
+    if divided is not None and divided.is_for_evaluation:
+        name = "data_loader"  # whose split this is
     classes = describe_data(loader, name)["classes"]
     if trained_on is not None:
         trained_on = trained_on if isinstance(trained_on, dict) else describe_data(trained_on)
         check_same_classes(trained_on.get("classes"), classes, name, "of the training data")
-    divided = find_divided_loader(loader)
     if divided is not None:
         divided.device = device
         if evaluating:
-            divided.for_evaluation()
+            divided.for_evaluation(name)
     elif world_size() > 1 and loader is not None:
         message = "cannot divide its batches among processes; use a DatasetLoader or BaseDataLoader"
         raise UserError(f"a {type(loader).__name__} {message}", key=name)
@@ -167,7 +178,19 @@ def get_rest(loader: Any, batch: int, len_epoch: int | None) -> Iterable[Any]:
         return islice(loader, max(0, (len_epoch or 0) - batch))
     if batch == 0 or isinstance(loader, PositionedLoader):
         return cast(Iterable[Any], loader)
-    return () if batch == len_epoch else _skip_batches(loader, batch)
+    is_finished = batch == len_epoch and has_exact_length(loader)
+    return () if is_finished else _skip_batches(loader, batch)
+
+
+def has_exact_length(loader: Any) -> bool:
+    """Whether a loader gives as many batches as its length says. Code of a user may estimate it."""
+    from base.data.epoch_sampler import EpochSampler
+
+    loader = unwrap_loader(loader)
+    is_known = type(loader) is DataLoader or isinstance(loader, DividedLoader)
+    sampler = getattr(loader, "batch_sampler", None) if is_known else None
+    order = sampler.sampler if type(sampler) is BatchSampler else None
+    return type(order) in (EpochSampler, RandomSampler, SequentialSampler)
 
 
 def _skip_batches(loader: Any, count: int) -> Iterator[Any]:

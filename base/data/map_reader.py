@@ -67,6 +67,7 @@ class MapReader(Reader):
         """Yields the batches. If the dataset changes, new workers read the next ones."""
         self.begin_pass(start.epoch, seed)
         self.seeded.forget_generators()
+        self.seeded.section = self.section
         self.batches.seed, self.batches.in_lockstep = seed, not self.is_for_evaluation
         position = start
         while True:

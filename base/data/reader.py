@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from base.data.kept_state import KeptState
 from base.data.order import BatchFacts, Position
 from base.data.sampler import PASS_STREAM
+from base.data.self_changes import SelfChanges
 from base.data.walk import tell_epoch
 from utils.seed import mix_seed, temporary_seed
 
@@ -31,10 +32,12 @@ class Reader(ABC):
         n_samples: the number of samples in a pass; 0 if unknown.
         count: the number of batches in the last pass so far, over all ranks; 0 if unknown.
         is_for_evaluation: whether the passes evaluate. Their state is not saved.
+        section: the section of the config that has made the loader, for errors.
     """
 
     n_samples: int
     count = 0
+    section = "data_loader"
 
     def __init__(self, loader: DataLoader[Any], batch_size: int | None, **roots: Any) -> None:
         self.loader, self.batch_size, self.roots = loader, batch_size, roots
@@ -44,6 +47,8 @@ class Reader(ABC):
         self._is_prepared = False
         self._restored: tuple[int, dict[str, Any]] | None = None
         self._has_warned = False
+        self._self_changes: SelfChanges | None = None  # since the start of the first pass
+        self._has_looked = False
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -91,6 +96,8 @@ class Reader(ABC):
             self.kept.reseed(mix_seed(seed, epoch, PASS_STREAM))
         self.loader.generator.manual_seed(mix_seed(seed, epoch))  # type: ignore[attr-defined]
         self.tell_epoch(epoch, seed, self.roots)
+        if self._self_changes is None:
+            self._self_changes = SelfChanges(self.kept.list_unsaved_roots())
 
     def tell_epoch(self, epoch: int, seed: int, roots: dict[str, Any]) -> None:
         """Calls ``set_epoch`` of everything that has it, under random numbers of its own."""
@@ -107,6 +114,17 @@ class Reader(ABC):
                 "A resumed run will not have the same bits, because %s.", reason
             )
 
+    def _warn_of_self_changes(self) -> None:
+        """Warns at the first save of what a dataset changes itself, which is not saved."""
+        if self._self_changes is None or self.is_for_evaluation:
+            return
+        reasons = [] if self._has_looked else self._self_changes.find()
+        self._has_looked = True
+        for reason in reasons:
+            logging.getLogger("data_loader").warning(
+                "A resumed run will not have the same bits if its samples depend on it: %s.", reason
+            )
+
     # -- checkpoints ----------------------------------------------------------------------------
 
     def state_dict(self, position: Position, left: int | None) -> dict[str, Any]:
@@ -116,6 +134,7 @@ class Reader(ABC):
             position: in the last pass, or at its start.
             left: the number of batches after it; None if unknown.
         """
+        self._warn_of_self_changes()
         epoch, batch, samples = position
         state: dict[str, Any] = {"passes": epoch + 1, "consumed": batch}
         if samples is None and self.batch_size is not None:

@@ -57,12 +57,13 @@ class SeededBatches(Dataset[Any]):
     ) -> None:
         self.dataset, self.collate_fn, self.is_batched = dataset, collate_fn, is_batched
         self.read_many = getattr(dataset, "__getitems__", None) if is_batched else None
-        self.is_indexable = collate_fn is default_collate and holds_tensors(dataset)
+        self.section = "data_loader"  # of the config, for errors
         self._generators: dict[str, Any] = {}
         self._process = 0  # which has looked for generators
 
     def __getitems__(self, indices: BatchIndices) -> Any:
-        if self.is_indexable:  # equals collating single samples, but is faster
+        if self.collate_fn is default_collate and holds_tensors(self.dataset):
+            # This equals collating single samples, but is faster.
             index = torch.from_numpy(np.array(indices))
             return [tensor.index_select(0, index) for tensor in self.dataset.tensors]
         if self._process == os.getpid():
@@ -100,7 +101,7 @@ class SeededBatches(Dataset[Any]):
             return self.dataset[index]
         except OSError as error:  # PIL, for example, does not name the file
             message = f"{describe_sample(self.dataset, index)} cannot be read: {one_line(error)}"
-            raise UserError(message, key="data_loader") from error
+            raise UserError(message, key=self.section) from error
         except Exception as error:
             error.add_note(READING + describe_sample(self.dataset, index))
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import math
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from utils.seed import temporary_seed
 if TYPE_CHECKING:
     from config import ConfigParser
 
+RATES = ("lr", "weight_decay", "momentum")  # of an optimizer
 LOSS_GROUP = "loss"  # the name of the loss's parameter group
 
 
@@ -63,7 +65,26 @@ def make_optimizer(
             groups = [{"params": groups}]
         groups = [*groups, {"params": trained, "name": LOSS_GROUP}]
     optimizer = config.build("optimizer", groups, **arguments)
-    return optimizer, make_lr_scheduler(config, optimizer)
+    _check_rates(optimizer, "optimizer.args.")
+    lr_scheduler = make_lr_scheduler(config, optimizer)
+    _check_rates(optimizer, "lr_scheduler")
+    return optimizer, lr_scheduler
+
+
+def _check_rates(optimizer: Any, setter: str) -> None:
+    """Raises UserError if ``lr`` or another number in the groups is not finite.
+
+    Args:
+        optimizer: of any class.
+        setter: the key in the config that has set the numbers. If it ends with a dot, it is
+            followed by the name of the number.
+    """
+    for group in optimizer.param_groups:
+        for name in RATES:
+            value = group.get(name, 0)
+            if isinstance(value, int | float | torch.Tensor) and not math.isfinite(value):
+                key = f"{setter}{name}" if setter.endswith(".") else setter
+                raise UserError(f"{name}={float(value)} is not a finite number", key=key)
 
 
 def list_trained(criterion: Any) -> list[nn.Parameter]:

@@ -157,7 +157,7 @@ def refuse_loss(loss: float, update: Update) -> None:
     """
     advice = f"this batch changed no weights. {ADVICE}"
     step, model = update.progress.step, update.parallel.unwrap(update.model)
-    if update.device.type != "cpu":
+    if update.checks_later:
         advice = f"resume from the newest checkpoint. {ADVICE}"
     elif names := find_non_finite(dict(model.named_parameters())):
         advice = f"the weights {list_names(names)} are not finite. {ADVICE}"

@@ -87,8 +87,12 @@ class GradientCheck:
 
 
 def find_in_gradients(grads: list[torch.Tensor]) -> torch.Tensor:
-    """Returns 1.0 if a value is NaN or infinite, otherwise 0.0, as a tensor of shape ()."""
-    found = torch.zeros((), device=grads[0].device)
+    """Returns 1.0 if a value is NaN or infinite, otherwise 0.0, as a tensor of shape ().
+
+    If a gradient is on an accelerator, the tensor is too: a copy to the CPU would wait.
+    """
+    far = (grad.device for grad in grads if grad.device.type not in READ_AT_ONCE)
+    found = torch.zeros((), device=next(far, grads[0].device))
     try:
         torch._amp_foreach_non_finite_check_and_unscale_(grads, found, torch.ones_like(found))
     except RuntimeError:  # sparse, complex, or on several devices

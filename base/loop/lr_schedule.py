@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from base.data.loader import has_exact_length
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from config import ConfigParser
 
 STEPPED_PER_BATCH = ("OneCycleLR", "CyclicLR")
+PERIODS = ("T_max", "step_size")  # of schedulers of torch, which divide by them
 
 
 class LRSchedule:
@@ -55,18 +57,21 @@ class LRSchedule:
                 key="trainer.lr_scheduler_interval",
             )
 
-    def check_length(self, options: TrainerOptions, len_epoch: int | None) -> str:
+    def check_length(
+        self, options: TrainerOptions, len_epoch: int | None, loader: Any = None
+    ) -> str:
         """Checks that the warm-up and the scheduler fit the length of the run.
 
         Args:
             options: the options of the run.
             len_epoch: the number of batches in an epoch; None if unknown.
+            loader: gives the batches; it decides whether ``len_epoch`` is an estimate.
 
         Returns:
             A warning if the scheduler is made for another length than the run's, else ``""``.
 
         Raises:
-            UserError: the warm-up would be longer than the run.
+            UserError: the warm-up would be longer than the run, or the scheduler would fail in it.
         """
         if len_epoch is None:
             return ""
@@ -81,7 +86,11 @@ class LRSchedule:
         for key in keys:
             planned = getattr(self.lr_scheduler, key, length)
             if planned != length:
-                return f"{name} is set up for {key}={planned}, but the run has {length} {unit}"
+                text = f"{name} is set up for {key}={planned}, but the run has {length} {unit}"
+                certain = length * min(1, (options.patience + 1) / options.epochs)
+                if key == "total_steps" and certain > planned and has_exact_length(loader):
+                    raise UserError(f"{text}, and it fails after {planned}", key="lr_scheduler")
+                return text
         milestones = getattr(self.lr_scheduler, "milestones", None)
         if milestones and max(milestones) >= length:
             last = max(milestones)
@@ -156,7 +165,8 @@ class LRSchedule:
             self.used_rates = read_rates(self.optimizer)
         try:
             self.lr_scheduler.step(*args)
-        except ValueError as error:  # OneCycleLR refuses more than its total_steps
+        except (ValueError, ArithmeticError) as error:
+            # OneCycleLR refuses more than its total_steps, StepLR in a list a period of 0.
             name = type(self.lr_scheduler).__name__
             raise UserError(f"{name}: {one_line(error)}", key="lr_scheduler") from None
 
@@ -193,6 +203,9 @@ def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) ->
 
     Returns:
         The scheduler; None if the config has none.
+
+    Raises:
+        UserError: a period is 0, with which the first step would fail.
     """
     section = config.get("lr_scheduler")
     if not section:
@@ -204,4 +217,10 @@ def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) ->
         for key in {"max_lr", "base_lr"} & args.keys():
             if isinstance(args[key], int | float):
                 args[key] = [args[key] * lr / default_lr for lr in group_lrs]
-    return config.build("lr_scheduler", optimizer, changed_args=args)
+    scheduler = config.build("lr_scheduler", optimizer, changed_args=args)
+    for key in PERIODS:
+        value = getattr(scheduler, key, 1)
+        if isinstance(value, int | float) and not value > 0:
+            message = f"{value} must be above 0"
+            raise UserError(message, key=f"lr_scheduler.args.{key}")
+    return scheduler

@@ -12,7 +12,7 @@ from torch import nn
 from base.loop.lr_schedule import LRSchedule
 from base.loop.progress import Progress
 from base.options import TrainerOptions
-from base.parallel.strategy import NoParallel, Parallel, find_loose_parameters
+from base.parallel.strategy import NoParallel, Parallel, find_loose_parameters, uses_accelerator
 from utils.distributed import world_size
 from utils.errors import UserError
 
@@ -74,7 +74,7 @@ class Update:
         self._window = options.accumulation_steps
         self._batches_in_window = 0
         self._gradients_are_synced, self._has_ranks = True, world_size() > 1
-        self._checks_later = device.type != "cpu"  # reading a loss would wait for an accelerator
+        self.checks_later = uses_accelerator(model, device)  # reading a loss would wait for it
         self._unchecked_losses: list[torch.Tensor] = []
 
     # -- the four calls of a loop ---------------------------------------------------------------
@@ -108,7 +108,7 @@ class Update:
         if weight == 0:  # a filler, or a batch of ignored targets, whose loss is NaN
             loss = loss.nan_to_num()
         elif self.options.nan_policy == "raise":
-            if self._checks_later:
+            if self.checks_later:
                 self._unchecked_losses.append(loss.detach().reshape(()))
             else:
                 self._check_loss(loss.item())

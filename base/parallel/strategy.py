@@ -228,6 +228,12 @@ def output_device(model: nn.Module, device: torch.device) -> torch.device:
     return list(model.parameters())[-1].device if is_spread(model) else device
 
 
+def uses_accelerator(model: nn.Module, device: torch.device) -> bool:
+    """Whether the inputs, which are on ``device``, or parameters of the model are not on a CPU."""
+    devices = [device, *(parameter.device for parameter in model.parameters())]
+    return any(device.type != "cpu" for device in devices)
+
+
 def refuse_several_processes(kind: str) -> None:
     """Raises UserError if several processes were started."""
     if world_size() > 1:

@@ -21,6 +21,13 @@ STEPS = 4  # on the one batch; the first one also includes one-time set-up
 LENGTH_SHOWN = 8  # items of a list whose shapes are shown
 
 
+class OneBatch(FirstBatches):
+    """Has the length of the full loader, with which a schedule is compared."""
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+
 def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
     """Tries the config and prints what it found.
 
@@ -32,7 +39,7 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
     def limit(loaders: list[Any]) -> list[Any]:
         # A schedule may refuse more steps than the run has.
         steps = config["trainer"]["epochs"] * (num_batches(loaders[0]) or STEPS)
-        train = FirstBatches(loaders[0], 1, repeats=min(STEPS, steps))
+        train = OneBatch(loaders[0], 1, repeats=min(STEPS, steps))
         return [train, None if loaders[1] is None else FirstBatches(loaders[1], 1)]
 
     with trial.running() as folder:

@@ -78,7 +78,8 @@ class Trial:
         """
 
         def note_and_limit(loaders: list[Any]) -> list[Any]:
-            for name, loader in zip(("data_loader", "valid_data_loader"), loaders, strict=True):
+            valid = "valid_data_loader" if self.config.get("valid_data_loader") else "data_loader"
+            for name, loader in zip(("data_loader", valid), loaders, strict=True):
                 dataset = getattr(loader, "dataset", None)
                 self.objects += [((name,), loader), ((name,), dataset)]
             return limit(loaders)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
 from base.base_data_loader import BaseDataLoader
-from base.data.cache import get_free_memory
+from base.data.cache import get_free_memory, refuse_new_attribute
 from base.data.epoch_sampler import EpochSampler
 from base.data.loader import DividedLoader
 from base.data.worker import WorkerLoader, pass_through
@@ -42,6 +42,10 @@ class FeatureDataset(Dataset[Any]):
         self.features = features
         self.targets = targets
         self.rows = rows
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_new_attribute(self, name, ("features", "targets", "rows"), KEY)
+        super().__setattr__(name, value)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -187,7 +187,8 @@ def describe_annotation(annotation: Any) -> str:
     """Formats an annotation as a person writes it: ``int | None``, ``'min' | 'max'``."""
     annotation = unwrap(annotation)
     if get_origin(annotation) is Literal:
-        return " | ".join(repr(choice) for choice in get_args(annotation))
+        members = get_args(annotation)
+        return " | ".join(m.name if isinstance(m, enum.Enum) else repr(m) for m in members)
     if inspect.isclass(annotation) and issubclass(annotation, enum.Enum):
         return " | ".join(annotation.__members__)
     if inspect.isclass(annotation) and get_origin(annotation) is None:

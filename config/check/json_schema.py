@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from config.check.annotations import describe_annotation
 from config.check.json_values import (
     JSON_TYPES,
     REFERENCE,
@@ -225,7 +226,7 @@ class _Generator:
         kind, items = get_class(annotation), get_args(annotation)
         fields = get_fields(annotation)
         if fields is not None:
-            record = self._make_record(kind, fields)
+            record = self._make_record(annotation, fields)
             return {"anyOf": [record, make_ref("array")]} if wants_list(kind) else record
         if wants_list(annotation):
             is_record = len(items) == 1 and get_fields(items[0]) is not None
@@ -241,9 +242,13 @@ class _Generator:
             return make_enum([*kind.__members__, *plain])
         return make_ref(JSON_TYPES[kind]) if kind in JSON_TYPES else {}
 
-    def _make_record(self, kind: Any, fields: dict[str, inspect.Parameter]) -> Json:
+    def _make_record(self, annotation: Any, fields: dict[str, inspect.Parameter]) -> Json:
         """Returns a reference to the schema of a dataclass. Its fields may hold others of it."""
-        signature = Signature(fields, False, f"{kind.__module__}.{kind.__qualname__}")
+        kind, items = get_class(annotation), get_args(annotation)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if items:  # `Box[int]` and `Box[str]` have different fields
+            name = f"{name} of {', '.join(map(describe_annotation, items))}"
+        signature = Signature(fields, False, name)
         if signature.owner not in self.args:
             self.args[signature.owner] = {}
             self.args[signature.owner] = self._make_args(signature, kind, FLAT)

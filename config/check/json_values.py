@@ -47,16 +47,18 @@ def get_first_line(found: Any) -> str:
 
 
 def describe_parameter(name: str, owner: Any) -> str:
-    """Returns the first line of a parameter's description in a docstring.
+    """Returns a parameter's description in a docstring, without the breaks of its lines.
 
     It knows Google's style and torch's, and searches the class, its constructor and its parents.
+    The description ends at an empty line, or at one that is not indented more than its first.
     """
-    pattern = rf"^\s+(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*(?: ?\([^\n]*?\))?: *(\S[^\n]*)"
+    names = rf"(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*(?: ?\([^\n]*?\))?"
+    pattern = rf"^([ \t]+){names}: *(\S[^\n]*(?:\n\1[ \t]+\S[^\n]*)*)"
     for kind in inspect.getmro(owner) if inspect.isclass(owner) else (owner,):
         texts = [kind.__doc__, kind.__init__.__doc__ if inspect.isclass(kind) else None]
         text = "\n".join(text for text in texts if text is not None)
         if match := re.search(pattern, text, re.MULTILINE):
-            return match[1]
+            return " ".join(match[2].split())
     return ""
 
 

@@ -11,7 +11,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import InitVar
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, NewType, TypeVar, Union, get_args, get_origin
+from types import SimpleNamespace
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    NewType,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from config.check.generics import substitute
 
 LEAF_TYPES = (bool, int, float, complex, str, bytes)
 _WRAPPERS = (Annotated, Final, ClassVar)
@@ -42,10 +56,23 @@ def _unwrap_once(annotation: Any) -> Any:
     if isinstance(annotation, TypeVar):
         if annotation.__constraints__:
             return Union[annotation.__constraints__]  # noqa: UP007
-        return Any if annotation.__bound__ is None else annotation.__bound__
+        return Any if annotation.__bound__ is None else _get_bound(annotation)
     if type(annotation).__name__ == "TypeAliasType":  # `type Size = …` of Python 3.12
         return annotation.__value__
+    if type(origin).__name__ == "TypeAliasType":  # `type Pair[T] = tuple[T, T]`
+        types = dict(zip(origin.__type_params__, get_args(annotation), strict=False))
+        return substitute(origin.__value__, types)
     return annotation
+
+
+def _get_bound(variable: TypeVar) -> Any:
+    """Returns the bound of a type parameter, also if it is written as text."""
+    names = vars(sys.modules.get(variable.__module__, SimpleNamespace()))
+    holder = SimpleNamespace(__annotations__={"bound": variable.__bound__})
+    try:
+        return get_type_hints(holder, names)["bound"]
+    except Exception:  # an annotation may hold anything
+        return Any
 
 
 def leaf_accepts(kind: type, value: Any) -> bool:

@@ -7,6 +7,7 @@ import types
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, is_typeddict
 
+from config.check.generics import get_types, substitute_all
 from config.check.plain_types import LEAF_TYPES, is_path_type, unwrap
 from config.check.signature import Signature, get_typed_dict_parameters, is_named_tuple
 
@@ -69,10 +70,11 @@ def get_fields(choice: Any) -> dict[str, inspect.Parameter] | None:
     if kind is None:
         return None
     if is_typeddict(kind):
-        return get_typed_dict_parameters(kind)
+        return substitute_all(get_typed_dict_parameters(kind), get_types(choice))
     names = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
-    has_fields = is_named_tuple(kind) or any(hasattr(kind, name) for name in names)
-    return Signature.from_callable(kind).parameters if has_fields else None
+    if not is_named_tuple(kind) and not any(hasattr(kind, name) for name in names):
+        return None
+    return substitute_all(Signature.from_callable(kind).parameters, get_types(choice))
 
 
 def get_members(choice: Any, value: Any) -> list[Member] | None:

@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any, NamedTuple, NotRequired, Required, get_args, get_origin, get_type_hints
 
+from config.check.generics import get_inherited_types, resolve_inherited, substitute_all
 from config.check.project import FRAMEWORK
 
 
@@ -43,13 +44,17 @@ class Signature(NamedTuple):
             for parameter in parameters[n_skipped:]
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         }
+        if inspect.isclass(found):
+            named = resolve_inherited(named, found)
         is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         if not is_open or not inspect.isclass(found) or found.__mro__[1] is object:
             return cls(named, is_open, owner)
         parent = cls.from_callable(found.__mro__[1])
+        types = get_inherited_types(found).get(found.__mro__[1], {})
         # No inherited parameter is required, because the class may pass it itself.
         inherited = {
-            name: parameter.replace(default=None) for name, parameter in parent.parameters.items()
+            name: parameter.replace(default=None)
+            for name, parameter in substitute_all(parent.parameters, types).items()
         }
         is_open = parent.is_open or not found.__module__.startswith(f"{FRAMEWORK}.")
         return cls(inherited | named, is_open, owner)
@@ -102,7 +107,8 @@ def _resolve(found: Any, include_extras: bool = False) -> dict[str, Any]:
     hints: dict[str, Any] = {}
     for owner in reversed(inspect.getmro(found)) if inspect.isclass(found) else (found,):
         for name, annotation in getattr(owner, "__annotations__", {}).items():
-            single = SimpleNamespace(__annotations__={name: annotation})
+            # A class, because a function may have no ``Final`` and ``ClassVar`` in its text.
+            single = type("Single", (), {"__annotations__": {name: annotation}})
             try:
                 hints |= get_type_hints(single, names, include_extras=include_extras)
             except Exception:

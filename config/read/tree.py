@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -113,6 +114,31 @@ class Tree:
     def is_overridden(self, keys: Keys) -> bool:
         """Whether the command line has set ``keys``, or a value below them."""
         return any(path[: len(keys)] == keys for path in self.raw)
+
+    def find_override(self, keys: Keys, message: str) -> Keys | None:
+        """Returns the override below ``keys`` whose name or value is in a message.
+
+        It returns None if there is no such override, or more than one.
+        """
+        words = {word.strip(".") for word in re.split(r"[\s,:;=()'\"`]+", message)}
+        found = [
+            path
+            for path, mark in self.marks.items()
+            if mark.line == 0
+            and path[: len(keys)] == keys != path
+            and words & {str(path[-1]), str(self._find_value(path))}
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def _find_value(self, keys: Keys) -> Any:
+        """Returns the value at ``keys``; None if it was replaced or removed later."""
+        value: Any = self.data
+        for key in keys:
+            try:
+                value = value[key]
+            except (LookupError, TypeError):
+                return None
+        return value
 
     def error(self, keys: Keys, message: str) -> ConfigError:
         """Makes an error at ``keys``."""

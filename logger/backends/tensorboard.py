@@ -10,6 +10,9 @@ from typing import Any
 
 from logger.backends.backend import BackEnd, RunFacts
 
+MAX_IN_HISTOGRAM = 9e19  # the last bin ends there
+NUM_ARRAYS = {"add_histogram": 1, "add_pr_curve": 2}  # after the tag; each value must be finite
+
 
 class TensorboardBackEnd(BackEnd):
     """Writes event files.
@@ -35,6 +38,10 @@ class TensorboardBackEnd(BackEnd):
     def open(self) -> Any:
         from torch.utils import tensorboard
 
+        # Pictures may hold NaN.
+        warnings.filterwarnings(
+            "ignore", "invalid value", RuntimeWarning, r"torch\.utils\.tensorboard"
+        )
         writer: Any = tensorboard.SummaryWriter(str(self.log_dir), purge_step=self._purge_step)
         # The writer's next call raises an error of its file thread again, so the traceback that
         # Python prints at the end of the thread is not needed.
@@ -42,6 +49,22 @@ class TensorboardBackEnd(BackEnd):
             worker = writer._get_file_writer().event_writer._async_writer._worker
             worker._invoke_excepthook = lambda _: None
         return writer
+
+    def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Changes what torch's histograms and curves would fail on.
+
+        NaN and infinity are left out. Numbers beyond all bins of a histogram go into the last ones.
+        """
+        num_arrays = NUM_ARRAYS.get(method, 0)
+        if num_arrays:
+            tag, arrays, rest = args[0], args[1 : num_arrays + 1], args[num_arrays + 1 :]
+            arrays = keep_finite(*arrays)
+            if len(arrays[0]) == 0:
+                return
+            if method == "add_histogram" and arrays[0].is_floating_point():
+                arrays = (arrays[0].clamp(-MAX_IN_HISTOGRAM, MAX_IN_HISTOGRAM),)
+            args = (tag, *arrays, *rest)
+        super()._call(method, args, kwargs)
 
     def resume_at(self, step: int) -> None:
         """Hides what an interrupted run wrote at ``step`` or later.
@@ -81,3 +104,12 @@ class TensorboardBackEnd(BackEnd):
             for module, is_training in modes:
                 module.training = is_training
         self.submit("add_graph", lambda: self.tracker._get_file_writer().add_graph(graph))
+
+
+def keep_finite(*arrays: Any) -> tuple[Any, ...]:
+    """Returns flat arrays of equal sizes without the items where one of them is not finite."""
+    import torch
+
+    flat = [torch.as_tensor(array).flatten() for array in arrays]
+    finite = torch.stack([values.isfinite() for values in flat]).all(dim=0)
+    return tuple(flat) if bool(finite.all()) else tuple(values[finite] for values in flat)

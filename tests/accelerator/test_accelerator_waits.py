@@ -62,7 +62,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # options, and o
 def make(folder: Path, variant: str, run_id: str = "run") -> Any:
     options, sections = VARIANTS[variant]
     trainer = make_trainer(device_config(folder, **options) | sections, run_id)
-    trainer.update._checks_later = True  # as on every accelerator
+    trainer.update.checks_later = True  # as on every accelerator
     return trainer
 
 

@@ -62,8 +62,8 @@ class Picky(nn.Module):
         raise UserError(problems)
 
 
-def divides() -> nn.Module:
-    return nn.Linear(1 // 0, 1)
+def forgets() -> nn.Module:
+    raise NameError("name 'Linear' is not defined")
 
 
 def scaled(output: torch.Tensor, target: torch.Tensor, factor: float = 1.0) -> torch.Tensor:
@@ -93,7 +93,7 @@ class Optim(torch.optim.SGD):
 
 
 FILES = {
-    "model": (Net, Picky, make_net, refuses, divides, scaled),
+    "model": (Net, Picky, make_net, refuses, forgets, scaled),
     "data_loader": (Squares, doubled),
     "trainer": (Optim,),
 }

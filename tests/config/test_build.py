@@ -211,8 +211,8 @@ def test_the_error_itself_is_kept_as_the_cause() -> None:
 
 
 def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        make("arch", {"type": "probe.divides"})
+    with pytest.raises(NameError):
+        make("arch", {"type": "probe.forgets"})
 
 
 @pytest.mark.parametrize(

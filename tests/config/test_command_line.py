@@ -100,6 +100,7 @@ def test_an_option_and_an_override_must_agree(
         command_line("-c", "c", *words)
     assert str(caught.value).startswith(message)
     assert command_line("-c", "c", "--lr", "0.1", "optimizer.args.lr=0.1").optimizer.args.lr == 0.1
+    assert math.isnan(command_line("-c", "c", "--lr", "nan").optimizer.args.lr)
 
 
 def test_an_override_cannot_extend_a_config(command_line: Any) -> None:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from config import ConfigError
-from tests.config.experiment import make_parser
+from config import ConfigError, ConfigParser
+from config.read.merge import apply_override
+from config.read.tree import Tree
+from tests.config.experiment import CONFIG, make_parser
 
 # -- pytorch-template's way, with a module ---------------------------------------------------------
 
@@ -63,6 +65,28 @@ def test_an_error_of_init_obj_is_one_line(
     with pytest.raises(ConfigError) as caught:
         make_parser(arch=section).init_obj("arch", nn, **kwargs)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "start"),
+    [
+        (["optimizer.args.lr=-1"], "optimizer.args.lr=-1: optimizer.args.lr: SGD: Invalid"),
+        (["optimizer.args.weight_decay=-2", "optimizer.args.lr=1"], "optimizer.args.weight_decay="),
+        (["optimizer.args.momentum=0"], "optimizer: SGD: Invalid learning rate: -0.5"),
+        (["optimizer.args.lr=-1", "optimizer.args.momentum=-1"], "optimizer: SGD: Invalid"),
+    ],
+)
+def test_an_error_points_to_the_override_that_its_text_names(
+    overrides: list[str], start: str
+) -> None:
+    """It points to the section if the text fits several overrides, or none."""
+    tree = Tree(dict(CONFIG) | {"optimizer": {"type": "SGD", "args": {"lr": -0.5}}})
+    for override in overrides:
+        apply_override(tree, override)
+    config = ConfigParser(tree)
+    with pytest.raises(ConfigError) as caught:
+        config.init_obj("optimizer", torch.optim, [nn.Parameter(torch.ones(1))])
+    assert str(caught.value).startswith(start)
 
 
 # -- by the slots ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 
 from logger import setup_logging
 from logger.logger import close_files
-from utils.log import get_logger, get_run_handlers, set_run_handlers
+from utils.log import RUN_LOGGERS, get_logger, get_run_handlers, set_run_handlers
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +185,10 @@ def break_handler() -> None:
     logging.getLogger().handlers.insert(0, Failing())
 
 
+def silence(logger: logging.Logger) -> None:
+    logger.propagate, logger.disabled = False, True
+
+
 @pytest.mark.parametrize(
     "interfere",
     [
@@ -193,6 +197,8 @@ def break_handler() -> None:
         lambda: logging.disable(logging.CRITICAL),
         lambda: logging.basicConfig(force=True, level=logging.ERROR),
         lambda: logging.getLogger().handlers.clear(),
+        lambda: silence(logging.getLogger("lines")),
+        lambda: logging.getLogger().setLevel(logging.CRITICAL),
         logging.shutdown,
         break_handler,
     ],
@@ -210,6 +216,19 @@ def test_the_lines_of_a_run_go_on_whatever_a_library_does_to_logging(
     assert capsys.readouterr().out == "one\ntwo\n"
     text = (tmp_path / "info.log").read_text(encoding="utf-8")
     assert [line.split()[-1] for line in text.splitlines()] == ["one", "two"]
+
+
+def test_every_logger_of_a_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The modules of data, devices and checkpoints have loggers of their own."""
+    setup_logging(tmp_path)
+    logging.getLogger().setLevel(logging.CRITICAL)
+    for name in RUN_LOGGERS:
+        silence(logging.getLogger(name))
+        logging.getLogger(name).info("line of %s", name)
+    expected = [f"line of {name}" for name in RUN_LOGGERS]
+    assert capsys.readouterr().out.splitlines() == expected
+    lines = (tmp_path / "info.log").read_text(encoding="utf-8").splitlines()
+    assert [line.partition("INFO ")[2] for line in lines] == expected
 
 
 def test_a_text_that_utf_8_cannot_encode_is_in_the_file(

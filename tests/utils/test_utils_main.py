@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,26 @@ def test_a_python_without_torch_is_one_line_that_names_the_environment(
     error = capsys.readouterr().err
     assert error.startswith("No module named 'torch'")
     assert "source .venv/bin/activate" in error
+
+
+@pytest.mark.parametrize("program", ["base.tools.runs", "base.checkpoint.sharded"])
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_a_program_of_a_package_without_a_library_is_one_line(
+    tmp_path: Path, program: str, library: str
+) -> None:
+    """Python imports the package first."""
+    missing = f"No module named '{library}'"
+    (tmp_path / f"{library}.py").write_text(f"raise ModuleNotFoundError({missing!r})")
+    done = subprocess.run(
+        [sys.executable, "-m", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"{missing}, at least not for this Python")
 
 
 def test_an_interrupt_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:

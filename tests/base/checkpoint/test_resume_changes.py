@@ -124,8 +124,8 @@ def test_another_monitor_is_reset(tmp_path, caplog):
 
 
 def test_a_schedule_past_its_end_is_one_line(tmp_path):
-    config = small_config(tmp_path)
-    config["lr_scheduler"] = {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 5}}
+    config = small_config(tmp_path, epochs=3, monitor="min loss", early_stop=1)  # it may stop early
+    config["lr_scheduler"] = {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 19}}
     with pytest.raises(UserError, match=r"lr_scheduler: OneCycleLR: Tried to step"):
         make_trainer(config).train()
 

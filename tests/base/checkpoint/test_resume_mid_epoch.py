@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import torch
-from torch.utils.data import IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 import train
 from base import BaseDataLoader
@@ -88,6 +88,11 @@ class SizedStream(Stream):
         return len(self.images)
 
 
+class EstimatedStream(Stream):
+    def __len__(self):
+        return 400
+
+
 def make_weighted_loader():
     stream = Stream(400)
     data = TensorDataset(stream.images, torch.arange(400) % 10)
@@ -99,9 +104,12 @@ LOADERS = {
     "iterable": lambda: BaseDataLoader(Stream(), 200, shuffle=False),
     "iterable with a length": lambda: BaseDataLoader(SizedStream(), 200, shuffle=False),
     "iterable, accumulating": lambda: BaseDataLoader(Stream(), 150, shuffle=False),
+    "iterable, estimated": lambda: BaseDataLoader(EstimatedStream(), 200, shuffle=False),
+    "torch's loader, estimated": lambda: DataLoader(EstimatedStream(), 200),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Length of IterableDataset")
 @pytest.mark.parametrize("name", LOADERS)
 def test_resume_with_other_data_gives_the_same_bits(tmp_path, name):
     window = 3 if "accumulating" in name else 1

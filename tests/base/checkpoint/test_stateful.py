@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque, namedtuple
+from collections import UserList, deque, namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -15,6 +18,7 @@ from base.loop.update import Update
 from base.options import TrainerOptions
 from tests.helpers import differences, load, make_trainer, small_config
 from trainer.trainer import Trainer
+from utils.errors import UserError
 
 Nets = namedtuple("Nets", ["first", "second"])
 CPU = torch.device("cpu")
@@ -67,6 +71,35 @@ def test_objects_inside_of_attributes_are_found_under_their_path():
         "more.net",
     ]
     assert list(find(counter=Counter(), counters=[Counter()])) == ["counter", "counters.0"]
+
+
+def test_keys_and_the_items_of_other_lists_are_found_too():
+    first, second = nn.Linear(1, 1), nn.Linear(1, 1)
+    array = np.array([first, second], dtype=object)
+    assert list(find(nets=array)) == list(find(nets=UserList(array))) == ["nets.0", "nets.1"]
+    assert list(find(pairs={first: second})) == ["pairs.0", "pairs.keys.0"]
+    assert list(find(nets={object(): first})) == ["nets.0"]  # its text has an address
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, WeakSet])
+@pytest.mark.parametrize("nest", [lambda items: items, lambda items: SimpleNamespace(all=[items])])
+def test_a_set_of_objects_with_a_state_is_refused(kind, nest):
+    """They would start anew in a resumed run, because nothing tells which of them is which."""
+    nets = {nn.Linear(1, 1), nn.Linear(1, 1)}
+    with pytest.raises(
+        UserError, match=r"^trainer: `nets\S*` is a set of .*, such as Linear. A se"
+    ):
+        find(nets=nest(kind(nets)))
+
+
+def test_a_set_may_hold_objects_that_are_saved_elsewhere_or_have_no_state():
+    owner, net = Owner(), nn.Linear(1, 1)
+    vars(owner).update(all={net, owner.model[0], owner.optimizer, nn.ReLU(), 3, "a"}, nets=[net])
+    owner.helpers = {Helper(owner)}  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="`helpers`"):
+        find_stateful(vars(owner))
+    owner.helpers = set()  # type: ignore[attr-defined]
+    assert list(find_stateful(vars(owner))) == ["nets.0"]
 
 
 def test_an_object_is_found_once_and_by_its_outermost_name():

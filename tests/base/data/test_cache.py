@@ -99,6 +99,22 @@ def test_the_validation_split_of_a_cached_dataset_has_the_evaluation_transform()
     assert next(iter(loader.split_validation()))[0].dtype == torch.float32
 
 
+def test_an_attribute_that_nothing_would_read_again_is_refused():
+    loader = BaseDataLoader(Pictures(), 5, cache=True)
+    message = "^data_loader.args.cache: .* setting its `epoch` has no effect; set it in the constr"
+    with pytest.raises(UserError, match=message):
+        loader.dataset.epoch = 3
+
+
+def test_a_cached_dataset_takes_another_transform_between_two_passes():
+    loader = BaseDataLoader(Pictures(), 5, cache=True)
+    assert next(iter(loader))[0].dtype == torch.uint8
+    loader.dataset.transform = v2.Compose(SCALE)
+    assert next(iter(loader))[0].dtype == torch.float32
+    loader.dataset.transform = None
+    assert next(iter(loader))[0].dtype == torch.uint8
+
+
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from base import BaseDataLoader
 from base.data.loader import (
@@ -104,3 +105,36 @@ def test_a_resumed_epoch_of_another_loader_leaves_out_what_was_trained_on(
     assert list(get_rest(loader, 4, 4)) == []
     assert len(list(get_rest(loader, 3, 2))) == 1  # the length is an estimate
     assert get_rest(loader, 0, 4) is loader
+
+
+class Estimating(Sampler[int]):
+    """Gives more indices than its length says."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(6))
+
+
+class EstimatedStream(Stream):
+    def __len__(self) -> int:
+        return 4
+
+
+@pytest.mark.filterwarnings("ignore:Length of IterableDataset")
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(range(6), 2, sampler=Estimating()),
+        DataLoader(range(6), batch_sampler=BatchSampler(Estimating(), 2, False)),
+        DataLoader(EstimatedStream(6), 2),
+    ],
+)
+def test_an_epoch_that_was_stopped_at_its_estimated_length_goes_on(loader: Any) -> None:
+    assert len(loader) == 2
+    assert [batch.tolist() for batch in get_rest(loader, 2, 2)] == [[4, 5]]
+
+
+def test_a_finished_epoch_of_an_exact_length_is_not_read_again() -> None:
+    assert get_rest(DataLoader(range(6), 2, shuffle=True), 3, 3) == ()

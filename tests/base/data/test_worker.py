@@ -104,15 +104,27 @@ class Damaged(Dataset[Any]):
         return index
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_file_that_cannot_be_read_is_named(num_workers: int) -> None:
+@pytest.mark.parametrize(
+    ("section", "num_workers"), [("data_loader", 0), ("valid_data_loader", 0), ("test_loader", 1)]
+)
+def test_a_file_that_cannot_be_read_is_named(section: str, num_workers: int) -> None:
     """stylegan2-pytorch #7, detectron2 #143."""
     dataset = Damaged(OSError("image file is truncated"))
+    loader = BaseDataLoader(dataset, 2, num_workers=num_workers)
+    prepare_loader(loader, section, torch.device("cpu"), evaluating=section != "data_loader")
     with pytest.raises(UserError) as caught:
-        list(BaseDataLoader(dataset, 2, num_workers=num_workers))
+        list(loader)
     assert str(user_error_from(caught.value)) == (
-        "data_loader: sample 2 of the dataset, c.png, cannot be read: image file is truncated"
+        f"{section}: sample 2 of the dataset, c.png, cannot be read: image file is truncated"
     )
+
+
+def test_a_validation_split_is_in_the_section_of_the_training_loader() -> None:
+    data = Damaged(OSError("truncated"))
+    split = BaseDataLoader(data, 2, validation_split=3).split_validation()
+    prepare_loader(split, "valid_data_loader", torch.device("cpu"), evaluating=True)
+    with pytest.raises(UserError, match=r"^data_loader: sample 2 of the"):
+        list(split or ())
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

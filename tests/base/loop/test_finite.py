@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from base.loop.finite import FiniteGuard, find_non_finite
-from base.loop.gradient_check import GradientCheck
+from base.loop.gradient_check import GradientCheck, find_in_gradients
 from base.loop.progress import Progress
 from base.options import TrainerOptions
 from base.parallel.strategy import NoParallel
@@ -182,6 +182,16 @@ def test_a_grad_scaler_decides_about_its_steps() -> None:
     refused: list[Any] = []
     GradientCheck(refused.append).check(optimizer)
     assert refused == []
+
+
+def test_gradients_on_several_devices_are_compared_on_the_accelerator() -> None:
+    """A copy from there to the CPU would wait. The meta device plays the accelerator."""
+    near, far = torch.tensor([NAN]), torch.ones(2, device="meta")
+    assert find_in_gradients([near, far]).device.type == "meta"
+    check = GradientCheck(lambda optimizer: pytest.fail("it has read the result"))
+    weights = [nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(2, device="meta"))]
+    weights[0].grad, weights[1].grad = near, far
+    check.check(torch.optim.SGD(weights, lr=0.1))
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -7,29 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
 from base.loop.lr_schedule import LRSchedule, get_learning_rate, make_lr_scheduler
 from base.options import TrainerOptions
 from base.schema import SCHEMA
 from config import ConfigParser
+from tests.base.loop.schedules import make_optimizer, make_schedule
 from tests.helpers import make_trainer, small_config
 from utils.errors import UserError
-
-
-def make_optimizer(*rates: float) -> torch.optim.Optimizer:
-    """An optimizer with one group for each learning rate; the first rate is the default."""
-    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates]
-    return torch.optim.SGD(groups, lr=rates[0], momentum=0.9)
-
-
-def make_schedule(name: str, interval: str | None = None, **args: Any) -> LRSchedule:
-    optimizer = make_optimizer(1.0)
-    scheduler = getattr(schedulers, name)(optimizer, **args)
-    optimizer.step()  # else torch warns that the schedule moves before it
-    return LRSchedule(scheduler, optimizer, interval=interval)
 
 
 def get_rates(schedule: LRSchedule) -> list[float]:

@@ -257,6 +257,14 @@ def test_an_infinite_loss_is_trained_on_if_it_is_to_be_ignored() -> None:
     assert case.weight.tolist() == [-inf, -1.0]
 
 
+def test_a_model_with_layers_on_an_accelerator_has_its_losses_read_later() -> None:
+    """Its inputs may be on the CPU. The meta device plays the accelerator."""
+    model = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, device="meta")])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert Update(model, optimizer, TrainerOptions(epochs=1), CPU).checks_later
+    assert not Case().update.checks_later
+
+
 @pytest.mark.parametrize("look", ["check_losses", "flush", "state_dict"])
 def test_the_losses_of_an_accelerator_are_looked_at_later(look: str) -> None:
     """Each look would wait for the device."""

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomS
 
 from base import BaseDataLoader
 from base.data.batch_transforms import FlipEach
-from base.transfer.feature_cache import cache_features, copy_loader, get_indices
+from base.transfer.feature_cache import FeatureDataset, cache_features, copy_loader, get_indices
 from base.transfer.freezing import freeze
 from base.transfer.options import TransferOptions
 from base.transfer.transfer import Transfer
@@ -106,6 +106,12 @@ def small_case():
     model = freeze_all_but_head(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     options = TransferOptions(freeze="all_but_head", cache_features=True)
     return model, BaseDataLoader(data, 4), Transfer(options, LOGGER)
+
+
+def test_cached_features_refuse_an_attribute_that_nothing_would_read():
+    dataset = FeatureDataset(*(torch.zeros(2, dtype=torch.int64) for _ in range(3)))
+    with pytest.raises(UserError, match=r"^transfer.cache_features: .* setting its `transform`"):
+        dataset.transform = None
 
 
 def test_a_dry_run_checks_and_changes_nothing():

@@ -24,6 +24,7 @@ class Tiny(BaseModel):
 
     Args:
         hidden: units between the two.
+            More need more memory.
     """
 
     def __init__(self, hidden: int = 64):
@@ -58,7 +59,7 @@ def test_a_new_file_is_listed_with_its_arguments(project: Path, tiny: Path) -> N
     assert hidden == {
         "$ref": "#/$defs/integer",
         "default": 64,
-        "description": "units between the two.",
+        "description": "units between the two. More need more memory.",
     }
 
     validator = Draft202012Validator(written)

@@ -48,6 +48,24 @@ def test_scalars_have_their_step_and_mode(writer: TensorboardWriter) -> None:
     assert scalars(events, "loss/valid") == [(3, 0.25)]
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_are_not_finite_disturb_no_histogram_curve_or_picture(
+    writer: TensorboardWriter,
+) -> None:
+    """A training that ignores NaN goes on, and so does TensorBoard."""
+    bad = torch.tensor([1.0, float("nan"), float("inf"), 1e30])
+    writer.add_histogram("weights", bad)
+    writer.add_histogram("nothing", bad[1:3])
+    writer.add_histogram("counts", torch.tensor([1, 2]))
+    writer.add_pr_curve("curve", bad[:2] > 0, bad[:2])
+    writer.add_image("picture", torch.full((1, 2, 2), float("nan")))
+    writer.add_scalar("loss", 1.0)
+    events = read(writer)
+    assert events.Histograms("weights")[0].histogram_value.num == 2
+    assert events.Tags()["histograms"] == ["weights", "counts"]
+    assert scalars(events, "loss") == [(0, 1.0)]
+
+
 def test_before_the_first_step_a_tag_has_no_mode(writer: TensorboardWriter) -> None:
     writer.add_scalar("loss", 1.0)
     assert scalars(read(writer), "loss") == [(0, 1.0)]
