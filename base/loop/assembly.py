@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import math
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,9 @@ def make_optimizer(
 
     Returns:
         The optimizer, and the scheduler or None.
+
+    Raises:
+        UserError: an argument of the optimizer is not finite, or the scheduler cannot move.
     """
     groups = phases.parameter_groups(model, get_learning_rate(config))
     trained = list_trained(criterion)
@@ -63,6 +67,9 @@ def make_optimizer(
             groups = [{"params": groups}]
         groups = [*groups, {"params": trained, "name": LOSS_GROUP}]
     optimizer = config.build("optimizer", groups, **arguments)
+    for key, value in optimizer.defaults.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{value} must be a finite number", key=f"optimizer.args.{key}")
     return optimizer, make_lr_scheduler(config, optimizer)
 
 

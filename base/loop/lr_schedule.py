@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from config import ConfigParser
 
 STEPPED_PER_BATCH = ("OneCycleLR", "CyclicLR")
+DIVISORS = ("T_max", "step_size")  # of torch's schedulers, which do not check them
 
 
 class LRSchedule:
@@ -66,7 +67,7 @@ class LRSchedule:
             A warning if the scheduler is made for another length than the run's, else ``""``.
 
         Raises:
-            UserError: the warm-up would be longer than the run.
+            UserError: the warm-up would be longer than the run, or the scheduler ends before it.
         """
         if len_epoch is None:
             return ""
@@ -80,8 +81,11 @@ class LRSchedule:
             keys.append("total_iters")  # the rate is zero afterwards
         for key in keys:
             planned = getattr(self.lr_scheduler, key, length)
+            message = f"{name} is set up for {key}={planned}, but the run has {length} {unit}"
+            if key == "total_steps" and planned < length:
+                raise UserError(f"{message}, and it refuses more", key="lr_scheduler.args")
             if planned != length:
-                return f"{name} is set up for {key}={planned}, but the run has {length} {unit}"
+                return message
         milestones = getattr(self.lr_scheduler, "milestones", None)
         if milestones and max(milestones) >= length:
             last = max(milestones)
@@ -105,9 +109,9 @@ class LRSchedule:
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
 
-    def after_step(self) -> None:
-        """Steps the scheduler if it moves after each optimizer step."""
-        if self.lr_scheduler is not None and self.interval == "step":
+    def after_step(self, moved: torch.Tensor | bool = True) -> None:
+        """Steps the scheduler if it moves after each optimizer step that ``moved`` the weights."""
+        if self.lr_scheduler is not None and self.interval == "step" and moved:
             self._step()
 
     def after_epoch(self, log: dict[str, float], metric: str, mode: str = "") -> None:
@@ -156,7 +160,7 @@ class LRSchedule:
             self.used_rates = read_rates(self.optimizer)
         try:
             self.lr_scheduler.step(*args)
-        except ValueError as error:  # OneCycleLR refuses more than its total_steps
+        except (ValueError, ArithmeticError) as error:  # OneCycleLR refuses more than total_steps
             name = type(self.lr_scheduler).__name__
             raise UserError(f"{name}: {one_line(error)}", key="lr_scheduler") from None
 
@@ -204,4 +208,9 @@ def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) ->
         for key in {"max_lr", "base_lr"} & args.keys():
             if isinstance(args[key], int | float):
                 args[key] = [args[key] * lr / default_lr for lr in group_lrs]
-    return config.build("lr_scheduler", optimizer, changed_args=args)
+    scheduler = config.build("lr_scheduler", optimizer, changed_args=args)
+    for key in DIVISORS:
+        value = getattr(scheduler, key, 1)
+        if isinstance(value, int | float) and value < 1:
+            raise UserError(f"{value} must be at least 1", key=f"lr_scheduler.args.{key}")
+    return scheduler
