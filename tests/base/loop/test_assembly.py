@@ -97,6 +97,13 @@ def test_an_argument_of_the_optimizer_that_is_not_finite_is_refused(config, key,
         make_trainer(config)
 
 
+@pytest.mark.parametrize(("name", "key"), [("CosineAnnealingLR", "T_max"), ("StepLR", "step_size")])
+def test_a_scheduler_that_would_divide_by_zero_is_an_error_at_the_start(config, name, key):
+    config["lr_scheduler"] = {"type": name, "args": {key: 0}}
+    with pytest.raises(UserError, match=rf"lr_scheduler\.args\.{key}: 0 must be at least 1"):
+        make_trainer(config)
+
+
 def test_a_validation_changes_nothing_in_the_loss(config):
     trainer = train_run(config, "run")
     assert trainer.criterion.calls == trainer.progress.step

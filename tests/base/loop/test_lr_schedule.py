@@ -273,15 +273,6 @@ def test_without_a_section_there_is_no_scheduler(tmp_path: Path) -> None:
     assert make_lr_scheduler(make_config(tmp_path), make_optimizer(1.0)) is None
 
 
-@pytest.mark.parametrize(("name", "key"), [("CosineAnnealingLR", "T_max"), ("StepLR", "step_size")])
-def test_a_scheduler_that_would_divide_by_zero_is_an_error_at_the_start(
-    tmp_path: Path, name: str, key: str
-) -> None:
-    config = make_config(tmp_path, lr_scheduler={"type": name, "args": {key: 0}})
-    with pytest.raises(UserError, match=rf"^lr_scheduler\.args\.{key}: 0 must be at least 1"):
-        make_lr_scheduler(config, make_optimizer(1.0))
-
-
 @pytest.mark.parametrize(
     ("rates", "max_lr", "expected"),
     [
