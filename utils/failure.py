@@ -105,6 +105,12 @@ KNOWN_ERRORS = (
         "{} The model has fewer outputs than the data has classes",
     ),
     KnownError(
+        RuntimeError,
+        "^(label_smoothing must be between|weight tensor should be defined)",
+        "loss.args",
+        "{}",
+    ),
+    KnownError(
         UserWarning,
         "^Using a target size",
         "loss",

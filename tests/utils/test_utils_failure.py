@@ -56,6 +56,11 @@ def _quick_and_harmless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "data_loader",
             "ulimit -n",
         ),
+        (
+            RuntimeError("label_smoothing must be between 0.0 and 1.0. Got: 2"),
+            "loss.args",
+            "between 0.0 and 1.0",
+        ),
         (OSError(errno.EMFILE, "Too many open files"), "", "ulimit -n"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "a/b"), "", "Disk quota exceeded: 'a/b'"),
         (OSError(errno.EROFS, "Read-only file system", "a/b"), "", "Read-only file system: 'a/b'"),
