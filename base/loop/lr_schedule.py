@@ -109,9 +109,9 @@ class LRSchedule:
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
 
-    def after_step(self, moved: torch.Tensor | bool = True) -> None:
-        """Steps the scheduler if it moves after each optimizer step that ``moved`` the weights."""
-        if self.lr_scheduler is not None and self.interval == "step" and moved:
+    def after_step(self) -> None:
+        """Steps the scheduler if it moves after each optimizer step."""
+        if self.lr_scheduler is not None and self.interval == "step":
             self._step()
 
     def after_epoch(self, log: dict[str, float], metric: str, mode: str = "") -> None:

@@ -129,7 +129,8 @@ class Update:
             self.parallel.reduce_gradients(self.loose_parameters)
         self._clip_gradients()
         moved = self._step_optimizer()
-        self.schedule.after_step(moved)
+        if self.schedule.interval == "step" and moved:  # for fp16, this waits for the device
+            self.schedule.after_step()
         self._clear_gradients()
         self.progress.step += 1
         if self.ema is not None:
@@ -180,10 +181,8 @@ class Update:
         self.measure_grad_norm = False
 
     def _step_optimizer(self) -> torch.Tensor | bool:
-        """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed.
-
-        The scale shows it. The answer is on the device: only a per-step schedule waits for it.
-        """
+        """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed."""
+        # The loss scale shows it. The answer stays on the device.
         asks = self._scales and (self.schedule.interval == "step" or self.ema is not None)
         scale = self.scaler.scale(torch.ones((), device=self.device)) if asks else None
         self.schedule.used_rates = None  # the optimizer has those of this step
