@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from base import BaseDataLoader
+from base.data.image_file import open_image
 from utils.errors import UserError
 
 # Pretrained networks expect images that are normalised with these statistics of ImageNet.
@@ -17,14 +20,23 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def read_image(path: str) -> Any:
     """Reads an image as uint8 (3, H, W), without PIL if possible, because PIL is slower."""
-    if Path(path).suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".webp"):
-        from torchvision.io import decode_image
+    from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
-        return decode_image(path, mode="RGB", apply_exif_orientation=True)
-    from torchvision.datasets.folder import pil_loader
-    from torchvision.transforms.v2.functional import pil_to_tensor
+    if Path(path).suffix.lower() not in (".jpg", ".jpeg", ".png", ".gif"):
+        return pil_to_tensor(open_image(path))
+    from torchvision.io import decode_image
 
-    return pil_to_tensor(pil_loader(path))
+    image = decode_image(path, mode="RGB", apply_exif_orientation=True)
+    return to_dtype(image, torch.uint8, scale=True)  # a PNG may have 16 bits
+
+
+def image_loader(mode: Literal["RGB", "L"] = "RGB") -> Callable[[str], Any]:
+    """Makes a ``loader`` for torchvision's ImageFolder that returns PIL images.
+
+    Unlike torchvision's own, it reads 16-bit images right, and turns photographs as the camera has
+    noted. ``L`` gives one channel.
+    """
+    return partial(open_image, mode=mode)
 
 
 class PhotoDataLoader(BaseDataLoader):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.console import keep_console
-from utils.errors import printable
+from utils.errors import one_line, printable
 from utils.log import RUN_LOGGERS, get_logger, get_run_handlers, set_run_handlers
 from utils.util import ensure_dir, read_json
 
@@ -112,8 +112,11 @@ def log_to_files(message: str, error: BaseException | None = None) -> None:
 
 
 def _log_thread_error(error: threading.ExceptHookArgs) -> None:
-    """Python prints an error that ends a thread; info.log has it too."""
+    """Python prints an error that ends a thread; info.log has it too. A full disk is one line."""
+    name = "a thread" if error.thread is None else error.thread.name
     if error.exc_type is not SystemExit:
-        name = "a thread" if error.thread is None else error.thread.name
         log_to_files(f"An error has ended {name}:", error.exc_value)
-    threading.__excepthook__(error)
+    if isinstance(error.exc_value, OSError):
+        print(f"An error has ended {name}: {one_line(error.exc_value)}", file=sys.stderr)
+    else:
+        threading.__excepthook__(error)

@@ -14,6 +14,7 @@ from logger.metrics_file import MetricsFile
 from logger.progress import epoch_line
 from logger.visualization import TensorboardWriter
 from utils.distributed import is_main
+from utils.errors import UserError
 from utils.util import ensure_dir, write_json
 
 
@@ -29,6 +30,9 @@ class RunLog:
     Attributes:
         writer: writes to TensorBoard and the other trackers.
         metrics_file: writes metrics.jsonl.
+
+    Raises:
+        UserError: the folder cannot be written to.
     """
 
     def __init__(
@@ -42,10 +46,13 @@ class RunLog:
         log_dir = Path(config.log_dir)
         save_dir = Path(config.save_dir)
         if is_main():  # a project's own train.py makes no RunFolder
-            ensure_dir(log_dir)
-            setup_logging(log_dir)
-            if not (save_dir / "config.json").exists():
-                write_json(config.plain(), save_dir / "config.json")
+            try:
+                ensure_dir(log_dir)
+                setup_logging(log_dir)
+                if not (save_dir / "config.json").exists():
+                    write_json(config.plain(), save_dir / "config.json")
+            except OSError as error:
+                raise UserError(f"{save_dir}: cannot be written: {error.strerror}") from None
         self.writer = TensorboardWriter(log_dir, logger, options.tensorboard and is_main())
         if is_main():
             facts = RunFacts(log_dir, config.plain(), config.resume is not None, logger)

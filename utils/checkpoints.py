@@ -10,6 +10,7 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.files import expand_home
 
+CONFIG = "config.json"  # of the run
 BEST = "model_best.pt"
 TEMPLATE_BEST = "model_best.pth"  # as pytorch-template names it
 _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
@@ -39,7 +40,8 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
     """The checkpoint that ``-r NAME`` resumes or tests.
 
     Args:
-        name: a checkpoint, or a run's folder.
+        name: a checkpoint, a run's folder, or a symbolic link to one. A link to a checkpoint may
+            lie outside of the run, which goes on in its own folder.
         best_first: in a folder, prefer the best checkpoint to the newest.
 
     Raises:
@@ -47,7 +49,9 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
     """
     path = Path(expand_home(name))
     if os.path.isfile(path):  # noqa: PTH113  (unlike Path.is_file, takes a name of any length)
-        return path
+        target = path.resolve()
+        is_link_to_run = path.is_symlink() and (target.parent / CONFIG).is_file()
+        return target if is_link_to_run and not (path.parent / CONFIG).is_file() else path
     if not os.path.isdir(path):  # noqa: PTH112
         raise UserError(f"{path}: no such checkpoint or run folder; runs are in saved/NAME/RUN_ID")
     best = [path / best for best in (BEST, TEMPLATE_BEST) if (path / best).is_file()]

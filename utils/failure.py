@@ -61,6 +61,31 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         RuntimeError,
+        r"unable to (allocate shared memory|write to file </torch_)|[Uu]nexpected bus error",
+        "data_loader",
+        "/dev/shm has no space for the batches of the workers (in a container: --shm-size); fewer "
+        "num_workers or smaller batches need less",
+    ),
+    KnownError(
+        RuntimeError,
+        r"^(Too many open files|received \d+ items of ancdata)",
+        "data_loader",
+        "{} (more are allowed after `ulimit -n 4096`; fewer num_workers need fewer)",
+    ),
+    KnownError(
+        OSError,
+        r"^\[Errno (23|24)\]",
+        "",
+        "{} (more are allowed after `ulimit -n 4096`; fewer num_workers need fewer)",
+    ),
+    KnownError(
+        OSError,
+        r"^\[Errno (28|30|122)\]",
+        "",
+        "{} (where no file is named, look at /dev/shm and at the folder of temporary files)",
+    ),
+    KnownError(
+        RuntimeError,
         "Expected to have finished reduction in the prior iteration",
         "parallel.args.find_unused_parameters",
         "some parameters of the model do not affect the loss; set find_unused_parameters: true, "
@@ -78,6 +103,12 @@ KNOWN_ERRORS = (
         r"^Target -?\d+ is out of bounds",
         "loss",
         "{} The model has fewer outputs than the data has classes",
+    ),
+    KnownError(
+        RuntimeError,
+        "^(label_smoothing must be between|weight tensor should be defined)",
+        "loss.args",
+        "{}",
     ),
     KnownError(
         UserWarning,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from utils.errors import UserError
+
+OPEN_FILES = Path("/proc/self/fd")
 
 
 def temporary_path(path: Path) -> Path:
@@ -119,3 +122,23 @@ def is_locked(path: Path) -> bool:
     except (ImportError, OSError):
         pass
     return False
+
+
+def reopen_files() -> None:
+    """Gives this process positions of its own in the files that it has open only to read.
+
+    A forked process shares the positions with its parent, so that one reads what the other has
+    looked for (h5py #934, CPython #82816). This needs Linux; elsewhere nothing happens.
+    """
+    if not OPEN_FILES.is_dir():
+        return
+    import fcntl
+
+    for handle in [int(path.name) for path in OPEN_FILES.iterdir()]:
+        with contextlib.suppress(OSError):  # the handle of this listing is closed
+            is_file = stat.S_ISREG(os.fstat(handle).st_mode)
+            if is_file and fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                opened = os.open(OPEN_FILES / str(handle), os.O_RDONLY)
+                os.lseek(opened, os.lseek(handle, 0, os.SEEK_CUR), os.SEEK_SET)
+                os.dup2(opened, handle, inheritable=os.get_inheritable(handle))
+                os.close(opened)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.data import DistributedSampler, IterableDataset
 
+from base.data.image_file import warn_if_misread
 from utils.distributed import world_size
 from utils.errors import UserError
 
@@ -35,6 +36,8 @@ def check_batching(
             raise UserError(message)
     elif len(dataset) == 0:
         raise UserError(f"the dataset {type(dataset).__name__} is empty")
+    else:
+        warn_if_misread(dataset)
 
 
 def check_sampling(dataset: Any, split: float | int, sampler: Any, batch_sampler: Any) -> None:

@@ -26,9 +26,11 @@ from torch.utils.data import (
 from base.data.kept_state import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.walk import find_generators
+from base.data.worker_start import starting_workers
 from utils.batch import PINNED_FOR
 from utils.distributed import local_world_size
 from utils.errors import UserError, one_line
+from utils.files import reopen_files
 from utils.launch import num_cores
 from utils.seed import temporary_seed
 from utils.stop import deferred_signals, outlive_signals
@@ -126,6 +128,8 @@ class WorkerInit:
     - ``get_worker_info().dataset`` is the user's dataset, as with torch's ``DataLoader``.
     - The worker leaves the process group and ignores requests to stop. Ctrl-C and batch systems
       send their signals to all processes, but training needs its data until it stops.
+    - The worker gets positions of its own in the files that the dataset has opened, which it would
+      share with the other workers.
     - The worker gets a lower priority than training. All threads of a step wait if one of them has
       no core.
 
@@ -143,6 +147,7 @@ class WorkerInit:
             os.setpgid(0, 0)
             outlive_signals()
             os.nice(WORKER_NICENESS)
+            reopen_files()
         object.__setattr__(info, "dataset", self.dataset)  # a WorkerInfo is read-only
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
@@ -187,7 +192,7 @@ class WorkerLoader(DataLoader[Any]):
             end_workers_at_exit(self)
 
     def __iter__(self) -> Any:
-        with deferred_signals():
+        with starting_workers(), deferred_signals():
             batches: Any = super().__iter__()
         _workers.update(getattr(batches, "_workers", ()))
         return batches

@@ -52,6 +52,9 @@ def make_optimizer(
 
     Returns:
         The optimizer, and the scheduler or None.
+
+    Raises:
+        UserError: an argument of the optimizer is not finite, or the scheduler cannot move.
     """
     groups = phases.parameter_groups(model, get_learning_rate(config))
     trained = list_trained(criterion)

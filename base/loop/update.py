@@ -129,12 +129,13 @@ class Update:
         if self.loose_parameters:  # no wrapper averages their gradients
             self.parallel.reduce_gradients(self.loose_parameters)
         self._clip_gradients()
-        if self._step_optimizer() and self.schedule.interval == "step":
+        moved = self._step_optimizer()
+        if self.schedule.interval == "step" and moved:  # for fp16, this waits for the device
             self.schedule.after_step()
         self._clear_gradients()
         self.progress.step += 1
         if self.ema is not None:
-            self.ema.update_parameters(self.parallel.unwrap(self.model))
+            self.ema.update_parameters(self.parallel.unwrap(self.model), moved)
         return True
 
     def flush(self) -> bool:
@@ -180,13 +181,11 @@ class Update:
             self.grad_norm = self.parallel.grad_norm(self.model, self.loose_parameters)
         self.measure_grad_norm = False
 
-    def _step_optimizer(self) -> bool:
-        """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed.
-
-        The scale shows it. Reading it waits for the device, so only a per-step schedule asks.
-        """
-        asks = self._scales and self.schedule.interval == "step"
-        scale = self.scaler.get_scale() if asks else 0.0
+    def _step_optimizer(self) -> torch.Tensor | bool:
+        """Returns whether the weights moved: fp16 skips a step if its gradients have overflowed."""
+        # The loss scale shows it. The answer stays on the device.
+        asks = self._scales and (self.schedule.interval == "step" or self.ema is not None)
+        scale = self.scaler.scale(torch.ones((), device=self.device)) if asks else None
         self.schedule.used_rates = None  # the optimizer has those of this step
         is_warmup = self.progress.step < self.schedule.warmup_steps
         try:
@@ -197,7 +196,7 @@ class Update:
             raise UserError(message) from error
         if self._scales:
             self.scaler.update()
-        return not asks or self.scaler.get_scale() >= scale
+        return True if scale is None else self.scaler.scale(torch.ones_like(scale)) >= scale
 
     def _clear_gradients(self) -> None:
         """Starts a new window. torch's ``zero_grad`` is slow, because it reports to profilers."""

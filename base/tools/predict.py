@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from base.data.image_file import is_torchvision_loader, open_image
 from base.loop.evaluate import forward
 from base.loop.reporter import TestSubject
 from base.tools.reading import check_reading
@@ -55,7 +59,6 @@ class PictureReader:
     """
 
     def __init__(self, samples: Samples) -> None:
-        self.open = getattr(samples.inner, "loader", self._open)
         self.transform = getattr(samples.inner, "transform", None) or self._to_tensor
         self.batch_transform = samples.batch_transform
         first = samples.raw(0)
@@ -67,6 +70,25 @@ class PictureReader:
             )
         self.shape = tuple(first.shape)
         self.dtype = first.dtype
+        self.open: Callable[[str], Any] = open_image
+        self._choose_open(samples)
+
+    def _choose_open(self, samples: Samples) -> None:
+        """Opens files as the dataset does, but prefers to read them right where it has the choice.
+
+        Many datasets open files by Pillow, and do not turn photographs as the camera has noted.
+        """
+        loader = getattr(samples.inner, "loader", None)
+        mode = "L" if loader is None and self.shape[0] == 1 else "RGB"
+        choices: list[Callable[[str], Any]] = [] if loader is None else [loader]
+        if loader is None or is_torchvision_loader(loader):
+            choices = [partial(open_image, mode=mode, turn=turn) for turn in (True, False)]
+            choices += [] if loader is None else [loader]
+        for self.open in choices[:-1]:
+            with contextlib.suppress(UserError):
+                check_reading(samples, self.read)
+                return
+        self.open = choices[-1]
         check_reading(samples, self.read)
 
     def read(self, path: Path) -> torch.Tensor:
@@ -79,7 +101,8 @@ class PictureReader:
         values = torch.as_tensor(self.transform(self.open(str(path))))
         if tuple(values.shape) != self.shape:  # the transform does not change the size
             height, width = self.shape[1:]
-            resized = self._open(str(path)).resize((width, height))
+            mode = "L" if self.shape[0] == 1 else "RGB"
+            resized = open_image(path, mode).resize((width, height))
             values = torch.as_tensor(self.transform(resized))
         return values
 
@@ -91,12 +114,6 @@ class PictureReader:
         no_labels = torch.zeros(len(stacked), dtype=torch.int64)
         batch: torch.Tensor = self.batch_transform([stacked, no_labels])[0]
         return batch
-
-    def _open(self, path: str) -> Any:
-        from PIL import Image
-
-        with Image.open(path) as file:
-            return file.convert("L" if self.shape[0] == 1 else "RGB")
 
     def _to_tensor(self, image: Any) -> torch.Tensor:
         pixels = torch.from_numpy(np.array(image))

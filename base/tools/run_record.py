@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -75,6 +76,14 @@ class RunRecord:
     def started(self) -> str:
         """The time of its first start; empty if it is not known."""
         return str(self.sessions[0].get("start", "")) if self.sessions else ""
+
+    @property
+    def start_seconds(self) -> float:
+        """The same since 1970; 0 if it is not known. An hour comes twice when summer time ends."""
+        try:
+            return datetime.fromisoformat(self.started).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
 
     @property
     def state(self) -> str:
@@ -149,7 +158,7 @@ def list_runs(root: Path) -> list[RunRecord]:
         raise UserError(f"{root}: no such folder; --dir says where the runs are")
     configs = root.glob("*/*/config.json")
     found = [RunRecord(path.parent) for path in configs if not path.parent.is_symlink()]
-    return sorted(found, key=lambda run: (run.started, run.name))
+    return sorted(found, key=lambda run: (run.start_seconds, run.name))
 
 
 def select_experiment(runs: list[RunRecord], name: str) -> list[RunRecord]:

@@ -103,6 +103,8 @@ def _read_after_bases(path: Path, above: tuple[Path, ...], trees: dict[Path, Tre
 def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_read: int) -> Path:
     """Finds the file ``name``, which ``path`` extends. Raises ConfigError."""
     base = path.parent / expand_home(str(name))
+    if path.is_symlink() and isinstance(name, str) and not _is_file(base):
+        base = path.resolve().parent / expand_home(name)
     if not isinstance(name, str) or not _is_file(base):
         hint = did_you_mean(str(name), [file.name for file in list_configs(path.parent)])
         raise tree.error(("extends",), f"no such file: {base}{hint}")

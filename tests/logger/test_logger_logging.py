@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import logging.config
@@ -253,3 +254,20 @@ def test_an_error_in_a_thread_is_in_the_file(tmp_path: Path) -> None:
     text = (tmp_path / "info.log").read_text(encoding="utf-8")
     assert "An error has ended reader:\nTraceback" in text
     assert "KeyError: 'missing'" in text
+
+
+def test_a_full_disk_ends_a_thread_with_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The thread of TensorBoard's files, for example. The traceback is in the file."""
+
+    def write() -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    setup_logging(tmp_path)
+    thread = threading.Thread(target=write, name="writer")
+    thread.start()
+    thread.join()
+    found = capfd.readouterr().err
+    assert found == f"An error has ended writer: [Errno {errno.EDQUOT}] Disk quota exceeded\n"
+    assert "Traceback" in (tmp_path / "info.log").read_text()

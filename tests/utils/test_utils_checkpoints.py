@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +107,16 @@ def test_a_missing_checkpoint_is_an_error_of_one_line(
     with pytest.raises(UserError, match=message) as caught:
         find_checkpoint(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_a_checkpoint_leads_into_its_run(run: Path, tmp_path_factory: Any) -> None:
+    """mmsegmentation #273."""
+    outside = tmp_path_factory.mktemp("links")
+    for link in (outside / "latest.pt", run / "link.pt"):
+        link.symlink_to(run / "checkpoint-epoch2.pt")
+    (outside / "run").symlink_to(run)
+    assert find_checkpoint(outside / "latest.pt") == run / "checkpoint-epoch2.pt"
+    assert find_checkpoint(run / "link.pt") == run / "link.pt"
+    assert find_checkpoint(outside / "run") == outside / "run" / "checkpoint-epoch10.pt"
+    (run / "config.json").unlink()  # a file of weights, such as one of a download cache
+    assert find_checkpoint(outside / "latest.pt") == outside / "latest.pt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -45,6 +46,24 @@ def _quick_and_harmless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "",
             "fewer num_workers need less: DataLoader worker (pid 7) is killed by signal",
         ),
+        (
+            RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space …"),
+            "data_loader",
+            "/dev/shm has no space for the batches",
+        ),
+        (
+            RuntimeError("Too many open files. Communication with the workers is no longer …"),
+            "data_loader",
+            "ulimit -n",
+        ),
+        (
+            RuntimeError("label_smoothing must be between 0.0 and 1.0. Got: 2"),
+            "loss.args",
+            "between 0.0 and 1.0",
+        ),
+        (OSError(errno.EMFILE, "Too many open files"), "", "ulimit -n"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a/b"), "", "Disk quota exceeded: 'a/b'"),
+        (OSError(errno.EROFS, "Read-only file system", "a/b"), "", "Read-only file system: 'a/b'"),
         (
             RuntimeError("Expected to have finished reduction in the prior iteration before …"),
             "parallel.args.find_unused_parameters",

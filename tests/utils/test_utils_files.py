@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.files import atomic_write, expand_home, fsync_folder, is_locked, lock_file, to_path
+from utils.files import (
+    OPEN_FILES,
+    atomic_write,
+    expand_home,
+    fsync_folder,
+    is_locked,
+    lock_file,
+    reopen_files,
+    to_path,
+)
 
 
 @pytest.fixture
@@ -98,3 +107,20 @@ def test_a_lock_is_held_until_the_file_is_closed(tmp_path: Path) -> None:
         lock_file(path)
     file.close()
     assert not is_locked(path)
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs Linux")
+def test_a_forked_process_gets_separate_positions_in_files(tmp_path: Path) -> None:
+    """h5py #934: workers of a data loader read what another one has looked for."""
+    path = tmp_path / "data"
+    path.write_bytes(b"0123456789")
+    with path.open("rb", buffering=0) as file:
+        file.seek(3)
+        pid = os.fork()
+        if pid == 0:
+            reopen_files()
+            was_kept = file.tell() == 3
+            file.seek(8)
+            os._exit(0 if was_kept and file.read(1) == b"8" else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert file.read(1) == b"3"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from base.loop import averaging
 from base.loop.averaging import EMA
 
 
@@ -34,3 +35,71 @@ def test_a_weight_norm_is_averaged(norm):
             parameter.add_(1)
     average.update_parameters(model)  # the first update copies
     assert torch.equal(average(inputs), model(inputs))
+
+
+class Bank(nn.Module):
+    """Its buffers change their form, as memory banks and caches do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.register_buffer("bank", torch.zeros(3))
+        self.register_buffer("late", None)
+        self.register_buffer("hidden", torch.zeros(2), persistent=False)
+        self.register_buffer("expanded", torch.zeros(1).expand(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bank", torch.arange(5.0)),
+        ("bank", torch.ones(1)),
+        ("bank", torch.ones(3, dtype=torch.float64)),
+        ("bank", None),
+        ("late", torch.ones(2)),
+        ("hidden", torch.ones(2)),
+        ("expanded", torch.ones(3)),
+    ],
+)
+def test_buffers_are_copied_in_any_form(name: str, value: torch.Tensor | None) -> None:
+    """ignite #2590, ema-pytorch #8."""
+    model = Bank()
+    average = EMA(model, 0.9)
+    model.norm(torch.randn(4, 2))
+    setattr(model, name, value)
+    for _ in range(2):
+        average.update_parameters(model)
+        expected = dict(model.named_buffers())
+        found = dict(average.module.named_buffers())
+        assert found.keys() == expected.keys()
+        assert all(found[key].dtype == expected[key].dtype for key in expected)
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+        model.norm.running_mean.add_(1)  # the average has its own copy
+        assert not torch.equal(average.module.norm.running_mean, model.norm.running_mean)
+    assert average.module.state_dict().keys() == model.state_dict().keys()
+
+
+def test_a_shared_buffer_stays_shared() -> None:
+    model = nn.Sequential(Bank(), Bank())
+    model[1].bank = model[0].bank
+    average = EMA(model, 0.9)
+    model[0].bank = model[1].bank = torch.ones(5)
+    average.update_parameters(model)
+    assert average.module[0].bank is average.module[1].bank
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ()], ids=["CPU", "accelerator"])
+def test_a_step_that_was_left_out_does_not_count(
+    devices: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fp16 leaves the first steps out, until it has found its scale."""
+    monkeypatch.setattr(averaging, "READ_AT_ONCE", devices)
+    model = nn.Linear(1, 1, bias=False)
+    average = EMA(model, 0.75)
+    found = []
+    for weight, moved in ((0.0, False), (8.0, True), (8.0, False), (4.0, True), (4.0, False)):
+        nn.init.constant_(model.weight, weight)
+        average.update_parameters(model, torch.tensor(moved))
+        found.append(average.module.weight.item())
+    assert found[1:] == [8.0, 8.0, 7.0, 7.0]
+    assert int(average.n_averaged) == 2

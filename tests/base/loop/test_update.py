@@ -201,6 +201,21 @@ def test_the_moving_average_is_that_of_its_formula(tmp_path: Any) -> None:
     assert log["val_ema_accuracy"] != log["val_accuracy"]
 
 
+def test_the_moving_average_leaves_out_a_step_whose_gradients_overflow() -> None:
+    """Else it would begin with the random weights, because fp16 starts with such steps."""
+    case = Case((5.0, 5.0), precision="fp16", ema_decay=0.5)
+    case.train([[1e36, 1.0], [1.0, 2.0], [1e36, 1.0]])
+    assert case.update.ema.module.weight.tolist() == case.weight.tolist() == [4.0, 3.0]
+    case.train([[1.0, 2.0]])
+    assert case.update.ema.module.weight.tolist() == [3.5, 2.0]
+
+
+def test_the_moving_average_follows_once_for_each_window() -> None:
+    case = Case(accumulation_steps=4, ema_decay=0.5)
+    case.train(INPUTS, length=9)
+    assert int(case.update.ema.n_averaged) == 3
+
+
 @pytest.mark.parametrize("options", [{"ema_decay": 0.5}, {"precision": "fp16"}, {}])
 def test_an_update_continues_from_its_state(options: dict[str, Any]) -> None:
     full, first = Case(**options), Case(**options)

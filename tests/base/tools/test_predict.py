@@ -14,9 +14,11 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from base import BaseDataLoader
+from base.data.image_file import ORIENTATION
 from base.loop.reporter import TestSubject as Subject  # pytest collects classes named Test…
 from base.tools.predict import PictureReader, predict
 from base.tools.samples import Samples
@@ -55,6 +57,26 @@ def test_a_file_is_read_by_the_loader_of_the_dataset(tmp_path: Path) -> None:
     loader = PhotoDataLoader(str(tmp_path), size=32, num_workers=0, training=False)
     values = PictureReader(Samples(loader)).read(tmp_path / "val" / "bees" / "a.png")
     assert torch.equal(values, loader.dataset[1][0])
+
+
+@pytest.mark.parametrize("of_training", ["usual", "turned"])
+def test_a_file_is_read_right_where_the_loader_of_torchvision_would_not(
+    tmp_path: Path, of_training: str
+) -> None:
+    """It makes 16-bit pixels white. A training photograph that is not turned decides the rest."""
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1 if of_training == "usual" else 6
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(pixels).save(tmp_path / "train" / "a" / "a.png", exif=exif)
+    loader = BaseDataLoader(ImageFolder(tmp_path / "train", v2.PILToTensor()), 1)
+    read = PictureReader(Samples(loader)).read
+    Image.fromarray(pixels.astype(np.uint16) * 256).save(tmp_path / "wide.png")
+    assert np.array_equal(read(tmp_path / "wide.png")[0], pixels)
+    exif[ORIENTATION] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    expected = np.rot90(pixels, -1) if of_training == "usual" else pixels
+    assert np.array_equal(read(tmp_path / "turned.png")[0], expected)
 
 
 def test_a_batch_transform_applies_to_files_too(tmp_path: Path) -> None:

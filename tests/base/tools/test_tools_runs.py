@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from base.tools import runs
-from base.tools.run_record import RunRecord
+from base.tools.run_record import RunRecord, list_runs
 from tests.base.tools.programs import Ended
 from tests.helpers import ROOT, run
 from utils.files import lock_file
@@ -215,3 +215,12 @@ def test_the_changes_of_a_run_are_noted(tmp_path: Path, program: Command) -> Non
     assert changes["name"] == "mine"
     assert changes["optimizer.args.lr"] == 0.01
     assert changes["trainer.epochs"] == 1
+
+
+def test_runs_are_in_the_order_of_time_when_summer_time_ends(tmp_path: Path) -> None:
+    """The clock shows the hour from 2 to 3 twice."""
+    make_run(tmp_path, "a/second", [0.5], start="2026-10-25T02:10:00+01:00")
+    make_run(tmp_path, "a/first", [0.5], start="2026-10-25T02:50:00+02:00")
+    make_run(tmp_path, "a/unknown", [0.5], start="yesterday")
+    names = [record.name for record in list_runs(tmp_path)]
+    assert names == ["a/unknown", "a/first", "a/second"]

@@ -75,6 +75,16 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     assert load_tree(tmp_path / "sub/deep/leaf.yaml").data == {"a": 1, "b": 2, "c": 3}
 
 
+def test_a_link_to_a_config_finds_its_bases_beside_itself_or_beside_the_file(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, real__base="a: 1\n", real__child="extends: base.yaml\n")
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "real" / "child.yaml")
+    assert load_tree(tmp_path / "link.yaml").data == {"a": 1}
+    write(tmp_path, base="a: 2\n")
+    assert load_tree(tmp_path / "link.yaml").data == {"a": 2}
+
+
 def test_two_bases_may_extend_the_same_file(tmp_path: Path) -> None:
     write(
         tmp_path,

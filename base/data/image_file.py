@@ -1,0 +1,92 @@
+"""Reads image files as Pillow does, and those right that Pillow converts wrongly."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ORIENTATION = 0x0112  # the tag of EXIF
+FILES_CHECKED = 32
+CLIPS = "makes 16-bit pixels white"
+IGNORES = "ignores the orientation that a camera notes"
+
+_warned: set[str] = set()  # the parts of a split have the same files
+
+
+def open_image(path: str | Path, mode: str = "RGB", turn: bool = True) -> Image.Image:
+    """Opens an image with 8 bits in each channel. Transparency is dropped.
+
+    Pillow's ``convert`` would clip 16-bit pixels to white. Here they keep their upper 8 bits.
+
+    Args:
+        path: the file.
+        mode: ``RGB`` or ``L``.
+        turn: whether to turn the image as its EXIF orientation says.
+
+    Raises:
+        OSError: it cannot be read, or its pixels are 32-bit numbers of an unknown range.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as file:
+        image: Any = ImageOps.exif_transpose(file) if turn else file.copy()
+        is_16_bit = file.mode.startswith("I;16") or (file.mode == "I" and file.format != "TIFF")
+    if is_16_bit:
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        low, high = image.getextrema()
+        if low < 0 or high > 255 or (image.mode == "F" and high <= 1):
+            message = "are 32-bit numbers, which have no usual range; the dataset must scale them"
+            raise OSError(f"its pixels, from {low:.4g} to {high:.4g}, {message}")
+    converted: Image.Image = image.convert(mode)
+    return converted
+
+
+def is_torchvision_loader(loader: Any) -> bool:
+    """Whether ``loader`` is the one that torchvision gives to an ImageFolder."""
+    folder = sys.modules.get("torchvision.datasets.folder")
+    return folder is not None and loader in (folder.default_loader, folder.pil_loader)
+
+
+def warn_if_misread(dataset: Any) -> None:
+    """Warns if torchvision's loader misreads a file of an ImageFolder. It looks at a few headers.
+
+    Args:
+        dataset: of any kind, also in a ``Subset``.
+    """
+    while hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    if not is_torchvision_loader(getattr(dataset, "loader", None)):
+        return
+    samples = dataset.samples
+    examples: dict[str, str] = {}
+    for index in sorted({i * len(samples) // FILES_CHECKED for i in range(FILES_CHECKED)}):
+        path = samples[index][0]
+        with contextlib.suppress(Exception):  # reading the file will tell
+            if fault := find_fault(path):
+                examples.setdefault(fault, path)
+    faults = " and ".join(f"{fault} (as in {path})" for fault, path in examples.items())
+    if faults and faults not in _warned:
+        _warned.add(faults)
+        message = "%s: torchvision's loader %s; give it another, as loader: {type: %s}"
+        name = type(dataset).__name__
+        logging.getLogger("data_loader").warning(message, name, faults, "photos.image_loader")
+
+
+def find_fault(path: str | Path) -> str:
+    """What torchvision's loader does wrong with a file; empty if it reads it right."""
+    from PIL import Image
+
+    with Image.open(path) as file:
+        if file.mode.startswith(("I", "F")):
+            return CLIPS
+        is_turned = file.getexif().get(ORIENTATION, 1) != 1
+        return IGNORES if is_turned and file.format != "TIFF" else ""  # Pillow turns a TIFF
