@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.data.kept_state import KeptState, are_equal, encode, reseeded
+from base.data.generators import reseeded
+from base.data.kept_state import KeptState, are_equal, encode
 from base.data.walk import find_generators, has_epochs, tell_epoch
 from utils.errors import UserError
 from utils.seed import temporary_seed

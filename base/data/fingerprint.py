@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.data.kept_state import get_generator_state
-from base.data.walk import Generators, is_of_the_user
+from base.data.generators import GENERATORS, get_state
+from base.data.walk import is_of_the_user
 
 MAX_BYTES = 16 * 2**20  # of plain Python objects; more are not compared
 MAX_OBJECTS = 20_000  # that Python code describes, which takes 15 microseconds each
@@ -65,9 +65,9 @@ class _Pickler(pickle.Pickler):
             return _mark, ("module", value.__name__)
         if isinstance(value, type):
             return _mark, ("class", value.__module__, value.__qualname__)
-        if isinstance(value, Generators):
+        if isinstance(value, GENERATORS):
             try:
-                state = get_generator_state(value)
+                state = get_state(value)
             except NotImplementedError:
                 state = None
             return _mark, ("generator", type(value).__name__, state)
@@ -137,7 +137,7 @@ def vars_of(value: Any) -> dict[str, Any]:
 
 
 def _pick_data(attributes: Any) -> dict[str, Any]:
-    kinds = (bool, int, float, str, list, tuple, dict, set, np.ndarray, torch.Tensor, *Generators)
+    kinds = (bool, int, float, str, list, tuple, dict, set, np.ndarray, torch.Tensor, *GENERATORS)
     return {
         name: value
         for name, value in attributes.items()

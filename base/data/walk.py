@@ -15,19 +15,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from base.data.generators import GENERATORS
 from base.data.loader import PositionedLoader
 
 MAX_OBJECTS = 10_000  # that are looked at
 MAX_ITEMS = 100  # of one container that are looked at
-Generators = (
-    torch.Generator,
-    np.random.Generator,
-    np.random.RandomState,
-    np.random.BitGenerator,
-    random.Random,
-)
 ATOMS = (str, bytes, bytearray, int, float, complex, torch.Tensor, np.ndarray, np.generic, PurePath)
-LEAVES = (*Generators, type, types.ModuleType, DataLoader, PositionedLoader)
+LEAVES = (*GENERATORS, type, types.ModuleType, DataLoader, PositionedLoader)
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
@@ -55,7 +49,7 @@ def walk(roots: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def find_generators(roots: Mapping[str, Any]) -> dict[str, Any]:
     """The random generators in ``roots``, by their path."""
-    return {path: value for path, value in walk(roots) if isinstance(value, Generators)}
+    return {path: value for path, value in walk(roots) if isinstance(value, GENERATORS)}
 
 
 def has_epochs(roots: Mapping[str, Any]) -> bool:
@@ -99,7 +93,7 @@ def _list_children(value: Any) -> list[tuple[str, Any]]:
             children += [
                 (f"{module.__name__}:{name}", item)
                 for name, item in vars(module).items()
-                if isinstance(item, Generators)
+                if isinstance(item, GENERATORS)
             ]
     return children
 
@@ -120,7 +114,7 @@ def _list_children_of_function(value: Any) -> list[tuple[str, Any]]:
             continue
     for name in value.__code__.co_names:
         item = value.__globals__.get(name)
-        if isinstance(item, Generators):
+        if isinstance(item, GENERATORS):
             children.append((f"{value.__module__}:{name}", item))
     return children
 

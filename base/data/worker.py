@@ -23,7 +23,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from base.data.kept_state import reseeded
+from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.walk import find_generators
 from utils.batch import PINNED_FOR
