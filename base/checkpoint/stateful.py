@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from base.checkpoint.codecs import is_object
 from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
+from base.data.walk import list_attributes
 from base.loop.update import Update
 from utils.util import MetricTracker
 
@@ -154,9 +155,7 @@ def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
         names = getattr(item, "_fields", range(len(item)))
         pairs = zip(names, item, strict=True) if len(item) <= MAX_ITEMS else ()
     elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):
-        slots = [name for kind in type(item).__mro__ for name in vars(kind).get("__slots__", ())]
-        attributes = {slot: getattr(item, slot, None) for slot in slots}
-        pairs = {**attributes, **getattr(item, "__dict__", {})}.items()
+        pairs = list_attributes(item).items()
     else:
         return
     for key, value in list(pairs):
