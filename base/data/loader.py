@@ -193,12 +193,6 @@ def count_left(loader: Any, batch: int, len_epoch: int | None) -> int | None:
     return None if len_epoch is None else len_epoch - batch + 1
 
 
-def get_loss_weight(loader: Any) -> float:
-    """The weight of the last batch in the loss; 1 if the loader does not divide batches."""
-    divided = find_divided_loader(loader)
-    return 1.0 if divided is None else divided.loss_weight
-
-
 def get_batch_size(loader: Any) -> int | None:
     """The number of samples in the last batch; None if the loader does not know it.
 

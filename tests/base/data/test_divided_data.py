@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset, WeightedRandomSampler
 
 from base import BaseDataLoader
-from base.data.loader import get_loss_weight, prepare_loader
+from base.data.loader import prepare_loader
 from tests.base.data.datasets import Stream, list_indices, numbers
 from tests.ranks import in_ranks
 from utils.errors import UserError
@@ -43,7 +43,7 @@ def collect() -> dict[str, Any]:
         "weighted": list_weighted("weighted"),
         "class_balanced": list_weighted("class_balanced"),
         "training": list_indices(loader),
-        "loss_weights": [get_loss_weight(loader) for _ in loader],
+        "loss_weights": [loader.loss_weight for _ in loader],
         "evaluation": list_indices(evaluation),
         "no loader": prepare_loader(None, "valid_data_loader", CPU),
         "refused": [

@@ -12,12 +12,12 @@ from base import BaseDataLoader
 from base.data.loader import (
     find_divided_loader,
     get_batch_size,
-    get_loss_weight,
     get_rest,
     prepare_loader,
     set_position,
     unwrap_loader,
 )
+from base.loop.evaluate import weigh
 from base.tools.first_batches import FirstBatches
 from tests.base.data.datasets import Stream, list_indices, numbers
 from utils.util import inf_loop
@@ -35,7 +35,7 @@ def test_the_divided_loader_inside_others_is_found(wrap: Any) -> None:
 @pytest.mark.parametrize("loader", [None, [1, 2], DataLoader(numbers()), inf_loop([1])])
 def test_a_loader_of_another_kind_does_not_divide_its_batches(loader: Any) -> None:
     assert find_divided_loader(loader) is None
-    assert get_loss_weight(loader) == 1.0
+    assert weigh(torch.ones(2), None, loader, None) == 1.0
 
 
 def test_a_loader_tells_the_samples_of_its_last_batch() -> None:
