@@ -213,6 +213,7 @@ def test_workers_that_hang_are_killed_at_exit() -> None:
     torchs_handler = signal.getsignal(signal.SIGCHLD)
     kill_workers()
     worker.join(10)
+    batches._shutdown_workers()  # torch's handler would report the worker to later tests
     signal.signal(signal.SIGCHLD, torchs_handler)
     assert worker.exitcode == -signal.SIGKILL
 
