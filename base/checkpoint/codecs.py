@@ -29,7 +29,7 @@ class Codec(NamedTuple):
     """How a value of a type is saved.
 
     Attributes:
-        kind: the type; subclasses do not count.
+        kind: the type; subclasses do not count, except for NumPy's numbers.
         encode: makes a value of other types that can be saved. It returns None for a value that
             cannot be saved.
         decode: the reverse.
@@ -64,12 +64,14 @@ def _decode_defaultdict(value: Any) -> Any:
 
 CODECS = {
     "numpy.ndarray": Codec(np.ndarray, _encode_array, _decode_array),
+    "numpy.generic": Codec(np.generic, np.asarray, lambda array: array[()]),
     "pathlib.Path": Codec(type(Path()), str, Path),
     "collections.deque": Codec(
         deque, lambda value: [list(value), value.maxlen], lambda value: deque(*value)
     ),
     "collections.defaultdict": Codec(defaultdict, _encode_defaultdict, _decode_defaultdict),
     "frozenset": Codec(frozenset, list, frozenset),
+    "set": Codec(set, list, set),  # with items that torch.load would not make
     "range": Codec(
         range, lambda value: [value.start, value.stop, value.step], lambda value: range(*value)
     ),
@@ -81,9 +83,7 @@ CODECS = {
         lambda value: timedelta(*value),
     ),
 }
-SCALAR_OF_NUMPY = "numpy.generic"
-# Dicts and sets whose keys torch.load would not make, such as numbers of NumPy.
-PAIRS, ITEMS = "dict", "set"
+PAIRS = "dict"  # a dict with keys that torch.load would not make, such as numbers of NumPy
 
 
 def is_object(value: Any) -> bool:
@@ -104,7 +104,3 @@ def name_of_code(value: Any) -> str:
         return f"partial {name_of_code(value.func)}"
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", type(value).__name__)
     return f"{getattr(value, '__module__', '') or ''}.{name}"
-
-
-def is_same(items: list[Any], value: Any) -> bool:
-    return all(item is before for item, before in zip(items, value, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict, deque
 from typing import Any
 
@@ -10,16 +9,14 @@ from base.checkpoint.codecs import (
     CODE,
     CODECS,
     FUNCTIONS,
-    ITEMS,
     OBJECT,
     PAIRS,
     SAVED_AS,
-    SCALAR_OF_NUMPY,
     VALUE,
     is_object,
-    is_same,
     name_of_code,
 )
+from base.checkpoint.nested import map_items
 
 _MISSING = object()
 
@@ -43,19 +40,10 @@ def restore_objects(value: Any, present: Any) -> Any:
 
 
 def _decode(value: Any, present: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {SAVED_AS, VALUE}:
-            return _decode_tagged(value, present)
-        items = {key: _decode(item, _get(present, key)) for key, item in value.items()}
-        if all(items[key] is value[key] for key in items):
-            return value
-        changed = copy.copy(value)
-        for key, item in items.items():
-            changed[key] = item
-        return changed
-    if type(value) in (list, tuple):
-        decoded = [_decode(item, _get(present, index)) for index, item in enumerate(value)]
-        return value if is_same(decoded, value) else type(value)(decoded)
+    if isinstance(value, dict) and value.keys() == {SAVED_AS, VALUE}:
+        return _decode_tagged(value, present)
+    if isinstance(value, dict) or type(value) in (list, tuple):
+        return map_items(value, lambda key, item: _decode(item, _get(present, key)))
     return value
 
 
@@ -74,10 +62,6 @@ def _decode_tagged(value: dict[str, Any], present: Any) -> Any:
     if kind == PAIRS:
         return {key: _decode(item, _get(present, key)) for key, item in _decode(content, _MISSING)}
     content = _decode(content, _list_items(present))
-    if kind == SCALAR_OF_NUMPY:
-        return content[()]
-    if kind == ITEMS:
-        return set(content)
     if kind not in CODECS:
         return value
     try:

@@ -6,7 +6,6 @@ rest is refused, because nobody could read the checkpoint.
 
 from __future__ import annotations
 
-import copy
 import io
 import pickle
 from collections import Counter, OrderedDict
@@ -23,16 +22,14 @@ from base.checkpoint.codecs import (
     CODE,
     CODECS,
     FUNCTIONS,
-    ITEMS,
     OBJECT,
     PAIRS,
-    SCALAR_OF_NUMPY,
     is_object,
-    is_same,
     name_of_code,
     tag,
 )
-from base.checkpoint.views import copy_views, get_view
+from base.checkpoint.nested import map_items
+from base.checkpoint.views import copy_views
 from utils.errors import UserError
 
 # What torch.load(weights_only=True) makes of these types has the same type.
@@ -83,20 +80,21 @@ class Encoder:
             self._open.discard(id(value))
 
     def _encode_other(self, value: Any, kind: type, name: str) -> Any:
-        if kind in DICTS:
-            return self._encode_dict(value, name)
-        if kind in (list, tuple):
-            items = [self.encode(item, f"{name}[{index}]") for index, item in enumerate(value)]
-            return value if is_same(items, value) else kind(items)
-        if kind is set:
-            if all(type(item) in HASHABLE for item in value):
-                return value
-            return tag(ITEMS, self.encode(list(value), name))
-        if isinstance(value, np.generic):
-            return tag(SCALAR_OF_NUMPY, self._encode_by("numpy.ndarray", np.asarray(value), name))
+        if kind in DICTS and not all(map(is_plain_key, value)):
+            pairs = [list(pair) for pair in value.items()]
+            return tag(PAIRS, self.encode(pairs, name))
+        if kind in (list, tuple, *DICTS):
+            return map_items(value, lambda key, item: self.encode(item, join(name, key)))
+        if kind is set and all(type(item) in HASHABLE for item in value):
+            return value
+        if isinstance(value, np.generic):  # a number, of one of many types
+            kind = np.generic
         for key, codec in CODECS.items():
             if codec.kind is kind:
-                return self._encode_by(key, value, name)
+                encoded = codec.encode(value)
+                if encoded is None:
+                    raise refuse(name, value)
+                return tag(key, self.encode(encoded, name))
         if not self._of_object:
             raise refuse(name, value)
         if isinstance(value, FUNCTIONS):
@@ -105,24 +103,6 @@ class Encoder:
             state = None if id(value) in self._known else value.state_dict()
             return tag(OBJECT, self.encode(state, name))
         raise refuse(name, value)
-
-    def _encode_by(self, key: str, value: Any, name: str) -> Any:
-        encoded = CODECS[key].encode(value)
-        if encoded is None:
-            raise refuse(name, value)
-        return tag(key, self.encode(encoded, name))
-
-    def _encode_dict(self, value: Any, name: str) -> Any:
-        if not all(is_plain_key(key) for key in value):
-            pairs = [list(pair) for pair in value.items()]
-            return tag(PAIRS, self.encode(pairs, name))
-        items = {key: self.encode(item, join(name, key)) for key, item in value.items()}
-        if all(items[key] is value[key] for key in items):
-            return value
-        changed = copy.copy(value)  # keeps the `_metadata` of a state dict
-        for key, item in items.items():
-            changed[key] = item
-        return changed
 
     def _encode_tensor(self, value: Any, name: str) -> Any:
         if is_lazy(value):
@@ -191,31 +171,6 @@ def make_saveable(state: dict[str, Any], known: Iterable[Any] = ()) -> dict[str,
     """
     of_objects = Encoder(known, of_object=True)
     objects = {name: of_objects.encode(item, name) for name, item in state["parts"].items()}
-    encoded: dict[str, Any] = Encoder().encode({**state, "parts": objects})
-    replaced = copy_views(find_tensors(encoded))
-    return encoded if not replaced else replace_tensors(encoded, replaced)
-
-
-def find_tensors(value: Any) -> list[torch.Tensor]:
-    """Lists the tensors in nested dicts, lists and tuples."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in find_tensors(item)]
-    return []
-
-
-def replace_tensors(value: Any, replaced: dict[Any, torch.Tensor]) -> Any:
-    """Replaces tensors in nested dicts, lists and tuples by those for their views."""
-    if isinstance(value, torch.Tensor):
-        return replaced.get(get_view(value), value)
-    if isinstance(value, dict):
-        changed = copy.copy(value)
-        for key, item in value.items():
-            changed[key] = replace_tensors(item, replaced)
-        return changed
-    if type(value) in (list, tuple):
-        return type(value)(replace_tensors(item, replaced) for item in value)
-    return value
+    encoded = Encoder().encode({**state, "parts": objects})
+    saveable: dict[str, Any] = copy_views(encoded)
+    return saveable
