@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from base.checkpoint.changes import RestoreReport, get_section, is_rescheduled, list_changes
+from base.checkpoint.changes import (
+    RestoreReport,
+    get_section,
+    is_rescheduled,
+    is_same_loss,
+    list_changes,
+)
 from base.checkpoint.decode import restore_objects
 from base.checkpoint.file import find_store, load_newest, restore_file_types
-from base.checkpoint.loss import is_same_loss
 from base.checkpoint.restore import (
     check_scheduler_state,
     check_types,
