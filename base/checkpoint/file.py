@@ -185,18 +185,22 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     Raises:
         UserError: the file is missing or damaged, or holds more than tensors and plain values.
     """
-    state = load_file(path, map_location)
-    return restore_file_types(find_store(state, path).read(state, path), path)
+    return complete(load_file(path, map_location), path)
 
 
-def restore_file_types(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Makes the values that a file describes as ``base/checkpoint/plain.py`` says.
+def complete(
+    state: dict[str, Any], path: Path, like: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Adds to the return value of ``load_file`` what the file only describes.
+
+    These are tensors in other files, see ``TensorStore.read``, and the values of ``codecs.py``.
 
     Raises:
-        UserError: a description is damaged.
+        UserError: tensors cannot be read, or a description is damaged.
     """
     from base.checkpoint.decode import restore_types
 
+    state = find_store(state, path).read(state, path, like)
     try:
         restored: dict[str, Any] = restore_types(state)
     except (ValueError, TypeError, RecursionError) as error:

@@ -18,7 +18,7 @@ from base.checkpoint.changes import (
     list_changes,
 )
 from base.checkpoint.decode import restore_objects
-from base.checkpoint.file import find_store, load_newest, restore_file_types
+from base.checkpoint.file import complete, load_newest
 from base.checkpoint.restore import (
     check_scheduler_state,
     check_types,
@@ -53,8 +53,8 @@ class Restoration:
         self.target, self.logger = target, logger
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)
-        state = find_store(state, path).read(state, path, self._list_tensors())
-        self.state = restore_file_types(state, path)
+        state = complete(state, path, self._list_tensors())
+        self.state = state
         self.old_config, self.new_config = state["config"], target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
         self._restore_model_and_optimizer(path)
