@@ -143,19 +143,14 @@ def _reduce(value: Any) -> Any:
 
 
 def _describe_tensor(tensor: torch.Tensor) -> list[Any]:
-    about: list[Any] = [
-        str(tensor.dtype),
-        tuple(tensor.shape),
-        str(tensor.device),
-        type(tensor).__qualname__,
-    ]
-    try:
-        about.append(tensor._version)
-    except RuntimeError:  # an inference tensor has none
-        about.append(0)
-    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
+    kind = type(tensor).__qualname__
+    about: list[Any] = [str(tensor.dtype), tuple(tensor.shape), str(tensor.device), kind]
+    is_dense = tensor.layout == torch.strided and not tensor.is_quantized
+    can_read = tensor.is_cpu and is_dense
+    if not can_read or tensor.nbytes > MAX_ARRAY_BYTES:  # then torch's count of changes helps
+        about.append(0 if tensor.is_inference() else tensor._version)
+    if not can_read:
         return about
-    about[-1] = 0 if tensor.nbytes <= MAX_ARRAY_BYTES else about[-1]
     plain = tensor.detach().resolve_conj().resolve_neg()
     plain = torch.view_as_real(plain) if plain.is_complex() else plain
     # NumPy has no bf16. The view keeps the strides, because a copy could fill the memory.
