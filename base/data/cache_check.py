@@ -11,7 +11,7 @@ import torch
 
 from base.data.generators import reseeded
 from base.data.kept_state import KeptState, are_equal, encode
-from base.data.walk import find_generators, has_epochs, tell_epoch
+from base.data.walk import call_set_epoch, find_generators
 from utils.errors import UserError
 from utils.seed import temporary_seed
 
@@ -55,11 +55,10 @@ class CacheCheck:
         if any(self._differs(index, arrays) for index in probes):
             message = f"{name} does not give the same sample each time, and a cache would keep"
             raise UserError(f"{message} the first one: {advice}", key="cache")
-        if not has_epochs({"dataset": self.source}):
+        if not call_set_epoch(1, {"dataset": self.source}):
             return
-        tell_epoch(1, {"dataset": self.source})
         differs = any(self._differs(index, arrays) for index in probes)
-        tell_epoch(0, {"dataset": self.source})
+        call_set_epoch(0, {"dataset": self.source})
         if differs:
             message = f"{name}.set_epoch changes the samples, and a cache would keep the first ones"
             raise UserError(f"{message}: {advice}", key="cache")

@@ -90,7 +90,7 @@ class MapReader(Reader):
         """Lets the sampler draw the order of the pass again."""
         if "sampler" in self.kept.roots:
             self.kept.restore(self._at_start, "sampler")
-            self.tell_epoch(epoch, seed, {"sampler": self.batches.sampler})
+            self.call_set_epoch(epoch, seed, {"sampler": self.batches.sampler})
 
     def _check_length(self) -> None:
         length, count = get_length(self.batches), self.batches.count

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from base.data.kept_state import KeptState
 from base.data.order import BatchFacts, Position
 from base.data.sampler import PASS_STREAM
-from base.data.walk import tell_epoch
+from base.data.walk import call_set_epoch
 from utils.seed import mix_seed, temporary_seed
 
 Pass = Iterator[tuple[Any, BatchFacts]]
@@ -25,7 +25,7 @@ class Reader(ABC):
         loader: reads the batches.
         batch_size: the number of samples in a batch, over all ranks; None if a batch sampler or
             the dataset makes the batches.
-        roots: the objects that are told the epoch, and whose state is saved.
+        roots: the objects whose ``set_epoch`` is called, and whose state is saved.
 
     Attributes:
         n_samples: the number of samples in a pass; 0 if unknown.
@@ -83,19 +83,19 @@ class Reader(ABC):
         self._is_prepared = True
 
     def begin_pass(self, epoch: int, seed: int) -> None:
-        """Tells samplers and datasets the epoch, and seeds the workers."""
+        """Gives samplers and datasets the number of the epoch, and seeds the workers."""
         if not self._is_prepared:
             self.prepare(epoch)
         self._is_prepared, self._restored = False, None
         if self.is_for_evaluation:
             self.kept.reseed(mix_seed(seed, epoch, PASS_STREAM))
         self.loader.generator.manual_seed(mix_seed(seed, epoch))  # type: ignore[attr-defined]
-        self.tell_epoch(epoch, seed, self.roots)
+        self.call_set_epoch(epoch, seed, self.roots)
 
-    def tell_epoch(self, epoch: int, seed: int, roots: dict[str, Any]) -> None:
+    def call_set_epoch(self, epoch: int, seed: int, roots: dict[str, Any]) -> None:
         """Calls ``set_epoch`` of everything that has it, under random numbers of its own."""
         with temporary_seed(mix_seed(seed, epoch, PASS_STREAM)):
-            tell_epoch(epoch, roots)
+            call_set_epoch(epoch, roots)
 
     def warn_of_lost_state(self) -> None:
         """Warns once of state that a resumed run does not get back."""

@@ -53,20 +53,13 @@ def find_generators(roots: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in walk(roots) if isinstance(value, GENERATORS)}
 
 
-def has_epochs(roots: Mapping[str, Any]) -> bool:
-    """Whether anything in ``roots`` has ``set_epoch``."""
-    return bool(_list_with_epochs(roots))
-
-
-def tell_epoch(epoch: int, roots: Mapping[str, Any]) -> None:
-    """Calls ``set_epoch(epoch)`` of everything in ``roots`` that has it."""
-    for value in _list_with_epochs(roots):
+def call_set_epoch(epoch: int, roots: Mapping[str, Any]) -> bool:
+    """Calls ``set_epoch(epoch)`` of everything in ``roots`` that has it; tells if anything has."""
+    objects = [value for _, value in walk(roots) if not isinstance(value, LEAVES)]
+    found = [value for value in objects if callable(getattr(value, "set_epoch", None))]
+    for value in found:
         value.set_epoch(epoch)
-
-
-def _list_with_epochs(roots: Mapping[str, Any]) -> list[Any]:
-    candidates = [value for _, value in walk(roots) if not isinstance(value, LEAVES)]
-    return [value for value in candidates if callable(getattr(value, "set_epoch", None))]
+    return bool(found)
 
 
 def _list_shared_generators() -> list[Any]:
