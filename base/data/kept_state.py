@@ -1,4 +1,4 @@
-"""State that samplers and datasets keep for themselves: random generators, counters, and more."""
+"""Saves the state of samplers and datasets: random generators, counters, and more."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ State = dict[str, Any]
 
 
 class KeptState:
-    """What the objects in ``roots`` keep from pass to pass, to save and restore it.
+    """Saves and restores what the objects in ``roots`` keep from pass to pass.
 
-    That is the state of random generators, of objects with ``state_dict`` and ``load_state_dict``,
+    This is the state of random generators, of objects with ``state_dict`` and ``load_state_dict``,
     and of the plain attributes of samplers, such as counters.
 
     Args:
@@ -62,9 +62,9 @@ class KeptState:
         }
 
     def restore_changes(self, changes: State) -> None:
-        """Restores what ``find_changes`` gave; everything else becomes as it was at first."""
-        at_first = {path: value for path, value in self._initial.items() if "@" in path}
-        self.restore(at_first | changes)
+        """Restores what ``find_changes`` gave, and the initial value of every other attribute."""
+        attributes = {path: value for path, value in self._initial.items() if "@" in path}
+        self.restore(attributes | changes)
 
     def restore(self, state: State, root: str = "") -> None:
         """Restores what ``capture`` gave, for all roots or for the one named ``root``."""
@@ -85,22 +85,22 @@ class KeptState:
         """Seeds all random generators."""
         reseed(find_generators(self.roots), seed)
 
-    def find_lost(self) -> list[str]:
-        """Descriptions of what cannot be restored."""
-        lost = []
+    def list_unsaved(self) -> list[str]:
+        """Describes the state that cannot be saved."""
+        unsaved = []
         for path, value in walk(self.roots):
             owner = type(self.roots.get(path.partition(".")[0])).__name__
             name = path.partition(".")[2] or path
             if isinstance(value, RUNNING):
-                lost.append(f"{owner} keeps a running iterator in `{name}`")
+                unsaved.append(f"{owner} keeps a running iterator in `{name}`")
             elif isinstance(value, random.SystemRandom):
-                lost.append(f"{owner} draws from the system's entropy in `{name}`")
+                unsaved.append(f"{owner} draws from the system's entropy in `{name}`")
             elif is_stateful(value):
                 try:
                     _encode_state(value)
                 except (TypeError, NotImplementedError) as error:
-                    lost.append(f"{owner} has a state in `{name}` that is not plain: {error}")
-        return lost
+                    unsaved.append(f"{owner} has a state in `{name}` that is not plain: {error}")
+        return unsaved
 
 
 def is_stateful(value: Any) -> bool:

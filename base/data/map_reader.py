@@ -75,7 +75,7 @@ class MapReader(Reader):
             for number, batch in enumerate(self.loader, position.batch):
                 facts = self.batches.take(number)
                 position = Position(start.epoch, number + 1, facts.samples)
-                self.warn_of_lost_state()
+                self.warn_of_unsaved_state()
                 yield batch, facts
                 if self._must_check and self._has_changed():
                     break

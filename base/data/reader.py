@@ -97,12 +97,12 @@ class Reader(ABC):
         with temporary_seed(mix_seed(seed, epoch, PASS_STREAM)):
             call_set_epoch(epoch, roots)
 
-    def warn_of_lost_state(self) -> None:
-        """Warns once of state that a resumed run does not get back."""
+    def warn_of_unsaved_state(self) -> None:
+        """Warns once of state that is not saved, so that a resumed run does not have it."""
         if self._has_warned or self.is_for_evaluation:
             return
         self._has_warned = True
-        for reason in self.kept.find_lost():
+        for reason in self.kept.list_unsaved():
             logging.getLogger("data_loader").warning(
                 "A resumed run will not have the same bits, because %s.", reason
             )
