@@ -1,4 +1,4 @@
-"""Makes the values of a state again that ``base/checkpoint/plain.py`` has described."""
+"""Rebuilds the values of a state that ``base/checkpoint/plain.py`` has encoded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _MISSING = object()
 
 
 def restore_types(value: Any) -> Any:
-    """Makes the values again that ``make_saveable`` has described, as far as a file suffices."""
+    """Rebuilds the values for which the file suffices: all but objects and functions."""
     return _decode(value, _MISSING)
 
 
 def restore_objects(value: Any, present: Any) -> Any:
-    """Makes all values again. Objects inside the state are those of the running training.
+    """Rebuilds all values. Objects inside the state are those of the running training.
 
     Args:
         value: the return value of ``restore_types``.

@@ -1,7 +1,7 @@
 """Turns a state into tensors and plain values, which every ``torch.load`` reads.
 
-``torch.load(path, weights_only=True)`` makes few types. ``codecs.py`` describes some others. The
-rest is refused, because nobody could read the checkpoint.
+``torch.load(path, weights_only=True)`` accepts few types. ``codecs.py`` encodes some others. All
+others are refused, because nobody could read the checkpoint.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from base.checkpoint.nested import map_items
 from base.checkpoint.views import copy_views
 from utils.errors import UserError
 
-# What torch.load(weights_only=True) makes of these types has the same type.
+# torch.load(weights_only=True) returns values of these types unchanged.
 SCALARS = (bool, float, complex, str, bytes, bytearray, torch.Size, torch.dtype, torch.device)
 HASHABLE = (type(None), bool, int, float, complex, str, bytes)
 DICTS = (dict, OrderedDict, Counter)
@@ -40,7 +40,7 @@ MAX_INT_BITS = 2032  # torch reads integers of up to 255 bytes
 
 
 class Encoder:
-    """Makes a state that can be saved.
+    """Encodes a state, so that it can be saved.
 
     Args:
         known: objects that are saved elsewhere. A state that holds one of them refers to the
@@ -52,7 +52,7 @@ class Encoder:
     def __init__(self, known: Iterable[Any] = (), of_object: bool = False) -> None:
         self._known = {id(item) for item in known}
         self._of_object = of_object
-        self._open: set[int] = set()  # the values around the present one
+        self._open: set[int] = set()  # the containers around the present value, by address
 
     def encode(self, value: Any, name: str = "") -> Any:
         """Returns ``value``, or a copy with the values that can be saved.
@@ -148,7 +148,7 @@ def refuse(name: str, value: Any, reason: str = "") -> UserError:
 
 
 def can_load(value: Any) -> bool:
-    """Whether ``torch.load`` makes this value. Tries it in memory."""
+    """Tries in memory whether ``torch.load`` accepts a value."""
     file = io.BytesIO()
     try:
         torch.save(value, file)
