@@ -198,7 +198,7 @@ def complete(
     Raises:
         UserError: tensors cannot be read, or a description is damaged.
     """
-    from base.checkpoint.decode import restore_types
+    from base.checkpoint.plain import restore_types
 
     state = find_store(state, path).read(state, path, like)
     try:

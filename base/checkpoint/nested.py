@@ -10,7 +10,7 @@ import torch
 
 
 def map_items(value: Any, change: Callable[[Any, Any], Any]) -> Any:
-    """Replaces each item of a dict, list or tuple by ``change(key, item)``.
+    """Replaces each item of a dict, list, tuple or deque by ``change(key, item)``.
 
     Returns:
         A copy; ``value`` itself if no item has changed. A copied dict keeps its type, and the
@@ -20,8 +20,8 @@ def map_items(value: Any, change: Callable[[Any, Any], Any]) -> Any:
     changed = [(key, change(key, item)) for key, item in pairs]
     if all(item is value[key] for key, item in changed):
         return value
-    if not isinstance(value, dict):
-        return type(value)(item for _, item in changed)
+    if isinstance(value, tuple):
+        return tuple(item for _, item in changed)
     copied = copy.copy(value)
     for key, item in changed:
         copied[key] = item

@@ -1,4 +1,4 @@
-"""Turns a state into tensors and plain values, which every ``torch.load`` reads.
+"""Turns a state into tensors and plain values, which every ``torch.load`` reads, and back.
 
 ``torch.load(path, weights_only=True)`` accepts few types. ``codecs.py`` encodes some others. All
 others are refused, because nobody could read the checkpoint.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +24,8 @@ from base.checkpoint.codecs import (
     FUNCTIONS,
     OBJECT,
     PAIRS,
+    SAVED_AS,
+    VALUE,
     is_object,
     name_of_code,
     tag,
@@ -174,3 +176,70 @@ def make_saveable(state: dict[str, Any], known: Iterable[Any] = ()) -> dict[str,
     encoded = Encoder().encode({**state, "parts": objects})
     saveable: dict[str, Any] = copy_views(encoded)
     return saveable
+
+
+# -- and back ------------------------------------------------------------------------------------
+
+_MISSING = object()
+
+
+def restore_types(value: Any) -> Any:
+    """Rebuilds the values that ``make_saveable`` has encoded, except for objects and functions."""
+    return _decode(value, _MISSING)
+
+
+def restore_objects(value: Any, present: Any) -> Any:
+    """Rebuilds all values. Objects inside the state are those of the running training.
+
+    Args:
+        value: the return value of ``restore_types``.
+        present: the same state of the running training. The objects in it get their saved states.
+
+    Raises:
+        ValueError: ``present`` has another object, or none.
+    """
+    return _decode(value, present)
+
+
+def _decode(value: Any, present: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {SAVED_AS, VALUE}:
+        return _decode_tagged(value, present)
+    if isinstance(value, dict) or type(value) in (list, tuple, deque):
+        return map_items(value, lambda key, item: _decode(item, _get(present, key)))
+    return value
+
+
+def _get(present: Any, key: Any) -> Any:
+    """The item of a container, or _MISSING."""
+    try:
+        return present[key] if isinstance(present, dict | list | tuple | deque) else _MISSING
+    except (KeyError, IndexError):
+        return _MISSING
+
+
+def _decode_tagged(value: dict[str, Any], present: Any) -> Any:
+    kind, content = value[SAVED_AS], _decode(value[VALUE], _MISSING)
+    if kind in (OBJECT, CODE):
+        if present is _MISSING:
+            return tag(kind, content)
+        return _find_present(kind, content, present)
+    if kind == PAIRS:
+        return dict(content)
+    if kind not in CODECS:
+        return value
+    try:
+        return CODECS[kind].decode(content)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"a {kind} cannot be made of {content!r:.40}") from error
+
+
+def _find_present(kind: str, content: Any, present: Any) -> Any:
+    if kind == CODE:
+        if not isinstance(present, FUNCTIONS) or name_of_code(present) != content:
+            raise ValueError(f"the function {content} is another one here")
+        return present
+    if not is_object(present):
+        raise ValueError(f"an object with a state is a {type(present).__name__} here")
+    if content is not None:
+        present.load_state_dict(restore_objects(content, present.state_dict()))
+    return present

@@ -17,8 +17,8 @@ from base.checkpoint.changes import (
     is_same_loss,
     list_changes,
 )
-from base.checkpoint.decode import restore_objects
 from base.checkpoint.file import complete, load_newest
+from base.checkpoint.plain import restore_objects
 from base.checkpoint.restore import (
     check_scheduler_state,
     check_types,

@@ -68,16 +68,17 @@ def copy_views(state: Any) -> Any:
 
 
 def _copy_storage(views: dict[View, torch.Tensor]) -> dict[View, torch.Tensor]:
-    copies: dict[View, torch.Tensor] = {}
-    cluster: list[View] = []  # whose spans overlap
-    end = -1
+    clusters: list[list[View]] = []  # of views whose spans overlap
+    end = 0
     for view in sorted(views, key=lambda view: view.span):
-        if cluster and view.span[0] >= end:
-            copies |= _copy_cluster(cluster, views)
-            cluster = []
-        end = max(end, view.span[1]) if cluster else view.span[1]
-        cluster.append(view)
-    return copies | _copy_cluster(cluster, views)
+        if not clusters or view.span[0] >= end:
+            clusters.append([])
+        clusters[-1].append(view)
+        end = max(end, view.span[1])
+    copies: dict[View, torch.Tensor] = {}
+    for cluster in clusters:
+        copies |= _copy_cluster(cluster, views)
+    return copies
 
 
 def _copy_cluster(cluster: list[View], views: dict[View, torch.Tensor]) -> dict[View, torch.Tensor]:
