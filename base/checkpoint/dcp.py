@@ -180,7 +180,7 @@ class _Writer(FileSystemWriter):
 class _Reader(FileSystemReader):
     """Reads only tensors, and only from the files that the checkpoint names.
 
-    DCP's reader would unpickle any object to which its index refers.
+    DCP's reader would unpickle any object that its index names.
     """
 
     def __init__(self, folder: Path, names: set[str]) -> None:

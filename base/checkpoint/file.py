@@ -31,8 +31,8 @@ SEAL = b"crc32 of all but the records: "
 class TensorStore:
     """Keeps the tensors of a checkpoint in its file.
 
-    Other stores (``base/checkpoint/sharded.py``) keep them in files beside it, to which the file
-    refers under the key ``marker``. All ranks must call ``write`` and ``read``.
+    Other stores (``base/checkpoint/sharded.py``) keep them in files beside it. The file refers to
+    those under the key ``marker``. All ranks must call ``write`` and ``read``.
 
     Attributes:
         option: the option of ``trainer`` that selects this store.
@@ -63,7 +63,7 @@ class TensorStore:
         return state
 
     def remove_unused(self, folder: Path) -> None:
-        """Deletes files to which no checkpoint in ``folder`` refers any more."""
+        """Deletes the tensor files that no checkpoint in ``folder`` needs any more."""
 
     def list_files(self, path: Path) -> list[Path]:
         """Lists the files beside a checkpoint that hold its tensors."""
@@ -191,12 +191,12 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 def complete(
     state: dict[str, Any], path: Path, like: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Adds to the return value of ``load_file`` what the file only describes.
+    """Completes the return value of ``load_file``.
 
-    These are tensors in other files, see ``TensorStore.read``, and the values of ``codecs.py``.
+    Tensors in other files are read, see ``TensorStore.read``. Encoded values are rebuilt.
 
     Raises:
-        UserError: tensors cannot be read, or a description is damaged.
+        UserError: tensors cannot be read, or an encoded value is damaged.
     """
     from base.checkpoint.plain import restore_types
 

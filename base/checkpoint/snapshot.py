@@ -83,7 +83,7 @@ class _Copier:
         is_pinned = data.device.type in PINNED_FOR
         unused = self._unused[data.nbytes, is_pinned]
         if unused:
-            memory = unused.pop(0)  # that of the same tensor, as a rule
+            memory = unused.pop(0)
         else:
             memory = torch.empty_like(data, device="cpu", pin_memory=is_pinned)
         return memory.copy_(data, non_blocking=True)

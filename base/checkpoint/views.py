@@ -1,4 +1,4 @@
-"""Views in a state: a file would hold the full storage of a view, which may be much larger."""
+"""Copies views in a state, because a file would hold the full storage of each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def get_view(tensor: torch.Tensor) -> View | None:
 
 
 def copy_views(state: Any) -> Any:
-    """Copies the views of storages of which the tensors of a state use only a part.
+    """Copies each view in a state whose storage is used only in part.
 
     Views that share memory share it in the copies too. A storage that is used is not copied.
     """

@@ -1,4 +1,4 @@
-"""Refuses to cache a dataset whose samples are not the same each time they are read."""
+"""Refuses to cache a dataset that gives other samples when it is read again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 
 class CacheCheck:
-    """Compares samples with what a cache holds, and notices random numbers that reading draws.
+    """Reads samples again, to compare them with a cache, and finds out if reading is random.
 
     Args:
         source: the dataset, before its samples are read.

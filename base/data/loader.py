@@ -60,7 +60,7 @@ class DividedLoader(PositionedLoader):
 
     @abstractmethod
     def recheck(self) -> None:
-        """Before the next batch, looks for changes of the dataset, of which workers have copies."""
+        """Checks before the next batch whether the dataset that workers have copied has changed."""
 
     @abstractmethod
     def list_batches(self) -> list[list[int]]:

@@ -29,7 +29,7 @@ class Position(NamedTuple):
 
 
 class BatchFacts(NamedTuple):
-    """What is known of a batch in a pass.
+    """The facts about a batch in a pass.
 
     Attributes:
         loss_weight: the size of this rank's part, divided by the mean size of all parts.

@@ -70,7 +70,7 @@ class Reader(ABC):
 
     @abstractmethod
     def recheck(self) -> None:
-        """Before the next batch, looks for changes of the dataset."""
+        """Checks before the next batch whether the dataset that workers have copied has changed."""
 
     # -- the start of a pass --------------------------------------------------------------------
 
@@ -135,9 +135,9 @@ class Reader(ABC):
             The position, and the start of the next pass: there, or at the first batch.
         """
         last_epoch = state["passes"] - 1
-        position = following = self.restore_position(state, last_epoch)
-        if state["passes"] == 0 or self.is_finished(state):
-            following = Position(last_epoch + 1, 0)
+        position = self.restore_position(state, last_epoch)
+        is_over = state["passes"] == 0 or self.is_finished(state)
+        following = Position(last_epoch + 1, 0) if is_over else position
         if "kept" in state:
             self._restored = last_epoch, state["kept"]
             self.prepare(following.epoch)
