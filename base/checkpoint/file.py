@@ -83,10 +83,9 @@ def find_store(state: dict[str, Any], path: Path) -> TensorStore:
             return kind()
     weights = state.get("state_dict")
     values = weights.values() if isinstance(weights, dict) else ()
-    for value in values:
-        if isinstance(value, torch.Tensor) and value.is_meta:
-            message = "its tensors are in other files, and this project has no feature to read them"
-            raise UserError(f"{path}: {message}: see base/features.py")
+    if any(isinstance(value, torch.Tensor) and value.is_meta for value in values):
+        message = "its tensors are in other files, and this project has no feature to read them"
+        raise UserError(f"{path}: {message}: see base/features.py")
     return TensorStore()
 
 
