@@ -88,6 +88,14 @@ def is_regrouped(old: Any, new: Any) -> bool:
     return False
 
 
+def is_same_loss(old: Any, new: Any) -> bool:
+    """Whether two configs have the same loss. One of a foreign checkpoint may be unreadable."""
+    try:
+        return bool(old["loss"] == new["loss"])
+    except (KeyError, TypeError):
+        return True
+
+
 def is_rescheduled(old: Any, new: Any) -> bool:
     """Whether the scheduler or its initial learning rate has changed."""
     return _schedule_of(old) != _schedule_of(new)

@@ -1,6 +1,6 @@
-"""How values are saved whose type ``torch.load(weights_only=True)`` does not make.
+"""Encodes and decodes values whose type ``torch.load(weights_only=True)`` refuses.
 
-They become a dict with the keys ``saved_as`` and ``value``.
+In a file, such a value is a dict with the keys ``saved_as`` and ``value``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SAVED_AS, VALUE = "saved_as", "value"
-OBJECT, CODE = "object", "code"  # values that a running training has, and a file only describes
+OBJECT, CODE = "object", "code"  # a file only describes these; the running training has them
 
 FACTORIES = {kind.__name__: kind for kind in (int, float, bool, str, list, dict, set)}
 FUNCTIONS = (
@@ -26,12 +26,11 @@ FUNCTIONS = (
 
 
 class Codec(NamedTuple):
-    """How a value of a type is saved.
+    """How values of a type are saved.
 
     Attributes:
-        kind: the type; subclasses do not count.
-        encode: makes a value of other types that can be saved. It returns None for a value that
-            cannot be saved.
+        kind: the type; subclasses do not count, except for NumPy's numbers.
+        encode: returns a value of other types, which can be saved; None if there is none.
         decode: the reverse.
     """
 
@@ -64,12 +63,14 @@ def _decode_defaultdict(value: Any) -> Any:
 
 CODECS = {
     "numpy.ndarray": Codec(np.ndarray, _encode_array, _decode_array),
+    "numpy.generic": Codec(np.generic, np.asarray, lambda array: array[()]),
     "pathlib.Path": Codec(type(Path()), str, Path),
     "collections.deque": Codec(
         deque, lambda value: [list(value), value.maxlen], lambda value: deque(*value)
     ),
     "collections.defaultdict": Codec(defaultdict, _encode_defaultdict, _decode_defaultdict),
     "frozenset": Codec(frozenset, list, frozenset),
+    "set": Codec(set, list, set),  # with items that torch.load refuses
     "range": Codec(
         range, lambda value: [value.start, value.stop, value.step], lambda value: range(*value)
     ),
@@ -81,9 +82,7 @@ CODECS = {
         lambda value: timedelta(*value),
     ),
 }
-SCALAR_OF_NUMPY = "numpy.generic"
-# Dicts and sets whose keys torch.load would not make, such as numbers of NumPy.
-PAIRS, ITEMS = "dict", "set"
+PAIRS = "dict"  # a dict with keys that torch.load refuses, such as numbers of NumPy
 
 
 def is_object(value: Any) -> bool:
@@ -104,7 +103,3 @@ def name_of_code(value: Any) -> str:
         return f"partial {name_of_code(value.func)}"
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", type(value).__name__)
     return f"{getattr(value, '__module__', '') or ''}.{name}"
-
-
-def is_same(items: list[Any], value: Any) -> bool:
-    return all(item is before for item, before in zip(items, value, strict=True))

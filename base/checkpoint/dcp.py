@@ -5,13 +5,12 @@ DCP's index is a pickle. This module unpickles only the types that such an index
 
 from __future__ import annotations
 
-import copy
 import pickle
 import secrets
 import shutil
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from torch.distributed.tensor import DTensor
 
+from base.checkpoint.nested import map_tensors
 from base.checkpoint.sharded import SUFFIX
 from utils.distributed import all_gather, broadcast, is_main
 from utils.errors import UserError, one_line
@@ -131,18 +131,6 @@ def read_shards(state: dict[str, Any], path: Path, like: Mapping[str, Any]) -> d
     return filled
 
 
-def map_tensors(value: Any, change: Callable[[str, Any], Any], name: str = "") -> Any:
-    """Replaces each tensor of a nested state by ``change(name, tensor)``, with dotted names."""
-    if isinstance(value, torch.Tensor):
-        return change(name, value)
-    if isinstance(value, dict):
-        changed = copy.copy(value)  # keeps the `_metadata` of a state dict
-        for key, item in value.items():
-            changed[key] = map_tensors(item, change, f"{name}.{key}" if name else str(key))
-        return changed
-    return value
-
-
 def _parse_reference(state: dict[str, Any], path: Path) -> tuple[Path, dict[str, int]]:
     """Returns the folder of the shards and their checksums by file name.
 
@@ -192,7 +180,7 @@ class _Writer(FileSystemWriter):
 class _Reader(FileSystemReader):
     """Reads only tensors, and only from the files that the checkpoint names.
 
-    DCP's reader would unpickle any object to which its index refers.
+    DCP's reader would unpickle any object that its index names.
     """
 
     def __init__(self, folder: Path, names: set[str]) -> None:

@@ -31,8 +31,8 @@ SEAL = b"crc32 of all but the records: "
 class TensorStore:
     """Keeps the tensors of a checkpoint in its file.
 
-    Other stores (``base/checkpoint/sharded.py``) keep them in files beside it, to which the file
-    refers under the key ``marker``. All ranks must call ``write`` and ``read``.
+    Other stores (``base/checkpoint/sharded.py``) keep them in files beside it. The file refers to
+    those under the key ``marker``. All ranks must call ``write`` and ``read``.
 
     Attributes:
         option: the option of ``trainer`` that selects this store.
@@ -63,7 +63,7 @@ class TensorStore:
         return state
 
     def remove_unused(self, folder: Path) -> None:
-        """Deletes files to which no checkpoint in ``folder`` refers any more."""
+        """Deletes the tensor files that no checkpoint in ``folder`` needs any more."""
 
     def list_files(self, path: Path) -> list[Path]:
         """Lists the files beside a checkpoint that hold its tensors."""
@@ -83,10 +83,9 @@ def find_store(state: dict[str, Any], path: Path) -> TensorStore:
             return kind()
     weights = state.get("state_dict")
     values = weights.values() if isinstance(weights, dict) else ()
-    for value in values:
-        if isinstance(value, torch.Tensor) and value.is_meta:
-            message = "its tensors are in other files, and this project has no feature to read them"
-            raise UserError(f"{path}: {message}: see base/features.py")
+    if any(isinstance(value, torch.Tensor) and value.is_meta for value in values):
+        message = "its tensors are in other files, and this project has no feature to read them"
+        raise UserError(f"{path}: {message}: see base/features.py")
     return TensorStore()
 
 
@@ -185,18 +184,22 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     Raises:
         UserError: the file is missing or damaged, or holds more than tensors and plain values.
     """
-    state = load_file(path, map_location)
-    return restore_file_types(find_store(state, path).read(state, path), path)
+    return complete(load_file(path, map_location), path)
 
 
-def restore_file_types(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Makes the values that a file describes as ``base/checkpoint/plain.py`` says.
+def complete(
+    state: dict[str, Any], path: Path, like: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Completes the return value of ``load_file``.
+
+    Tensors in other files are read, see ``TensorStore.read``. Encoded values are rebuilt.
 
     Raises:
-        UserError: a description is damaged.
+        UserError: tensors cannot be read, or an encoded value is damaged.
     """
-    from base.checkpoint.decode import restore_types
+    from base.checkpoint.plain import restore_types
 
+    state = find_store(state, path).read(state, path, like)
     try:
         restored: dict[str, Any] = restore_types(state)
     except (ValueError, TypeError, RecursionError) as error:

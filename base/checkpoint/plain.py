@@ -1,15 +1,14 @@
-"""Turns a state into tensors and plain values, which every ``torch.load`` reads.
+"""Turns a state into tensors and plain values, which every ``torch.load`` reads, and back.
 
-``torch.load(path, weights_only=True)`` makes few types. ``codecs.py`` describes some others. The
-rest is refused, because nobody could read the checkpoint.
+``torch.load(path, weights_only=True)`` accepts few types. ``codecs.py`` encodes some others. All
+others are refused, because nobody could read the checkpoint.
 """
 
 from __future__ import annotations
 
-import copy
 import io
 import pickle
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,19 +22,19 @@ from base.checkpoint.codecs import (
     CODE,
     CODECS,
     FUNCTIONS,
-    ITEMS,
     OBJECT,
     PAIRS,
-    SCALAR_OF_NUMPY,
+    SAVED_AS,
+    VALUE,
     is_object,
-    is_same,
     name_of_code,
     tag,
 )
-from base.checkpoint.views import copy_views, get_view
+from base.checkpoint.nested import map_items
+from base.checkpoint.views import copy_views
 from utils.errors import UserError
 
-# What torch.load(weights_only=True) makes of these types has the same type.
+# torch.load(weights_only=True) returns values of these types unchanged.
 SCALARS = (bool, float, complex, str, bytes, bytearray, torch.Size, torch.dtype, torch.device)
 HASHABLE = (type(None), bool, int, float, complex, str, bytes)
 DICTS = (dict, OrderedDict, Counter)
@@ -43,7 +42,7 @@ MAX_INT_BITS = 2032  # torch reads integers of up to 255 bytes
 
 
 class Encoder:
-    """Makes a state that can be saved.
+    """Encodes a state, so that it can be saved.
 
     Args:
         known: objects that are saved elsewhere. A state that holds one of them refers to the
@@ -55,7 +54,7 @@ class Encoder:
     def __init__(self, known: Iterable[Any] = (), of_object: bool = False) -> None:
         self._known = {id(item) for item in known}
         self._of_object = of_object
-        self._open: set[int] = set()  # the values around the present one
+        self._open: set[int] = set()  # the containers around the present value, by address
 
     def encode(self, value: Any, name: str = "") -> Any:
         """Returns ``value``, or a copy with the values that can be saved.
@@ -83,20 +82,21 @@ class Encoder:
             self._open.discard(id(value))
 
     def _encode_other(self, value: Any, kind: type, name: str) -> Any:
-        if kind in DICTS:
-            return self._encode_dict(value, name)
-        if kind in (list, tuple):
-            items = [self.encode(item, f"{name}[{index}]") for index, item in enumerate(value)]
-            return value if is_same(items, value) else kind(items)
-        if kind is set:
-            if all(type(item) in HASHABLE for item in value):
-                return value
-            return tag(ITEMS, self.encode(list(value), name))
-        if isinstance(value, np.generic):
-            return tag(SCALAR_OF_NUMPY, self._encode_by("numpy.ndarray", np.asarray(value), name))
+        if kind in DICTS and not all(map(is_plain_key, value)):
+            pairs = [list(pair) for pair in value.items()]
+            return tag(PAIRS, self.encode(pairs, name))
+        if kind in (list, tuple, *DICTS):
+            return map_items(value, lambda key, item: self.encode(item, join(name, key)))
+        if kind is set and all(type(item) in HASHABLE for item in value):
+            return value
+        if isinstance(value, np.generic):  # a number, of one of many types
+            kind = np.generic
         for key, codec in CODECS.items():
             if codec.kind is kind:
-                return self._encode_by(key, value, name)
+                encoded = codec.encode(value)
+                if encoded is None:
+                    raise refuse(name, value)
+                return tag(key, self.encode(encoded, name))
         if not self._of_object:
             raise refuse(name, value)
         if isinstance(value, FUNCTIONS):
@@ -105,24 +105,6 @@ class Encoder:
             state = None if id(value) in self._known else value.state_dict()
             return tag(OBJECT, self.encode(state, name))
         raise refuse(name, value)
-
-    def _encode_by(self, key: str, value: Any, name: str) -> Any:
-        encoded = CODECS[key].encode(value)
-        if encoded is None:
-            raise refuse(name, value)
-        return tag(key, self.encode(encoded, name))
-
-    def _encode_dict(self, value: Any, name: str) -> Any:
-        if not all(is_plain_key(key) for key in value):
-            pairs = [list(pair) for pair in value.items()]
-            return tag(PAIRS, self.encode(pairs, name))
-        items = {key: self.encode(item, join(name, key)) for key, item in value.items()}
-        if all(items[key] is value[key] for key in items):
-            return value
-        changed = copy.copy(value)  # keeps the `_metadata` of a state dict
-        for key, item in items.items():
-            changed[key] = item
-        return changed
 
     def _encode_tensor(self, value: Any, name: str) -> Any:
         if is_lazy(value):
@@ -168,7 +150,7 @@ def refuse(name: str, value: Any, reason: str = "") -> UserError:
 
 
 def can_load(value: Any) -> bool:
-    """Whether ``torch.load`` makes this value. Tries it in memory."""
+    """Tries in memory whether ``torch.load`` accepts a value."""
     file = io.BytesIO()
     try:
         torch.save(value, file)
@@ -191,31 +173,73 @@ def make_saveable(state: dict[str, Any], known: Iterable[Any] = ()) -> dict[str,
     """
     of_objects = Encoder(known, of_object=True)
     objects = {name: of_objects.encode(item, name) for name, item in state["parts"].items()}
-    encoded: dict[str, Any] = Encoder().encode({**state, "parts": objects})
-    replaced = copy_views(find_tensors(encoded))
-    return encoded if not replaced else replace_tensors(encoded, replaced)
+    encoded = Encoder().encode({**state, "parts": objects})
+    saveable: dict[str, Any] = copy_views(encoded)
+    return saveable
 
 
-def find_tensors(value: Any) -> list[torch.Tensor]:
-    """Lists the tensors in nested dicts, lists and tuples."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in find_tensors(item)]
-    return []
+# -- and back ------------------------------------------------------------------------------------
+
+_MISSING = object()
 
 
-def replace_tensors(value: Any, replaced: dict[Any, torch.Tensor]) -> Any:
-    """Replaces tensors in nested dicts, lists and tuples by those for their views."""
-    if isinstance(value, torch.Tensor):
-        return replaced.get(get_view(value), value)
-    if isinstance(value, dict):
-        changed = copy.copy(value)
-        for key, item in value.items():
-            changed[key] = replace_tensors(item, replaced)
-        return changed
-    if type(value) in (list, tuple):
-        return type(value)(replace_tensors(item, replaced) for item in value)
+def restore_types(value: Any) -> Any:
+    """Rebuilds the values that ``make_saveable`` has encoded, except for objects and functions."""
+    return _decode(value, _MISSING)
+
+
+def restore_objects(value: Any, present: Any) -> Any:
+    """Rebuilds all values. Objects inside the state are those of the running training.
+
+    Args:
+        value: the return value of ``restore_types``.
+        present: the same state of the running training. The objects in it get their saved states.
+
+    Raises:
+        ValueError: ``present`` has another object, or none.
+    """
+    return _decode(value, present)
+
+
+def _decode(value: Any, present: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {SAVED_AS, VALUE}:
+        return _decode_tagged(value, present)
+    if isinstance(value, dict) or type(value) in (list, tuple, deque):
+        return map_items(value, lambda key, item: _decode(item, _get(present, key)))
     return value
+
+
+def _get(present: Any, key: Any) -> Any:
+    """The item of a container, or _MISSING."""
+    try:
+        return present[key] if isinstance(present, dict | list | tuple | deque) else _MISSING
+    except (KeyError, IndexError):
+        return _MISSING
+
+
+def _decode_tagged(value: dict[str, Any], present: Any) -> Any:
+    kind, content = value[SAVED_AS], _decode(value[VALUE], _MISSING)
+    if kind in (OBJECT, CODE):
+        if present is _MISSING:
+            return tag(kind, content)
+        return _find_present(kind, content, present)
+    if kind == PAIRS:
+        return dict(content)
+    if kind not in CODECS:
+        return value
+    try:
+        return CODECS[kind].decode(content)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"a {kind} cannot be made of {content!r:.40}") from error
+
+
+def _find_present(kind: str, content: Any, present: Any) -> Any:
+    if kind == CODE:
+        if not isinstance(present, FUNCTIONS) or name_of_code(present) != content:
+            raise ValueError(f"the function {content} is another one here")
+        return present
+    if not is_object(present):
+        raise ValueError(f"an object with a state is a {type(present).__name__} here")
+    if content is not None:
+        present.load_state_dict(restore_objects(content, present.state_dict()))
+    return present

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from base.checkpoint.changes import RestoreReport, get_section, is_rescheduled, list_changes
-from base.checkpoint.decode import restore_objects
-from base.checkpoint.file import find_store, load_newest, restore_file_types
-from base.checkpoint.loss import is_same_loss
+from base.checkpoint.changes import (
+    RestoreReport,
+    get_section,
+    is_rescheduled,
+    is_same_loss,
+    list_changes,
+)
+from base.checkpoint.file import complete, load_newest
+from base.checkpoint.plain import restore_objects
 from base.checkpoint.restore import (
     check_scheduler_state,
     check_types,
@@ -48,8 +53,8 @@ class Restoration:
         self.target, self.logger = target, logger
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)
-        state = find_store(state, path).read(state, path, self._list_tensors())
-        self.state = restore_file_types(state, path)
+        state = complete(state, path, self._list_tensors())
+        self.state = state
         self.old_config, self.new_config = state["config"], target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
         self._restore_model_and_optimizer(path)

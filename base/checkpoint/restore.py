@@ -10,9 +10,15 @@ import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 
-from base.checkpoint.changes import changed_args, get_section, is_regrouped, is_rescheduled
+from base.checkpoint.changes import (
+    changed_args,
+    get_section,
+    is_regrouped,
+    is_rescheduled,
+    is_same_loss,
+)
 from base.checkpoint.file import FORMAT
-from base.checkpoint.loss import adapt_loss_group, is_same_loss
+from base.loop.assembly import LOSS_GROUP
 from base.parallel.strategy import Parallel
 from utils.distributed import is_main, rank, world_size
 from utils.errors import UserError, one_line
@@ -89,6 +95,32 @@ def restore_optimizer(
         group.update({key: values[key] for key in keys if key in values})
     outcome = f"kept, with a new {', '.join(changed)}" if changed else "kept"
     return f"{outcome}; new for the parameters of the loss" if is_new_loss else outcome
+
+
+def adapt_loss_group(
+    state: dict[str, Any], present: dict[str, Any], is_same: bool
+) -> tuple[dict[str, Any], bool]:
+    """Makes an optimizer's state fit, if only the loss has other parameters now.
+
+    Args:
+        state: of the checkpoint.
+        present: of the optimizer of this run.
+        is_same: whether the loss is the same.
+
+    Returns:
+        The state to load, and whether the parameters of the loss start anew in it.
+    """
+    groups, present_groups = list(state["param_groups"]), present["param_groups"]
+    saved = groups.pop() if groups and groups[-1].get("name") == LOSS_GROUP else None
+    current = present_groups[-1] if present_groups[-1].get("name") == LOSS_GROUP else None
+    count = 0 if saved is None else len(saved["params"])
+    if is_same and count == (0 if current is None else len(current["params"])):
+        return state, False
+    removed = set() if saved is None else set(saved["params"])
+    values = {number: item for number, item in state["state"].items() if number not in removed}
+    if current is not None:
+        groups.append(current)
+    return state | {"state": values, "param_groups": groups}, current is not None
 
 
 def state_of_this_rank(merged: Any, of_ranks: list[Any] | None) -> Any:

@@ -64,7 +64,7 @@ class ShardedStore(TensorStore):
 
 
 def find_shards(path: Path) -> Path | None:
-    """Finds the folder to which a checkpoint refers in its bytes, without loading it.
+    """Finds the name of the folder in the bytes of a checkpoint, without loading it.
 
     Raises:
         OSError, zipfile.BadZipFile: the file cannot be read.

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from base.checkpoint.codecs import is_object
 from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
+from base.data.walk import list_attributes
 from base.loop.update import Update
 from utils.errors import UserError
 from utils.util import MetricTracker
@@ -181,9 +182,7 @@ def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(item, np.ndarray):
         pairs = enumerate(item.flat) if item.dtype.hasobject and item.size <= MAX_ITEMS else ()
     elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):
-        slots = [name for kind in type(item).__mro__ for name in vars(kind).get("__slots__", ())]
-        attributes = {slot: getattr(item, slot, None) for slot in slots}
-        pairs = {**attributes, **getattr(item, "__dict__", {})}.items()
+        pairs = list_attributes(item).items()
     else:
         return
     for key, value in list(pairs):

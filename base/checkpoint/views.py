@@ -1,13 +1,14 @@
-"""Views in a state: a file would hold the full storage of a view, which may be much larger."""
+"""Copies views in a state, because a file would hold the full storage of each."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+
+from base.checkpoint.nested import find_tensors, map_tensors
 
 MAX_WASTED_FRACTION = 0.1  # of a storage; copying a storage that is used takes memory and time
 MAX_GAP_FACTOR = 2  # a region that overlapping views share may have so many times their bytes
@@ -48,52 +49,44 @@ def get_view(tensor: torch.Tensor) -> View | None:
     return View(tensor.device, storage, offset, tensor.shape, tensor.stride(), tensor.dtype)
 
 
-def copy_views(tensors: Iterable[torch.Tensor]) -> dict[View, torch.Tensor]:
-    """Copies the views of storages of which the tensors use only a part.
+def copy_views(state: Any) -> Any:
+    """Copies each view in a state whose storage is used only in part.
 
-    Args:
-        tensors: all tensors of a state.
-
-    Returns:
-        A tensor for each view. Views that share memory share it in the copies too. A storage that
-        the tensors use is not copied, and its views are left out.
+    Views that share memory share it in the copies too. A storage that is used is not copied.
     """
     of_storages: dict[tuple[torch.device, int], dict[View, torch.Tensor]] = defaultdict(dict)
-    for tensor in tensors:
+    for tensor in find_tensors(state):
         if (view := get_view(tensor)) is not None:
             of_storages[view.device, view.storage].setdefault(view, tensor)
-    copies: dict[View, torch.Tensor] = {}
+    copies: dict[Any, torch.Tensor] = {}
     for views in of_storages.values():
         num_bytes = next(iter(views.values())).untyped_storage().nbytes()
         wasted = num_bytes - sum(view.num_bytes for view in views)
         if wasted > MAX_WASTED_FRACTION * num_bytes:
             copies |= _copy_storage(views)
-    return copies
+    return map_tensors(state, lambda name, tensor: copies.get(get_view(tensor), tensor))
 
 
 def _copy_storage(views: dict[View, torch.Tensor]) -> dict[View, torch.Tensor]:
-    copies: dict[View, torch.Tensor] = {}
-    cluster: list[View] = []  # whose spans overlap
-    end = -1
+    clusters: list[list[View]] = []  # of views whose spans overlap
+    end = 0
     for view in sorted(views, key=lambda view: view.span):
-        if cluster and view.span[0] >= end:
-            copies |= _copy_cluster(cluster, views)
-            cluster = []
-        end = max(end, view.span[1]) if cluster else view.span[1]
-        cluster.append(view)
-    return copies | _copy_cluster(cluster, views)
+        if not clusters or view.span[0] >= end:
+            clusters.append([])
+        clusters[-1].append(view)
+        end = max(end, view.span[1])
+    copies: dict[View, torch.Tensor] = {}
+    for cluster in clusters:
+        copies |= _copy_cluster(cluster, views)
+    return copies
 
 
 def _copy_cluster(cluster: list[View], views: dict[View, torch.Tensor]) -> dict[View, torch.Tensor]:
     begin = min(view.span[0] for view in cluster) // ALIGNMENT_BYTES * ALIGNMENT_BYTES
     end = max(view.span[1] for view in cluster)
     is_sparse = end - begin > MAX_GAP_FACTOR * sum(view.num_bytes for view in cluster)
-    is_single = len(cluster) == 1
-    if (
-        is_single
-        or is_sparse
-        or any(views[view].is_conj() or views[view].is_neg() for view in cluster)
-    ):
+    is_conj_or_neg = any(views[view].is_conj() or views[view].is_neg() for view in cluster)
+    if len(cluster) == 1 or is_sparse or is_conj_or_neg:
         return {view: _like(views[view].detach().clone(), views[view]) for view in cluster}
     region = flatten_storage(views[cluster[0]])[begin:end].clone().untyped_storage()
     copies = {}

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from base.checkpoint.decode import restore_objects
-from base.checkpoint.loss import is_same_loss
+from base.checkpoint.changes import is_same_loss
+from base.checkpoint.plain import restore_objects
 from base.loop.assembly import list_trained
 from base.parallel.strategy import Parallel, separate_elements
 from utils.errors import UserError, one_line

@@ -1,4 +1,4 @@
-"""Refuses to cache a dataset whose samples are not the same each time they are read."""
+"""Refuses to cache a dataset that gives other samples when it is read again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.data.kept_state import KeptState, are_equal, encode, reseeded
-from base.data.walk import find_generators, has_epochs, tell_epoch
+from base.data.generators import reseeded
+from base.data.kept_state import KeptState, are_equal, encode
+from base.data.walk import call_set_epoch, find_generators
 from utils.errors import UserError
 from utils.seed import temporary_seed
 
@@ -21,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 
 class CacheCheck:
-    """Compares samples with what a cache holds, and notices random numbers that reading draws.
+    """Reads samples again, to compare them with a cache, and finds out if reading is random.
 
     Args:
         source: the dataset, before its samples are read.
@@ -30,7 +31,8 @@ class CacheCheck:
 
     def __init__(self, source: Any, to_arrays: Callable[[Any], list[Array]]) -> None:
         self.source, self.to_arrays = source, to_arrays
-        self.kept = KeptState(dataset=source)
+        self.roots = {"dataset": source}
+        self.kept = KeptState(**self.roots)
         self.before = self._get_state()
 
     def finish(self, arrays: list[Array]) -> None:
@@ -39,38 +41,40 @@ class CacheCheck:
         Raises:
             UserError: the samples are random, or change with the epoch.
         """
-        name = type(self.source).__name__
-        advice = "do this in `transform` or `batch_transform`, or turn the cache off"
-        last = len(self.source) - 1
         now = self._get_state()
         drawn_from = [key for key in now if not are_equal(now[key], self.before.get(key))]
-        one, other = (self._read(last, seed)[1] for seed in SEEDS)
+        one, other = (self._read(len(self.source) - 1, seed)[1] for seed in SEEDS)
         # A dataset that seeds a generator itself leaves the same state after any seed.
         if any(not are_equal(one.get(key), other.get(key)) for key in drawn_from):
-            message = f"{name} draws random numbers when it reads a sample, outside of its"
-            message = f"{message} `transform`, and a cache would keep the first ones: {advice}"
-            raise UserError(message, key="cache")
-        probes = sorted({last * probe // NUM_PROBES for probe in range(1, NUM_PROBES + 1)})
-        if any(self._differs(index, arrays) for index in probes):
-            message = f"{name} does not give the same sample each time, and a cache would keep"
-            raise UserError(f"{message} the first one: {advice}", key="cache")
-        if not has_epochs({"dataset": self.source}):
-            return
-        tell_epoch(1, {"dataset": self.source})
-        differs = any(self._differs(index, arrays) for index in probes)
-        tell_epoch(0, {"dataset": self.source})
-        if differs:
-            message = f"{name}.set_epoch changes the samples, and a cache would keep the first ones"
-            raise UserError(f"{message}: {advice}", key="cache")
+            reason = "draws random numbers when it reads a sample, outside of its `transform`"
+            raise self._refuse(f" {reason}, and a cache would keep the first ones")
+        if self._differs(arrays):
+            reason = "does not give the same sample each time, and a cache would keep the first one"
+            raise self._refuse(f" {reason}")
+        if call_set_epoch(1, self.roots):
+            differs = self._differs(arrays)
+            call_set_epoch(0, self.roots)
+            if differs:
+                reason = "changes the samples, and a cache would keep the first ones"
+                raise self._refuse(f".set_epoch {reason}")
 
-    def _differs(self, index: int, arrays: list[Array]) -> bool:
-        sample = self._read(index, SEEDS[1])[0]
-        pairs = zip(self.to_arrays(sample), arrays, strict=True)
-        return any(array.tobytes() != kept[index].tobytes() for array, kept in pairs)
+    def _refuse(self, reason: str) -> UserError:
+        advice = "do this in `transform` or `batch_transform`, or turn the cache off"
+        return UserError(f"{type(self.source).__name__}{reason}: {advice}", key="cache")
+
+    def _differs(self, arrays: list[Array]) -> bool:
+        """Whether some samples are not those in ``arrays`` when they are read again."""
+        last = len(self.source) - 1
+        for index in sorted({last * probe // NUM_PROBES for probe in range(1, NUM_PROBES + 1)}):
+            sample = self.to_arrays(self._read(index, SEEDS[1])[0])
+            pairs = zip(sample, arrays, strict=True)
+            if any(array.tobytes() != kept[index].tobytes() for array, kept in pairs):
+                return True
+        return False
 
     def _read(self, index: int, seed: int) -> tuple[Any, Any]:
         """A sample, and the random state after reading it, under random numbers from ``seed``."""
-        generators = find_generators({"dataset": self.source})
+        generators = find_generators(self.roots)
         with temporary_seed(seed), reseeded(generators, seed):
             return self.source[index], self._get_state()
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copyreg
-import functools
 import hashlib
 import pickle
-import sys
 import types
 from typing import Any
 
 import numpy as np
 import torch
 
-from base.data.kept_state import get_generator_state
-from base.data.walk import Generators, is_of_the_user
+from base.data.generators import GENERATORS, get_state
+from base.data.walk import FUNCTIONS, find_user_module, list_attributes, list_references
 
 MAX_BYTES = 16 * 2**20  # of plain Python objects; more are not compared
 MAX_OBJECTS = 20_000  # that Python code describes, which takes 15 microseconds each
@@ -47,7 +45,7 @@ class _Pickler(pickle.Pickler):
 
     def __init__(self, file: _Hash) -> None:
         super().__init__(file, protocol=4)
-        self._modules: set[str] = set()
+        self._modules: set[types.ModuleType] = set()
         self._objects_left = MAX_OBJECTS
 
     def reducer_override(self, value: Any) -> Any:
@@ -65,45 +63,44 @@ class _Pickler(pickle.Pickler):
             return _mark, ("module", value.__name__)
         if isinstance(value, type):
             return _mark, ("class", value.__module__, value.__qualname__)
-        if isinstance(value, Generators):
+        if isinstance(value, GENERATORS):
             try:
-                state = get_generator_state(value)
+                state = get_state(value)
             except NotImplementedError:
                 state = None
             return _mark, ("generator", type(value).__name__, state)
-        if isinstance(value, functools.partial):
-            return _mark, ("partial",), [value.func, value.args, value.keywords]
-        if isinstance(value, types.MethodType):
-            return _mark, ("method",), [value.__func__, value.__self__]
-        if isinstance(value, types.FunctionType):
-            cells = [_read_cell(cell) for cell in value.__closure__ or ()]
-            content = value.__qualname__, value.__defaults__, value.__kwdefaults__, cells
-            return _mark, ("function",), [*content, self._list_globals(value.__module__)]
+        if isinstance(value, FUNCTIONS):
+            return _mark, ("function",), self._describe_function(value)
         if isinstance(value, list | tuple | dict | set | frozenset) or hasattr(value, "__dict__"):
             # A state is written after the object is remembered, so an object may refer to itself.
             return _mark, ("object",), self._describe_object(value)
         return _reduce(value)
 
+    def _describe_function(self, value: Any) -> list[Any]:
+        content: list[Any] = [type(value).__qualname__, list_references(value)]
+        if isinstance(value, types.FunctionType):
+            content += [value.__qualname__, self._list_globals(value.__module__)]
+        return content
+
     def _describe_object(self, value: Any) -> list[Any]:
         kind = type(value)
-        content: list[Any] = [kind.__module__, kind.__qualname__, dict(vars_of(value))]
+        content: list[Any] = [kind.__module__, kind.__qualname__, list_attributes(value)]
         if isinstance(value, dict):
             content.append(list(value.items()))
         elif isinstance(value, list | tuple | set | frozenset):
             content.append(list(value))
         for parent in kind.__mro__:
-            if is_of_the_user(sys.modules.get(parent.__module__)):
-                content.append(_pick_data(vars(parent)))
-                content.append(self._list_globals(parent.__module__))
+            if find_user_module(parent.__module__) is not None:
+                content += [_pick_data(vars(parent)), self._list_globals(parent.__module__)]
         return content
 
-    def _list_globals(self, module: str | None) -> dict[str, Any]:
+    def _list_globals(self, name: str | None) -> dict[str, Any]:
         """The data in a module of the user, once."""
-        found = sys.modules.get(module or "")
-        if module is None or module in self._modules or not is_of_the_user(found):
+        module = find_user_module(name)
+        if module is None or module in self._modules:
             return {}
         self._modules.add(module)
-        return _pick_data(vars(found))
+        return _pick_data(vars(module))
 
 
 def fingerprint(value: Any) -> bytes | None:
@@ -125,31 +122,13 @@ def _mark(*content: Any) -> Any:
     return content
 
 
-def vars_of(value: Any) -> dict[str, Any]:
-    """The attributes of an object, those in ``__slots__`` too."""
-    found = dict(getattr(value, "__dict__", {}))
-    for kind in type(value).__mro__:
-        names = vars(kind).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                found[name] = getattr(value, name)
-    return found
-
-
 def _pick_data(attributes: Any) -> dict[str, Any]:
-    kinds = (bool, int, float, str, list, tuple, dict, set, np.ndarray, torch.Tensor, *Generators)
+    kinds = (bool, int, float, str, list, tuple, dict, set, np.ndarray, torch.Tensor, *GENERATORS)
     return {
         name: value
         for name, value in attributes.items()
         if isinstance(value, kinds) and not name.startswith("__")
     }
-
-
-def _read_cell(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is empty
-        return None
 
 
 def _reduce(value: Any) -> Any:
@@ -164,19 +143,14 @@ def _reduce(value: Any) -> Any:
 
 
 def _describe_tensor(tensor: torch.Tensor) -> list[Any]:
-    about: list[Any] = [
-        str(tensor.dtype),
-        tuple(tensor.shape),
-        str(tensor.device),
-        type(tensor).__qualname__,
-    ]
-    try:
-        about.append(tensor._version)
-    except RuntimeError:  # an inference tensor has none
-        about.append(0)
-    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
+    kind = type(tensor).__qualname__
+    about: list[Any] = [str(tensor.dtype), tuple(tensor.shape), str(tensor.device), kind]
+    is_dense = tensor.layout == torch.strided and not tensor.is_quantized
+    can_read = tensor.is_cpu and is_dense
+    if not can_read or tensor.nbytes > MAX_ARRAY_BYTES:  # then torch's count of changes helps
+        about.append(0 if tensor.is_inference() else tensor._version)
+    if not can_read:
         return about
-    about[-1] = 0 if tensor.nbytes <= MAX_ARRAY_BYTES else about[-1]
     plain = tensor.detach().resolve_conj().resolve_neg()
     plain = torch.view_as_real(plain) if plain.is_complex() else plain
     # NumPy has no bf16. The view keeps the strides, because a copy could fill the memory.

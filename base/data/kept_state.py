@@ -1,4 +1,4 @@
-"""State that samplers and datasets keep for themselves: random generators, counters, and more."""
+"""Saves the state of samplers and datasets: random generators, counters, and more."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import contextlib
 import itertools
 import random
 import types
-import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ from torch import nn
 from torch.utils.data import Sampler
 
 from base.data.epoch_sampler import EpochSampler
-from base.data.walk import Generators, find_generators, walk
-from utils.seed import mix_seed
+from base.data.generators import GENERATORS, get_state, reseed, set_state
+from base.data.walk import find_generators, walk
 
 MAX_NUMEL = 10_000  # of an attribute of a sampler that is saved
 RUNNING = (types.GeneratorType, itertools.chain, itertools.cycle, itertools.count, map, filter, zip)
@@ -28,9 +27,9 @@ State = dict[str, Any]
 
 
 class KeptState:
-    """What the objects in ``roots`` keep from pass to pass, to save and restore it.
+    """Saves and restores what the objects in ``roots`` keep from pass to pass.
 
-    That is the state of random generators, of objects with ``state_dict`` and ``load_state_dict``,
+    This is the state of random generators, of objects with ``state_dict`` and ``load_state_dict``,
     and of the plain attributes of samplers, such as counters.
 
     Args:
@@ -52,10 +51,8 @@ class KeptState:
         state = {}
         for path, value in walk(self.roots):
             with contextlib.suppress(TypeError, NotImplementedError):
-                if isinstance(value, Generators):
-                    state[path] = encode(get_generator_state(value))
-                elif has_state(value):
-                    state[path] = encode(value.state_dict())
+                if is_stateful(value):
+                    state[path] = _encode_state(value)
                 if isinstance(value, Sampler) or path in ("sampler", "batch_sampler"):
                     state |= _capture_attributes(path, value)
         return state
@@ -69,9 +66,9 @@ class KeptState:
         }
 
     def restore_changes(self, changes: State) -> None:
-        """Restores what ``find_changes`` gave; everything else becomes as it was at first."""
-        at_first = {path: value for path, value in self._initial.items() if "@" in path}
-        self.restore(at_first | changes)
+        """Restores what ``find_changes`` gave, and the initial value of every other attribute."""
+        attributes = {path: value for path, value in self._initial.items() if "@" in path}
+        self.restore(attributes | changes)
 
     def restore(self, state: State, root: str = "") -> None:
         """Restores what ``capture`` gave, for all roots or for the one named ``root``."""
@@ -83,49 +80,57 @@ class KeptState:
                 continue
             if attribute:
                 setattr(target, attribute, decode(value))
-            elif isinstance(target, Generators):
-                set_generator_state(target, decode(value))
+            elif isinstance(target, GENERATORS):
+                set_state(target, decode(value))
             else:
                 target.load_state_dict(decode(value))
 
     def reseed(self, seed: int) -> None:
         """Seeds all random generators."""
-        for path, generator in find_generators(self.roots).items():
-            seed_generator(generator, mix_seed(seed, zlib.crc32(path.encode())))
+        reseed(find_generators(self.roots), seed)
 
-    def find_lost(self) -> list[str]:
-        """Descriptions of what cannot be restored."""
-        lost = []
+    def list_unsaved(self) -> list[str]:
+        """Describes the state that cannot be saved."""
+        unsaved = []
         for path, value in walk(self.roots):
             owner = type(self.roots.get(path.partition(".")[0])).__name__
             name = path.partition(".")[2] or path
             if isinstance(value, RUNNING):
-                lost.append(f"{owner} keeps a running iterator in `{name}`")
+                unsaved.append(f"{owner} keeps a running iterator in `{name}`")
             elif isinstance(value, random.SystemRandom):
-                lost.append(f"{owner} draws from the system's entropy in `{name}`")
-            elif isinstance(value, Generators) or has_state(value):
+                unsaved.append(f"{owner} draws from the system's entropy in `{name}`")
+            elif is_stateful(value):
                 try:
-                    state = value if isinstance(value, Generators) else value.state_dict()
-                    encode(get_generator_state(state) if state is value else state)
+                    _encode_state(value)
                 except (TypeError, NotImplementedError) as error:
-                    lost.append(f"{owner} has a state in `{name}` that is not plain: {error}")
-        return lost
+                    unsaved.append(f"{owner} has a state in `{name}` that is not plain: {error}")
+        return unsaved
 
 
-def has_state(value: Any) -> bool:
-    """Whether an object saves and restores its state itself."""
+def is_stateful(value: Any) -> bool:
+    """Whether a value is a random generator, or saves and restores its state itself."""
+    if isinstance(value, GENERATORS):
+        return True
     names = ("state_dict", "load_state_dict")
     is_plain = not isinstance(value, nn.Module | torch.optim.Optimizer | type)
     return is_plain and all(callable(getattr(value, name, None)) for name in names)
 
 
+def _encode_state(value: Any) -> Any:
+    """The state of what ``is_stateful`` finds.
+
+    Raises:
+        TypeError, NotImplementedError: it cannot be saved.
+    """
+    return encode(get_state(value) if isinstance(value, GENERATORS) else value.state_dict())
+
+
 def _capture_attributes(path: str, owner: Any) -> State:
     state = {}
     for name, value in getattr(owner, "__dict__", {}).items():
-        if isinstance(value, Generators) or count_items(value) > MAX_NUMEL:
-            continue
-        with contextlib.suppress(TypeError):
-            state[f"{path}@{name}"] = encode(value)
+        if count_items(value) <= MAX_NUMEL:
+            with contextlib.suppress(TypeError):
+                state[f"{path}@{name}"] = encode(value)
     return state
 
 
@@ -142,66 +147,6 @@ def count_items(value: Any) -> int:
             return len(value)
         return 1 + sum(map(count_items, value))
     return 1
-
-
-# -- random generators ----------------------------------------------------------------------------
-
-
-def get_generator_state(generator: Any) -> Any:
-    """The state of a random generator of any kind.
-
-    Raises:
-        NotImplementedError: it has none, as ``random.SystemRandom``.
-    """
-    if isinstance(generator, torch.Generator):
-        return generator.get_state()
-    if isinstance(generator, random.Random):
-        return generator.getstate()
-    if isinstance(generator, np.random.RandomState):
-        return generator.get_state(legacy=False)
-    bits = getattr(generator, "bit_generator", generator)
-    return bits.state
-
-
-def set_generator_state(generator: Any, state: Any) -> None:
-    """Restores what ``get_generator_state`` gave."""
-    if isinstance(generator, torch.Generator):
-        generator.set_state(state)
-    elif isinstance(generator, random.Random):
-        generator.setstate(state)
-    elif isinstance(generator, np.random.RandomState):
-        generator.set_state(state)
-    else:
-        bits = getattr(generator, "bit_generator", generator)
-        bits.state = state
-
-
-def seed_generator(generator: Any, seed: int) -> None:
-    """Seeds a random generator of any kind."""
-    if isinstance(generator, torch.Generator):
-        generator.manual_seed(seed)
-    elif isinstance(generator, random.Random):
-        generator.seed(seed)
-    elif isinstance(generator, np.random.RandomState):
-        generator.seed(seed % 2**32)
-    else:
-        bits = getattr(generator, "bit_generator", generator)
-        bits.state = type(bits)(seed).state
-
-
-@contextlib.contextmanager
-def reseeded(generators: Mapping[str, Any], seed: int) -> Iterator[None]:
-    """Seeds ``generators`` while the context lasts; afterwards they continue as before."""
-    before = {}
-    for path, generator in generators.items():
-        with contextlib.suppress(NotImplementedError):
-            before[path] = get_generator_state(generator)
-        seed_generator(generator, mix_seed(seed, zlib.crc32(path.encode())))
-    try:
-        yield
-    finally:
-        for path, state in before.items():
-            set_generator_state(generators[path], state)
 
 
 # -- plain values ---------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class DividedLoader(PositionedLoader):
 
     @abstractmethod
     def recheck(self) -> None:
-        """Before the next batch, looks for changes of the dataset, of which workers have copies."""
+        """Checks before the next batch whether the dataset that workers have copied has changed."""
 
     @abstractmethod
     def list_batches(self) -> list[list[int]]:
@@ -155,14 +155,14 @@ def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
     if divided is not None:  # repeated by inf_loop, whose passes are no epochs
         divided.recheck()
     elif loader is not None:
-        from base.data.walk import tell_epoch
+        from base.data.walk import call_set_epoch
         from base.data.worker_copies import refresh_workers
 
         names = ("sampler", "batch_sampler", "dataset", "collate_fn")
         loader = unwrap_loader(loader)
         if batch == 0 and hasattr(loader, "set_epoch"):
             loader.set_epoch(epoch)
-        tell_epoch(epoch, {name: getattr(loader, name, None) for name in names})
+        call_set_epoch(epoch, {name: getattr(loader, name, None) for name in names})
         refresh_workers(loader)
 
 

@@ -76,7 +76,7 @@ class MapReader(Reader):
             for number, batch in enumerate(self.loader, position.batch):
                 facts = self.batches.take(number)
                 position = Position(start.epoch, number + 1, facts.samples)
-                self.warn_of_lost_state()
+                self.warn_of_unsaved_state()
                 yield batch, facts
                 if self._must_check and self._has_changed():
                     break
@@ -91,7 +91,7 @@ class MapReader(Reader):
         """Lets the sampler draw the order of the pass again."""
         if "sampler" in self.kept.roots:
             self.kept.restore(self._at_start, "sampler")
-            self.tell_epoch(epoch, seed, {"sampler": self.batches.sampler})
+            self.call_set_epoch(epoch, seed, {"sampler": self.batches.sampler})
 
     def _check_length(self) -> None:
         length, count = get_length(self.batches), self.batches.count

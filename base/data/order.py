@@ -29,7 +29,7 @@ class Position(NamedTuple):
 
 
 class BatchFacts(NamedTuple):
-    """What is known of a batch in a pass.
+    """The facts about a batch in a pass.
 
     Attributes:
         loss_weight: the size of this rank's part, divided by the mean size of all parts.
@@ -75,27 +75,26 @@ def iterate_batches(
         seed: for the random numbers that the sampler draws.
         start: the position of the first batch.
     """
-    order: Any = None
-    if isinstance(sampler, EpochSampler):
-        order = sampler.draw_order()
-        chunks: Iterator[list[Any]] = iter(())
-    else:
-        chunk_size = max(MIN_CHUNK, (get_length(sampler) or 0) + 1)
-        chunks = draw_chunks(sampler, seed, chunk_size)
-        first_chunk = next(chunks)
-        if len(first_chunk) < chunk_size:
-            order = first_chunk
-        else:
-            chunks = chain([first_chunk], chunks)
+    order = _draw_order(sampler, seed)
     if size is None:
-        return _skip_batches(chain.from_iterable(chunks) if order is None else order, start)
+        return _skip_batches(order, start)
     first = start.batch * size if start.sample is None else start.sample
-    if order is None:
-        return _divide_stream(chain.from_iterable(chunks), size, drop_last, first)
-    return _divide(order, size, drop_last, first)
+    divide = _divide_stream if isinstance(order, Iterator) else _divide
+    return divide(order, size, drop_last, first)
 
 
-def draw_chunks(sampler: Any, seed: int, size: int) -> Iterator[list[Any]]:
+def _draw_order(sampler: Any, seed: int) -> Any:
+    """Draws the order of a pass: a sequence, or an iterator if the sampler may have no end."""
+    if isinstance(sampler, EpochSampler):
+        return sampler.draw_order()
+    size = max(MIN_CHUNK, (get_length(sampler) or 0) + 1)
+    chunks = _draw_chunks(sampler, seed, size)
+    first_chunk = next(chunks)
+    is_complete = len(first_chunk) < size
+    return first_chunk if is_complete else chain(first_chunk, chain.from_iterable(chunks))
+
+
+def _draw_chunks(sampler: Any, seed: int, size: int) -> Iterator[list[Any]]:
     """Yields what ``sampler`` gives, ``size`` items at a time; the last chunk is shorter.
 
     The sampler draws from random numbers of its own, however the chunks are fetched.

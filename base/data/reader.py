@@ -13,7 +13,7 @@ from base.data.kept_state import KeptState
 from base.data.order import BatchFacts, Position
 from base.data.sampler import PASS_STREAM
 from base.data.self_changes import SelfChanges
-from base.data.walk import tell_epoch
+from base.data.walk import call_set_epoch
 from utils.seed import mix_seed, temporary_seed
 
 Pass = Iterator[tuple[Any, BatchFacts]]
@@ -26,7 +26,7 @@ class Reader(ABC):
         loader: reads the batches.
         batch_size: the number of samples in a batch, over all ranks; None if a batch sampler or
             the dataset makes the batches.
-        roots: the objects that are told the epoch, and whose state is saved.
+        roots: the objects whose ``set_epoch`` is called, and whose state is saved.
 
     Attributes:
         n_samples: the number of samples in a pass; 0 if unknown.
@@ -75,7 +75,7 @@ class Reader(ABC):
 
     @abstractmethod
     def recheck(self) -> None:
-        """Before the next batch, looks for changes of the dataset."""
+        """Checks before the next batch whether the dataset that workers have copied has changed."""
 
     # -- the start of a pass --------------------------------------------------------------------
 
@@ -88,28 +88,28 @@ class Reader(ABC):
         self._is_prepared = True
 
     def begin_pass(self, epoch: int, seed: int) -> None:
-        """Tells samplers and datasets the epoch, and seeds the workers."""
+        """Gives samplers and datasets the number of the epoch, and seeds the workers."""
         if not self._is_prepared:
             self.prepare(epoch)
         self._is_prepared, self._restored = False, None
         if self.is_for_evaluation:
             self.kept.reseed(mix_seed(seed, epoch, PASS_STREAM))
         self.loader.generator.manual_seed(mix_seed(seed, epoch))  # type: ignore[attr-defined]
-        self.tell_epoch(epoch, seed, self.roots)
+        self.call_set_epoch(epoch, seed, self.roots)
         if self._self_changes is None:
             self._self_changes = SelfChanges(self.kept.list_unsaved_roots())
 
-    def tell_epoch(self, epoch: int, seed: int, roots: dict[str, Any]) -> None:
+    def call_set_epoch(self, epoch: int, seed: int, roots: dict[str, Any]) -> None:
         """Calls ``set_epoch`` of everything that has it, under random numbers of its own."""
         with temporary_seed(mix_seed(seed, epoch, PASS_STREAM)):
-            tell_epoch(epoch, roots)
+            call_set_epoch(epoch, roots)
 
-    def warn_of_lost_state(self) -> None:
-        """Warns once of state that a resumed run does not get back."""
+    def warn_of_unsaved_state(self) -> None:
+        """Warns once of state that is not saved, so that a resumed run does not have it."""
         if self._has_warned or self.is_for_evaluation:
             return
         self._has_warned = True
-        for reason in self.kept.find_lost():
+        for reason in self.kept.list_unsaved():
             logging.getLogger("data_loader").warning(
                 "A resumed run will not have the same bits, because %s.", reason
             )
@@ -154,9 +154,9 @@ class Reader(ABC):
             The position, and the start of the next pass: there, or at the first batch.
         """
         last_epoch = state["passes"] - 1
-        position = following = self.restore_position(state, last_epoch)
-        if state["passes"] == 0 or self.is_finished(state):
-            following = Position(last_epoch + 1, 0)
+        position = self.restore_position(state, last_epoch)
+        is_over = state["passes"] == 0 or self.is_finished(state)
+        following = Position(last_epoch + 1, 0) if is_over else position
         if "kept" in state:
             self._restored = last_epoch, state["kept"]
             self.prepare(following.epoch)

@@ -13,8 +13,8 @@ from base.data.order import Batches, BatchFacts, Position, iterate_batches
 from utils.distributed import rank, world_size
 from utils.seed import mix_seed
 
-# Streams of random numbers: for the order of samples, their augmentation, full batches, and for
-# what is drawn at the start of a pass.
+# Streams of random numbers: for the order of samples, for their augmentation, for the transforms
+# of full batches, and for ``set_epoch`` and generators at the start of a pass.
 ORDER_STREAM, SAMPLE_STREAM, BATCH_STREAM, PASS_STREAM = 0, 1, 2, 3
 
 

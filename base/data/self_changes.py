@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,8 +11,8 @@ import torch
 from torch.utils.data import Sampler
 
 from base.data.fingerprint import fingerprint
-from base.data.kept_state import MAX_NUMEL, count_items, has_state
-from base.data.walk import is_of_the_user, walk
+from base.data.kept_state import MAX_NUMEL, count_items, is_stateful
+from base.data.walk import find_user_module, walk
 
 Values = dict[tuple[str, str], "Value"]  # by the path of the object and the name of the attribute
 
@@ -61,10 +60,10 @@ class SelfChanges:
 def _capture(roots: Mapping[str, Any]) -> Values:
     values: Values = {}
     for path, item in walk(roots):
-        if has_state(item) or isinstance(item, Sampler):  # these are saved
+        if is_stateful(item) or isinstance(item, Sampler):  # these are saved
             continue
         module = type(item).__module__
-        if module.partition(".")[0] == "base" or not is_of_the_user(sys.modules.get(module)):
+        if module.partition(".")[0] == "base" or not find_user_module(module):
             continue
         for name, value in getattr(item, "__dict__", {}).items():
             kind, content = _describe(value)

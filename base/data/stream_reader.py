@@ -65,7 +65,7 @@ class StreamReader(Reader):
                 batch: Any = next(batches, END)
             if batch is END:
                 return
-            self.warn_of_lost_state()
+            self.warn_of_unsaved_state()
             if size is None:
                 yield batch, BatchFacts()
             else:

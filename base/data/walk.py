@@ -8,6 +8,7 @@ import sys
 import types
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -15,19 +16,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from base.data.generators import GENERATORS
 from base.data.loader import PositionedLoader
 
 MAX_OBJECTS = 10_000  # that are looked at
 MAX_ITEMS = 100  # of one container that are looked at
-Generators = (
-    torch.Generator,
-    np.random.Generator,
-    np.random.RandomState,
-    np.random.BitGenerator,
-    random.Random,
-)
 ATOMS = (str, bytes, bytearray, int, float, complex, torch.Tensor, np.ndarray, np.generic, PurePath)
-LEAVES = (*Generators, type, types.ModuleType, DataLoader, PositionedLoader)
+LEAVES = (*GENERATORS, type, types.ModuleType, DataLoader, PositionedLoader)
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 
 
@@ -55,23 +50,16 @@ def walk(roots: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def find_generators(roots: Mapping[str, Any]) -> dict[str, Any]:
     """The random generators in ``roots``, by their path."""
-    return {path: value for path, value in walk(roots) if isinstance(value, Generators)}
+    return {path: value for path, value in walk(roots) if isinstance(value, GENERATORS)}
 
 
-def has_epochs(roots: Mapping[str, Any]) -> bool:
-    """Whether anything in ``roots`` has ``set_epoch``."""
-    return bool(_list_with_epochs(roots))
-
-
-def tell_epoch(epoch: int, roots: Mapping[str, Any]) -> None:
-    """Calls ``set_epoch(epoch)`` of everything in ``roots`` that has it."""
-    for value in _list_with_epochs(roots):
+def call_set_epoch(epoch: int, roots: Mapping[str, Any]) -> bool:
+    """Calls ``set_epoch(epoch)`` of everything in ``roots`` that has it; tells if anything has."""
+    objects = [value for _, value in walk(roots) if not isinstance(value, LEAVES)]
+    found = [value for value in objects if callable(getattr(value, "set_epoch", None))]
+    for value in found:
         value.set_epoch(epoch)
-
-
-def _list_with_epochs(roots: Mapping[str, Any]) -> list[Any]:
-    candidates = [value for _, value in walk(roots) if not isinstance(value, LEAVES)]
-    return [value for value in candidates if callable(getattr(value, "set_epoch", None))]
+    return bool(found)
 
 
 def _list_shared_generators() -> list[Any]:
@@ -81,54 +69,68 @@ def _list_shared_generators() -> list[Any]:
 
 def _list_children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        items = [value[key] for key in list(value)[:MAX_ITEMS]] if len(value) else []
-        return [(str(key), item) for key, item in zip(value, items, strict=False)]
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        children = [(str(i), item) for i, item in zip(range(MAX_ITEMS), value, strict=False)]
-        return children + list(getattr(value, "__dict__", {}).items())
+        return [(str(key), value[key]) for key in list(islice(value, MAX_ITEMS))]
+    if isinstance(value, types.FunctionType):
+        if find_user_module(value.__module__) is None:
+            return []
+        used = {name: value.__globals__.get(name) for name in value.__code__.co_names}
+        return list_references(value) + _pick_generators(value.__module__, used)
     if isinstance(value, FUNCTIONS):
-        return _list_children_of_function(value)
-    children = list(getattr(value, "__dict__", {}).items())
+        return list_references(value)
+    children = list(list_attributes(value).items())
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return [(str(i), item) for i, item in enumerate(islice(value, MAX_ITEMS))] + children
+    for kind in type(value).__mro__:
+        module = find_user_module(kind.__module__)
+        if module is not None:
+            children += _pick_generators(module.__name__, vars(module))
+    return children
+
+
+def _pick_generators(module: str, variables: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        (f"{module}:{name}", item)
+        for name, item in variables.items()
+        if isinstance(item, GENERATORS)
+    ]
+
+
+def list_attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object, those in ``__slots__`` too."""
+    found = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         names = vars(kind).get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                children.append((name, getattr(value, name)))
-        module = sys.modules.get(kind.__module__)
-        if module is not None and is_of_the_user(module):
-            children += [
-                (f"{module.__name__}:{name}", item)
-                for name, item in vars(module).items()
-                if isinstance(item, Generators)
-            ]
-    return children
+                found[name] = getattr(value, name)
+    return found
 
 
-def _list_children_of_function(value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, functools.partial):
-        return [("func", value.func), ("args", value.args), ("keywords", value.keywords)]
-    if isinstance(value, types.MethodType):
-        return [("function", value.__func__), ("self", value.__self__)]
-    if not is_of_the_user(sys.modules.get(value.__module__ or "")):
-        return []
-    children: list[tuple[str, Any]] = [("defaults", value.__defaults__)]
-    children.append(("keyword_defaults", value.__kwdefaults__))
-    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+def list_references(function: Any) -> list[tuple[str, Any]]:
+    """The arguments that a function, method or ``partial`` keeps, and the cells of a closure."""
+    if isinstance(function, functools.partial):
+        return [("func", function.func), ("args", function.args), ("keywords", function.keywords)]
+    if isinstance(function, types.MethodType):
+        return [("function", function.__func__), ("self", function.__self__)]
+    found = [("defaults", function.__defaults__), ("keyword_defaults", function.__kwdefaults__)]
+    cells = function.__closure__ or ()
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
         try:
-            children.append((name, cell.cell_contents))
+            found.append((name, cell.cell_contents))
         except ValueError:  # it is still empty
             continue
-    for name in value.__code__.co_names:
-        item = value.__globals__.get(name)
-        if isinstance(item, Generators):
-            children.append((f"{value.__module__}:{name}", item))
-    return children
+    return found
+
+
+def find_user_module(name: str | None) -> types.ModuleType | None:
+    """The module ``name`` if it belongs to a project, and not to Python or to a package."""
+    module = sys.modules.get(name or "")
+    return module if module is not None and _is_of_the_user(module) else None
 
 
 @functools.cache
-def is_of_the_user(module: types.ModuleType | None) -> bool:
-    """Whether a module belongs to a project, and not to Python or to an installed package."""
+def _is_of_the_user(module: types.ModuleType) -> bool:
     path = getattr(module, "__file__", None)
-    if module is None or path is None:
-        return module is not None and module.__name__ == "__main__"
+    if path is None:
+        return module.__name__ == "__main__"
     return "site-packages" not in path and not path.startswith((sys.base_prefix, sys.prefix))

@@ -23,7 +23,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from base.data.kept_state import reseeded
+from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.walk import find_generators
 from base.data.worker_start import starting_workers
@@ -188,8 +188,7 @@ class WorkerLoader(DataLoader[Any]):
         shown = dataset if user_dataset is None else user_dataset
         init = WorkerInit(shown, options.pop("worker_init_fn", None))
         super().__init__(dataset, worker_init_fn=init, **options)
-        if self.num_workers > 0:
-            end_workers_at_exit(self)
+        _loaders.add(self)
 
     def __iter__(self) -> Any:
         with starting_workers(), deferred_signals():
@@ -198,7 +197,19 @@ class WorkerLoader(DataLoader[Any]):
         return batches
 
 
+_loaders: weakref.WeakSet[WorkerLoader] = weakref.WeakSet()
 _workers: weakref.WeakSet[Any] = weakref.WeakSet()  # their processes
+
+
+def end_workers() -> None:
+    """Ends all workers when the program exits.
+
+    Otherwise multiprocessing would kill the persistent ones, and each would leave a temporary
+    folder behind.
+    """
+    for loader in list(_loaders):
+        stop_workers(loader)
+    kill_workers()
 
 
 def kill_workers() -> None:
@@ -210,7 +221,7 @@ def kill_workers() -> None:
         worker.kill()
 
 
-atexit.register(kill_workers)
+atexit.register(end_workers)
 
 
 def make_seeded_loader(
@@ -229,21 +240,6 @@ def make_seeded_loader(
     seeded = SeededBatches(dataset, collate_fn, is_batched)
     options = options | {"collate_fn": pass_through}
     return WorkerLoader(seeded, dataset, batch_sampler=batches, **options)
-
-
-def end_workers_at_exit(loader: DataLoader[Any]) -> None:
-    """Ends persistent workers when the program exits.
-
-    Otherwise multiprocessing would kill them, and each would leave a temporary folder behind.
-    """
-    reference = weakref.ref(loader)
-
-    def end_workers() -> None:
-        alive = reference()
-        if alive is not None:
-            stop_workers(alive)
-
-    atexit.register(end_workers)
 
 
 def stop_workers(loader: DataLoader[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Persistent workers have copies of a dataset, which must be those of the present one."""
+"""Restarts persistent workers when their copies of the dataset are out of date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from base.data.worker import stop_workers
 
 
 class WorkerCopies:
-    """Knows the dataset of which the workers of a loader have copies.
+    """Remembers the content of the dataset that the workers of a loader have copied.
 
     A dataset that is too large to compare counts as changed. It is not looked at again, because
     that would take up to a second.
@@ -24,16 +24,16 @@ class WorkerCopies:
 
     def differ(self, source: Any) -> bool:
         """Whether the copies differ from ``source``, or may do so."""
-        found = self._look(source)
+        found = self._get_fingerprint(source)
         return found is None or found != self._fingerprint
 
     def refresh(self, source: Any, loader: DataLoader[Any]) -> None:
         """Ends the workers if their copies differ. The next pass starts new ones."""
-        before, self._fingerprint = self._fingerprint, self._look(source)
+        before, self._fingerprint = self._fingerprint, self._get_fingerprint(source)
         if self._fingerprint is None or self._fingerprint != before:
             stop_workers(loader)
 
-    def _look(self, source: Any) -> bytes | None:
+    def _get_fingerprint(self, source: Any) -> bytes | None:
         found = None if self._is_too_large else fingerprint(source)
         self._is_too_large = found is None
         return found

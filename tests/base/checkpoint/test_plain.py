@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from base.checkpoint.decode import restore_objects, restore_types
 from base.checkpoint.file import load, save
-from base.checkpoint.plain import make_saveable
+from base.checkpoint.plain import make_saveable, restore_objects, restore_types
 from utils.errors import UserError
 
 Pair = namedtuple("Pair", ["a", "b"])
@@ -146,6 +145,16 @@ def test_an_object_inside_a_state_gets_its_state_back(tmp_path):
     assert (inner.last_epoch, second.shape, second.rule(3)) == (3, np.sin, 3)
     with pytest.raises(ValueError, match=r"the function .*<lambda> is another one here"):
         restore_objects(loaded, second.state_dict() | {"rule": np.cos})
+
+
+@pytest.mark.parametrize("kind", [list, tuple, deque, lambda items: defaultdict(list, a=items)])
+def test_an_object_in_a_container_of_a_state_gets_its_state_back(tmp_path, kind):
+    first, second = (
+        CosineAnnealingLR(torch.optim.SGD([torch.ones(1)], lr=0.1), T_max) for T_max in (4, 7)
+    )
+    loaded = save_and_load({"parts": {"x": kind([first])}}, tmp_path)["parts"]["x"]
+    assert restore_objects(loaded, kind([second])) == kind([second])
+    assert second.T_max == 4
 
 
 def test_a_damaged_description_is_an_error():

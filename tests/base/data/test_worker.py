@@ -9,6 +9,7 @@ import random
 import signal
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -217,7 +218,9 @@ class Hanging(Dataset[Any]):
         return index
 
 
-def test_workers_that_hang_are_killed_at_exit() -> None:
+def test_workers_that_hang_are_killed_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Workers of other tests may be alive, and torch would report that they were killed.
+    monkeypatch.setattr("base.data.worker._workers", weakref.WeakSet())
     loader = BaseDataLoader(Hanging(), 1, shuffle=False, num_workers=1, prefetch_factor=3)
     batches: Any = iter(loader._reader.loader)
     next(batches)
@@ -225,6 +228,7 @@ def test_workers_that_hang_are_killed_at_exit() -> None:
     torchs_handler = signal.getsignal(signal.SIGCHLD)
     kill_workers()
     worker.join(10)
+    batches._shutdown_workers()  # so that torch's handler forgets this one
     signal.signal(signal.SIGCHLD, torchs_handler)
     assert worker.exitcode == -signal.SIGKILL
 
