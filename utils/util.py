@@ -184,9 +184,14 @@ class MetricTracker:
             return
         if not hasattr(value, "detach"):
             self._totals[key] = total + value * n
-            return
+        elif value.is_cpu:
+            self._totals[key] = total + value.item() * n
+        else:
+            self._keep(key, value.detach(), n)
+
+    def _keep(self, key: str, value: Any, n: int) -> None:
+        """Keeps a tensor on its device, because fetching it would wait."""
         unfetched = self._unfetched.setdefault(key, [])
-        value = value.detach() if value.requires_grad else value
         # A view would keep the memory of the tensor that it belongs to.
         unfetched.append((value if value._base is None else value.clone(), n))
         if len(unfetched) == MAX_UNFETCHED:

@@ -32,8 +32,6 @@ class GradientCheck:
 
     def check(self, optimizer: Optimizer, *_: Any) -> None:
         """Looks at the gradient of the next step of ``optimizer``."""
-        if getattr(optimizer, "found_inf", None) is not None:  # a GradScaler looks at the gradient
-            return
         grads: Any = [p.grad for group in optimizer.param_groups for p in group["params"]]
         if self._is_plain:
             try:  # one pass, which multiplies by 1 in place
@@ -44,9 +42,11 @@ class GradientCheck:
             else:
                 if self._read:
                     self._found.zero_()
-                    self.refuse(optimizer)
+                    if not has_scaler(optimizer):
+                        self.refuse(optimizer)
                 return
-        self._check_any([grad for grad in grads if grad is not None], optimizer)
+        if not has_scaler(optimizer):
+            self._check_any([grad for grad in grads if grad is not None], optimizer)
 
     def _check_any(self, grads: list[torch.Tensor], optimizer: Optimizer) -> None:
         """Looks at gradients of any kind on any device."""
@@ -84,6 +84,11 @@ class GradientCheck:
         taken = int(self._count.item()), self._were_left_out
         self._count, self._were_left_out = None, True
         return taken
+
+
+def has_scaler(optimizer: Any) -> bool:
+    """Whether a GradScaler has looked at the gradient and lets a fused step be left out."""
+    return getattr(optimizer, "found_inf", None) is not None
 
 
 def find_in_gradients(grads: list[torch.Tensor]) -> torch.Tensor:

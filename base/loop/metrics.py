@@ -81,7 +81,8 @@ class MetricSet(MetricTracker):
         output = output.detach() if is_plain else as_plain(output)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
-        self._waiting.append((loss.detach(), output, target, n_samples))
+        value = loss.item() if loss.is_cpu else loss.detach()
+        self._waiting.append((value, output, target, n_samples))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
@@ -90,8 +91,10 @@ class MetricSet(MetricTracker):
     def count_samples(self, target: Any, output: Any = None, batch: Any = None) -> int:
         """The number of samples in a batch."""
         num_read = self.batch_size
-        if num_read and isinstance(target, torch.Tensor) and target.shape[:1] == (num_read,):
-            return num_read  # the usual case
+        if isinstance(target, torch.Tensor) and target.ndim:
+            size = target.shape[0]
+            if num_read is None or num_read == size:  # the usual case
+                return size
         return count_samples(num_read, target, output, batch)
 
     @torch.no_grad()

@@ -89,21 +89,6 @@ def test_the_loss_is_trained_clipped_saved_and_resumed_to_the_same_bits(config):
     assert differences(load(folder / "checkpoint-epoch2.pt"), uninterrupted) == []
 
 
-@pytest.mark.parametrize(("key", "value"), [("lr", math.inf), ("weight_decay", math.nan)])
-def test_an_argument_of_the_optimizer_that_is_not_finite_is_refused(config, key, value):
-    """``lr: .inf`` would make all weights NaN in the first step."""
-    config["optimizer"] = {"type": "SGD", "args": {"lr": 0.1, key: value}}
-    with pytest.raises(UserError, match=rf"optimizer\.args\.{key}: {value} must be a finite"):
-        make_trainer(config)
-
-
-@pytest.mark.parametrize(("name", "key"), [("CosineAnnealingLR", "T_max"), ("StepLR", "step_size")])
-def test_a_scheduler_that_would_divide_by_zero_is_an_error_at_the_start(config, name, key):
-    config["lr_scheduler"] = {"type": name, "args": {key: 0}}
-    with pytest.raises(UserError, match=rf"lr_scheduler\.args\.{key}: 0 must be at least 1"):
-        make_trainer(config)
-
-
 def test_a_validation_changes_nothing_in_the_loss(config):
     trainer = train_run(config, "run")
     assert trainer.criterion.calls == trainer.progress.step

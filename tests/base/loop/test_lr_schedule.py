@@ -196,17 +196,6 @@ def test_a_schedule_for_another_length_than_the_run_is_described(
     assert schedule.check_length(options, len_epoch=None) == ""
 
 
-def test_a_cycle_that_ends_before_the_run_is_an_error_at_the_start() -> None:
-    """It refuses more steps, and would end the run in its middle (diffusers #2632)."""
-    schedule = make_schedule("OneCycleLR", max_lr=1.0, total_steps=14)
-    options = TrainerOptions(epochs=3, accumulation_steps=2)
-    message = (
-        r"^lr_scheduler\.args: OneCycleLR is set up for total_steps=14, but the run has 15 opt"
-    )
-    with pytest.raises(UserError, match=message):
-        schedule.check_length(options, len_epoch=9)
-
-
 def test_a_run_without_a_schedule_has_no_length_to_compare() -> None:
     schedule = LRSchedule(None, make_optimizer(1.0))
     assert schedule.check_length(TrainerOptions(epochs=3), len_epoch=9) == ""

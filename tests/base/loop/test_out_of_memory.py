@@ -21,7 +21,11 @@ from utils.checkpoints import list_checkpoints
 from utils.failure import user_error_from
 from utils.main import run_main
 
-SETTINGS = ("data_loader.args.batch_size", "trainer.accumulation_steps", "trainer.precision: bf16")
+SETTINGS = (
+    "the batch_size of the data loader",
+    "trainer.accumulation_steps",
+    "trainer.precision: bf16",
+)
 
 
 def mlp_config(folder: Path, **trainer: Any) -> dict[str, Any]:
