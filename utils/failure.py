@@ -124,6 +124,13 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         RuntimeError,
+        "^(element 0 of tensors does not require grad|grad can be implicitly created only for real)",
+        "loss",
+        "it has no gradient. It must be a real number that torch computes from the model's output, "
+        "without detach() or item(): {}",
+    ),
+    KnownError(
+        RuntimeError,
         "^0D or 1D target tensor expected",
         "loss",
         "it needs classes of shape (N,), or probabilities (N, C) float: {}",

@@ -61,6 +61,11 @@ def _quick_and_harmless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "loss.args",
             "between 0.0 and 1.0",
         ),
+        (
+            RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn"),
+            "loss",
+            "without detach() or item()",
+        ),
         (OSError(errno.EMFILE, "Too many open files"), "", "ulimit -n"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "a/b"), "", "Disk quota exceeded: 'a/b'"),
         (OSError(errno.EROFS, "Read-only file system", "a/b"), "", "Read-only file system: 'a/b'"),
