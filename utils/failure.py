@@ -124,7 +124,7 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         RuntimeError,
-        "^(element 0 of tensors does not require grad|grad can be implicitly created only for real)",
+        "^(element 0 of tensors does not require grad|grad can be implicitly created only)",
         "loss",
         "it has no gradient. It must be a real number that torch computes from the model's output, "
         "without detach() or item(): {}",
