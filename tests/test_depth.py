@@ -105,4 +105,4 @@ def test_a_step_does_not_wait_for_the_device(
     trainer = make_trainer(small_config(tmp_path, epochs=1))
     monkeypatch.setattr(torch.Tensor, "item", item)
     trainer.train()
-    assert set(fetched) <= {"add", "add_batch", "backward", "check", "ignores_all", "after_step"}
+    assert set(fetched) <= {"add", "backward", "check", "ignores_all", "after_step"}

@@ -114,9 +114,13 @@ class LRSchedule:
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
 
-    def after_step(self) -> None:
-        """Steps the scheduler if it moves after each optimizer step."""
-        if self.lr_scheduler is not None and self.interval == "step":
+    def after_step(self, moved: torch.Tensor | bool = True) -> None:
+        """Steps the scheduler if it moves after each optimizer step that moves the weights.
+
+        Args:
+            moved: whether the last one did; a tensor of fp16, for whose device this waits.
+        """
+        if self.lr_scheduler is not None and self.interval == "step" and moved:
             self._step()
 
     def after_epoch(self, log: dict[str, float], metric: str, mode: str = "") -> None:

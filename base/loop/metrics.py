@@ -81,8 +81,7 @@ class MetricSet(MetricTracker):
         output = output.detach() if is_plain else as_plain(output)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
-        value = loss.item() if loss.is_cpu else loss.detach()
-        self._waiting.append((value, output, target, n_samples))
+        self._waiting.append((loss.detach(), output, target, n_samples))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:

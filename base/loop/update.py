@@ -130,8 +130,8 @@ class Update:
             self.parallel.reduce_gradients(self.loose_parameters)
         self._clip_gradients()
         moved = self._step_optimizer()
-        if self.schedule.interval == "step" and moved:  # for fp16, this waits for the device
-            self.schedule.after_step()
+        if self.schedule.interval == "step":
+            self.schedule.after_step(moved)
         self._clear_gradients()
         self.progress.step += 1
         if self.ema is not None:

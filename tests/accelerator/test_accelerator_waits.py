@@ -47,6 +47,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # options, and o
     "warm-up": ({"warmup_steps": 5}, {"lr_scheduler": ONE_CYCLE}),
     "bf16": ({"precision": "bf16"}, {}),
     "fp16": ({"precision": "fp16"}, {}),
+    "fp16 and EMA": ({"precision": "fp16", "ema_decay": 0.9}, {}),
     "channels_last": ({"channels_last": True}, {}),
     "SGD": ({}, {"optimizer": {"type": "SGD", "args": {"lr": 0.1, "momentum": 0.9}}}),
     "RMSprop": ({}, {"optimizer": {"type": "RMSprop"}}),

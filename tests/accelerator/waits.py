@@ -46,13 +46,14 @@ WAITS = (
     Wait("base.tools.histograms:Histograms._before_step", "histograms, if the config has them"),
     Wait("base.loop.stateful_metric:StatefulMetric.update", "torchmetrics counts with bincount"),
     Wait("torch.amp:GradScaler._maybe_opt_step", "fp16 without a fused optimizer: each step"),
-    Wait("torch.amp:GradScaler.get_scale", "fp16 with a schedule that moves each step"),
+    Wait("base.loop.lr_schedule:LRSchedule.after_step", "fp16 with a schedule of steps"),
     Wait("torchvision.transforms.v2:Normalize.transform", "torchvision copies mean and std"),
 )
 # On the CPU, tensors that a GPU run would also have on the CPU look the same as the others.
 STAND_IN_WAITS = (
     Wait("base.loop.averaging:EMA.update_parameters", "its counter is always on the CPU"),
     Wait("base.loop.evaluate:ignores_all", "looks at targets that are on the CPU only"),
+    Wait("utils.util:MetricTracker.add", "adds up numbers that are on the CPU at once"),
     Wait("torch.utils.data:DataLoader.__iter__", "the seed of a pass is a tensor on the CPU"),
     Wait("torch.nn.functional:one_hot", "checks the range of its input on the CPU only"),
     Wait("torch.distributions:Beta.__init__", "random numbers of transforms are on the CPU"),

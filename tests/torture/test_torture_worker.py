@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.torture.harness import project, report, times
 from tests.torture.kill_runs import Reference, reference
 
+KILLED = "a process that loads data was killed"
 PASSAGES = {"step": 9, "validation": 6, "save": 4}  # of every variant
 
 
@@ -40,7 +41,7 @@ def kill_worker(run: Reference, run_id: str, draw: random.Random, point: str) ->
     assert done.code == 2, f"status {done.code}\n{done.err[-3000:]}"
     # Rarely, torch's own lines are there, too: its signal handler interrupts code that cannot
     # raise, or another worker finds its pipe closed.
-    lines = [line for line in done.err.splitlines() if line.startswith("data_loader: ")]
+    lines = [line for line in done.err.splitlines() if line.startswith(KILLED)]
     assert len(lines) == 1, done.err
     assert seconds < 10, f"it took {seconds:.1f} s to end"
     left = list_session(life.pid)
