@@ -68,7 +68,7 @@ class EMA(AveragedModel):
         self, averages: list[torch.Tensor], weights: list[torch.Tensor], moved: torch.Tensor
     ) -> None:
         """As ``_follow``, without reading ``moved``: a step that moved nothing has the weight 0."""
-        self.n_averaged = self.n_averaged.to(moved.device)  # once
+        self.n_averaged = self.n_averaged.to(moved.device, non_blocking=True)  # once
         factor = torch.where(self.n_averaged == 0, 1.0, 1 - self.decay) * moved
         for average, weight in zip(averages, weights, strict=True):
             average.lerp_(weight, factor.to(average))

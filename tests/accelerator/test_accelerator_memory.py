@@ -27,7 +27,11 @@ from tests.base.parallel.spread_runs import table_config
 from tests.base.tools.programs import call_program
 from tests.helpers import differences, load, make_trainer, run
 
-SETTINGS = ("data_loader.args.batch_size", "trainer.accumulation_steps", "trainer.precision: bf16")
+SETTINGS = (
+    "the batch_size of the data loader",
+    "trainer.accumulation_steps",
+    "trainer.precision: bf16",
+)
 WIDTH = 150_000  # of the hidden layer, whose output has 0.6 MB for a sample
 LIMIT_MIB = 384
 ALL_SAMPLES = 364
