@@ -55,10 +55,10 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     from base.checkpoint.weights import get_weights, load_loss, load_weights
     from base.data.loader import prepare_loader
     from base.loaders import make_test_loader
+    from base.loop.assembly import make_criterion
     from base.loop.phases import make_phases
     from base.loop.reporter import TestSubject
     from base.parallel.strategy import move_to_device, output_device
-    from utils.batch import to_device
     from utils.util import prepare_device
 
     if config.resume is None:
@@ -72,7 +72,7 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     weights, kind = get_weights(checkpoint, use_ema)
     load_weights(model, weights, config.resume)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
-    criterion = to_device(config.build("loss"), output_device(model, device))
+    criterion = make_criterion(config, output_device(model, device))
     load_loss(criterion, checkpoint, config, config.resume)
     loader = prepare_loader(loader, section, device, True, checkpoint.get("environment"))
     about = (config.resume, checkpoint.get("epoch"), kind, split, config.get("task"))

@@ -43,7 +43,7 @@ def main(config: ConfigParser, tool: str | None) -> None:
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
     """Makes the trainer and what it needs; ``limit`` shortens the loaders for a trial."""
-    from base.loop.assembly import infer_shapes, make_optimizer
+    from base.loop.assembly import infer_shapes, make_criterion, make_optimizer
     from base.loop.phases import make_phases
     from base.loop.speedups import speed_up_steps
     from base.parallel.strategy import make_strategy
@@ -62,7 +62,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     loaders = loaders if limit is None else limit(loaders)
     fused = speed_up_steps(config, model, parallel, logger)
     wrapped = parallel.wrap(model, device)
-    criterion = config.build("loss")
+    criterion = make_criterion(config)
     optimizer, lr_scheduler = make_optimizer(config, phases, model, criterion, fused)
     seed_rank(config.seed, rank())  # so that dropout, for example, differs between ranks
     return config.build_trainer(

@@ -30,6 +30,7 @@ _SLOTS = {
         open_modules=("torch.nn.functional",),
         program_parameters=_OUTPUT_AND_TARGET,
         is_callback=True,
+        list_keys=("name", "weight"),
     ),
     "metrics": Slot(
         "model",
@@ -38,6 +39,7 @@ _SLOTS = {
         open_modules=("torchmetrics.functional",),
         program_parameters=_OUTPUT_AND_TARGET,
         is_callback=True,
+        list_keys=("name",),
     ),
     "optimizer": Slot(
         "trainer", ("torch.optim",), "torch.optim.Optimizer", program_parameters=("params",)

@@ -8,7 +8,7 @@ from typing import Any
 
 from config.call import call, errors_at, fix_args, get_component_args
 from config.check.annotations import convert
-from config.check.checker import get_metric_name
+from config.check.checker import get_name
 from config.check.shapes import Member, is_wanted_component
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
@@ -26,7 +26,7 @@ class Builder(ConfigValues):
     def build(
         self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Makes the component of the section ``name``.
+        """Makes the component of the section ``name``, or those of a list.
 
         Args:
             args, kwargs: arguments from the program; the config may not give them too.
@@ -35,10 +35,12 @@ class Builder(ConfigValues):
         Raises:
             ConfigError: a name or an argument does not fit.
         """
-        node = self[name]
+        node, slot = self[name], self.get_schema().slots[name]
+        if isinstance(node, list):
+            return [self._build_node(item, slot, (name, i)) for i, item in enumerate(node)]
         if changed_args is not None:
             node = {"type": node["type"], "args": changed_args}
-        return self._build_node(node, self.get_schema().slots[name], (name,), *args, **kwargs)
+        return self._build_node(node, slot, (name,), *args, **kwargs)
 
     def build_loaders(self) -> list[Any]:
         """Makes the training and the validation loader; the second may be None."""
@@ -50,16 +52,13 @@ class Builder(ConfigValues):
 
     def build_metrics(self) -> list[Any]:
         """Makes the metrics, each with the ``__name__`` under which it is logged."""
-        metrics = []
-        slot = self.get_schema().slots["metrics"]
-        for index, node in enumerate(self.get("metrics", [])):
-            metric: Any = self._build_node(node, slot, ("metrics", index))
-            name = get_metric_name(node)
-            if getattr(metric, "__name__", "") != name:
+        metrics = self.build("metrics") if "metrics" in self.config else []
+        for index, name in enumerate(map(get_name, self.get("metrics", []))):
+            if getattr(metrics[index], "__name__", "") != name:
                 # The partial carries the name, because another metric may use the same function.
-                metric = partial(metric) if inspect.isfunction(metric) else metric
-                metric.__name__ = name
-            metrics.append(metric)
+                if inspect.isfunction(metrics[index]):
+                    metrics[index] = partial(metrics[index])
+                metrics[index].__name__ = name
         return metrics
 
     def build_trainer(self, **kwargs: Any) -> Any:

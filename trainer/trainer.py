@@ -11,7 +11,7 @@ from torch import nn
 
 from base.base_trainer import BaseTrainer
 from base.data.loader import count_left, get_rest, prepare_loader
-from base.loop.evaluate import Weigher, evaluate, forward
+from base.loop.evaluate import Weigher, add_up, evaluate, forward
 from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
 from base.loop.update import Update
@@ -86,6 +86,7 @@ class Trainer(BaseTrainer):
         for batch in self.batches(epoch):  # on the device; progress is counted and shown
             with self.update.forward_context(self.batches_left):  # autocast; syncs before a step
                 loss, output, target = self.train_step(batch)
+                loss = add_up(loss)  # if it is a dict of terms, each of which is logged
             self.update.backward(loss, self.loss_weight)  # averaged over the accumulation window
             self.train_metrics.add_batch(loss, output, target, batch, self.loss_weight)
             if self.update.step():  # clip, optimizer, schedule, EMA; once for each window
@@ -93,8 +94,8 @@ class Trainer(BaseTrainer):
         self.update.flush()  # a last, shorter window
         return self.end_epoch(epoch)
 
-    def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]:
-        """Runs one forward pass; returns loss, output and target. Most subclasses override this."""
+    def train_step(self, batch: Any) -> tuple[Any, Any, Any]:
+        """Runs one forward pass; returns the loss (one, or a dict of terms), output and target."""
         output, target = self.forward(self.model, batch)
         return self.criterion(output, target), output, target
 
@@ -188,6 +189,8 @@ class Trainer(BaseTrainer):
         overridden = {name for kind in subclasses for name in vars(kind)}
         if overridden & {"_train_epoch", "_valid_epoch", "evaluate_split"}:
             return None
+        if "train_step" in overridden:  # it may return a dict of losses
+            metrics = ["loss_*", *metrics]
         prefixes = ["", "val_"] if validates else [""]
         if validates and options.ema_decay is not None:
             prefixes.append("val_ema_")

@@ -172,6 +172,8 @@ def count_samples(num_read: int | None, target: Any, output: Any = None, batch: 
     But a collate function may also have left samples out, or a sample may be a batch itself: then
     all tensors agree on another number.
     """
+    if isinstance(target, torch.Tensor) and target.ndim and num_read in (None, target.shape[0]):
+        return target.shape[0]  # the usual case
     if num_read is None:
         return _find_common_size(target, batch) or batch_size_of(target, output, batch)
     batch = target if batch is None else batch

@@ -89,11 +89,23 @@ def is_regrouped(old: Any, new: Any) -> bool:
 
 
 def is_same_loss(old: Any, new: Any) -> bool:
-    """Whether two configs have the same loss. One of a foreign checkpoint may be unreadable."""
+    """Whether two configs have the same loss, whatever the weights of its terms.
+
+    The config of a foreign checkpoint may be unreadable.
+    """
     try:
-        return bool(old["loss"] == new["loss"])
+        return bool(_without_weights(old["loss"]) == _without_weights(new["loss"]))
     except (KeyError, TypeError):
         return True
+
+
+def _without_weights(loss: Any) -> Any:
+    """A loss, or each of a list of them, without its ``weight``."""
+    if isinstance(loss, list):
+        return [_without_weights(term) for term in loss]
+    if not isinstance(loss, dict):
+        return loss
+    return {key: value for key, value in loss.items() if key != "weight"}
 
 
 def is_rescheduled(old: Any, new: Any) -> bool:

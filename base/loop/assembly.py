@@ -31,6 +31,21 @@ RATES = ("lr", "weight_decay", "momentum")  # of an optimizer
 LOSS_GROUP = "loss"  # the name of the loss's parameter group
 
 
+def make_criterion(config: ConfigParser, device: torch.device | None = None) -> Any:
+    """Makes the loss of a config: one loss, or the weighted sum of a list.
+
+    Args:
+        config: of the run.
+        device: of the loss, if it is a module; None leaves it on the CPU.
+    """
+    criterion = config.build("loss")
+    if isinstance(criterion, list):
+        from base.loop.losses import WeightedSum
+
+        criterion = WeightedSum(config["loss"], criterion)
+    return criterion if device is None else to_device(criterion, device)
+
+
 def make_optimizer(
     config: ConfigParser,
     phases: Phases,

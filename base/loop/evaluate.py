@@ -68,11 +68,48 @@ def evaluate(
             batch = to_device(batch, device)
             with autocast():
                 output, target = forward(model, batch)
-                loss = criterion(output, target)
+                loss = add_up(criterion(output, target))
             metrics.add_batch(loss, output, target, batch)
     if sum(all_gather(n_batches)) == 0:
         raise UserError("there was nothing to evaluate: the data loader gave no batch")
     return metrics.result()
+
+
+def add_up(losses: Any, weights: Mapping[str, float] | None = None) -> Any:
+    """Adds up the terms of a loss.
+
+    Args:
+        losses: terms by name, each a mean over the batch. Anything else is returned as it is.
+        weights: of the terms; 1 by default.
+
+    Returns:
+        The sum, shape (). Its attribute ``terms`` has the terms without their weights, by the names
+        under which they are logged. A loss that is computed from it has no such attribute.
+
+    Raises:
+        UserError: a term is not one number, or there is none.
+    """
+    if not isinstance(losses, Mapping):
+        return losses
+    if "loss" in losses or not losses:
+        message = "is 'loss' the sum of the others? Return either the sum or the terms"
+        raise UserError(message if losses else "a dict of losses must not be empty")
+    total: Any = None
+    terms = {}
+    for name, value in losses.items():
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise UserError(f"the loss '{name}' must be one number, not {found}; take its mean()")
+        terms[get_term_name(name)] = value.detach()
+        weighted = value.reshape(()) * (weights or {}).get(name, 1.0)
+        total = weighted if total is None else total + weighted
+    total.terms = terms
+    return total
+
+
+def get_term_name(name: str) -> str:
+    """The name under which a term of the loss is logged."""
+    return name if name.startswith("loss_") else f"loss_{name}"
 
 
 @contextlib.contextmanager

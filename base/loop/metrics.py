@@ -49,7 +49,7 @@ class MetricSet(MetricTracker):
         self._objects: dict[str, StatefulMetric] = {}
         for metric in filter(is_stateful, self.metrics):
             self._objects[name_of(metric)] = StatefulMetric(metric, device)
-        self._waiting: list[tuple[Any, Any, Any, int]] = []
+        self._waiting: list[tuple[dict[str, Any], Any, Any, int]] = []
         super().__init__("loss", *self._functions, writer=writer)
 
     def reset(self) -> None:
@@ -66,7 +66,7 @@ class MetricSet(MetricTracker):
         """Adds a batch, without waiting for the device.
 
         Args:
-            loss: one number, the mean over the batch.
+            loss: one number, the mean over the batch, which may have ``terms``; see ``add_up``.
             output, target: the arguments of the metrics.
             batch: the batch, whose number of samples is the weight of its means.
             weight: the loader's ``loss_weight``; 0 marks a filler, which does not count.
@@ -81,7 +81,8 @@ class MetricSet(MetricTracker):
         output = output.detach() if is_plain else as_plain(output)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
-        self._waiting.append((loss.detach(), output, target, n_samples))
+        losses = {"loss": loss.detach(), **getattr(loss, "terms", {})}
+        self._waiting.append((losses, output, target, n_samples))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
@@ -89,18 +90,14 @@ class MetricSet(MetricTracker):
 
     def count_samples(self, target: Any, output: Any = None, batch: Any = None) -> int:
         """The number of samples in a batch."""
-        num_read = self.batch_size
-        if isinstance(target, torch.Tensor) and target.ndim:
-            size = target.shape[0]
-            if num_read is None or num_read == size:  # the usual case
-                return size
-        return count_samples(num_read, target, output, batch)
+        return count_samples(self.batch_size, target, output, batch)
 
     @torch.no_grad()
     def measure_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for loss, output, target, n_samples in waiting:
-            self.add("loss", loss, n_samples)
+        for losses, output, target, n_samples in waiting:
+            for name, loss in losses.items():
+                self.add(name, loss, n_samples)
             for name, function in self._functions.items():
                 self.add(name, function(output, target), n_samples)
             for metric in self._objects.values():
@@ -117,7 +114,8 @@ class MetricSet(MetricTracker):
         for name, metric in self._objects.items():
             if metric.has_samples:
                 values[name] = float(one_number(name, metric.compute()))
-        order = ["loss", *map(name_of, self.metrics), *values]
+        losses = [name for name in values if name == "loss" or name.startswith("loss_")]
+        order = [*losses, *map(name_of, self.metrics), *values]
         return {name: values[name] for name in order if name in values}
 
     def state_dict(self) -> dict[str, Any]:

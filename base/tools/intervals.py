@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from base.loop.evaluate import add_up, get_term_name
+from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
 from base.loop.stateful_metric import is_stateful
 from utils.util import one_number
@@ -41,9 +43,11 @@ def bootstrap_intervals(
     """
     if rows is None:
         return {}
-    functions: dict[str, Any] = {
-        "loss": criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
-    }
+    criterion = criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
+    functions: dict[str, Any] = {"loss": lambda output, target: add_up(criterion(output, target))}
+    if isinstance(criterion, WeightedSum):
+        terms = criterion.losses.items()
+        functions |= {get_term_name(name): loss for name, loss in terms}
     functions |= {name_of(metric): metric for metric in metrics}
     found = {}
     for name, function in functions.items():

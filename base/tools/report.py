@@ -75,8 +75,9 @@ class ResultWriter:
     def format_lines(self) -> list[str]:
         """Returns the numbers with their intervals, and a line for each class."""
         lines = []
+        width = max(15, *map(len, self.values))
         for name, value in self.values.items():
-            line = f"  {name:<15} {value:<10.6g}"
+            line = f"  {name:<{width}} {value:<10.6g}"
             if name in self.intervals:
                 low, high = self.intervals[name]
                 line += f" [{low:.4g}, {high:.4g}]"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
 
 Array = NDArray[Any]
@@ -220,11 +221,13 @@ def kind_of(
 
 
 def describe_loss(criterion: Any) -> str:
-    """The name of a loss; ``LEARNED`` if it has parameters.
+    """The name of a loss, or of the first term of a sum; ``LEARNED`` if it has parameters.
 
     They may turn the model's output into scores, as the centres of classes do, so the output does
     not show the task.
     """
+    if isinstance(criterion, WeightedSum):
+        criterion = next(iter(criterion.losses.values()))
     parameters = criterion.parameters() if isinstance(criterion, torch.nn.Module) else iter(())
     return name_of(criterion) if next(parameters, None) is None else LEARNED
 

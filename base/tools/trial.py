@@ -16,6 +16,7 @@ import torch
 
 from base.base_trainer import BaseTrainer
 from base.data.worker import READING
+from base.loop.evaluate import add_up
 from base.loop.update import Update
 from base.options import TrainerOptions
 from base.run import RunFolder
@@ -133,7 +134,7 @@ class StepTrainer(Protocol):
     optimizer: Any
     device: torch.device
 
-    def train_step(self, batch: Any) -> tuple[torch.Tensor, Any, Any]: ...
+    def train_step(self, batch: Any) -> tuple[Any, Any, Any]: ...
 
 
 def as_step_trainer(trainer: BaseTrainer, option: str) -> StepTrainer:
@@ -174,7 +175,7 @@ def make_step(trainer: StepTrainer, **changes: Any) -> Callable[[Any], torch.Ten
 
     def step(batch: Any) -> torch.Tensor | None:
         with update.autocast():
-            loss, _, _ = trainer.train_step(to_device(batch, trainer.device))
+            loss = add_up(trainer.train_step(to_device(batch, trainer.device))[0])
         update.backward(loss)
         return loss if update.step() else None
 

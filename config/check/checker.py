@@ -30,8 +30,8 @@ from utils.options import SectionOptions, find_dataclass, make_options
 MAX_CHOICES_SHOWN = 8
 
 
-def get_metric_name(node: Any) -> str:
-    """Returns the name under which a metric is logged: its ``name``, else the end of its type."""
+def get_name(node: Any) -> str:
+    """Returns the name of a metric or loss in a list: its ``name``, else the end of its type."""
     if isinstance(node, dict):
         name = node.get("name")
         return str(name) if name else str(node.get("type")).rpartition(".")[2]
@@ -84,7 +84,7 @@ class Checker(Findings):
         if not isinstance(node, dict):
             self.fail(keys, f"{shape}, not {node!r}")
             return False
-        known = ("type", "args", "name") if keys[0] == "metrics" else ("type", "args")
+        known = ("type", "args", *(slot.list_keys if isinstance(keys[-1], int) else ()))
         unknown = [key for key in node if key not in known and not is_comment(key)]
         hints = [self.suggest(key, known) for key in unknown]
         for key, hint in zip(unknown, hints, strict=True):

@@ -39,6 +39,10 @@ from utils.files import atomic_write
 PATH = CONFIG_DIR / SCHEMA_FILE
 LIBRARIES = ("torch", "torchvision", "torchmetrics")
 COMMENTS = {"^__comment": True, "^~": True}
+LIST_MEMBERS: dict[str, Json] = {  # of a component in a list
+    "name": {"type": "string", "description": "What it is logged as."},
+    "weight": allow_reference("number") | {"description": "Its factor in the sum; 1 by default."},
+}
 
 
 def write(schema: Schema, path: Path = PATH) -> Path:
@@ -108,9 +112,13 @@ class _Generator:
         for key, kind in self.schema.sections.items():
             if key not in self.schema.slots:
                 properties[key] = self._make_args(Signature.from_callable(kind), kind, FLAT)
-        properties["loss"] = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
-        metrics = {"items": {"anyOf": [make_ref("metrics names"), make_ref("metrics")]}}
-        properties["metrics"] = allow_reference("array") | metrics
+        metric = {"anyOf": [make_ref("metrics names"), make_ref("metrics")]}
+        properties["metrics"] = allow_reference("array") | {"items": metric}
+        term: Json = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
+        terms = {"type": "array", "items": term, "minItems": 1}
+        keys = self.schema.slots["loss"].list_keys
+        is_term = {"anyOf": [{"type": "object", "required": [key]} for key in keys]}
+        properties["loss"] = {"anyOf": [term | {"not": is_term}, terms]}
         return properties
 
     def _make_slots(self) -> Json:
@@ -143,8 +151,7 @@ class _Generator:
             "type": make_ref(f"{key} names"),
             "args": allow_reference("object", "null"),
         }
-        if key == "metrics":
-            members["name"] = {"type": "string", "description": "What it is logged as."}
+        members |= {name: LIST_MEMBERS[name] for name in slot.list_keys}
         is_optional = key in self.schema.slots and key not in REQUIRED
         return {
             **(allow_reference("object", "null") if is_optional else allow_reference("object")),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from config.check.checker import Checker, get_metric_name
+from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.schema import Schema
 from config.check.shapes import is_component
 from config.check.slots import FLAT, Slot, resolve
-from config.check.trainer_section import check_trainer, get_option_parameters
+from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
 from config.read.tree import ConfigError, Finding, Tree
 from utils.errors import UserError, one_line
 
@@ -49,6 +51,8 @@ def examine(tree: Tree, schema: Schema) -> Checker:
     for key, slot in schema.slots.items():
         if key == "metrics":
             _check_metrics(checker, data.get("metrics", []), slot)
+        elif key == "loss" and isinstance(data.get("loss"), list):
+            _check_losses(checker, data["loss"], slot)
         elif key in schema.sections:  # flat, with a `type`
             if key in data:
                 check_trainer(checker, data[key])
@@ -151,14 +155,33 @@ def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:
         message = f"must be a list of names or {{type, args}}, not {metrics!r}"
         checker.fail(("metrics",), message)
         return
-    names: list[str] = []
+    taken = [*RESERVED_METRIC_NAMES, *list_loss_names(checker.tree.data)]
     for index, node in enumerate(metrics):
-        keys = ("metrics", index)
+        checker.check_component(node, slot, ("metrics", index))
+    _check_names(checker, [get_name(node) for node in metrics], "metrics", taken)
+
+
+def _check_losses(checker: Checker, losses: list[Any], slot: Slot) -> None:
+    """Checks the terms of a loss that is a weighted sum."""
+    for index, node in enumerate(losses):
+        keys = ("loss", index)
         checker.check_component(node, slot, keys)
-        name = get_metric_name(node)
-        if name in names or name in RESERVED_METRIC_NAMES:
-            message = f"the name '{name}' is taken; give this metric another \"name\""
-            checker.fail(keys, message)
+        if isinstance(node, dict) and "weight" in node:
+            checker.check_value(float, node["weight"], (*keys, "weight"), FLAT, node)
+            if isinstance(node["weight"], float) and not math.isfinite(node["weight"]):
+                checker.fail((*keys, "weight"), f"{node['weight']} is not a finite number")
+    _check_names(checker, [get_name(node) for node in losses], "loss", ())
+    if not losses:
+        checker.fail(("loss",), "is empty")
+
+
+def _check_names(checker: Checker, names: list[str], key: str, taken: Iterable[str]) -> None:
+    known = set(taken)
+    for index, name in enumerate(names):
+        if name in known:
+            what = "loss" if key == "loss" else "metric"
+            message = f"the name '{name}' is taken; give this {what} another \"name\""
+            checker.fail((key, index), message)
         if not name.isprintable():
-            checker.fail(keys, "the name has control characters")
-        names.append(name)
+            checker.fail((key, index), "the name has control characters")
+        known.add(name)

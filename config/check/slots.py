@@ -40,6 +40,7 @@ class Slot(NamedTuple):
         is_duck_typed: a class of the project is accepted whatever it derives from.
         is_component: a mapping is always a component here, and never a plain value.
         is_flat: the options are in the section itself, without ``args``.
+        list_keys: further keys of a component in a list. Empty if the slot takes no list.
     """
 
     folder: str
@@ -52,6 +53,7 @@ class Slot(NamedTuple):
     is_duck_typed: bool = False
     is_component: bool = True
     is_flat: bool = False
+    list_keys: tuple[str, ...] = ()
 
 
 FLAT = Slot("", (), "", is_component=False, is_flat=True)  # a section without a `type`

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from config.check.checker import Checker, get_metric_name
+from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
 from config.check.schema import Schema
@@ -140,7 +141,10 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     loader_class = checker.resolved.get(("data_loader",))
     validates = bool(data.get("valid_data_loader")) or _has_split(loader_class, args)
     metrics = data.get("metrics", [])
-    names = [get_metric_name(node) for node in metrics] if isinstance(metrics, list) else []
+    names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
+    names = [*list_loss_names(data), *names]
+    if getattr(checker.resolved.get(("loss",)), "__module__", "torch").startswith("model"):
+        names = ["loss_*", *names]  # a function of the project may return a dict of losses
     # Neither a function that makes a trainer nor a project's own BaseTrainer has this method.
     get_logged_names = getattr(trainer_class, "logged_names", None)
     logged = get_logged_names(names, options, validates) if get_logged_names is not None else None
@@ -154,10 +158,19 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     _check_plateau(checker, options)
 
 
+def list_loss_names(data: Mapping[str, Any]) -> list[str]:
+    """Lists the names under which the terms of a loss that is a weighted sum are logged."""
+    losses = data.get("loss")
+    names = [get_name(node) for node in losses] if isinstance(losses, list) else []
+    return [name if name.startswith("loss_") else f"loss_{name}" for name in names]
+
+
 def _check_monitor(checker: Checker, options: Any, logged: list[str], metrics: list[str]) -> None:
     metric = options.monitor.partition(" ")[2].strip()
     is_nameless = "None" in metrics  # a metric without a type, which is reported already
-    if metric and metric not in logged and not is_nameless:
+    is_known = any(fnmatch.fnmatchcase(metric, name) for name in logged)
+    if metric and not is_known and not is_nameless:
+        logged = [name for name in logged if "*" not in name]
         hint = did_you_mean(metric, logged)
         message = f"nothing is logged as '{metric}'{hint}; there are {', '.join(logged)}"
         checker.fail((*_KEYS, "monitor"), message)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from base.schema import SCHEMA
-from config.check.checker import Checker, get_metric_name
+from config.check.checker import Checker, get_name
 from config.check.findings import find_typo
 from config.check.shapes import is_component
 from config.read.merge import load_tree
@@ -217,7 +217,7 @@ def test_what_counts_as_a_component(value: Any, expected: bool) -> None:
     ],
 )
 def test_a_metric_is_named_by_its_name_or_else_its_type(node: Any, name: str) -> None:
-    assert get_metric_name(node) == name
+    assert get_name(node) == name
 
 
 @pytest.mark.parametrize(
