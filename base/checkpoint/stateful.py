@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from base.checkpoint.codecs import is_object
+from base.checkpoint.kept_generators import find_kept_generators
 from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
 from base.data.walk import list_attributes
@@ -65,7 +66,7 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
     They may be attributes, in dicts, lists and tuples, and attributes of the project's own objects.
     An object in several places has the name of the outermost one, and the second of two objects
     with the same name has one with a number. Parameters of an optimizer that belong to no module
-    have a name of their own, ``NAME.parameters``.
+    have a name of their own, ``NAME.parameters``. So have random generators, ``generators``.
 
     Args:
         objects: the attributes of a trainer, with ``model`` and ``optimizer``.
@@ -96,7 +97,7 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         found[_number(name, found)] = item
     _check_sets(objects, sets, known | saved_elsewhere)
-    return found | _find_loose_parameters(objects, found)
+    return found | _find_loose_parameters(objects, found) | find_kept_generators(objects)
 
 
 def _check_sets(objects: Mapping[str, Any], sets: Mapping[str, Any], known: set[int]) -> None:
