@@ -51,6 +51,7 @@ class Reader(ABC):
         self._is_prepared = False
         self._restored: tuple[int, dict[str, Any]] | None = None
         self._has_warned = False
+        self._has_other_length = False
         self._self_changes: SelfChanges | None = None  # since the start of the pass
         self._has_looked = False
 
@@ -131,6 +132,28 @@ class Reader(ABC):
             logging.getLogger("data_loader").warning(
                 "A resumed run will not have the same bits, because %s.", reason
             )
+
+    def check_length(self, owner: Any, length: int | None, count: int, unit: str) -> None:
+        """Warns once if a pass had another length than its sampler or dataset says.
+
+        Args:
+            owner: the sampler or the dataset.
+            length: what it says; None if it says nothing.
+            count: what the pass had.
+            unit: batches or samples.
+        """
+        if length is None or length == count or self._has_other_length:
+            return
+        self._has_other_length = True
+        logging.getLogger("data_loader").warning(
+            "%s has the length %d, but gave %d %s. All were used; progress and schedules "
+            "expect %d.",
+            type(owner).__name__,
+            length,
+            count,
+            unit,
+            length,
+        )
 
     def _warn_of_self_changes(self) -> None:
         """Warns at the first save of what a dataset changes itself, which is not saved."""
