@@ -212,3 +212,20 @@ def test_generators_of_a_model_and_a_trainer_resume_to_the_same_bits(tmp_path, m
     expected = load(folder / "checkpoint-epoch2.pt")
     make_trainer(config, resume=folder / "checkpoint-epoch1.pt").train()
     assert differences(load(folder / "checkpoint-epoch2.pt"), expected) == []
+
+
+class LeavesOut(Trainer):
+    """Has an optimizer of only some parameters of its loss."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.criterion = nn.Linear(3, 2)
+        self.others = [torch.optim.SGD([self.criterion.bias], lr=0.1)]
+
+
+def test_parameters_of_the_loss_that_no_optimizer_has_are_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("trainer.trainer.LeavesOut", LeavesOut, raising=False)
+    monkeypatch.setattr(LeavesOut, "__module__", "trainer.trainer")
+    trainer = make_trainer(small_config(tmp_path, type="LeavesOut"))
+    trainer.train_state.restore_rest()
+    assert "1 parameters of the loss are in no optimizer, so they are not trained." in caplog.text
