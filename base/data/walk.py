@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from base.data.generators import GENERATORS
 from base.data.loader import PositionedLoader
 
 MAX_OBJECTS = 10_000  # that are looked at
-MAX_ITEMS = 100  # of one container that are looked at; of objects, all
+MAX_ITEMS = 100  # of one container that are looked at, with a few exceptions
 ATOMS = (str, bytes, bytearray, int, float, complex, torch.Tensor, np.ndarray, np.generic, PurePath)
 LEAVES = (*GENERATORS, type, types.ModuleType, DataLoader, PositionedLoader)
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
@@ -88,21 +88,24 @@ def _list_children(value: Any) -> list[tuple[str, Any]]:
 
 
 def _take(container: Collection[Any], get: Callable[[Any], Any] | None = None) -> list[Any]:
-    """The first items of a container, or all of them if the first ones are objects.
+    """The first items of a container, and the datasets and generators among the others.
 
-    Those may be the datasets inside a dataset. Numbers, texts and tuples of these are data.
+    All other items of a long container are data.
 
     Args:
         container: gives items or keys.
         get: the item of a key; None if these are the items.
     """
-    items = list(islice(container, MAX_ITEMS))
-    if len(container) > MAX_ITEMS:
-        values = items if get is None else list(map(get, items))
-        if all(isinstance(item, (*ATOMS, list, tuple, Mapping, set)) for item in values):
-            return items
-        items = list(islice(container, MAX_OBJECTS))
-    return items
+    if len(container) <= MAX_ITEMS:
+        return list(container)
+    items = list(islice(container, MAX_OBJECTS))
+    values = items if get is None else list(map(get, items))
+    more = zip(items[MAX_ITEMS:], values[MAX_ITEMS:], strict=True)
+    return items[:MAX_ITEMS] + [
+        item
+        for item, value in more
+        if isinstance(value, (Dataset, *GENERATORS)) or hasattr(type(value), "set_epoch")
+    ]
 
 
 def _pick_generators(module: str, variables: Mapping[str, Any]) -> list[tuple[str, Any]]:
