@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import Any, Self, overload
 
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
 from base.options import parse_monitor
+
+
+class CurrentEpoch:
+    """The epoch of ``progress``, as long as a trainer sets no attribute of the same name itself."""
+
+    @overload
+    def __get__(self, trainer: None, kind: type) -> Self: ...
+    @overload
+    def __get__(self, trainer: TemplateAttributes, kind: type) -> int: ...
+    def __get__(self, trainer: TemplateAttributes | None, kind: type) -> Self | int:
+        return self if trainer is None else trainer.progress.epoch
 
 
 class TemplateAttributes:
@@ -17,6 +28,7 @@ class TemplateAttributes:
     monitoring: Monitor
     data_loader: Any
     len_epoch: int | None
+    epoch = CurrentEpoch()  # the number of the current epoch; to set it changes nothing else
     update: Any = None  # the loop's Update; a project may use the name for something else
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import UserList, deque
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -16,9 +17,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from base.checkpoint.codecs import is_object
+from base.checkpoint.kept_generators import find_kept_generators
 from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
 from base.data.walk import list_attributes
+from base.loop.assembly import list_trained
 from base.loop.update import Update
 from utils.errors import UserError
 from utils.util import MetricTracker
@@ -65,7 +68,7 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
     They may be attributes, in dicts, lists and tuples, and attributes of the project's own objects.
     An object in several places has the name of the outermost one, and the second of two objects
     with the same name has one with a number. Parameters of an optimizer that belong to no module
-    have a name of their own, ``NAME.parameters``.
+    have a name of their own, ``NAME.parameters``. So have random generators, ``generators``.
 
     Args:
         objects: the attributes of a trainer, with ``model`` and ``optimizer``.
@@ -96,7 +99,7 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         found[_number(name, found)] = item
     _check_sets(objects, sets, known | saved_elsewhere)
-    return found | _find_loose_parameters(objects, found)
+    return found | _find_loose_parameters(objects, found) | find_kept_generators(objects)
 
 
 def _check_sets(objects: Mapping[str, Any], sets: Mapping[str, Any], known: set[int]) -> None:
@@ -125,6 +128,9 @@ def _number(name: str, taken: Mapping[str, Any]) -> str:
 def check_states(objects: Mapping[str, Any]) -> None:
     """Checks that a checkpoint can hold the states of the objects of a trainer.
 
+    A warning says if no optimizer has the parameters of the loss, because a trainer may make
+    optimizers itself.
+
     Raises:
         UserError: a value in a state cannot be loaded back; the error has its name.
     """
@@ -132,6 +138,16 @@ def check_states(objects: Mapping[str, Any]) -> None:
     others = {name: item for name, item in found.items() if not isinstance(item, Optimizer)}
     known = (objects["model"], objects["optimizer"], *found.values())
     make_saveable({"parts": {name: item.state_dict() for name, item in others.items()}}, known)
+    optimizers = [objects["optimizer"], *found.values()]
+    untrained = {id(parameter) for parameter in list_trained(objects.get("criterion"))}
+    for optimizer in optimizers:
+        for group in getattr(optimizer, "param_groups", ()):
+            untrained -= set(map(id, group["params"]))
+    if untrained:
+        logging.getLogger("trainer").warning(
+            "%d parameters of the loss are in no optimizer, so they are not trained.",
+            len(untrained),
+        )
 
 
 def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

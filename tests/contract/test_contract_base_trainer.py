@@ -71,6 +71,14 @@ def test_attributes_of_a_project_do_not_disturb_the_framework(tmp_path: Path, na
     assert getattr(trainer, name) == {"mine": True}
 
 
+def test_a_trainer_knows_its_epoch_unless_a_project_counts_itself(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, epochs=1)
+    trainer.progress.epoch = 3
+    assert trainer.epoch == 3
+    trainer.epoch = 7
+    assert (trainer.epoch, trainer.progress.epoch) == (7, 3)
+
+
 def test_base_trainer_moves_the_model_to_the_device(tmp_path: Path) -> None:
     """Projects from before ``device`` was a parameter of trainers rely on this."""
     devices = []
