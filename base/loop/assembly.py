@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from base.data.loader import find_divided_loader
 from base.loop.evaluate import forward
+from base.loop.losses import WeightedSum, check_shapes
 from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
 from base.loop.phases import Phases
 from utils import distributed
@@ -40,9 +41,9 @@ def make_criterion(config: ConfigParser, device: torch.device | None = None) -> 
     """
     criterion = config.build("loss")
     if isinstance(criterion, list):
-        from base.loop.losses import WeightedSum
-
-        criterion = WeightedSum(config["loss"], criterion)
+        criterion = WeightedSum(config["loss"], list(map(check_shapes, criterion)))
+    else:
+        criterion = check_shapes(criterion)
     return criterion if device is None else to_device(criterion, device)
 
 
