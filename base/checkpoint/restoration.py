@@ -27,6 +27,7 @@ from base.checkpoint.restore import (
     restore_optimizer,
     state_of_this_rank,
 )
+from base.checkpoint.stateful import restore_generators
 from base.checkpoint.weights import load_weights
 from base.data.loader import DividedLoader
 from utils.distributed import broadcast, is_main
@@ -116,6 +117,7 @@ class Restoration:
             random = state_of_this_rank(state["random"], state.get("random_of_ranks"))
             if random is not None and self._has_same_seed():
                 set_random_state(random)
+                restore_generators(self.target.objects, random.get("trainer", {}))
             self.report.changes = list_changes(self.old_config, self.new_config)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             message = f"{self.report.path}: its state does not fit this trainer: {one_line(error)}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import random
 import sys
+import types
 from collections import UserList, deque
 from collections.abc import Iterable, Iterator, Mapping, Set
 from types import SimpleNamespace
@@ -17,10 +21,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from base.checkpoint.codecs import is_object
 from base.checkpoint.plain import make_saveable
+from base.data.generators import GENERATORS, get_state, set_state
 from base.data.loader import PositionedLoader
-from base.data.walk import list_attributes
+from base.data.walk import find_user_module, list_attributes, list_references
 from base.loop.update import Update
 from utils.errors import UserError
+from utils.seed import get_random_state
 from utils.util import MetricTracker
 
 STATEFUL_TYPES = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
@@ -62,7 +68,8 @@ class LooseParameters:
 def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
     """Finds optimizers, schedulers, modules, each ``Update`` and whatever has a ``state_dict``.
 
-    They may be attributes, in dicts, lists and tuples, and attributes of the project's own objects.
+    They may be attributes, in dicts, lists and tuples, attributes of the project's own objects, and
+    what functions keep: ``optimizer.step``, a ``partial``, a closure.
     An object in several places has the name of the outermost one, and the second of two objects
     with the same name has one with a number. Parameters of an optimizer that belong to no module
     have a name of their own, ``NAME.parameters``.
@@ -134,14 +141,53 @@ def check_states(objects: Mapping[str, Any]) -> None:
     make_saveable({"parts": {name: item.state_dict() for name, item in others.items()}}, known)
 
 
-def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields the stateful objects and the sets in ``start``, by name, the outermost ones first."""
+def get_random_states(
+    objects: Mapping[str, Any], of_program: dict[str, Any] | None
+) -> dict[str, Any]:
+    """All random states of this process: those of the program, and of a trainer's own generators.
+
+    Args:
+        objects: the attributes of the trainer.
+        of_program: what ``get_random_state`` has returned; by default it is called now.
+    """
+    states = {}
+    for name, generator in _find_generators(objects).items():
+        with contextlib.suppress(NotImplementedError):  # the system's entropy has no state
+            states[name] = get_state(generator)
+    known = get_random_state() if of_program is None else of_program
+    return known | {"trainer": states} if states else known
+
+
+def restore_generators(objects: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    """Restores the trainer's own generators from what ``get_random_states`` has returned."""
+    for name, generator in _find_generators(objects).items():
+        if name in states:
+            set_state(generator, states[name])
+
+
+def _find_generators(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Finds the random generators that a trainer keeps, by name, without those of the program."""
+    shared = {id(torch.default_generator)}
+    shared |= {id(vars(random).get("_inst")), id(vars(np.random.mtrand).get("_rand"))}
+    return {
+        name: item
+        for name, item in _walk(objects, objects, GENERATORS)
+        if isinstance(item, GENERATORS) and id(item) not in shared
+    }
+
+
+def _walk(
+    objects: Mapping[str, Any],
+    start: Mapping[str, Any],
+    kinds: tuple[type, ...] = (*STATEFUL_TYPES, Set),
+) -> Iterator[tuple[str, Any]]:
+    """Yields the stateful objects and those of ``kinds`` in ``start``, the outermost ones first."""
     seen: set[int] = set()
     level = [(name, item) for name, item in start.items() if name not in SAVED_ELSEWHERE]
     for _ in range(MAX_DEPTH):
         inner: list[tuple[str, Any]] = []
         for name, item in level:
-            if isinstance(item, (*STATEFUL_TYPES, Set)) or _is_stateful(item):
+            if isinstance(item, kinds) or _is_stateful(item):
                 yield name, item
             elif id(item) not in seen and getattr(item, "__dict__", None) is not objects:
                 seen.add(id(item))
@@ -171,6 +217,12 @@ def _is_of_project(item: Any) -> bool:
     return not is_of_library and "-packages" not in file and not isinstance(item, type)
 
 
+def _is_function_of_project(item: Any) -> bool:
+    if not isinstance(item, types.FunctionType) or find_user_module(item.__module__) is None:
+        return False
+    return item.__module__.partition(".")[0] not in FRAMEWORK
+
+
 def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     """The items of a container, or the attributes of a project's object."""
     pairs: Iterable[tuple[Any, Any]]
@@ -179,6 +231,8 @@ def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(item, list | tuple | deque | UserList):
         names = getattr(item, "_fields", range(len(item)))
         pairs = zip(names, item, strict=True) if len(item) <= MAX_ITEMS else ()
+    elif isinstance(item, functools.partial | types.MethodType) or _is_function_of_project(item):
+        pairs = list_references(item)
     elif isinstance(item, np.ndarray):
         pairs = enumerate(item.flat) if item.dtype.hasobject and item.size <= MAX_ITEMS else ()
     elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):

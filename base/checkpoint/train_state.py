@@ -15,7 +15,6 @@ from base.data.loader import describe_data, unwrap_loader
 from base.loop.progress import Monitor, Progress
 from base.parallel.strategy import Parallel
 from utils.distributed import all_gather, world_size
-from utils.seed import get_random_state
 from utils.util import MetricTracker
 
 if TYPE_CHECKING:
@@ -93,9 +92,10 @@ class TrainState:
             UserError: an object's state has a value that no checkpoint can hold.
         """
         from base.checkpoint.plain import make_saveable
+        from base.checkpoint.stateful import get_random_states
 
         model, optimizer = self.objects["model"], self.objects["optimizer"]
-        random = all_gather(get_random_state() if random_state is None else random_state)
+        random = all_gather(get_random_states(self.objects, random_state))
         loader, stateful = self.find_loader(), self.list_stateful()
         state = {
             "format": FORMAT,

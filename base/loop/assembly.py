@@ -57,6 +57,8 @@ def make_optimizer(
         UserError: an argument of the optimizer is not finite, or the scheduler cannot move.
     """
     groups = phases.parameter_groups(model, get_learning_rate(config))
+    if isinstance(criterion, nn.Module) and (names := find_lazy(criterion)):
+        raise UserError(f"{names[0]} of the loss is lazy; give it its sizes", key="loss")
     trained = list_trained(criterion)
     if trained:
         criterion.to(next((p.device for p in reversed([*model.parameters()])), None))

@@ -58,3 +58,8 @@ def test_binary_targets_and_logits_may_be_columns(logits: Any, target: Any) -> N
 def test_shapes_that_would_broadcast_are_refused(metric: Any, output: Any, target: Any) -> None:
     with pytest.raises(UserError, match=r"\(4"):
         metric(torch.ones(output), torch.ones(target))
+
+
+def test_the_best_of_none_is_refused() -> None:
+    with pytest.raises(UserError, match="k=0 must be at least 1"):
+        top_k_acc(torch.ones(4, 3), torch.ones(4), k=0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import UserList, deque, namedtuple
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -175,3 +177,36 @@ def test_an_object_that_exists_too_late_to_be_restored_is_named(tmp_path, monkey
     lines = [line for line in caplog.text.splitlines() if "optimizers.helper  " in line]
     assert len(lines) == 1
     assert "not restored, because the trainer has no such object when it starts" in lines[0]
+
+
+def test_objects_that_functions_keep_are_found():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    assert "step.self" in find(step=optimizer.step)
+    assert "step.args.0" in find(step=partial(print, optimizer))
+    assert "step.optimizer" in find(step=lambda: optimizer)
+    assert not find(log=print, name=str.upper)
+
+
+class Drawing(Trainer):
+    """Has random generators of its own (pytorch/rl #4188 keeps optimizers in such a dict)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rng = {"numpy": np.random.default_rng(0), "python": random.Random(0)}
+        self.torch_rng, self.system = torch.Generator().manual_seed(0), random.SystemRandom()
+
+    def draw(self) -> list[float]:
+        drawn = float(torch.rand((), generator=self.torch_rng))
+        return [float(self.rng["numpy"].random()), self.rng["python"].random(), drawn]
+
+
+def test_random_generators_of_a_trainer_go_on_after_a_resume(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.trainer.Drawing", Drawing, raising=False)
+    monkeypatch.setattr(Drawing, "__module__", "trainer.trainer")
+    config = small_config(tmp_path, type="Drawing", epochs=1)
+    trainer = make_trainer(config)
+    trainer.draw()
+    trainer.train()
+    resumed = make_trainer(config, resume=trainer.checkpoint_dir / "checkpoint-epoch1.pt")
+    resumed.train()
+    assert resumed.draw() == trainer.draw()
