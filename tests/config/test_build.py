@@ -252,3 +252,16 @@ def test_an_error_with_keys_is_located_at_the_arguments() -> None:
         "c.yaml:3:5: arch.args.size: 0 must be at least 1",
         "c.yaml:1:1: arch: sizes are hard",
     ]
+
+
+def test_an_error_whose_text_fails_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SilentError(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    def fail() -> nn.Module:
+        raise SilentError
+
+    monkeypatch.setattr(fail, "__module__", "model.probe")
+    monkeypatch.setattr(sys.modules["model.probe"], "fail", fail, raising=False)
+    assert "<SilentError without a text>" in get_error("arch", {"type": "probe.fail"})
