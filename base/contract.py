@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any, Self, overload
+from typing import Any
 
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
 from base.options import parse_monitor
-
-
-class CurrentEpoch:
-    """The epoch of ``progress``, as long as a trainer sets no attribute of the same name itself."""
-
-    @overload
-    def __get__(self, trainer: None, kind: type) -> Self: ...
-    @overload
-    def __get__(self, trainer: TemplateAttributes, kind: type) -> int: ...
-    def __get__(self, trainer: TemplateAttributes | None, kind: type) -> Self | int:
-        return self if trainer is None else trainer.progress.epoch
 
 
 class TemplateAttributes:
@@ -28,7 +17,6 @@ class TemplateAttributes:
     monitoring: Monitor
     data_loader: Any
     len_epoch: int | None
-    epoch = CurrentEpoch()  # the number of the current epoch; to set it changes nothing else
     update: Any = None  # the loop's Update; a project may use the name for something else
 
     @property
@@ -39,6 +27,16 @@ class TemplateAttributes:
     @start_epoch.setter
     def start_epoch(self, epoch: int) -> None:
         self.progress.epoch = epoch
+
+    @property
+    def epoch(self) -> int:
+        """The same number; a project may use the name for something else."""
+        epoch: int = vars(self).get("epoch", self.progress.epoch)
+        return epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        vars(self)["epoch"] = epoch
 
     @property
     def monitor(self) -> str:

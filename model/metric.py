@@ -21,6 +21,8 @@ def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
     """The fraction of samples whose class is among the ``k`` highest scores; as ``accuracy``."""
+    if k < 1:
+        raise UserError(f"top_k_acc: k={k} must be at least 1", key="metrics")
     classes = get_classes(output, target).unsqueeze(1)
     top = output.topk(min(k, output.shape[1]), dim=1).indices
     return (top == classes).any(dim=1).mean(dtype=torch.float32)

@@ -61,7 +61,18 @@ def test_attributes_that_a_subclass_sets_take_effect(tmp_path: Path) -> None:
     assert names == ["checkpoint-epoch3.pt", "checkpoint-epoch5.pt"]
 
 
-@pytest.mark.parametrize("name", ["step", "options", "update", "evaluate", "forward", "batches"])
+def test_the_number_of_the_epoch_is_an_attribute(tmp_path: Path) -> None:
+    class Asks(HandTrainer):
+        def _train_epoch(self, epoch: int) -> dict[str, Any]:
+            assert self.epoch == epoch
+            return super()._train_epoch(epoch)
+
+    trainer = make_trainer(tmp_path, Asks, epochs=2)
+    trainer.train()
+    assert trainer.epoch == 3
+
+
+@pytest.mark.parametrize("name", ["step", "options", "update", "evaluate", "epoch", "batches"])
 def test_attributes_of_a_project_do_not_disturb_the_framework(tmp_path: Path, name: str) -> None:
     """A project may give its attributes names that the framework uses too."""
     trainer = make_trainer(tmp_path, epochs=1)

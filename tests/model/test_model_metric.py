@@ -64,3 +64,8 @@ def test_shapes_that_would_broadcast_are_refused(metric: Any, output: Any, targe
 def test_an_output_in_a_mapping_is_refused_in_a_line(metric: Any) -> None:
     with pytest.raises(UserError, match="metrics: accuracy needs tensors, not dict and Tensor"):
         metric({"logits": torch.zeros(2, 3)}, torch.zeros(2).long())
+
+
+def test_the_best_of_none_is_refused() -> None:
+    with pytest.raises(UserError, match="k=0 must be at least 1"):
+        top_k_acc(torch.ones(4, 3), torch.ones(4), k=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import UserList, deque, namedtuple
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -229,3 +230,11 @@ def test_parameters_of_the_loss_that_no_optimizer_has_are_named(tmp_path, monkey
     trainer = make_trainer(small_config(tmp_path, type="LeavesOut"))
     trainer.train_state.restore_rest()
     assert "1 parameters of the loss are in no optimizer, so they are not trained." in caplog.text
+
+
+def test_objects_that_functions_keep_are_found():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    assert "step.self" in find(step=optimizer.step)
+    assert "step.args.0" in find(step=partial(print, optimizer))
+    assert "step.optimizer" in find(step=lambda: optimizer)
+    assert not find(log=print, name=str.upper)
