@@ -187,8 +187,9 @@ def _check_plateau(checker: Checker, options: Any) -> None:
     if options.monitor == "off":
         message = "ReduceLROnPlateau follows trainer.monitor, which is 'off'"
         checker.fail(("lr_scheduler", "type"), message)
-    args = checker.tree.data["lr_scheduler"].get("args") or {}
-    mode, direction = args.get("mode"), options.monitor.partition(" ")[0]
+    args = checker.tree.data["lr_scheduler"].get("args")
+    mode = args.get("mode") if isinstance(args, dict) else None
+    direction = options.monitor.partition(" ")[0]
     if mode is not None and direction != "off" and mode != direction:
         message = f"{mode!r} contradicts trainer.monitor, {options.monitor!r}; remove it: "
         message += "ReduceLROnPlateau takes its mode from the monitor"

@@ -87,6 +87,11 @@ class _Resolver:
             return None
 
     def _resolve_text(self, text: str, keys: Keys, above: tuple[str, ...]) -> Any:
+        if "${" not in text:
+            return text
+        too_long = f"longer than {MAX_TEXT_CHARS:,} characters when its ${{…}} are unfolded"
+        if self._n_chars > MAX_CHARS:
+            raise self.tree.error(keys, too_long)
         match = _REFERENCE.fullmatch(text)
         if match and match[1] == "$":
             return self._follow(match[2].strip(), keys, above)
@@ -100,8 +105,7 @@ class _Resolver:
         if resolved != text:
             self._n_chars += len(resolved)
         if len(resolved) > MAX_TEXT_CHARS or self._n_chars > MAX_CHARS:
-            message = f"longer than {MAX_TEXT_CHARS:,} characters when its ${{…}} are unfolded"
-            raise self.tree.error(keys, message)
+            raise self.tree.error(keys, too_long)
         return resolved
 
     def _follow(self, path: str, keys: Keys, above: tuple[str, ...]) -> Any:

@@ -66,7 +66,9 @@ def wrong_types(data: dict[str, Any], _: Random) -> Iterator[Mistake]:
             yield from wrong((key,), *[value for value in values if type(value) is not kind])
     for key in SECTIONS:
         if key in data:
-            yield from wrong((key,), 5, True, ["wrong"], *([] if key == "loss" else ["Adam"]))
+            yield from wrong((key,), 5, True, *([] if key == "loss" else ["Adam"]))
+            also = ((key, 0, "type"),) if key == "loss" else ()  # which may be a list
+            yield from wrong((key,), ["wrong"], also=also)
     yield from wrong(("trainer",), 5, "wrong", ["wrong"], None)
     if "metrics" in data:
         yield from wrong(("metrics",), "accuracy", 5, {"type": "accuracy"})
