@@ -36,7 +36,7 @@ _SLOTS = {
         "model",
         ("model.metric", "torchmetrics"),
         "torchmetrics.Metric",
-        open_modules=("torchmetrics.functional",),
+        open_modules=("torchmetrics.functional", "torchmetrics.collections"),
         program_parameters=_OUTPUT_AND_TARGET,
         is_callback=True,
         list_keys=("name",),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from utils.distributed import all_gather, broadcast, local_rank, world_size
 from utils.errors import UserError
+from utils.numbers import one_number, split_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -111,33 +112,6 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
 MAX_UNFETCHED = 1000  # tensors that a mean keeps before it adds them up
 
 
-def one_number(name: str, value: Any) -> Any:
-    """Returns the value of a metric as a scalar.
-
-    Args:
-        name: the name of the metric, for the error.
-        value: a number of Python or NumPy, or an array or tensor with one element.
-
-    Returns:
-        A number, or a 0-d tensor that stays on its device, because fetching it would wait.
-
-    Raises:
-        UserError: the value is anything else.
-    """
-    if isinstance(value, int | float):
-        return value
-    if hasattr(value, "detach") and value.numel() == 1:
-        return value if value.ndim == 0 else value.reshape(())
-    if getattr(value, "size", None) == 1:
-        return value.item()
-    shape = getattr(value, "shape", None)
-    got = type(value).__name__
-    if shape is not None:
-        got = f"{got.lower()} of shape {tuple(shape)}"
-    hint = "if it averages classes, try average: macro"
-    raise UserError(f"the metric '{name}' must give one number, not a {got} ({hint})")
-
-
 def to_plain_number(value: Any) -> Any:
     """Converts a number of an epoch to a float. Any other value of a project stays as it is."""
     try:
@@ -156,6 +130,8 @@ class MetricTracker:
         keys: the names of the numbers; ``update`` may add others.
         writer: if given, ``update`` also sends each value to ``writer.add_scalar``.
     """
+
+    labels: Sequence[str] = ()  # of classes, for metrics that give a number for each
 
     def __init__(self, *keys: str, writer: Any = None) -> None:
         self.writer = writer
@@ -177,17 +153,35 @@ class MetricTracker:
 
     def add(self, key: str, value: Any, n: int = 1) -> None:
         """``update`` without the writer: what a loop calls at every step."""
-        value = one_number(key, value)
+        number = one_number(value)
+        if number is None:
+            self._add_several(key, value, n)
+            return
         self._counts[key] = self._counts.get(key, 0) + n
         total = self._totals.setdefault(key, 0.0)
         if n == 0:  # the mean over no samples is NaN
             return
-        if not hasattr(value, "detach"):
-            self._totals[key] = total + value * n
-        elif value.is_cpu:
-            self._totals[key] = total + value.item() * n
+        if not hasattr(number, "detach"):
+            self._totals[key] = total + number * n
+        elif number.is_cpu:
+            self._totals[key] = total + number.item() * n
         else:
-            self._keep(key, value.detach(), n)
+            self._keep(key, number.detach(), n)
+
+    def _add_several(self, key: str, value: Any, n: int) -> None:
+        """Adds the numbers of a vector or a dict, each under a name of its own."""
+        numbers = split_numbers(key, value, self.labels)
+        is_new = self._counts.keys().isdisjoint(numbers)
+        if (
+            is_new
+            and len(numbers) == n
+            and not isinstance(value, Mapping)
+            and n != len(self.labels)
+        ):
+            message = f"gave {n} numbers for {n} samples; take their mean(), or return a dict"
+            raise UserError(f"the metric '{key}' {message}")
+        for name, number in numbers.items():
+            self.add(name, number, n)
 
     def _keep(self, key: str, value: Any, n: int) -> None:
         """Keeps a tensor on its device, because fetching it would wait."""

@@ -99,6 +99,20 @@ class StatefulMetric:
         return merged
 
 
+def make_objects(name: str, metric: Any, device: torch.device | None) -> dict[str, StatefulMetric]:
+    """Makes the object of a metric, or those in a MetricCollection, by the names of the log.
+
+    A collection that has no name in the config gives its keys as names.
+    """
+    from torchmetrics import MetricCollection
+
+    if not isinstance(metric, MetricCollection):
+        return {name: StatefulMetric(metric, device)}
+    prefix = "" if name == type(metric).__name__ else f"{name}_"
+    items = metric.items(keep_base=False, copy_state=True)
+    return {f"{prefix}{key}": StatefulMetric(inner, device) for key, inner in items}
+
+
 def is_stateful(metric: Any) -> bool:
     """Whether this is a torchmetrics object, which computes its number from the full pass."""
     return isinstance(metric, torch.nn.Module) and hasattr(metric, "compute")

@@ -142,7 +142,7 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     validates = bool(data.get("valid_data_loader")) or _has_split(loader_class, args)
     metrics = data.get("metrics", [])
     names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
-    names = [*list_loss_names(data), *names]
+    names = [*list_loss_names(data), *names, *(f"{name}_*" for name in names)]
     if getattr(checker.resolved.get(("loss",)), "__module__", "torch").startswith("model"):
         names = ["loss_*", *names]  # a function of the project may return a dict of losses
     # Neither a function that makes a trainer nor a project's own BaseTrainer has this method.
