@@ -96,11 +96,11 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         is_stream = isinstance(dataset, IterableDataset)
         is_custom = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
         if not is_custom and not is_stream:
-            is_balanced = sampler is not None
             sampler, self.valid_sampler = make_samplers(
-                dataset, validation_split, split_seed, stratify, shuffle, is_balanced
+                dataset, validation_split, split_seed, stratify, shuffle, sampler is not None
             )
         self._reader = self._make_reader(dataset, batch_size, sampler, batch_sampler, options)
+        self._reader.add_root("batch_transform", batch_transform)
         self.n_samples = self._reader.n_samples
 
     def _make_reader(
@@ -140,7 +140,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         """Applies ``batch_transform`` on the device, with random numbers from ``seed``."""
         if self.batch_transform is None:
             return batch
-        with temporary_seed(seed):
+        with temporary_seed(seed), self._reader.reseeded("batch_transform", seed):
             return self.batch_transform(to_device(batch, self.device))
 
     def read_batch(self, indices: list[int], seed: int) -> Any:

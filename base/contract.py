@@ -29,6 +29,16 @@ class TemplateAttributes:
         self.progress.epoch = epoch
 
     @property
+    def epoch(self) -> int:
+        """The same number; a project may use the name for something else."""
+        epoch: int = vars(self).get("epoch", self.progress.epoch)
+        return epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        vars(self)["epoch"] = epoch
+
+    @property
     def monitor(self) -> str:
         """``"min METRIC"``, ``"max METRIC"`` or ``"off"``."""
         monitoring = self.monitoring

@@ -110,14 +110,14 @@ class Builder(ConfigValues):
         self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, dataset: Any
     ) -> dict[str, Any]:
         """Returns the arguments of a component, converted as its signature asks."""
-        parameters = Signature.from_callable(found).parameters
+        signature = Signature.from_callable(found)
         values = get_component_args(node)
         for key in slot.dataset_parameters:
-            if key in parameters and key not in values and dataset is not None:
+            if key in signature.parameters and key not in values and dataset is not None:
                 values[key] = dataset
         # The dataset comes first, because a sampler may need it.
         for key in sorted(values, key=lambda key: key != "dataset"):
-            annotation = parameters[key].annotation if key in parameters else Any
+            annotation = signature.get_annotation(key)
             inner = self.get_schema().get_inner_slot(key, slot, annotation)
             near = values.get("dataset", dataset)
             values[key] = self._make_value(annotation, values[key], inner, (*keys, key), near)

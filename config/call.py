@@ -11,7 +11,7 @@ from urllib.error import URLError
 from config.check.annotations import accepts, convert
 from config.check.project import get_user_frames, locate_in_project
 from config.check.shapes import is_comment
-from config.check.signature import Signature
+from config.check.signature import Signature, get_positional_only
 from config.read.section import copy_values
 from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
 from utils.download import downloading
@@ -79,7 +79,16 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
     is_download = kwargs.get("download") and "root" in kwargs
     download = downloading(found, kwargs["root"]) if is_download else nullcontext()
     with errors_at(tree, keys, ("args",), f"{getattr(found, '__name__', found)}: "), download:
-        return found(*args, **kwargs)
+        return _call_by_name(found, args, kwargs)
+
+
+def _call_by_name(found: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Calls ``found``; parameters that it takes by position only are passed in this way."""
+    by_position = get_positional_only(found)[len(args) :]
+    while by_position and by_position[-1].name not in kwargs:
+        by_position.pop()
+    values = [kwargs.pop(item.name, item.default) for item in by_position]
+    return found(*args, *values, **kwargs)
 
 
 @contextmanager

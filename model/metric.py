@@ -21,6 +21,8 @@ def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
     """The fraction of samples whose class is among the ``k`` highest scores; as ``accuracy``."""
+    if k < 1:
+        raise UserError(f"top_k_acc: k={k} must be at least 1", key="metrics")
     classes = get_classes(output, target).unsqueeze(1)
     top = output.topk(min(k, output.shape[1]), dim=1).indices
     return (top == classes).any(dim=1).mean(dtype=torch.float32)
@@ -43,9 +45,14 @@ def get_classes(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """The classes (N, …) in a target for scores (N, C, …).
 
     Raises:
-        UserError: the shapes do not fit, or there is only one score.
+        UserError: the shapes do not fit, there is only one score, or these are no tensors.
     """
-    scores, found = output.shape, target.shape
+    try:
+        scores, found = output.shape, target.shape
+    except AttributeError:  # a check of the types would take time in each step
+        kinds = f"{type(output).__name__} and {type(target).__name__}"
+        message = f"accuracy needs tensors, not {kinds}; write a metric that takes them out"
+        raise UserError(message, key="metrics") from None
     if len(scores) == 2 and len(found) == 1 and scores[0] == found[0] and scores[1] > 1:
         return target  # the usual case, in which a step should lose no time
     if len(scores) > 1 and scores[1] > 1:

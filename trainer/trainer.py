@@ -111,7 +111,7 @@ class Trainer(BaseTrainer):
         left = get_rest(self.data_loader, self.progress.batch, self.len_epoch)
         title = f"epoch {epoch}/{self.epochs}"
         watchers = self.watchers
-        weigher = Weigher(self.data_loader, self.criterion, self.train_metrics)
+        weigher = Weigher(self.data_loader, self.criterion, self.train_metrics, self.progress.batch)
         for batch in progress(left, self.len_epoch, title, self.logger, self.status):
             self.progress.batch += 1
             self.loss_weight = weigher.weigh(batch)

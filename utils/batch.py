@@ -37,27 +37,42 @@ def to_device(batch: Any, device: torch.device) -> Any:
         return batch.to(device, non_blocking=device.type != "cpu")
     if type(batch) in (list, tuple):  # what most loaders give
         return type(batch)([to_device(value, device) for value in batch])
-    if hasattr(batch, "to"):  # a PackedSequence, a batch of graphs, a BatchEncoding
-        options = _get_to_options(getattr(type(batch), "to", batch.to))
-        moved = batch.to(device, **options) if device.type != "cpu" else batch.to(device)
+    if _has_to(batch):  # a PackedSequence, a batch of graphs, a BatchEncoding
+        names = _get_to_names(getattr(type(batch), "to", batch.to))
+        values = {"device": device, "non_blocking": device.type != "cpu"}
+        options = {name: value for name, value in values.items() if name in names}
+        moved = batch.to(**options) if "device" in names else batch.to(device, **options)
         return batch if moved is None else moved  # None: it has moved itself
     return _map_values(lambda value: to_device(value, device), batch)
 
 
+def _has_to(value: Any) -> bool:
+    """Whether a value has a method ``to``. In a batch of edges, ``to`` may be a tensor."""
+    return callable(getattr(value, "to", None))
+
+
 @functools.cache
-def _get_to_options(method: Callable[..., Any]) -> dict[str, Any]:
-    """The options for a class's method ``to``: ``non_blocking=True`` if it takes it."""
+def _get_to_names(method: Callable[..., Any]) -> set[str]:
+    """The arguments that a class's method ``to`` takes by name.
+
+    ``device`` is one of them only if it has no position.
+    """
     try:
         parameters = inspect.signature(method).parameters
     except ValueError:  # it is not written in Python
-        return {}
+        return set()
+    names = {"device"} if _is_keyword_only(parameters.get("device")) else set()
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    return {"non_blocking": True} if takes_all or "non_blocking" in parameters else {}
+    return names | {"non_blocking"} if takes_all or "non_blocking" in parameters else names
+
+
+def _is_keyword_only(parameter: inspect.Parameter | None) -> bool:
+    return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY
 
 
 def is_sequence(value: Any) -> bool:
     """Whether a value is a list or tuple, and not one object as a PackedSequence is."""
-    return isinstance(value, list | tuple) and not hasattr(value, "to")
+    return isinstance(value, list | tuple) and not _has_to(value)
 
 
 def num_samples(batch: Any) -> int:

@@ -131,9 +131,15 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         RuntimeError,
-        "^0D or 1D target tensor expected",
+        "^(0D or 1D target tensor expected|only batches of spatial targets supported)",
         "loss",
-        "it needs classes of shape (N,), or probabilities (N, C) float: {}",
+        "it needs classes of shape (N,) or (N, H, W), or probabilities like the output: {}",
+    ),
+    KnownError(
+        RuntimeError,
+        "^(expected target dtype to be Long|expected scalar type Long but found)",
+        "loss",
+        "it needs classes of int64, for example by target.long(): {}",
     ),
     KnownError(
         ModuleNotFoundError,

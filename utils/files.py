@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,16 @@ def temporary_path(path: Path) -> Path:
 
 
 def expand_home(path: str | Path) -> str:
-    """Returns a path with the home folder in place of a leading ``~``.
+    """Returns a path with the home folder in place of a leading ``~``, and ``$SCRATCH/x`` likewise.
 
     Raises:
-        UserError: there is no such user.
+        UserError: there is no such user, or no such variable in the environment.
     """
+    variable, slash, rest = str(path).partition(os.sep)
+    if re.fullmatch(r"\$[A-Za-z_]\w*", variable):
+        if variable[1:] not in os.environ:
+            raise UserError(f"{path}: the environment has no variable {variable[1:]}")
+        return f"{os.environ[variable[1:]]}{slash}{rest}"
     expanded = os.path.expanduser(path)  # noqa: PTH111  (Path's own raises a RuntimeError)
     if expanded.startswith("~"):
         user = expanded.partition(os.sep)[0]

@@ -46,7 +46,7 @@ def run_main(main: Callable[[], None]) -> None:
     warnings.filterwarnings("error", BROADCAST)
     prepare_console()
     try:
-        with stop_on_signals():
+        with stop_on_signals(ends_program=True):
             main()
     except StopProgram as stop:
         print(f"stopped by {stop.reason}", file=sys.stderr)

@@ -105,10 +105,14 @@ def get_program_request() -> Request:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
+def stop_on_signals(ends_program: bool = False) -> Iterator[None]:
     """Raises ``StopProgram`` for SIGTERM and SIGUSR1 while the context lasts.
 
     Ctrl-C raises Python's KeyboardInterrupt. A training loop receives the signals itself.
+
+    Args:
+        ends_program: whether the program ends after the context. If a request has ended it, further
+            signals are ignored, because they would change the exit status.
     """
     _program.begin()
     is_main = threading.current_thread() is threading.main_thread()
@@ -120,6 +124,10 @@ def stop_on_signals() -> Iterator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, _program.repeat_dropped
     try:
         yield
+    except SystemExit as end:
+        if ends_program and end.code in EXIT_STATUS.values():
+            previous = dict.fromkeys(previous, signal.SIG_IGN)
+        raise
     finally:
         sys.unraisablehook = hook
         for number, handler in previous.items():

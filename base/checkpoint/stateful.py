@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
+import types
 from collections import UserList, deque
 from collections.abc import Iterable, Iterator, Mapping, Set
 from types import SimpleNamespace
@@ -16,9 +19,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from base.checkpoint.codecs import is_object
+from base.checkpoint.kept_generators import find_kept_generators
 from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
-from base.data.walk import list_attributes
+from base.data.walk import find_user_module, list_attributes, list_references
+from base.loop.assembly import list_trained
 from base.loop.update import Update
 from utils.errors import UserError
 from utils.util import MetricTracker
@@ -62,10 +67,11 @@ class LooseParameters:
 def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
     """Finds optimizers, schedulers, modules, each ``Update`` and whatever has a ``state_dict``.
 
-    They may be attributes, in dicts, lists and tuples, and attributes of the project's own objects.
+    They may be attributes, in dicts, lists and tuples, attributes of the project's own objects, and
+    what functions keep: ``optimizer.step``, a ``partial``, a closure.
     An object in several places has the name of the outermost one, and the second of two objects
     with the same name has one with a number. Parameters of an optimizer that belong to no module
-    have a name of their own, ``NAME.parameters``.
+    have a name of their own, ``NAME.parameters``. So have random generators, ``generators``.
 
     Args:
         objects: the attributes of a trainer, with ``model`` and ``optimizer``.
@@ -96,7 +102,7 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         found[_number(name, found)] = item
     _check_sets(objects, sets, known | saved_elsewhere)
-    return found | _find_loose_parameters(objects, found)
+    return found | _find_loose_parameters(objects, found) | find_kept_generators(objects)
 
 
 def _check_sets(objects: Mapping[str, Any], sets: Mapping[str, Any], known: set[int]) -> None:
@@ -125,6 +131,9 @@ def _number(name: str, taken: Mapping[str, Any]) -> str:
 def check_states(objects: Mapping[str, Any]) -> None:
     """Checks that a checkpoint can hold the states of the objects of a trainer.
 
+    A warning says if no optimizer has the parameters of the loss, because a trainer may make
+    optimizers itself.
+
     Raises:
         UserError: a value in a state cannot be loaded back; the error has its name.
     """
@@ -132,6 +141,16 @@ def check_states(objects: Mapping[str, Any]) -> None:
     others = {name: item for name, item in found.items() if not isinstance(item, Optimizer)}
     known = (objects["model"], objects["optimizer"], *found.values())
     make_saveable({"parts": {name: item.state_dict() for name, item in others.items()}}, known)
+    optimizers = [objects["optimizer"], *found.values()]
+    untrained = {id(parameter) for parameter in list_trained(objects.get("criterion"))}
+    for optimizer in optimizers:
+        for group in getattr(optimizer, "param_groups", ()):
+            untrained -= set(map(id, group["params"]))
+    if untrained:
+        logging.getLogger("trainer").warning(
+            "%d parameters of the loss are in no optimizer, so they are not trained.",
+            len(untrained),
+        )
 
 
 def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -171,6 +190,12 @@ def _is_of_project(item: Any) -> bool:
     return not is_of_library and "-packages" not in file and not isinstance(item, type)
 
 
+def _is_function_of_project(item: Any) -> bool:
+    if not isinstance(item, types.FunctionType) or find_user_module(item.__module__) is None:
+        return False
+    return item.__module__.partition(".")[0] not in FRAMEWORK
+
+
 def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     """The items of a container, or the attributes of a project's object."""
     pairs: Iterable[tuple[Any, Any]]
@@ -179,6 +204,8 @@ def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(item, list | tuple | deque | UserList):
         names = getattr(item, "_fields", range(len(item)))
         pairs = zip(names, item, strict=True) if len(item) <= MAX_ITEMS else ()
+    elif isinstance(item, functools.partial | types.MethodType) or _is_function_of_project(item):
+        pairs = list_references(item)
     elif isinstance(item, np.ndarray):
         pairs = enumerate(item.flat) if item.dtype.hasobject and item.size <= MAX_ITEMS else ()
     elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):

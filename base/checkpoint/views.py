@@ -34,9 +34,15 @@ class View(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """The bytes that it uses. An expanded tensor uses some of them several times."""
+        """The bytes that it uses."""
         begin, end = self.span
         return min(self.shape.numel() * self.dtype.itemsize, end - begin)
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether it uses some bytes several times, so that a clone would be larger."""
+        begin, end = self.span
+        return self.shape.numel() * self.dtype.itemsize > end - begin
 
 
 def get_view(tensor: torch.Tensor) -> View | None:
@@ -64,7 +70,21 @@ def copy_views(state: Any) -> Any:
         wasted = num_bytes - sum(view.num_bytes for view in views)
         if wasted > MAX_WASTED_FRACTION * num_bytes:
             copies |= _copy_storage(views)
-    return map_tensors(state, lambda name, tensor: copies.get(get_view(tensor), tensor))
+    return map_tensors(state, lambda name, tensor: copies.get(get_view(tensor), _trim(tensor)))
+
+
+def _trim(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of an empty or sparse tensor if its storage is larger than its numbers."""
+    if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.is_meta or tensor.is_quantized:
+        return tensor
+    if tensor.layout is torch.sparse_coo:
+        values = tensor.detach()._values()  # `values` refuses uncoalesced ones
+    elif tensor.layout is torch.strided and tensor.numel() == 0:
+        values = tensor
+    else:
+        return tensor
+    is_larger = values.untyped_storage().nbytes() > 2 * values.nbytes
+    return _like(tensor.detach().clone(), tensor) if is_larger else tensor
 
 
 def _copy_storage(views: dict[View, torch.Tensor]) -> dict[View, torch.Tensor]:
@@ -86,7 +106,8 @@ def _copy_cluster(cluster: list[View], views: dict[View, torch.Tensor]) -> dict[
     end = max(view.span[1] for view in cluster)
     is_sparse = end - begin > MAX_GAP_FACTOR * sum(view.num_bytes for view in cluster)
     is_conj_or_neg = any(views[view].is_conj() or views[view].is_neg() for view in cluster)
-    if len(cluster) == 1 or is_sparse or is_conj_or_neg:
+    is_single = len(cluster) == 1 and not cluster[0].is_expanded
+    if is_single or is_sparse or is_conj_or_neg:
         return {view: _like(views[view].detach().clone(), views[view]) for view in cluster}
     region = flatten_storage(views[cluster[0]])[begin:end].clone().untyped_storage()
     copies = {}

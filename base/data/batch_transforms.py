@@ -45,15 +45,20 @@ class BatchTransform(nn.Module):
         """
         if isinstance(batch, torch.Tensor):
             return self.transform_images(batch)
-        is_sequence = isinstance(batch, list | tuple)
-        if not is_sequence or not isinstance(batch[0], torch.Tensor) or batch[0].ndim != 4:
-            message = f"{type(self).__name__} needs [images (N, C, H, W), target]"
-            raise UserError(message, key=KEY)
+        check_batch(self, batch)
         return [self.transform_images(batch[0]), *batch[1:]]
 
     def transform_images(self, images: torch.Tensor) -> torch.Tensor:
         """Returns the transformed images, shape (N, C, H, W)."""
         raise NotImplementedError
+
+
+def check_batch(transform: BatchTransform, batch: Any) -> None:
+    """Raises UserError if a batch is no sequence that begins with images."""
+    is_sequence = isinstance(batch, list | tuple) and len(batch) > 0
+    if not is_sequence or not isinstance(batch[0], torch.Tensor) or batch[0].ndim != 4:
+        message = f"{type(transform).__name__} needs [images (N, C, H, W), target]"
+        raise UserError(message, key=KEY)
 
 
 class FlipEach(BatchTransform):
@@ -149,8 +154,8 @@ def draw_rectangles(
 class MixEach(BatchTransform):
     """The parent of the transforms that mix each sample with another one of the batch.
 
-    The target of the batch holds class indices, shape (N,). It becomes class probabilities, shape
-    (N, num_classes).
+    The target of the batch holds class indices, shape (N,) or (N, 1), or class probabilities, shape
+    (N, num_classes). It becomes class probabilities.
 
     Args:
         num_classes: the number of classes.
@@ -163,14 +168,37 @@ class MixEach(BatchTransform):
         self.alpha = alpha
 
     def forward(self, batch: Any) -> Any:
+        check_batch(self, batch)
         images, target, *rest = batch
+        classes = self.to_probabilities(target)
         lam = torch.distributions.Beta(self.alpha, self.alpha).sample((len(images),))
         partner = copy_to(images.device, torch.randperm(len(images)))
         images, lam = self.mix(images, images[partner], lam)
         lam = copy_to(images.device, lam)
-        classes = F.one_hot(target, self.num_classes).to(lam.dtype)
+        classes = classes.to(lam.dtype)
         mixed = classes * lam[:, None] + classes[partner] * (1 - lam[:, None])
         return [images, mixed, *rest]
+
+    def to_probabilities(self, target: Any) -> torch.Tensor:
+        """The target as class probabilities, shape (N, num_classes).
+
+        Raises:
+            UserError: it holds something else, or a class that is not below ``num_classes``.
+        """
+        shape = tuple(target.shape) if isinstance(target, torch.Tensor) else ()
+        if shape[1:] == (self.num_classes,) and target.is_floating_point():
+            return torch.as_tensor(target)
+        if shape[1:] not in ((), (1,)) or not shape or target.is_floating_point():
+            found = f"{target.dtype} {shape}" if shape else f"a {type(target).__name__}"
+            message = f"{type(self).__name__} needs a target of class indices (N,), or of"
+            message = f"{message} probabilities (N, {self.num_classes}), not {found}"
+            raise UserError(message, key=KEY)
+        classes: torch.Tensor = target.reshape(-1).long()
+        try:
+            return F.one_hot(classes, self.num_classes)
+        except RuntimeError as error:  # it looks at the values of a CPU only
+            message = f"{type(self).__name__} has num_classes={self.num_classes}: {error}"
+            raise UserError(message, key=KEY) from error
 
     def mix(
         self, images: torch.Tensor, partners: torch.Tensor, lam: torch.Tensor

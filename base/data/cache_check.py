@@ -15,7 +15,7 @@ from base.data.walk import call_set_epoch, find_generators
 from utils.errors import UserError
 from utils.seed import temporary_seed
 
-NUM_PROBES = 8  # samples that are read again
+NUM_PROBES = 64  # samples that are read again; some code is random in few of them
 SEEDS = (1, 2)
 
 Array = np.ndarray[Any, Any]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+from torch.utils.data import Dataset
+
 from base.data.loader import unwrap_loader
 from utils.errors import UserError
 
@@ -66,17 +69,44 @@ def check_same_classes(
 
 
 def _list_all(dataset: Any, depth: int) -> Iterator[dict[str, int]]:
-    labels, names = _get(dataset, "class_to_idx"), _get(dataset, "classes")
-    if isinstance(labels, Mapping) and labels:
-        yield {str(name): int(label) for name, label in labels.items()}
-    elif isinstance(names, list | tuple) and names:
-        yield {str(name): label for label, name in enumerate(names)}
+    classes = _read_labels(_get(dataset, "class_to_idx")) or _read_names(_get(dataset, "classes"))
+    if classes:
+        yield classes
     elif depth > 0:
         several = _get(dataset, "datasets")
-        inner = several if isinstance(several, list | tuple) else [_get(dataset, "dataset")]
+        inner = several if isinstance(several, list | tuple) else _list_inner(dataset)
         for item in inner:
-            if item is not None:
-                yield from _list_all(item, depth - 1)
+            yield from _list_all(item, depth - 1)
+
+
+def _read_labels(labels: Any) -> dict[str, int]:
+    """The label of each class in a ``class_to_idx``; empty if the labels are no numbers."""
+    if not isinstance(labels, Mapping):
+        return {}
+    try:
+        return {str(name): int(label) for name, label in labels.items()}
+    except (TypeError, ValueError, RuntimeError):  # texts or vectors
+        return {}
+
+
+def _read_names(names: Any) -> dict[str, int]:
+    """The label of each class in ``classes``: names in order, or a name for each label."""
+    if isinstance(names, Mapping):
+        pairs = _read_labels({name: label for label, name in names.items()})
+        return pairs or _read_labels(names)
+    if isinstance(names, np.ndarray) and names.ndim == 1:
+        names = names.tolist()
+    is_ordered = isinstance(names, list | tuple)
+    return {str(name): label for label, name in enumerate(names)} if is_ordered else {}
+
+
+def _list_inner(dataset: Any) -> list[Any]:
+    """The dataset inside a wrapper: its ``dataset``, or else the only attribute that is one."""
+    inner = _get(dataset, "dataset")
+    if inner is not None:
+        return [inner]
+    found = [v for v in getattr(dataset, "__dict__", {}).values() if isinstance(v, Dataset)]
+    return found if len(found) == 1 else []
 
 
 def _get(dataset: Any, name: str) -> Any:

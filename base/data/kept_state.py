@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from base.data.epoch_sampler import EpochSampler
 from base.data.generators import GENERATORS, get_state, reseed, set_state
-from base.data.walk import find_generators, walk
+from base.data.walk import FUNCTIONS, find_generators, find_user_module, walk
 
 MAX_NUMEL = 10_000  # of an attribute of a sampler that is saved
+MAX_ARRAY_NUMEL = 10_000_000  # of an array, a tensor, or a list of integers
 RUNNING = (types.GeneratorType, itertools.chain, itertools.cycle, itertools.count, map, filter, zip)
+SAMPLERS = ("sampler", "batch_sampler")
 CONTAINERS = {kind.__name__: kind for kind in (list, tuple, set, deque)}
 
 State = dict[str, Any]
@@ -30,7 +32,7 @@ class KeptState:
     """Saves and restores what the objects in ``roots`` keep from pass to pass.
 
     This is the state of random generators, of objects with ``state_dict`` and ``load_state_dict``,
-    and of the plain attributes of samplers, such as counters.
+    and of the plain attributes of samplers and their helpers, such as counters.
 
     Args:
         roots: the sampler, the dataset and the collate function, by name.
@@ -53,7 +55,7 @@ class KeptState:
             with contextlib.suppress(TypeError, NotImplementedError):
                 if is_stateful(value):
                     state[path] = _encode_state(value)
-                if isinstance(value, Sampler) or path in ("sampler", "batch_sampler"):
+                if has_saved_attributes(path, value):
                     state |= _capture_attributes(path, value)
         return state
 
@@ -116,6 +118,15 @@ def is_stateful(value: Any) -> bool:
     return is_plain and all(callable(getattr(value, name, None)) for name in names)
 
 
+def has_saved_attributes(path: str, value: Any) -> bool:
+    """Whether the plain attributes of an object are saved: of samplers, and of their helpers."""
+    if isinstance(value, Sampler) or path in SAMPLERS:
+        return True
+    is_data = isinstance(value, (Dataset, nn.Module, type, *FUNCTIONS))
+    is_inside = path.startswith(tuple(f"{name}." for name in SAMPLERS)) and not is_data
+    return is_inside and find_user_module(type(value).__module__) is not None
+
+
 def _encode_state(value: Any) -> Any:
     """The state of what ``is_stateful`` finds.
 
@@ -128,10 +139,18 @@ def _encode_state(value: Any) -> Any:
 def _capture_attributes(path: str, owner: Any) -> State:
     state = {}
     for name, value in getattr(owner, "__dict__", {}).items():
-        if count_items(value) <= MAX_NUMEL:
+        if count_items(value) <= MAX_NUMEL or _is_long_array(value):
             with contextlib.suppress(TypeError):
                 state[f"{path}@{name}"] = encode(value)
     return state
+
+
+def _is_long_array(value: Any) -> bool:
+    """Whether a value has many numbers, and is quick to save."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return count_items(value) <= MAX_ARRAY_NUMEL
+    is_list = type(value) is list and len(value) <= MAX_ARRAY_NUMEL
+    return is_list and all(type(item) is int for item in value)
 
 
 def count_items(value: Any) -> int:
@@ -166,6 +185,9 @@ def encode(value: Any) -> Any:
         return {"kind": "array", "items": torch.from_numpy(value.copy())}
     if isinstance(value, np.generic):
         return value.item()
+    if type(value) is list and len(value) > MAX_NUMEL and _is_long_array(value):
+        with contextlib.suppress(OverflowError):  # more than 64 bits
+            return {"kind": "integers", "items": torch.from_numpy(np.array(value, np.int64))}
     if type(value) in CONTAINERS.values():
         return {"kind": type(value).__name__, "items": [encode(item) for item in value]}
     if isinstance(value, dict):
@@ -183,6 +205,8 @@ def decode(value: Any) -> Any:
     kind, items = value["kind"], value["items"]
     if kind == "array":
         return items.numpy().copy()
+    if kind == "integers":
+        return items.tolist()
     if kind == "dict":
         return {decode(key): decode(item) for key, item in items}
     return CONTAINERS[kind](decode(item) for item in items)

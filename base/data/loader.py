@@ -216,6 +216,20 @@ def count_left(loader: Any, batch: int, len_epoch: int | None) -> int | None:
     return None if len_epoch is None else len_epoch - batch + 1
 
 
+def list_sizes(loader: Any, start: int) -> Iterator[int]:
+    """The numbers of samples in the batches of torch's own DataLoader, from ``start`` on.
+
+    Nothing if code of a user decides them, such as a sampler.
+    """
+    is_torchs = isinstance(loader, DataLoader) and type(loader).__iter__ is DataLoader.__iter__
+    if not is_torchs or type(loader.batch_sampler) is not BatchSampler:
+        return
+    sampler, size = loader.batch_sampler.sampler, loader.batch_sampler.batch_size
+    if isinstance(sampler, RandomSampler | SequentialSampler):  # others may estimate their length
+        for begin in range(start * size, len(sampler), size):
+            yield min(size, len(sampler) - begin)
+
+
 def find_counting_loader(loader: Any) -> DividedLoader | None:
     """Returns the loader that knows how many samples the last batch has; None if none does.
 

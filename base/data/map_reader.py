@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from base.data.epoch_sampler import EpochSampler
 from base.data.order import Position, count_batches, get_length
 from base.data.reader import Pass, Reader
 from base.data.sampler import BatchIndices, EpochBatchSampler
@@ -54,12 +54,12 @@ class MapReader(Reader):
         )
         n_samples = get_length(sampler)
         self.n_samples = len(dataset) if n_samples is None else n_samples
-        if batch_sampler is None and get_length(self.batches) == 0:
+        is_exact = type(sampler) is EpochSampler  # another one may only estimate its length
+        if is_exact and get_length(self.batches) == 0:
             message = f"with drop_last leaves no batch of {self.n_samples} samples"
             raise UserError(f"batch_size={batch_size} {message}")
         self.seeded: Any = loader.dataset
         self.source = (dataset, collate_fn)  # what workers have copies of
-        self._has_other_length = False
         self._must_check = False
         self._copies = WorkerCopies()
 
@@ -85,26 +85,14 @@ class MapReader(Reader):
             self._rewind_sampler(seed, start.epoch)
         self.count = self.batches.count
         if start.batch == 0:
-            self._check_length()
+            length = get_length(self.batches)
+            self.check_length(self.batches.sampler, length, self.count, "batches")
 
     def _rewind_sampler(self, seed: int, epoch: int) -> None:
         """Lets the sampler draw the order of the pass again."""
         if "sampler" in self.kept.roots:
             self.kept.restore(self._at_start, "sampler")
             self.call_set_epoch(epoch, seed, {"sampler": self.batches.sampler})
-
-    def _check_length(self) -> None:
-        length, count = get_length(self.batches), self.batches.count
-        if length is not None and length != count and not self._has_other_length:
-            self._has_other_length = True
-            logging.getLogger("data_loader").warning(
-                "%s has the length %d, but gave %d batches. All were used; progress and schedules "
-                "expect %d.",
-                type(self.batches.sampler).__name__,
-                length,
-                count,
-                length,
-            )
 
     # -- workers --------------------------------------------------------------------------------
 

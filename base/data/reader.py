@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from base.data.generators import reseeded
 from base.data.kept_state import KeptState
 from base.data.order import BatchFacts, Position
 from base.data.sampler import PASS_STREAM
 from base.data.self_changes import SelfChanges
-from base.data.walk import call_set_epoch
+from base.data.walk import call_set_epoch, find_generators
 from utils.seed import mix_seed, temporary_seed
 
+NO_CONTEXT = nullcontext()
 Pass = Iterator[tuple[Any, BatchFacts]]
 
 
@@ -44,10 +47,12 @@ class Reader(ABC):
         self.is_for_evaluation = False
         self.kept = KeptState(**roots)
         self._at_start = self.kept.capture()  # the state before the last pass
+        self._generators: dict[str, dict[str, Any]] = {}  # of a root, in this pass
         self._is_prepared = False
         self._restored: tuple[int, dict[str, Any]] | None = None
         self._has_warned = False
-        self._self_changes: SelfChanges | None = None  # since the start of the first pass
+        self._has_other_length = False
+        self._self_changes: SelfChanges | None = None  # since the start of the pass
         self._has_looked = False
 
     def __len__(self) -> int:
@@ -77,6 +82,20 @@ class Reader(ABC):
     def recheck(self) -> None:
         """Checks before the next batch whether the dataset that workers have copied has changed."""
 
+    def add_root(self, name: str, root: Any) -> None:
+        """Adds an object to the roots, unless it is None."""
+        if root is not None:
+            self.roots[name] = root
+            self.kept = KeptState(**self.roots)
+            self._at_start = self.kept.capture()
+
+    def reseeded(self, name: str, seed: int) -> AbstractContextManager[None]:
+        """Inside, the random generators of a root are seeded by ``seed``."""
+        if name not in self._generators:
+            self._generators[name] = find_generators({name: self.roots.get(name)})
+        found = self._generators[name]
+        return reseeded(found, seed) if found else NO_CONTEXT
+
     # -- the start of a pass --------------------------------------------------------------------
 
     def prepare(self, epoch: int) -> None:
@@ -91,12 +110,12 @@ class Reader(ABC):
         """Gives samplers and datasets the number of the epoch, and seeds the workers."""
         if not self._is_prepared:
             self.prepare(epoch)
-        self._is_prepared, self._restored = False, None
+        self._is_prepared, self._restored, self._generators = False, None, {}
         if self.is_for_evaluation:
             self.kept.reseed(mix_seed(seed, epoch, PASS_STREAM))
         self.loader.generator.manual_seed(mix_seed(seed, epoch))  # type: ignore[attr-defined]
         self.call_set_epoch(epoch, seed, self.roots)
-        if self._self_changes is None:
+        if not self._has_looked:  # `set_epoch` and the trainer may have changed the dataset
             self._self_changes = SelfChanges(self.kept.list_unsaved_roots())
 
     def call_set_epoch(self, epoch: int, seed: int, roots: dict[str, Any]) -> None:
@@ -113,6 +132,28 @@ class Reader(ABC):
             logging.getLogger("data_loader").warning(
                 "A resumed run will not have the same bits, because %s.", reason
             )
+
+    def check_length(self, owner: Any, length: int | None, count: int, unit: str) -> None:
+        """Warns once if a pass had another length than its sampler or dataset says.
+
+        Args:
+            owner: the sampler or the dataset.
+            length: what it says; None if it says nothing.
+            count: what the pass had.
+            unit: batches or samples.
+        """
+        if length is None or length == count or self._has_other_length:
+            return
+        self._has_other_length = True
+        logging.getLogger("data_loader").warning(
+            "%s has the length %d, but gave %d %s. All were used; progress and schedules "
+            "expect %d.",
+            type(owner).__name__,
+            length,
+            count,
+            unit,
+            length,
+        )
 
     def _warn_of_self_changes(self) -> None:
         """Warns at the first save of what a dataset changes itself, which is not saved."""

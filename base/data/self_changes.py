@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
 
 from base.data.fingerprint import fingerprint
-from base.data.kept_state import MAX_NUMEL, count_items, is_stateful
+from base.data.kept_state import MAX_NUMEL, count_items, has_saved_attributes, is_stateful
 from base.data.walk import find_user_module, walk
 
 Values = dict[tuple[str, str], "Value"]  # by the path of the object and the name of the attribute
@@ -60,7 +59,7 @@ class SelfChanges:
 def _capture(roots: Mapping[str, Any]) -> Values:
     values: Values = {}
     for path, item in walk(roots):
-        if is_stateful(item) or isinstance(item, Sampler):  # these are saved
+        if is_stateful(item) or has_saved_attributes(path, item):
             continue
         module = type(item).__module__
         if module.partition(".")[0] == "base" or not find_user_module(module):

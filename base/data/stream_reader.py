@@ -64,6 +64,8 @@ class StreamReader(Reader):
             with in_stream():
                 batch: Any = next(batches, END)
             if batch is END:
+                if start.batch == 0 and size is not None and not self.options.get("drop_last"):
+                    self.check_length(self.dataset, get_length(self.dataset), samples, "samples")
                 return
             self.warn_of_unsaved_state()
             if size is None:

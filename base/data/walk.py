@@ -7,20 +7,20 @@ import random
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from base.data.generators import GENERATORS
 from base.data.loader import PositionedLoader
 
 MAX_OBJECTS = 10_000  # that are looked at
-MAX_ITEMS = 100  # of one container that are looked at
+MAX_ITEMS = 100  # of one container that are looked at, with a few exceptions
 ATOMS = (str, bytes, bytearray, int, float, complex, torch.Tensor, np.ndarray, np.generic, PurePath)
 LEAVES = (*GENERATORS, type, types.ModuleType, DataLoader, PositionedLoader)
 FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
@@ -69,7 +69,7 @@ def _list_shared_generators() -> list[Any]:
 
 def _list_children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        return [(str(key), value[key]) for key in list(islice(value, MAX_ITEMS))]
+        return [(str(key), value[key]) for key in _take(value, value.get)]
     if isinstance(value, types.FunctionType):
         if find_user_module(value.__module__) is None:
             return []
@@ -79,12 +79,33 @@ def _list_children(value: Any) -> list[tuple[str, Any]]:
         return list_references(value)
     children = list(list_attributes(value).items())
     if isinstance(value, list | tuple | set | frozenset | deque):
-        return [(str(i), item) for i, item in enumerate(islice(value, MAX_ITEMS))] + children
+        return [(str(i), item) for i, item in enumerate(_take(value))] + children
     for kind in type(value).__mro__:
         module = find_user_module(kind.__module__)
         if module is not None:
             children += _pick_generators(module.__name__, vars(module))
     return children
+
+
+def _take(container: Collection[Any], get: Callable[[Any], Any] | None = None) -> list[Any]:
+    """The first items of a container, and the datasets and generators among the others.
+
+    All other items of a long container are data.
+
+    Args:
+        container: gives items or keys.
+        get: the item of a key; None if these are the items.
+    """
+    if len(container) <= MAX_ITEMS:
+        return list(container)
+    items = list(islice(container, MAX_OBJECTS))
+    values = items if get is None else list(map(get, items))
+    more = zip(items[MAX_ITEMS:], values[MAX_ITEMS:], strict=True)
+    return items[:MAX_ITEMS] + [
+        item
+        for item, value in more
+        if isinstance(value, (Dataset, *GENERATORS)) or hasattr(type(value), "set_epoch")
+    ]
 
 
 def _pick_generators(module: str, variables: Mapping[str, Any]) -> list[tuple[str, Any]]:

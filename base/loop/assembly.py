@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from base.data.loader import find_divided_loader
 from base.loop.evaluate import forward
+from base.loop.losses import WeightedSum, check_shapes
 from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
 from base.loop.phases import Phases
 from utils import distributed
@@ -40,9 +41,9 @@ def make_criterion(config: ConfigParser, device: torch.device | None = None) -> 
     """
     criterion = config.build("loss")
     if isinstance(criterion, list):
-        from base.loop.losses import WeightedSum
-
-        criterion = WeightedSum(config["loss"], criterion)
+        criterion = WeightedSum(config["loss"], list(map(check_shapes, criterion)))
+    else:
+        criterion = check_shapes(criterion)
     return criterion if device is None else to_device(criterion, device)
 
 
@@ -69,8 +70,10 @@ def make_optimizer(
         The optimizer, and the scheduler or None.
 
     Raises:
-        UserError: an argument of the optimizer is not finite, or the scheduler cannot move.
+        UserError: an argument of the optimizer is not finite, the scheduler cannot move, or the
+            loss is lazy.
     """
+    _check_loss(criterion)
     groups = phases.parameter_groups(model, get_learning_rate(config))
     trained = list_trained(criterion)
     if trained:
@@ -103,6 +106,14 @@ def _check_rates(optimizer: Any, setter: str) -> None:
             if isinstance(value, int | float | torch.Tensor) and not math.isfinite(value):
                 key = f"{setter}{name}" if setter.endswith(".") else setter
                 raise UserError(f"{name}={float(value)} is not a finite number", key=key)
+
+
+def _check_loss(criterion: Any) -> None:
+    """Raises UserError if a loss has a parameter or buffer without a shape."""
+    names = find_lazy(criterion) if isinstance(criterion, nn.Module) else []
+    if names:
+        message = f"{names[0]} is lazy, and only a model may be; give it its sizes"
+        raise UserError(message, key="loss")
 
 
 def list_trained(criterion: Any) -> list[nn.Parameter]:

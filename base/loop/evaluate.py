@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.data.loader import find_counting_loader, find_divided_loader
+from base.data.loader import find_counting_loader, find_divided_loader, list_sizes
 from base.loop.metrics import MetricSet
 from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
 from utils.distributed import all_gather
@@ -133,11 +133,13 @@ class Weigher:
         loader: gives the batches.
         criterion: the loss, which may ignore targets.
         metrics: a MetricSet; other objects are not told.
+        start: the number of batches of the pass that are left out.
     """
 
-    def __init__(self, loader: Any, criterion: Any, metrics: Any) -> None:
+    def __init__(self, loader: Any, criterion: Any, metrics: Any, start: int = 0) -> None:
         self.loader = find_divided_loader(loader)
         self.counter = find_counting_loader(loader)
+        self.sizes = list_sizes(loader, start) if self.counter is None else iter(())
         self.ignore_index = find_ignore_index(criterion)
         self.metrics = metrics if isinstance(metrics, MetricSet) else None
 
@@ -149,7 +151,9 @@ class Weigher:
             samples, or because the loss ignores all its targets.
         """
         if self.metrics is not None:
-            self.metrics.batch_size = None if self.counter is None else self.counter.n_in_batch
+            counter = self.counter
+            size = next(self.sizes, None) if counter is None else counter.n_in_batch
+            self.metrics.batch_size = size
         if is_empty(batch):
             return 0.0
         if self.ignore_index is not None and ignores_all(self.ignore_index, find_target(batch)):

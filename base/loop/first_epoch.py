@@ -28,6 +28,11 @@ def check_first_epoch(
         hint = f"{did_you_mean(monitor.metric, log)}; it returned {', '.join(log)}"
         message = f"the epoch returned no '{monitor.metric}'{hint}"
         raise UserError(message, key="trainer.monitor")
+    if progress.step == 0 and all(name == "epoch" or name.startswith("val_") for name in log):
+        logging.getLogger("trainer").warning(
+            "Nothing was trained: no batch of the first epoch had a sample that counts. All "
+            "batches are empty, or the loss ignores all targets."
+        )
     unused = options.list_needing_update()
     if unused and progress.step == 0:
         logging.getLogger("trainer").warning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from config import ConfigParser
 
 STEPPED_PER_BATCH = ("OneCycleLR", "CyclicLR")
+METRIC_NAMES = ("metrics", "metric")  # of the parameter of `step`
 PERIODS = ("T_max", "step_size")  # of schedulers of torch, which divide by them
 
 
@@ -48,7 +50,8 @@ class LRSchedule:
         self.warmup_steps = warmup_steps
         self.used_rates: list[Any] | None = None
         names = [kind.__name__ for kind in type(lr_scheduler).__mro__]  # subclasses count too
-        self.follows_metric = "ReduceLROnPlateau" in names
+        self.plateaus, self.metric_name = _find_plateaus(lr_scheduler)
+        self.follows_metric = bool(self.plateaus)
         is_per_step = any(name in STEPPED_PER_BATCH for name in names)
         self.interval = interval or ("step" if is_per_step else "epoch")
         if self.follows_metric and self.interval == "step":
@@ -140,7 +143,10 @@ class LRSchedule:
             self._step()
         elif metric in log:
             self._set_mode(mode)
-            self._step(log[metric])
+            if self.metric_name:
+                self._step(**{self.metric_name: log[metric]})
+            else:
+                self._step(log[metric])
         else:
             reason = f"but '{metric}' is not among {', '.join(log)}" if metric else "which is 'off'"
             raise UserError(
@@ -149,10 +155,11 @@ class LRSchedule:
 
     def _set_mode(self, mode: str) -> None:
         """Gives a ReduceLROnPlateau the direction of the number that it follows."""
-        if mode in ("min", "max") and self.lr_scheduler.mode != mode:
-            self.lr_scheduler.mode = mode
-            self.lr_scheduler.mode_worse = math.inf if mode == "min" else -math.inf
-            self.lr_scheduler.best = self.lr_scheduler.mode_worse
+        for plateau in self.plateaus:
+            if mode in ("min", "max") and plateau.mode != mode:
+                plateau.mode = mode
+                plateau.mode_worse = math.inf if mode == "min" else -math.inf
+                plateau.best = plateau.mode_worse
 
     def get_rates(self) -> list[float | None]:
         """Returns the learning rate of each group in the last step; before it, those to use."""
@@ -164,15 +171,37 @@ class LRSchedule:
         """The learning rate of the first group in the last step."""
         return self.get_rates()[0]
 
-    def _step(self, *args: float) -> None:
+    def _step(self, *args: float, **kwargs: float) -> None:
         if self.used_rates is None:
             self.used_rates = read_rates(self.optimizer)
         try:
-            self.lr_scheduler.step(*args)
+            self.lr_scheduler.step(*args, **kwargs)
         except (ValueError, ArithmeticError) as error:
             # OneCycleLR refuses more than its total_steps, StepLR in a list a period of 0.
             name = type(self.lr_scheduler).__name__
             raise UserError(f"{name}: {one_line(error)}", key="lr_scheduler") from None
+
+
+def _find_plateaus(lr_scheduler: Any) -> tuple[list[Any], str]:
+    """Finds ReduceLROnPlateau: the scheduler itself, or one that it holds, as warm-ups do.
+
+    Returns:
+        The schedulers that follow a number, and the parameter of ``step`` for it if it has a name.
+        None if the scheduler holds one but its ``step`` takes no number.
+    """
+    if _is_plateau(lr_scheduler):
+        return [lr_scheduler], ""
+    held = [item for item in getattr(lr_scheduler, "__dict__", {}).values() if _is_plateau(item)]
+    if held:
+        taken = inspect.signature(lr_scheduler.step).parameters
+        for name in METRIC_NAMES:
+            if name in taken:
+                return held, name
+    return [], ""
+
+
+def _is_plateau(scheduler: Any) -> bool:
+    return "ReduceLROnPlateau" in [kind.__name__ for kind in type(scheduler).__mro__]
 
 
 def read_rates(optimizer: Any) -> list[Any]:

@@ -210,7 +210,7 @@ def kind_of(
     if not kind and loss != LEARNED:  # a loss of the project
         if has_scores and is_column and not target.is_floating_point():
             kind = "classification"
-        elif not is_zero_or_one(target):
+        elif not is_zero_or_one(target) and not is_distribution(target):
             kind = "regression"
     if kind == "classification" and has_scores:
         if target.shape == output.shape:
@@ -245,6 +245,14 @@ def _kind_of_loss(loss: str, output: torch.Tensor) -> str:
 def is_zero_or_one(target: torch.Tensor) -> bool:
     """Whether each value is 0 or 1."""
     return bool(((target == 0) | (target == 1)).all())
+
+
+def is_distribution(target: torch.Tensor) -> bool:
+    """Whether each row has the probabilities of several classes."""
+    if target.ndim != 2 or target.shape[1] < 2 or not target.is_floating_point():
+        return False
+    ones = torch.ones(len(target), dtype=target.dtype)
+    return bool((target >= 0).all()) and torch.allclose(target.sum(1), ones, atol=1e-3)
 
 
 def _to_classes(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

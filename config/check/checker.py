@@ -43,7 +43,7 @@ class Checker(Findings):
 
     The check changes two things in the config. If a parameter wants text, an override becomes the
     text of the command line again, so that ``name=007`` is a name. In a path, ``~`` becomes the
-    home folder.
+    home folder, and ``$NAME`` a variable of the environment.
 
     Attributes:
         resolved: for every component, the class or function that its ``type`` names.
@@ -121,6 +121,8 @@ class Checker(Findings):
                     self.check_value(parameters[key].annotation, value, where, slot, args)
             elif key in slot.program_parameters:
                 self.fail(where, f"'{key}' is given by the program; remove it from the config")
+            elif signature.is_open and signature.others is not Any:
+                self.check_value(signature.others, value, where, slot, args)
             elif signature.is_open:
                 self.check_nested(value, where, self.schema.get_inner_slot(key, slot))
             else:
@@ -231,7 +233,7 @@ class Checker(Findings):
 
     def _has_deep_items(self, items: list[Any], keys: Keys) -> bool:
         """Whether the items of a list are checked one by one; else one error shows all of them."""
-        has_paths = any(isinstance(item, str) and item.startswith("~") for item in items)
+        has_paths = any(isinstance(item, str) and item.startswith(("~", "$")) for item in items)
         is_nested = any(isinstance(item, dict | list) for item in items)
         is_overridden = any(path[: len(keys)] == keys and path != keys for path in self.tree.raw)
         return is_nested or has_paths or is_overridden
@@ -261,7 +263,7 @@ class Checker(Findings):
                 self.fail(keys, f"wants {describe_annotation(annotation)}, not {value!r}")
                 return
             value = holder[keys[-1]] = text
-        if isinstance(value, str) and value.startswith("~"):
+        if isinstance(value, str) and value.startswith(("~", "$")):
             name = next(str(key) for key in reversed(keys) if isinstance(key, str))
             if is_path(annotation) or is_path_name(name):
                 path = self.collect_problems(keys, expand_home, value)

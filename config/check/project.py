@@ -10,7 +10,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, NamedTuple
 
-from utils.errors import UserError, name_error, one_line
+from utils.errors import UserError, name_error, one_line, text_of
 
 ROOT = Path(__file__).parents[2]
 USER_FOLDERS = ("data_loader", "model", "trainer")
@@ -73,7 +73,7 @@ def get_user_frames(error: BaseException) -> list[Frame]:
         (frame.filename, frame.lineno, frame.name, frame.line)
         for frame in extract_tb(error.__traceback__)
     ]
-    frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', str(error))
+    frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', text_of(error))
     folders = [ROOT / name for name in USER_FOLDERS]
     return [
         Frame(Path(path).relative_to(ROOT), int(line or 0), function, text or "")

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, NamedTuple, NotRequired, Required, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    NamedTuple,
+    NotRequired,
+    Required,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from config.check.generics import get_inherited_types, resolve_inherited, substitute_all
 from config.check.project import FRAMEWORK
@@ -18,11 +28,18 @@ class Signature(NamedTuple):
         parameters: by name, without ``*args`` and ``**kwargs``.
         is_open: whether other keyword arguments are accepted too.
         owner: the dotted name of the class or function.
+        others: the annotation of each other keyword argument.
     """
 
     parameters: dict[str, inspect.Parameter]
     is_open: bool
     owner: str = ""
+    others: Any = Any
+
+    def get_annotation(self, name: str) -> Any:
+        """Returns the annotation of the keyword argument ``name``."""
+        known = self.parameters.get(name)
+        return self.others if known is None else known.annotation
 
     @classmethod
     def from_callable(cls, found: Any, n_skipped: int = 0) -> Signature:
@@ -33,7 +50,7 @@ class Signature(NamedTuple):
         """
         owner = f"{get_module_name(found)}.{getattr(found, '__qualname__', found)}"
         try:
-            parameters = list(inspect.signature(found).parameters.values())
+            parameters = _list_parameters(found)
         except (TypeError, ValueError):  # written in C
             return cls({}, True, owner)
         hints = get_annotations(found)
@@ -46,9 +63,16 @@ class Signature(NamedTuple):
         }
         if inspect.isclass(found):
             named = resolve_inherited(named, found)
-        is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        rest = [item for item in parameters if item.kind is item.VAR_KEYWORD]
+        is_open = bool(rest)
+        others = hints.get(rest[0].name, Any) if rest else Any
+        if get_origin(others) is Unpack:  # `**kwargs: Unpack[Options]`, a TypedDict
+            named |= get_typed_dict_parameters(get_args(others)[0])
+            is_open, others = False, Any
+        elif inspect.isclass(kind := get_origin(others) or others) and issubclass(kind, Mapping):
+            others = Any  # a common slip: the annotation of all, and not of each
         if not is_open or not inspect.isclass(found) or found.__mro__[1] is object:
-            return cls(named, is_open, owner)
+            return cls(named, is_open, owner, others)
         parent = cls.from_callable(found.__mro__[1])
         types = get_inherited_types(found).get(found.__mro__[1], {})
         # No inherited parameter is required, because the class may pass it itself.
@@ -57,7 +81,28 @@ class Signature(NamedTuple):
             for name, parameter in substitute_all(parent.parameters, types).items()
         }
         is_open = parent.is_open or not found.__module__.startswith(f"{FRAMEWORK}.")
-        return cls(inherited | named, is_open, owner)
+        return cls(inherited | named, is_open, owner, others)
+
+
+def _list_parameters(found: Any) -> list[inspect.Parameter]:
+    """Lists the parameters of a class or function.
+
+    A ``__new__`` or a metaclass that takes anything, as in a singleton, passes it to ``__init__``.
+    """
+    parameters = list(inspect.signature(found).parameters.values())
+    takes_anything = all(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
+    if inspect.isclass(found) and takes_anything and found.__init__ is not object.__init__:
+        return list(inspect.signature(found.__init__).parameters.values())[1:]
+    return parameters
+
+
+def get_positional_only(found: Any) -> list[inspect.Parameter]:
+    """Lists the parameters that are passed by position only."""
+    try:
+        parameters = _list_parameters(found)
+    except (TypeError, ValueError):  # written in C
+        return []
+    return [item for item in parameters if item.kind is item.POSITIONAL_ONLY]
 
 
 def get_module_name(found: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from config.read.flow import protect_references, restore_references
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
 from utils.errors import one_line
 
@@ -210,10 +211,16 @@ def _parse(text: str, source: str, strict_json: bool) -> Any:
                 return PLAIN
             return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
+        def compose_scalar_node(self, anchor: Any) -> Any:
+            node = super().compose_scalar_node(anchor)  # type: ignore[no-untyped-call]
+            node.value = restore_references(node.value) if protected != text else node.value
+            return node
+
     try:
         if strict_json:
             text = _check_json(text)
-        return yaml.compose(text, Loader=Loader)
+        protected = protect_references(text)
+        return yaml.compose(protected, Loader=Loader)
     except json.JSONDecodeError as error:
         mark = Mark(source, error.lineno, error.colno)
         raise ConfigError.at(mark, f"not JSON: {error.msg}") from None

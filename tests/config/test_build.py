@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_values_are_converted_to_what_the_signature_wants() -> None:
     assert got["dtype"] is torch.float16
     assert got["path"] == Path("a/b")
     assert (got["sizes"], got["table"], got["rate"]) == ([1], {"x": 1}, 0.5)
+
+
+def test_parameters_without_a_name_are_passed_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Single(nn.Module):
+        def __init__(self, a: int, b: int = 2, c: int = 3, /, *, d: int = 4) -> None:
+            super().__init__()
+            self.got = a, b, c, d
+
+    monkeypatch.setattr(sys.modules["model.probe"], "Single", Single, raising=False)
+    monkeypatch.setattr(Single, "__module__", "model.probe")
+    got = make("arch", {"type": "probe.Single", "args": {"c": 7, "a": 5, "d": 8}}).got
+    assert got == (5, 2, 7, 8)
 
 
 def test_inner_components_are_made_first_at_any_depth_and_in_lists() -> None:
@@ -239,3 +252,16 @@ def test_an_error_with_keys_is_located_at_the_arguments() -> None:
         "c.yaml:3:5: arch.args.size: 0 must be at least 1",
         "c.yaml:1:1: arch: sizes are hard",
     ]
+
+
+def test_an_error_whose_text_fails_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SilentError(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    def fail() -> nn.Module:
+        raise SilentError
+
+    monkeypatch.setattr(fail, "__module__", "model.probe")
+    monkeypatch.setattr(sys.modules["model.probe"], "fail", fail, raising=False)
+    assert "<SilentError without a text>" in get_error("arch", {"type": "probe.fail"})

@@ -61,7 +61,18 @@ def test_attributes_that_a_subclass_sets_take_effect(tmp_path: Path) -> None:
     assert names == ["checkpoint-epoch3.pt", "checkpoint-epoch5.pt"]
 
 
-@pytest.mark.parametrize("name", ["step", "options", "update", "evaluate", "forward", "batches"])
+def test_the_number_of_the_epoch_is_an_attribute(tmp_path: Path) -> None:
+    class Asks(HandTrainer):
+        def _train_epoch(self, epoch: int) -> dict[str, Any]:
+            assert self.epoch == epoch
+            return super()._train_epoch(epoch)
+
+    trainer = make_trainer(tmp_path, Asks, epochs=2)
+    trainer.train()
+    assert trainer.epoch == 3
+
+
+@pytest.mark.parametrize("name", ["step", "options", "update", "evaluate", "epoch", "batches"])
 def test_attributes_of_a_project_do_not_disturb_the_framework(tmp_path: Path, name: str) -> None:
     """A project may give its attributes names that the framework uses too."""
     trainer = make_trainer(tmp_path, epochs=1)
@@ -69,6 +80,14 @@ def test_attributes_of_a_project_do_not_disturb_the_framework(tmp_path: Path, na
     trainer.train()
     assert (tmp_path / "hand" / "run" / "checkpoint-epoch1.pt").is_file()
     assert getattr(trainer, name) == {"mine": True}
+
+
+def test_a_trainer_knows_its_epoch_unless_a_project_counts_itself(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, epochs=1)
+    trainer.progress.epoch = 3
+    assert trainer.epoch == 3
+    trainer.epoch = 7
+    assert (trainer.epoch, trainer.progress.epoch) == (7, 3)
 
 
 def test_base_trainer_moves_the_model_to_the_device(tmp_path: Path) -> None:

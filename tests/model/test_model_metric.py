@@ -58,3 +58,14 @@ def test_binary_targets_and_logits_may_be_columns(logits: Any, target: Any) -> N
 def test_shapes_that_would_broadcast_are_refused(metric: Any, output: Any, target: Any) -> None:
     with pytest.raises(UserError, match=r"\(4"):
         metric(torch.ones(output), torch.ones(target))
+
+
+@pytest.mark.parametrize("metric", [accuracy, top_k_acc])
+def test_an_output_in_a_mapping_is_refused_in_a_line(metric: Any) -> None:
+    with pytest.raises(UserError, match="metrics: accuracy needs tensors, not dict and Tensor"):
+        metric({"logits": torch.zeros(2, 3)}, torch.zeros(2).long())
+
+
+def test_the_best_of_none_is_refused() -> None:
+    with pytest.raises(UserError, match="k=0 must be at least 1"):
+        top_k_acc(torch.ones(4, 3), torch.ones(4), k=0)

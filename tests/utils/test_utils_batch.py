@@ -21,6 +21,7 @@ from utils.batch import (
 from utils.errors import UserError
 
 META = torch.device("meta")  # a device other than the CPU that every machine has
+CPU = torch.device("cpu")
 
 
 class Pair(NamedTuple):
@@ -120,32 +121,6 @@ def test_a_value_that_is_no_tensor_stays() -> None:
 def test_an_object_with_a_method_to_moves_itself() -> None:
     packed = pack_sequence([torch.ones(2), torch.ones(1)])
     assert to_device((packed,), META)[0].data.device.type == "meta"
-
-
-class Graphs:
-    """A batch of graphs, whose ``to`` takes a device only (Lightning #2465)."""
-
-    num_graphs = 3
-
-    def __init__(self) -> None:
-        self.x = tensor()
-
-    def to(self, device: torch.device) -> Graphs:
-        self.x = self.x.to(device)
-        return self
-
-
-class MovesItself(Graphs):
-    def to(self, device: Any, non_blocking: bool = False) -> None:  # type: ignore[override]
-        assert non_blocking
-        self.x = self.x.to(device)
-
-
-@pytest.mark.parametrize("kind", [Graphs, MovesItself])
-def test_a_batch_object_gets_the_arguments_that_its_method_takes(kind: type[Graphs]) -> None:
-    moved = to_device([kind()], META)[0]
-    assert moved.x.device.type == "meta"
-    assert batch_size_of(kind()) == 3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,6 +84,16 @@ def _quick_and_harmless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "loss",
             "Target 10 is out of bounds. The model has fewer outputs",
         ),
+        (
+            RuntimeError("only batches of spatial targets supported (3D tensors) but got …"),
+            "loss",
+            "it needs classes of shape (N,) or (N, H, W)",
+        ),
+        (
+            RuntimeError("expected target dtype to be Long or Byte, but got Int"),
+            "loss",
+            "it needs classes of int64, for example by target.long()",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

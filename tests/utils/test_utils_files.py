@@ -124,3 +124,12 @@ def test_a_forked_process_gets_separate_positions_in_files(tmp_path: Path) -> No
             os._exit(0 if was_kept and file.read(1) == b"8" else 1)
         assert os.waitpid(pid, 0)[1] == 0
         assert file.read(1) == b"3"
+
+
+def test_a_variable_of_the_environment_begins_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "/fast")
+    assert expand_home("$SCRATCH/runs") == "/fast/runs"
+    assert expand_home("a/$SCRATCH") == "a/$SCRATCH"
+    monkeypatch.delenv("SCRATCH")
+    with pytest.raises(UserError, match=r"^\$SCRATCH/runs: the environment has no variable"):
+        expand_home("$SCRATCH/runs")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
 
+from tests.helpers import ROOT
 from utils.stop import (
     StopProgram,
     StopRequest,
@@ -50,6 +53,17 @@ def test_a_signal_that_is_repeated_does_not_disturb_the_end_of_the_program() -> 
     with stop_on_signals(), pytest.raises(StopProgram) as caught:
         send_twice()
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGUSR1", 75)])
+def test_a_signal_that_is_repeated_at_the_exit_does_not_change_the_status(
+    name: str, status: int
+) -> None:
+    """Batch systems repeat their signals until the program has ended."""
+    again = f"atexit.register(os.kill, os.getpid(), signal.{name})"
+    code = f"import atexit, os, signal, sys; from utils.main import run_main; {again}"
+    words = [sys.executable, "-c", f"{code}; run_main(lambda: sys.exit({status}))"]
+    assert subprocess.run(words, cwd=ROOT, check=False).returncode == status
 
 
 def test_a_training_obeys_a_signal_whose_exception_was_caught_before() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import UserList, deque, namedtuple
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -175,3 +176,65 @@ def test_an_object_that_exists_too_late_to_be_restored_is_named(tmp_path, monkey
     lines = [line for line in caplog.text.splitlines() if "optimizers.helper  " in line]
     assert len(lines) == 1
     assert "not restored, because the trainer has no such object when it starts" in lines[0]
+
+
+class Noise(nn.Module):
+    """Draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = torch.Generator().manual_seed(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.randn(x.shape, generator=self.rng)
+
+
+class NoisyTrainer(Trainer):
+    """A generator in the model, and one in a dict of the trainer."""
+
+    def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
+        model.noise = Noise()
+        super().__init__(model, *args, **kwargs)
+        self.tools = {"rng": np.random.default_rng(1)}
+
+    def train_step(self, batch: Any) -> Any:
+        images, target = batch
+        scale = float(self.tools["rng"].random())
+        return super().train_step([self.model.noise(images * scale), target])
+
+
+def test_generators_of_a_model_and_a_trainer_resume_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.trainer.NoisyTrainer", NoisyTrainer, raising=False)
+    monkeypatch.setattr(NoisyTrainer, "__module__", "trainer.trainer")
+    config = small_config(tmp_path, type="NoisyTrainer", epochs=2)
+    trainer = make_trainer(config)
+    trainer.train()
+    folder = trainer.checkpoint_dir
+    expected = load(folder / "checkpoint-epoch2.pt")
+    make_trainer(config, resume=folder / "checkpoint-epoch1.pt").train()
+    assert differences(load(folder / "checkpoint-epoch2.pt"), expected) == []
+
+
+class LeavesOut(Trainer):
+    """Has an optimizer of only some parameters of its loss."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.criterion = nn.Linear(3, 2)
+        self.others = [torch.optim.SGD([self.criterion.bias], lr=0.1)]
+
+
+def test_parameters_of_the_loss_that_no_optimizer_has_are_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("trainer.trainer.LeavesOut", LeavesOut, raising=False)
+    monkeypatch.setattr(LeavesOut, "__module__", "trainer.trainer")
+    trainer = make_trainer(small_config(tmp_path, type="LeavesOut"))
+    trainer.train_state.restore_rest()
+    assert "1 parameters of the loss are in no optimizer, so they are not trained." in caplog.text
+
+
+def test_objects_that_functions_keep_are_found():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    assert "step.self" in find(step=optimizer.step)
+    assert "step.args.0" in find(step=partial(print, optimizer))
+    assert "step.optimizer" in find(step=lambda: optimizer)
+    assert not find(log=print, name=str.upper)

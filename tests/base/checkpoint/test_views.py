@@ -67,3 +67,14 @@ def test_a_snapshot_reuses_memory_once(write):
     earlier = copy_to_cpu({"a": first, "b": first})
     later = copy_to_cpu({"a": torch.zeros(4), "b": torch.ones(4)}, earlier)
     assert (later["a"].sum(), later["b"].sum()) == (0, 4)
+
+
+def test_empty_expanded_and_sparse_tensors_do_not_drag_it_either(write):
+    table = torch.arange(100_000.0).view(1000, 100)
+    indices = torch.tensor([[0, 1]])
+    sparse = torch.sparse_coo_tensor(indices, table[:2, 0], (10,), check_invariants=True)
+    state, size = write({"empty": table[:0], "row": table[3].expand(1000, 100), "sparse": sparse})
+    assert size < 10_000
+    assert state["empty"].shape == (0, 100)
+    assert torch.equal(state["row"], table[3].expand(1000, 100))
+    assert torch.equal(state["sparse"].to_dense(), sparse.to_dense())

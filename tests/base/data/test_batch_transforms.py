@@ -20,6 +20,8 @@ from base.data.batch_transforms import (
 from tests.base.data.datasets import SCALE, Pictures, Stream, are_equal, batches
 from utils.errors import UserError
 
+IMAGES = torch.zeros(3, 1, 2, 2)
+
 
 def test_a_batch_transform_gives_the_same_as_the_transform_of_single_samples():
     torch.manual_seed(3)
@@ -105,6 +107,17 @@ def test_mixing_keeps_the_sum_of_the_target_and_weights_both_images():
     assert (soft.max(1).values < 1).sum() > 0
 
 
+@pytest.mark.parametrize("mix", [MixUpEach(2), CutMixEach(2)])
+def test_mixing_takes_classes_of_any_integer_and_probabilities(mix):
+    classes = torch.tensor([0, 1, 1])
+    probabilities = torch.nn.functional.one_hot(classes, 2).float()
+    mixed = []
+    for target in (classes, classes[:, None], classes.int(), probabilities):
+        torch.manual_seed(0)
+        mixed.append(mix([IMAGES, target])[1])
+    assert all(torch.equal(target, mixed[0]) for target in mixed)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -119,6 +132,11 @@ def test_mixing_keeps_the_sum_of_the_target_and_weights_both_images():
             ),
             r"^batch_transform: MixUpEach needs float images: put a ToDtype",
         ),
+        (lambda: MixUpEach(2)({"x": IMAGES, "target": 1}), r"MixUpEach needs \[images \(N"),
+        (lambda: MixUpEach(2)([IMAGES, torch.zeros(3)]), r"needs a target of class indices \(N,"),
+        (lambda: CutMixEach(2)([IMAGES, torch.zeros(3, 2, 2).long()]), r"needs a target of class"),
+        (lambda: MixUpEach(2)([IMAGES, [0, 1, 1]]), r"probabilities \(N, 2\), not a list"),
+        (lambda: MixUpEach(2)([IMAGES, torch.arange(3)]), r"MixUpEach has num_classes=2: Class"),
     ],
 )
 def test_unsuitable_batches_are_refused(make, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
@@ -18,8 +19,8 @@ CPU = torch.device("cpu")
 
 
 class Named(Dataset[Any]):
-    def __init__(self, *names: str, labels: dict[str, int] | None = None) -> None:
-        self.classes = list(names)
+    def __init__(self, *names: str, labels: dict[str, Any] | None = None) -> None:
+        self.classes: Any = list(names)
         if labels is not None:
             self.class_to_idx = labels
 
@@ -30,14 +31,33 @@ class Named(Dataset[Any]):
         return 8
 
 
+class Wrapper(Named):
+    """Keeps a dataset under another name than torch's."""
+
+    def __init__(self, base: Any) -> None:
+        self.base = base
+
+
+@pytest.mark.parametrize("names", [np.array(["a", "b"]), {0: "a", 1: "b"}, {"a": 0, "b": 1}])
+def test_classes_may_be_an_array_or_a_mapping(names: Any) -> None:
+    data = Named()
+    data.classes = names
+    assert find_classes(data) == {"a": 0, "b": 1}
+
+
+def test_labels_that_are_no_numbers_are_left_out() -> None:
+    assert find_classes(Named("a", "b", labels={"a": "x", "b": "y"})) == {"a": 0, "b": 1}
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
         lambda data: data,
         lambda data: Subset(Subset(data, range(6)), [0, 1]),
         lambda data: ConcatDataset([numbers(), data]),
+        lambda data: Wrapper(data),
     ],
-    ids=["plain", "subsets", "concatenated"],
+    ids=["plain", "subsets", "concatenated", "another name"],
 )
 def test_the_classes_inside_other_datasets_are_found(wrap: Any) -> None:
     assert find_classes(wrap(Named("ant", "bee"))) == {"ant": 0, "bee": 1}

@@ -52,6 +52,36 @@ def test_a_sampler_of_indices_may_estimate_too(caplog: pytest.LogCaptureFixture)
     ]
 
 
+class EstimatedStream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(40))
+
+    def __len__(self) -> int:
+        return 25
+
+
+@pytest.mark.parametrize(("num_workers", "count"), [(0, 40), (2, 80)])
+def test_a_stream_of_another_length_is_named_once(
+    num_workers: int, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if each worker repeats the stream."""
+    loader = BaseDataLoader(EstimatedStream(), 4, shuffle=False, num_workers=num_workers)
+    assert [len(list_samples(loader)) for _ in range(2)] == [count] * 2
+    assert caplog.messages == [
+        f"EstimatedStream has the length 25, but gave {count} samples. All were used; progress and "
+        "schedules expect 25."
+    ]
+
+
+def test_a_sampler_may_estimate_that_it_gives_nothing() -> None:
+    class Empty(SequentialSampler):
+        def __len__(self) -> int:
+            return 0
+
+    loader = BaseDataLoader(numbers(40), 4, sampler=Empty(range(40)))
+    assert list_samples(loader) == list(range(40))
+
+
 def test_the_batches_left_are_those_that_come() -> None:
     loader = BaseDataLoader(numbers(40), 4, batch_sampler=Buckets(6))
     assert [loader.batches_left for _ in loader] == list(range(9, -1, -1))

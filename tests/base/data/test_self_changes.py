@@ -84,6 +84,18 @@ def test_a_counter_and_an_order_that_a_dataset_changes_are_named_once(
     assert caplog.messages == [LINE.format(f"Changing changes its `{name}` itself")]
 
 
+class WithEpoch(Changing):
+    def set_epoch(self, epoch: int) -> None:
+        self.calls = epoch
+
+
+def test_what_set_epoch_changes_is_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    loader = BaseDataLoader(WithEpoch(lambda data, index: None), 8)
+    list(loader), list(loader)
+    loader.state_dict()
+    assert caplog.messages == []
+
+
 def test_an_order_that_a_stream_shuffles_is_named(caplog: pytest.LogCaptureFixture) -> None:
     assert list_warnings(Stream(), caplog) == [LINE.format("Stream changes its `order` itself")]
 

@@ -32,6 +32,10 @@ class Centres(nn.Module):
         if self.training:
             self.calls += 1
         return nn.functional.cross_entropy(self.scale * output @ self.centres, target)
+class LazyLoss(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LazyLinear(3)
 class Plain(BaseModel):
     def __init__(self):
         super().__init__()
@@ -186,6 +190,12 @@ def test_a_lazy_model_is_tested(config):
 def test_a_lazy_module_that_no_batch_reaches_is_one_line(config):
     config["arch"] = {"type": "added.Lazy", "args": {"unused": True}}
     with pytest.raises(UserError, match=r"unused\.weight is lazy, and a first batch did not give"):
+        make_trainer(config)
+
+
+def test_a_lazy_loss_is_one_line(config):
+    config["loss"] = {"type": "added.LazyLoss"}
+    with pytest.raises(UserError, match=r"layer\.weight is lazy, and only a model may be"):
         make_trainer(config)
 
 

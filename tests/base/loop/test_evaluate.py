@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
-from base.loop.evaluate import evaluate, forward, iterate_in_lockstep
+from base.loop.evaluate import Weigher, evaluate, forward, iterate_in_lockstep
 from base.loop.metrics import MetricSet
 from tests.ranks import in_ranks
 from utils.distributed import rank
@@ -45,6 +47,23 @@ def run(batches: Any, metrics: Any = (mean_error,), **kwargs: Any) -> dict[str, 
 def test_loss_and_metrics_are_weighted_by_samples() -> None:
     batches = [(torch.ones(3), torch.full((3,), 2.0)), (torch.ones(1), torch.tensor([6.0]))]
     assert run(batches) == {"loss": pytest.approx(16 / 4), "mean_error": pytest.approx(4 / 4)}
+
+
+def put_time_first(samples: list[int]) -> torch.Tensor:
+    return torch.tensor([samples] * (2 if samples[0] == 0 else 3))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_loader_of_torch_knows_its_samples(start: int) -> None:
+    """Sequences have their samples in the second dimension (as in Lightning #10349)."""
+    loader = DataLoader(range(10), 4, collate_fn=put_time_first)  # type: ignore[arg-type]
+    metrics = MetricSet([], loader=loader)
+    weigher = Weigher(loader, F.mse_loss, metrics, start)
+    sizes = []
+    for batch in itertools.islice(loader, start, None):
+        weigher.weigh(batch)
+        sizes.append(metrics.count_samples(batch, batch, (batch, batch)))
+    assert sizes == [4, 4, 2][start:]
 
 
 def test_the_model_is_left_in_evaluation_mode_with_its_weights_and_without_gradients() -> None:

@@ -74,3 +74,12 @@ def test_a_run_checks_its_first_epoch_once_its_checkpoint_is_written(
     trainer.last_log = {}
     trainer.train()
     assert "trainer.ema_decay had no effect" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "count"), [("val_loss", 1), ("loss", 0)])
+def test_a_training_in_which_nothing_counted_is_a_warning(
+    caplog: pytest.LogCaptureFixture, name: str, count: int
+) -> None:
+    log, monitor = {"epoch": 1, name: 0.5}, Monitor("off", "")
+    check_first_epoch(log, monitor, TrainerOptions(epochs=2), Progress(step=0))
+    assert caplog.text.count("Nothing was trained") == count

@@ -144,3 +144,12 @@ def test_what_is_computed_from_a_sum_has_no_terms():
 def test_terms_that_cannot_be_added_are_refused(losses, message):
     with pytest.raises(UserError, match=message):
         add_up(losses)
+
+
+@pytest.mark.parametrize("loss", ["poisson_nll_loss", {"type": "PoissonNLLLoss"}, ["kl_div"]])
+def test_a_loss_that_would_pair_all_outputs_with_all_targets_is_refused(config, loss):
+    """torch broadcasts (N, 1) and (N,) here without a warning."""
+    criterion = make_trainer(config | {"loss": loss, "metrics": []}).criterion
+    with pytest.raises(UserError, match=r"output \(4, 1\) and a target \(4,\), which must be the"):
+        criterion(torch.ones(4, 1), torch.ones(4))
+    assert criterion(torch.ones(4), torch.ones(4)).ndim == 0

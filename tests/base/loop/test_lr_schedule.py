@@ -104,6 +104,28 @@ def test_a_subclass_of_a_plateau_follows_the_metric_too() -> None:
     assert get_rates(schedule) == [pytest.approx(0.1)]
 
 
+class WarmUp(schedulers.LRScheduler):
+    """Holds a plateau, as the one of pytorch-gradual-warmup-lr does."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.after = schedulers.ReduceLROnPlateau(optimizer, patience=0)
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def step(self, epoch: int | None = None, metrics: float | None = None) -> None:
+        super().step(epoch) if metrics is None else self.after.step(metrics)
+
+
+def test_a_plateau_inside_another_schedule_gets_its_number_and_its_direction() -> None:
+    optimizer = make_optimizer(1.0)
+    schedule = LRSchedule(WarmUp(optimizer), optimizer)
+    for value, rate in ((1.0, 1.0), (2.0, 1.0), (1.5, 0.1)):
+        schedule.after_epoch({"score": value}, "score", "max")
+        assert get_rates(schedule) == [pytest.approx(rate)]
+
+
 def test_a_plateau_without_improvement_lowers_the_rate() -> None:
     schedule = make_schedule("ReduceLROnPlateau", patience=1, factor=0.5)
     for value, expected in ((1.0, 1.0), (1.0, 1.0), (2.0, 0.5), (0.1, 0.5)):

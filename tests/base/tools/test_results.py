@@ -30,6 +30,9 @@ NUMBERS = torch.tensor([0.5, 1, 1, 0])
         ("L1Loss", (4, 3), ONE_HOT, "regression"),
         ("own", (4, 3), CLASSES, "classification"),
         ("own", (4, 3), ONE_HOT, ""),
+        ("own", (4, 3), ONE_HOT.mul(0.7).add(0.1), ""),  # classes, or parts of a whole
+        ("kl_div", (4, 3), ONE_HOT.mul(0.7).add(0.1), ""),
+        ("own", (4, 3), 2 * ONE_HOT, "regression"),
         ("own", (4,), BINARY, ""),
         ("own", (4,), NUMBERS, "regression"),
         ("own", (4, 2), NUMBERS, ""),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import torch
 import torchvision
@@ -54,3 +54,30 @@ def test_parameters_of_a_parent_are_optional_in_the_class_that_passes_kwargs_on(
 def test_the_owner_is_the_dotted_name() -> None:
     assert Signature.from_callable(SmallConvNet).owner == "model.model.SmallConvNet"
     assert Signature.from_callable(torch.relu).owner.startswith("torch.")
+
+
+class Options(TypedDict):
+    size: tuple[int, int]
+    rate: NotRequired[float]
+
+
+def test_the_annotation_of_kwargs_is_that_of_each_of_them() -> None:
+    def pairs(**kwargs: tuple[int, int]) -> None: ...
+    def options(**kwargs: Unpack[Options]) -> None: ...
+    def slip(**kwargs: dict[str, Any]) -> None: ...
+
+    assert Signature.from_callable(pairs).get_annotation("other") == tuple[int, int]
+    signature = Signature.from_callable(options)
+    assert (list(signature.parameters), signature.is_open) == (["size", "rate"], False)
+    assert Signature.from_callable(slip).get_annotation("other") is Any
+
+
+def test_a_new_that_takes_anything_does_not_hide_the_constructor() -> None:
+    class Single:
+        def __new__(cls, *args: Any, **kwargs: Any) -> Single:
+            return super().__new__(cls)
+
+        def __init__(self, size: int) -> None: ...
+
+    signature = Signature.from_callable(Single)
+    assert (signature.get_annotation("size"), signature.is_open) == (int, False)

@@ -48,6 +48,8 @@ def make_tree() -> Tree:
         ("digits.0=7", ("digits", "0"), 7),
         ("a.b=", ("a", "b"), None),
         ("a.b=x=y", ("a", "b"), "x=y"),
+        ("a.b=[${t}, {x: ${a.b}}]", ("a", "b"), ["${t}", {"x": "${a.b}"}]),
+        ("a.b={x: $${t}}", ("a", "b"), {"x": "$${t}"}),
     ],
 )
 def test_an_override_sets_one_value_by_yaml_rules(
