@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from utils.distributed import all_gather, broadcast, local_rank, world_size
 from utils.errors import UserError
-from utils.numbers import one_number, split_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +111,25 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
 MAX_UNFETCHED = 1000  # tensors that a mean keeps before it adds them up
 
 
+def one_number(value: Any) -> Any:
+    """Returns the value of a metric as a scalar.
+
+    Args:
+        value: a number of Python or NumPy, or an array or tensor with one element.
+
+    Returns:
+        A number, or a 0-d tensor that stays on its device, because fetching it would wait. None for
+        any other value.
+    """
+    if isinstance(value, int | float):
+        return value
+    if hasattr(value, "detach") and value.numel() == 1:
+        return value if value.ndim == 0 else value.reshape(())
+    if getattr(value, "size", None) == 1:
+        return value.item()
+    return None
+
+
 def to_plain_number(value: Any) -> Any:
     """Converts a number of an epoch to a float. Any other value of a project stays as it is."""
     try:
@@ -170,14 +188,12 @@ class MetricTracker:
 
     def _add_several(self, key: str, value: Any, n: int) -> None:
         """Adds the numbers of a vector or a dict, each under a name of its own."""
+        from utils.numbers import split_numbers
+
         numbers = split_numbers(key, value, self.labels)
         is_new = self._counts.keys().isdisjoint(numbers)
-        if (
-            is_new
-            and len(numbers) == n
-            and not isinstance(value, Mapping)
-            and n != len(self.labels)
-        ):
+        are_of_samples = len(numbers) == n != len(self.labels) and not isinstance(value, Mapping)
+        if is_new and are_of_samples:
             message = f"gave {n} numbers for {n} samples; take their mean(), or return a dict"
             raise UserError(f"the metric '{key}' {message}")
         for name, number in numbers.items():

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from utils.batch import as_plain, count_samples
-from utils.numbers import split_numbers
 from utils.util import MetricTracker
 
 if TYPE_CHECKING:
@@ -43,14 +42,12 @@ class MetricSet(MetricTracker):
         loader: Any = None,
     ) -> None:
         from base.data.classes import list_labels
-        from base.loop.stateful_metric import StatefulMetric, is_stateful, make_objects
+        from base.loop.stateful_metric import is_stateful, make_objects
 
         self.metrics = list(metrics)
         self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
-        self._objects: dict[str, StatefulMetric] = {}
-        for metric in filter(is_stateful, self.metrics):
-            self._objects |= make_objects(name_of(metric), metric, device)
+        self._objects = make_objects(filter(is_stateful, self.metrics), device)
         self._waiting: list[tuple[dict[str, Any], Any, Any, int]] = []
         self.labels = list_labels(loader)
         super().__init__("loss", *self._functions, writer=writer)
@@ -117,8 +114,7 @@ class MetricSet(MetricTracker):
         values = {name: self.avg(name) for name, count in self._counts.items() if count}
         for name, metric in self._objects.items():
             if metric.has_samples:
-                numbers = split_numbers(name, metric.compute(), self.labels)
-                values |= {key: float(number) for key, number in numbers.items()}
+                values |= metric.compute_numbers(name, self.labels)
         losses = [name for name in values if name == "loss" or name.startswith("loss_")]
         order = [*losses, *map(name_of, self.metrics), *values]
         return {name: values[name] for name in order if name in values}

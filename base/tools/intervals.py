@@ -13,7 +13,7 @@ from base.loop.evaluate import add_up, get_term_name
 from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
 from base.loop.stateful_metric import is_stateful
-from utils.numbers import one_number
+from utils.util import one_number
 
 Interval = tuple[float, float]
 MAX_BLOCKS = 2000  # of samples; a mean is computed from resampled blocks
