@@ -36,7 +36,7 @@ _SLOTS = {
         "model",
         ("model.metric", "torchmetrics"),
         "torchmetrics.Metric",
-        open_modules=("torchmetrics.functional",),
+        open_modules=("torchmetrics.functional", "torchmetrics.collections"),
         program_parameters=_OUTPUT_AND_TARGET,
         is_callback=True,
         list_keys=("name",),
@@ -71,8 +71,13 @@ _TRANSFORM = Slot(
     is_duck_typed=True,
 )
 _BATCH_TRANSFORM = _TRANSFORM._replace(homes=(*_TRANSFORM.homes, "base.data.batch_transforms"))
+_INNER_METRIC = Slot(
+    "model", ("model.metric", "torchmetrics"), "torchmetrics.Metric", is_component=False
+)
 _INNER_SLOTS = {
     "batch_transform": _BATCH_TRANSFORM,
+    "metric": _INNER_METRIC,  # of wrappers
+    "metrics": _INNER_METRIC,  # of a MetricCollection
     "dataset": _DATASET,
     "datasets": _DATASET,
     "transform": _TRANSFORM,

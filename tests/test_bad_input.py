@@ -36,7 +36,7 @@ def program(tmp_path, monkeypatch, capsys):
 NO_MONITOR = ["trainer.monitor=off", "trainer.early_stop=0"]
 DATASET_LOADER = "data_loader={type: DatasetLoader, args: {dataset: {type: FakeData}}}"
 SIZE = "data_loader.args.dataset.args.size"
-ACCURACY = "{type: Accuracy, args: {task: multiclass, num_classes: 10, average: none}}"
+MATRIX = "{type: ConfusionMatrix, args: {task: multiclass, num_classes: 10}}"
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ ACCURACY = "{type: Accuracy, args: {task: multiclass, num_classes: 10, average: 
             "the loss must be one number, not (64,)",
         ),
         (
-            [*NO_MONITOR, f"metrics=[{ACCURACY}]"],
-            "the metric 'Accuracy' must give one number, not a tensor of shape (10,)",
+            [*NO_MONITOR, f"metrics=[{MATRIX}]"],
+            "must give a number, or a vector or dict of up to 1000 numbers, not a tensor of shape",
         ),
         (["optimizer={type: SGD, args: {lr: 1e30}}"], "the loss is nan after"),
         (

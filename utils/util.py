@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -111,18 +111,15 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
 MAX_UNFETCHED = 1000  # tensors that a mean keeps before it adds them up
 
 
-def one_number(name: str, value: Any) -> Any:
+def one_number(value: Any) -> Any:
     """Returns the value of a metric as a scalar.
 
     Args:
-        name: the name of the metric, for the error.
         value: a number of Python or NumPy, or an array or tensor with one element.
 
     Returns:
-        A number, or a 0-d tensor that stays on its device, because fetching it would wait.
-
-    Raises:
-        UserError: the value is anything else.
+        A number, or a 0-d tensor that stays on its device, because fetching it would wait. None for
+        any other value.
     """
     if isinstance(value, int | float):
         return value
@@ -130,12 +127,7 @@ def one_number(name: str, value: Any) -> Any:
         return value if value.ndim == 0 else value.reshape(())
     if getattr(value, "size", None) == 1:
         return value.item()
-    shape = getattr(value, "shape", None)
-    got = type(value).__name__
-    if shape is not None:
-        got = f"{got.lower()} of shape {tuple(shape)}"
-    hint = "if it averages classes, try average: macro"
-    raise UserError(f"the metric '{name}' must give one number, not a {got} ({hint})")
+    return None
 
 
 def to_plain_number(value: Any) -> Any:
@@ -157,6 +149,8 @@ class MetricTracker:
         writer: if given, ``update`` also sends each value to ``writer.add_scalar``.
     """
 
+    labels: Sequence[str] = ()  # of classes, for metrics that give a number for each
+
     def __init__(self, *keys: str, writer: Any = None) -> None:
         self.writer = writer
         self._totals: dict[str, float] = dict.fromkeys(keys, 0.0)
@@ -177,17 +171,33 @@ class MetricTracker:
 
     def add(self, key: str, value: Any, n: int = 1) -> None:
         """``update`` without the writer: what a loop calls at every step."""
-        value = one_number(key, value)
+        number = one_number(value)
+        if number is None:
+            self._add_several(key, value, n)
+            return
         self._counts[key] = self._counts.get(key, 0) + n
         total = self._totals.setdefault(key, 0.0)
         if n == 0:  # the mean over no samples is NaN
             return
-        if not hasattr(value, "detach"):
-            self._totals[key] = total + value * n
-        elif value.is_cpu:
-            self._totals[key] = total + value.item() * n
+        if not hasattr(number, "detach"):
+            self._totals[key] = total + number * n
+        elif number.is_cpu:
+            self._totals[key] = total + number.item() * n
         else:
-            self._keep(key, value.detach(), n)
+            self._keep(key, number.detach(), n)
+
+    def _add_several(self, key: str, value: Any, n: int) -> None:
+        """Adds the numbers of a vector or a dict, each under a name of its own."""
+        from utils.numbers import split_numbers
+
+        numbers = split_numbers(key, value, self.labels)
+        is_new = self._counts.keys().isdisjoint(numbers)
+        are_of_samples = len(numbers) == n != len(self.labels) and not isinstance(value, Mapping)
+        if is_new and are_of_samples:
+            message = f"gave {n} numbers for {n} samples; take their mean(), or return a dict"
+            raise UserError(f"the metric '{key}' {message}")
+        for name, number in numbers.items():
+            self.add(name, number, n)
 
     def _keep(self, key: str, value: Any, n: int) -> None:
         """Keeps a tensor on its device, because fetching it would wait."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
+from base.data.loader import unwrap_loader
 from utils.errors import UserError
 
 MAX_DEPTH = 20  # of datasets inside datasets
@@ -35,6 +36,14 @@ def find_classes(dataset: Any, key: str = "data_loader") -> dict[str, int] | Non
             raise UserError(message, key=key)
         check_same_classes(found[0], classes, key, "of its first dataset")
     return found[0] if found else None
+
+
+def list_labels(loader: Any) -> list[str]:
+    """The names of the classes in a loader's dataset, by label; empty if it names none."""
+    classes = find_classes(getattr(unwrap_loader(loader), "dataset", None)) or {}
+    names = {label: name for name, label in classes.items()}
+    is_complete = sorted(names) == list(range(len(names))) and all(map(str.isprintable, classes))
+    return [names[label] for label in range(len(names))] if is_complete else []
 
 
 def check_same_classes(

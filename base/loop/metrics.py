@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from utils.batch import as_plain, count_samples
-from utils.util import MetricTracker, one_number
+from utils.util import MetricTracker
 
 if TYPE_CHECKING:
     from base.loop.rows import Rows
@@ -23,12 +23,12 @@ class MetricSet(MetricTracker):
     """The loss and the metrics over one pass, as means over its samples.
 
     Args:
-        metrics: functions ``(output, target) -> number``, which return a mean over the batch, and
-            torchmetrics objects, which are copied.
+        metrics: functions ``(output, target)``, which return a mean over the batch, or a vector or
+            dict of means, and torchmetrics objects, which are copied.
         writer: as for MetricTracker.
         device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
-        loader: gives the batches to ``evaluate``.
+        loader: gives the batches; its dataset may name the classes.
     """
 
     batch_size: int | None = None  # the samples that the loader has read for the next batch
@@ -41,15 +41,15 @@ class MetricSet(MetricTracker):
         rows: Rows | None = None,
         loader: Any = None,
     ) -> None:
-        from base.loop.stateful_metric import StatefulMetric, is_stateful
+        from base.data.classes import list_labels
+        from base.loop.stateful_metric import is_stateful, make_objects
 
         self.metrics = list(metrics)
         self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
-        self._objects: dict[str, StatefulMetric] = {}
-        for metric in filter(is_stateful, self.metrics):
-            self._objects[name_of(metric)] = StatefulMetric(metric, device)
+        self._objects = make_objects(filter(is_stateful, self.metrics), device)
         self._waiting: list[tuple[dict[str, Any], Any, Any, int]] = []
+        self.labels = list_labels(loader)
         super().__init__("loss", *self._functions, writer=writer)
 
     def reset(self) -> None:
@@ -105,7 +105,8 @@ class MetricSet(MetricTracker):
 
     def summary(self) -> str:
         """The loss and the first function so far, as text. torchmetrics objects are too slow."""
-        shown = ["loss", *self._functions][:2]
+        self.measure_waiting()
+        shown = [name for name, count in self._counts.items() if count][:2]
         return "  ".join(f"{name} {self.avg(name):.4f}" for name in shown)
 
     def means(self) -> dict[str, float]:
@@ -113,7 +114,7 @@ class MetricSet(MetricTracker):
         values = {name: self.avg(name) for name, count in self._counts.items() if count}
         for name, metric in self._objects.items():
             if metric.has_samples:
-                values[name] = float(one_number(name, metric.compute()))
+                values |= metric.compute_numbers(name, self.labels)
         losses = [name for name in values if name == "loss" or name.startswith("loss_")]
         order = [*losses, *map(name_of, self.metrics), *values]
         return {name: values[name] for name in order if name in values}

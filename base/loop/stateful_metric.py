@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
+from base.loop.metrics import name_of
 from utils.batch import to_device
 from utils.errors import UserError, one_line
+from utils.numbers import split_numbers
 
 CPU = torch.device("cpu")
 
@@ -69,6 +72,11 @@ class StatefulMetric:
         """The metric's value; NaN if it has seen nothing."""
         return self.metric.compute() if self.has_samples else float("nan")
 
+    def compute_numbers(self, name: str, labels: Sequence[str]) -> dict[str, float]:
+        """The numbers in the metric's value, by the names under which they are logged."""
+        numbers = split_numbers(name, self.compute(), labels)
+        return {key: float(number) for key, number in numbers.items()}
+
     def _modules(self) -> dict[str, Any]:
         """The metric and the metrics inside it, by name."""
         modules = self.metric.named_modules()
@@ -97,6 +105,31 @@ class StatefulMetric:
                 values = [state[full_key] for state in seen or [states[0]["state"]]]
                 merged["state"][full_key] = _reduce(values, reduce)
         return merged
+
+
+def make_objects(metrics: Iterable[Any], device: torch.device | None) -> dict[str, StatefulMetric]:
+    """Makes the objects of metrics, and those in each MetricCollection, by their names in the log.
+
+    The names of a collection are its keys, after its own name if the config gives it one.
+
+    Raises:
+        UserError: two metrics have the same name.
+    """
+    from torchmetrics import MetricCollection
+
+    found: dict[str, StatefulMetric] = {}
+    for metric in metrics:
+        items = [(name_of(metric), metric)]
+        if isinstance(metric, MetricCollection):
+            prefix = "" if items[0][0] == type(metric).__name__ else f"{items[0][0]}_"
+            inner = metric.items(keep_base=False, copy_state=True)
+            items = [(f"{prefix}{key}", item) for key, item in inner]
+        for name, item in items:
+            if name in found:
+                message = f"two metrics are named '{name}'; give one of them another \"name\""
+                raise UserError(message, key="metrics")
+            found[name] = StatefulMetric(item, device)
+    return found
 
 
 def is_stateful(metric: Any) -> bool:

@@ -70,14 +70,14 @@ def _get_interval(
         def compute(indices: NDArray[Any]) -> float:
             metric.reset()
             metric.update(output[indices], target[indices])
-            return float(one_number("", metric.compute()))
+            return float(one_number(metric.compute()))
     else:
         order = np.random.default_rng(0).permutation(len(output))
         blocks = np.array_split(order, min(len(output), MAX_BLOCKS))
         sizes = np.array([len(block) for block in blocks], dtype=float)
 
         def compute(indices: NDArray[Any]) -> float:
-            return float(one_number("", function(output[indices], target[indices])))
+            return float(one_number(function(output[indices], target[indices])))
 
         sums = sizes * [compute(block) for block in blocks]
         is_mean = np.isclose(sums.sum() / len(output), value, rtol=1e-3, atol=1e-6)

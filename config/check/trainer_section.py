@@ -142,7 +142,7 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     validates = bool(data.get("valid_data_loader")) or _has_split(loader_class, args)
     metrics = data.get("metrics", [])
     names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
-    names = [*list_loss_names(data), *names]
+    names = [*list_loss_names(data), *names, *_list_patterns(names)]
     if getattr(checker.resolved.get(("loss",)), "__module__", "torch").startswith("model"):
         names = ["loss_*", *names]  # a function of the project may return a dict of losses
     # Neither a function that makes a trainer nor a project's own BaseTrainer has this method.
@@ -156,6 +156,12 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     if isinstance(length, int) and length > 0:
         checker.collect_problems((), options.check_length, length)
     _check_plateau(checker, options)
+
+
+def _list_patterns(names: list[str]) -> list[str]:
+    """Lists patterns of the names that metrics may log if they give several numbers."""
+    # A collection without a name logs its keys, which only the objects in it know.
+    return ["*" if name == "MetricCollection" else f"{name}_*" for name in names]
 
 
 def list_loss_names(data: Mapping[str, Any]) -> list[str]:

@@ -54,6 +54,14 @@ def test_the_monitor_may_name_a_term() -> None:
     assert f"there are loss, {NAMES}," in line
 
 
+def test_the_monitor_may_name_a_number_of_a_metric() -> None:
+    """Only the first epoch shows how many there are."""
+    trainer = CONFIG["trainer"] | {"monitor": "max val_accuracy_3"}
+    run_check(trainer=trainer)
+    metrics = [{"type": "MetricCollection", "args": {"metrics": []}}]
+    run_check(metrics=metrics, trainer=trainer | {"monitor": "max val_MulticlassAccuracy"})
+
+
 def test_a_metric_and_a_term_have_different_names() -> None:
     metrics = [{"type": "accuracy", "name": "loss_mse"}]
     (line,) = find(loss=["cross_entropy", MSE], metrics=metrics)
