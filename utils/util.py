@@ -164,8 +164,8 @@ class MetricTracker:
         self._unfetched.clear()
 
     def update(self, key: str, value: Any, n: int = 1) -> None:
-        """Adds ``value``, a mean over ``n`` samples (a float, int, NumPy number or 0-d tensor)."""
-        if self.writer is not None:
+        """Adds ``value``, a mean over ``n`` samples: a number of any kind, or several of them."""
+        if self.writer is not None and one_number(value) is not None:
             self.writer.add_scalar(key, value)
         self.add(key, value, n)
 
@@ -196,6 +196,8 @@ class MetricTracker:
         if is_new and are_of_samples:
             message = f"gave {n} numbers for {n} samples; take their mean(), or return a dict"
             raise UserError(f"the metric '{key}' {message}")
+        self._totals.pop(key, None)  # else its mean would be a false zero
+        self._counts.pop(key, None)
         for name, number in numbers.items():
             self.add(name, number, n)
 

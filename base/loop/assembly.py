@@ -76,8 +76,9 @@ def make_optimizer(
     _check_loss(criterion)
     groups = phases.parameter_groups(model, get_learning_rate(config))
     trained = list_trained(criterion)
-    if trained:
+    if isinstance(criterion, nn.Module):  # it may have buffers, such as weights of classes
         criterion.to(next((p.device for p in reversed([*model.parameters()])), None))
+    if trained:
         _broadcast(criterion)
         count = sum(parameter.numel() for parameter in trained)
         logger = logging.getLogger("train")

@@ -96,11 +96,17 @@ def test_metric_tracker_resets_and_writes() -> None:
     assert list(MetricTracker("b", "a").result()) == ["b", "a"]
 
 
+def test_metric_tracker_takes_a_number_for_each_class() -> None:
+    tracker = MetricTracker("recall")
+    tracker.update("recall", np.array([0.5, 1.0]), n=8)
+    assert tracker.result() == {"recall_0": 0.5, "recall_1": 1.0}
+
+
 def test_metric_tracker_names_a_metric_that_is_not_a_number() -> None:
     tracker = MetricTracker("recall")
 
     def measure() -> None:
-        tracker.update("recall", np.array([0.5, 1.0]))
+        tracker.update("recall", np.ones((2, 2)))
         tracker.result()
 
     with pytest.raises(UserError, match="recall"):
