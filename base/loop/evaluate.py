@@ -89,8 +89,8 @@ def add_up(losses: Any, weights: Mapping[str, float] | None = None) -> Any:
     Raises:
         UserError: a term is not one number, or there is none.
     """
-    if not isinstance(losses, Mapping):
-        return losses
+    if isinstance(losses, torch.Tensor) or not isinstance(losses, Mapping):
+        return losses  # a tensor first, because it is the usual case of a step
     if "loss" in losses or not losses:
         message = "is 'loss' the sum of the others? Return either the sum or the terms"
         raise UserError(message if losses else "a dict of losses must not be empty")
