@@ -16,7 +16,6 @@ from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
 from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
-from base.loop.phases import make_phases
 from base.loop.progress import Monitor, Progress
 from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
@@ -64,6 +63,7 @@ class BaseTrainer(TemplateAttributes):
     ) -> None:
         from base import features
         from base.loop.finite import FiniteGuard
+        from base.loop.phases import make_phases
         from logger.backends.backend import BackEnd
         from logger.run_log import RunLog
 

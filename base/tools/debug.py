@@ -16,8 +16,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from base.feature_options import DebugOptions, ProfileOptions
 from base.loop.watcher import WatchedTrainer, Watcher
-from base.options import DebugOptions, ProfileOptions
 from base.tools.first_batches import FirstBatches
 from base.tools.samples import Samples
 from utils.errors import UserError

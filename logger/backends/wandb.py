@@ -28,7 +28,7 @@ class WandbBackEnd(BackEnd):
     Args:
         log_dir: the folder of ``wandb.json`` and of W&B's own files.
         config: the resolved config, for W&B's table of configs.
-        options: ``trainer.wandb`` in plain values; see WandbOptions in ``base/options.py``.
+        options: ``trainer.wandb`` in plain values; see WandbOptions in ``base/feature_options.py``.
         is_resumed: whether to continue the W&B run of ``wandb.json``.
         logger: gets the warning of a failure.
     """

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from base.options import DebugOptions, ProfileOptions, TrainerOptions, WandbOptions, parse_monitor
+from base.feature_options import DebugOptions, ProfileOptions, WandbOptions
+from base.options import TrainerOptions, parse_monitor
 from utils.errors import UserError
 
 
