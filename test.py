@@ -8,7 +8,7 @@ from typing import Any
 
 from config import ConfigParser
 from utils.checkpoints import find_checkpoint
-from utils.distributed import all_gather, init_distributed, is_main, world_size
+from utils.distributed import init_distributed, is_main
 from utils.errors import UserError
 from utils.files import to_path
 from utils.main import run_main
@@ -18,14 +18,9 @@ TOOLS = {"predict": ("base.tools.predict", "predict a picture, or those in a fol
 
 
 def main(config: ConfigParser, args: argparse.Namespace) -> None:
-    from base.loop.evaluate import evaluate
-    from base.loop.metrics import MetricSet
-    from base.loop.reporter import TestResult, make_reporters
-    from base.loop.rows import Rows
+    from base.loop.reporter import TestResult, evaluate_sets, make_reporters
     from base.schema import SCHEMA
     from logger import setup_logging
-    from logger.progress import progress
-    from utils.batch import num_batches
     from utils.seed import seed_everything
 
     config.check(SCHEMA)
@@ -38,13 +33,8 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
             import_module(module).run(subject, argument, args.output)
             return
     logger.info("Testing the %s of %s on %s.", subject.weights, subject.checkpoint, subject.split)
-    rows = Rows() if world_size() == 1 else None  # each of several ranks sees only some samples
-    metrics = MetricSet(config.build_metrics(), None, subject.output_device, rows, subject.loader)
+    result = TestResult(subject, [*evaluate_sets(subject, config, logger)])
     config.log_unread_keys(logger)
-    batches = progress(subject.loader, num_batches(subject.loader), "test", logger)
-    evaluate_split = getattr(config.trainer_class(), "evaluate_split", evaluate)
-    values = evaluate_split(subject.model, batches, subject.criterion, metrics, subject.device)
-    result = TestResult(subject, values, metrics, sum(all_gather(metrics.n_samples)))
     for reporter in reporters if is_main() else ():
         reporter.report(result, config, logger)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
 from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
-from base.loop.progress import Monitor, Progress
+from base.loop.progress import Mark, Monitor, Progress
 from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
@@ -56,7 +56,11 @@ class BaseTrainer(TemplateAttributes):
     data_loader: Any = None
     valid_data_loader: Any = None
     len_epoch: int | None = None
+    batches_left: int | None = None  # in this epoch, including the current one; None if unknown
     watchers: Iterable[Watcher] = ()
+    # Validates; returns the numbers of the training so far in the epoch and of the validation.
+    # ``validate_steps`` and ``max_steps`` need this method.
+    measure: Callable[[int], dict[str, Any]]
 
     def __init__(
         self, model: nn.Module, criterion: Any, metric_ftns: list[Any], optimizer: Any, config: Any
@@ -104,6 +108,13 @@ class BaseTrainer(TemplateAttributes):
 
     # -- the epochs -----------------------------------------------------------------------------
 
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the run ends before its last epoch."""
+        max_steps = self.trainer_options.max_steps or inf
+        is_long = self.progress.count_steps(self.len_epoch) >= max_steps
+        return is_long or self.monitoring.is_exhausted
+
     def train(self) -> None:
         """Trains the epochs that are left, until a request to stop. It may be called again."""
         self._restore_rest()
@@ -116,11 +127,12 @@ class BaseTrainer(TemplateAttributes):
                     self.checkpoints.measure(self._state())
                     self.stop.reserve_for_save(self.checkpoints.seconds)
                 for epoch in range(self.start_epoch, self.epochs + 1):
-                    if self.monitoring.is_exhausted:
-                        self.logger.info("This run stopped early; raise trainer.early_stop.")
+                    if self._is_finished:
+                        option = "early_stop" if self.monitoring.is_exhausted else "max_steps"
+                        self.logger.info("This run is finished; raise trainer.%s for more.", option)
                         break
                     self._run_epoch(epoch)
-                    if self.monitoring.is_exhausted or self.stop.requested():
+                    if self._is_finished or self.stop.requested():
                         break
             except StopTraining:
                 pass  # `after_step` has written the checkpoint
@@ -136,29 +148,54 @@ class BaseTrainer(TemplateAttributes):
     def _run_epoch(self, epoch: int) -> None:
         from base.loop.step_rates import get_step_rates
 
-        start = time.perf_counter()
+        self._start_time = time.perf_counter()
         self._begin_epoch(epoch)
         update = self.get_update()
-        rates = get_step_rates(self.optimizer) if update is None else update.schedule
-        result = broadcast(self._train_epoch(epoch))
+        self._rates = get_step_rates(self.optimizer) if update is None else update.schedule
+        if self.progress.is_validating:
+            self._validate_within_epoch()
+        self._conclude(self._train_epoch(epoch), epoch)
+
+    def _validate_within_epoch(self) -> None:
+        """Validates between two steps. The training goes on as if nothing had happened."""
+        from base.loop.validation import leaving_no_trace
+
+        self.progress.is_validating = True  # if it is stopped, a resumed run repeats it
+        with leaving_no_trace(self.model):
+            numbers = self.measure(self.progress.epoch)
+        set_position(self.valid_data_loader, self.progress.epoch)
+        self.progress.is_validating = False
+        self._conclude(numbers, self.progress.get_mark(self.len_epoch))
+        if self._is_finished:
+            raise StopTraining
+
+    def _conclude(self, numbers: dict[str, Any], mark: Mark) -> None:
+        """Logs the numbers of an epoch, or of a validation inside it, and writes the checkpoint."""
+        epoch, is_within = self.progress.epoch, isinstance(mark, str)
+        numbers = broadcast(numbers)
         self.stop.poll(wait=True)
-        log = {"epoch": epoch} | {key: to_plain_number(value) for key, value in result.items()}
-        verdict = self.monitoring.update(log)
-        seconds = round(time.perf_counter() - start, 3)
-        self.run_log.write_epoch(log, rates.first_rate, self.progress.step, seconds)
+        log = {"epoch": epoch} | ({"batch": self.progress.batch} if is_within else {})
+        log |= {key: to_plain_number(value) for key, value in numbers.items()}
+        verdict = self.monitoring.update(log, mark)
+        now = time.perf_counter()
+        seconds, self._start_time = round(now - self._start_time, 3), now
+        step = self.progress.count_steps(self.len_epoch)
+        self.run_log.write_epoch(log, self._rates.first_rate, step, seconds)
         is_first = not self.last_log
         self.last_log = log
-        self.progress.finish_epoch(epoch)
-        if verdict.is_kept or self._is_due(epoch):
-            self._save_checkpoint(epoch, save_best=verdict.is_best)
-        self.run_log.show_epoch(log, self.epochs, seconds, verdict.is_best)
+        if not is_within:
+            self.progress.finish_epoch(epoch)
+        if is_within or verdict.is_kept or self._is_due(epoch):
+            self._save_checkpoint(mark, save_best=verdict.is_best)
+        self.run_log.show_epoch(log, self.last_epoch, seconds, verdict.is_best)
         if is_first:
             from base.loop.first_epoch import check_first_epoch
 
             check_first_epoch(log, self.monitoring, self.trainer_options, self.progress)
         if verdict.stop:
-            count = self.not_improved_count
-            self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, count)
+            count, options = self.not_improved_count, self.trainer_options
+            unit = "epochs" if options.validate_steps is None else "validations"
+            self.logger.info("No better %s for %d %s: stopping.", self.mnt_metric, count, unit)
 
     def _begin_epoch(self, epoch: int) -> None:
         """Freezes and thaws parameters, and sets the position of the loaders."""
@@ -182,25 +219,32 @@ class BaseTrainer(TemplateAttributes):
     # -- between two steps ----------------------------------------------------------------------
 
     def after_step(self) -> None:
-        """Writes a checkpoint if one is due; on a request to stop, also ends the training."""
+        """Validates and saves if it is due; at the last step and on request, ends the training."""
+        self.progress.has_steps = True
+        step = self.progress.count_steps(self.len_epoch)
+        if self.trainer_options.validates_at(step) and self.batches_left != 1:
+            self._validate_within_epoch()
+        self._save_or_stop()
+
+    def _save_or_stop(self) -> None:
         overdue = self.stop.poll(time.monotonic() >= self.checkpoints.next_time)
         requested = self.stop.requested()
         if self.checkpoints.error is not None:  # a save in the background has failed
             self.checkpoints.wait()
-        step = self.progress.step or self.progress.count_batches(self.len_epoch or 0)
+        step = self.progress.count_steps(self.len_epoch)
         if requested or overdue or step >= self.checkpoints.next_step:
-            best_epochs = self.monitoring.list_best_epochs()
-            self.checkpoints.save_step(self._state, self.progress.epoch, step, best_epochs)
-            self.stop.reserve_for_save(self.checkpoints.seconds)
+            self._save_checkpoint(self.progress.get_mark(self.len_epoch))
         if requested:
             raise StopTraining
 
-    def validation_batches(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Yields ``batches``. A request to stop ends the validation; a resumed run repeats it."""
+    def validation_batches(self, batches: Iterable[Any], name: str = "") -> Iterator[Any]:
+        """Yields the batches of the set ``name``. A resumed run repeats a stopped validation."""
+        for watcher in self.watchers:
+            watcher.begin_validation(name)
         for batch in iterate_in_lockstep(batches):
             self.stop.poll()
             if self.stop.requested():
-                self.after_step()
+                self._save_or_stop()
             if batch is None:  # only other ranks have another batch
                 continue
             for watcher in self.watchers:
@@ -210,16 +254,17 @@ class BaseTrainer(TemplateAttributes):
     # -- checkpoints ----------------------------------------------------------------------------
 
     def _is_due(self, epoch: int) -> bool:
-        is_last = epoch >= self.epochs or self.monitoring.is_exhausted or self.stop.requested()
+        is_last = epoch >= self.epochs or self._is_finished or self.stop.requested()
         return is_last or epoch % self.save_period == 0
 
-    def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
-        """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
-        self.progress.finish_epoch(epoch)
-        best_epochs = self.monitoring.list_best_epochs()
-        in_series = self._is_due(epoch) or epoch not in best_epochs
-        step = self.progress.step
-        self.checkpoints.save_epoch(self._state, epoch, step, save_best, in_series, best_epochs)
+    def _save_checkpoint(self, mark: Mark, save_best: bool = False) -> None:
+        """Writes the checkpoint of an epoch or inside it, and ``model_best.pt`` if it is best."""
+        best_epochs, in_series = self.monitoring.list_best_epochs(), True
+        step = self.progress.count_steps(self.len_epoch)
+        if isinstance(mark, int):
+            self.progress.finish_epoch(mark)
+            in_series = self._is_due(mark) or mark not in best_epochs
+        self.checkpoints.save(self._state, mark, step, save_best, in_series, best_epochs)
         self.stop.reserve_for_save(self.checkpoints.seconds)
 
     def _state(self) -> dict[str, Any]:
@@ -239,7 +284,7 @@ class BaseTrainer(TemplateAttributes):
         report = self.train_state.restore_rest()
         if report is None:
             return
-        self.run_log.resume_at(report.epoch, report.step)
+        self.run_log.resume_at(report.epoch, report.batch, report.step)
         self.checkpoints.resume_at(report.path, report.step, self.monitoring)
         report.log(self.logger)
         if report.inexact and self.trainer_options.on_inexact_resume == "stop":

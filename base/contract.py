@@ -7,7 +7,7 @@ from typing import Any
 
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
-from base.options import parse_monitor
+from base.options import TrainerOptions, parse_monitor
 
 
 class TemplateAttributes:
@@ -17,6 +17,8 @@ class TemplateAttributes:
     monitoring: Monitor
     data_loader: Any
     len_epoch: int | None
+    epochs: int
+    trainer_options: TrainerOptions
     update: Any = None  # the loop's Update; a project may use the name for something else
 
     @property
@@ -27,6 +29,11 @@ class TemplateAttributes:
     @start_epoch.setter
     def start_epoch(self, epoch: int) -> None:
         self.progress.epoch = epoch
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The number of the last epoch; None if the number of steps ends the run."""
+        return self.epochs if self.trainer_options.max_steps is None else None
 
     @property
     def epoch(self) -> int:

@@ -25,7 +25,11 @@ class TrainerOptions(SectionOptions):
     The section also takes ``type``, and the arguments of the constructor of that class.
 
     Attributes:
-        epochs: the number of epochs.
+        epochs: the number of epochs. With max_steps, it may be left out.
+        max_steps: the number of optimizer steps after which the run ends, also inside an epoch;
+            null for no limit.
+        validate_steps: optimizer steps between validations inside an epoch, each with a checkpoint;
+            null for none. The end of an epoch is always validated.
         save_dir: the folder that holds all run folders.
         save_period: epochs between checkpoints; the last and the best epoch are always saved.
         save_steps: optimizer steps between checkpoints inside an epoch; null for none.
@@ -46,7 +50,7 @@ class TrainerOptions(SectionOptions):
         verbosity: 0 for warnings, 1 for info, 2 for debug.
         monitor: ``"min METRIC"`` or ``"max METRIC"`` selects the best epoch; ``"off"`` none.
         early_stop: stop when more epochs than this, one after another, bring no improvement; 0 or
-            null never stops.
+            null never stops. With validate_steps, validations count instead of epochs.
         tensorboard: write TensorBoard files.
         wandb: write to Weights & Biases; see WandbOptions.
         image_period: epochs between pictures of samples with predictions; null for none.
@@ -69,6 +73,8 @@ class TrainerOptions(SectionOptions):
     """
 
     epochs: int
+    max_steps: int | None = None
+    validate_steps: int | None = None
     save_dir: str = "saved/"
     save_period: int = 1
     save_steps: int | None = None
@@ -119,6 +125,8 @@ class TrainerOptions(SectionOptions):
         problems = find_too_small(
             self,
             epochs=1,
+            max_steps=1,
+            validate_steps=1,
             save_period=1,
             save_steps=1,
             keep_last=1,
@@ -143,6 +151,9 @@ class TrainerOptions(SectionOptions):
 
     def _find_wrong_combinations(self) -> list[Problem]:
         problems = []
+        if self.max_steps is not None and (self.validate_steps or 0) > self.max_steps:
+            message = f"{self.validate_steps} is more than max_steps, {self.max_steps}"
+            problems.append(Problem("validate_steps", message))
         uploads = self.wandb is not None and self.wandb.artifact
         if self.sharded_checkpoint and (self.async_save or uploads):
             message = "works neither with async_save nor with wandb.artifact; turn it off"
@@ -159,13 +170,22 @@ class TrainerOptions(SectionOptions):
             The number of optimizer steps in the run.
 
         Raises:
-            UserError: the warm-up would be longer than the run.
+            UserError: the warm-up would be longer than the run, or a validation come after it.
         """
         steps = self.epochs * math.ceil(batches / self.accumulation_steps)
+        steps = steps if self.max_steps is None else min(steps, self.max_steps)
         if self.warmup_steps > steps:
             message = f"{self.warmup_steps} is more than the {steps} optimizer steps of the run"
             raise UserError(message, key="trainer.warmup_steps")
+        if self.validate_steps is not None and self.validate_steps > steps:
+            message = f"{self.validate_steps} is more than the {steps} optimizer steps of the run"
+            raise UserError(message, key="trainer.validate_steps")
         return steps
+
+    def validates_at(self, step: int) -> bool:
+        """Whether a validation inside the epoch follows optimizer step number ``step``."""
+        is_turn = self.validate_steps is not None and step % self.validate_steps == 0
+        return is_turn or step == self.max_steps
 
     def list_needing_update(self) -> list[str]:
         """Lists the options in use that have no effect if the loop has no ``Update``."""
@@ -184,6 +204,15 @@ class TrainerOptions(SectionOptions):
             used.append("debug.detect_nan")
         return used
 
+    def list_needing_steps(self) -> list[str]:
+        """Lists the options in use that have no effect if the loop does not call ``after_step``."""
+        names = ("max_steps", "validate_steps", "save_steps", "save_minutes")
+        return [name for name in names if getattr(self, name) is not None]
+
+    def list_needing_measure(self) -> list[str]:
+        """Lists the options in use that need a trainer that can validate inside an epoch."""
+        return [name for name in ("max_steps", "validate_steps") if getattr(self, name) is not None]
+
     def list_served_by_features(self) -> list[str]:
         """Lists the options in use that need an optional feature."""
         return [name for name in SERVED_BY_FEATURES if getattr(self, name)]
@@ -191,6 +220,8 @@ class TrainerOptions(SectionOptions):
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> TrainerOptions:
         """Makes the options from the section, and ignores the trainer's other arguments in it."""
+        if section.get("max_steps") is not None:  # an epoch has at least one step
+            section = {"epochs": section["max_steps"], **section}
         return make_options(cls, section)
 
 

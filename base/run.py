@@ -96,7 +96,8 @@ class RunFolder:
             self.note_stop(stop.reason)
             return int(stop.status)
         metric, best = getattr(trainer, "mnt_metric", ""), getattr(trainer, "mnt_best", None)
-        logging.getLogger("train").info(format_summary(self.save_dir, metric, best))
+        option = "epochs" if self.config["trainer"].get("max_steps") is None else "max_steps"
+        logging.getLogger("train").info(format_summary(self.save_dir, metric, best, option))
         return 0
 
     def note_stop(self, reason: str) -> None:
@@ -254,13 +255,16 @@ class RunFolder:
                     parent.rmdir()
 
 
-def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
+def format_summary(
+    save_dir: Path, metric: str, best: float | None, length_option: str = "epochs"
+) -> str:
     """Returns the last lines of a log: the best value, the folder, and the commands to use next.
 
     Args:
         save_dir: the folder of the run.
         metric: the name of the monitored number; empty if there is none.
         best: the best value of that number.
+        length_option: the option of ``trainer`` that decides when the run ends.
     """
     lines = [f"Run folder: {save_dir}"]
     if metric and best is not None and isfinite(best):
@@ -268,7 +272,7 @@ def format_summary(save_dir: Path, metric: str, best: float | None) -> str:
     run, runs = shlex.quote(str(save_dir)), shlex.quote(str(save_dir.parent))
     commands = {
         "test": f"{get_command('test.py')} -r {run}",
-        "go on": f"{get_command('train.py')} -r {run} trainer.epochs=N",
+        "go on": f"{get_command('train.py')} -r {run} trainer.{length_option}=N",
         "watch": f"{get_python_command()} -m tensorboard.main --logdir {runs}",
     }
     return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])

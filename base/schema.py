@@ -21,8 +21,8 @@ _LOADER = Slot("data_loader", (_LOADERS, "base"), "torch.utils.data.DataLoader",
 _SLOTS = {
     "arch": Slot("model", ("model.model", "torchvision.models"), _MODULE),
     "data_loader": _LOADER,
-    "valid_data_loader": _LOADER,
-    "test_data_loader": _LOADER,
+    "valid_data_loader": _LOADER._replace(takes_sets=True),
+    "test_data_loader": _LOADER._replace(takes_sets=True),
     "loss": Slot(
         "model",
         ("model.loss", "torch.nn.functional", "torch.nn"),

@@ -9,7 +9,7 @@ from typing import Any
 from config.call import call, errors_at, fix_args, get_component_args
 from config.check.annotations import convert
 from config.check.checker import get_name
-from config.check.shapes import Member, is_wanted_component
+from config.check.shapes import Member, is_mapping_of_sets, is_wanted_component, list_sets
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
 from config.check.trainer_section import N_POSITIONAL, get_constructor_parameters, resolve_trainer
@@ -26,7 +26,7 @@ class Builder(ConfigValues):
     def build(
         self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Makes the component of the section ``name``, or those of a list.
+        """Makes the component of the section ``name``, or those of a list or a mapping of sets.
 
         Args:
             args, kwargs: arguments from the program; the config may not give them too.
@@ -38,6 +38,8 @@ class Builder(ConfigValues):
         node, slot = self[name], self.get_schema().slots[name]
         if isinstance(node, list):
             return [self._build_node(item, slot, (name, i)) for i, item in enumerate(node)]
+        if slot.takes_sets and is_mapping_of_sets(node):
+            return {key: self._build_node(node[key], slot, (name, key)) for key in list_sets(node)}
         if changed_args is not None:
             node = {"type": node["type"], "args": changed_args}
         return self._build_node(node, slot, (name,), *args, **kwargs)

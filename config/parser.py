@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from config.build import Builder
-from config.call import bind
 from config.check import preflight
 from config.check.schema import Schema
 from config.check.unread import find_unread_keys
@@ -19,6 +15,7 @@ from config.command_line import make_run_id, read_command_line
 from config.processes import get_process_settings
 from config.read.section import forget_read_keys
 from config.read.tree import Tree, join_keys
+from config.template import TemplateBuilder
 from utils.errors import UserError
 from utils.log import get_logger
 from utils.world import ProcessSettings
@@ -26,7 +23,7 @@ from utils.world import ProcessSettings
 LOG_LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}  # by verbosity
 
 
-class ConfigParser(Builder):
+class ConfigParser(TemplateBuilder):
     """The config of one experiment: a dict with attribute access that also makes its objects.
 
     Args:
@@ -136,14 +133,3 @@ class ConfigParser(Builder):
         if unread := self.unread_keys():
             names = ", ".join(map(repr, unread))
             logger.warning("Nothing has read these keys of the config: %s", names)
-
-    # -- making ------------------------------------------------------------------------------------
-
-    def init_obj(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns ``module.TYPE(*args, **kwargs, **ARGS)`` for the section ``name``."""
-        return bind(self.tree, name, module, kwargs)(*args)
-
-    def init_ftn(self, name: str, module: ModuleType | Any, *args: Any, **kwargs: Any) -> Any:
-        """Like ``init_obj``, but binds the arguments without calling the function."""
-        function = bind(self.tree, name, module, kwargs)
-        return partial(function, *args) if args else function

@@ -1,4 +1,7 @@
-"""metrics.jsonl: one line of numbers for every epoch. A resumed run continues the file."""
+"""metrics.jsonl: one line of numbers for every epoch. A resumed run continues the file.
+
+A validation inside an epoch has a line too, with the number of batches so far as ``batch``.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +49,12 @@ class MetricsFile:
         self._background.submit("write", lambda: self._append(json.dumps(row, default=str) + "\n"))
         self._background.wait()
 
-    def drop_after(self, epoch: int) -> None:
-        """Deletes the lines after ``epoch``, which the run writes again, and any torn line."""
-        self._background.submit("drop_after", lambda: self._drop_after(epoch))
+    def drop_after(self, epoch: int, batch: int = 0) -> None:
+        """Deletes the lines that the run writes again, and any torn line.
+
+        Those of validations in the next epoch stay, up to its batch number ``batch``.
+        """
+        self._background.submit("drop_after", lambda: self._drop_after(epoch, batch))
         self._background.wait()
 
     def close(self) -> None:
@@ -59,11 +65,13 @@ class MetricsFile:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line)
 
-    def _drop_after(self, epoch: int) -> None:
+    def _drop_after(self, epoch: int, batch: int) -> None:
         if not self.path.is_file():
             return
         rows = parse_metrics(self.path.read_text(encoding="utf-8", errors="replace"))
-        lines = [json.dumps(row).encode() + b"\n" for row in rows if row["epoch"] <= epoch]
+        position = (epoch + 1, batch)
+        kept = [row for row in rows if (row["epoch"], row.get("batch", math.inf)) <= position]
+        lines = [json.dumps(row).encode() + b"\n" for row in kept]
         with atomic_write(self.path) as file:
             file.writelines(lines)
 

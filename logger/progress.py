@@ -71,17 +71,23 @@ def _show_bar(
                 bar.set_postfix_str(status(), refresh=False)
 
 
-def epoch_line(log: Mapping[str, Any], epochs: int, seconds: float, best: bool) -> str:
+def epoch_title(epoch: int, epochs: int | None) -> str:
+    """Returns ``epoch 3/10``, or ``epoch 3`` if the number of epochs is unknown."""
+    if epochs is None:
+        return f"epoch {epoch}"
+    return f"epoch {epoch:>{len(str(epochs))}}/{epochs}"
+
+
+def epoch_line(log: Mapping[str, Any], epochs: int | None, seconds: float, best: bool) -> str:
     """Returns the numbers of an epoch as a line, in columns that align from epoch to epoch.
 
     Args:
         log: the numbers by name, with ``epoch``.
-        epochs: the number of epochs of the run.
+        epochs: the number of epochs of the run; None if it is unknown.
         seconds: the duration of the epoch.
         best: whether it is the best so far.
     """
-    width = len(str(epochs))
-    cells = [f"epoch {log['epoch']:>{width}}/{epochs}"]
+    cells = [epoch_title(log["epoch"], epochs)]
     cells += [f"{key} {_short(value)}" for key, value in log.items() if key != "epoch"]
     cells.append(f"{seconds:.1f} s")
     if best:

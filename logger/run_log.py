@@ -61,9 +61,15 @@ class RunLog:
         if config.resume is None:
             self.metrics_file.drop_after(0)  # lines of a run that ended before a checkpoint
 
-    def resume_at(self, epoch: int, step: int) -> None:
-        """Removes what an interrupted run wrote after ``epoch`` and after ``step``."""
-        self.metrics_file.drop_after(epoch)
+    def resume_at(self, epoch: int, batch: int, step: int) -> None:
+        """Removes what an interrupted run wrote later.
+
+        Args:
+            epoch: the last finished epoch.
+            batch: the batches of the next epoch that were trained; 0 for none.
+            step: the optimizer steps of the run.
+        """
+        self.metrics_file.drop_after(epoch, batch)
         if step:  # a loop of the project's own may count no steps
             self.writer.resume_at(step + 1)
 
@@ -72,7 +78,9 @@ class RunLog:
         row = {"epoch": log["epoch"], "lr": lr} | log | {"step": step, "seconds": seconds}
         self.metrics_file.write(row)
 
-    def show_epoch(self, log: dict[str, Any], epochs: int, seconds: float, is_best: bool) -> None:
+    def show_epoch(
+        self, log: dict[str, Any], epochs: int | None, seconds: float, is_best: bool
+    ) -> None:
         """Prints the epoch's line."""
         self.logger.info(epoch_line(log, epochs, seconds, is_best))
 

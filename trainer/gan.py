@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from base.loop.evaluate import add_prefix
 from base.loop.metrics import MetricSet
 from base.options import TrainerOptions
 from trainer.trainer import Trainer
@@ -46,9 +47,9 @@ class GanTrainer(Trainer):
 
     @classmethod
     def logged_names(
-        cls, metrics: list[str], options: TrainerOptions, validates: bool
+        cls, metrics: list[str], options: TrainerOptions, sets: list[str]
     ) -> list[str]:
-        return ["loss_g", "loss_d", "val_frechet"] if validates else ["loss_g", "loss_d"]
+        return ["loss_g", "loss_d", *(f"val_{prefix}frechet" for prefix in sets)]
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
@@ -72,9 +73,12 @@ class GanTrainer(Trainer):
             self.tracker.add("loss_d", loss_d, n)
             self.tracker.add("loss_g", loss_g, n)
             self.after_step()
+        return self.measure(epoch)
+
+    def measure(self, epoch: int) -> dict[str, float]:
         log = self.tracker.result()
         if self.do_validation:
-            log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
+            log |= add_prefix("val", self._valid_epoch(epoch))
         return log
 
     def status(self) -> str:

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from base.base_trainer import BaseTrainer
-from base.data.loader import count_left, get_rest, prepare_loader
-from base.loop.evaluate import Weigher, add_up, evaluate, forward
+from base.data.loader import count_left, get_rest, list_sets, prepare_loader
+from base.loop.evaluate import Weigher, add_prefix, add_up, evaluate, forward, make_metric_sets
 from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
 from base.loop.update import Update
 from base.loop.watcher import make_watchers
 from base.options import TrainerOptions
 from base.parallel.strategy import output_device
-from logger.progress import progress
+from logger.progress import epoch_title, progress
 from utils.batch import num_batches, to_device
 from utils.distributed import set_activity, world_size
 from utils.errors import UserError
@@ -37,12 +37,10 @@ class Trainer(BaseTrainer):
     Args:
         device: the device of the model's inputs.
         data_loader: gives the training batches.
-        valid_data_loader: gives the validation batches; None skips the validation.
+        valid_data_loader: gives the validation batches, or a dict of loaders; None for none.
         lr_scheduler: a scheduler of torch; None keeps the learning rate constant.
         len_epoch: batches in an epoch, repeating the data; None makes an epoch one pass over it.
     """
-
-    batches_left: int | None = None  # in this epoch, including the current one; None if unknown
 
     def __init__(
         self,
@@ -73,7 +71,7 @@ class Trainer(BaseTrainer):
         )
         where = output_device(self.model, device)
         self.train_metrics = MetricSet(metric_ftns, self.writer, where, loader=data_loader)
-        self.valid_metrics = MetricSet(metric_ftns, self.writer, where, loader=loader)
+        self.valid_metrics = make_metric_sets(metric_ftns, self.writer, where, loader)
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)
         self.batch_watchers = [watcher for watcher in self.watchers if watcher.sees_all_batches]
@@ -109,7 +107,7 @@ class Trainer(BaseTrainer):
         if self.progress.batch == 0:
             self.train_metrics.reset()
         left = get_rest(self.data_loader, self.progress.batch, self.len_epoch)
-        title = f"epoch {epoch}/{self.epochs}"
+        title = epoch_title(epoch, self.last_epoch)
         watchers = self.watchers
         weigher = Weigher(self.data_loader, self.criterion, self.train_metrics, self.progress.batch)
         for batch in progress(left, self.len_epoch, title, self.logger, self.status):
@@ -135,11 +133,16 @@ class Trainer(BaseTrainer):
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
         """Validates, and steps a schedule that moves by epochs; returns the epoch's numbers."""
-        log = self.train_metrics.result()
-        self.step_writer.end_epoch(log)
-        if self.do_validation:
-            log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
+        log = self.measure(epoch)
         self.update.schedule.after_epoch(log, self.mnt_metric, self.mnt_mode)
+        return log
+
+    def measure(self, epoch: int) -> dict[str, float]:
+        """Returns the numbers of the training so far in the epoch, and those of a validation."""
+        log = self.train_metrics.result()
+        self.step_writer.write_means(log)
+        if self.do_validation:
+            log |= add_prefix("val", self._valid_epoch(epoch))
         return log
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
@@ -151,17 +154,22 @@ class Trainer(BaseTrainer):
         for watcher in self.watchers:
             watcher.after_validation(epoch)
         if self.update.ema is not None:
-            log |= {f"ema_{name}": x for name, x in self._evaluate(self.update.ema.module).items()}
+            log |= add_prefix("ema", self._evaluate(self.update.ema.module))
         self.validation_random_state = None
         for name, value in log.items():
             self.writer.add_scalar(name, value)
         return log
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
-        batches = self.validation_batches(self.valid_data_loader)
-        arguments = (self.criterion, self.valid_metrics, self.device, self.update.autocast)
+        """Evaluates the model on each validation set, whose name begins those of its numbers."""
+        log: dict[str, float] = {}
         with self.parallel.evaluating(model) as evaluated:
-            return self.evaluate_split(evaluated, batches, *arguments)
+            for name, loader, metrics in list_sets(self.valid_data_loader, self.valid_metrics):
+                batches = self.validation_batches(loader, name)
+                arguments = (self.criterion, metrics, self.device, self.update.autocast)
+                numbers = self.evaluate_split(evaluated, batches, *arguments)
+                log |= add_prefix(name, numbers)
+        return log
 
     @classmethod
     def evaluate_split(
@@ -182,16 +190,11 @@ class Trainer(BaseTrainer):
 
     @classmethod
     def logged_names(
-        cls, metrics: list[str], options: TrainerOptions, validates: bool
+        cls, metrics: list[str], options: TrainerOptions, sets: list[str]
     ) -> list[str] | None:
         """Lists the names of an epoch's numbers, to check a config; None if they are unknown."""
+        from base.loop.logged_names import list_logged_names
+
         subclasses = cls.__mro__[: cls.__mro__.index(Trainer)]
         overridden = {name for kind in subclasses for name in vars(kind)}
-        if overridden & {"_train_epoch", "_valid_epoch", "evaluate_split"}:
-            return None
-        if "train_step" in overridden:  # it may return a dict of losses
-            metrics = ["loss_*", *metrics]
-        prefixes = ["", "val_"] if validates else [""]
-        if validates and options.ema_decay is not None:
-            prefixes.append("val_ema_")
-        return [prefix + name for prefix in prefixes for name in ("loss", *metrics)]
+        return list_logged_names(overridden, metrics, options, sets)

@@ -21,6 +21,7 @@ class RestoreReport:
         path: the file of the checkpoint.
         epoch: the last finished epoch.
         step: the number of optimizer steps that the run had made.
+        batch: the batches of the next epoch that were trained.
         outcomes: says for each object that it was kept, or why it was reset.
         changes: a line for each value of the config that has changed.
         inexact: the reasons why this run cannot have the same bits as an uninterrupted one.
@@ -29,6 +30,7 @@ class RestoreReport:
     path: Path
     epoch: int
     step: int
+    batch: int = 0
     outcomes: dict[str, str] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     inexact: list[str] = field(default_factory=list)

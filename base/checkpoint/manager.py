@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from base.checkpoint.file import TensorStore, duplicate, remove_unused_files, save
 from base.checkpoint.retention import KeepBest, KeepLast, best_name
-from base.loop.progress import Monitor
+from base.loop.progress import Mark, Monitor
 from base.options import TrainerOptions
 from utils.checkpoints import BEST
 from utils.distributed import broadcast, is_main, set_activity
@@ -27,7 +27,7 @@ class Write(NamedTuple):
 
     path: Path
     targets: list[Path]
-    best_epochs: Sequence[int]
+    best_epochs: Sequence[Mark]
 
 
 class CheckpointManager:
@@ -66,38 +66,31 @@ class CheckpointManager:
         minutes = inf if options.save_minutes is None else options.save_minutes
         self.next_time = time_saved + 60 * minutes
 
-    def save_epoch(
+    def save(
         self,
         make_state: MakeState,
-        epoch: int,
+        mark: Mark,
         step: int,
         is_best: bool = False,
         in_series: bool = True,
-        best_epochs: Sequence[int] = (),
+        best_epochs: Sequence[Mark] = (),
     ) -> None:
-        """Writes ``checkpoint-epochN.pt``, and files for an epoch that is among the best.
+        """Writes ``checkpoint-epochN.pt``, or ``checkpoint-epochN-stepM.pt`` inside an epoch.
 
         Args:
             make_state: returns the state as a plain dict.
-            epoch, step: the epoch that has ended, and the optimizer steps of the run.
-            is_best: whether the epoch is the best so far.
+            mark, step: the position, in epochs and in optimizer steps of the run.
+            is_best: whether to write ``model_best.pt`` too.
             in_series: False for an epoch that is saved only because it is among the best.
-            best_epochs: the numbers of the best epochs, the best first.
+            best_epochs: the marks of the best epochs, the best first.
         """
-        path = self.folder / f"checkpoint-epoch{epoch}.pt"
+        path = self.folder / f"checkpoint-epoch{mark}.pt"
         targets = [path] if in_series else []
-        if self.options.keep_best > 1 and epoch in best_epochs:
-            targets.append(self.folder / best_name(epoch))
+        if self.options.keep_best > 1 and mark in best_epochs:
+            targets.append(self.folder / best_name(mark))
         if is_best:
             targets.append(self.folder / BEST)
         self._save(make_state, step, Write(path, targets, best_epochs))
-
-    def save_step(
-        self, make_state: MakeState, epoch: int, step: int, best_epochs: Sequence[int] = ()
-    ) -> None:
-        """Writes ``checkpoint-epochN-stepM.pt`` in the middle of epoch N."""
-        path = self.folder / f"checkpoint-epoch{epoch}-step{step}.pt"
-        self._save(make_state, step, Write(path, [path], best_epochs))
 
     def _save(self, make_state: MakeState, step: int, write: Write) -> None:
         """Writes a checkpoint. With ``async_save``, the caller waits only for a copy of the state.

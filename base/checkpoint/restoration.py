@@ -176,7 +176,8 @@ class Restoration:
                 # The next epoch needs a new pass, even if a project's loop left the last one early.
                 loader.set_epoch(saved["passes"])
             return
-        self.target.progress.batch = epoch_so_far["place"]
+        self.target.progress.batch = self.report.batch = epoch_so_far["place"]
+        self.target.progress.is_validating = epoch_so_far.get("is_validating", False)
         is_same = saved is not None and saved.get("consumed") == epoch_so_far["place"]
         if in_pass and is_epoch and is_same:
             self.target.progress.batch = position["consumed"]  # in batches of the present size

@@ -125,6 +125,8 @@ class TrainState:
         trackers = self.list_trackers()
         states = all_gather({name: tracker.state_dict() for name, tracker in trackers.items()})
         epoch_so_far: dict[str, Any] = {"place": self.progress.batch, "trackers": states[0]}
+        epoch_so_far["mark"] = self.progress.get_mark(self.objects.get("len_epoch"))
+        epoch_so_far["is_validating"] = self.progress.is_validating
         if len(states) > 1:
             epoch_so_far["trackers_of_ranks"] = states
             epoch_so_far["trackers"] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Self, cast
 
@@ -88,20 +88,39 @@ class DividedLoader(PositionedLoader):
         """Lets the next pass continue at a saved position."""
 
 
+def map_sets(function: Callable[[Any], Any], loader: Any) -> Any:
+    """Applies ``function`` to a loader, or to each of several in a dict; None stays None."""
+    if isinstance(loader, dict):
+        return {name: function(item) for name, item in loader.items()}
+    return None if loader is None else function(loader)
+
+
+def list_sets(loader: Any, *others: Any) -> list[tuple[Any, ...]]:
+    """Lists the data sets of a loader, or of a dict of loaders.
+
+    Returns:
+        A tuple for each set: its name, which is empty for a single one, its loader, and its item in
+        each of ``others``, which have the form of ``loader``.
+    """
+    if isinstance(loader, dict):
+        return [(name, loader[name], *(other[name] for other in others)) for name in loader]
+    return [] if loader is None else [("", loader, *others)]
+
+
 def prepare_loader(
     loader: Any, name: str, device: torch.device, evaluating: bool = False, trained_on: Any = None
 ) -> Any:
     """Prepares a loader for a run on ``device``, with one or several processes.
 
     Args:
-        loader: a loader of any class, or None.
+        loader: a loader of any class, a dict of several by name, or None.
         name: the section of the config, for the error.
         device: the device on which batches are transformed.
         evaluating: whether to give each sample to one rank only.
         trained_on: the training loader, or ``describe_data`` of it, whose classes must be the same.
 
     Returns:
-        The same loader.
+        The same loader or loaders.
 
     Raises:
         UserError: several processes train, and the loader does not divide its batches; or its
@@ -109,6 +128,10 @@ def prepare_loader(
     """
     from base.data.classes import check_same_classes
 
+    if isinstance(loader, dict):
+        for key, item in loader.items():
+            prepare_loader(item, f"{name}.{key}", device, evaluating, trained_on)
+        return loader
     divided = find_divided_loader(loader)
     if divided is not None and divided.is_for_evaluation:
         name = "data_loader"  # whose split this is
@@ -146,8 +169,13 @@ def describe_data(loader: Any, key: str = "data_loader") -> dict[str, Any]:
 def set_position(loader: Any, epoch: int, batch: int = 0) -> None:
     """Sets the number of a loader's next pass, and the batches to skip, if the loader can.
 
-    Of a loader of another library, everything that has ``set_epoch`` is told the epoch.
+    Of a loader of another library, everything that has ``set_epoch`` is told the epoch. Of several
+    loaders in a dict, this sets the position of each.
     """
+    if isinstance(loader, dict):
+        for item in loader.values():
+            set_position(item, epoch, batch)
+        return
     if isinstance(loader, PositionedLoader):
         loader.set_epoch(epoch, batch)
         return

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.data.loader import find_counting_loader, find_divided_loader, list_sizes
+from base.data.loader import find_counting_loader, find_divided_loader, list_sizes, map_sets
 from base.loop.metrics import MetricSet
 from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
 from utils.distributed import all_gather
@@ -73,6 +73,20 @@ def evaluate(
     if sum(all_gather(n_batches)) == 0:
         raise UserError("there was nothing to evaluate: the data loader gave no batch")
     return metrics.result()
+
+
+def make_metric_sets(metrics: list[Any], writer: Any, device: torch.device, loader: Any) -> Any:
+    """Makes a MetricSet for a loader, or a dict of them for a dict of loaders."""
+
+    def make(loader: Any) -> MetricSet:
+        return MetricSet(metrics, writer, device, loader=loader)
+
+    return make(None) if loader is None else map_sets(make, loader)
+
+
+def add_prefix(name: str, numbers: Mapping[str, float]) -> dict[str, float]:
+    """Prefixes the names of numbers with that of their data set, unless it is empty."""
+    return {f"{name}_{key}" if name else key: value for key, value in numbers.items()}
 
 
 def add_up(losses: Any, weights: Mapping[str, float] | None = None) -> Any:

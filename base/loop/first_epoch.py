@@ -33,9 +33,12 @@ def check_first_epoch(
             "Nothing was trained: no batch of the first epoch had a sample that counts. All "
             "batches are empty, or the loss ignores all targets."
         )
-    unused = options.list_needing_update()
-    if unused and progress.step == 0:
-        logging.getLogger("trainer").warning(
-            "trainer.%s had no effect, because this trainer's loop does not use self.update",
-            ", ".join(unused),
-        )
+    missing = {"use self.update": options.list_needing_update() if progress.step == 0 else []}
+    missing["call self.after_step()"] = [] if progress.has_steps else options.list_needing_steps()
+    for what, unused in missing.items():
+        if unused:
+            logging.getLogger("trainer").warning(
+                "trainer.%s had no effect, because this trainer's loop does not %s",
+                ", ".join(unused),
+                what,
+            )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, NamedTuple
 
+Mark = int | str  # names a validation or a checkpoint: 3 after epoch 3, "3-step500" inside it
+
 
 @dataclass
 class Progress:
@@ -15,19 +17,27 @@ class Progress:
         epoch: the number of the current or next epoch, from 1.
         batch: the number of batches that the loop has taken in this epoch.
         step: the number of optimizer steps in the run.
+        is_validating: whether the run is at a validation inside an epoch, which a resume repeats.
+        has_steps: whether the loop has called ``after_step``.
     """
 
     epoch: int = 1
     batch: int = 0
     step: int = 0
+    is_validating: bool = False
+    has_steps: bool = False
 
     def finish_epoch(self, epoch: int) -> None:
         """Moves to the start of the epoch after ``epoch``."""
         self.epoch, self.batch = epoch + 1, 0
 
-    def count_batches(self, len_epoch: int) -> int:
-        """The batches of the run so far, for loops that do not count their optimizer steps."""
-        return (self.epoch - 1) * len_epoch + self.batch
+    def count_steps(self, len_epoch: int | None) -> int:
+        """The optimizer steps so far, or the batches if the loop does not count its steps."""
+        return self.step or (self.epoch - 1) * (len_epoch or 0) + self.batch
+
+    def get_mark(self, len_epoch: int | None) -> str:
+        """Names the position inside the epoch."""
+        return f"{self.epoch}-step{self.count_steps(len_epoch)}"
 
 
 class Verdict(NamedTuple):
@@ -50,7 +60,8 @@ class Monitor:
     Attributes:
         best: the best value so far.
         not_improved_count: the number of epochs since the best one.
-        best_epochs: pairs ``(value, epoch)`` of the best epochs, the best first.
+        best_epochs: pairs ``(value, mark)`` of the best epochs, the best first. A validation inside
+            an epoch counts as one.
     """
 
     def __init__(self, mode: str, metric: str, patience: float = inf, keep_best: int = 1) -> None:
@@ -58,7 +69,7 @@ class Monitor:
         self.patience, self.keep_best = patience, keep_best
         self.best = {"min": inf, "max": -inf}.get(mode, 0.0)
         self.not_improved_count = 0
-        self.best_epochs: list[tuple[float, int]] = []
+        self.best_epochs: list[tuple[float, Mark]] = []
 
     @property
     def is_on(self) -> bool:
@@ -69,12 +80,12 @@ class Monitor:
         """Whether the patience is used up."""
         return self.not_improved_count > self.patience
 
-    def list_best_epochs(self) -> list[int]:
-        """The numbers of the ``keep_best`` best epochs, the best first."""
+    def list_best_epochs(self) -> list[Mark]:
+        """The marks of the ``keep_best`` best epochs, the best first."""
         return [epoch for _, epoch in self.best_epochs]
 
-    def update(self, log: dict[str, Any]) -> Verdict:
-        """Compares the numbers of the epoch ``log["epoch"]`` with those before it.
+    def update(self, log: dict[str, Any], mark: Mark | None = None) -> Verdict:
+        """Compares the numbers of the epoch ``log["epoch"]``, or at ``mark``, with earlier ones.
 
         An epoch whose value is not finite counts as one without improvement.
         """
@@ -85,7 +96,7 @@ class Monitor:
         if isfinite(self.best) and all(best != self.best for best, _ in self.best_epochs):
             self._rank(self.best, 0)  # a project has set `mnt_best`; its epoch is unknown
         if isfinite(value):
-            is_kept = self._rank(value, log["epoch"])
+            is_kept = self._rank(value, log["epoch"] if mark is None else mark)
             is_best = is_better(self.mode, value, self.best)
         if is_best:
             self.best = value
@@ -94,10 +105,10 @@ class Monitor:
             self.not_improved_count += 1
         return Verdict(is_best, is_kept, stop=self.is_exhausted)
 
-    def _rank(self, value: float, epoch: int) -> bool:
+    def _rank(self, value: float, mark: Mark) -> bool:
         """Inserts an epoch into the ranking; returns whether it is among the best."""
         rank = sum(not is_better(self.mode, value, other) for other, _ in self.best_epochs)
-        self.best_epochs.insert(rank, (value, epoch))
+        self.best_epochs.insert(rank, (value, mark))
         del self.best_epochs[self.keep_best :]
         return rank < self.keep_best
 
@@ -105,7 +116,7 @@ class Monitor:
         return {
             "monitor_best": float(self.best),
             "not_improved_count": self.not_improved_count,
-            "best": [[value, epoch] for value, epoch in self.best_epochs],
+            "best": [[value, mark] for value, mark in self.best_epochs],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -113,8 +124,7 @@ class Monitor:
         self.best = state.get("monitor_best", self.best)
         self.not_improved_count = state.get("not_improved_count", 0)
         known = [[self.best, 0]] if self.is_on and isfinite(self.best) else []
-        epochs = state.get("best", known)
-        self.best_epochs = [(float(value), int(epoch)) for value, epoch in epochs]
+        self.best_epochs = [(float(value), mark) for value, mark in state.get("best", known)]
 
 
 def is_better(mode: str, value: float, best: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from base.data.loader import list_sets
+from base.loop.evaluate import add_prefix, evaluate
 from base.loop.metrics import MetricSet
+from base.loop.rows import Rows
 from base.parallel.strategy import output_device
+from logger.progress import progress
+from utils.batch import num_batches
+from utils.distributed import all_gather, world_size
 
 
 @dataclass
@@ -21,7 +28,7 @@ class TestSubject:
     Attributes:
         model: the model on its device.
         criterion: the loss.
-        loader: gives the test batches.
+        loader: gives the test batches; a dict of loaders for several test sets.
         device: the device of the model's inputs.
         checkpoint: the file that holds the weights.
         epoch: the epoch after which the checkpoint was written; None if unknown.
@@ -46,8 +53,32 @@ class TestSubject:
         return self.checkpoint.parent
 
     @property
+    def first_loader(self) -> Any:
+        """The loader, or the first one of several test sets."""
+        return list_sets(self.loader)[0][1]
+
+    @property
     def output_device(self) -> torch.device:
         return output_device(self.model, self.device)
+
+
+@dataclass
+class SetResult:
+    """The numbers of a test on one set of data.
+
+    Attributes:
+        name: of the set; empty for the only one.
+        loader: gives its batches.
+        values: the loss and the metrics by name.
+        metrics: the MetricSet that computed the values; its ``rows`` may hold outputs and targets.
+        n_samples: the number of samples over all ranks.
+    """
+
+    name: str
+    loader: Any
+    values: dict[str, float]
+    metrics: MetricSet
+    n_samples: int
 
 
 @dataclass
@@ -56,15 +87,40 @@ class TestResult:
 
     Attributes:
         subject: the model and the data.
-        values: the loss and the metrics by name.
-        metrics: the MetricSet that computed the values; its ``rows`` may hold outputs and targets.
-        n_samples: the number of samples over all ranks.
+        sets: the numbers of each test set.
     """
 
     subject: TestSubject
-    values: dict[str, float]
-    metrics: MetricSet
-    n_samples: int
+    sets: list[SetResult]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The numbers of all sets. The name of a set begins those of its numbers."""
+        prefixed = [add_prefix(result.name, result.values) for result in self.sets]
+        return {name: value for numbers in prefixed for name, value in numbers.items()}
+
+    @property
+    def n_samples(self) -> int:
+        """The number of samples over all sets and ranks."""
+        return sum(result.n_samples for result in self.sets)
+
+
+def evaluate_sets(subject: TestSubject, config: Any, logger: logging.Logger) -> Iterator[SetResult]:
+    """Tests a model on each of its test sets.
+
+    Args:
+        subject: the model and the data.
+        config: has the metrics, and a trainer class that may evaluate in its own way.
+        logger: gets the progress.
+    """
+    evaluate_split = getattr(config.trainer_class(), "evaluate_split", evaluate)
+    for name, loader in list_sets(subject.loader):
+        rows = Rows() if world_size() == 1 else None  # each of several ranks sees only some samples
+        metrics = MetricSet(config.build_metrics(), None, subject.output_device, rows, loader)
+        batches = progress(loader, num_batches(loader), f"test {name}".rstrip(), logger)
+        values = evaluate_split(subject.model, batches, subject.criterion, metrics, subject.device)
+        n_samples = sum(all_gather(metrics.n_samples))
+        yield SetResult(name, loader, values, metrics, n_samples)
 
 
 class Reporter:

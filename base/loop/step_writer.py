@@ -63,8 +63,9 @@ class StepWriter:
         self._last_time, self._last_n_samples = time.perf_counter(), n_samples
         writer.add_scalar("memory_mb", peak_memory_mb(self.device))
 
-    def end_epoch(self, log: dict[str, float]) -> None:
-        """Writes the means of an epoch at its last step, but the loss, which single steps have."""
+    def write_means(self, log: dict[str, float]) -> None:
+        """Writes the means of an epoch before a validation; but single steps have the loss."""
+        self._last_n_samples = math.inf  # the time of the validation does not count
         self.writer.set_step(self.update.progress.step)
         for name in list(log)[1:]:
             self.writer.add_scalar(name, log[name])

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
-from base.loop.metrics import MetricSet
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions
 from base.parallel.strategy import Parallel
@@ -31,8 +30,8 @@ class WatchedTrainer(Protocol):
     metric_ftns: list[Any]
     optimizer: Any
     data_loader: Any
-    valid_data_loader: Any
-    valid_metrics: MetricSet
+    valid_data_loader: Any  # a loader, or a dict of several
+    valid_metrics: Any  # a MetricSet, or one for each loader
     len_epoch: int | None
     last_log: dict[str, Any]
     checkpoint_dir: Path
@@ -57,6 +56,9 @@ class Watcher:
 
     def train_batch(self, batch: Any) -> None:
         """Called before a training step, with the batch on the device."""
+
+    def begin_validation(self, name: str) -> None:
+        """Called before the first batch of the validation set ``name``; empty for the only set."""
 
     def valid_batch(self, batch: Any) -> None:
         """Called before the validation of a batch, which is not yet on the device."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from base.base_trainer import BaseTrainer
+from base.data.loader import map_sets
 from base.loop.assembly import list_trained
+from base.options import TrainerOptions
 from base.tools.first_batches import FirstBatches
 from base.tools.trial import Trial
 from utils.batch import num_batches
@@ -38,9 +41,10 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
 
     def limit(loaders: list[Any]) -> list[Any]:
         # A schedule may refuse more steps than the run has.
-        steps = config["trainer"]["epochs"] * (num_batches(loaders[0]) or STEPS)
+        epochs = TrainerOptions.from_section(config["trainer"]).epochs
+        steps = epochs * (num_batches(loaders[0]) or STEPS)
         train = OneBatch(loaders[0], 1, repeats=min(STEPS, steps))
-        return [train, None if loaders[1] is None else FirstBatches(loaders[1], 1)]
+        return [train, map_sets(lambda loader: FirstBatches(loader, 1), loaders[1])]
 
     with trial.running() as folder:
         trainer = trial.make(make_trainer, limit)
@@ -68,6 +72,8 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     if batches_of_epoch is None and isinstance(first, FirstBatches):
         batches_of_epoch = num_batches(first.loader)
     trainer.len_epoch = min(batches_of_epoch or STEPS, STEPS)
+    options = trainer.trainer_options
+    trainer.trainer_options = replace(options, validate_steps=None, max_steps=None)
     outputs: list[Any] = []
     start = time.perf_counter()
     hook = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
@@ -84,7 +90,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
         "parameters": describe_parameters(model, trainer.criterion),
         "batch": describe_shapes(batches[0] if batches else None),
         "output": describe_shapes(outputs[0]) if outputs else "unknown: nothing calls model(…)",
-        "steps": describe_steps(batches_of_epoch, section),
+        "steps": describe_steps(batches_of_epoch, options),
         "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
         "faster by": describe_speedups(trainer, section),
         "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
@@ -99,12 +105,13 @@ def describe_parameters(model: torch.nn.Module, criterion: Any = None) -> str:
     return f"{text}; {of_loss:,} more of the loss" if of_loss else text
 
 
-def describe_steps(batches_of_epoch: int | None, section: Any) -> str:
+def describe_steps(batches_of_epoch: int | None, options: TrainerOptions) -> str:
     if not batches_of_epoch:
         return "as many as the data has"
-    steps = math.ceil(batches_of_epoch / section.get("accumulation_steps", 1))
-    epochs = section["epochs"]
-    return f"{steps:,} an epoch, {epochs * steps:,} in {epochs} epochs"
+    steps = math.ceil(batches_of_epoch / options.accumulation_steps)
+    if options.max_steps is not None and options.max_steps < options.epochs * steps:
+        return f"{steps:,} an epoch, {options.max_steps:,} in all"
+    return f"{steps:,} an epoch, {options.epochs * steps:,} in {options.epochs} epochs"
 
 
 def describe_speedups(trainer: BaseTrainer, section: Any) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from base.tools.charts import LineChart, draw_lines, to_svg
-from base.tools.run_record import RunRecord, get_points
+from base.tools.run_record import RunRecord, choose_axis, get_points
 from config.read.text import compare_configs
 from utils.files import write_text
 from utils.provenance import run_git
 from utils.tables import print_table
 
-NOT_DRAWN = ("epoch", "step", "seconds")
+NOT_DRAWN = ("epoch", "batch", "step", "seconds")
 
 
 def compare_runs(runs: list[RunRecord], picture: Path) -> None:
@@ -78,11 +78,12 @@ def _draw(runs: dict[str, RunRecord], picture: Path) -> None:
     numbers = dict.fromkeys(key for run in runs.values() for row in run.rows for key in row)
     # If training and validation have the same number, only that of validation is drawn.
     drawn = [key for key in numbers if key not in NOT_DRAWN and f"val_{key}" not in numbers]
+    x = choose_axis([row for run in runs.values() for row in run.rows])
     charts = [
         LineChart(
             key,
-            {name: get_points(run.rows, key) for name, run in runs.items()},
-            "epoch",
+            {name: get_points(run.rows, key, x) for name, run in runs.items()},
+            x,
             log_y="loss" in key,
         )
         for key in drawn

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from base.loop.metrics import name_of
+from base.data.loader import list_sets
+from base.loop.metrics import MetricSet, name_of
 from base.loop.rows import Rows
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
@@ -55,9 +56,11 @@ class Display(Watcher):
         self.trainer, self.writer = trainer, trainer.writer
         self.options = trainer.trainer_options
         self._is_watched = False
-        self._inputs: list[torch.Tensor] = []  # the first ones of a validation
+        self._set_name = ""  # of the validation set that is read
+        self._inputs: dict[str, list[torch.Tensor]] = {}  # the first ones of each validation set
         if world_size() == 1:  # each of several ranks sees only some samples
-            trainer.valid_metrics.rows = Rows(MAX_NUMBERS_KEPT)
+            for _, _, metrics in self._list_sets():
+                metrics.rows = Rows(MAX_NUMBERS_KEPT)
 
     @classmethod
     def make(cls, trainer: WatchedTrainer) -> Display | None:
@@ -86,7 +89,11 @@ class Display(Watcher):
         if not self.writer.enabled:
             return
         names = ["loss", *map(name_of, self.trainer.metric_ftns)]
-        charts = {name: ["Multiline", [f"{name}/train", f"{name}/valid"]] for name in names}
+        sets = [name for name, *_ in self._list_sets()] or [""]
+        charts = {}
+        for name in names:
+            validated = [f"{key}_{name}/valid" if key else f"{name}/valid" for key in sets]
+            charts[name] = ["Multiline", [f"{name}/train", *validated]]
         self.writer.add_custom_scalars({"training and validation": charts})
         text = json.dumps(self.trainer.config.plain(), indent=4)
         self.writer.add_text("config", "    " + text.replace("\n", "\n    "))
@@ -111,23 +118,33 @@ class Display(Watcher):
 
     # -- validation -----------------------------------------------------------------------------
 
+    def begin_validation(self, name: str) -> None:
+        self._set_name, self._inputs[name] = name, []
+
     def valid_batch(self, batch: Any) -> None:
-        if not self.writer.enabled or sum(map(len, self._inputs)) >= SAMPLES_SHOWN:
+        kept = self._inputs[self._set_name]
+        if not self.writer.enabled or sum(map(len, kept)) >= SAMPLES_SHOWN:
             return
         inputs, _ = split_if_possible(batch)
         if are_pictures(inputs):
-            self._inputs.append(inputs)
+            kept.append(inputs)
+
+    def after_validation(self, epoch: int) -> None:
+        period = self.options.image_period
+        if period is None or (epoch > 1 and epoch % period != 0):
+            return
+        for name, loader, metrics in self._list_sets():
+            self.show_predictions(name, loader, metrics, self._inputs.get(name, []))
 
     @never_fails
-    def after_validation(self, epoch: int) -> None:
-        """Shows what the model predicts for the first samples."""
-        inputs, self._inputs = self._inputs, []
-        period = self.options.image_period
-        is_due = period is not None and (epoch == 1 or epoch % period == 0)
-        rows = self._get_rows() if inputs and is_due else None
+    def show_predictions(
+        self, name: str, loader: Any, metrics: MetricSet, inputs: list[torch.Tensor]
+    ) -> None:
+        """Shows what the model predicts for the first samples of a set."""
+        rows = _get_rows(metrics) if inputs else None
         if rows is None or len({values.shape[1:] for values in inputs}) > 1:
             return
-        samples = Samples(self.trainer.valid_data_loader)
+        samples = Samples(loader)
         outputs, targets = rows[0][:SAMPLES_SHOWN], rows[1][:SAMPLES_SHOWN]
         results = self._get_results(outputs, targets, samples.classes)
         if results.confidence is None:
@@ -141,15 +158,15 @@ class Display(Watcher):
             else:
                 captions.append(f"{caption}, is {results.describe(results.target[row])}")
         pictures = torch.cat([values.cpu() for values in inputs])
-        self._show("predictions", samples, pictures, captions, are_correct)
+        self._show(_tag("predictions", name), samples, pictures, captions, are_correct)
 
     def _get_results(self, output: Any, target: Any, classes: list[str] | None) -> Results:
         loss, task = describe_loss(self.trainer.criterion), self.trainer.config.get("task")
         return Results(output, target, classes, loss, task)
 
-    def _get_rows(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        rows = self.trainer.valid_metrics.rows
-        return None if rows is None else rows.get()
+    def _list_sets(self) -> list[tuple[Any, ...]]:
+        """The name, the loader and the MetricSet of each validation set."""
+        return list_sets(self.trainer.valid_data_loader, self.trainer.valid_metrics)
 
     def _show(
         self,
@@ -170,7 +187,8 @@ class Display(Watcher):
 
     def after_training(self) -> None:
         self.show_end()
-        self.show_confusion()
+        for name, loader, metrics in self._list_sets():
+            self.show_confusion(name, loader, metrics)
 
     @never_fails
     def show_end(self) -> None:
@@ -189,23 +207,32 @@ class Display(Watcher):
             self.writer.add_artifact(checkpoint)
 
     @never_fails
-    def show_confusion(self) -> None:
+    def show_confusion(self, set_name: str, loader: Any, metrics: MetricSet) -> None:
         """Shows a classification's confusion matrix and its precision-recall curves."""
-        rows = self._get_rows()
+        rows = _get_rows(metrics)
         if rows is None:
             return
-        classes = Samples(self.trainer.valid_data_loader).classes
+        classes = Samples(loader).classes
         results = self._get_results(*rows, classes)
         if results.confusion is None or len(results.names) > MAX_CLASSES_IN_MATRIX:
             return
         import_matplotlib()  # its first import is so slow that the writer's thread seems to hang
         picture = partial(draw_matrix, results.confusion, results.names)
-        self.writer.add_image("confusion_matrix", picture, dataformats="HWC")
+        self.writer.add_image(_tag("confusion_matrix", set_name), picture, dataformats="HWC")
         assert results.probability is not None
         for label, name in enumerate(results.names[:MAX_CLASSES_WITH_CURVES]):
             is_label = results.target == label
             probability = results.probability[:, label]
-            self.writer.add_pr_curve(f"precision_recall/{name}", is_label, probability)
+            tag = _tag("precision_recall", set_name)
+            self.writer.add_pr_curve(f"{tag}/{name}", is_label, probability)
+
+
+def _tag(tag: str, set_name: str) -> str:
+    return f"{tag}/{set_name}" if set_name else tag
+
+
+def _get_rows(metrics: MetricSet) -> tuple[torch.Tensor, torch.Tensor] | None:
+    return None if metrics.rows is None else metrics.rows.get()
 
 
 def draw_samples(

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.pictures import Image, data_uri
-from base.tools.run_record import get_points
+from base.tools.run_record import choose_axis, get_points
 
+NO_CURVES = ("epoch", "batch", "step", "seconds", "lr")
 CSS = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2430;
   --soft: #5d6878; --rule: #dfe3e9; --good: #1c7a46; --bad: #c22d37; }
@@ -148,21 +149,32 @@ def _format(cell: Any) -> str:
 def draw_curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Draws every number over the epochs as SVG. The learning rate comes last.
 
-    Training and validation of the same number are in one chart.
+    Training and validation of the same number are in one chart. If there are validations inside
+    epochs, the charts have steps instead of epochs.
 
     Args:
         rows: the lines of a metrics.jsonl.
     """
-    names = dict.fromkeys(key for row in rows for key in row)
-    bases = dict.fromkeys(name.removeprefix("val_").removeprefix("ema_") for name in names)
-    charts = []
-    for base in bases:
-        if base not in ("epoch", "step", "seconds", "lr"):
-            kinds = [name for name in (base, f"val_{base}", f"val_ema_{base}") if name in names]
-            series = {name: get_points(rows, name) for name in kinds}
-            charts.append(LineChart(base, series, "epoch", log_y=base.startswith("loss")))
-    charts.append(LineChart("learning rate", {"lr": get_points(rows, "lr")}, "epoch"))
+    x = choose_axis(rows)
+    names = dict.fromkeys(key for row in rows for key in row if key not in NO_CURVES)
+    trained = [name for name in names if not name.startswith("val_")]
+    bases: dict[str, dict[str, Any]] = {}
+    for name in names:
+        bases.setdefault(_find_base(name, trained), {})[name] = get_points(rows, name, x)
+    charts = [
+        LineChart(base, series, x, log_y=base.startswith("loss")) for base, series in bases.items()
+    ]
+    charts.append(LineChart("learning rate", {"lr": get_points(rows, "lr", x)}, x))
     return [to_svg(draw_lines([chart])) for chart in charts]
+
+
+def _find_base(name: str, trained: Sequence[str]) -> str:
+    """The number of the training that a validation measures too, or its own name without prefix."""
+    if not name.startswith("val_"):
+        return name
+    rest = name.removeprefix("val_")  # it may begin with the name of a validation set
+    found = [base for base in trained if rest == base or rest.endswith(f"_{base}")]
+    return max(found, key=len, default=rest.removeprefix("ema_"))
 
 
 def format_session(session: Mapping[str, Any]) -> str:

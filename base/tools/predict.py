@@ -151,7 +151,7 @@ def predict(subject: TestSubject, source: Path, target: Path | None = None) -> P
     """
     paths = list_pictures(source)
     model, device = subject.model, subject.device
-    samples = Samples(subject.loader)
+    samples = Samples(subject.first_loader)
     reader = PictureReader(samples)
     model.eval()
     kind = _find_kind(subject)
@@ -174,7 +174,7 @@ def predict(subject: TestSubject, source: Path, target: Path | None = None) -> P
 
 
 def _find_kind(subject: TestSubject) -> str:
-    batch = to_device(next(iter(subject.loader)), subject.device)
+    batch = to_device(next(iter(subject.first_loader)), subject.device)
     output, target = forward(subject.model, batch)
     kind = ""
     if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):

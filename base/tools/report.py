@@ -6,19 +6,15 @@ import csv
 import io
 import json
 import logging
-import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from base.loop.reporter import Reporter, TestResult
-from base.tools.charts import LineChart, draw_confusion_matrix, draw_lines, draw_scatter, to_svg
-from base.tools.intervals import bootstrap_intervals
-from base.tools.page import Page, Sample, draw_curves, format_session
-from base.tools.results import Results, describe_loss
+from base.tools.page import Page, draw_curves, format_session
 from base.tools.run_record import RunRecord
-from base.tools.samples import Samples
+from base.tools.scores import Scores
 from utils.errors import UserError
 from utils.files import write_text
 from utils.provenance import collect_provenance
@@ -51,8 +47,7 @@ class ResultWriter:
     """
 
     def __init__(self, result: TestResult) -> None:
-        subject, metrics = result.subject, result.metrics
-        rows = None if metrics.rows is None else metrics.rows.get()
+        subject = result.subject
         self.about = {
             "checkpoint": str(subject.checkpoint),
             "weights": subject.weights,
@@ -61,53 +56,27 @@ class ResultWriter:
             "n_samples": result.n_samples,
         }
         self.values = result.values
-        self.samples = Samples(subject.loader)
-        loss = describe_loss(subject.criterion)
-        classes, task = self.samples.classes, subject.task
-        self.results = Results(*rows, classes, loss, task) if rows else None
-        self.classes = self.results.score_classes() if self.results is not None else []
-        self.intervals = bootstrap_intervals(
-            rows, subject.criterion, metrics.metrics, result.values
-        )
-        order = [index for batch in self.samples.order() or [] for index in batch]
-        self.indices = order if rows and len(order) == len(rows[1]) else None
+        self.scores = [Scores(item, subject) for item in result.sets]
 
     def format_lines(self) -> list[str]:
-        """Returns the numbers with their intervals, and a line for each class."""
-        lines = []
-        width = max(15, *map(len, self.values))
-        for name, value in self.values.items():
-            line = f"  {name:<{width}} {value:<10.6g}"
-            if name in self.intervals:
-                low, high = self.intervals[name]
-                line += f" [{low:.4g}, {high:.4g}]"
-            lines.append(line.rstrip())
-        if self.results is not None and not self.results.kind:
-            lines.append("  The report shows no predictions: the task is unknown, or does not fit")
-            lines.append("  the outputs. Set task: classification, multilabel or regression.")
-        if not self.classes:
-            return lines
-        width = min(30, max(5, *(len(row["class"]) for row in self.classes)))
-        lines.append(f"  {'class':<{width}} precision  recall      f1  support")
-        for row in self.classes[:MAX_CONSOLE_CLASSES]:
-            name = f"{row['class'][:width]:<{width}}"
-            scores = f"{row['precision']:9.4f}  {row['recall']:6.4f}  {row['f1']:6.4f}"
-            lines.append(f"  {name} {scores}  {row['support']:7d}")
-        if len(self.classes) > MAX_CONSOLE_CLASSES:
-            more = len(self.classes) - MAX_CONSOLE_CLASSES
-            lines.append(f"  … and {more} more in the report")
-        return lines
+        """Returns the lines of all sets."""
+        return [line for scores in self.scores for line in scores.format_lines()]
 
     def to_json(self) -> str:
-        """Returns facts, numbers, intervals and classes as JSON. NaN and infinity become null."""
-        metrics = {
-            name: value if math.isfinite(value) else None for name, value in self.values.items()
-        }
-        scores = {"metrics": metrics, "intervals": self.intervals, "classes": self.classes}
+        """Returns facts, numbers, intervals and classes as JSON, those of several sets by name."""
+        if len(self.scores) == 1:
+            scores = self.scores[0].to_dict()
+        else:
+            scores = {
+                item.name: {"n_samples": item.n_samples} | item.to_dict() for item in self.scores
+            }
+            scores = {"sets": scores}
         return json.dumps(self.about | scores, indent=4) + "\n"
 
     def write(self, folder: Path, config: dict[str, Any], output: Path | None = None) -> list[Path]:
         """Writes ``test/CHECKPOINT.json``, ``test/predictions.csv`` and ``report.html``.
+
+        Each of several test sets has a table ``test/predictions-SET.csv``.
 
         Args:
             folder: of the run.
@@ -124,22 +93,15 @@ class ResultWriter:
         stem = Path(str(self.about["checkpoint"])).stem
         files = {output: self.to_json()} if output is not None else {}
         files[target / f"{stem}.json"] = self.to_json()
-        if self.results is not None and self.results.kind:
-            files[target / "predictions.csv"] = self._to_csv(self.results)
+        for scores in self.scores:
+            if scores.results is not None and scores.results.kind:
+                name = f"predictions-{scores.name}.csv" if scores.name else "predictions.csv"
+                files[target / name] = to_csv(scores.list_predictions())
         files[folder / "report.html"] = self._to_html(folder, config)
         if not Path(os.path.realpath(target)).is_relative_to(folder.resolve()):
             message = f"is a symbolic link that leads out of {folder}; nothing is written there"
             raise UserError(f"{target}: {message}")
         return [write_text(path, text) for path, text in files.items()]
-
-    def _to_csv(self, results: Results) -> str:
-        rows: list[list[Any]] = [["index", "target", "prediction", "confidence", "path"]]
-        for row in range(len(results.target)):
-            index = row if self.indices is None else self.indices[row]
-            path = None if self.indices is None else self.samples.path(index)
-            target = results.describe(results.target[row])
-            rows.append([index, target, *results.describe_prediction(row), path or ""])
-        return to_csv(rows)
 
     def _to_html(self, folder: Path, config: dict[str, Any]) -> str:
         about, run = self.about, RunRecord(folder)
@@ -148,14 +110,13 @@ class ResultWriter:
             f"the {about['weights']} after epoch {about['epoch']}"
         )
         page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", subtitle)
-        page.add_scores(self.values, self.intervals)
+        if len(self.scores) == 1:
+            page.add_scores(self.values, self.scores[0].intervals)
+        else:
+            page.add_table("Scores", self._make_columns())
         page.add_charts("Training", draw_curves(run.rows))
-        if self.results is not None:
-            _add_results(page, self.results)
-            page.add_table(
-                "Labels" if self.results.kind == "multilabel" else "Classes", self.classes
-            )
-            self._add_samples(page, self.results)
+        for scores in self.scores:
+            scores.add_to(page)
         page.add_text("Config", json.dumps(config, indent=2))
         for number, session in enumerate(run.sessions, 1):
             page.add_text(f"Training session {number}", format_session(session))
@@ -164,58 +125,13 @@ class ResultWriter:
         page.add_text("Test", format_session(collect_provenance()))
         return page.to_html()
 
-    def _add_samples(self, page: Page, results: Results) -> None:
-        is_classification = results.kind == "classification"
-        errors = results.most_confident_errors(MAX_SAMPLES)
-        heading = "Most confident errors" if is_classification else "Largest errors"
-        page.add_samples(heading, [self._get_sample(row, results) for row in errors])
-        correct = results.least_confident_correct(MAX_SAMPLES)
-        heading = "Least confident correct predictions"
-        page.add_samples(heading, [self._get_sample(row, results) for row in correct])
-
-    def _get_sample(self, row: int, results: Results) -> Sample:
-        name = f"sample {row}"
-        picture = None
-        if self.indices is not None:
-            index = self.indices[row]
-            picture = self.samples.picture(self.samples.fetch(index))
-            path = self.samples.path(index)
-            name = Path(path).name if path else f"sample {index}"
-        target = results.describe(results.target[row])
-        prediction = results.describe(results.prediction[row])
-        caption = prediction or "none"
-        if results.confidence is not None:
-            caption += f" {results.confidence[row]:.1%}"
-        if target != prediction:
-            caption += f", is {target or 'none'}"
-        return Sample(name, caption, target == prediction, picture)
-
-
-def _add_results(page: Page, results: Results) -> None:
-    """Adds the charts that fit the kind of task."""
-    if results.kind == "regression":
-        targets, predictions = results.target.ravel(), results.prediction.ravel()
-        _add_regression(page, targets.tolist(), predictions.tolist())
-    if results.confusion is not None and len(results.names) <= MAX_DRAWN_CLASSES:
-        matrix = draw_confusion_matrix(results.confusion, results.names)
-        page.add_charts("Confusion matrix", [to_svg(matrix)])
-    calibration = results.calibrate()
-    curve = draw_scatter("Calibration", calibration.points, "confidence", "accuracy", True)
-    heading = f"Calibration: expected calibration error {calibration.error:.3g}"
-    page.add_charts(heading, [to_svg(curve)])
-
-
-def _add_regression(page: Page, targets: Sequence[float], predictions: Sequence[float]) -> None:
-    points = list(zip(targets, predictions, strict=True))
-    shown = points[:: max(1, len(points) // MAX_POINTS)]
-    errors = sorted(prediction - target for target, prediction in points)
-    percentiles = [
-        (errors[int(percent * (len(errors) - 1) / 100)], float(percent)) for percent in range(101)
-    ]
-    title = "Samples below each error, %"
-    chart = LineChart(title, {"%": percentiles}, "error: prediction - target")
-    scatter = draw_scatter("Predictions", shown, "target", "prediction")
-    page.add_charts("Predictions", [to_svg(scatter), to_svg(draw_lines([chart]))])
+    def _make_columns(self) -> list[dict[str, Any]]:
+        """Makes a table with a row for each number and a column for each set."""
+        names = dict.fromkeys(name for scores in self.scores for name in scores.values)
+        return [
+            {"": name} | {scores.name: scores.format_value(name) for scores in self.scores}
+            for name in names
+        ]
 
 
 def check_output(path: Path | None) -> None:

@@ -113,7 +113,8 @@ class RunRecord:
     @property
     def epochs(self) -> str:
         """The numbers of finished and of all epochs, as ``3/15``."""
-        return f"{self.rows[-1]['epoch'] if self.rows else 0}/{self.trainer.get('epochs', '?')}"
+        finished = [row["epoch"] for row in self.rows if "batch" not in row]
+        return f"{finished[-1] if finished else 0}/{self.trainer.get('epochs', '?')}"
 
     @property
     def changes(self) -> str:
@@ -130,14 +131,21 @@ class RunRecord:
         return f"{self.monitor.metric} {best.value:.5g} (epoch {best.epoch})" if best else ""
 
 
-def get_points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
-    """Returns (epoch, value) for all epochs that have the number ``name``."""
-    values = [(row["epoch"], row.get(name)) for row in rows]
-    return [
-        (epoch, value)
-        for epoch, value in values
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
+def get_points(
+    rows: Sequence[Mapping[str, Any]], name: str, x: str = "epoch"
+) -> list[tuple[float, float]]:
+    """Returns (x, value) for all rows that have the number ``name``; x is ``epoch`` or ``step``."""
+    has_both = [row for row in rows if _is_number(row.get(x)) and _is_number(row.get(name))]
+    return [(row[x], row[name]) for row in has_both]
+
+
+def choose_axis(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns ``step`` if some rows are of validations inside an epoch, else ``epoch``."""
+    return "step" if any("batch" in row for row in rows) else "epoch"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _read_facts(path: Path) -> Facts:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import torch
 
 from base.base_trainer import BaseTrainer
+from base.data.loader import list_sets
 from base.data.worker import READING
 from base.loop.evaluate import add_up
 from base.loop.update import Update
@@ -80,9 +81,9 @@ class Trial:
 
         def note_and_limit(loaders: list[Any]) -> list[Any]:
             valid = "valid_data_loader" if self.config.get("valid_data_loader") else "data_loader"
-            for name, loader in zip(("data_loader", valid), loaders, strict=True):
-                dataset = getattr(loader, "dataset", None)
-                self.objects += [((name,), loader), ((name,), dataset)]
+            self._note_loader(("data_loader",), loaders[0])
+            for name, loader in list_sets(loaders[1]):
+                self._note_loader((valid, name) if name else (valid,), loader)
             return limit(loaders)
 
         logger = self.config.get_logger("train", verbosity=0)
@@ -93,6 +94,9 @@ class Trial:
         for index, metric in enumerate(trainer.metric_ftns):
             self.objects.append((("metrics", index), metric))
         return trainer
+
+    def _note_loader(self, keys: Keys, loader: Any) -> None:
+        self.objects += [(keys, loader), (keys, getattr(loader, "dataset", None))]
 
     def _describe(self, error: BaseException, keys: Keys) -> str:
         """Returns the key of the object that was running, the error, and the user's lines."""

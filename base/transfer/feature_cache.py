@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset
 from base.base_data_loader import BaseDataLoader
 from base.data.cache import get_free_memory, refuse_new_attribute
 from base.data.epoch_sampler import EpochSampler
-from base.data.loader import DividedLoader
+from base.data.loader import DividedLoader, list_sets, map_sets
 from base.data.worker import WorkerLoader, pass_through
 from base.transfer.frozen_prefix import KEY, FrozenPrefix
 from logger.progress import progress
@@ -57,12 +57,12 @@ class FeatureDataset(Dataset[Any]):
 
 def cache_features(
     model: nn.Module, loaders: list[Any], device: torch.device, logger: logging.Logger
-) -> list[BaseDataLoader | None]:
+) -> list[Any]:
     """Computes the features of all samples. The model then takes them instead of its inputs.
 
     Args:
         model: on the device, with frozen parameters; changed in place.
-        loaders: of (input, target) batches; None for one that is absent.
+        loaders: of (input, target) batches; None for one that is absent, a dict for several sets.
         device: takes the model's inputs.
         logger: gets the progress and the size.
 
@@ -76,11 +76,11 @@ def cache_features(
     start = time.perf_counter()
     prefix = make_prefix(model, loaders, device)
     cached = [
-        None if loader is None else _cache_loader(loader, prefix, device, logger)
+        map_sets(lambda item: _cache_loader(item, prefix, device, logger), loader)
         for loader in loaders
     ]
     prefix.skip()
-    datasets: list[Any] = [loader.dataset for loader in cached if loader is not None]
+    datasets = [item.dataset for loader in cached for _, item in list_sets(loader)]
     logger.info(
         "Features cached: %s samples, %.1f MB, %.1f s.",
         " + ".join(str(len(dataset.features)) for dataset in datasets),
@@ -100,8 +100,7 @@ def make_prefix(model: nn.Module, loaders: list[Any], device: torch.device) -> F
         name = type(model).__name__
         raise UserError(f"{name} is compiled already; leave it to trainer.compile", key=KEY)
     for loader in loaders:
-        if loader is not None:
-            _check_loader(loader)
+        map_sets(_check_loader, loader)
     train_loader = loaders[0]
     first = list(range(min(2, len(train_loader.dataset))))
     inputs, _ = _split_pair(train_loader.read_batch(first, seed=0))

@@ -128,9 +128,14 @@ class _Generator:
         slots: Json = {}
         keys_by_slot: dict[Slot, str] = {}
         for key, slot in {**self.schema.slots, **inner}.items():
-            same = keys_by_slot.setdefault(slot, key)
+            same = keys_by_slot.setdefault(slot._replace(takes_sets=False), key)
             if same != key:  # as valid_data_loader is like data_loader
-                slots[key] = {"anyOf": [make_ref(same), {"type": "null"}]}
+                choices: list[Json] = [make_ref(same), {"type": "null"}]
+                if slot.takes_sets:
+                    not_single = {"propertyNames": {"not": {"enum": ["type", "args"]}}}
+                    sets = {"additionalProperties": make_ref(same), "patternProperties": COMMENTS}
+                    choices.append({"type": "object", "minProperties": 1} | not_single | sets)
+                slots[key] = {"anyOf": choices}
                 continue
             names[f"{key} names"] = _make_names(slot)
             slots[key] = self._make_trainer() if slot.is_flat else self._make_component(slot, key)

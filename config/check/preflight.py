@@ -10,7 +10,7 @@ from typing import Any, Literal
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.schema import Schema
-from config.check.shapes import is_component
+from config.check.shapes import is_component, is_mapping_of_sets, list_sets
 from config.check.slots import FLAT, Slot, resolve
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
 from config.read.tree import ConfigError, Finding, Tree
@@ -26,8 +26,10 @@ PLAIN: dict[str, Any] = {
 }
 OTHER_KEYS = ("extends", "$schema")
 # A line of metrics.jsonl has these names already.
-RESERVED_METRIC_NAMES = ("loss", "epoch", "lr", "step", "seconds")
+RESERVED_METRIC_NAMES = ("loss", "epoch", "batch", "lr", "step", "seconds")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME_RULE = "1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
+RESERVED_SET_NAMES = ("ema", "swa")  # of averaged weights, whose numbers are logged as val_ema_…
 SEED_BITS = 63  # torch takes no larger seed
 
 
@@ -56,6 +58,8 @@ def examine(tree: Tree, schema: Schema) -> Checker:
         elif key in schema.sections:  # flat, with a `type`
             if key in data:
                 check_trainer(checker, data[key])
+        elif slot.takes_sets and is_mapping_of_sets(data.get(key)):
+            _check_sets(checker, data[key], slot, key)
         elif data.get(key):  # `lr_scheduler: {}` and `lr_scheduler: null` mean none
             checker.check_component(data[key], slot, (key,))
         elif key in data and key in REQUIRED:
@@ -91,8 +95,7 @@ def check_name(name: Any, what: str) -> str:
     """Returns ``name`` if a folder can have it. Raises UserError; its text begins with ``what``."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         shown = one_line(ValueError(repr(name)), 80)
-        rule = "1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
-        raise UserError(f"{what} {shown} must be {rule}")
+        raise UserError(f"{what} {shown} must be {NAME_RULE}")
     return name
 
 
@@ -173,6 +176,16 @@ def _check_losses(checker: Checker, losses: list[Any], slot: Slot) -> None:
     _check_names(checker, [get_name(node) for node in losses], "loss", ())
     if not losses:
         checker.fail(("loss",), "is empty")
+
+
+def _check_sets(checker: Checker, sets: dict[str, Any], slot: Slot, key: str) -> None:
+    """Checks a section with a component for each of several data sets."""
+    for name in list_sets(sets):
+        checker.check_component(sets[name], slot, (key, name))
+        if name in RESERVED_SET_NAMES or not NAME.fullmatch(name):
+            message = f"cannot be the name of a set: it must be {NAME_RULE}"
+            message += f", and not {' or '.join(RESERVED_SET_NAMES)}"
+            checker.fail((key, name), message)
 
 
 def _check_names(checker: Checker, names: list[str], key: str, taken: Iterable[str]) -> None:

@@ -41,6 +41,7 @@ class Slot(NamedTuple):
         is_component: a mapping is always a component here, and never a plain value.
         is_flat: the options are in the section itself, without ``args``.
         list_keys: further keys of a component in a list. Empty if the slot takes no list.
+        takes_sets: a mapping of names to components is accepted as well.
     """
 
     folder: str
@@ -54,6 +55,7 @@ class Slot(NamedTuple):
     is_component: bool = True
     is_flat: bool = False
     list_keys: tuple[str, ...] = ()
+    takes_sets: bool = False
 
 
 FLAT = Slot("", (), "", is_component=False, is_flat=True)  # a section without a `type`

@@ -13,6 +13,7 @@ from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
 from config.check.schema import Schema
+from config.check.shapes import is_mapping_of_sets, list_sets
 from config.check.signature import Signature
 from config.check.slots import FLAT, resolve
 from config.read.tree import Keys
@@ -103,8 +104,9 @@ def _check_keys(
         if key in options and len(checker.findings) == n_before:
             valid[key] = section[key]  # read after the check, which may have replaced it
     for name, parameter in known.items():
+        is_replaced = name == "epochs" and section.get("max_steps") is not None
         is_missing = parameter.default is parameter.empty and name not in section
-        if is_missing and not suggests(hints, name):
+        if is_missing and not is_replaced and not suggests(hints, name):
             checker.fail(_KEYS, f"needs '{name}'")
     return valid
 
@@ -139,18 +141,28 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
         message = "is not used, because there is a valid_data_loader; remove one of the two"
         checker.fail(("data_loader", "args", "validation_split"), message)
     loader_class = checker.resolved.get(("data_loader",))
-    validates = bool(data.get("valid_data_loader")) or _has_split(loader_class, args)
+    sets = list_set_prefixes(data.get("valid_data_loader"))
+    if not sets and _has_split(loader_class, args):
+        sets = [""]
     metrics = data.get("metrics", [])
     names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
     names = [*list_loss_names(data), *names, *_list_patterns(names)]
     if getattr(checker.resolved.get(("loss",)), "__module__", "torch").startswith("model"):
         names = ["loss_*", *names]  # a function of the project may return a dict of losses
+    if not hasattr(trainer_class, "measure"):  # a project's own BaseTrainer
+        for key in options.list_needing_measure() if inspect.isclass(trainer_class) else ():
+            message = f"needs a method measure(epoch) in {trainer_class.__name__}; see BaseTrainer"
+            checker.fail((*_KEYS, key), message)
     # Neither a function that makes a trainer nor a project's own BaseTrainer has this method.
     get_logged_names = getattr(trainer_class, "logged_names", None)
-    logged = get_logged_names(names, options, validates) if get_logged_names is not None else None
+    logged = get_logged_names(names, options, sets) if get_logged_names is not None else None
     checker.has_custom_loop = logged is None
     if logged is None:
         return  # only the first epoch shows the logged names
+    twice = [name for name in dict.fromkeys(logged) if logged.count(name) > 1]
+    if len(sets) > 1 and twice:
+        message = f"two numbers would be logged as '{twice[0]}'; rename a set or a metric"
+        checker.fail(("valid_data_loader",), message)
     _check_monitor(checker, options, logged, names)
     length = data["trainer"].get("len_epoch")
     if isinstance(length, int) and length > 0:
@@ -162,6 +174,13 @@ def _list_patterns(names: list[str]) -> list[str]:
     """Lists patterns of the names that metrics may log if they give several numbers."""
     # A collection without a name logs its keys, which only the objects in it know.
     return ["*" if name == "MetricCollection" else f"{name}_*" for name in names]
+
+
+def list_set_prefixes(section: Any) -> list[str]:
+    """Lists the prefixes of the numbers of each validation set; ``[""]`` for a single set."""
+    if is_mapping_of_sets(section):
+        return [f"{name}_" for name in list_sets(section)]
+    return [""] if section else []
 
 
 def list_loss_names(data: Mapping[str, Any]) -> list[str]:

@@ -40,7 +40,7 @@ WAITS = (
     Wait("utils.util:MetricTracker._fetch", "a mean keeps 1,000 numbers on the device"),
     Wait("utils.util:MetricTracker.result", "the numbers of a pass, at its end"),
     Wait("utils.util:MetricTracker.state_dict", "the means so far, for a checkpoint"),
-    Wait("base.checkpoint.manager:CheckpointManager.save_step", "a checkpoint in an epoch"),
+    Wait("base.checkpoint.manager:CheckpointManager.save", "a checkpoint in an epoch"),
     Wait("base.tools.display:Display.train_batch", "pictures of the first batch of a run"),
     Wait("base.tools.display:Display.after_validation", "pictures of predictions, each epoch"),
     Wait("base.tools.histograms:Histograms._before_step", "histograms, if the config has them"),

@@ -65,8 +65,8 @@ def main(disk: str | None = None) -> None:
         asynchronous = make_manager(folder / "async", async_save=True)
         calls: dict[str, Callable[[], None]] = {
             "torch.save with fsyncs": lambda: save_by_hand(state, folder),
-            "save": lambda: synchronous.save_epoch(lambda: state, epoch=1, step=1),
-            "asynchronous save": lambda: asynchronous.save_epoch(lambda: state, epoch=1, step=1),
+            "save": lambda: synchronous.save(lambda: state, mark=1, step=1),
+            "asynchronous save": lambda: asynchronous.save(lambda: state, mark=1, step=1),
         }
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for index in range(ROUNDS + 1):

@@ -126,8 +126,7 @@ def _watch_saves() -> None:
 
         return save
 
-    for name in ("save_epoch", "save_step"):
-        setattr(CheckpointManager, name, watch(getattr(CheckpointManager, name)))
+    CheckpointManager.save = watch(CheckpointManager.save)
 
 
 def count_call(name: str, subject: Any = "") -> bool:

@@ -152,7 +152,7 @@ def test_no_file_changes_before_the_new_one_is_durable(
 
     def begin_save(epoch: int, best_epochs: list[int]) -> None:
         state = {"epoch": epoch, "state_dict": {"w": torch.full((9,), float(epoch))}}
-        manager.save_epoch(lambda: state, epoch, epoch, is_best=True, best_epochs=best_epochs)
+        manager.save(lambda: state, epoch, epoch, is_best=True, best_epochs=best_epochs)
 
     def read_files() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -105,7 +105,7 @@ def check_saves(folder: Path, fault: Fault, size: int, policy: Any, overwrites: 
     manager = CheckpointManager(folder, options, logger)
 
     def save(state_of: int, epoch: int) -> None:
-        manager.save_epoch(lambda: make_state(state_of), epoch, epoch, is_best=True)
+        manager.save(lambda: make_state(state_of), epoch, epoch, is_best=True)
         manager.wait()
 
     save(1, 1)

@@ -31,13 +31,13 @@ def make_state(epoch, **more):
     return {"epoch": epoch, "state_dict": {"w": torch.full((1000,), float(epoch))}} | more
 
 
-def save_epoch(manager, epoch, **how):
+def save(manager, epoch, **how):
     """Saves an epoch of ten steps."""
-    manager.save_epoch(lambda: make_state(epoch), epoch, 10 * epoch, **how)
+    manager.save(lambda: make_state(epoch), epoch, 10 * epoch, **how)
 
 
 def save_and_wait(manager, state):
-    manager.save_epoch(lambda: state, state["epoch"], 10)
+    manager.save(lambda: state, state["epoch"], 10)
     manager.wait()
 
 
@@ -51,9 +51,9 @@ def names(folder):
 def test_the_next_checkpoint_is_due_so_many_steps_after_the_last_one_of_any_kind(tmp_path):
     manager = make_manager(tmp_path, save_steps=4)
     assert manager.next_step == 4
-    manager.save_step(lambda: make_state(0), 1, 4)
+    manager.save(lambda: make_state(0), "1-step4", 4)
     assert manager.next_step == 8
-    manager.save_epoch(lambda: make_state(1), 1, 6)
+    manager.save(lambda: make_state(1), 1, 6)
     assert manager.next_step == 10
     manager.resume_at(tmp_path / "checkpoint-epoch1-step4.pt", 4, Monitor("off", ""))
     assert manager.next_step == 8
@@ -70,7 +70,7 @@ def test_minutes_count_from_the_end_of_the_last_checkpoint(tmp_path, monkeypatch
         return make_state(0)
 
     now[0] = 131
-    manager.save_step(make_slow_state, 1, 100)
+    manager.save(make_slow_state, "1-step100", 100)
     assert manager.next_time == 131 + 7 + 30
 
 
@@ -83,14 +83,14 @@ def test_minutes_count_from_the_start_of_a_checkpoint_in_the_background(tmp_path
         now[0] += 7
         return make_state(0)
 
-    manager.save_step(make_slow_state, 1, 100)
+    manager.save(make_slow_state, "1-step100", 100)
     manager.wait()
     assert manager.next_time == 130
 
 
 def test_without_options_no_checkpoint_inside_an_epoch_is_due(tmp_path):
     manager = make_manager(tmp_path)
-    save_epoch(manager, 1)
+    save(manager, 1)
     assert (manager.next_step, manager.next_time) == (inf, inf)
 
 
@@ -99,31 +99,31 @@ def test_without_options_no_checkpoint_inside_an_epoch_is_due(tmp_path):
 
 def test_the_names_tell_the_epoch_and_the_step(tmp_path):
     manager = make_manager(tmp_path)
-    manager.save_step(lambda: make_state(0), 1, 4)
-    save_epoch(manager, 1)
+    manager.save(lambda: make_state(0), "1-step4", 4)
+    save(manager, 1)
     assert names(tmp_path) == ["checkpoint-epoch1-step4.pt", "checkpoint-epoch1.pt"]
     assert load(tmp_path / "checkpoint-epoch1.pt")["epoch"] == 1
 
 
 def test_the_best_epoch_has_a_second_name(tmp_path):
     manager = make_manager(tmp_path)
-    save_epoch(manager, 1, is_best=True, best_epochs=[1])
-    save_epoch(manager, 2, best_epochs=[1])
+    save(manager, 1, is_best=True, best_epochs=[1])
+    save(manager, 2, best_epochs=[1])
     assert names(tmp_path) == ["checkpoint-epoch1.pt", "checkpoint-epoch2.pt", "model_best.pt"]
     assert load(tmp_path / "model_best.pt")["epoch"] == 1
 
 
 def test_a_best_epoch_that_is_not_due_has_no_other_name(tmp_path):
-    save_epoch(make_manager(tmp_path), 1, is_best=True, in_series=False, best_epochs=[1])
+    save(make_manager(tmp_path), 1, is_best=True, in_series=False, best_epochs=[1])
     assert names(tmp_path) == ["model_best.pt"]
 
 
 def test_several_best_epochs_have_numbered_names(tmp_path):
     manager = make_manager(tmp_path, keep_last=1, **SEVERAL_BEST)
-    save_epoch(manager, 1, is_best=True, best_epochs=[1])
-    save_epoch(manager, 2, in_series=False, best_epochs=[1, 2])
-    save_epoch(manager, 3, best_epochs=[1, 2])
-    save_epoch(manager, 4, is_best=True, best_epochs=[4, 1])
+    save(manager, 1, is_best=True, best_epochs=[1])
+    save(manager, 2, in_series=False, best_epochs=[1, 2])
+    save(manager, 3, best_epochs=[1, 2])
+    save(manager, 4, is_best=True, best_epochs=[4, 1])
     best = ["model_best-epoch1.pt", "model_best-epoch4.pt", "model_best.pt"]
     assert names(tmp_path) == ["checkpoint-epoch4.pt", *best]
     assert load(tmp_path / "model_best.pt")["epoch"] == 4
@@ -133,7 +133,7 @@ def test_several_best_epochs_have_numbered_names(tmp_path):
 def test_a_checkpoint_inside_an_epoch_is_never_a_best_one(tmp_path):
     manager = make_manager(tmp_path, **SEVERAL_BEST)
     state = make_state(1) | {"within": {"place": 3}}  # of the second epoch; the first one was good
-    manager.save_step(lambda: state, 2, 13, best_epochs=[1])
+    manager.save(lambda: state, "2-step13", 13, best_epochs=[1])
     assert names(tmp_path) == ["checkpoint-epoch2-step13.pt"]
 
 
@@ -146,7 +146,7 @@ def test_a_save_in_the_background_writes_the_state_of_its_time(tmp_path):
     for epoch in range(1, 4):
         state["epoch"] = epoch
         state["state_dict"]["w"].fill_(epoch)
-        manager.save_epoch(lambda: state, epoch, epoch)
+        manager.save(lambda: state, epoch, epoch)
         state["state_dict"]["w"].fill_(-1)
     manager.wait()
     for epoch in range(1, 4):
@@ -158,7 +158,7 @@ def test_a_save_in_the_background_does_not_wait_for_the_disk(tmp_path, monkeypat
     fsync, disk_is_ready = os.fsync, threading.Event()
     monkeypatch.setattr("os.fsync", lambda handle: (disk_is_ready.wait(60), fsync(handle)))
     manager = make_manager(tmp_path, async_save=True)
-    save_epoch(manager, 1)
+    save(manager, 1)
     assert list_checkpoints(tmp_path) == []
     disk_is_ready.set()
     manager.wait()
@@ -203,11 +203,11 @@ def test_a_checkpoint_that_cannot_be_written_stops_the_run(tmp_path, async_save)
 def test_a_run_may_go_on_without_a_checkpoint(tmp_path, caplog, async_save):
     folder = tmp_path / "run"
     manager = make_manager(folder, async_save=async_save, on_save_error="go_on")
-    save_epoch(manager, 1)
+    save(manager, 1)
     manager.wait()
     assert caplog.text.count("training continues, as trainer.on_save_error says") == 1
     folder.mkdir()
-    save_epoch(manager, 2)
+    save(manager, 2)
     manager.wait()
     assert names(folder) == ["checkpoint-epoch2.pt"]
     assert len(caplog.records) == 1
@@ -215,7 +215,7 @@ def test_a_run_may_go_on_without_a_checkpoint(tmp_path, caplog, async_save):
 
 def test_a_failure_in_the_background_can_be_seen_before_the_next_save(tmp_path):
     manager = make_manager(tmp_path / "run", async_save=True)
-    save_epoch(manager, 1)
+    save(manager, 1)
     end = time.monotonic() + 60
     while manager.error is None and time.monotonic() < end:
         time.sleep(0.01)
@@ -227,9 +227,9 @@ def test_a_failure_in_the_background_can_be_seen_before_the_next_save(tmp_path):
 
 def test_a_failure_in_the_background_is_raised_by_the_next_save(tmp_path):
     manager = make_manager(tmp_path / "run", async_save=True)
-    save_epoch(manager, 1)
+    save(manager, 1)
     with pytest.raises(UserError, match=r"epoch1\.pt: the checkpoint could not be"):
-        save_epoch(manager, 2)
+        save(manager, 2)
 
 
 @pytest.mark.parametrize("async_save", [False, True])

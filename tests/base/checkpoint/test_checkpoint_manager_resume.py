@@ -31,9 +31,7 @@ def save_epochs(manager, epochs, best_epochs):
     for epoch in epochs:
         best = best_epochs[epoch]
         state = {"epoch": epoch, "state_dict": {"w": torch.full((10,), float(epoch))}}
-        manager.save_epoch(
-            lambda state=state: state, epoch, 10 * epoch, best[0] == epoch, True, best
-        )
+        manager.save(lambda state=state: state, epoch, 10 * epoch, best[0] == epoch, True, best)
 
 
 def names(folder):

@@ -71,6 +71,6 @@ def test_a_new_way_to_keep_checkpoints_is_one_class(tmp_path):
     manager = CheckpointManager(tmp_path, options, logging.getLogger("test"))
     manager.retention = (*manager.retention, KeepEveryTenth())
     for epoch in range(1, 13):
-        manager.save_epoch(lambda epoch=epoch: {"epoch": epoch}, epoch, step=epoch)
+        manager.save(lambda epoch=epoch: {"epoch": epoch}, epoch, step=epoch)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["checkpoint-epoch10.pt", "checkpoint-epoch12.pt"]

@@ -1,0 +1,28 @@
+"""The names of the numbers that a trainer logs, to check a config before anything is made."""
+
+from __future__ import annotations
+
+from base.options import TrainerOptions
+
+
+def list_logged_names(
+    overridden: set[str], metrics: list[str], options: TrainerOptions, sets: list[str]
+) -> list[str] | None:
+    """Lists the names of an epoch's numbers for a trainer with the usual loop.
+
+    Args:
+        overridden: the methods that the trainer's class replaces.
+        metrics: the names of the metrics, and of the terms of the loss.
+        options: of the trainer.
+        sets: a prefix for each validation set: ``[""]`` for a single one.
+
+    Returns:
+        The names, or patterns of them; None if they are unknown.
+    """
+    if overridden & {"_train_epoch", "_valid_epoch", "evaluate_split", "measure"}:
+        return None
+    if "train_step" in overridden:  # it may return a dict of losses
+        metrics = ["loss_*", *metrics]
+    kinds = ["val_", "val_ema_"] if options.ema_decay is not None else ["val_"]
+    prefixes = ["", *(kind + prefix for kind in kinds for prefix in sets)]
+    return [prefix + name for prefix in prefixes for name in ("loss", *metrics)]

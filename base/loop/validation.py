@@ -1,0 +1,21 @@
+"""What a validation inside an epoch must not change."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
+from utils.seed import get_random_state, set_random_state
+
+
+@contextlib.contextmanager
+def leaving_no_trace(model: nn.Module) -> Iterator[None]:
+    """Restores the random state, and the train or eval mode of each module, at the end."""
+    random_state = get_random_state()
+    modes = [(module, module.training) for module in model.modules()]
+    yield
+    for module, is_training in modes:
+        module.training = is_training
+    set_random_state(random_state)
