@@ -202,19 +202,9 @@ class BaseTrainer(TemplateAttributes):
         set_activity(f"the training of epoch {epoch}")
         self.progress.epoch = epoch
         if self.phases.begin_epoch(epoch, self.parallel.unwrap(self.model), self.optimizer):
-            self._wrap_again()
+            self.parallel.wrap_again(self)
         set_position(self.data_loader, epoch, self.progress.batch)
         set_position(self.valid_data_loader, epoch)
-
-    def _wrap_again(self) -> None:
-        """DDP fixes its parameter list when it is constructed, so thawing needs a new wrapper."""
-        self.model = self.parallel.unwrap(self.model)
-        update = self.get_update()
-        if update is not None:  # two wrappers at once would both average the gradients
-            update.model = self.model
-        self.model = self.parallel.wrap(self.model, self.device)
-        if update is not None:
-            update.model = self.model
 
     # -- between two steps ----------------------------------------------------------------------
 
@@ -269,15 +259,6 @@ class BaseTrainer(TemplateAttributes):
 
     def _state(self) -> dict[str, Any]:
         return self.guard.check_state(self.train_state.collect(self.validation_random_state))
-
-    def _resume_checkpoint(self, resume_path: str | Path) -> None:
-        """Restores model, optimizer and counters; ``_restore_rest`` restores all other objects.
-
-        Raises:
-            UserError: the checkpoint is missing, damaged, or of another architecture.
-        """
-        self.train_state.resume(Path(resume_path), self.logger)
-        self.restore_before_first_epoch()
 
     def _restore_rest(self) -> None:
         """Restores the objects that the constructors of subclasses have made. Runs only once."""

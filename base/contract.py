@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from math import inf
+from pathlib import Path
 from typing import Any
 
+from base.checkpoint.train_state import TrainState
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
 from base.options import TrainerOptions, parse_monitor
@@ -19,6 +22,8 @@ class TemplateAttributes:
     len_epoch: int | None
     epochs: int
     trainer_options: TrainerOptions
+    train_state: TrainState
+    logger: logging.Logger
     update: Any = None  # the loop's Update; a project may use the name for something else
 
     @property
@@ -106,6 +111,15 @@ class TemplateAttributes:
         total = n_samples or self.len_epoch or 1
         current = batch_idx * (self.data_loader.batch_size or 1) if n_samples else batch_idx
         return f"[{current}/{total} ({100 * current / total:.0f}%)]"
+
+    def _resume_checkpoint(self, resume_path: str | Path) -> None:
+        """Restores model, optimizer and counters; ``_restore_rest`` restores all other objects.
+
+        Raises:
+            UserError: the checkpoint is missing, damaged, or of another architecture.
+        """
+        self.train_state.resume(Path(resume_path), self.logger)
+        self.restore_before_first_epoch()
 
     # The constructor of a subclass makes more objects after BaseTrainer's constructor has ended.
     # They are restored before the first epoch, even if the subclass overrides `train`.

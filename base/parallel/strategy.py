@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -23,6 +23,15 @@ from utils.util import prepare_device
 
 # Arguments of optimizers that select a kernel.
 KERNEL_CHOICES = {"fused", "foreach", "capturable", "differentiable"}
+
+
+class Wrapped(Protocol):
+    """A trainer that holds a wrapped model, as its ``Update`` does if it has one."""
+
+    model: Any
+    device: torch.device
+
+    def get_update(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,20 @@ class Parallel:
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Wraps a model for training. It must be on its device, with its parameters frozen."""
         return model
+
+    def wrap_again(self, trainer: Wrapped) -> None:
+        """Wraps a trainer's model anew.
+
+        DDP fixes its parameter list when it is constructed, so thawing needs a new wrapper. Two
+        wrappers at once would both average the gradients.
+        """
+        update = trainer.get_update()
+        trainer.model = self.unwrap(trainer.model)
+        if update is not None:
+            update.model = trainer.model
+        trainer.model = self.wrap(trainer.model, trainer.device)
+        if update is not None:
+            update.model = trainer.model
 
     def unwrap(self, model: nn.Module) -> nn.Module:
         """Returns the user's model inside the return value of ``wrap``."""
