@@ -137,21 +137,24 @@ class Trainer(BaseTrainer):
         """Validates, and steps a schedule that moves by epochs; returns the epoch's numbers."""
         log = self.train_metrics.result()
         self.step_writer.end_epoch(log)
+        for average in self.update.averages.values():
+            average.end_epoch(self.update, self.data_loader, self.forward)
         if self.do_validation:
             log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
         self.update.schedule.after_epoch(log, self.mnt_metric, self.mnt_mode)
         return log
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
-        """Validates the model and, if there is an EMA, the averaged model (``ema_…``)."""
+        """Validates the model, and averages of its weights (``ema_…``, ``swa_…``)."""
         set_activity(f"the validation of epoch {epoch}")
         self.validation_random_state = get_random_state()
         log = self._evaluate(self.model)
         self.writer.set_step(self.progress.step or epoch, "valid")
         for watcher in self.watchers:
             watcher.after_validation(epoch)
-        if self.update.ema is not None:
-            log |= {f"ema_{name}": x for name, x in self._evaluate(self.update.ema.module).items()}
+        for kind, average in self.update.averages.items():
+            averaged = self._evaluate(average.module) if average.is_ready else {}
+            log |= {f"{kind}_{name}": value for name, value in averaged.items()}
         self.validation_random_state = None
         for name, value in log.items():
             self.writer.add_scalar(name, value)
@@ -191,7 +194,6 @@ class Trainer(BaseTrainer):
             return None
         if "train_step" in overridden:  # it may return a dict of losses
             metrics = ["loss_*", *metrics]
-        prefixes = ["", "val_"] if validates else [""]
-        if validates and options.ema_decay is not None:
-            prefixes.append("val_ema_")
+        averages = [f"val_{kind}_" for kind in options.list_averages()]
+        prefixes = ["", "val_", *averages] if validates else [""]
         return [prefix + name for prefix in prefixes for name in ("loss", *metrics)]

@@ -24,7 +24,10 @@ def check_first_epoch(
     Raises:
         UserError: the epoch did not return the monitored number.
     """
-    if monitor.is_on and monitor.metric not in log:
+    metric = monitor.metric
+    if options.swa is not None and log["epoch"] < options.swa.first_epoch(options.epochs):
+        metric = metric.replace("val_swa_", "val_", 1)  # the average is not evaluated yet
+    if monitor.is_on and metric not in log:
         hint = f"{did_you_mean(monitor.metric, log)}; it returned {', '.join(log)}"
         message = f"the epoch returned no '{monitor.metric}'{hint}"
         raise UserError(message, key="trainer.monitor")

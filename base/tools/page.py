@@ -154,11 +154,14 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         rows: the lines of a metrics.jsonl.
     """
     names = dict.fromkeys(key for row in rows for key in row)
-    bases = dict.fromkeys(name.removeprefix("val_").removeprefix("ema_") for name in names)
+    prefixes = ("", "val_", "val_ema_", "val_swa_")
+    bases = dict.fromkeys(
+        name.removeprefix(max(filter(name.startswith, prefixes), key=len)) for name in names
+    )
     charts = []
     for base in bases:
         if base not in ("epoch", "step", "seconds", "lr"):
-            kinds = [name for name in (base, f"val_{base}", f"val_ema_{base}") if name in names]
+            kinds = [name for name in (prefix + base for prefix in prefixes) if name in names]
             series = {name: get_points(rows, name) for name in kinds}
             charts.append(LineChart(base, series, "epoch", log_y=base.startswith("loss")))
     charts.append(LineChart("learning rate", {"lr": get_points(rows, "lr")}, "epoch"))
