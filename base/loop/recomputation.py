@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
@@ -144,8 +144,8 @@ def _make_contexts(
 class Recomputing:
     """The context in which a block runs again, as it was made: with the same random numbers.
 
-    torch restores its own random numbers. This context restores those of Python and NumPy, and
-    keeps batch norms from updating their statistics twice.
+    torch restores its own random numbers. This context restores those of Python and NumPy. It lets
+    norms write their statistics into copies, because the first run has counted the batch.
 
     Args:
         module: the block.
@@ -155,25 +155,28 @@ class Recomputing:
         self.module = module
         self.state = random.getstate(), np.random.get_state()
         self._outside = self.state
-        self._norms: list[Any] = []
+        self._statistics: list[tuple[nn.Module, dict[str, torch.Tensor]]] = []
 
     def __enter__(self) -> None:
         _RECOMPUTING.depth = getattr(_RECOMPUTING, "depth", 0) + 1
         self._outside = random.getstate(), np.random.get_state()
         _set_state(self.state)
-        self._norms = [
-            module
+        self._statistics = [
+            (module, dict(module.named_buffers(recurse=False)))
             for module in self.module.modules()
-            if isinstance(module, _BatchNorm) and module.track_running_stats
+            if isinstance(module, _NormBase) and module.training
         ]
-        for norm in self._norms:
-            norm.track_running_stats = False
+        for norm, buffers in self._statistics:
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer.clone())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        for norm in self._norms:
-            norm.track_running_stats = True
+        for norm, buffers in self._statistics:
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)
+        self._statistics = []
         _set_state(self._outside)
         _RECOMPUTING.depth -= 1
 
@@ -184,8 +187,8 @@ def _set_state(state: tuple[Any, Any]) -> None:
 
 
 def _list_buffers(block: Any) -> dict[str, tuple[int, int]]:
-    """The identity and version of each buffer, except for the statistics of batch norms."""
-    norms = [name for name, module in block.named_modules() if isinstance(module, _BatchNorm)]
+    """The identity and version of each buffer, except for the statistics of norms."""
+    norms = [name for name, module in block.named_modules() if isinstance(module, _NormBase)]
     return {
         name: (id(buffer), buffer._version)
         for name, buffer in block.named_buffers()

@@ -37,8 +37,7 @@ class Update:
     Attributes:
         schedule: moves the learning rate.
         scaler: scales the loss for fp16; disabled for other precisions.
-        averages: the averaged models by kind: ``ema``, ``swa``.
-        ema: the moving average among them, or None.
+        averages, ema: the averaged models by kind (``ema``, ``swa``); the moving one, or None.
         grad_norm: the L2 norm of the last measured gradient, before clipping.
         measure_grad_norm: whether to measure the next gradient, even if nothing clips it.
     """
