@@ -93,7 +93,8 @@ class Checkpointed:
         versions = [value._version for value in inputs]
         buffers = _list_buffers(self)
         output = run_checkpointed(forward, self, args, kwargs)
-        changed = [name for name, now in _list_buffers(self).items() if buffers.get(name) != now]
+        now = _list_buffers(self)
+        changed = [f"{self.block_name}.{name}" for name in now if buffers.get(name) != now[name]]
         if versions != [value._version for value in inputs]:
             changed.insert(0, "its input")
         if changed:
@@ -105,8 +106,7 @@ class Checkpointed:
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A copy, such as an EMA, and a pickled module have the class without checkpointing."""
         reduced: Any = super().__reduce_ex__(protocol)
-        make, (_, *rest), *state = reduced
-        return make, (self.plain_class, *rest), *state
+        return object.__new__, (self.plain_class,), *reduced[2:]
 
 
 def _checkpoint(name: str, module: Any) -> None:
