@@ -155,7 +155,7 @@ class BaseTrainer(TemplateAttributes):
         if is_first:
             from base.loop.first_epoch import check_first_epoch
 
-            check_first_epoch(log, self.monitoring, self.trainer_options, self.progress)
+            check_first_epoch(log, self.monitoring, self.trainer_options, self.progress, update)
         if verdict.stop:
             count = self.not_improved_count
             self.logger.info("%s has not improved for %d epochs: stopping.", self.mnt_metric, count)

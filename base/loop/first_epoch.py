@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions
 from utils.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from base.loop.update import Update
+
 
 def check_first_epoch(
-    log: dict[str, Any], monitor: Monitor, options: TrainerOptions, progress: Progress
+    log: dict[str, Any],
+    monitor: Monitor,
+    options: TrainerOptions,
+    progress: Progress,
+    update: Update | None = None,
 ) -> None:
     """Checks the monitored number, and warns of options that had no effect.
 
@@ -20,6 +27,7 @@ def check_first_epoch(
         monitor: names the monitored number.
         options: the options of the run.
         progress: the counters of the run. A loop without an ``Update`` counts no steps.
+        update: of the loop, or None.
 
     Raises:
         UserError: the epoch did not return the monitored number.
@@ -41,4 +49,9 @@ def check_first_epoch(
         logging.getLogger("trainer").warning(
             "trainer.%s had no effect, because this trainer's loop does not use self.update",
             ", ".join(unused),
+        )
+    swa: Any = None if update is None else update.averages.get("swa")
+    if swa is not None and int(swa.last_epoch) != log["epoch"]:
+        logging.getLogger("trainer").warning(
+            "trainer.swa has no effect, because this trainer's loop does not call self.end_epoch"
         )

@@ -57,7 +57,8 @@ def checkpoint_activations(
     for name in names:
         _checkpoint(name, modules[name])
     shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
-    logger.info("Activation checkpointing: %d blocks (%s).", len(names), shown)
+    count = "1 block" if len(names) == 1 else f"{len(names)} blocks"
+    logger.info("Activation checkpointing of %s: %s.", count, shown)
 
 
 def is_recomputing() -> bool:

@@ -41,7 +41,7 @@ SWITCHED = [  # the options before and after, and what the log says
 
 
 @pytest.mark.parametrize(("before", "after", "message"), SWITCHED, ids=str)
-def test_averages_that_a_resumed_run_switches_are_told_in_one_line(
+def test_averages_that_a_resumed_run_switches_are_named_in_one_line(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     before: dict[str, Any],
@@ -64,7 +64,7 @@ def test_averages_that_a_resumed_run_switches_are_told_in_one_line(
 
 
 @pytest.mark.parametrize("kind", ["ema", "swa"])
-def test_an_average_that_goes_on_is_not_told(
+def test_an_average_that_goes_on_gives_no_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     options = {"ema": {"ema_decay": 0.9}, "swa": {"swa": {"start": 2}}}[kind]
