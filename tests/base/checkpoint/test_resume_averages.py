@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.base.checkpoint.resumed_runs import check_resuming, copy_checkpoint
+from tests.base.checkpoint.resumed_runs import check_resuming, check_same_end, copy_checkpoint
+from tests.base.parallel.spread_runs import train
 from tests.helpers import load, make_trainer, small_config
+from tests.ranks import in_ranks
 
 WARMUP = {"ema_decay": 0.9, "ema_warmup": True}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -27,6 +29,21 @@ def test_resume_after_any_step_gives_the_same_bits(tmp_path: Path, variant: str)
     check_resuming(
         lambda run_id, resume: make_trainer(config, run_id, resume), "checkpoint-*.pt", at_least=5
     )
+
+
+def test_two_ranks_resume_to_the_same_bits(tmp_path: Path) -> None:
+    """The model has batch norms, whose statistics are those of the main rank."""
+    options = {"swa": {"start": 1}, "save_steps": 2, "activation_checkpointing": "features"}
+    config = small_config(tmp_path, epochs=2, grad_clip_value=0.01, **options)
+    config["data_loader"]["args"] |= {"batch_size": 480}
+    config["parallel"] = {"type": "ddp"}
+    in_ranks(2, train, config, "full")
+    *checkpoints, _ = sorted((tmp_path / "small/full").glob("checkpoint-*.pt"))
+    assert len(checkpoints) >= 3
+    for path in checkpoints:
+        folder = tmp_path / "small" / path.stem
+        in_ranks(2, train, config, None, copy_checkpoint(path, folder))
+        check_same_end(folder, tmp_path / "small/full")
 
 
 # -- a resumed run with another config -----------------------------------------------------------
