@@ -153,7 +153,7 @@ class Trainer(BaseTrainer):
         for watcher in self.watchers:
             watcher.after_validation(epoch)
         for kind, average in self.update.averages.items():
-            averaged = self._evaluate(average.module) if average.is_ready else {}
+            averaged = self._evaluate(average.module) if average.is_ready() else {}
             log |= {f"{kind}_{name}": value for name, value in averaged.items()}
         self.validation_random_state = None
         for name, value in log.items():

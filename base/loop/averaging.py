@@ -38,7 +38,6 @@ class Average(AveragedModel):
         super().__init__(_copy(model))  # type: ignore[no-untyped-call]
         _renew_buffers(self.module, model)  # a copy of an expanded tensor could not be written to
 
-    @property
     def is_ready(self) -> bool:
         """Whether there is an average to evaluate."""
         return True
@@ -173,12 +172,11 @@ class SWA(Average):
         self.first_epoch = options.first_epoch(epochs)
         self.register_buffer("last_epoch", torch.tensor(0))
 
-    @property
     def is_ready(self) -> bool:
         return int(self.n_averaged) > 0
 
     def get_state(self) -> dict[str, Any] | None:
-        return self.state_dict() if self.is_ready else None
+        return self.state_dict() if self.is_ready() else None
 
     def update_parameters(self, model: nn.Module, moved: torch.Tensor | bool = True) -> None:
         """Averages the weights after an optimizer step, if ``steps`` have passed since the last."""
@@ -194,7 +192,7 @@ class SWA(Average):
             return
         if self.options.steps is None:
             self._add(update.parallel.unwrap(update.model))
-        if self.is_ready:
+        if self.is_ready():
             from base.loop.batch_norms import recompute_statistics
 
             max_batches = self.options.batch_norm_batches
@@ -211,7 +209,7 @@ class SWA(Average):
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Restores the average, or drops it with a warning if its first epoch is to come again."""
         result = super().load_state_dict(*args, **kwargs)
-        if self.is_ready and self.progress.epoch < self.first_epoch:
+        if self.is_ready() and self.progress.epoch < self.first_epoch:
             logging.getLogger("trainer").warning(
                 "trainer.swa.start is epoch %d now: the SWA weights of the checkpoint are dropped.",
                 self.first_epoch,

@@ -162,7 +162,7 @@ class Epochs:
     def end(self) -> None:
         self.swa.end_epoch(self.update, [], forward)
         weight = self.swa.module.weight.item()
-        self.found.append(pytest.approx(weight) if self.swa.is_ready else None)
+        self.found.append(pytest.approx(weight) if self.swa.is_ready() else None)
 
 
 def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs() -> None:
