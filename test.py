@@ -27,7 +27,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
     setup_logging()
     logger, reporters = config.get_logger("test"), make_reporters(args.output)
     seed_everything(config.seed)
-    subject = load_subject(config, args.ema)
+    subject = load_subject(config, args.weights)
     for option, (module, _) in TOOLS.items():
         if (argument := getattr(args, option)) is not None:
             import_module(module).run(subject, argument, args.output)
@@ -39,10 +39,10 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
         reporter.report(result, config, logger)
 
 
-def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
+def load_subject(config: ConfigParser, weights_kind: str | None) -> Any:
     """Makes the model with the checkpoint's weights, and the loader of the data to test it on."""
     from base.checkpoint.file import load
-    from base.checkpoint.weights import get_weights, load_loss, load_weights
+    from base.checkpoint.weights import choose_weights, load_loss, load_weights
     from base.data.loader import prepare_loader
     from base.loaders import make_test_loader
     from base.loop.assembly import make_criterion
@@ -57,9 +57,7 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
     loader, split, section = make_test_loader(config)
     model = config.build("arch")
     make_phases(config, config.get_logger("test")).replace_head(model)
-    if use_ema is None:
-        use_ema = "val_ema_" in str(config["trainer"].get("monitor"))
-    weights, kind = get_weights(checkpoint, use_ema)
+    weights, kind = choose_weights(checkpoint, weights_kind, config)
     load_weights(model, weights, config.resume)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = make_criterion(config, output_device(model, device))
@@ -75,7 +73,9 @@ if __name__ == "__main__":
     parser.add_argument("-c", "--config", help="config file to use instead of the run's")
     parser.add_argument("-d", "--device", help="cpu, or the index of an accelerator")
     parser.add_argument("-o", "--output", type=to_path, help="write the result to this file too")
-    parser.add_argument("--ema", action=argparse.BooleanOptionalAction, help="use the EMA weights")
+    for kind, flag in {"ema": "--ema", "swa": "--swa", "trained": "--no-ema"}.items():
+        text = f"use the {kind} weights"
+        parser.add_argument(flag, dest="weights", action="store_const", const=kind, help=text)
     for option, (_, text) in TOOLS.items():
         parser.add_argument(f"--{option}", type=to_path, metavar="PATH", help=text)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")

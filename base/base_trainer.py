@@ -191,7 +191,9 @@ class BaseTrainer(TemplateAttributes):
         if is_first:
             from base.loop.first_epoch import check_first_epoch
 
-            check_first_epoch(log, self.monitoring, self.trainer_options, self.progress)
+            check_first_epoch(
+                log, self.monitoring, self.trainer_options, self.progress, self.get_update()
+            )
         if verdict.stop:
             count, options = self.not_improved_count, self.trainer_options
             unit = "epochs" if options.validate_steps is None else "validations"

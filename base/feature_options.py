@@ -1,10 +1,12 @@
-"""The options of features that the config's ``trainer`` section turns on: trackers, debugging."""
+"""The options of features in the config's ``trainer`` section: trackers, debugging, SWA."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from utils.errors import Problem
 from utils.options import find_too_small, raise_problems
 
 
@@ -73,3 +75,37 @@ class DebugOptions:
     @property
     def inspects_layers(self) -> bool:
         return self.statistics or self.detect_nan
+
+
+@dataclass(frozen=True)
+class SWAOptions:
+    """``trainer.swa``: stochastic weight averaging, the equal average of the weights of epochs.
+
+    A learning rate that stays high or cycles from ``start`` on comes from ``lr_scheduler``.
+    Source: Izmailov et al. 2018, https://arxiv.org/abs/1803.05407.
+
+    Attributes:
+        start: the first epoch whose weights are averaged, or a number below 1: the fraction of the
+            epochs that come before it.
+        steps: optimizer steps between the weights that are averaged. With null, these are the
+            weights at the end of each epoch.
+        batch_norm_batches: the largest number of training batches that give the average the
+            statistics of its batch norms, in one more forward pass after each epoch.
+    """
+
+    start: float = 0.75
+    steps: int | None = None
+    batch_norm_batches: int = 200
+
+    def __post_init__(self) -> None:
+        problems = find_too_small(self, start=0, steps=1, batch_norm_batches=1)
+        if self.start >= 1 and (math.isinf(self.start) or self.start != int(self.start)):
+            message = f"{self.start} must be below 1, or the number of an epoch"
+            problems.append(Problem("start", message))
+        raise_problems(problems)
+
+    def first_epoch(self, epochs: int) -> int:
+        """The number of the first epoch whose weights are averaged, of a run of ``epochs``."""
+        if self.start >= 1:
+            return int(self.start)
+        return math.floor(self.start * epochs + 1e-9) + 1  # 0.29 * 100 is below 29

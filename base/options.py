@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from base.feature_options import DebugOptions, WandbOptions
+from base.feature_options import DebugOptions, SWAOptions, WandbOptions
 from utils.errors import Problem, UserError
 from utils.options import SectionOptions, find_too_small, make_options, raise_problems
 
@@ -59,8 +59,17 @@ class TrainerOptions(SectionOptions):
         precision: the precision of the forward pass; bf16 and fp16 use autocast.
         accumulation_steps: the number of batches whose gradients make one optimizer step.
         grad_clip_norm: the largest L2 norm of the gradient; null does not clip.
+        grad_clip_value: the largest absolute value of a number in the gradient; null does not clip.
         ema_decay: the decay of an exponential moving average of the weights; null for none.
             The average is validated too.
+        ema_warmup: let the decay rise to ``ema_decay``, so that the average leaves the first
+            weights sooner. After n updates it is ``1 - (1 + n / gamma) ** -power``, or less.
+        ema_warmup_gamma, ema_warmup_power: of ``ema_warmup``. The defaults reach 0.999 after 31,600
+            updates; gamma 10 and power 1 after 9,990, which is TensorFlow's rule.
+        swa: stochastic weight averaging; see SWAOptions. The average is validated too.
+        activation_checkpointing: names of modules, such as ``layers.*``, that compute their
+            activations again in the backward pass. This takes less memory and more time. A ``*``
+            matches one component of a dotted name.
         compile: run the model through ``torch.compile``.
         channels_last: store weights of 2d convolutions in a memory format that is often faster.
             A model that calls ``view`` on their outputs needs ``reshape`` instead.
@@ -98,7 +107,13 @@ class TrainerOptions(SectionOptions):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulation_steps: int = 1
     grad_clip_norm: float | None = None
+    grad_clip_value: float | None = None
     ema_decay: float | None = None
+    ema_warmup: bool = False
+    ema_warmup_gamma: float = 1.0
+    ema_warmup_power: float = 2 / 3
+    swa: SWAOptions | None = None
+    activation_checkpointing: str | list[str] | None = None
     compile: bool = False
     channels_last: bool = False
     keep_memory: bool = True
@@ -138,6 +153,7 @@ class TrainerOptions(SectionOptions):
         )
         above_zero = {
             "grad_clip_norm": self.grad_clip_norm,
+            "grad_clip_value": self.grad_clip_value,
             "save_minutes": self.save_minutes,
             "max_minutes": self.max_minutes,
         }
@@ -147,6 +163,9 @@ class TrainerOptions(SectionOptions):
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             message = f"{self.ema_decay} must lie between 0 and 1, or be null"
             problems.append(Problem("ema_decay", message))
+        for name in ("ema_warmup_gamma", "ema_warmup_power"):
+            if not 0 < getattr(self, name) < math.inf:
+                problems.append(Problem(name, f"{getattr(self, name)} must be above 0"))
         return problems
 
     def _find_wrong_combinations(self) -> list[Problem]:
@@ -161,7 +180,36 @@ class TrainerOptions(SectionOptions):
         if self.compile and self.debug is not None and self.debug.inspects_layers:
             message = "statistics and detect_nan do not work with compile, which fuses layers"
             problems.append(Problem("debug", message))
+        return problems + self._find_contradictions()
+
+    def _find_contradictions(self) -> list[Problem]:
+        problems = []
+        if self.grad_clip_value is not None and self.grad_clip_norm is not None:
+            message = "does not work with grad_clip_norm; remove one of the two"
+            problems.append(Problem("grad_clip_value", message))
+        if self.compile and self.activation_checkpointing:
+            message = "does not work with compile; turn one of the two off"
+            problems.append(Problem("activation_checkpointing", message))
+        if self.ema_warmup and self.ema_decay is None:
+            problems.append(Problem("ema_warmup", "has no effect without ema_decay"))
+        for name in ("ema_warmup_gamma", "ema_warmup_power"):
+            if getattr(self, name) != getattr(TrainerOptions, name) and not self.ema_warmup:
+                problems.append(Problem(name, "has no effect without ema_warmup"))
+        if self.swa is not None and self.swa.first_epoch(self.epochs) > self.epochs:
+            message = f"{self.swa.start:g} is after the last epoch, {self.epochs}"
+            problems.append(Problem("swa.start", message))
         return problems
+
+    def list_averages(self) -> list[str]:
+        """Lists the kinds of averaged weights in the run: ``ema``, ``swa``."""
+        kinds = {"ema": self.ema_decay is not None, "swa": self.swa is not None}
+        return [kind for kind, is_used in kinds.items() if is_used]
+
+    def without_averages(self) -> TrainerOptions:
+        """The same options, but no weights are averaged."""
+        names = [f.name for f in fields(self) if f.name.startswith(("ema_", "swa"))]
+        off: dict[str, Any] = {name: getattr(TrainerOptions, name) for name in names}
+        return replace(self, **off)
 
     def check_length(self, batches: int) -> int:
         """Checks that the warm-up fits into a run with ``batches`` batches per epoch.
@@ -193,7 +241,9 @@ class TrainerOptions(SectionOptions):
             "precision",
             "accumulation_steps",
             "grad_clip_norm",
+            "grad_clip_value",
             "ema_decay",
+            "swa",
             "warmup_steps",
             "histogram_period",
         ]

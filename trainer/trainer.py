@@ -133,6 +133,8 @@ class Trainer(BaseTrainer):
 
     def end_epoch(self, epoch: int) -> dict[str, float]:
         """Validates, and steps a schedule that moves by epochs; returns the epoch's numbers."""
+        for average in self.update.averages.values():
+            average.end_epoch(self.update, self.data_loader, self.forward)
         log = self.measure(epoch)
         self.update.schedule.after_epoch(log, self.mnt_metric, self.mnt_mode)
         return log
@@ -146,15 +148,16 @@ class Trainer(BaseTrainer):
         return log
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
-        """Validates the model and, if there is an EMA, the averaged model (``ema_…``)."""
+        """Validates the model, and averages of its weights (``ema_…``, ``swa_…``)."""
         set_activity(f"the validation of epoch {epoch}")
         self.validation_random_state = get_random_state()
         log = self._evaluate(self.model)
         self.writer.set_step(self.progress.step or epoch, "valid")
         for watcher in self.watchers:
             watcher.after_validation(epoch)
-        if self.update.ema is not None:
-            log |= add_prefix("ema", self._evaluate(self.update.ema.module))
+        for kind, average in self.update.averages.items():
+            if average.is_ready():
+                log |= add_prefix(kind, self._evaluate(average.module))
         self.validation_random_state = None
         for name, value in log.items():
             self.writer.add_scalar(name, value)

@@ -17,6 +17,8 @@ from base.parallel.strategy import Parallel, separate_elements
 from utils.errors import UserError, one_line
 
 NAMES_SHOWN = 3
+AVERAGES = ("ema", "swa")
+TRAINED = "trained"
 
 
 def load_weights(
@@ -98,29 +100,55 @@ def _list_other_shapes(found: dict[str, Any], expected: dict[str, Any]) -> list[
     ]
 
 
-def _get_ema(state: dict[str, Any]) -> Any:
+def get_averaged(state: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """The averaged weights in a checkpoint by name; None if it has none of this kind."""
     objects = state.get("parts")
     update = objects.get("update") if isinstance(objects, dict) else None
-    return update.get("ema") if isinstance(update, dict) else None
+    saved = update.get(kind) if isinstance(update, dict) else None
+    if not isinstance(saved, dict):
+        return None
+    prefix = "module."  # the other values are counters
+    return {
+        name.removeprefix(prefix): value
+        for name, value in saved.items()
+        if isinstance(name, str) and name.startswith(prefix)
+    }
 
 
-def has_ema(state: dict[str, Any]) -> bool:
-    """Whether a checkpoint holds averaged weights."""
-    return isinstance(_get_ema(state), dict)
-
-
-def get_weights(state: dict[str, Any], use_ema: bool) -> tuple[dict[str, Any], str]:
+def get_weights(state: dict[str, Any], kind: str = TRAINED) -> tuple[dict[str, Any], str]:
     """Returns the weights in a checkpoint, and a description of them.
 
     Args:
         state: the content of a checkpoint, or a plain state dict.
-        use_ema: whether to prefer the averaged weights, if there are any.
+        kind: ``trained``, or the average to prefer if there is one: ``ema`` or ``swa``.
     """
-    if not use_ema or not has_ema(state):
+    averaged = None if kind == TRAINED else get_averaged(state, kind)
+    if averaged is None:
         return state.get("state_dict", state), "weights"
-    averaged = {
-        name.removeprefix("module."): value
-        for name, value in _get_ema(state).items()
-        if name != "n_averaged"
-    }
-    return averaged, "EMA weights"
+    return averaged, f"{kind.upper()} weights"
+
+
+def choose_weights(
+    state: dict[str, Any], kind: str | None, config: Any
+) -> tuple[dict[str, Any], str]:
+    """Returns the weights to test, and a description of them.
+
+    Args:
+        state: the content of a checkpoint.
+        kind: ``trained``, ``ema`` or ``swa``; None means the average that ``trainer.monitor``
+            names, if there is one, or the trained weights.
+        config: of this test.
+
+    Raises:
+        UserError: the checkpoint has no such weights.
+    """
+    if kind is None:
+        monitor = str(config["trainer"].get("monitor"))
+        averages = (kind for kind in AVERAGES if f" val_{kind}_" in monitor)
+        return get_weights(state, next(averages, TRAINED))
+    if kind != TRAINED and get_averaged(state, kind) is None:
+        found = [TRAINED, *(kind for kind in AVERAGES if get_averaged(state, kind) is not None)]
+        raise UserError(
+            f"{config.resume}: holds no {kind.upper()} weights; it has: {', '.join(found)}"
+        )
+    return get_weights(state, kind)

@@ -123,6 +123,12 @@ class MapReader(Reader):
 
     # -- position -------------------------------------------------------------------------------
 
+    def load_state_dict(self, state: dict[str, Any]) -> tuple[Position, Position]:
+        position, following = super().load_state_dict(state)
+        if position.epoch >= 0:
+            self.batches.start = position  # `list_batches` may be called before the next pass
+        return position, following
+
     def is_finished(self, state: dict[str, Any]) -> bool:
         if "samples" in state:
             return state.get("left") == 0

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions
 from utils.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from base.loop.update import Update
+
 
 def check_first_epoch(
-    log: dict[str, Any], monitor: Monitor, options: TrainerOptions, progress: Progress
+    log: dict[str, Any],
+    monitor: Monitor,
+    options: TrainerOptions,
+    progress: Progress,
+    update: Update | None = None,
 ) -> None:
     """Checks the monitored number, and warns of options that had no effect.
 
@@ -20,11 +27,15 @@ def check_first_epoch(
         monitor: names the monitored number.
         options: the options of the run.
         progress: the counters of the run. A loop without an ``Update`` counts no steps.
+        update: of the loop, or None.
 
     Raises:
         UserError: the epoch did not return the monitored number.
     """
-    if monitor.is_on and monitor.metric not in log:
+    metric = monitor.metric
+    if options.swa is not None and log["epoch"] < options.swa.first_epoch(options.epochs):
+        metric = metric.replace("val_swa_", "val_", 1)  # the average is not evaluated yet
+    if monitor.is_on and metric not in log:
         hint = f"{did_you_mean(monitor.metric, log)}; it returned {', '.join(log)}"
         message = f"the epoch returned no '{monitor.metric}'{hint}"
         raise UserError(message, key="trainer.monitor")
@@ -35,6 +46,9 @@ def check_first_epoch(
         )
     missing = {"use self.update": options.list_needing_update() if progress.step == 0 else []}
     missing["call self.after_step()"] = [] if progress.has_steps else options.list_needing_steps()
+    swa: Any = None if update is None else update.averages.get("swa")
+    if swa is not None and int(swa.last_epoch) != log["epoch"] and "batch" not in log:
+        missing["call self.end_epoch()"] = ["swa"]
     for what, unused in missing.items():
         if unused:
             logging.getLogger("trainer").warning(

@@ -23,6 +23,6 @@ def list_logged_names(
         return None
     if "train_step" in overridden:  # it may return a dict of losses
         metrics = ["loss_*", *metrics]
-    kinds = ["val_", "val_ema_"] if options.ema_decay is not None else ["val_"]
+    kinds = ["val_", *(f"val_{kind}_" for kind in options.list_averages())]
     prefixes = ["", *(kind + prefix for kind in kinds for prefix in sets)]
     return [prefix + name for prefix in prefixes for name in ("loss", *metrics)]

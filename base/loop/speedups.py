@@ -1,4 +1,4 @@
-"""Optimizations that make a step faster. The log names those that are in use."""
+"""Optimizations that make a step faster or smaller. The log names those that are in use."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ FUSED_DEVICES = ("cpu", "cuda")
 def speed_up_steps(
     config: Any, model: nn.Module, parallel: Parallel, logger: logging.Logger
 ) -> dict[str, Any]:
-    """Makes training steps faster. It must run before the optimizer is made.
+    """Makes training steps faster, or smaller. It must run before the optimizer is made.
 
     Args:
-        config: has ``trainer.compile``, ``channels_last``, ``keep_memory`` and ``optimizer.args``.
+        config: has ``trainer.compile``, ``channels_last``, ``keep_memory``,
+            ``activation_checkpointing`` and ``optimizer.args``.
         model: the model on its device; the memory layout of its weights may change.
         parallel: the strategy, which may forbid a fused optimizer.
         logger: gets a line that names the optimizations in use.
@@ -40,6 +41,10 @@ def speed_up_steps(
     if trainer.get("channels_last", False):
         use_channels_last(model)
         done.append("channels_last")
+    if patterns := trainer.get("activation_checkpointing"):
+        from base.loop.recomputation import checkpoint_activations
+
+        checkpoint_activations(model, patterns, logger)
     if trainer.get("compile", False):
         model.compile()
         done.append("compiled")

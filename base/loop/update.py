@@ -37,7 +37,7 @@ class Update:
     Attributes:
         schedule: moves the learning rate.
         scaler: scales the loss for fp16; disabled for other precisions.
-        ema: the averaged model, or None.
+        averages, ema: the averaged models by kind (``ema``, ``swa``); the moving one, or None.
         grad_norm: the L2 norm of the last measured gradient, before clipping.
         measure_grad_norm: whether to measure the next gradient, even if nothing clips it.
     """
@@ -63,11 +63,10 @@ class Update:
         self.schedule = LRSchedule(lr_scheduler, optimizer, options.warmup_steps, interval)
         self._scales = options.precision == "fp16"  # a disabled scaler takes time in each step
         self.scaler = torch.amp.GradScaler(device.type, enabled=self._scales)
-        self.ema: Any = None
-        if options.ema_decay is not None:
-            from base.loop.averaging import EMA  # imports a slow part of torch
+        from base.loop.averaging import make_averages
 
-            self.ema = EMA(self.parallel.unwrap(model), options.ema_decay)
+        self.averages = make_averages(self.parallel.unwrap(model), options, self.progress)
+        self.ema: Any = self.averages.get("ema")
         self.loose_parameters = find_loose_parameters(model, optimizer)
         self.grad_norm: torch.Tensor | None = None
         self.measure_grad_norm = False
@@ -134,8 +133,8 @@ class Update:
             self.schedule.after_step(moved)
         self._clear_gradients()
         self.progress.step += 1
-        if self.ema is not None:
-            self.ema.update_parameters(self.parallel.unwrap(self.model), moved)
+        for average in self.averages.values():
+            average.update_parameters(self.parallel.unwrap(self.model), moved)
         return True
 
     def flush(self) -> bool:
@@ -169,16 +168,13 @@ class Update:
             refuse_loss(loss, self)
 
     def _clip_gradients(self) -> None:
-        """Clips the gradient to ``grad_clip_norm``, or measures its norm on request."""
-        max_norm = self.options.grad_clip_norm
-        if max_norm is not None:
+        """Clips the gradient, or measures its norm on request."""
+        limits = self.options.grad_clip_norm, self.options.grad_clip_value
+        if limits != (None, None) or self.measure_grad_norm:
             self.scaler.unscale_(self.optimizer)
-            self.grad_norm = self.parallel.clip_grad_norm(
-                self.model, max_norm, self.loose_parameters
+            self.grad_norm = self.parallel.clip_gradients(
+                self.model, *limits, self.loose_parameters, self.measure_grad_norm
             )
-        elif self.measure_grad_norm:
-            self.scaler.unscale_(self.optimizer)
-            self.grad_norm = self.parallel.grad_norm(self.model, self.loose_parameters)
         self.measure_grad_norm = False
 
     def _step_optimizer(self) -> torch.Tensor | bool:
@@ -211,12 +207,13 @@ class Update:
 
     def state_dict(self) -> dict[str, Any]:
         self.check_losses()
-        ema = None if self.ema is None else self.ema.state_dict()
-        return {"scaler": self.scaler.state_dict(), "ema": ema, "lr": self.schedule.get_rates()}
+        state = {"scaler": self.scaler.state_dict(), "ema": None, "lr": self.schedule.get_rates()}
+        return state | {kind: average.get_state() for kind, average in self.averages.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.schedule.used_rates = state.get("lr")
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        if self.ema is not None and state["ema"] is not None:
-            self.ema.load_state_dict(state["ema"])
+        from base.loop.averaging import load_averages
+
+        load_averages(self.averages, state)

@@ -10,7 +10,6 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any, Literal
 
@@ -19,10 +18,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from base.parallel.blocks import match_blocks
 from base.parallel.ddp import SeveralProcesses
 from base.parallel.strategy import refuse_spread
 from utils import distributed
-from utils.errors import UserError, did_you_mean, one_line
+from utils.errors import UserError, one_line
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 # Found by trial: these optimizers fail with shards. Elementwise optimizers work.
@@ -58,8 +58,8 @@ class FSDP(SeveralProcesses):
     def check(self, config: Any) -> None:
         """Raises UserError for options that do not work with sharded parameters."""
         trainer, optimizer = config["trainer"], config["optimizer"]
-        for name in ("ema_decay", "compile", "channels_last", "histogram_period"):
-            if trainer.get(name):
+        for name in ("ema_decay", "swa", "compile", "channels_last", "histogram_period"):
+            if trainer.get(name) not in (None, False):  # `swa: {}` has the defaults
                 message = "does not work with fsdp; leave it out, or use ddp"
                 raise UserError(message, key=f"trainer.{name}")
         if trainer.get("precision") == "fp16":
@@ -109,14 +109,8 @@ class FSDP(SeveralProcesses):
         """
         modules = dict(model.named_modules())
         names = [name for name, m in modules.items() if name and any(True for _ in m.parameters())]
-        found: set[str] = set()
-        for index, pattern in enumerate(self.blocks):
-            matching = {name for name in names if matches_dotted(name, pattern)}
-            if not matching:
-                message = f"'{pattern}' matches no module with parameters"
-                key = f"parallel.args.blocks.{index}"
-                raise UserError(message + did_you_mean(pattern, names), key=key)
-            found |= matching
+        patterns = {f"parallel.args.blocks.{index}": x for index, x in enumerate(self.blocks)}
+        found = match_blocks(patterns, names, "module with parameters")
         owners: dict[int, str] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
             around = [block for block in found if name.startswith(f"{block}.")]
@@ -242,12 +236,6 @@ class FSDP(SeveralProcesses):
             }
         }
         super().load_optimizer_state(model, optimizer, state)
-
-
-def matches_dotted(name: str, pattern: str) -> bool:
-    """Whether a dotted name matches a pattern, in which ``*`` does not match a dot."""
-    words, globs = name.split("."), pattern.split(".")
-    return len(words) == len(globs) and all(map(fnmatchcase, words, globs))
 
 
 def is_sharded(module: nn.Module) -> bool:

@@ -108,6 +108,34 @@ class Parallel:
     def reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Averages gradients over the ranks that the last backward pass has not averaged."""
 
+    def clip_gradients(
+        self,
+        model: nn.Module,
+        max_norm: float | None,
+        max_value: float | None,
+        loose: Sequence[nn.Parameter] = (),
+        measures: bool = False,
+    ) -> torch.Tensor | None:
+        """Clips the gradients to an L2 norm, or each of their numbers to an absolute value.
+
+        Args:
+            model: the wrapped model.
+            max_norm, max_value: the limits; None for none.
+            loose: parameters outside of the model, such as those of a loss.
+            measures: whether to measure the norm even if nothing clips it.
+
+        Returns:
+            The L2 norm before clipping, shape (); None if it was not measured.
+        """
+        if max_norm is not None:
+            return self.clip_grad_norm(model, max_norm, loose)
+        norm = self.grad_norm(model, loose) if measures else None
+        if max_value is not None:
+            from base.parallel.clipping import clip_grad_value
+
+            clip_grad_value((*model.parameters(), *loose), max_value)
+        return norm
+
     def clip_grad_norm(
         self, model: nn.Module, max_norm: float, loose: Sequence[nn.Parameter] = ()
     ) -> torch.Tensor:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from base.feature_options import DebugOptions, ProfileOptions
+from base.loop.recomputation import is_recomputing
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.first_batches import FirstBatches
 from base.tools.samples import Samples
@@ -140,7 +141,7 @@ class LayerProbe:
 
     def _after_layer(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         # The trackers trace the graph of the model in eval mode before the first step.
-        if not self._active or not self._model.training:
+        if not self._active or not self._model.training or is_recomputing():
             return
         candidates = output if isinstance(output, tuple | list) else (output,)  # as of an LSTM
         floats = (v for v in candidates if isinstance(v, torch.Tensor) and v.is_floating_point())

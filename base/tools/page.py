@@ -174,7 +174,7 @@ def _find_base(name: str, trained: Sequence[str]) -> str:
         return name
     rest = name.removeprefix("val_")  # it may begin with the name of a validation set
     found = [base for base in trained if rest == base or rest.endswith(f"_{base}")]
-    return max(found, key=len, default=rest.removeprefix("ema_"))
+    return max(found, key=len, default=rest.removeprefix("ema_").removeprefix("swa_"))
 
 
 def format_session(session: Mapping[str, Any]) -> str:

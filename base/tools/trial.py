@@ -172,7 +172,7 @@ def make_step(trainer: StepTrainer, **changes: Any) -> Callable[[Any], torch.Ten
         changes: options that differ from the trainer's.
     """
     options = replace(
-        trainer.trainer_options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changes
+        trainer.trainer_options.without_averages(), warmup_steps=0, nan_policy="ignore", **changes
     )
     update = Update(trainer.model, trainer.optimizer, options, trainer.device)
     trainer.model.train()

@@ -88,6 +88,7 @@ class TransferOptions(SectionOptions):
             A folder gives its best checkpoint; a file is ``.pt``, ``.pth`` or ``.safetensors``.
             Tensors are matched by name and shape, and the log lists the rest.
         init_ema: take the checkpoint's EMA weights.
+        init_swa: take the checkpoint's SWA weights.
         rename: new names for the tensors in the file: ``{"backbone.*": "features.*"}``.
         min_match: the fraction of the model's tensors that the file must match.
         head: a new output layer; it starts from random weights, also under ``init_from``.
@@ -104,6 +105,7 @@ class TransferOptions(SectionOptions):
 
     init_from: str | None = None
     init_ema: bool = False
+    init_swa: bool = False
     rename: dict[str, str] | None = None
     min_match: float = 0.5
     head: Head | None = None
@@ -114,6 +116,13 @@ class TransferOptions(SectionOptions):
     layer_decay: float | None = None
     no_decay: Literal["norm_and_bias"] | None = None
     cache_features: bool = False
+
+    @property
+    def init_kind(self) -> str:
+        """The weights in the checkpoint to start from: ``trained``, ``ema`` or ``swa``."""
+        if self.init_ema:
+            return "ema"
+        return "swa" if self.init_swa else "trained"
 
     def __post_init__(self) -> None:
         problems = [*self._check_values(), *self._check_combinations()]
@@ -143,8 +152,11 @@ class TransferOptions(SectionOptions):
             message = "has no effect without transfer.init_from: set it, or remove this"
             if self.rename:
                 problems.append(Problem("rename", message))
-            if self.init_ema:
-                problems.append(Problem("init_ema", message))
+            for name in ("init_ema", "init_swa"):
+                if getattr(self, name):
+                    problems.append(Problem(name, message))
+        if self.init_ema and self.init_swa:
+            problems.append(Problem("init_swa", "does not work with init_ema; remove one of them"))
         if self.cache_features and self.thaw:
             message = "thawed parameters would change the cached features; remove transfer.thaw"
             problems.append(Problem("cache_features", message))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from base.checkpoint.file import load
-from base.checkpoint.weights import get_weights, has_ema
+from base.checkpoint.weights import TRAINED, get_averaged, get_weights
 from base.transfer.selection import abbreviate, get_first_names
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError, one_line
@@ -23,26 +23,26 @@ Weights = dict[str, torch.Tensor]
 WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "params")
 
 
-def read_weights(source: str, use_ema: bool = False) -> tuple[Weights, str]:
+def read_weights(source: str, kind: str = TRAINED) -> tuple[Weights, str]:
     """Reads the tensors in a file, without running any code in it.
 
     Args:
         source: a run's folder (its best checkpoint), a checkpoint, or a state dict in a ``.pt``,
             ``.pth`` or ``.safetensors`` file.
-        use_ema: take the checkpoint's EMA weights.
+        kind: ``trained``, or the average in the checkpoint: ``ema`` or ``swa``.
 
     Returns:
         The tensors by name, and a description of them for the log.
 
     Raises:
         UserError: the file is missing or damaged, holds more than tensors and plain values, or
-            has no EMA weights.
+            has no such average.
     """
     path = find_checkpoint(source, best_first=True)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else load(path)
-    if use_ema and not has_ema(state):
-        raise UserError(f"{path}: holds no EMA weights; remove init_ema")
-    weights, kind = get_weights(state, use_ema)
+    if kind != TRAINED and get_averaged(state, kind) is None:
+        raise UserError(f"{path}: holds no {kind.upper()} weights; remove init_{kind}")
+    weights, description = get_weights(state, kind)
     for key in WRAPPER_KEYS:
         if isinstance(weights, dict) and isinstance(weights.get(key), dict):
             weights = weights[key]
@@ -50,7 +50,7 @@ def read_weights(source: str, use_ema: bool = False) -> tuple[Weights, str]:
     tensors = {str(name): value for name, value in entries if isinstance(value, torch.Tensor)}
     if not tensors:
         raise UserError(f"{path}: holds no tensors by name")
-    return tensors, f"the {kind} of {path}"
+    return tensors, f"the {description} of {path}"
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class Transfer(Phases):
             return
         key = "transfer.init_from"
         try:
-            weights, source = read_weights(options.init_from, options.init_ema)
+            weights, source = read_weights(options.init_from, options.init_kind)
         except UserError as error:
             raise UserError(str(error), key=key) from None
         match = match_weights(model, rename_weights(weights, options.rename or {}))

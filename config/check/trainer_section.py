@@ -212,6 +212,10 @@ def _check_plateau(checker: Checker, options: Any) -> None:
     if options.monitor == "off":
         message = "ReduceLROnPlateau follows trainer.monitor, which is 'off'"
         checker.fail(("lr_scheduler", "type"), message)
+    is_late = options.swa is not None and options.swa.first_epoch(options.epochs) > 1
+    if " val_swa_" in options.monitor and is_late:
+        message = "ReduceLROnPlateau follows trainer.monitor, but SWA has no numbers before "
+        checker.fail(("lr_scheduler", "type"), message + "trainer.swa.start")
     args = checker.tree.data["lr_scheduler"].get("args")
     mode = args.get("mode") if isinstance(args, dict) else None
     direction = options.monitor.partition(" ")[0]

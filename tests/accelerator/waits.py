@@ -40,6 +40,7 @@ WAITS = (
     Wait("utils.util:MetricTracker._fetch", "a mean keeps 1,000 numbers on the device"),
     Wait("utils.util:MetricTracker.result", "the numbers of a pass, at its end"),
     Wait("utils.util:MetricTracker.state_dict", "the means so far, for a checkpoint"),
+    Wait("base.loop.batch_norms:recompute_statistics", "random states, after an epoch of SWA"),
     Wait("base.checkpoint.manager:CheckpointManager.save", "a checkpoint in an epoch"),
     Wait("base.tools.display:Display.train_batch", "pictures of the first batch of a run"),
     Wait("base.tools.display:Display.after_validation", "pictures of predictions, each epoch"),
@@ -52,6 +53,9 @@ WAITS = (
 # On the CPU, tensors that a GPU run would also have on the CPU look the same as the others.
 STAND_IN_WAITS = (
     Wait("base.loop.averaging:EMA.update_parameters", "its counter is always on the CPU"),
+    Wait("base.loop.averaging:SWA.update_parameters", "its counters are always on the CPU"),
+    Wait("base.loop.averaging:SWA.end_epoch", "its counters are always on the CPU"),
+    Wait("base.loop.averaging:SWA.is_ready", "its counters are always on the CPU"),
     Wait("base.loop.evaluate:ignores_all", "looks at targets that are on the CPU only"),
     Wait("utils.util:MetricTracker.add", "adds up numbers that are on the CPU at once"),
     Wait("torch.utils.data:DataLoader.__iter__", "the seed of a pass is a tensor on the CPU"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import pytest
 
-from base.feature_options import DebugOptions, ProfileOptions, WandbOptions
+from base.feature_options import DebugOptions, ProfileOptions, SWAOptions, WandbOptions
 from base.options import TrainerOptions, parse_monitor
 from utils.errors import UserError
+
+EMA_WARMUP = ["ema_warmup", "ema_warmup_power"]
+SWA_VALUES = ["start", "steps", "batch_norm_batches"]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,17 @@ def test_patience_is_early_stop_where_that_is_positive(
             ["sharded_checkpoint"],
         ),
         (lambda: TrainerOptions(1, compile=True, debug=DebugOptions(detect_nan=True)), ["debug"]),
+        (lambda: TrainerOptions(1, grad_clip_value=0), ["grad_clip_value"]),
+        (lambda: TrainerOptions(1, grad_clip_value=1, grad_clip_norm=1), ["grad_clip_value"]),
+        (lambda: TrainerOptions(1, ema_warmup=True, ema_warmup_power=0), EMA_WARMUP),
+        (lambda: TrainerOptions(1, ema_decay=0.9, ema_warmup_gamma=2), ["ema_warmup_gamma"]),
+        (lambda: TrainerOptions(2, swa=SWAOptions(start=3)), ["swa.start"]),
+        (lambda: SWAOptions(start=1.5, steps=0, batch_norm_batches=0), SWA_VALUES),
+        (lambda: SWAOptions(start=nan), ["start"]),
+        (
+            lambda: TrainerOptions(1, compile=True, activation_checkpointing="x"),
+            ["activation_checkpointing"],
+        ),
         (lambda: DebugOptions(overfit_batches=-1), ["overfit_batches"]),
         (lambda: ProfileOptions(wait=-1, active=0), ["wait", "active"]),
     ],
@@ -85,6 +99,13 @@ def test_the_options_that_need_an_update_are_listed_if_they_are_in_use() -> None
     debug = DebugOptions(statistics=True, overfit_batches=1)
     options = TrainerOptions(epochs=1, precision="bf16", ema_decay=0.9, debug=debug)
     assert options.list_needing_update() == ["precision", "ema_decay", "debug.statistics"]
+
+
+def test_averages_and_clipping_need_an_update() -> None:
+    options = TrainerOptions(epochs=1, grad_clip_value=0.1, ema_decay=0.9, swa=SWAOptions())
+    assert options.list_needing_update() == ["grad_clip_value", "ema_decay", "swa"]
+    assert options.list_averages() == ["ema", "swa"]
+    assert options.without_averages().list_averages() == []
 
 
 def test_the_options_of_optional_features_are_listed_if_they_are_in_use() -> None:

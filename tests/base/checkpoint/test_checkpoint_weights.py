@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from base.checkpoint.weights import get_weights, has_ema, load_weights
+from base.checkpoint.weights import choose_weights, get_averaged, get_weights, load_weights
 from base.parallel.strategy import move_to_device
+from config import ConfigParser
 from utils.errors import UserError
 
 
@@ -69,12 +70,15 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(weights, problem):
     assert torch.equal(model.weight, before)
 
 
-def test_averaged_weights_are_taken_where_they_are_asked_for_and_there():
-    averaged = {"n_averaged": torch.tensor(3), "module.w": torch.ones(1)}
-    state = {"state_dict": {"w": torch.zeros(1)}, "parts": {"update": {"ema": averaged}}}
-    assert has_ema(state)
-    assert get_weights(state, use_ema=True) == ({"w": averaged["module.w"]}, "EMA weights")
-    assert get_weights(state, use_ema=False) == (state["state_dict"], "weights")
+AVERAGED = {"n_averaged": torch.tensor(3), "last_epoch": torch.tensor(1), "module.w": torch.ones(1)}
+
+
+@pytest.mark.parametrize(("kind", "text"), [("ema", "EMA weights"), ("swa", "SWA weights")])
+def test_averaged_weights_are_taken_where_they_are_asked_for_and_there(kind, text):
+    state = {"state_dict": {"w": torch.zeros(1)}, "parts": {"update": {kind: AVERAGED}}}
+    assert get_averaged(state, kind) == {"w": AVERAGED["module.w"]}
+    assert get_weights(state, kind) == ({"w": AVERAGED["module.w"]}, text)
+    assert get_weights(state, "trained") == (state["state_dict"], "weights")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +86,28 @@ def test_averaged_weights_are_taken_where_they_are_asked_for_and_there():
 )
 def test_without_averaged_weights_the_trained_ones_are_taken(state):
     state = state | {"state_dict": {"w": torch.zeros(1)}}
-    assert not has_ema(state)
-    assert get_weights(state, use_ema=True) == (state["state_dict"], "weights")
+    assert get_averaged(state, "ema") is None
+    assert get_weights(state, "ema") == (state["state_dict"], "weights")
+
+
+@pytest.mark.parametrize(
+    ("monitor", "text"),
+    [
+        ("max val_swa_accuracy", "SWA weights"),
+        ("min val_loss", "weights"),
+        ("off", "weights"),
+        ("max val_ema_accuracy", "weights"),  # the checkpoint has none
+    ],
+)
+def test_the_monitor_chooses_the_weights_unless_the_user_does(monitor, text):
+    state = {"state_dict": {"w": torch.zeros(1)}, "parts": {"update": {"swa": AVERAGED}}}
+    config = ConfigParser({"name": "x", "trainer": {"monitor": monitor}}, run_id="x")
+    assert choose_weights(state, None, config)[1] == text
+    assert choose_weights(state, "swa", config)[1] == "SWA weights"
+    assert choose_weights(state, "trained", config)[1] == "weights"
+    with pytest.raises(UserError, match="holds no EMA weights; it has: trained, swa"):
+        choose_weights(state, "ema", config)
 
 
 def test_a_plain_state_dict_serves_as_weights():
-    assert get_weights({"w": 1}, use_ema=False) == ({"w": 1}, "weights")
+    assert get_weights({"w": 1}) == ({"w": 1}, "weights")

@@ -50,7 +50,9 @@ def stop_in_validation(trainer, batch):
 STOPS = {
     "plain": ({}, [1, 3]),
     "ema": ({"ema_decay": 0.9}, [1, 3, 4, 5, 6]),
+    "swa": ({"swa": {"start": 1}}, [4, 6]),
     "iteration mode": ({"len_epoch": 5}, [1, 3]),
+    "iteration mode, swa": ({"len_epoch": 5, "swa": {"start": 1}}, [4, 6]),
 }
 
 

@@ -1,13 +1,19 @@
-"""The moving average of a model's weights keeps integers, ties and computed weights right."""
+"""The averages of a model's weights keep integers, ties and computed weights right."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from base.feature_options import SWAOptions
 from base.loop import averaging
 from base.loop.averaging import EMA
+from base.loop.evaluate import forward
+from base.loop.update import Update
+from base.options import TrainerOptions
 
 
 def test_integers_are_copied_and_ties_stay():
@@ -103,3 +109,84 @@ def test_a_step_that_was_left_out_does_not_count(
         found.append(average.module.weight.item())
     assert found[1:] == [8.0, 8.0, 7.0, 7.0]
     assert int(average.n_averaged) == 2
+
+
+def average_ones(
+    devices: tuple[str, ...], patch: pytest.MonkeyPatch, **options: Any
+) -> list[float]:
+    """The average of a weight that is 0 first, and then 1 in each of five steps."""
+    patch.setattr(averaging, "READ_AT_ONCE", devices)
+    model = nn.Linear(1, 1, bias=False)
+    average = EMA(model, **options)
+    found = []
+    for step in range(6):
+        nn.init.constant_(model.weight, float(step > 0))
+        average.update_parameters(model, torch.tensor(True))
+        found.append(average.module.weight.item())
+    return found
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ()], ids=["CPU", "accelerator"])
+@pytest.mark.parametrize(("gamma", "power"), [(1.0, 2 / 3), (10.0, 1.0)])
+def test_the_decay_rises_by_its_formula(
+    devices: tuple[str, ...], gamma: float, power: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, value = [0.0], 0.0
+    for n in range(1, 6):
+        decay = min(0.5, 1 - (1 + n / gamma) ** -power)
+        value = decay * value + (1 - decay)
+        expected.append(value)
+    found = average_ones(devices, monkeypatch, decay=0.5, warmup=(gamma, power))
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found[1] > average_ones(devices, monkeypatch, decay=0.5)[1]
+
+
+class Epochs:
+    """Ends epochs for an SWA of one weight, with the number of the epoch as the weight."""
+
+    def __init__(self, epochs: int, **options: Any) -> None:
+        self.model = nn.Linear(1, 1, bias=False)
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=1.0)
+        trainer = TrainerOptions(epochs=epochs, swa=SWAOptions(**options))
+        self.update = Update(self.model, optimizer, trainer, torch.device("cpu"))
+        self.swa: Any = self.update.averages["swa"]
+        self.found: list[float | None] = []
+        for epoch in range(1, epochs + 1):
+            self.update.progress.epoch = epoch
+            for _ in range(3):
+                self.update.progress.step += 1
+                nn.init.constant_(self.model.weight, float(self.update.progress.step))
+                self.swa.update_parameters(self.model)
+            self.end()
+
+    def end(self) -> None:
+        self.swa.end_epoch(self.update, [], forward)
+        weight = self.swa.module.weight.item()
+        self.found.append(pytest.approx(weight) if self.swa.is_ready() else None)
+
+
+def test_swa_is_the_mean_of_the_weights_at_the_ends_of_epochs() -> None:
+    assert Epochs(4, start=2).found == [None, 6.0, 7.5, 9.0]
+    assert Epochs(4, start=0.5).found == [None, None, 9.0, 10.5]
+    assert Epochs(2, start=0).found == [3.0, 4.5]
+
+
+def test_swa_is_the_mean_of_the_weights_of_every_nth_step() -> None:
+    assert Epochs(3, start=2, steps=2).found == [None, 5.0, 6.0]
+
+
+def test_an_epoch_that_ends_twice_counts_once() -> None:
+    """A resumed run repeats a validation that was stopped."""
+    run = Epochs(3, start=2)
+    run.end()
+    assert run.found[-2:] == [7.5, 7.5]
+    assert int(run.swa.n_averaged) == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "epochs", "first"), [(0.75, 4, 4), (0.29, 100, 30), (0, 5, 1), (3, 5, 3), (1, 5, 1)]
+)
+def test_the_first_epoch_of_swa_is_a_number_or_a_fraction(
+    start: float, epochs: int, first: int
+) -> None:
+    assert SWAOptions(start=start).first_epoch(epochs) == first

@@ -14,7 +14,7 @@ from base.loop.first_epoch import check_first_epoch
 from base.loop.progress import Monitor, Progress
 from base.options import TrainerOptions
 from config import ConfigParser
-from tests.helpers import small_config
+from tests.helpers import make_trainer, small_config
 from utils.errors import UserError
 
 LOG = {"epoch": 1, "loss": 0.5, "val_accuracy": 0.9}
@@ -83,3 +83,14 @@ def test_a_training_in_which_nothing_counted_is_a_warning(
     log, monitor = {"epoch": 1, name: 0.5}, Monitor("off", "")
     check_first_epoch(log, monitor, TrainerOptions(epochs=2), Progress(step=0))
     assert caplog.text.count("Nothing was trained") == count
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_loop_that_ends_no_epoch_averages_nothing_and_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ends: bool
+) -> None:
+    trainer = make_trainer(small_config(tmp_path, epochs=1, swa={}))
+    if not ends:
+        trainer.end_epoch = lambda _: {"loss": 1.0}
+    trainer.train()
+    assert ("trainer.swa has no effect" in caplog.text) is not ends

@@ -99,6 +99,19 @@ def test_the_norm_of_the_gradient_is_measured_once_on_request(precision: str) ->
     assert case.gradients[-2:] == [pytest.approx([6.0, 8.0]), pytest.approx([0.3, 0.4])]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_each_number_of_a_gradient_is_clipped_after_it_is_averaged_and_unscaled(
+    precision: str,
+) -> None:
+    case = Case(precision=precision, grad_clip_value=2.0, accumulation_steps=2)
+    case.train([[6.0, -8.0], [0.0, -8.0]] + [[0.6, 0.8]] * 2, length=4)
+    assert case.gradients == [[2.0, -2.0], [pytest.approx(0.6), pytest.approx(0.8)]]
+    assert case.update.grad_norm is None
+    case.update.measure_grad_norm = True
+    case.train([[3.0, 4.0]] * 2, length=2)
+    assert case.update.grad_norm.item() == pytest.approx(5.0)  # before clipping
+
+
 # -- precision ------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ CASES = {
     "plain": ({}, {}),
     "accumulation": ({"accumulation_steps": 3}, {"batch_size": 50}),
     "clipping and EMA": ({"grad_clip_norm": 0.1, "ema_decay": 0.9}, {"batch_size": 101}),
+    "clipping by value and SWA": ({"grad_clip_value": 0.01, "swa": {}}, {"batch_size": 101}),
     "warm-up": ({"warmup_steps": 5, "accumulation_steps": 2}, {"batch_size": 64}),
     "len_epoch": ({"len_epoch": 7}, {}),
     "two workers": ({}, {"num_workers": 2}),

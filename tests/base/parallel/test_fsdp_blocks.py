@@ -16,6 +16,7 @@ from utils.errors import UserError
 CPU = torch.device("cpu")
 REFUSED = [  # section, its changes, the error
     ("trainer", {"ema_decay": 0.9}, "trainer.ema_decay: does not work with fsdp; leave it out, or"),
+    ("trainer", {"swa": {}}, "trainer.swa: does not work with fsdp; leave it out, or use ddp"),
     ("trainer", {"compile": True}, "trainer.compile: does not work with fsdp"),
     ("trainer", {"channels_last": True}, "trainer.channels_last: does not work with fsdp"),
     ("trainer", {"histogram_period": 1}, "trainer.histogram_period: does not work with fsdp"),

@@ -22,6 +22,7 @@ CASES = {
     "plain, one block": ({}, {}, {"parallel": {"type": "fsdp"}}),
     "accumulation": ({"accumulation_steps": 3}, {"batch_size": 50}, {}),
     "clipping": ({"grad_clip_norm": 0.1}, {"batch_size": 101}, {}),
+    "clipping by value": ({"grad_clip_value": 0.01}, {"batch_size": 101}, {}),
     "warm-up": ({"warmup_steps": 5, "accumulation_steps": 2}, {"batch_size": 64}, {}),
     "a last batch of one sample": ({}, {"batch_size": 363}, {}),
     "a last validation batch of one sample": ({}, {"validation_split": 33}, {}),

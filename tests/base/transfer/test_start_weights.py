@@ -154,7 +154,7 @@ def test_the_best_of_a_run_and_its_ema_weights(tmp_path):
     trainer = make_trainer(small_config(tmp_path, ema_decay=0.5, monitor="min val_loss"))
     trainer.train()
     weights, description = read_weights(str(tmp_path / "small/run"))
-    ema, _ = read_weights(str(tmp_path / "small/run"), use_ema=True)
+    ema, _ = read_weights(str(tmp_path / "small/run"), kind="ema")
     assert description.endswith("model_best.pt")
     assert weights.keys() == ema.keys()
     assert not torch.equal(weights["features.0.weight"], ema["features.0.weight"])
@@ -163,7 +163,7 @@ def test_the_best_of_a_run_and_its_ema_weights(tmp_path):
     )
     torch.save(Net().state_dict(), tmp_path / "w.pt")
     with pytest.raises(UserError, match="holds no EMA weights"):
-        read_weights(str(tmp_path / "w.pt"), use_ema=True)
+        read_weights(str(tmp_path / "w.pt"), kind="ema")
 
 
 def test_a_new_head_takes_no_start_weights(tmp_path):

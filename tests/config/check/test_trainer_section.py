@@ -108,6 +108,19 @@ def test_a_good_trainer_section_passes(trainer: Any) -> None:
             "lr_scheduler.args.mode: 'min' contradicts trainer.monitor, 'max val_accuracy'",
         ),
         (
+            [
+                "lr_scheduler={type: ReduceLROnPlateau}",
+                "trainer.monitor=min val_swa_loss",
+                "trainer.swa={start: 2}",
+                "trainer.epochs=2",
+            ],
+            "lr_scheduler.type: ReduceLROnPlateau follows trainer.monitor, but SWA has no numbers",
+        ),
+        (
+            ["trainer.monitor=min val_swa_loss"],
+            "trainer.monitor: nothing is logged as 'val_swa_loss' (did you mean 'val_loss'?)",
+        ),
+        (
             ["data_loader.args.validation_split=0", "trainer.monitor=min val_loss"],
             "trainer.monitor: nothing is logged as 'val_loss'",
         ),
