@@ -167,9 +167,9 @@ def make_step(trainer: StepTrainer, **changes: Any) -> Callable[[Any], torch.Ten
         trainer: its model and optimizer are used.
         changes: options that differ from the trainer's.
     """
-    options = replace(
-        trainer.trainer_options, warmup_steps=0, ema_decay=None, nan_policy="ignore", **changes
-    )
+    plain: dict[str, Any] = {"warmup_steps": 0, "warmup": None, "ema_decay": None}
+    plain |= {"nan_policy": "ignore"}
+    options = replace(trainer.trainer_options, **plain, **changes)
     update = Update(trainer.model, trainer.optimizer, options, trainer.device)
     trainer.model.train()
 

@@ -128,9 +128,9 @@ class Checker(Findings):
             else:
                 hints.append(self._fail_unknown(key, parameters, args, where, owner))
         for name, parameter in parameters.items():
-            is_passed = name in (*args, *slot.program_parameters, *slot.dataset_parameters)
+            given = (*slot.program_parameters, *slot.dataset_parameters, *slot.filled_parameters)
             is_required = parameter.default is parameter.empty
-            if is_required and not is_passed and not suggests(hints, name):
+            if is_required and name not in (*args, *given) and not suggests(hints, name):
                 is_absent = not args and (keys[-1] == "args" or slot == FLAT)
                 self.fail(keys[:-1] if is_absent else keys, f"{owner} needs '{name}'")
 
@@ -219,7 +219,7 @@ class Checker(Findings):
         elif isinstance(value, dict) and fields is not None:
             kind = get_class(choice)
             signature = Signature(fields, False, f"{kind.__module__}.{kind.__qualname__}")
-            slot = slot._replace(program_parameters=(), dataset_parameters=())
+            slot = slot._replace(program_parameters=(), dataset_parameters=(), filled_parameters=())
             self.check_args(signature, value, keys, kind.__name__, slot)
         elif isinstance(value, dict):
             for key, problem in find_wrong_keys(choice, value).items():

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from torch.optim import lr_scheduler as schedulers
 
-from base.loop.lr_schedule import LRSchedule, get_learning_rate, make_lr_scheduler
+from base.loop.lr_schedule import LRSchedule
+from base.loop.schedule_plan import get_learning_rate, make_lr_scheduler
 from base.options import TrainerOptions
 from base.schema import SCHEMA
 from config import ConfigParser
