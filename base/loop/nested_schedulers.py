@@ -86,7 +86,7 @@ class ChainedScheduler(schedulers.ChainedScheduler):
             self._multiply()
         self._last_lr = read_rates(self.optimizer)
 
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         """Moves all schedulers."""
         if not self._rates:
             super().step()
@@ -103,8 +103,8 @@ class ChainedScheduler(schedulers.ChainedScheduler):
         rates = [group["initial_lr"] for group in self.optimizer.param_groups]
         for index, initial in enumerate(list(rates)):
             for of_scheduler in self._rates:
-                factor = of_scheduler[index] / initial if initial else 0.0
-                rates[index] = rates[index] * factor
+                is_zero = isinstance(initial, float) and initial == 0
+                rates[index] = rates[index] * (1.0 if is_zero else of_scheduler[index] / initial)
         set_rates(self.optimizer, rates)
 
 

@@ -22,7 +22,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from config import ConfigParser
 
-UNITS = {"epoch": "epochs", "step": "optimizer steps"}
+UNITS = {"epoch": "epoch", "step": "optimizer step"}
 OPTIONAL = {  # defaults of torch that are not left out on purpose
     schedulers.OneCycleLR: "total_steps",  # None, which fails
     schedulers.PolynomialLR: "total_iters",  # 5, after which the rate is 0
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
     Attributes:
         length: in ``unit``; None if unknown.
-        unit: ``epochs`` or ``optimizer steps``.
+        unit: ``epoch`` or ``optimizer step``.
         owner: the SequentialLR that divides the run; empty for the run itself.
     """
 
@@ -48,6 +48,14 @@ class Part(NamedTuple):
     def description(self) -> str:
         """For messages: the run, or a part."""
         return f"its part of {self.owner}" if self.owner else "the run"
+
+    def __str__(self) -> str:
+        return f"{self.description} has {format_length(self.length or 0, self.unit)}"
+
+
+def format_length(length: int, unit: str) -> str:
+    """Returns text such as ``3 epochs``."""
+    return f"{length} {unit}" if length == 1 else f"{length} {unit}s"
 
 
 # -- what is left out ----------------------------------------------------------------------------
@@ -111,7 +119,7 @@ class Filler:
             raise UserError(message, key=join_keys((*keys, "args")))
         length = max(1, part.length)  # a part after the end of the run, of which a warning tells
         where = f"the length of {part.description}"
-        self.notes.append(f"{kind}.{name} is {length} {part.unit}, {where}")
+        self.notes.append(f"{kind}.{name} is {format_length(length, part.unit)}, {where}")
         return length
 
 
@@ -180,8 +188,7 @@ class LengthCheck:
         milestones = vars(scheduler).get("_milestones", getattr(scheduler, "milestones", None))
         if milestones and max(milestones) >= length:
             last = max(milestones)
-            has = f"{part.description} has {length} {part.unit}"
-            yield f"{name} never reaches its last milestone, {last}: {has}"
+            yield f"{name} never reaches its last milestone, {last}: {part}"
         if is_holder(scheduler):
             held = [item for _, item in list_schedulers(vars(scheduler))]
             begin = start
@@ -203,8 +210,7 @@ class LengthCheck:
             planned = getattr(scheduler, key, length)
             if planned == length:
                 continue
-            has = f"{part.description} has {length} {part.unit}"
-            text = f"{name} is set up for {key}={planned}, but {has}"
+            text = f"{name} is set up for {key}={planned}, but {part}"
             is_last = start + length >= self.length
             moves = min(self._certain - start, length if is_last else length - 1)
             if key == "total_steps" and moves > planned:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from base.loop.lr_schedule import choose_interval
 from base.loop.progress import Progress
-from base.loop.schedule_length import UNITS, Filler, Part
+from base.loop.schedule_length import UNITS, Filler, Part, format_length
 from base.options import RunLength, TrainerOptions
 from config.check.shapes import is_component
 from config.check.slots import resolve
@@ -50,7 +50,8 @@ class Plan(NamedTuple):
     groups: list[dict[str, Any]]
 
     def __str__(self) -> str:
-        return f"{self.length.count_intervals(self.interval)} {UNITS[self.interval]}"
+        length = self.length.count_intervals(self.interval)
+        return "unknown" if length is None else format_length(length, UNITS[self.interval])
 
     def count_moves(self, progress: Progress, accumulation_steps: int) -> int:
         """Returns how often the scheduler has moved at a position of a run of this length."""

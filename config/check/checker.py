@@ -199,7 +199,7 @@ class Checker(Findings):
         self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: Any
     ) -> None:
         """Checks a value, or a member of one. ``slot`` is for a component at this position."""
-        if isinstance(value, str) and slot.is_callback:
+        if isinstance(value, str | int | float) and slot.is_callback:
             self.check_component(value, slot, keys)
         elif slot != FLAT and _holds_component(annotation, value, slot):
             self.check_nested(value, keys, slot)
@@ -289,8 +289,11 @@ def _holds_component(annotation: Any, value: Any, slot: Slot) -> bool:
         known = [Any] * len(value) if members is None else [member.annotation for member in members]
         pairs = list(zip(known, value, strict=True))
     return any(
-        isinstance(item, dict)
-        and (slot.is_component or is_component(item))
-        and not takes_mapping(kind)
+        (isinstance(item, str) and slot.is_callback)
+        or (
+            isinstance(item, dict)
+            and (slot.is_component or is_component(item))
+            and not takes_mapping(kind)
+        )
         for kind, item in pairs
     )

@@ -28,7 +28,10 @@ def check_schedules(checker: Checker, key: str = "lr_scheduler") -> None:
         if is_kind(found, "SequentialLR"):
             _check_milestones(checker, keys, args)
         is_holder = is_kind(found, "SequentialLR") or is_kind(found, "ChainedScheduler")
-        if is_holder and args.get("schedulers") == []:
+        held = args.get("schedulers")
+        if is_holder and isinstance(held, dict):
+            checker.fail((*keys, "args", "schedulers"), "must be a list of schedulers")
+        elif is_holder and held == []:
             checker.fail((*keys, "args", "schedulers"), "is empty")
         for name in PERIODS if get_module_name(found) == TORCH else ():
             value: Any = args.get(name)
@@ -63,8 +66,9 @@ def _check_milestones(checker: Checker, keys: Keys, args: dict[str, Any]) -> Non
         return  # reported already
     where = (*keys, "args", "milestones")
     if isinstance(held, list) and held and len(milestones) != len(held) - 1:
-        message = f"{len(held)} schedulers need {len(held) - 1} milestones between them, "
-        checker.fail(where, f"{message}not {len(milestones)}")
+        needed = len(held) - 1
+        message = f"{len(held)} schedulers need {needed} milestone{'s' if needed != 1 else ''}"
+        checker.fail(where, f"{message} between them, not {len(milestones)}")
     for index, (before, value) in enumerate(zip([0, *milestones], milestones, strict=False)):
         if value <= before:
             message = f"{value} must be above {before}"
