@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from base.feature_options import DebugOptions, SWAOptions, WandbOptions
 from utils.errors import Problem, UserError
@@ -16,6 +16,43 @@ from utils.options import SectionOptions, find_too_small, make_options, raise_pr
 
 # Options of `trainer` that have no effect without the feature that serves them: base/features.py.
 SERVED_BY_FEATURES = ("debug", "histogram_period", "sharded_checkpoint", "wandb")
+
+
+class RunLength(NamedTuple):
+    """How long a run is.
+
+    Attributes:
+        epochs: the number of epochs.
+        steps: the number of optimizer steps; None if unknown, as with a stream.
+        steps_per_epoch: the number of optimizer steps in an epoch; None if unknown.
+    """
+
+    epochs: int
+    steps: int | None
+    steps_per_epoch: int | None
+
+    def count_intervals(self, interval: str) -> int | None:
+        """Returns the number of intervals, each an ``epoch`` or a ``step``; None if unknown."""
+        return self.epochs if interval == "epoch" else self.steps
+
+
+@dataclass(frozen=True)
+class WarmupOptions(SectionOptions):
+    """``trainer.warmup``: a learning rate that rises linearly in the first optimizer steps.
+
+    Attributes:
+        steps: the number of optimizer steps. The last one has the full rate.
+        from_: the factor of the first step's rate, from 0 to 1; null means 1 / steps.
+    """
+
+    steps: int
+    from_: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = find_too_small(self, steps=0)
+        if self.from_ is not None and not 0 <= self.from_ <= 1:
+            problems.append(Problem("from", f"{self.from_} must lie between 0 and 1, or be null"))
+        raise_problems(problems)
 
 
 @dataclass(frozen=True)
@@ -75,8 +112,10 @@ class TrainerOptions(SectionOptions):
             A model that calls ``view`` on their outputs needs ``reshape`` instead.
         keep_memory: keep the CPU's freed memory for the next step (glibc only).
         warmup_steps: optimizer steps in which the learning rate rises linearly from near zero.
+        warmup: the same with a rate to begin from; see WarmupOptions.
         lr_scheduler_interval: step the scheduler after each ``epoch`` or each optimizer ``step``;
-            null means ``step`` for OneCycleLR and CyclicLR, and ``epoch`` for all others.
+            null means ``step`` for OneCycleLR and CyclicLR, also inside a SequentialLR or a
+            ChainedScheduler, and ``epoch`` for all others.
         deterministic: use algorithms that give the same bits in every run, which can be slower on
             a GPU. An operation that has none gives a warning.
     """
@@ -118,6 +157,7 @@ class TrainerOptions(SectionOptions):
     channels_last: bool = False
     keep_memory: bool = True
     warmup_steps: int = 0
+    warmup: WarmupOptions | None = None
     lr_scheduler_interval: Literal["epoch", "step"] | None = None
     deterministic: bool = True
 
@@ -127,6 +167,11 @@ class TrainerOptions(SectionOptions):
         if self.early_stop is None or not self.early_stop > 0:
             return math.inf
         return self.early_stop
+
+    @property
+    def any_warmup(self) -> WarmupOptions:
+        """The warm-up in its long form, which has 0 steps without one."""
+        return WarmupOptions(self.warmup_steps) if self.warmup is None else self.warmup
 
     def __post_init__(self) -> None:
         problems = self._find_wrong_values() + self._find_wrong_combinations()
@@ -177,6 +222,9 @@ class TrainerOptions(SectionOptions):
         if self.sharded_checkpoint and (self.async_save or uploads):
             message = "works neither with async_save nor with wandb.artifact; turn it off"
             problems.append(Problem("sharded_checkpoint", message))
+        if self.warmup is not None and self.warmup_steps:
+            message = "is the short form of trainer.warmup.steps; remove one of the two"
+            problems.append(Problem("warmup_steps", message))
         if self.compile and self.debug is not None and self.debug.inspects_layers:
             message = "statistics and detect_nan do not work with compile, which fuses layers"
             problems.append(Problem("debug", message))
@@ -220,15 +268,26 @@ class TrainerOptions(SectionOptions):
         Raises:
             UserError: the warm-up would be longer than the run, or a validation come after it.
         """
-        steps = self.epochs * math.ceil(batches / self.accumulation_steps)
-        steps = steps if self.max_steps is None else min(steps, self.max_steps)
-        if self.warmup_steps > steps:
-            message = f"{self.warmup_steps} is more than the {steps} optimizer steps of the run"
-            raise UserError(message, key="trainer.warmup_steps")
-        if self.validate_steps is not None and self.validate_steps > steps:
-            message = f"{self.validate_steps} is more than the {steps} optimizer steps of the run"
-            raise UserError(message, key="trainer.validate_steps")
+        steps = self.get_length(batches).steps
+        assert steps is not None
+        warmup = "warmup_steps" if self.warmup is None else "warmup.steps"
+        values = {warmup: self.any_warmup.steps, "validate_steps": self.validate_steps}
+        for key, value in values.items():
+            if value is not None and value > steps:
+                message = f"{value} is more than the {steps} optimizer steps of the run"
+                raise UserError(message, key=f"trainer.{key}")
         return steps
+
+    def get_length(self, batches: int | None) -> RunLength:
+        """Returns the length of a run with ``batches`` batches per epoch; None if unknown."""
+        if batches is None:
+            return RunLength(self.epochs, self.max_steps, None)
+        steps_per_epoch = math.ceil(batches / self.accumulation_steps)
+        steps = self.epochs * steps_per_epoch
+        if self.max_steps is None or self.max_steps >= steps:
+            return RunLength(self.epochs, steps, steps_per_epoch)
+        epochs = math.ceil(self.max_steps / steps_per_epoch)
+        return RunLength(epochs, self.max_steps, steps_per_epoch)
 
     def validates_at(self, step: int) -> bool:
         """Whether a validation inside the epoch follows optimizer step number ``step``."""
@@ -245,6 +304,7 @@ class TrainerOptions(SectionOptions):
             "ema_decay",
             "swa",
             "warmup_steps",
+            "warmup",
             "histogram_period",
         ]
         used = [name for name in names if getattr(self, name) != getattr(TrainerOptions, name)]

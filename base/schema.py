@@ -45,7 +45,12 @@ _SLOTS = {
         "trainer", ("torch.optim",), "torch.optim.Optimizer", program_parameters=("params",)
     ),
     "lr_scheduler": Slot(
-        "trainer", (_SCHEDULERS,), f"{_SCHEDULERS}.LRScheduler", program_parameters=("optimizer",)
+        "trainer",
+        ("base.loop.nested_schedulers", _SCHEDULERS),
+        f"{_SCHEDULERS}.LRScheduler",
+        program_parameters=("optimizer",),
+        filled_parameters=("T_max", "total_steps", "total_iters", "num_training_steps"),
+        nests="lr_scheduler",
     ),
     "parallel": Slot("trainer", ("base.parallel.kinds",), "base.parallel.strategy.Parallel"),
     "trainer": Slot(
@@ -99,6 +104,16 @@ _INNER_SLOTS = {
         is_duck_typed=True,
     ),
 }
+
+_STEP_FUNCTION = Slot(
+    "trainer",
+    ("trainer.trainer",),
+    "",
+    program_parameters=("step",),
+    is_callback=True,
+    is_duck_typed=True,
+)
+_INNER_SLOTS |= {"lr_lambda": _STEP_FUNCTION, "scale_fn": _STEP_FUNCTION}  # of schedulers
 
 _NESTED_SLOTS = {"model": Slot("model", ("model.model", "torch.nn", "torchvision.models"), _MODULE)}
 

@@ -6,7 +6,7 @@ import inspect
 from functools import partial
 from typing import Any
 
-from config.call import call, errors_at, fix_args, get_component_args
+from config.call import Around, call, errors_at, fix_args, get_component_args
 from config.check.annotations import convert
 from config.check.checker import get_name
 from config.check.shapes import Member, is_mapping_of_sets, is_wanted_component, list_sets
@@ -69,15 +69,15 @@ class Builder(ConfigValues):
         The first four go by position, as pytorch-template's ``train.py`` passes them.
         """
         section, schema = self["trainer"], self.get_schema()
-        trainer_class, signature = resolve_trainer(section, schema)
+        kind, signature = resolve_trainer(section, schema)
         leading = schema.slots["trainer"].program_parameters[:N_POSITIONAL]
         positional = [kwargs.pop(name) for name in leading if name in kwargs]
         kwargs["config"] = self
         by_name = {name: kwargs[name] for name in kwargs if name in signature.parameters}
         names = get_constructor_parameters(signature, schema)
         node = {"args": {name: section[name] for name in names if name in section}}
-        values = self._make_args(node, trainer_class, schema.slots["trainer"], ("trainer",), None)
-        return trainer_class(*positional, **by_name, **values)
+        values = self._make_args(node, kind, schema.slots["trainer"], ("trainer",), Around())
+        return kind(*positional, **by_name, **values)
 
     def trainer_class(self) -> Any:
         """Returns the class that the ``trainer`` section names."""
@@ -100,40 +100,40 @@ class Builder(ConfigValues):
             found = resolve(node["type"], slot)
         except UserError as error:
             raise self.tree.error((*keys, "type"), str(error)) from None
-        values = self._make_args(node, found, slot, (*keys, "args"), dataset)
+        values = self._make_args(node, found, slot, (*keys, "args"), Around(dataset, args))
         for key in sorted(values.keys() & kwargs):
             message = f"'{key}' is given by the program; remove it from the config"
             raise self.tree.error((*keys, "args", key), message)
         if slot.is_callback and not inspect.isclass(found):
             return fix_args(found, values)
-        return call(self.tree, found, keys, *args, **kwargs, **values)
+        return call(self.tree, found, slot, keys, *args, **kwargs, **values)
 
     def _make_args(
-        self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, dataset: Any
+        self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, near: Around
     ) -> dict[str, Any]:
         """Returns the arguments of a component, converted as its signature asks."""
         signature = Signature.from_callable(found)
         values = get_component_args(node)
         for key in slot.dataset_parameters:
-            if key in signature.parameters and key not in values and dataset is not None:
-                values[key] = dataset
+            if key in signature.parameters and key not in values and near.dataset is not None:
+                values[key] = near.dataset
         # The dataset comes first, because a sampler may need it.
         for key in sorted(values, key=lambda key: key != "dataset"):
             annotation = signature.get_annotation(key)
             inner = self.get_schema().get_inner_slot(key, slot, annotation)
-            near = values.get("dataset", dataset)
-            values[key] = self._make_value(annotation, values[key], inner, (*keys, key), near)
+            inside = near._replace(dataset=values.get("dataset", near.dataset))
+            values[key] = self._make_value(annotation, values[key], inner, (*keys, key), inside)
         return values
 
-    def _make_value(self, annotation: Any, value: Any, slot: Slot, keys: Keys, dataset: Any) -> Any:
+    def _make_value(self, annotation: Any, value: Any, slot: Slot, keys: Keys, near: Around) -> Any:
         is_name = isinstance(value, str) and slot.is_callback
         if is_name or is_wanted_component(annotation, value):
-            return self._build_node(value, slot, keys, dataset=dataset)
+            return self._build_node(value, slot, keys, *near.pass_to(slot), dataset=near.dataset)
 
         def make_member(member: Member) -> Any:
             inner = self.get_schema().get_member_slot(member, slot)
             return self._make_value(
-                member.annotation, member.value, inner, (*keys, member.key), dataset
+                member.annotation, member.value, inner, (*keys, member.key), near
             )
 
         with errors_at(self.tree, keys, ()):

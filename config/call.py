@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import URLError
 
 from config.check.annotations import accepts, convert
 from config.check.project import get_user_frames, locate_in_project
 from config.check.shapes import is_comment
 from config.check.signature import Signature, get_positional_only
+from config.check.slots import FLAT, Slot, arrange
 from config.read.section import copy_values
 from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
 from utils.download import downloading
@@ -21,6 +22,22 @@ from utils.errors import UserError, did_you_mean, one_line
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
 # Libraries also raise these for such arguments. From the user's own code they mean a bug.
 _POSSIBLE_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError)
+
+
+class Around(NamedTuple):
+    """What a component may get from the one around it.
+
+    Attributes:
+        dataset: the neighbouring dataset, for a sampler that takes one.
+        values: those that the program passed.
+    """
+
+    dataset: Any = None
+    values: tuple[Any, ...] = ()
+
+    def pass_to(self, slot: Slot) -> tuple[Any, ...]:
+        """Returns the values of the program that a component inside gets too."""
+        return self.values if slot.nests else ()
 
 
 def get_component_args(node: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +74,7 @@ def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[
         if key in args and accepts(parameter.annotation, args[key]):
             with errors_at(tree, (name, "args", key), ()):
                 args[key] = convert(parameter.annotation, args[key])
-    return partial(call, tree, found, (name,), **kwargs, **args)
+    return partial(call, tree, found, FLAT, (name,), **kwargs, **args)
 
 
 def fix_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[..., Any]:
@@ -69,8 +86,10 @@ def fix_args(function: Callable[..., Any], args: dict[str, Any]) -> Callable[...
     return fixed
 
 
-def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwargs: Any) -> Any:
-    """Returns ``found(*args, **kwargs)``.
+def call(
+    tree: Tree, found: Callable[..., Any], slot: Slot, keys: Keys, /, *args: Any, **kwargs: Any
+) -> Any:
+    """Returns ``found(*args, **kwargs)``, with the values of the program as ``arrange`` says.
 
     Raises:
         ConfigError: ``found`` refuses its arguments. If it raises a UserError, the key is the name
@@ -79,7 +98,8 @@ def call(tree: Tree, found: Callable[..., Any], keys: Keys, /, *args: Any, **kwa
     is_download = kwargs.get("download") and "root" in kwargs
     download = downloading(found, kwargs["root"]) if is_download else nullcontext()
     with errors_at(tree, keys, ("args",), f"{getattr(found, '__name__', found)}: "), download:
-        return _call_by_name(found, args, kwargs)
+        leading, named = arrange(found, slot, args)
+        return _call_by_name(found, leading, kwargs | named)
 
 
 def _call_by_name(found: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -41,7 +42,7 @@ class SectionOptions:
 def make_options(kind: type[T], section: Mapping[str, Any]) -> T:
     """Makes a dataclass from a flat section, with the dataclasses inside it, alone or in lists.
 
-    Keys that are not fields of ``kind`` are ignored.
+    Keys that are not fields of ``kind`` are ignored. ``get_key`` gives the key of a field.
 
     Raises:
         UserError: a dataclass refuses its values. The keys are relative to the section, such as
@@ -50,19 +51,19 @@ def make_options(kind: type[T], section: Mapping[str, Any]) -> T:
     annotations = get_type_hints(kind)
     values: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
-        if field.name not in section:
+        key = get_key(field.name)
+        if key not in section:
             continue
-        value = section[field.name]
+        value = section[key]
         nested, is_list = find_dataclass(annotations[field.name])
         if nested is None or value is None:
             values[field.name] = value
         elif is_list:
             values[field.name] = [
-                _make_nested(nested, item, f"{field.name}.{index}")
-                for index, item in enumerate(value)
+                _make_nested(nested, item, f"{key}.{index}") for index, item in enumerate(value)
             ]
         else:
-            values[field.name] = _make_nested(nested, value, field.name)
+            values[field.name] = _make_nested(nested, value, key)
     return kind(**values)
 
 
@@ -71,6 +72,12 @@ def _make_nested(kind: type[T], section: Mapping[str, Any], key: str) -> T:
         return make_options(kind, section)
     except UserError as error:
         raise error.under(key) from None
+
+
+def get_key(field: str) -> str:
+    """Returns the key of a field: ``from`` for ``from_``, because Python reserves the word."""
+    word = field.removesuffix("_")
+    return word if keyword.iskeyword(word) else field
 
 
 def find_dataclass(annotation: Any) -> tuple[Any, bool]:

@@ -17,6 +17,7 @@ from base.checkpoint.changes import (
     is_same_loss,
     list_changes,
 )
+from base.checkpoint.environment import LENGTH
 from base.checkpoint.file import complete, load_newest
 from base.checkpoint.plain import restore_objects
 from base.checkpoint.restore import (
@@ -29,6 +30,7 @@ from base.checkpoint.restore import (
 )
 from base.checkpoint.weights import load_weights
 from base.data.loader import DividedLoader
+from base.loop.schedule_plan import follow_run, get_plan
 from utils.distributed import broadcast, is_main
 from utils.errors import UserError, one_line
 from utils.seed import set_random_state
@@ -57,6 +59,7 @@ class Restoration:
         self.state = state
         self.old_config, self.new_config = state["config"], target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
+        self._has_new_schedule = False
         self._restore_model_and_optimizer(path)
         target.progress.finish_epoch(state["epoch"])
         self._restore_monitor()
@@ -113,6 +116,8 @@ class Restoration:
             self.target.progress.step = state["step"]
             self._restore_objects()
             self._restore_position()
+            if self._has_new_schedule:
+                self._follow_run()
             random = state_of_this_rank(state["random"], state.get("random_of_ranks"))
             if random is not None and self._has_same_seed():
                 set_random_state(random)
@@ -131,13 +136,10 @@ class Restoration:
     def _restore_objects(self) -> None:
         """Restores schedulers, further optimizers and modules, and the Update.
 
-        A scheduler is reset if its section or the learning rate has changed.
+        A scheduler is reset if its section, its length or the learning rate has changed.
         """
         objects, saved = self.target.list_stateful(), self.state["parts"]
-        if is_rescheduled(self.old_config, self.new_config):
-            objects.pop("lr_scheduler", None)
-            outcome = "reset, because it or the learning rate changed"
-            self.report.outcomes["lr_scheduler"] = outcome
+        self._leave_out_schedule(objects)
         if not is_same_loss(self.old_config, self.new_config) and objects.pop("criterion", None):
             self.report.outcomes["criterion"] = "reset, because loss changed"
         for name, item in objects.items():
@@ -156,6 +158,34 @@ class Restoration:
         for name in saved.keys() - objects.keys():
             outcome = "not restored, because the trainer has no such object when it starts"
             self.report.outcomes.setdefault(name, outcome)
+
+    def _leave_out_schedule(self, objects: dict[str, Any]) -> None:
+        """Removes a scheduler that is reset, and those that it holds, from ``objects``."""
+        plan = get_plan(self.target.objects["optimizer"])
+        known = self.state.get("environment", {}).get(LENGTH)
+        outcome = ""
+        if is_rescheduled(self.old_config, self.new_config):
+            outcome = "reset, because it or the learning rate changed"
+        elif plan is not None and known not in (None, str(plan)):
+            outcome = f"reset, because its length was {known} and is {plan} now"
+        if not outcome:
+            return
+        names = {"lr_scheduler"}
+        if plan is not None:
+            names |= {name for name, item in objects.items() if item is plan.scheduler()}
+        for name in list(objects):
+            if name in names or name.startswith(tuple(f"{outer}." for outer in names)):
+                del objects[name]
+        self.report.outcomes["lr_scheduler"] = outcome
+        self._has_new_schedule = True
+
+    def _follow_run(self) -> None:
+        """Moves a scheduler that was reset to the position in the run, if that is its length."""
+        target = self.target
+        accumulation = target.config["trainer"].get("accumulation_steps", 1)
+        text = follow_run(target.objects["optimizer"], target.progress, accumulation)
+        if text:
+            self.logger.warning("lr_scheduler: %s.", text)
 
     def _restore_position(self) -> None:
         """Restores the position in the data. With another seed, the samples get a new order."""

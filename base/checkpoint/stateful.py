@@ -24,6 +24,7 @@ from base.checkpoint.plain import make_saveable
 from base.data.loader import PositionedLoader
 from base.data.walk import find_user_module, list_attributes, list_references
 from base.loop.assembly import list_trained
+from base.loop.lr_schedule import is_holder, list_schedulers
 from base.loop.update import Update
 from utils.errors import UserError
 from utils.util import MetricTracker
@@ -162,6 +163,7 @@ def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tupl
         for name, item in level:
             if isinstance(item, (*STATEFUL_TYPES, Set)) or _is_stateful(item):
                 yield name, item
+                inner += _list_held(name, item, set())
             elif id(item) not in seen and getattr(item, "__dict__", None) is not objects:
                 seen.add(id(item))
                 inner += _list_items(name, item)
@@ -171,6 +173,24 @@ def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tupl
                     (f"{name}.lr_scheduler", item.schedule.lr_scheduler),
                 ]
         level = inner
+
+
+def _list_held(name: str, item: Any, seen: set[int]) -> list[tuple[str, Any]]:
+    """Lists the schedulers inside of another one whose state lacks them."""
+    found: list[tuple[str, Any]] = []
+    if not isinstance(item, LRScheduler):
+        return found
+    saved = {id(held) for _, held in list_schedulers(item.state_dict())}
+    for key, held in list_schedulers(vars(item)):
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        inner = f"{name}.{key}"
+        if is_holder(item) or id(held) in saved:
+            found += _list_held(inner, held, seen)
+        else:
+            found.append((inner, held))
+    return found
 
 
 def _is_stateful(item: Any) -> bool:

@@ -7,14 +7,13 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.optim import Optimizer
 
 from base.checkpoint.file import FORMAT
-from base.data.loader import describe_data, unwrap_loader
+from base.data.loader import unwrap_loader
 from base.loop.progress import Monitor, Progress
 from base.parallel.strategy import Parallel
-from utils.distributed import all_gather, world_size
+from utils.distributed import all_gather
 from utils.seed import get_random_state
 from utils.util import MetricTracker
 
@@ -73,14 +72,9 @@ class TrainState:
 
     def get_environment(self) -> dict[str, Any]:
         """The facts that must not change if a resumed run shall have the same bits."""
-        loader = self.find_loader()
-        return {
-            "torch": str(torch.__version__),
-            "processes": world_size(),
-            "threads": torch.get_num_threads(),
-            "device": self.objects["device"].type,
-            **describe_data(loader),
-        }
+        from base.checkpoint.environment import describe_environment
+
+        return describe_environment(self.objects, self.find_loader())
 
     # -- collecting -----------------------------------------------------------------------------
 

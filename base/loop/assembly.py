@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 from base.data.loader import find_divided_loader
 from base.loop.evaluate import forward
 from base.loop.losses import WeightedSum, check_shapes
-from base.loop.lr_schedule import get_learning_rate, make_lr_scheduler
 from base.loop.phases import Phases
+from base.loop.schedule_plan import get_learning_rate, make_lr_scheduler
 from utils import distributed
 from utils.batch import to_device
 from utils.errors import UserError, one_line
@@ -53,6 +53,7 @@ def make_optimizer(
     model: nn.Module,
     criterion: Any,
     arguments: dict[str, Any],
+    loader: Any = None,
 ) -> tuple[Optimizer, Any]:
     """Makes the optimizer of the model's and the loss's parameters, and its scheduler.
 
@@ -65,6 +66,7 @@ def make_optimizer(
         model: on its device, and wrapped.
         criterion: the loss: a module or a function.
         arguments: further arguments of the optimizer.
+        loader: gives the training batches, whose number may be the length of the schedule.
 
     Returns:
         The optimizer, and the scheduler or None.
@@ -88,7 +90,7 @@ def make_optimizer(
         groups = [*groups, {"params": trained, "name": LOSS_GROUP}]
     optimizer = config.build("optimizer", groups, **arguments)
     _check_rates(optimizer, "optimizer.args.")
-    lr_scheduler = make_lr_scheduler(config, optimizer)
+    lr_scheduler = make_lr_scheduler(config, optimizer, loader)
     _check_rates(optimizer, "lr_scheduler")
     return optimizer, lr_scheduler
 

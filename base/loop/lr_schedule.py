@@ -5,28 +5,28 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 
 from base.data.loader import has_exact_length
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from base.options import TrainerOptions
-    from config import ConfigParser
 
 STEPPED_PER_BATCH = ("OneCycleLR", "CyclicLR")
 METRIC_NAMES = ("metrics", "metric")  # of the parameter of `step`
-PERIODS = ("T_max", "step_size")  # of schedulers of torch, which divide by them
 
 
 class LRSchedule:
     """Steps a learning-rate scheduler, and warms the learning rate up.
 
-    Warm-up multiplies the learning rate of a single step by ``(step + 1) / warmup_steps``, and
-    restores it after the step. So it works with any scheduler.
+    Warm-up multiplies the learning rate of a single step by a factor that rises linearly to 1, by
+    default ``(step + 1) / warmup_steps``, and restores the rate after the step. So it works with
+    any scheduler, which moves meanwhile.
     Source: Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
 
     Args:
@@ -34,6 +34,7 @@ class LRSchedule:
         optimizer: its parameter groups hold the learning rates.
         warmup_steps: the number of optimizer steps of warm-up; 0 for none.
         interval: ``epoch`` or ``step``; None chooses the interval for which the scheduler is made.
+        warmup_from: the factor of the first step of the warm-up; None means 1 / ``warmup_steps``.
 
     Attributes:
         used_rates: the learning rates of the last step, if the optimizer has others by now.
@@ -45,15 +46,14 @@ class LRSchedule:
         optimizer: torch.optim.Optimizer,
         warmup_steps: int = 0,
         interval: str | None = None,
+        warmup_from: float | None = None,
     ) -> None:
         self.lr_scheduler, self.optimizer = lr_scheduler, optimizer
-        self.warmup_steps = warmup_steps
+        self.warmup_steps, self.warmup_from = warmup_steps, warmup_from
         self.used_rates: list[Any] | None = None
-        names = [kind.__name__ for kind in type(lr_scheduler).__mro__]  # subclasses count too
         self.plateaus, self.metric_name = _find_plateaus(lr_scheduler)
         self.follows_metric = bool(self.plateaus)
-        is_per_step = any(name in STEPPED_PER_BATCH for name in names)
-        self.interval = interval or ("step" if is_per_step else "epoch")
+        self.interval = choose_interval(interval, map(type, walk_schedulers(lr_scheduler)))
         if self.follows_metric and self.interval == "step":
             raise UserError(
                 "ReduceLROnPlateau is stepped after an epoch, not after a step",
@@ -78,27 +78,13 @@ class LRSchedule:
         """
         if len_epoch is None:
             return ""
-        steps = options.check_length(len_epoch)
-        length, unit = options.epochs, "epochs"
-        if self.interval == "step":
-            length, unit = steps, "optimizer steps"
-        name = type(self.lr_scheduler).__name__
-        keys = ["T_max", "total_steps"]
-        if isinstance(self.lr_scheduler, torch.optim.lr_scheduler.PolynomialLR):
-            keys.append("total_iters")  # the rate is zero afterwards
-        for key in keys:
-            planned = getattr(self.lr_scheduler, key, length)
-            if planned != length:
-                text = f"{name} is set up for {key}={planned}, but the run has {length} {unit}"
-                certain = length * min(1, (options.patience + 1) / options.epochs)
-                if key == "total_steps" and certain > planned and has_exact_length(loader):
-                    raise UserError(f"{text}, and it fails after {planned}", key="lr_scheduler")
-                return text
-        milestones = getattr(self.lr_scheduler, "milestones", None)
-        if milestones and max(milestones) >= length:
-            last = max(milestones)
-            return f"{name} never reaches its last milestone, {last}: the run has {length} {unit}"
-        return ""
+        from base.loop.schedule_length import find_mismatches
+
+        options.check_length(len_epoch)
+        is_exact = has_exact_length(loader)
+        conflicts = self._find_mode_conflicts(options.monitor)
+        found = find_mismatches(self.lr_scheduler, self.interval, options, len_epoch, is_exact)
+        return "; ".join([*conflicts, *found])
 
     @contextlib.contextmanager
     def warming_up(self, step: int) -> Iterator[None]:
@@ -107,7 +93,7 @@ class LRSchedule:
         Args:
             step: the number of the optimizer step, from 0.
         """
-        factor = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        factor = self._get_warmup_factor(step)
         groups = self.optimizer.param_groups
         rates = [group["lr"] for group in groups]
         for group in groups:
@@ -116,6 +102,12 @@ class LRSchedule:
         yield
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
+
+    def _get_warmup_factor(self, step: int) -> float:
+        if self.warmup_from is None:
+            return min(1.0, (step + 1) / max(1, self.warmup_steps))
+        progress = step / max(1, self.warmup_steps - 1)
+        return min(1.0, self.warmup_from + (1.0 - self.warmup_from) * progress)
 
     def after_step(self, moved: torch.Tensor | bool = True) -> None:
         """Steps the scheduler if it moves after each optimizer step that moves the weights.
@@ -153,6 +145,21 @@ class LRSchedule:
                 f"ReduceLROnPlateau follows trainer.monitor, {reason}", key="lr_scheduler"
             )
 
+    def _find_mode_conflicts(self, monitor: str) -> Iterator[str]:
+        """Yields a warning for each ReduceLROnPlateau that code has given another direction.
+
+        ``min`` is torch's default, so it counts only if another scheduler holds this one.
+        """
+        mode = monitor.partition(" ")[0]
+        for plateau in self.plateaus:
+            is_chosen = plateau is not self.lr_scheduler or plateau.mode == "max"
+            if mode in ("min", "max") and plateau.mode != mode and is_chosen:
+                name = type(plateau).__name__
+                yield (
+                    f"{name} has the mode '{plateau.mode}', but trainer.monitor is '{monitor}': "
+                    f"it uses '{mode}'"
+                )
+
     def _set_mode(self, mode: str) -> None:
         """Gives a ReduceLROnPlateau the direction of the number that it follows."""
         for plateau in self.plateaus:
@@ -182,6 +189,54 @@ class LRSchedule:
             raise UserError(f"{name}: {one_line(error)}", key="lr_scheduler") from None
 
 
+def choose_interval(interval: str | None, kinds: Iterable[Any]) -> str:
+    """Returns ``epoch`` or ``step``.
+
+    Args:
+        interval: the choice of the config, or None.
+        kinds: the class of the scheduler, and of those that a SequentialLR or a ChainedScheduler
+            holds. Subclasses of ``STEPPED_PER_BATCH`` count too.
+    """
+    if interval is not None:
+        return interval
+    names = {base.__name__ for kind in kinds for base in inspect.getmro(kind)}
+    return "epoch" if names.isdisjoint(STEPPED_PER_BATCH) else "step"
+
+
+def is_holder(scheduler: Any) -> bool:
+    """Whether a scheduler is torch's SequentialLR or ChainedScheduler."""
+    return isinstance(scheduler, SequentialLR | ChainedScheduler)
+
+
+def walk_schedulers(scheduler: Any) -> Iterator[Any]:
+    """Yields a scheduler, and those that a SequentialLR or a ChainedScheduler holds."""
+    yield scheduler
+    if is_holder(scheduler):
+        for _, held in list_schedulers(vars(scheduler)):
+            yield from walk_schedulers(held)
+
+
+def list_schedulers(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Lists the schedulers among ``values`` and in their lists and dicts, each with its name.
+
+    Args:
+        values: the attributes of another scheduler, or its state.
+    """
+    found = []
+    for name, value in values.items():
+        pairs: Iterable[tuple[str, Any]] = [(name, value)]
+        if isinstance(value, list | tuple):
+            pairs = [(f"{name}.{index}", item) for index, item in enumerate(value)]
+        elif isinstance(value, dict):
+            pairs = [(f"{name}.{key}", item) for key, item in value.items()]
+        found += [(key, item) for key, item in pairs if _is_scheduler(item)]
+    return found
+
+
+def _is_scheduler(item: Any) -> bool:
+    return isinstance(item, LRScheduler) or _is_plateau(item)
+
+
 def _find_plateaus(lr_scheduler: Any) -> tuple[list[Any], str]:
     """Finds ReduceLROnPlateau: the scheduler itself, or one that it holds, as warm-ups do.
 
@@ -191,13 +246,22 @@ def _find_plateaus(lr_scheduler: Any) -> tuple[list[Any], str]:
     """
     if _is_plateau(lr_scheduler):
         return [lr_scheduler], ""
-    held = [item for item in getattr(lr_scheduler, "__dict__", {}).values() if _is_plateau(item)]
+    held = _find_held_plateaus(lr_scheduler, set())
     if held:
         taken = inspect.signature(lr_scheduler.step).parameters
         for name in METRIC_NAMES:
             if name in taken:
                 return held, name
     return [], ""
+
+
+def _find_held_plateaus(scheduler: Any, seen: set[int]) -> list[Any]:
+    found = []
+    for _, held in list_schedulers(getattr(scheduler, "__dict__", {})):
+        if id(held) not in seen:
+            seen.add(id(held))
+            found += [held] if _is_plateau(held) else _find_held_plateaus(held, seen)
+    return found
 
 
 def _is_plateau(scheduler: Any) -> bool:
@@ -216,44 +280,3 @@ def read_rates(optimizer: Any) -> list[Any]:
 def to_number(rate: Any) -> float | None:
     """Returns a rate as a number, which waits for the device if it is a tensor."""
     return None if rate is None else float(rate)
-
-
-def get_learning_rate(config: ConfigParser) -> float | None:
-    """The optimizer's learning rate: the config's, or the default of the optimizer class.
-
-    Returns:
-        The learning rate; None if the optimizer takes no ``lr``.
-    """
-    lr = config.get_argument("optimizer", "lr")
-    return float(lr) if isinstance(lr, int | float) else None
-
-
-def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) -> Any:
-    """Makes the config's ``lr_scheduler``.
-
-    OneCycleLR and CyclicLR replace the optimizer's learning rates by ``max_lr`` and ``base_lr``.
-    If the optimizer's groups have different rates, these two are scaled in proportion.
-
-    Returns:
-        The scheduler; None if the config has none.
-
-    Raises:
-        UserError: a period is 0, with which the first step would fail.
-    """
-    section = config.get("lr_scheduler")
-    if not section:
-        return None
-    args = dict(section.get("args") or {})
-    default_lr = optimizer.defaults.get("lr")
-    group_lrs = [group.get("lr") for group in optimizer.param_groups]
-    if default_lr and any(lr != default_lr for lr in group_lrs):
-        for key in {"max_lr", "base_lr"} & args.keys():
-            if isinstance(args[key], int | float):
-                args[key] = [args[key] * lr / default_lr for lr in group_lrs]
-    scheduler = config.build("lr_scheduler", optimizer, changed_args=args)
-    for key in PERIODS:
-        value = getattr(scheduler, key, 1)
-        if isinstance(value, int | float) and not value > 0:
-            message = f"{value} must be above 0"
-            raise UserError(message, key=f"lr_scheduler.args.{key}")
-    return scheduler

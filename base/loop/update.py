@@ -59,8 +59,8 @@ class Update:
         self.device = device
         self.parallel = NoParallel() if parallel is None else parallel
         self.progress = Progress() if progress is None else progress
-        interval = options.lr_scheduler_interval
-        self.schedule = LRSchedule(lr_scheduler, optimizer, options.warmup_steps, interval)
+        interval, warmup = options.lr_scheduler_interval, options.any_warmup
+        self.schedule = LRSchedule(lr_scheduler, optimizer, warmup.steps, interval, warmup.from_)
         self._scales = options.precision == "fp16"  # a disabled scaler takes time in each step
         self.scaler = torch.amp.GradScaler(device.type, enabled=self._scales)
         from base.loop.averaging import make_averages

@@ -172,7 +172,11 @@ def make_step(trainer: StepTrainer, **changes: Any) -> Callable[[Any], torch.Ten
         changes: options that differ from the trainer's.
     """
     options = replace(
-        trainer.trainer_options.without_averages(), warmup_steps=0, nan_policy="ignore", **changes
+        trainer.trainer_options.without_averages(),
+        warmup_steps=0,
+        warmup=None,
+        nan_policy="ignore",
+        **changes,
     )
     update = Update(trainer.model, trainer.optimizer, options, trainer.device)
     trainer.model.train()

@@ -128,9 +128,9 @@ class Checker(Findings):
             else:
                 hints.append(self._fail_unknown(key, parameters, args, where, owner))
         for name, parameter in parameters.items():
-            is_passed = name in (*args, *slot.program_parameters, *slot.dataset_parameters)
+            given = (*slot.program_parameters, *slot.dataset_parameters, *slot.filled_parameters)
             is_required = parameter.default is parameter.empty
-            if is_required and not is_passed and not suggests(hints, name):
+            if is_required and name not in (*args, *given) and not suggests(hints, name):
                 is_absent = not args and (keys[-1] == "args" or slot == FLAT)
                 self.fail(keys[:-1] if is_absent else keys, f"{owner} needs '{name}'")
 
@@ -199,7 +199,7 @@ class Checker(Findings):
         self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: Any
     ) -> None:
         """Checks a value, or a member of one. ``slot`` is for a component at this position."""
-        if isinstance(value, str) and slot.is_callback:
+        if isinstance(value, str | int | float) and slot.is_callback:
             self.check_component(value, slot, keys)
         elif slot != FLAT and _holds_component(annotation, value, slot):
             self.check_nested(value, keys, slot)
@@ -219,7 +219,7 @@ class Checker(Findings):
         elif isinstance(value, dict) and fields is not None:
             kind = get_class(choice)
             signature = Signature(fields, False, f"{kind.__module__}.{kind.__qualname__}")
-            slot = slot._replace(program_parameters=(), dataset_parameters=())
+            slot = slot._replace(program_parameters=(), dataset_parameters=(), filled_parameters=())
             self.check_args(signature, value, keys, kind.__name__, slot)
         elif isinstance(value, dict):
             for key, problem in find_wrong_keys(choice, value).items():
@@ -289,8 +289,11 @@ def _holds_component(annotation: Any, value: Any, slot: Slot) -> bool:
         known = [Any] * len(value) if members is None else [member.annotation for member in members]
         pairs = list(zip(known, value, strict=True))
     return any(
-        isinstance(item, dict)
-        and (slot.is_component or is_component(item))
-        and not takes_mapping(kind)
+        (isinstance(item, str) and slot.is_callback)
+        or (
+            isinstance(item, dict)
+            and (slot.is_component or is_component(item))
+            and not takes_mapping(kind)
+        )
         for kind, item in pairs
     )

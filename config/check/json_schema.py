@@ -240,9 +240,14 @@ class _Generator:
         if fields is not None:
             record = self._make_record(annotation, fields)
             return {"anyOf": [record, make_ref("array")]} if wants_list(kind) else record
+        if nesting := self.schema.find_nesting_slot(kind):
+            return make_ref(nesting)
         if wants_list(annotation):
-            is_record = len(items) == 1 and get_fields(items[0]) is not None
-            if not is_record:
+            item_kind = get_class(items[0]) if len(items) == 1 else None
+            has_schema = get_fields(item_kind) is not None or self.schema.find_nesting_slot(
+                item_kind
+            )
+            if not has_schema:
                 return make_ref("array")
             return allow_reference("array") | {"items": self._make_type(items[0])}
         if issubclass(kind, Mapping):

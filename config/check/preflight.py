@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
+from config.check.schedules import check_schedules
 from config.check.schema import Schema
 from config.check.shapes import is_component, is_mapping_of_sets, list_sets
 from config.check.slots import FLAT, Slot, resolve
@@ -64,6 +65,9 @@ def examine(tree: Tree, schema: Schema) -> Checker:
             checker.check_component(data[key], slot, (key,))
         elif key in data and key in REQUIRED:
             checker.fail((key,), "is empty")
+    for key, slot in schema.slots.items():
+        if slot.nests:
+            check_schedules(checker, key)
     for key in schema.sections:
         if key not in schema.slots and data.get(key) is not None:
             _check_flat_section(checker, key)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from config.check.shapes import Member, get_class
-from config.check.slots import Slot
+from config.check.shapes import NONE, Member, get_choices, get_class
+from config.check.slots import Slot, get_base_class
 from utils.options import SectionOptions
 
 
@@ -42,6 +43,13 @@ class Schema:
             return self.inner_slots[name]
         usual = Slot(outer.folder, outer.homes, "", is_duck_typed=True)
         slot = self.nested_slots.get(outer.folder, usual)
+        if outer.nests:
+            kinds = _list_classes(annotation)
+            fits = [self.find_nesting_slot(kind) == outer.nests for kind in kinds]
+            if any(fits) or not kinds:
+                is_component = bool(fits) and all(fits)
+                same = self.slots[outer.nests]
+                return same._replace(is_duck_typed=True, is_component=is_component)
         kind = get_class(annotation)
         is_class = kind is annotation and kind is not None and kind.__module__ != "builtins"
         if is_class and "." not in kind.__qualname__:
@@ -59,9 +67,23 @@ class Schema:
             return slot
         return self.get_inner_slot(member.key, slot, member.annotation)
 
+    def find_nesting_slot(self, kind: Any) -> str:
+        """Returns the key of the slot that nests and makes instances of a class, or ``""``."""
+        for key, slot in self.slots.items():
+            if slot.nests and inspect.isclass(kind) and issubclass(kind, get_base_class(slot)):
+                return key
+        return ""
+
     def get_inner_name(self, parameter: str) -> str | None:
         """Returns the key of ``inner_slots`` that serves a parameter, or None."""
         for name in self.inner_slots:
             if parameter == name or parameter.endswith(f"_{name}"):
                 return name
         return None
+
+
+def _list_classes(annotation: Any) -> list[type]:
+    """Lists the classes that an annotation names: of its alternatives, or of their items."""
+    choices = [choice for choice in get_choices(annotation) if choice not in NONE]
+    items = [item for choice in choices for item in get_args(choice) or (choice,)]
+    return [kind for kind in map(get_class, items) if kind is not None]

@@ -19,6 +19,7 @@ from typing import (
 
 from config.check.generics import get_inherited_types, resolve_inherited, substitute_all
 from config.check.project import FRAMEWORK
+from utils.options import SectionOptions, get_key
 
 
 class Signature(NamedTuple):
@@ -63,6 +64,8 @@ class Signature(NamedTuple):
         }
         if inspect.isclass(found):
             named = resolve_inherited(named, found)
+            if issubclass(found, SectionOptions):
+                named = {get_key(name): parameter for name, parameter in named.items()}
         rest = [item for item in parameters if item.kind is item.VAR_KEYWORD]
         is_open = bool(rest)
         others = hints.get(rest[0].name, Any) if rest else Any
@@ -94,6 +97,14 @@ def _list_parameters(found: Any) -> list[inspect.Parameter]:
     if inspect.isclass(found) and takes_anything and found.__init__ is not object.__init__:
         return list(inspect.signature(found.__init__).parameters.values())[1:]
     return parameters
+
+
+def list_parameter_names(found: Any) -> list[str]:
+    """Lists the names of the parameters of a class or function, without those of its parents."""
+    try:
+        return [parameter.name for parameter in _list_parameters(found)]
+    except (TypeError, ValueError):  # written in C
+        return []
 
 
 def get_positional_only(found: Any) -> list[inspect.Parameter]:

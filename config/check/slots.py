@@ -15,7 +15,7 @@ from config.check.project import (
     get_trusted_packages,
     import_module,
 )
-from config.check.signature import Signature, get_annotations, get_module_name
+from config.check.signature import Signature, get_annotations, get_module_name, list_parameter_names
 from utils.errors import UserError, did_you_mean, one_line
 
 MAX_NAME_CHARS = 1000
@@ -35,6 +35,10 @@ class Slot(NamedTuple):
             leading ones, except in a flat section.
         dataset_parameters: names of the parameters that receive the neighbouring ``dataset`` if
             the config gives no value.
+        filled_parameters: names of further parameters that the program gives a value if the config
+            gives none.
+        nests: the key of the slot that a component in any parameter has too, as schedulers hold
+            schedulers. Such an inner one gets the same values from the program.
         is_callback: the value is the function itself, with its ``args`` bound. In other slots, the
             function is called to make the value.
         is_duck_typed: a class of the project is accepted whatever it derives from.
@@ -50,6 +54,8 @@ class Slot(NamedTuple):
     open_modules: tuple[str, ...] = ()
     program_parameters: tuple[str, ...] = ()
     dataset_parameters: tuple[str, ...] = ()
+    filled_parameters: tuple[str, ...] = ()
+    nests: str = ""
     is_callback: bool = False
     is_duck_typed: bool = False
     is_component: bool = True
@@ -64,8 +70,32 @@ FLAT = Slot("", (), "", is_component=False, is_flat=True)  # a section without a
 def get_signature(found: Any, slot: Slot) -> Signature:
     """Reads the signature of a component of ``slot``, without what the program passes to it."""
     is_passed_later = slot.is_callback and inspect.isclass(found)  # to the object that it makes
-    n_skipped = 0 if is_passed_later else len(slot.program_parameters)
-    return Signature.from_callable(found, n_skipped)
+    leading, named = arrange(found, slot, slot.program_parameters)
+    signature = Signature.from_callable(found, 0 if is_passed_later else len(leading))
+    rest = {key: item for key, item in signature.parameters.items() if key not in named}
+    return signature._replace(parameters=rest)
+
+
+def arrange(
+    found: Any, slot: Slot, values: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Divides the values that the program passes into those by position and those by name.
+
+    They are the leading arguments. In a slot that nests, a component may name them elsewhere, and
+    an inner one that is no instance of the slot's class gets only what it names.
+    """
+    if not slot.nests or not values:
+        return values, {}
+    known = list_parameter_names(found)
+    if tuple(known[: len(values)]) == slot.program_parameters:
+        return values, {}
+    named = {
+        key: value
+        for key, value in zip(slot.program_parameters, values, strict=True)
+        if key in known
+    }
+    is_other_object = slot.is_duck_typed and not _makes_instances(found, slot)
+    return (() if named or is_other_object else values), named
 
 
 def resolve(name: str, slot: Slot) -> Any:
@@ -180,11 +210,17 @@ def _is_chosen_by_project(found: Any, slot: Slot) -> bool:
     return hasattr(import_module(slot.homes[0]), found.__name__)
 
 
+def get_base_class(slot: Slot) -> Any:
+    """Returns the class whose instances a slot takes; None if it names none."""
+    module, _, name = slot.base_class.rpartition(".")
+    found = getattr(import_module(module), name, None) if module else None
+    return found if inspect.isclass(found) else None
+
+
 def _makes_instances(found: Any, slot: Slot) -> bool:
     """Whether a class, or a function by its annotation, makes instances of the base class."""
-    module, _, name = slot.base_class.rpartition(".")
-    base_class = getattr(import_module(module), name, None) if module else None
-    if not inspect.isclass(base_class):
+    base_class = get_base_class(slot)
+    if base_class is None:
         return False
     result: Any = found
     if not inspect.isclass(found):

@@ -12,6 +12,7 @@ from typing import Any
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
+from config.check.schedules import check_plateaus
 from config.check.schema import Schema
 from config.check.shapes import is_mapping_of_sets, list_sets
 from config.check.signature import Signature
@@ -167,7 +168,7 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     length = data["trainer"].get("len_epoch")
     if isinstance(length, int) and length > 0:
         checker.collect_problems((), options.check_length, length)
-    _check_plateau(checker, options)
+    check_plateaus(checker, options)
 
 
 def _list_patterns(names: list[str]) -> list[str]:
@@ -202,30 +203,6 @@ def _check_monitor(checker: Checker, options: Any, logged: list[str], metrics: l
     if not metric and options.early_stop is not None and options.early_stop > 0:
         message = "needs trainer.monitor, for example 'min val_loss'; 0 turns early stopping off"
         checker.fail((*_KEYS, "early_stop"), message)
-
-
-def _check_plateau(checker: Checker, options: Any) -> None:
-    scheduler = checker.resolved.get(("lr_scheduler",))
-    kinds = inspect.getmro(scheduler) if inspect.isclass(scheduler) else ()
-    if "ReduceLROnPlateau" not in [kind.__name__ for kind in kinds]:
-        return
-    if options.monitor == "off":
-        message = "ReduceLROnPlateau follows trainer.monitor, which is 'off'"
-        checker.fail(("lr_scheduler", "type"), message)
-    is_late = options.swa is not None and options.swa.first_epoch(options.epochs) > 1
-    if " val_swa_" in options.monitor and is_late:
-        message = "ReduceLROnPlateau follows trainer.monitor, but SWA has no numbers before "
-        checker.fail(("lr_scheduler", "type"), message + "trainer.swa.start")
-    args = checker.tree.data["lr_scheduler"].get("args")
-    mode = args.get("mode") if isinstance(args, dict) else None
-    direction = options.monitor.partition(" ")[0]
-    if mode is not None and direction != "off" and mode != direction:
-        message = f"{mode!r} contradicts trainer.monitor, {options.monitor!r}; remove it: "
-        message += "ReduceLROnPlateau takes its mode from the monitor"
-        checker.fail(("lr_scheduler", "args", "mode"), message)
-    if options.lr_scheduler_interval == "step":
-        message = "ReduceLROnPlateau moves after an epoch, not a step"
-        checker.fail((*_KEYS, "lr_scheduler_interval"), message)
 
 
 def _has_split(loader_class: Any, args: Any) -> bool:

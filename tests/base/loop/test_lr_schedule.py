@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from torch.optim import lr_scheduler as schedulers
 
-from base.loop.lr_schedule import LRSchedule, get_learning_rate, make_lr_scheduler
+from base.loop.lr_schedule import LRSchedule
+from base.loop.schedule_plan import get_learning_rate, make_lr_scheduler
 from base.options import TrainerOptions
 from base.schema import SCHEMA
 from config import ConfigParser
@@ -48,6 +50,21 @@ def test_warm_up_scales_every_group_for_one_step() -> None:
         assert get_rates(schedule) == [1.0, 0.1]
     factors = [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert found == [pytest.approx([factor, 0.1 * factor]) for factor in factors]
+
+
+@pytest.mark.parametrize(
+    ("steps", "start", "factors"),
+    [(4, 0.1, [0.1, 0.4, 0.7, 1.0, 1.0]), (3, 0.0, [0.0, 0.5, 1.0]), (1, 0.2, [0.2, 1.0])],
+)
+def test_warm_up_begins_with_the_given_factor(
+    steps: int, start: float, factors: list[float]
+) -> None:
+    schedule = LRSchedule(None, make_optimizer(1.0), warmup_steps=steps, warmup_from=start)
+    found = []
+    for step in range(len(factors)):
+        with schedule.warming_up(step) if step < steps else contextlib.nullcontext():
+            found += get_rates(schedule)
+    assert found == pytest.approx(factors)
 
 
 # -- after a step or after an epoch ---------------------------------------------------------------
@@ -124,6 +141,20 @@ def test_a_plateau_inside_another_schedule_gets_its_number_and_its_direction() -
     for value, rate in ((1.0, 1.0), (2.0, 1.0), (1.5, 0.1)):
         schedule.after_epoch({"score": value}, "score", "max")
         assert get_rates(schedule) == [pytest.approx(rate)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "monitor", "is_told"),
+    [("max", "min val_loss", True), ("max", "max val_accuracy", False), ("max", "off", False)],
+)
+def test_a_plateau_whose_mode_contradicts_the_monitor_is_told(
+    mode: Any, monitor: str, is_told: bool
+) -> None:
+    optimizer = make_optimizer(1.0)
+    schedule = LRSchedule(schedulers.ReduceLROnPlateau(optimizer, mode), optimizer)
+    text = schedule.check_length(TrainerOptions(epochs=3, monitor=monitor), len_epoch=9)
+    expected = f"ReduceLROnPlateau has the mode 'max', but trainer.monitor is '{monitor}': "
+    assert text == (f"{expected}it uses 'min'" if is_told else "")
 
 
 def test_a_plateau_without_improvement_lowers_the_rate() -> None:
