@@ -1,13 +1,13 @@
-"""The options of features in the config's ``trainer`` section: trackers, debugging, SWA."""
+"""The sections inside the config's ``trainer`` section, and the length of a run."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from utils.errors import Problem
-from utils.options import find_too_small, raise_problems
+from utils.options import SectionOptions, find_too_small, raise_problems
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,40 @@ class SWAOptions:
         if self.start >= 1:
             return int(self.start)
         return math.floor(self.start * epochs + 1e-9) + 1  # 0.29 * 100 is below 29
+
+
+class RunLength(NamedTuple):
+    """How long a run is.
+
+    Attributes:
+        epochs: the number of epochs.
+        steps: the number of optimizer steps; None if unknown, as with a stream.
+        steps_per_epoch: the number of optimizer steps in an epoch; None if unknown.
+    """
+
+    epochs: int
+    steps: int | None
+    steps_per_epoch: int | None
+
+    def count_intervals(self, interval: str) -> int | None:
+        """Returns the number of intervals, each an ``epoch`` or a ``step``; None if unknown."""
+        return self.epochs if interval == "epoch" else self.steps
+
+
+@dataclass(frozen=True)
+class WarmupOptions(SectionOptions):
+    """``trainer.warmup``: a learning rate that rises linearly in the first optimizer steps.
+
+    Attributes:
+        steps: the number of optimizer steps. The last one has the full rate.
+        from_: the factor of the first step's rate, from 0 to 1; null means 1 / steps.
+    """
+
+    steps: int
+    from_: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = find_too_small(self, steps=0)
+        if self.from_ is not None and not 0 <= self.from_ <= 1:
+            problems.append(Problem("from", f"{self.from_} must lie between 0 and 1, or be null"))
+        raise_problems(problems)

@@ -8,51 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from base.feature_options import DebugOptions, SWAOptions, WandbOptions
-from utils.errors import Problem, UserError
-from utils.options import SectionOptions, find_too_small, make_options, raise_problems
+from base.feature_options import DebugOptions, RunLength, SWAOptions, WandbOptions, WarmupOptions
+from utils.errors import UserError
+from utils.options import SectionOptions, make_options, raise_problems
 
 # Options of `trainer` that have no effect without the feature that serves them: base/features.py.
 SERVED_BY_FEATURES = ("debug", "histogram_period", "sharded_checkpoint", "wandb")
-
-
-class RunLength(NamedTuple):
-    """How long a run is.
-
-    Attributes:
-        epochs: the number of epochs.
-        steps: the number of optimizer steps; None if unknown, as with a stream.
-        steps_per_epoch: the number of optimizer steps in an epoch; None if unknown.
-    """
-
-    epochs: int
-    steps: int | None
-    steps_per_epoch: int | None
-
-    def count_intervals(self, interval: str) -> int | None:
-        """Returns the number of intervals, each an ``epoch`` or a ``step``; None if unknown."""
-        return self.epochs if interval == "epoch" else self.steps
-
-
-@dataclass(frozen=True)
-class WarmupOptions(SectionOptions):
-    """``trainer.warmup``: a learning rate that rises linearly in the first optimizer steps.
-
-    Attributes:
-        steps: the number of optimizer steps. The last one has the full rate.
-        from_: the factor of the first step's rate, from 0 to 1; null means 1 / steps.
-    """
-
-    steps: int
-    from_: float | None = None
-
-    def __post_init__(self) -> None:
-        problems = find_too_small(self, steps=0)
-        if self.from_ is not None and not 0 <= self.from_ <= 1:
-            problems.append(Problem("from", f"{self.from_} must lie between 0 and 1, or be null"))
-        raise_problems(problems)
 
 
 @dataclass(frozen=True)
@@ -174,79 +137,14 @@ class TrainerOptions(SectionOptions):
         return WarmupOptions(self.warmup_steps) if self.warmup is None else self.warmup
 
     def __post_init__(self) -> None:
-        problems = self._find_wrong_values() + self._find_wrong_combinations()
+        from base.option_checks import find_problems
+
+        problems = find_problems(self)
         try:
             parse_monitor(self.monitor)
         except UserError as error:
             problems += error.problems
         raise_problems(problems)
-
-    def _find_wrong_values(self) -> list[Problem]:
-        problems = find_too_small(
-            self,
-            epochs=1,
-            max_steps=1,
-            validate_steps=1,
-            save_period=1,
-            save_steps=1,
-            keep_last=1,
-            keep_best=1,
-            accumulation_steps=1,
-            image_period=1,
-            histogram_period=1,
-            warmup_steps=0,
-        )
-        above_zero = {
-            "grad_clip_norm": self.grad_clip_norm,
-            "grad_clip_value": self.grad_clip_value,
-            "save_minutes": self.save_minutes,
-            "max_minutes": self.max_minutes,
-        }
-        for name, value in above_zero.items():
-            if value is not None and not value > 0:
-                problems.append(Problem(name, f"{value} must be above 0, or null"))
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            message = f"{self.ema_decay} must lie between 0 and 1, or be null"
-            problems.append(Problem("ema_decay", message))
-        for name in ("ema_warmup_gamma", "ema_warmup_power"):
-            if not 0 < getattr(self, name) < math.inf:
-                problems.append(Problem(name, f"{getattr(self, name)} must be above 0"))
-        return problems
-
-    def _find_wrong_combinations(self) -> list[Problem]:
-        problems = []
-        if self.max_steps is not None and (self.validate_steps or 0) > self.max_steps:
-            message = f"{self.validate_steps} is more than max_steps, {self.max_steps}"
-            problems.append(Problem("validate_steps", message))
-        uploads = self.wandb is not None and self.wandb.artifact
-        if self.sharded_checkpoint and (self.async_save or uploads):
-            message = "works neither with async_save nor with wandb.artifact; turn it off"
-            problems.append(Problem("sharded_checkpoint", message))
-        if self.warmup is not None and self.warmup_steps:
-            message = "is the short form of trainer.warmup.steps; remove one of the two"
-            problems.append(Problem("warmup_steps", message))
-        if self.compile and self.debug is not None and self.debug.inspects_layers:
-            message = "statistics and detect_nan do not work with compile, which fuses layers"
-            problems.append(Problem("debug", message))
-        return problems + self._find_contradictions()
-
-    def _find_contradictions(self) -> list[Problem]:
-        problems = []
-        if self.grad_clip_value is not None and self.grad_clip_norm is not None:
-            message = "does not work with grad_clip_norm; remove one of the two"
-            problems.append(Problem("grad_clip_value", message))
-        if self.compile and self.activation_checkpointing:
-            message = "does not work with compile; turn one of the two off"
-            problems.append(Problem("activation_checkpointing", message))
-        if self.ema_warmup and self.ema_decay is None:
-            problems.append(Problem("ema_warmup", "has no effect without ema_decay"))
-        for name in ("ema_warmup_gamma", "ema_warmup_power"):
-            if getattr(self, name) != getattr(TrainerOptions, name) and not self.ema_warmup:
-                problems.append(Problem(name, "has no effect without ema_warmup"))
-        if self.swa is not None and self.swa.first_epoch(self.epochs) > self.epochs:
-            message = f"{self.swa.start:g} is after the last epoch, {self.epochs}"
-            problems.append(Problem("swa.start", message))
-        return problems
 
     def list_averages(self) -> list[str]:
         """Lists the kinds of averaged weights in the run: ``ema``, ``swa``."""

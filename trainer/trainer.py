@@ -145,6 +145,8 @@ class Trainer(BaseTrainer):
         self.step_writer.write_means(log)
         if self.do_validation:
             log |= add_prefix("val", self._valid_epoch(epoch))
+        if self.progress.is_validating:  # inside the epoch
+            self.update.schedule.after_validation(log, self.mnt_metric, self.mnt_mode)
         return log
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:

@@ -118,6 +118,11 @@ class LRSchedule:
         if self.lr_scheduler is not None and self.interval == "step" and moved:
             self._step()
 
+    def after_validation(self, log: dict[str, float], metric: str, mode: str = "") -> None:
+        """Steps a ReduceLROnPlateau after a validation inside an epoch; see ``after_epoch``."""
+        if self.follows_metric:
+            self.after_epoch(log, metric, mode)
+
     def after_epoch(self, log: dict[str, float], metric: str, mode: str = "") -> None:
         """Steps the scheduler if it moves after each epoch.
 

@@ -14,10 +14,11 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import torch
 from torch.optim import Optimizer
 
+from base.feature_options import RunLength
 from base.loop.lr_schedule import choose_interval
 from base.loop.progress import Progress
 from base.loop.schedule_length import UNITS, Filler, Part, format_length
-from base.options import RunLength, TrainerOptions
+from base.options import TrainerOptions
 from config.check.shapes import is_component
 from config.check.slots import resolve
 from utils.batch import num_batches
