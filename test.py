@@ -82,7 +82,7 @@ def load_subject(config: ConfigParser, use_ema: bool | None) -> Any:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Tests a trained model.")
     parser.add_argument("-r", "--resume", required=True, help="checkpoint or run folder (its best)")
-    parser.add_argument("-c", "--config", help="config file to use instead of the run's")
+    parser.add_argument("-c", "--config", action="append", help="config file; replaces the run's")
     parser.add_argument("-d", "--device", help="cpu, or the index of an accelerator")
     parser.add_argument("-o", "--output", type=to_path, help="write the result to this file too")
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction, help="use the EMA weights")

@@ -79,7 +79,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Trains the model that a config describes.")
-    parser.add_argument("-c", "--config", help="config file; config/ is searched too")
+    parser.add_argument("-c", "--config", action="append", help="config file; a later -c wins")
     parser.add_argument("-r", "--resume", help="checkpoint or run folder to resume")
     parser.add_argument("-d", "--device", help="cpu, or indices of accelerators: 0 or 0,1")
     for flag, (module, help_text) in TOOLS.items():

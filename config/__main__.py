@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,9 @@ def main() -> None:
 
         print(f"Written to {write(load_schema())}")
     elif args.command == "diff":
-        names = [*([args.config] if args.config else []), *words]
-        if len(names) > 2:
-            parser.error("diff compares two configs, and -c counts as one")
-        print_diff(args, names if names else ["config.json"], overrides)
+        if args.config and len(words) > 1:
+            parser.error("diff compares two configs, and all -c count as one")
+        print_diff(args, words, overrides)
     elif args.command == "show":
         print("\n".join(to_yaml(escape_references(read(args, args.config, overrides).config))))
     else:
@@ -65,8 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=COMMANDS)
     help_text = "KEY is for explain, A and B for diff, KEY=VALUE overrides the config"
     parser.add_argument("words", nargs="*", metavar="KEY | A B | KEY=VALUE", help=help_text)
-    help_text = "config file or run folder (default: config.json)"
-    parser.add_argument("-c", "--config", help=help_text)
+    help_text = "config file or run folder; a later -c wins (default: config.json)"
+    parser.add_argument("-c", "--config", action="append", help=help_text)
     return parser
 
 
@@ -77,12 +77,13 @@ def load_schema() -> Schema:
     return SCHEMA
 
 
-def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> ConfigParser:
-    """Reads a config file, or the config in a run's folder."""
-    in_folder = Path(config, "config.json") if config is not None else None
-    if in_folder is not None and in_folder.is_file():
-        config = str(in_folder)
-    args.config = config
+def read(
+    args: argparse.Namespace, configs: Sequence[str] | None, overrides: list[str]
+) -> ConfigParser:
+    """Reads config files, or the configs in runs' folders. The values of later ones win."""
+    in_folders = [Path(config, "config.json") for config in configs or ()]
+    pairs = zip(configs or (), in_folders, strict=True)
+    args.config = [str(path) if path.is_file() else config for config, path in pairs]
     args.overrides = overrides
     return ConfigParser.from_args(args)
 
@@ -152,14 +153,22 @@ def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str
     return lines
 
 
-def print_diff(args: argparse.Namespace, names: list[str], overrides: list[str]) -> None:
-    """Prints the values that differ between two configs, or before and after the overrides."""
-    configs = [read(args, names[0], []).plain(), read(args, names[-1], overrides).plain()]
-    rows = compare_configs(configs)
-    if rows:
-        print_table(
-            [("key", names[0], names[-1] if len(names) > 1 else " ".join(overrides)), *rows]
-        )
+def print_diff(args: argparse.Namespace, words: list[str], overrides: list[str]) -> None:
+    """Prints the values that differ between two configs.
+
+    One config is compared with its overrides. Several ``-c`` are one config; with neither another
+    config nor overrides, the first of them is compared with all of them.
+    """
+    sides = [*([args.config] if args.config else []), *([word] for word in words)]
+    sides = sides if sides else [["config.json"]]
+    titles = [" + ".join(side) for side in sides]
+    if len(sides) == 1:
+        before = sides[0] if overrides else sides[0][:1]
+        sides = [before, sides[0]]
+        titles = [" + ".join(before), " ".join(overrides) if overrides else titles[0]]
+    configs = [read(args, sides[0], []).plain(), read(args, sides[1], overrides).plain()]
+    if rows := compare_configs(configs):
+        print_table([("key", *titles), *rows])
     else:
         print("They are the same.")
 

@@ -53,7 +53,7 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
     if isinstance(args, argparse.ArgumentParser):
         args = _parse(args, options)
     resume = find_checkpoint(args.resume) if args.resume else None
-    tree = _load(args.config, resume)
+    tree = _load(list_config_names(args.config), resume)
     overrides = list(vars(args).get("overrides", []))
     removals = [text for text in overrides if _is_removal_of_key(text)]
     _apply_overrides(tree, removals)  # first, so that their position does not matter
@@ -104,21 +104,51 @@ def _get_destination(flags: list[str]) -> str:
     return argparse.ArgumentParser(add_help=False).add_argument(*flags).dest
 
 
-def _load(config: str | None, resume: Path | None) -> Tree:
-    """Reads the config, or that of the run to resume.
+def list_config_names(config: Any) -> list[str]:
+    """Lists what ``-c`` names: nothing, one file, or several with argparse's action ``append``."""
+    if config is None:
+        return []
+    return list(config) if isinstance(config, list | tuple) else [config]
 
-    If both are given, the sections of ``config`` replace those of the run, as in pytorch-template.
+
+def load_configs(names: Iterable[str]) -> Tree:
+    """Reads the configs with these names. The values of a config replace those of earlier ones.
+
+    Raises:
+        ConfigError: a file is missing or has mistakes; the error lists those of all files.
+    """
+    findings: list[Finding] = []
+    paths: list[Path] = []
+    tree = Tree({})
+    for name in names:
+        try:
+            paths.append(find_config(name))
+        except ConfigError as error:
+            findings += error.findings
+    try:
+        tree = load_tree(*paths)
+    except ConfigError as error:
+        findings += error.findings
+    if findings:
+        raise ConfigError(findings)
+    return tree
+
+
+def _load(configs: list[str], resume: Path | None) -> Tree:
+    """Reads the configs, or that of the run to resume.
+
+    If both are given, the sections of ``configs`` replace those of the run, as in pytorch-template.
     """
     if resume is None:
-        return load_tree(find_config("config.json" if config is None else config))
+        return load_configs(configs if configs else ["config.json"])
     saved = resume.parent / "config.json"
     is_run = is_run_folder(resume.parent)
-    if not is_run and config is None:
+    if not is_run and not configs:
         message = "has no config.json beside the checkpoint; give one with -c"
         raise UserError(f"{resume.parent} {message}")
     tree = load_tree(saved) if is_run else Tree({})
-    if config is not None:
-        new = load_tree(find_config(config))
+    if configs:
+        new = load_configs(configs)
         marks = {
             keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data
         }

@@ -51,23 +51,35 @@ def list_configs(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix in SUFFIXES]
 
 
-def load_tree(path: Path) -> Tree:
-    """Reads ``path`` and the files that it extends. Its values replace inherited ones.
+def load_tree(*paths: Path) -> Tree:
+    """Reads files and those that they extend. The values of a file replace those of earlier ones.
 
     Every file is read once, after the files that it extends. So the lines of a base win over those
     that it inherits, even if another base inherits the same file. A key written as ``~key`` removes
-    the inherited ``key``.
+    the inherited ``key``. A path whose file was read before, as a base or an earlier path, counts
+    again, because the last path wins.
 
     Raises:
         ConfigError: a file has mistakes; the error lists those of all files, with their lines.
     """
     trees: dict[Path, Tree] = {}
-    _read_after_bases(path, (), trees)
-    if len(trees) == 1:
-        return next(iter(trees.values()))
-    merged = Tree({})
-    for tree in trees.values():
-        _merge(merged, tree, ())
+    findings: list[Finding] = []
+    order: list[Tree] = []
+    for path in paths:
+        known = trees.get(path.resolve())
+        n_known = len(trees)
+        try:
+            _read_after_bases(path, (), trees)
+        except ConfigError as error:
+            findings += error.findings
+        order += list(trees.values())[n_known:]
+        if known is not None and order[-1] is not known:
+            order.append(known)
+    if findings:
+        raise ConfigError(list(dict.fromkeys(findings)))
+    merged = Tree({}, {(): order[0].marks[()]} if len(order) == 1 else {})
+    for index, tree in enumerate(order):
+        _merge(merged, tree, (), is_again=any(tree is other for other in order[:index]))
     return merged
 
 
@@ -96,7 +108,7 @@ def _read_after_bases(path: Path, above: tuple[Path, ...], trees: dict[Path, Tre
         except ConfigError as error:
             findings += error.findings
     if findings:
-        raise ConfigError(findings)
+        raise ConfigError(list(dict.fromkeys(findings)))  # two bases may extend the same wrong file
     trees[path.resolve()] = tree
 
 
@@ -116,12 +128,15 @@ def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_rea
     return base
 
 
-def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
-    """Merges the section at ``keys`` of ``tree`` into the one of ``into``."""
+def _merge(into: Tree, tree: Tree, keys: Keys, is_again: bool = False) -> None:
+    """Merges the section at ``keys`` of ``tree`` into the one of ``into``.
+
+    If ``is_again``, it was merged before, and what it removes may be gone.
+    """
     old, new = get_value(into.data, keys), get_value(tree.data, keys)
     for key in new:
         if key.startswith("~"):  # first of all, so that its position does not matter
-            _remove_inherited(into, tree, (*keys, key))
+            _remove_inherited(into, tree, (*keys, key), is_again)
     for key, value in new.items():
         path = (*keys, key)
         if key.startswith("~"):
@@ -129,7 +144,7 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         if isinstance(value, dict) and isinstance(old.get(key), dict):
             if path in tree.marks:
                 into.marks[path] = tree.marks[path]
-            _merge(into, tree, path)
+            _merge(into, tree, path, is_again)
             continue
         if key in old:
             into.note_replaced(path, old[key])
@@ -140,10 +155,12 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         old[key] = deepcopy(value)
 
 
-def _remove_inherited(into: Tree, tree: Tree, keys: Keys) -> None:
+def _remove_inherited(into: Tree, tree: Tree, keys: Keys, may_be_gone: bool) -> None:
     """Removes what ``~key``, at ``keys`` of ``tree``, names in ``into``."""
     section = get_value(into.data, keys[:-1])
     name = str(keys[-1]).removeprefix("~")
+    if name not in section and may_be_gone:
+        return
     if name not in section:
         hint = did_you_mean(name, section)
         raise tree.error(keys, f"there is no inherited '{name}' to remove{hint}")
