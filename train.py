@@ -43,7 +43,7 @@ def main(config: ConfigParser, tool: str | None) -> None:
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
     """Makes the trainer and what it needs; ``limit`` shortens the loaders for a trial."""
-    from base.loop.assembly import infer_shapes, make_criterion, make_optimizer
+    from base.loop.assembly import infer_shapes, limit_loaders, make_criterion, make_optimizer
     from base.loop.phases import make_phases
     from base.loop.speedups import speed_up_steps
     from base.parallel.strategy import make_strategy
@@ -59,7 +59,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     logger.info(model)
     model, device = parallel.move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     loaders = phases.adapt_loaders(model, loaders, device, dry_run=limit is not None)
-    loaders = loaders if limit is None else limit(loaders)
+    loaders = limit_loaders(config, loaders, limit)
     fused = speed_up_steps(config, model, parallel, logger)
     wrapped = parallel.wrap(model, device)
     criterion = make_criterion(config)
