@@ -6,29 +6,25 @@ This is a program, as train.py is. It is the only file of config/ that imports b
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config.check.preflight import examine
 from config.check.schema import Schema
 from config.parser import ConfigParser
 from config.read.references import escape_references
-from config.read.text import compare_configs, flatten, to_cell, to_text
-from config.read.tree import Keys, join_keys, split_keys
-from utils.errors import UserError, did_you_mean
+from config.read.text import compare_configs, to_text
 from utils.main import run_main
 from utils.options import SectionOptions
 from utils.tables import BOLD, paint, print_table
 
 COMMANDS = {
     "show": "the resolved config, as YAML",
-    "explain": "where the value of KEY comes from, and which class or function takes it",
+    "explain": "what KEY means, its value and type, and where they come from; without KEY, all",
     "diff": "the values that differ between two configs or runs, or that the overrides change",
     "schema": "writes config/schema.json, for editors",
 }
-N_WORDS = {"explain": (1, 1), "diff": (0, 2)}  # minimum and maximum
+N_WORDS = {"explain": (0, 1), "diff": (0, 2)}  # minimum and maximum
 
 
 def main() -> None:
@@ -52,7 +48,7 @@ def main() -> None:
     elif args.command == "show":
         print("\n".join(to_yaml(escape_references(read(args, args.config, overrides).config))))
     else:
-        print_explanation(read(args, args.config, overrides), words[0])
+        explain(read(args, args.config, overrides), words[0] if words else None)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -103,49 +99,23 @@ def to_yaml(section: dict[str, Any], depth: int = 0) -> list[str]:
     return lines
 
 
-def print_explanation(config: ConfigParser, key: str) -> None:
-    """Prints the origin of ``key`` and of every value below it, and the parameter that takes it."""
-    tree = config.tree
+def explain(config: ConfigParser, key: str | None) -> None:
+    """Explains ``key`` and everything below it; None gives an overview of the sections."""
+    from config.explain import print_explanation, print_overview
+
     schema = load_schema()
-    takers = examine(tree, schema).takers
-    wanted = split_keys(key) if key else ("",)
-    written = flatten(tree.data)
-    values = dict(written)
-    for keys, (_, parameter) in takers.items():
-        if not any(other[: len(keys)] == keys for other in written):
-            values[keys] = parameter.default
-    rows = [("key", "value", "from", "taken by")]
-    for keys, value in values.items():
-        if not _is_below(keys, value, wanted):
-            continue
-        source = str(tree.mark(keys) or "the program") if keys in written else "default"
-        history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        shown = "(missing)" if value is inspect.Parameter.empty else to_cell(value)
-        taken_by = ""
-        if keys in takers:
-            owner, parameter = takers[keys]
-            taken_by = f"{owner}({parameter})"
-        rows.append((join_keys(keys), shown, " ".join([source, *history]), taken_by))
-    if len(rows) == 1:
-        hint = did_you_mean(key, map(join_keys, values))
-        raise UserError(f"the config has no such key{hint}", key=key)
-    print_table(rows)
-    for line in explain_section(config, schema, str(wanted[0])):
+    if key is None:
+        print_overview(config.tree, schema)
+        return
+    print_explanation(config.tree, schema, key)
+    for line in explain_section(config, schema, key.partition(".")[0]):
         print(line)
-
-
-def _is_below(keys: Keys, value: Any, wanted: Keys) -> bool:
-    """Whether ``keys`` lead to the wanted value, to one inside it, or to the list that holds it."""
-    if keys[: len(wanted)] == wanted:
-        return True
-    is_list = keys == wanted[:-1] and isinstance(value, list)
-    return is_list and wanted[-1] in range(len(value))
 
 
 def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str]:
     """Returns the lines that the options of a flat section add to its explanation."""
     kind = schema.sections.get(name)
-    if kind is None or kind.explain is SectionOptions.explain:
+    if kind is None or kind.explain is SectionOptions.explain or not config.get(name):
         return []
     config.schema = schema  # without a check: the rest of the config may be wrong
     with config.locating_errors():

@@ -199,7 +199,6 @@ def test_words_may_come_in_any_order(look: Look, words: str) -> None:
     [
         "",
         "look",
-        "explain",
         "explain a b",
         "show a",
         "diff a b c",
