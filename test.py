@@ -1,12 +1,12 @@
 """Tests a trained model: ``python test.py -r saved/NAME/RUN_ID``; results go into its folder."""
 
-from __future__ import annotations
+from __future__ import annotations  # PYTHON_ARGCOMPLETE_OK
 
 import argparse
 from importlib import import_module
 from typing import Any
 
-from config import ConfigParser
+from config import ConfigParser, parse_args
 from utils.checkpoints import find_checkpoint
 from utils.distributed import all_gather, init_distributed, is_main, world_size
 from utils.errors import UserError
@@ -91,7 +91,7 @@ if __name__ == "__main__":
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
 
     def start() -> None:
-        args = parser.parse_intermixed_args()
+        args = parse_args(parser)
         args.resume = find_checkpoint(args.resume, best_first=True)
         config = ConfigParser.from_args(args)
         with init_distributed(config.process_settings()):

@@ -1,6 +1,6 @@
 """Trains the model that a config describes: ``python train.py -c config.json``."""
 
-from __future__ import annotations
+from __future__ import annotations  # PYTHON_ARGCOMPLETE_OK
 
 import argparse
 import logging

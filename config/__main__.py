@@ -3,7 +3,7 @@
 This is a program, as train.py is. It is the only file of config/ that imports base.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # PYTHON_ARGCOMPLETE_OK
 
 import argparse
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from config.check.schema import Schema
+from config.command_line import parse_args
 from config.parser import ConfigParser
 from config.read.references import escape_references
 from config.read.text import compare_configs, to_text
@@ -29,7 +30,7 @@ N_WORDS = {"explain": (0, 1), "diff": (0, 2)}  # minimum and maximum
 
 def main() -> None:
     parser = make_parser()
-    args = parser.parse_intermixed_args()
+    args = parse_args(parser)
     args.resume = args.device = None
     overrides = [word for word in args.words if "=" in word or word.startswith("~")]
     words = [word for word in args.words if word not in overrides]

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from config.check.preflight import check_name
-from config.read.merge import apply_override, find_config, get_value, load_tree, set_value
+from config.read.merge import (
+    apply_override,
+    get_value,
+    list_config_names,
+    load_configs,
+    load_tree,
+    set_value,
+)
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError
@@ -96,42 +103,21 @@ def _parse(parser: argparse.ArgumentParser, options: list[Any]) -> argparse.Name
     parser.add_argument("--run-id", default=None, help=help_text)
     help_text = "sets a value of the config, e.g. trainer.epochs=2; ~KEY removes one"
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help_text)
+    return parse_args(parser)
+
+
+def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parses the command line, or completes it if a shell asks for that by argcomplete."""
+    if "_ARGCOMPLETE" in os.environ:
+        from config.completion import complete
+
+        complete(parser)
     return parser.parse_intermixed_args()
 
 
 def _get_destination(flags: list[str]) -> str:
     """Returns the name under which argparse stores an option with these flags."""
     return argparse.ArgumentParser(add_help=False).add_argument(*flags).dest
-
-
-def list_config_names(config: Any) -> list[str]:
-    """Lists what ``-c`` names: nothing, one file, or several with argparse's action ``append``."""
-    if config is None:
-        return []
-    return list(config) if isinstance(config, list | tuple) else [config]
-
-
-def load_configs(names: Iterable[str]) -> Tree:
-    """Reads the configs with these names. The values of a config replace those of earlier ones.
-
-    Raises:
-        ConfigError: a file is missing or has mistakes; the error lists those of all files.
-    """
-    findings: list[Finding] = []
-    paths: list[Path] = []
-    tree = Tree({})
-    for name in names:
-        try:
-            paths.append(find_config(name))
-        except ConfigError as error:
-            findings += error.findings
-    try:
-        tree = load_tree(*paths)
-    except ConfigError as error:
-        findings += error.findings
-    if findings:
-        raise ConfigError(findings)
-    return tree
 
 
 def _load(configs: list[str], resume: Path | None) -> Tree:

@@ -51,6 +51,36 @@ def list_configs(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix in SUFFIXES]
 
 
+def list_config_names(config: Any) -> list[str]:
+    """Lists what ``-c`` names: nothing, one file, or several with argparse's action ``append``."""
+    if config is None:
+        return []
+    return list(config) if isinstance(config, list | tuple) else [config]
+
+
+def load_configs(names: Iterable[str]) -> Tree:
+    """Reads the configs with these names. The values of a config replace those of earlier ones.
+
+    Raises:
+        ConfigError: a file is missing or has mistakes; the error lists those of all files.
+    """
+    findings: list[Finding] = []
+    paths: list[Path] = []
+    tree = Tree({})
+    for name in names:
+        try:
+            paths.append(find_config(name))
+        except ConfigError as error:
+            findings += error.findings
+    try:
+        tree = load_tree(*paths)
+    except ConfigError as error:
+        findings += error.findings
+    if findings:
+        raise ConfigError(findings)
+    return tree
+
+
 def load_tree(*paths: Path) -> Tree:
     """Reads files and those that they extend. The values of a file replace those of earlier ones.
 
