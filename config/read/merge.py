@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from config.read.source import MAX_DEPTH, parse_value, read_tree
-from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys
+from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys, split_words
 from utils.errors import did_you_mean
 from utils.files import expand_home
 
@@ -234,10 +235,10 @@ def apply_override(tree: Tree, text: str) -> None:
     Raises:
         ConfigError: the override is malformed, or its key does not exist.
     """
-    key, equals, value = text.partition("=")
-    keys: Keys = tuple(key.removeprefix("~").split("."))
+    key, equals, value = _split_override(text)
+    keys: Keys = tuple(split_words(key.removeprefix("~")))
     is_removal = key.startswith("~")
-    if len(keys) > MAX_DEPTH or "" in keys or bool(equals) == is_removal:
+    if not 0 < len(keys) <= MAX_DEPTH or "" in keys or bool(equals) == is_removal:
         message = "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY"
         raise ConfigError.at(Mark(text), message)
     if is_removal:
@@ -245,6 +246,14 @@ def apply_override(tree: Tree, text: str) -> None:
     else:
         keys = set_value(tree, keys, parse_value(value), Mark(text))
         tree.raw[keys] = value
+
+
+def _split_override(text: str) -> tuple[str, str, str]:
+    """Splits an override at the first ``=`` outside of the quotes in its key."""
+    match = re.match(r'(?:[^="]|"[^"]*")*(?==|$)', text)
+    if match is None:
+        return text.partition("=")
+    return match[0], text[match.end() :][:1], text[match.end() + 1 :]
 
 
 def _remove_value(tree: Tree, keys: Keys, mark: Mark) -> None:
