@@ -1,12 +1,12 @@
 """Tests a trained model: ``python test.py -r saved/NAME/RUN_ID``; results go into its folder."""
 
-from __future__ import annotations
+from __future__ import annotations  # PYTHON_ARGCOMPLETE_OK
 
 import argparse
 from importlib import import_module
 from typing import Any
 
-from config import ConfigParser
+from config import ConfigParser, parse_args
 from utils.checkpoints import find_checkpoint
 from utils.distributed import init_distributed, is_main
 from utils.errors import UserError
@@ -70,7 +70,7 @@ def load_subject(config: ConfigParser, weights_kind: str | None) -> Any:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Tests a trained model.")
     parser.add_argument("-r", "--resume", required=True, help="checkpoint or run folder (its best)")
-    parser.add_argument("-c", "--config", help="config file to use instead of the run's")
+    parser.add_argument("-c", "--config", action="append", help="config file; replaces the run's")
     parser.add_argument("-d", "--device", help="cpu, or the index of an accelerator")
     parser.add_argument("-o", "--output", type=to_path, help="write the result to this file too")
     for kind, flag in {"ema": "--ema", "swa": "--swa", "trained": "--no-ema"}.items():
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
 
     def start() -> None:
-        args = parser.parse_intermixed_args()
+        args = parse_args(parser)
         args.resume = find_checkpoint(args.resume, best_first=True)
         config = ConfigParser.from_args(args)
         with init_distributed(config.process_settings()):

@@ -1,6 +1,6 @@
 """Trains the model that a config describes: ``python train.py -c config.json``."""
 
-from __future__ import annotations
+from __future__ import annotations  # PYTHON_ARGCOMPLETE_OK
 
 import argparse
 import logging
@@ -43,7 +43,7 @@ def main(config: ConfigParser, tool: str | None) -> None:
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
     """Makes the trainer and what it needs; ``limit`` shortens the loaders for a trial."""
-    from base.loop.assembly import infer_shapes, make_criterion, make_optimizer
+    from base.loop.assembly import infer_shapes, limit_loaders, make_criterion, make_optimizer
     from base.loop.phases import make_phases
     from base.loop.speedups import speed_up_steps
     from base.parallel.strategy import make_strategy
@@ -59,7 +59,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     logger.info(model)
     model, device = parallel.move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     loaders = phases.adapt_loaders(model, loaders, device, dry_run=limit is not None)
-    loaders = loaders if limit is None else limit(loaders)
+    loaders = limit_loaders(config, loaders, limit)
     fused = speed_up_steps(config, model, parallel, logger)
     wrapped = parallel.wrap(model, device)
     criterion = make_criterion(config)
@@ -79,7 +79,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Trains the model that a config describes.")
-    parser.add_argument("-c", "--config", help="config file; config/ is searched too")
+    parser.add_argument("-c", "--config", action="append", help="config file; a later -c wins")
     parser.add_argument("-r", "--resume", help="checkpoint or run folder to resume")
     parser.add_argument("-d", "--device", help="cpu, or indices of accelerators: 0 or 0,1")
     for flag, (module, help_text) in TOOLS.items():

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from base.data.checks import check_batching, check_sampling, warn_if_random
 from base.data.loader import DividedLoader
 from base.data.map_reader import MapReader
-from base.data.order import BatchFacts, Position
+from base.data.order import BatchFacts, Position, limit_length
 from base.data.reader import Reader
 from base.data.sampler import BATCH_STREAM
 from base.data.split import make_samplers
@@ -122,7 +122,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     def __len__(self) -> int:
         """The number of batches in a pass; a sampler of the user may only estimate it."""
-        return len(self._reader)
+        return limit_length(self._reader, self.limit_batches)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Yields the batches of the next pass, or of the one that ``set_epoch`` has chosen."""
@@ -130,7 +130,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         epoch, start, _ = self._position
         self._next = Position(epoch + 1, 0)
         self._reader.loader.pin_memory = pins_memory(self.init_kwargs, self.device)
-        batches = self._reader.read(self._position, self.seed)
+        batches = self._reader.read_first(self.limit_batches, self._position, self.seed)
         for number, (batch, self._facts) in enumerate(batches, start + 1):
             self._position = Position(epoch, number, self._facts.samples)
             yield self.transform(batch, mix_seed(self.seed, epoch, BATCH_STREAM, number, rank()))
@@ -149,7 +149,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     def list_batches(self) -> list[list[int]]:
         """Lists the indices of each batch in the last pass; nothing for an iterable dataset."""
-        return self._reader.list_batches()
+        return self._reader.list_batches()[: self.limit_batches]
 
     @property
     def loss_weight(self) -> float:

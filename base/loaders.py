@@ -33,7 +33,7 @@ class DatasetLoader(BaseDataLoader):
 
 
 def make_test_loader(config: Any) -> tuple[Any, str, str]:
-    """Makes the loader for a test.
+    """Makes the loader for a test, which ``trainer.limit_batches`` limits.
 
     Returns:
         The loader, a description of its data, and the section of the config that made it.
@@ -41,6 +41,20 @@ def make_test_loader(config: Any) -> tuple[Any, str, str]:
     Raises:
         UserError: the config has no data to test on.
     """
+    loader, text, section = _make_full_loader(config)
+    count = config["trainer"].get("limit_batches")
+    if count is None:
+        return loader, text, section
+    from base.data.limited import limit_loader, may_exceed
+
+    if may_exceed(loader, count):
+        text = f"the first {count} batches (trainer.limit_batches) of {text}"
+        message = "trainer.limit_batches: the test ends after %d batches; ~%s tests on all data."
+        config.get_logger("test").warning(message, count, "trainer.limit_batches")
+    return limit_loader(loader, count), text, section
+
+
+def _make_full_loader(config: Any) -> tuple[Any, str, str]:
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader", "test_data_loader"
     if config.takes("data_loader", "training"):

@@ -27,6 +27,7 @@ def _find_wrong_values(options: TrainerOptions) -> list[Problem]:
         epochs=1,
         max_steps=1,
         validate_steps=1,
+        limit_batches=1,
         save_period=1,
         save_steps=1,
         keep_last=1,

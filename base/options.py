@@ -45,6 +45,8 @@ class TrainerOptions(SectionOptions):
         on_save_error: ``stop``, or ``go_on`` if a checkpoint cannot be written.
         max_minutes: stop after this time, with a checkpoint and exit status 75; null for no limit.
             The time counts from the start of this process's training.
+        limit_batches: the most batches in an epoch, of each validation and of a test, for a quick
+            try of everything; null for all. The results are of a part of the data.
         nan_policy: for a loss or a gradient that is not finite: ``raise`` an error, or ``ignore``
             it. A step with such a gradient changes no weights.
         verbosity: 0 for warnings, 1 for info, 2 for debug.
@@ -97,6 +99,7 @@ class TrainerOptions(SectionOptions):
     sharded_checkpoint: bool = False
     on_save_error: Literal["stop", "go_on"] = "stop"
     max_minutes: float | None = None
+    limit_batches: int | None = None
     nan_policy: Literal["raise", "ignore"] = "raise"
     verbosity: Literal[0, 1, 2] = 2
     monitor: str = "off"
@@ -156,6 +159,15 @@ class TrainerOptions(SectionOptions):
         names = [f.name for f in fields(self) if f.name.startswith(("ema_", "swa"))]
         off: dict[str, Any] = {name: getattr(TrainerOptions, name) for name in names}
         return replace(self, **off)
+
+    def limit(self, batches: int | None) -> int | None:
+        """Returns the number of batches in an epoch, of which the data has ``batches``.
+
+        It is None if it is unknown. With a limit, an unknown number counts as the limit.
+        """
+        if self.limit_batches is None or batches is None:
+            return self.limit_batches if batches is None else batches
+        return min(batches, self.limit_batches)
 
     def check_length(self, batches: int) -> int:
         """Checks that the warm-up fits into a run with ``batches`` batches per epoch.

@@ -117,10 +117,31 @@ _INNER_SLOTS |= {"lr_lambda": _STEP_FUNCTION, "scale_fn": _STEP_FUNCTION}  # of 
 
 _NESTED_SLOTS = {"model": Slot("model", ("model.model", "torch.nn", "torchvision.models"), _MODULE)}
 
+_MEANINGS = {
+    "name": "Names the folder of the runs.",
+    "description": "What the experiment is, for people.",
+    "seed": "Of all random numbers; 123 by default.",
+    "n_gpu": "The number of accelerators; 0 is the CPU.",
+    "task": "What the loss does not show: classification, multilabel or regression.",
+    "extends": "Configs to start from.",
+    "arch": "The model.",
+    "data_loader": "The training data.",
+    "valid_data_loader": "The validation data, instead of a validation_split.",
+    "test_data_loader": "The data of test.py.",
+    "loss": "One loss, or a list of terms with weights.",
+    "metrics": "What is logged beside the loss; a list.",
+    "optimizer": "It gets the parameters from the program.",
+    "lr_scheduler": "Changes the learning rate.",
+    "parallel": "How several processes share the work.",
+    "trainer": "The options of the training, and the arguments of its loop.",
+    "transfer": "Start weights, a new head, freezing and thawing.",
+}
+
 SCHEMA = Schema(
     slots=_SLOTS,
     inner_slots=_INNER_SLOTS,
     nested_slots=_NESTED_SLOTS,
     sections={"trainer": TrainerOptions}
     | {kind.section: kind.options_type for kind in of_kind(Phases)},
+    meanings=_MEANINGS,
 )

@@ -3,36 +3,34 @@
 This is a program, as train.py is. It is the only file of config/ that imports base.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # PYTHON_ARGCOMPLETE_OK
 
 import argparse
-import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config.check.preflight import examine
 from config.check.schema import Schema
+from config.command_line import parse_args
 from config.parser import ConfigParser
 from config.read.references import escape_references
-from config.read.text import compare_configs, flatten, to_cell, to_text
-from config.read.tree import Keys, join_keys, split_keys
-from utils.errors import UserError, did_you_mean
+from config.read.text import compare_configs, to_text
 from utils.main import run_main
 from utils.options import SectionOptions
 from utils.tables import BOLD, paint, print_table
 
 COMMANDS = {
     "show": "the resolved config, as YAML",
-    "explain": "where the value of KEY comes from, and which class or function takes it",
+    "explain": "what KEY means, its value and type, and where they come from; without KEY, all",
     "diff": "the values that differ between two configs or runs, or that the overrides change",
     "schema": "writes config/schema.json, for editors",
 }
-N_WORDS = {"explain": (1, 1), "diff": (0, 2)}  # minimum and maximum
+N_WORDS = {"explain": (0, 1), "diff": (0, 2)}  # minimum and maximum
 
 
 def main() -> None:
     parser = make_parser()
-    args = parser.parse_intermixed_args()
+    args = parse_args(parser)
     args.resume = args.device = None
     overrides = [word for word in args.words if "=" in word or word.startswith("~")]
     words = [word for word in args.words if word not in overrides]
@@ -45,14 +43,13 @@ def main() -> None:
 
         print(f"Written to {write(load_schema())}")
     elif args.command == "diff":
-        names = [*([args.config] if args.config else []), *words]
-        if len(names) > 2:
-            parser.error("diff compares two configs, and -c counts as one")
-        print_diff(args, names if names else ["config.json"], overrides)
+        if args.config and len(words) > 1:
+            parser.error("diff compares two configs, and all -c count as one")
+        print_diff(args, words, overrides)
     elif args.command == "show":
         print("\n".join(to_yaml(escape_references(read(args, args.config, overrides).config))))
     else:
-        print_explanation(read(args, args.config, overrides), words[0])
+        explain(read(args, args.config, overrides), words[0] if words else None)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,8 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=COMMANDS)
     help_text = "KEY is for explain, A and B for diff, KEY=VALUE overrides the config"
     parser.add_argument("words", nargs="*", metavar="KEY | A B | KEY=VALUE", help=help_text)
-    help_text = "config file or run folder (default: config.json)"
-    parser.add_argument("-c", "--config", help=help_text)
+    help_text = "config file or run folder; a later -c wins (default: config.json)"
+    parser.add_argument("-c", "--config", action="append", help=help_text)
     return parser
 
 
@@ -77,12 +74,13 @@ def load_schema() -> Schema:
     return SCHEMA
 
 
-def read(args: argparse.Namespace, config: str | None, overrides: list[str]) -> ConfigParser:
-    """Reads a config file, or the config in a run's folder."""
-    in_folder = Path(config, "config.json") if config is not None else None
-    if in_folder is not None and in_folder.is_file():
-        config = str(in_folder)
-    args.config = config
+def read(
+    args: argparse.Namespace, configs: Sequence[str] | None, overrides: list[str]
+) -> ConfigParser:
+    """Reads config files, or the configs in runs' folders. The values of later ones win."""
+    in_folders = [Path(config, "config.json") for config in configs or ()]
+    pairs = zip(configs or (), in_folders, strict=True)
+    args.config = [str(path) if path.is_file() else config for config, path in pairs]
     args.overrides = overrides
     return ConfigParser.from_args(args)
 
@@ -102,49 +100,23 @@ def to_yaml(section: dict[str, Any], depth: int = 0) -> list[str]:
     return lines
 
 
-def print_explanation(config: ConfigParser, key: str) -> None:
-    """Prints the origin of ``key`` and of every value below it, and the parameter that takes it."""
-    tree = config.tree
+def explain(config: ConfigParser, key: str | None) -> None:
+    """Explains ``key`` and everything below it; None gives an overview of the sections."""
+    from config.explain import print_explanation, print_overview
+
     schema = load_schema()
-    takers = examine(tree, schema).takers
-    wanted = split_keys(key) if key else ("",)
-    written = flatten(tree.data)
-    values = dict(written)
-    for keys, (_, parameter) in takers.items():
-        if not any(other[: len(keys)] == keys for other in written):
-            values[keys] = parameter.default
-    rows = [("key", "value", "from", "taken by")]
-    for keys, value in values.items():
-        if not _is_below(keys, value, wanted):
-            continue
-        source = str(tree.mark(keys) or "the program") if keys in written else "default"
-        history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        shown = "(missing)" if value is inspect.Parameter.empty else to_cell(value)
-        taken_by = ""
-        if keys in takers:
-            owner, parameter = takers[keys]
-            taken_by = f"{owner}({parameter})"
-        rows.append((join_keys(keys), shown, " ".join([source, *history]), taken_by))
-    if len(rows) == 1:
-        hint = did_you_mean(key, map(join_keys, values))
-        raise UserError(f"the config has no such key{hint}", key=key)
-    print_table(rows)
-    for line in explain_section(config, schema, str(wanted[0])):
+    if key is None:
+        print_overview(config.tree, schema)
+        return
+    print_explanation(config.tree, schema, key)
+    for line in explain_section(config, schema, key.partition(".")[0]):
         print(line)
-
-
-def _is_below(keys: Keys, value: Any, wanted: Keys) -> bool:
-    """Whether ``keys`` lead to the wanted value, to one inside it, or to the list that holds it."""
-    if keys[: len(wanted)] == wanted:
-        return True
-    is_list = keys == wanted[:-1] and isinstance(value, list)
-    return is_list and wanted[-1] in range(len(value))
 
 
 def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str]:
     """Returns the lines that the options of a flat section add to its explanation."""
     kind = schema.sections.get(name)
-    if kind is None or kind.explain is SectionOptions.explain:
+    if kind is None or kind.explain is SectionOptions.explain or not config.get(name):
         return []
     config.schema = schema  # without a check: the rest of the config may be wrong
     with config.locating_errors():
@@ -152,14 +124,22 @@ def explain_section(config: ConfigParser, schema: Schema, name: str) -> list[str
     return lines
 
 
-def print_diff(args: argparse.Namespace, names: list[str], overrides: list[str]) -> None:
-    """Prints the values that differ between two configs, or before and after the overrides."""
-    configs = [read(args, names[0], []).plain(), read(args, names[-1], overrides).plain()]
-    rows = compare_configs(configs)
-    if rows:
-        print_table(
-            [("key", names[0], names[-1] if len(names) > 1 else " ".join(overrides)), *rows]
-        )
+def print_diff(args: argparse.Namespace, words: list[str], overrides: list[str]) -> None:
+    """Prints the values that differ between two configs.
+
+    One config is compared with its overrides. Several ``-c`` are one config; with neither another
+    config nor overrides, the first of them is compared with all of them.
+    """
+    sides = [*([args.config] if args.config else []), *([word] for word in words)]
+    sides = sides if sides else [["config.json"]]
+    titles = [" + ".join(side) for side in sides]
+    if len(sides) == 1:
+        before = sides[0] if overrides else sides[0][:1]
+        sides = [before, sides[0]]
+        titles = [" + ".join(before), " ".join(overrides) if overrides else titles[0]]
+    configs = [read(args, sides[0], []).plain(), read(args, sides[1], overrides).plain()]
+    if rows := compare_configs(configs):
+        print_table([("key", *titles), *rows])
     else:
         print("They are the same.")
 

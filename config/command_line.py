@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from config.check.preflight import check_name
-from config.read.merge import apply_override, find_config, get_value, load_tree, set_value
+from config.read.merge import (
+    apply_override,
+    get_value,
+    list_config_names,
+    load_configs,
+    load_tree,
+    set_value,
+)
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError
@@ -53,7 +60,7 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
     if isinstance(args, argparse.ArgumentParser):
         args = _parse(args, options)
     resume = find_checkpoint(args.resume) if args.resume else None
-    tree = _load(args.config, resume)
+    tree = _load(list_config_names(args.config), resume)
     overrides = list(vars(args).get("overrides", []))
     removals = [text for text in overrides if _is_removal_of_key(text)]
     _apply_overrides(tree, removals)  # first, so that their position does not matter
@@ -96,6 +103,15 @@ def _parse(parser: argparse.ArgumentParser, options: list[Any]) -> argparse.Name
     parser.add_argument("--run-id", default=None, help=help_text)
     help_text = "sets a value of the config, e.g. trainer.epochs=2; ~KEY removes one"
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help_text)
+    return parse_args(parser)
+
+
+def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parses the command line, or completes it if a shell asks for that by argcomplete."""
+    if "_ARGCOMPLETE" in os.environ:
+        from config.completion import complete
+
+        complete(parser)
     return parser.parse_intermixed_args()
 
 
@@ -104,21 +120,21 @@ def _get_destination(flags: list[str]) -> str:
     return argparse.ArgumentParser(add_help=False).add_argument(*flags).dest
 
 
-def _load(config: str | None, resume: Path | None) -> Tree:
-    """Reads the config, or that of the run to resume.
+def _load(configs: list[str], resume: Path | None) -> Tree:
+    """Reads the configs, or that of the run to resume.
 
-    If both are given, the sections of ``config`` replace those of the run, as in pytorch-template.
+    If both are given, the sections of ``configs`` replace those of the run, as in pytorch-template.
     """
     if resume is None:
-        return load_tree(find_config("config.json" if config is None else config))
+        return load_configs(configs if configs else ["config.json"])
     saved = resume.parent / "config.json"
     is_run = is_run_folder(resume.parent)
-    if not is_run and config is None:
+    if not is_run and not configs:
         message = "has no config.json beside the checkpoint; give one with -c"
         raise UserError(f"{resume.parent} {message}")
     tree = load_tree(saved) if is_run else Tree({})
-    if config is not None:
-        new = load_tree(find_config(config))
+    if configs:
+        new = load_configs(configs)
         marks = {
             keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data
         }

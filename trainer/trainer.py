@@ -61,7 +61,7 @@ class Trainer(BaseTrainer):
         self.device, self.lr_scheduler = device, lr_scheduler
         data_loader = prepare_loader(data_loader, "data_loader", device)
         self.data_loader = data_loader if len_epoch is None else inf_loop(data_loader)
-        self.len_epoch = num_batches(data_loader) if len_epoch is None else len_epoch
+        self.len_epoch = self.trainer_options.limit(len_epoch or num_batches(data_loader))
         loader = prepare_loader(valid_data_loader, "valid_data_loader", device, True, data_loader)
         self.valid_data_loader, self.do_validation = loader, loader is not None
         self.log_step = max(1, int((data_loader.batch_size or 1) ** 0.5))

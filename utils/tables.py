@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from utils.errors import printable
 
@@ -16,10 +17,17 @@ def paint(text: str, style: str) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and text else text
 
 
-def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints rows in aligned columns. The first column is bold and the last one faint."""
+def print_table(rows: Sequence[tuple[str, ...]], notes: Sequence[str] = ()) -> None:
+    """Prints rows in aligned columns. The first column is bold and the last one faint.
+
+    Args:
+        rows: of cells, as many in each.
+        notes: for each row a line below it, or an empty text. Without notes, there are none.
+    """
     rows = [tuple(printable(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
+    for row, note in zip_longest(rows, notes, fillvalue=""):
         cells = [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)]
         print("  ".join([paint(cells[0], BOLD), *cells[1:-1], paint(cells[-1], FAINT)]).rstrip())
+        if note:
+            print(f"    {paint(printable(note), FAINT)}")

@@ -123,7 +123,9 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
         "keep_last": 3,
         "sharded_checkpoint": False,  # only plain checkpoints can be compared
     }
-    words = ["-c", args.config, *args.overrides, "name=verify"]
+    configs = args.config if args.config else ["config.json"]
+    words = [word for config in configs for word in ("-c", config)]
+    words += [*args.overrides, "name=verify"]
     words += [f"trainer.{key}={value}" for key, value in options.items()]
     start = time.monotonic()
     wait_for(start_training(*words, "--run-id", "straight"))
@@ -155,7 +157,8 @@ def parse_args() -> argparse.Namespace:
         description="Checks that a run of yours survives being killed: it trains once without a "
         "stop and once with kills, and compares all bits of the results.",
     )
-    parser.add_argument("-c", "--config", default="config.json", help="the config of the run")
+    help_text = "config file; a later -c wins (default: config.json)"
+    parser.add_argument("-c", "--config", action="append", help=help_text)
     parser.add_argument("--kills", type=int, default=5, help="how often to kill the training")
     parser.add_argument("--epochs", type=int, default=3, help="how many epochs to train")
     parser.add_argument(

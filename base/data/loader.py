@@ -29,11 +29,13 @@ class DividedLoader(PositionedLoader):
     """A loader that divides every batch among the ranks, and whose position can be saved.
 
     Attributes:
+        limit_batches: the most batches in a pass; None for all.
         device: the device on which batches are transformed.
         n_samples: the number of samples in an epoch.
         seed: determines the order of the samples.
     """
 
+    limit_batches: int | None = None
     device: torch.device
     n_samples: int
     seed: int

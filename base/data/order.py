@@ -60,6 +60,14 @@ def count_batches(num_samples: int, size: int, drop_last: bool) -> int:
     return num_samples // size if drop_last else ceil(num_samples / size)
 
 
+def limit_length(loader: Any, limit: int | None) -> int:
+    """The number of batches in a limited pass. An unknown number counts as the limit."""
+    if limit is None:
+        return len(loader)
+    length = get_length(loader)
+    return limit if length is None else min(limit, length)
+
+
 def iterate_batches(
     sampler: Any, size: int | None, drop_last: bool, seed: int, start: Position
 ) -> Batches:

@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -61,6 +62,11 @@ class Reader(ABC):
     @abstractmethod
     def read(self, start: Position, seed: int) -> Pass:
         """Yields the batches from ``start`` on, each with its facts."""
+
+    def read_first(self, limit: int | None, start: Position, seed: int) -> Pass:
+        """Yields what ``read`` does, but ends the pass after ``limit`` batches; None for all."""
+        batches = self.read(start, seed)
+        return batches if limit is None else _end_after(limit, batches, start.batch)
 
     @abstractmethod
     def restore_position(self, state: dict[str, Any], epoch: int) -> Position:
@@ -202,3 +208,14 @@ class Reader(ABC):
             self._restored = last_epoch, state["kept"]
             self.prepare(following.epoch)
         return position, following
+
+
+def _end_after(limit: int, batches: Pass, number: int) -> Pass:
+    """Ends a pass after ``limit`` batches, of which ``number`` come before ``batches``."""
+    for batch, facts in islice(batches, max(0, limit - number)):
+        number += 1
+        left = limit - number
+        if facts.left is not None:
+            left = min(left, facts.left)
+        is_known = facts.left is not None or left == 0
+        yield batch, facts._replace(left=left if is_known else None)

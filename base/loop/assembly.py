@@ -1,4 +1,4 @@
-"""Two steps between a config and a trainer: the shapes of lazy modules, and the optimizer."""
+"""Steps between a config and a trainer: limits, the shapes of lazy modules, the optimizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,36 @@ if TYPE_CHECKING:
     from config import ConfigParser
 
 RATES = ("lr", "weight_decay", "momentum")  # of an optimizer
+LIMITED = (
+    "trainer.limit_batches: an epoch and a validation end after %d batches, so all results are of "
+    "a part of the data."
+)
 LOSS_GROUP = "loss"  # the name of the loss's parameter group
+
+
+def limit_loaders(
+    config: ConfigParser, loaders: list[Any], trial: Callable[[list[Any]], list[Any]] | None
+) -> list[Any]:
+    """Limits the training and validation loaders as ``trainer.limit_batches`` says.
+
+    Args:
+        config: of the run.
+        loaders: of any class; None for one that is absent.
+        trial: shortens the loaders further, for a trial.
+    """
+    count, len_epoch = (config["trainer"].get(key) for key in ("limit_batches", "len_epoch"))
+    if count is not None:
+        from base.data.limited import limit_loader, may_exceed
+
+        train, valid = loaders
+        is_limited = may_exceed(train, count) if len_epoch is None else len_epoch > count
+        is_limited |= valid is not None and may_exceed(valid, count)
+        # With len_epoch, the trainer ends an epoch, and the next one continues in the data.
+        train = limit_loader(train, count) if len_epoch is None else train
+        loaders = [train, None if valid is None else limit_loader(valid, count)]
+        if is_limited:
+            config.get_logger("train").warning(LIMITED, count)
+    return loaders if trial is None else trial(loaders)
 
 
 def make_criterion(config: ConfigParser, device: torch.device | None = None) -> Any:

@@ -71,6 +71,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     batches_of_epoch = section.get("len_epoch")
     if batches_of_epoch is None and isinstance(first, FirstBatches):
         batches_of_epoch = num_batches(first.loader)
+    batches_of_epoch = trainer.trainer_options.limit(batches_of_epoch)
     trainer.len_epoch = min(batches_of_epoch or STEPS, STEPS)
     options = trainer.trainer_options
     trainer.trainer_options = replace(options, validate_steps=None, max_steps=None)

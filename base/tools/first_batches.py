@@ -7,15 +7,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from base.data.loader import PositionedLoader, find_divided_loader
-from utils.batch import num_batches
+from base.data.limited import PartialLoader
+from base.data.loader import find_divided_loader
 
 
-class FirstBatches(PositionedLoader):
+class FirstBatches(PartialLoader):
     """Gives the first ``count`` batches of a loader, ``repeats`` times over, in every pass.
-
-    It has the public attributes of the loader, because trainers of pytorch-template read
-    ``n_samples``.
 
     Args:
         loader: of any kind.
@@ -28,19 +25,13 @@ class FirstBatches(PositionedLoader):
     """
 
     def __init__(self, loader: Any, count: int, repeats: int = 1) -> None:
-        attributes = getattr(loader, "__dict__", {}).items()
-        vars(self).update((name, value) for name, value in attributes if not name.startswith("_"))
-        self.loader = loader
-        self.count = count
+        super().__init__(loader, count)
         self.repeats = repeats
-        self.batch_size = getattr(loader, "batch_size", None)
         self.batches: list[Any] = []
         self.seconds: list[float] = []
-        self._start_batch = 0
 
     def __len__(self) -> int:
-        length = num_batches(self.loader)
-        return self.repeats * (self.count if length is None else min(self.count, length))
+        return self.repeats * super().__len__()
 
     def __iter__(self) -> Iterator[Any]:
         if not self.batches:

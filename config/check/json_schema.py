@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from config.check.annotations import describe_annotation
 from config.check.json_values import (
     JSON_TYPES,
+    LIST_MEMBERS,
     REFERENCE,
     Json,
     allow_reference,
@@ -39,10 +40,6 @@ from utils.files import atomic_write
 PATH = CONFIG_DIR / SCHEMA_FILE
 LIBRARIES = ("torch", "torchvision", "torchmetrics")
 COMMENTS = {"^__comment": True, "^~": True}
-LIST_MEMBERS: dict[str, Json] = {  # of a component in a list
-    "name": {"type": "string", "description": "What it is logged as."},
-    "weight": allow_reference("number") | {"description": "Its factor in the sum; 1 by default."},
-}
 
 
 def write(schema: Schema, path: Path = PATH) -> Path:
@@ -113,6 +110,8 @@ class _Generator:
             if key not in self.schema.slots:
                 properties[key] = self._make_args(Signature.from_callable(kind), kind, FLAT)
         metric = {"anyOf": [make_ref("metrics names"), make_ref("metrics")]}
+        for key, meaning in self.schema.meanings.items():
+            properties[key] = {"description": meaning} | properties[key]
         properties["metrics"] = allow_reference("array") | {"items": metric}
         term: Json = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
         terms = {"type": "array", "items": term, "minItems": 1}

@@ -17,6 +17,12 @@ def allow_reference(*types: str) -> Json:
     return {"type": [*types, "string"], "pattern": REFERENCE}
 
 
+LIST_MEMBERS: dict[str, Json] = {  # of a component in a list
+    "name": {"type": "string", "description": "What it is logged as."},
+    "weight": allow_reference("number") | {"description": "Its factor in the sum; 1 by default."},
+}
+
+
 def make_ref(name: str) -> Json:
     """Returns a reference to a definition."""
     return {"$ref": f"#/$defs/{name}"}
@@ -49,17 +55,28 @@ def get_first_line(found: Any) -> str:
 def describe_parameter(name: str, owner: Any) -> str:
     """Returns a parameter's description in a docstring, without the breaks of its lines.
 
-    It knows Google's style and torch's, and searches the class, its constructor and its parents.
-    The description ends at an empty line, or at one that is not indented more than its first.
+    It knows the styles of Google, torch, NumPy and Sphinx, and searches the class, its constructor
+    and its parents. The description ends at an empty line, or at one that is not indented more than
+    its first. A description that only refers to a parent, as in "as for BaseModel", is the last
+    choice.
     """
-    names = rf"(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*(?: ?\([^\n]*?\))?"
-    pattern = rf"^([ \t]+){names}: *(\S[^\n]*(?:\n\1[ \t]+\S[^\n]*)*)"
+    names = rf"(?:\w+, )*\*{{0,2}}{name}(?:, \w+)*"
+    patterns = (
+        rf"^([ \t]+){names}(?: ?\([^\n]*?\))?: *(?:\n\1[ \t]+)?(\S[^\n]*(?:\n\1[ \t]+\S[^\n]*)*)",
+        rf"^([ \t]*){names} : [^\n]*\n(\1[ \t]+\S[^\n]*(?:\n\1[ \t]+\S[^\n]*)*)",
+        rf"^([ \t]*):param (?:[^:\n]+ )?{name}: *(\S[^\n]*(?:\n\1[ \t]+\S[^\n]*)*)",
+    )
+    reference = ""
     for kind in inspect.getmro(owner) if inspect.isclass(owner) else (owner,):
         texts = [kind.__doc__, kind.__init__.__doc__ if inspect.isclass(kind) else None]
         text = "\n".join(text for text in texts if text is not None)
-        if match := re.search(pattern, text, re.MULTILINE):
-            return " ".join(match[2].split())
-    return ""
+        matches = (re.search(pattern, text, re.MULTILINE) for pattern in patterns)
+        if match := next(filter(None, matches), None):
+            found = " ".join(match[2].split())
+            if not found.startswith("as for "):
+                return found
+            reference = reference or found
+    return reference
 
 
 def make_typo_pattern(words: Iterable[str]) -> str:

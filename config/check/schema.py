@@ -23,12 +23,14 @@ class Schema:
         nested_slots: for components in any other parameter, the slot by the ``folder`` of the
             outer slot. A folder that is missing here gives the outer slot's homes, and any class.
         sections: for every flat section, the dataclass whose fields are its schema.
+        meanings: a line about each top-level key.
     """
 
     slots: Mapping[str, Slot]
     inner_slots: Mapping[str, Slot] = field(default_factory=dict)
     nested_slots: Mapping[str, Slot] = field(default_factory=dict)
     sections: Mapping[str, type[SectionOptions]] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def get_inner_slot(self, parameter: str, outer: Slot, annotation: Any = None) -> Slot:
         """Returns the slot of a component inside the ``args`` of another.

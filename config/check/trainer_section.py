@@ -166,6 +166,8 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
         checker.fail(("valid_data_loader",), message)
     _check_monitor(checker, options, logged, names)
     length = data["trainer"].get("len_epoch")
+    if length is None or isinstance(length, int):
+        length = options.limit(length)  # which is the most that it can be
     if isinstance(length, int) and length > 0:
         checker.collect_problems((), options.check_length, length)
     check_plateaus(checker, options)

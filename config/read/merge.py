@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from config.read.source import MAX_DEPTH, parse_value, read_tree
-from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys
+from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys, split_words
 from utils.errors import did_you_mean
 from utils.files import expand_home
 
@@ -51,23 +52,65 @@ def list_configs(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix in SUFFIXES]
 
 
-def load_tree(path: Path) -> Tree:
-    """Reads ``path`` and the files that it extends. Its values replace inherited ones.
+def list_config_names(config: Any) -> list[str]:
+    """Lists what ``-c`` names: nothing, one file, or several with argparse's action ``append``."""
+    if config is None:
+        return []
+    return list(config) if isinstance(config, list | tuple) else [config]
+
+
+def load_configs(names: Iterable[str]) -> Tree:
+    """Reads the configs with these names. The values of a config replace those of earlier ones.
+
+    Raises:
+        ConfigError: a file is missing or has mistakes; the error lists those of all files.
+    """
+    findings: list[Finding] = []
+    paths: list[Path] = []
+    tree = Tree({})
+    for name in names:
+        try:
+            paths.append(find_config(name))
+        except ConfigError as error:
+            findings += error.findings
+    try:
+        tree = load_tree(*paths)
+    except ConfigError as error:
+        findings += error.findings
+    if findings:
+        raise ConfigError(findings)
+    return tree
+
+
+def load_tree(*paths: Path) -> Tree:
+    """Reads files and those that they extend. The values of a file replace those of earlier ones.
 
     Every file is read once, after the files that it extends. So the lines of a base win over those
     that it inherits, even if another base inherits the same file. A key written as ``~key`` removes
-    the inherited ``key``.
+    the inherited ``key``. A path whose file was read before, as a base or an earlier path, counts
+    again, because the last path wins.
 
     Raises:
         ConfigError: a file has mistakes; the error lists those of all files, with their lines.
     """
     trees: dict[Path, Tree] = {}
-    _read_after_bases(path, (), trees)
-    if len(trees) == 1:
-        return next(iter(trees.values()))
-    merged = Tree({})
-    for tree in trees.values():
-        _merge(merged, tree, ())
+    findings: list[Finding] = []
+    order: list[Tree] = []
+    for path in paths:
+        known = trees.get(path.resolve())
+        n_known = len(trees)
+        try:
+            _read_after_bases(path, (), trees)
+        except ConfigError as error:
+            findings += error.findings
+        order += list(trees.values())[n_known:]
+        if known is not None and order[-1] is not known:
+            order.append(known)
+    if findings:
+        raise ConfigError(list(dict.fromkeys(findings)))
+    merged = Tree({}, {(): order[0].marks[()]} if len(order) == 1 else {})
+    for index, tree in enumerate(order):
+        _merge(merged, tree, (), is_again=any(tree is other for other in order[:index]))
     return merged
 
 
@@ -96,7 +139,7 @@ def _read_after_bases(path: Path, above: tuple[Path, ...], trees: dict[Path, Tre
         except ConfigError as error:
             findings += error.findings
     if findings:
-        raise ConfigError(findings)
+        raise ConfigError(list(dict.fromkeys(findings)))  # two bases may extend the same wrong file
     trees[path.resolve()] = tree
 
 
@@ -116,12 +159,15 @@ def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_rea
     return base
 
 
-def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
-    """Merges the section at ``keys`` of ``tree`` into the one of ``into``."""
+def _merge(into: Tree, tree: Tree, keys: Keys, is_again: bool = False) -> None:
+    """Merges the section at ``keys`` of ``tree`` into the one of ``into``.
+
+    If ``is_again``, it was merged before, and what it removes may be gone.
+    """
     old, new = get_value(into.data, keys), get_value(tree.data, keys)
     for key in new:
         if key.startswith("~"):  # first of all, so that its position does not matter
-            _remove_inherited(into, tree, (*keys, key))
+            _remove_inherited(into, tree, (*keys, key), is_again)
     for key, value in new.items():
         path = (*keys, key)
         if key.startswith("~"):
@@ -129,7 +175,7 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         if isinstance(value, dict) and isinstance(old.get(key), dict):
             if path in tree.marks:
                 into.marks[path] = tree.marks[path]
-            _merge(into, tree, path)
+            _merge(into, tree, path, is_again)
             continue
         if key in old:
             into.note_replaced(path, old[key])
@@ -140,10 +186,12 @@ def _merge(into: Tree, tree: Tree, keys: Keys) -> None:
         old[key] = deepcopy(value)
 
 
-def _remove_inherited(into: Tree, tree: Tree, keys: Keys) -> None:
+def _remove_inherited(into: Tree, tree: Tree, keys: Keys, may_be_gone: bool) -> None:
     """Removes what ``~key``, at ``keys`` of ``tree``, names in ``into``."""
     section = get_value(into.data, keys[:-1])
     name = str(keys[-1]).removeprefix("~")
+    if name not in section and may_be_gone:
+        return
     if name not in section:
         hint = did_you_mean(name, section)
         raise tree.error(keys, f"there is no inherited '{name}' to remove{hint}")
@@ -187,10 +235,10 @@ def apply_override(tree: Tree, text: str) -> None:
     Raises:
         ConfigError: the override is malformed, or its key does not exist.
     """
-    key, equals, value = text.partition("=")
-    keys: Keys = tuple(key.removeprefix("~").split("."))
+    key, equals, value = _split_override(text)
+    keys: Keys = tuple(split_words(key.removeprefix("~")))
     is_removal = key.startswith("~")
-    if len(keys) > MAX_DEPTH or "" in keys or bool(equals) == is_removal:
+    if not 0 < len(keys) <= MAX_DEPTH or "" in keys or bool(equals) == is_removal:
         message = "an override is written KEY=VALUE, as in trainer.epochs=2, or ~KEY"
         raise ConfigError.at(Mark(text), message)
     if is_removal:
@@ -198,6 +246,14 @@ def apply_override(tree: Tree, text: str) -> None:
     else:
         keys = set_value(tree, keys, parse_value(value), Mark(text))
         tree.raw[keys] = value
+
+
+def _split_override(text: str) -> tuple[str, str, str]:
+    """Splits an override at the first ``=`` outside of the quotes in its key."""
+    match = re.match(r'(?:[^="]|"[^"]*")*(?==|$)', text)
+    if match is None:
+        return text.partition("=")
+    return match[0], text[match.end() :][:1], text[match.end() + 1 :]
 
 
 def _remove_value(tree: Tree, keys: Keys, mark: Mark) -> None:

@@ -16,14 +16,21 @@ MAX_OVERRIDE_CHARS = 120  # of an override, in an error message
 
 
 def join_keys(keys: Keys) -> str:
-    """Returns the key as it is written, such as ``thaw.0.epoch``."""
-    return ".".join(str(key) for key in keys)
+    """Returns the key as it is written: ``thaw.0.epoch``, or ``rename."stem.*"`` with quotes."""
+    return ".".join(f'"{key}"' if "." in str(key) else str(key) for key in keys)
+
+
+def split_words(key: str) -> list[str]:
+    """Splits ``rename."stem.*"`` at the dots outside of quotes. An empty key gives no words."""
+    if '"' not in key:
+        return key.split(".") if key else []
+    words = re.split(r'\.(?=(?:[^"]*"[^"]*")*[^"]*$)', key)
+    return [word[1:-1] if re.fullmatch('".*"', word, re.DOTALL) else word for word in words]
 
 
 def split_keys(key: str) -> Keys:
     """Splits ``thaw.0.epoch`` into ``("thaw", 0, "epoch")``. An empty key gives ``()``."""
-    words = key.split(".") if key else []
-    return tuple(int(word) if word.isdecimal() else word for word in words)
+    return tuple(int(word) if word.isdecimal() else word for word in split_words(key))
 
 
 class Mark(NamedTuple):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from base.feature_options import DebugOptions, ProfileOptions, SWAOptions, WandbOptions
 from base.options import TrainerOptions, parse_monitor
+from tests.helpers import make_trainer, small_config
 from utils.errors import UserError
 
 EMA_WARMUP = ["ema_warmup", "ema_warmup_power"]
@@ -92,6 +94,24 @@ def test_the_steps_of_a_run_follow_from_its_batches(accumulation: int, steps: in
 def test_a_warm_up_longer_than_the_run_is_an_error() -> None:
     with pytest.raises(UserError, match=r"trainer.warmup_steps: 10 is more than the 9 optimizer"):
         TrainerOptions(epochs=1, warmup_steps=10).check_length(batches=9)
+
+
+def test_a_limit_shortens_the_run(tmp_path: Path) -> None:
+    options = TrainerOptions(epochs=2, limit_batches=5, accumulation_steps=2)
+    assert [options.limit(batches) for batches in (9, 4, None)] == [5, 4, 5]
+    assert [TrainerOptions(epochs=2).limit(batches) for batches in (9, None)] == [9, None]
+    for length, key in (({}, "warmup_steps"), ({"len_epoch": 9}, "warmup_steps")):
+        section = {"limit_batches": 5, "warmup_steps": 11} | length
+        with pytest.raises(UserError, match=rf"trainer.{key}: 11 is more than the 10 optimizer"):
+            make_trainer(small_config(tmp_path, **section))
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.5, "all", True])
+def test_a_limit_is_at_least_one_batch(tmp_path: Path, value: object) -> None:
+    with pytest.raises(
+        UserError, match=r"trainer.limit_batches: (wants int|-?\d must be at least)"
+    ):
+        make_trainer(small_config(tmp_path, limit_batches=value))
 
 
 def test_the_options_that_need_an_update_are_listed_if_they_are_in_use() -> None:

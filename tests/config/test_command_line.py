@@ -40,6 +40,21 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return parse
 
 
+@pytest.fixture
+def command_line_with_append(monkeypatch: pytest.MonkeyPatch, command_line: Any) -> Any:
+    """Runs ``from_args`` with a parser that takes several ``-c``, in the folder with ``c.json``."""
+
+    def parse(*words: str) -> ConfigParser:
+        args = argparse.ArgumentParser()
+        args.add_argument("-c", "--config", action="append")
+        args.add_argument("-r", "--resume")
+        args.add_argument("-d", "--device")
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        return ConfigParser.from_args(args)
+
+    return parse
+
+
 def make_run_folder(folder: Path, *checkpoints: str, config: dict[str, Any] | None = None) -> Path:
     folder.mkdir(parents=True)
     for name in checkpoints:
@@ -115,6 +130,38 @@ def test_the_config_is_named_with_or_without_its_suffix(command_line: Any, name:
 
 def test_the_default_config_is_config_json(command_line: Any) -> None:
     assert command_line().name == "digits"
+
+
+def test_of_several_configs_a_later_one_wins(command_line_with_append: Any) -> None:
+    Path("vit.yaml").write_text("arch: {args: {width: 8}}\n~metrics:\nnew: 1\n", "utf-8")
+    config = command_line_with_append("-c", "c", "new=2", "--config", "vit.yaml", "seed=1")
+    assert config.arch == {"type": "SmallConvNet", "args": {"width": 8}}
+    assert (config.new, config.seed, config.name) == (2, 1, "probe")
+    assert "metrics" not in config
+    assert config.changes() == {"arch.args.width": 8, "new": 2, "seed": 1}
+    assert command_line_with_append().name == "digits"
+
+
+def test_all_wrong_files_of_several_are_reported(command_line_with_append: Any) -> None:
+    Path("bad.yaml").write_text("a: [", "utf-8")
+    Path("folder").mkdir()
+    with pytest.raises(UserError) as caught:
+        command_line_with_append("-c", "nowhere", "-c", "folder", "-c", "bad", "-c", "c,d")
+    sources = [line.split(":")[0] for line in str(caught.value).splitlines()]
+    assert sources == ["nowhere", "folder", "c,d", "bad.yaml"]
+
+
+def test_several_configs_are_merged_before_they_replace_sections_of_a_resumed_run(
+    command_line_with_append: Any, tmp_path: Path
+) -> None:
+    run = make_run_folder(
+        tmp_path / "run", "checkpoint-epoch1.pt", config=CONFIG | {"only_here": 1}
+    )
+    Path("a.yaml").write_text("optimizer: {type: SGD, args: {lr: 0.5}}\n", "utf-8")
+    Path("b.yaml").write_text("optimizer: {args: {momentum: 0.9}}\n", "utf-8")
+    config = command_line_with_append("-r", str(run), "-c", "a", "-c", "b")
+    assert config.optimizer == {"type": "SGD", "args": {"lr": 0.5, "momentum": 0.9}}
+    assert config.only_here == 1
 
 
 def test_a_missing_option_changes_nothing(command_line: Any) -> None:

@@ -145,6 +145,22 @@ def test_diff_of_two_run_folders(look: Look) -> None:
     assert get_rows(out) == {"name": ["one", "two"], "optimizer.args.lr": ["0.1", "0.2"]}
 
 
+def test_several_configs_count_as_one(look: Look) -> None:
+    Path("wide.yaml").write_text("arch: {args: {width: 32}}\n")
+    words = ["-c", "child.yaml", "-c", "wide.yaml"]
+    changed = {"arch.args.width": ["16", "32"]}
+    assert look("diff", *words)[1].splitlines()[0].endswith("child.yaml  child.yaml + wide.yaml")
+    assert get_rows(look("diff", *words)[1]) == changed
+    assert get_rows(look("diff", *words, "child.yaml")[1]) == {"arch.args.width": ["32", "16"]}
+    assert get_rows(look("diff", *words, "n_gpu=1")[1]) == {"n_gpu": ["0", "1"]}
+    was = "(was 8 in base.yaml:3:35) (was 16 in child.yaml:4:10)"
+    table = get_rows(look("explain", "arch.args.width", *words)[1])
+    assert table["arch.args.width"][:2] == ["32", f"wide.yaml:1:15 {was}"]
+    Path("run").mkdir()
+    Path("run", "config.json").write_text('{"seed": 5}')
+    assert "seed: 5" in look("show", *words, "-c", "run")[1]
+
+
 @pytest.mark.parametrize(
     "words", [["base.yaml"], ["base.yaml", "base.yaml"], ["-c", "base.yaml", "trainer.epochs=2"]]
 )
@@ -183,7 +199,6 @@ def test_words_may_come_in_any_order(look: Look, words: str) -> None:
     [
         "",
         "look",
-        "explain",
         "explain a b",
         "show a",
         "diff a b c",

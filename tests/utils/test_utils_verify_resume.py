@@ -102,13 +102,14 @@ def test_a_training_that_ends_before_its_first_kill_is_tried_again(
         return [1.0] if len(durations) == 3 else []
 
     def start_training(*words: str) -> subprocess.Popen[str]:
+        assert words[:4] == ("-c", "a.json", "-c", "b.json")
         return subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True)
 
     monkeypatch.setattr(verify_resume, "train_with_kills", train_with_kills)
     monkeypatch.setattr(verify_resume, "start_training", start_training)
     monkeypatch.setattr(verify_resume, "load_result", lambda folder: ({}, []))
     args = argparse.Namespace(
-        config="a.json", kills=max_kills, epochs=1, save_steps=1, seed=1, overrides=[]
+        config=["a.json", "b.json"], kills=max_kills, epochs=1, save_steps=1, seed=1, overrides=[]
     )
     assert verify_resume.verify(args, tmp_path) == []
     assert len(durations) == tries

@@ -9,7 +9,7 @@ import pytest
 
 from config.read.merge import apply_override, set_value
 from config.read.source import read_tree
-from config.read.tree import ConfigError, Mark, Tree
+from config.read.tree import ConfigError, Mark, Tree, join_keys, split_keys
 
 FILE = "optimizer:\n  args:\n    lr: 1\n    momentum: 0\n"
 
@@ -160,3 +160,15 @@ def test_a_replaced_value_is_remembered_with_its_mark(file_tree: Tree) -> None:
         (Mark("optimizer.args.lr=2"), 2),
     ]
     assert file_tree.raw["optimizer", "args", "lr"] == "3"
+
+
+def test_a_key_with_dots_is_written_in_quotes() -> None:
+    tree = Tree({"map": {"a.*": 1, "b=c.d": 2, "e": 3}})
+    words = ['map."a.*"=x=y', '~map."b=c.d"', 'map."new.key".z=4', 'map.e="5"']
+    for word in words:
+        apply_override(tree, word)
+    assert tree.data["map"] == {"a.*": "x=y", "e": "5", "new.key": {"z": 4}}
+    keys = ("map", "new.key", "z")
+    assert split_keys(join_keys(keys)) == keys
+    with pytest.raises(ConfigError, match=r"there is no such key to remove \(did you mean 'a\.\*'"):
+        apply_override(tree, '~map."a.x"')
