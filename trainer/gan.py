@@ -74,7 +74,8 @@ class GanTrainer(Trainer):
             self.after_step()
         log = self.tracker.result()
         if self.do_validation:
-            log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
+            with self.train_state.modes.evaluating():  # of schedule-free optimizers
+                log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
         return log
 
     def status(self) -> str:

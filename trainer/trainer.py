@@ -138,7 +138,8 @@ class Trainer(BaseTrainer):
         log = self.train_metrics.result()
         self.step_writer.end_epoch(log)
         if self.do_validation:
-            log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
+            with self.train_state.modes.evaluating():  # of schedule-free optimizers
+                log |= {f"val_{name}": value for name, value in self._valid_epoch(epoch).items()}
         self.update.schedule.after_epoch(log, self.mnt_metric, self.mnt_mode)
         return log
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from base.data.loader import has_exact_length
+from config.read.section import list_components
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -218,14 +219,28 @@ def to_number(rate: Any) -> float | None:
     return None if rate is None else float(rate)
 
 
-def get_learning_rate(config: ConfigParser) -> float | None:
+def get_learning_rate(config: ConfigParser, index: int = 0) -> float | None:
     """The optimizer's learning rate: the config's, or the default of the optimizer class.
+
+    Args:
+        config: of the run.
+        index: of the optimizer, if the config lists several.
 
     Returns:
         The learning rate; None if the optimizer takes no ``lr``.
     """
-    lr = config.get_argument("optimizer", "lr")
+    lr = config.get_argument("optimizer", "lr", index)
     return float(lr) if isinstance(lr, int | float) else None
+
+
+def list_learning_rates(config: ConfigParser) -> dict[str, float]:
+    """The learning rates of the config's optimizers, by their keys; without those that have none.
+
+    They are ``optimizer.args.lr``, or ``optimizer.0.args.lr`` and so on.
+    """
+    keys = [key for key, _ in list_components(config, "optimizer")]
+    rates = {f"{key}.args.lr": get_learning_rate(config, index) for index, key in enumerate(keys)}
+    return {key: rate for key, rate in rates.items() if rate is not None}
 
 
 def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) -> Any:
