@@ -194,7 +194,7 @@ def _check_optimizers(checker: Checker, optimizers: list[Any], slot: Slot) -> No
             checker.fail((*keys, "params"), "is empty")
         elif node["params"] == "rest":
             rests.append(index)
-        elif "rest" in node["params"] and isinstance(node["params"], list):
+        elif isinstance(node["params"], list) and "rest" in node["params"]:
             checker.fail((*keys, "params"), "'rest' cannot be combined with patterns")
     for index in rests[1:]:
         message = f"'rest' is taken by optimizer.{rests[0]}; give this optimizer patterns"

@@ -130,6 +130,8 @@ def _find_in_library(words: list[str], slot: Slot) -> Any:
         choices = ", ".join(sorted(trusted))
         raise UserError(f"'{'.'.join(words)}' is {_NOT_TRUSTED}{hint}; those are {choices}")
     found: Any = import_module(words[0])
+    if found is None and words[0] in trusted:
+        raise UserError(f"{words[0]} is not installed; 'pip install {words[0]}' installs it")
     for index, word in enumerate(words[1:], start=2):
         is_module = type(found) is types.ModuleType
         submodule = import_module(".".join(words[:index])) if is_module else None
