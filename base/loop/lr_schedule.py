@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from base.data.loader import has_exact_length
-from config.read.section import list_components
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -231,16 +230,6 @@ def get_learning_rate(config: ConfigParser, index: int = 0) -> float | None:
     """
     lr = config.get_argument("optimizer", "lr", index)
     return float(lr) if isinstance(lr, int | float) else None
-
-
-def list_learning_rates(config: ConfigParser) -> dict[str, float]:
-    """The learning rates of the config's optimizers, by their keys; without those that have none.
-
-    They are ``optimizer.args.lr``, or ``optimizer.0.args.lr`` and so on.
-    """
-    keys = [key for key, _ in list_components(config, "optimizer")]
-    rates = {f"{key}.args.lr": get_learning_rate(config, index) for index, key in enumerate(keys)}
-    return {key: rate for key, rate in rates.items() if rate is not None}
 
 
 def make_lr_scheduler(config: ConfigParser, optimizer: torch.optim.Optimizer) -> Any:

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from base.loop.lr_schedule import get_learning_rate
 from base.loop.selection import abbreviate, get_first_names, select_parameters
+from config.read.section import list_components
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -141,6 +143,16 @@ class SeveralOptimizers(Optimizer):
 def list_optimizers(optimizer: Any) -> list[Any]:
     """Lists the optimizers behind one, or only itself."""
     return optimizer.optimizers if isinstance(optimizer, SeveralOptimizers) else [optimizer]
+
+
+def list_learning_rates(config: ConfigParser) -> dict[str, float]:
+    """The learning rates of the config's optimizers, by their keys; without those that have none.
+
+    They are ``optimizer.args.lr``, or ``optimizer.0.args.lr`` and so on.
+    """
+    keys = [key for key, _ in list_components(config, "optimizer")]
+    rates = {f"{key}.args.lr": get_learning_rate(config, index) for index, key in enumerate(keys)}
+    return {key: rate for key, rate in rates.items() if rate is not None}
 
 
 def select_for_each(config: ConfigParser, model: nn.Module) -> list[set[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from base.base_trainer import BaseTrainer
-from base.loop.lr_schedule import list_learning_rates
+from base.loop.several_optimizers import list_learning_rates
 from base.tools.trial import StepTrainer, Trial, as_step_trainer, cycle_batches, make_step
 from utils.batch import num_batches, num_samples, repeat_samples
 from utils.distributed import world_size

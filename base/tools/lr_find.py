@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from base.base_trainer import BaseTrainer
-from base.loop.lr_schedule import list_learning_rates
+from base.loop.several_optimizers import list_learning_rates
 from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.trial import Trial, as_step_trainer, cycle_batches, make_step
 from logger.progress import progress

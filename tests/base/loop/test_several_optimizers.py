@@ -151,7 +151,7 @@ def test_a_scheduler_with_a_highest_rate_keeps_the_ratio_of_the_rates(tmp_path) 
         make_trainer(config)
 
 
-def test_options_of_transfer_hold_within_each_optimizer(tmp_path) -> None:
+def test_options_of_transfer_hold_for_each_optimizer(tmp_path) -> None:
     config = make_config(tmp_path, SGD, ADAM)
     group = {"params": "*.0.weight", "lr_scale": 0.5}
     config["transfer"] = {"param_groups": [group], "no_decay": "norm_and_bias"}

@@ -154,5 +154,5 @@ def test_an_untrusted_library_is_reported_with_the_trusted_ones() -> None:
     assert get_error("kornia.losses.FocalLoss", "loss") == (
         "'kornia.losses.FocalLoss' is not in a trusted library "
         "(see [tool.plainloop] in pyproject.toml); "
-        "those are sklearn, torch, torchmetrics, torchvision"
+        "those are schedulefree, sklearn, torch, torchmetrics, torchvision"
     )
