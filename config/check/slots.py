@@ -12,6 +12,7 @@ from config.check.project import (
     FRAMEWORK,
     PROJECT_FOLDERS,
     ROOT,
+    USER_FOLDERS,
     get_trusted_packages,
     import_module,
 )
@@ -124,6 +125,9 @@ def _find_in_folder(words: list[str], slot: Slot) -> Any:
 
 def _find_in_library(words: list[str], slot: Slot) -> Any:
     trusted = get_trusted_packages()
+    if words[0] in USER_FOLDERS and words[0] != slot.folder and slot.folder:
+        message = f"'{'.'.join(words)}' is in {words[0]}/, and this key takes what is in"
+        raise UserError(f"{message} {slot.folder}/ or in a library")
     if words[0] not in trusted | {slot.folder}:
         files = [path.stem for path in (ROOT / slot.folder).glob("*.py")]
         hint = did_you_mean(words[0], [*files, slot.folder, *trusted])

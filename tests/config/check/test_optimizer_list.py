@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import jsonschema
@@ -68,3 +69,13 @@ def test_the_json_schema_takes_one_or_a_list(optimizer: Any, is_valid: bool) -> 
     schema = json.loads(PATH.read_text(encoding="utf-8"))
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid(CONFIG | {"optimizer": optimizer}) == is_valid
+
+
+def test_an_optimizer_in_another_folder_or_without_its_library_is_told_where_to_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (line,) = find(optimizer={"type": "model.model.SmallConvNet"})
+    assert "is in model/, and this key takes what is in trainer/ or in a library" in line
+    monkeypatch.setitem(sys.modules, "schedulefree", None)  # as if it were not installed
+    (line,) = find(optimizer={"type": "schedulefree.AdamWScheduleFree"})
+    assert "schedulefree is not installed; 'pip install schedulefree' installs it" in line
