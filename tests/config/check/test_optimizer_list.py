@@ -71,7 +71,7 @@ def test_the_json_schema_takes_one_or_a_list(optimizer: Any, is_valid: bool) -> 
     assert validator.is_valid(CONFIG | {"optimizer": optimizer}) == is_valid
 
 
-def test_an_optimizer_in_another_folder_or_without_its_library_is_told_where_to_go(
+def test_an_optimizer_in_another_folder_or_without_its_library_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (line,) = find(optimizer={"type": "model.model.SmallConvNet"})
