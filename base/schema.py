@@ -42,7 +42,11 @@ _SLOTS = {
         list_keys=("name",),
     ),
     "optimizer": Slot(
-        "trainer", ("torch.optim",), "torch.optim.Optimizer", program_parameters=("params",)
+        "trainer",
+        ("torch.optim",),
+        "torch.optim.Optimizer",
+        program_parameters=("params",),
+        list_keys=("params",),
     ),
     "lr_scheduler": Slot(
         "trainer",

@@ -24,18 +24,21 @@ class Builder(ConfigValues):
     # -- sections ----------------------------------------------------------------------------------
 
     def build(
-        self, name: str, *args: Any, changed_args: dict[str, Any] | None = None, **kwargs: Any
+        self, name: str, *args: Any, changed_args: Any = None, index: Any = None, **kwargs: Any
     ) -> Any:
-        """Makes the component of the section ``name``, or those of a list or a mapping of sets.
+        """Makes the component of the section ``name``, those in it, or only the one at ``index``.
 
         Args:
             args, kwargs: arguments from the program; the config may not give them too.
             changed_args: replace the section's ``args``.
+            index: of the one in the list; None for all.
 
         Raises:
             ConfigError: a name or an argument does not fit.
         """
         node, slot = self[name], self.get_schema().slots[name]
+        if index is not None:
+            return self._build_node(node[index], slot, (name, index), *args, **kwargs)
         if isinstance(node, list):
             return [self._build_node(item, slot, (name, i)) for i, item in enumerate(node)]
         if slot.takes_sets and is_mapping_of_sets(node):

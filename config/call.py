@@ -59,6 +59,8 @@ def bind(tree: Tree, name: str, module: Any, kwargs: dict[str, Any]) -> partial[
         ConfigError: there is no such TYPE, or an argument is given twice.
     """
     section = tree.data[name]
+    if isinstance(section, list):
+        raise tree.error((name,), "is a list, and this trainer takes one {type, args}")
     args = get_component_args(section)
     kind = section["type"]
     for key in sorted(args.keys() & kwargs):

@@ -37,7 +37,7 @@ JSON_CONSTANTS = {"boolean": (True, False), "null": (None,)}
 def complete(parser: argparse.ArgumentParser) -> None:
     """Prints the completions that the shell asks for, and ends the program."""
     try:
-        from argcomplete import CompletionFinder
+        from argcomplete.finders import CompletionFinder
     except ImportError:
         sys.exit(1)  # the shell completes files; the program must not run because of a key press
     asked: list[argparse.Action] = []
@@ -57,7 +57,8 @@ def complete(parser: argparse.ArgumentParser) -> None:
                 found += complete_word(prefix, "words", parsed_args)
             return [word for word in found if word.startswith(prefix)]
 
-    Finder()(parser, always_complete_options="long", default_completer=complete_argument)
+    completer: Any = complete_argument
+    Finder()(parser, always_complete_options="long", default_completer=completer)
 
 
 def complete_word(prefix: str, name: str, args: argparse.Namespace, kind: Any = None) -> list[str]:

@@ -117,18 +117,24 @@ class ConfigValues:
         except UserError as error:
             raise self.tree.locate(error.under(name)) from None
 
-    def takes(self, name: str, argument: str) -> bool:
-        """Whether the class or function that the section ``name`` names has such a parameter."""
-        return argument in self._get_parameters(name)
+    def takes(self, name: str, argument: str, index: int = 0) -> bool:
+        """Whether the class or function that the section ``name`` names has such a parameter.
 
-    def get_argument(self, name: str, argument: str) -> Any:
+        ``index`` is that of the component, if the section is a list.
+        """
+        return argument in self._get_parameters(name, index)
+
+    def get_argument(self, name: str, argument: str, index: int = 0) -> Any:
         """Returns an argument of the section ``name``, else its default, else None."""
-        args = get_component_args(self[name])
-        parameter = self._get_parameters(name).get(argument)
+        args = get_component_args(self._get_component(name, index))
+        parameter = self._get_parameters(name, index).get(argument)
         if argument in args or parameter is None or parameter.default is parameter.empty:
             return args.get(argument)
         return parameter.default
 
-    def _get_parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        found = resolve(self[name]["type"], self.get_schema().slots[name])
+    def _get_component(self, name: str, index: int) -> Any:
+        return self[name][index] if isinstance(self[name], list) else self[name]
+
+    def _get_parameters(self, name: str, index: int) -> dict[str, inspect.Parameter]:
+        found = resolve(self._get_component(name, index)["type"], self.get_schema().slots[name])
         return Signature.from_callable(found).parameters

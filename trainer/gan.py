@@ -78,7 +78,8 @@ class GanTrainer(Trainer):
     def measure(self, epoch: int) -> dict[str, float]:
         log = self.tracker.result()
         if self.do_validation:
-            log |= add_prefix("val", self._valid_epoch(epoch))
+            with self.train_state.modes.evaluating():  # of schedule-free optimizers
+                log |= add_prefix("val", self._valid_epoch(epoch))
         return log
 
     def status(self) -> str:

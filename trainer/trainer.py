@@ -144,7 +144,8 @@ class Trainer(BaseTrainer):
         log = self.train_metrics.result()
         self.step_writer.write_means(log)
         if self.do_validation:
-            log |= add_prefix("val", self._valid_epoch(epoch))
+            with self.train_state.modes.evaluating():  # of schedule-free optimizers
+                log |= add_prefix("val", self._valid_epoch(epoch))
         if self.progress.is_validating:  # inside the epoch
             self.update.schedule.after_validation(log, self.mnt_metric, self.mnt_mode)
         return log

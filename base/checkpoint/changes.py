@@ -74,9 +74,30 @@ def get_section(config: Any, name: str) -> dict[str, Any]:
 
 def changed_args(old: Any, new: Any, section: str) -> list[str]:
     """The names of a section's ``args`` that differ."""
-    before = get_section(get_section(old, section), "args")
-    after = get_section(get_section(new, section), "args")
+    return compare_args(get_section(old, section), get_section(new, section))
+
+
+def compare_args(old: Any, new: Any) -> list[str]:
+    """The names of the ``args`` that differ between two components."""
+    before, after = get_section(old, "args"), get_section(new, "args")
     return [key for key in {**before, **after} if before.get(key) != after.get(key)]
+
+
+def list_optimizer_sections(config: Any) -> list[dict[str, Any]]:
+    """The optimizers in a checkpoint's config: one, or those of a list; empty if it has none."""
+    try:
+        section = config["optimizer"]
+    except (KeyError, TypeError):
+        return []
+    components = section if isinstance(section, list) else [section]
+    return [component for component in components if isinstance(component, dict)]
+
+
+def has_other_patterns(old: Any, new: Any) -> bool:
+    """Whether the patterns that give each of several optimizers its parameters have changed."""
+    before, after = list_optimizer_sections(old), list_optimizer_sections(new)
+    patterns = [item.get("params") for item in before]
+    return bool(before) and patterns != [item.get("params") for item in after]
 
 
 def is_regrouped(old: Any, new: Any) -> bool:
@@ -116,6 +137,8 @@ def is_rescheduled(old: Any, new: Any) -> bool:
 
 
 def _schedule_of(config: Any) -> tuple[Any, ...]:
-    optimizer = get_section(config, "optimizer")
-    learning_rate = get_section(optimizer, "args").get("lr")
-    return get_section(config, "lr_scheduler"), optimizer.get("type"), learning_rate
+    optimizers = [
+        (optimizer.get("type"), get_section(optimizer, "args").get("lr"))
+        for optimizer in list_optimizer_sections(config)
+    ]
+    return get_section(config, "lr_scheduler"), optimizers

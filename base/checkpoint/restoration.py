@@ -28,6 +28,7 @@ from base.checkpoint.restore import (
     restore_optimizer,
     state_of_this_rank,
 )
+from base.checkpoint.stateful import find_trackers
 from base.checkpoint.weights import load_weights
 from base.data.loader import DividedLoader
 from base.loop.schedule_plan import follow_run, get_plan
@@ -213,7 +214,7 @@ class Restoration:
             self.target.progress.batch = position["consumed"]  # in batches of the present size
         states = state_of_this_rank(epoch_so_far["trackers"], epoch_so_far.get("trackers_of_ranks"))
         if states is not None:
-            for name, tracker in self.target.list_trackers().items():
+            for name, tracker in find_trackers(self.target.objects).items():
                 tracker.load_state_dict(states[name])
 
     def _has_same_seed(self) -> bool:

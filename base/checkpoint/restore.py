@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ from torch.optim import Optimizer
 
 from base.checkpoint.changes import (
     changed_args,
+    compare_args,
     get_section,
+    has_other_patterns,
     is_regrouped,
     is_rescheduled,
     is_same_loss,
+    list_optimizer_sections,
 )
 from base.checkpoint.file import FORMAT
 from base.loop.assembly import LOSS_GROUP
+from base.loop.several_optimizers import list_optimizers
 from base.parallel.strategy import Parallel
 from utils.distributed import is_main, rank, world_size
 from utils.errors import UserError, one_line
@@ -69,11 +75,13 @@ def restore_optimizer(
         UserError: the state belongs to other parameters.
     """
     old = state["config"]
-    new_type = get_section(config, "optimizer")["type"]
-    old_type = get_section(old, "optimizer").get("type", new_type)
+    before, after = list_optimizer_sections(old), list_optimizer_sections(config)
+    old_type, new_type = (", ".join(str(item.get("type")) for item in x) for x in (before, after))
     reason = ""
-    if old_type != new_type:
+    if before and old_type != new_type:
         reason = f"The optimizer was {old_type} and is {new_type} now: it"
+    elif has_other_patterns(old, config):
+        reason = "`optimizer` has other patterns of parameters now: the optimizer"
     elif is_regrouped(old, config):
         reason = "`transfer` trains other parameter groups now: the optimizer"
     if reason:
@@ -87,14 +95,34 @@ def restore_optimizer(
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         message = f"{path}: the optimizer's state does not fit: {one_line(error)}"
         raise UserError(message) from None
-    changed = changed_args(old, config, "optimizer")
+    names = _take_configured(optimizer, configured, old, config)
+    outcome = f"kept, with a new {', '.join(names)}" if names else "kept"
+    return f"{outcome}; new for the parameters of the loss" if is_new_loss else outcome
+
+
+def _take_configured(
+    optimizer: Optimizer, configured: list[dict[str, Any]], old: Any, config: dict[str, Any]
+) -> list[str]:
+    """Gives the groups the arguments that have changed in the config. Returns their names."""
     # A new scheduler has set learning rates in its constructor, which must stay.
     has_new_schedule = is_rescheduled(old, config)
-    for group, values in zip(optimizer.param_groups, configured, strict=True):
-        keys = [key for key in values if key != "params"] if has_new_schedule else changed
-        group.update({key: values[key] for key in keys if key in values})
-    outcome = f"kept, with a new {', '.join(changed)}" if changed else "kept"
-    return f"{outcome}; new for the parameters of the loss" if is_new_loss else outcome
+    after = list_optimizer_sections(config)
+    before = list_optimizer_sections(old) or [{} for _ in after]
+    changed = [compare_args(*pair) for pair in zip(before, after, strict=True)]
+    remaining = iter(configured)
+    for member, names in zip(list_optimizers(optimizer), changed, strict=False):
+        for group in member.param_groups:
+            values = next(remaining)
+            keys = _list_settings(member, values) if has_new_schedule else names
+            group.update({key: values[key] for key in keys if key in values})
+    return list(dict.fromkeys(chain.from_iterable(changed)))
+
+
+def _list_settings(optimizer: Optimizer, group: dict[str, Any]) -> list[str]:
+    """The keys of a group that its constructor or a scheduler has set, and no counter of steps."""
+    arguments = inspect.signature(type(optimizer)).parameters
+    keys = [key for key in group if key in arguments or key not in optimizer.defaults]
+    return [key for key in keys if key != "params"]
 
 
 def adapt_loss_group(
@@ -111,16 +139,26 @@ def adapt_loss_group(
         The state to load, and whether the parameters of the loss start anew in it.
     """
     groups, present_groups = list(state["param_groups"]), present["param_groups"]
-    saved = groups.pop() if groups and groups[-1].get("name") == LOSS_GROUP else None
-    current = present_groups[-1] if present_groups[-1].get("name") == LOSS_GROUP else None
+    index, present_index = _find_loss_group(groups), _find_loss_group(present_groups)
+    saved = None if index is None else groups.pop(index)
+    current = {} if present_index is None else present_groups[present_index]
     count = 0 if saved is None else len(saved["params"])
-    if is_same and count == (0 if current is None else len(current["params"])):
+    if is_same and count == len(current.get("params", ())):
         return state, False
     removed = set() if saved is None else set(saved["params"])
     values = {number: item for number, item in state["state"].items() if number not in removed}
-    if current is not None:
-        groups.append(current)
-    return state | {"state": values, "param_groups": groups}, current is not None
+    if present_index is not None:
+        kept = chain.from_iterable(group["params"] for group in groups)
+        free = max(kept, default=-1) + 1  # the loss may not be the last group
+        numbers = list(range(free, free + len(current["params"])))
+        groups.insert(present_index, current | {"params": numbers})
+    return state | {"state": values, "param_groups": groups}, present_index is not None
+
+
+def _find_loss_group(groups: list[dict[str, Any]]) -> int | None:
+    """The index of the loss's group, the last one of an optimizer; None if there is none."""
+    found = [index for index, group in enumerate(groups) if group.get("name") == LOSS_GROUP]
+    return found[-1] if found else None
 
 
 def state_of_this_rank(merged: Any, of_ranks: list[Any] | None) -> Any:

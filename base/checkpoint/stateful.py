@@ -26,6 +26,7 @@ from base.data.walk import find_user_module, list_attributes, list_references
 from base.loop.assembly import list_trained
 from base.loop.lr_schedule import is_holder, list_schedulers
 from base.loop.update import Update
+from utils.distributed import all_gather
 from utils.errors import UserError
 from utils.util import MetricTracker
 
@@ -152,6 +153,27 @@ def check_states(objects: Mapping[str, Any]) -> None:
             "%d parameters of the loss are in no optimizer, so they are not trained.",
             len(untrained),
         )
+
+
+def find_trackers(objects: Mapping[str, Any]) -> dict[str, MetricTracker]:
+    """Returns the metric trackers of the current epoch, by attribute name."""
+    return {
+        name: tracker
+        for name, tracker in objects.items()
+        if isinstance(tracker, MetricTracker) and name != "valid_metrics"
+    }
+
+
+def collect_trackers(trackers: Mapping[str, MetricTracker]) -> dict[str, Any]:
+    """Returns the states of metric trackers; those of several ranks both merged and one by one."""
+    states = all_gather({name: tracker.state_dict() for name, tracker in trackers.items()})
+    if len(states) == 1:
+        return {"trackers": states[0]}
+    merged = {
+        name: tracker.merge_states([state[name] for state in states])
+        for name, tracker in trackers.items()
+    }
+    return {"trackers": merged, "trackers_of_ranks": states}
 
 
 def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

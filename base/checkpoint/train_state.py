@@ -15,7 +15,6 @@ from base.loop.progress import Monitor, Progress
 from base.parallel.strategy import Parallel
 from utils.distributed import all_gather
 from utils.seed import get_random_state
-from utils.util import MetricTracker
 
 if TYPE_CHECKING:
     from base.checkpoint.changes import RestoreReport
@@ -37,11 +36,14 @@ class TrainState:
     def __init__(
         self, owner: object, parallel: Parallel, progress: Progress, monitor: Monitor, config: Any
     ) -> None:
+        from base.loop.optimizer_modes import OptimizerModes
+
         # A reference cycle would let the workers of a trainer's loader outlive the trainer.
         self._owner = weakref.ref(owner)
         self.parallel, self.progress, self.monitor = parallel, progress, monitor
         self.config = config
         self.sharded = bool(config["trainer"].get("sharded_checkpoint"))
+        self.modes = OptimizerModes()
         self._restoration: Restoration | None = None  # between ``resume`` and ``restore_rest``
 
     @property
@@ -56,14 +58,6 @@ class TrainState:
         from base.checkpoint.stateful import find_stateful
 
         return find_stateful(self.objects)
-
-    def list_trackers(self) -> dict[str, MetricTracker]:
-        """The metric trackers of the current epoch, by attribute name."""
-        return {
-            name: tracker
-            for name, tracker in self.objects.items()
-            if isinstance(tracker, MetricTracker) and name != "valid_metrics"
-        }
 
     def find_loader(self) -> Any:
         """The training loader, also inside ``inf_loop``; None if its position cannot be saved."""
@@ -86,19 +80,26 @@ class TrainState:
         Raises:
             UserError: an object's state has a value that no checkpoint can hold.
         """
+        from base.checkpoint.nested import map_tensors
         from base.checkpoint.plain import make_saveable
+        from base.checkpoint.stateful import collect_trackers, find_trackers
 
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
         loader, stateful = self.find_loader(), self.list_stateful()
+        with self.modes.evaluating():
+            objects = {
+                "state_dict": self.parallel.model_state(model, self.sharded),
+                "optimizer": self.parallel.optimizer_state(model, optimizer, self.sharded),
+                "parts": {name: self._state_of(item) for name, item in stateful.items()},
+            }
+            objects = map_tensors(objects, self.modes.copy_switched)
         state = {
             "format": FORMAT,
             "arch": self.parallel.class_name(model),
             "epoch": self.progress.epoch - 1,
             "step": self.progress.step,
-            "state_dict": self.parallel.model_state(model, self.sharded),
-            "optimizer": self.parallel.optimizer_state(model, optimizer, self.sharded),
-            "parts": {name: self._state_of(item) for name, item in stateful.items()},
+            **objects,
             "loader": None if loader is None else loader.state_dict(),
             "random": random[0],
             "random_of_ranks": random if len(random) > 1 else None,
@@ -106,7 +107,9 @@ class TrainState:
             "environment": self.get_environment(),
         }
         if self.progress.batch:
-            state["within"] = self._epoch_so_far()
+            trackers = collect_trackers(find_trackers(self.objects))
+            position = self.progress.get_position(self.objects.get("len_epoch"))
+            state["within"] = position | trackers
         known = (model, optimizer, *stateful.values())
         return make_saveable(state | self.monitor.state_dict(), known)
 
@@ -114,20 +117,6 @@ class TrainState:
         if isinstance(item, Optimizer):
             return self.parallel.optimizer_state(self.objects["model"], item, self.sharded)
         return item.state_dict()
-
-    def _epoch_so_far(self) -> dict[str, Any]:
-        trackers = self.list_trackers()
-        states = all_gather({name: tracker.state_dict() for name, tracker in trackers.items()})
-        epoch_so_far: dict[str, Any] = {"place": self.progress.batch, "trackers": states[0]}
-        epoch_so_far["mark"] = self.progress.get_mark(self.objects.get("len_epoch"))
-        epoch_so_far["is_validating"] = self.progress.is_validating
-        if len(states) > 1:
-            epoch_so_far["trackers_of_ranks"] = states
-            epoch_so_far["trackers"] = {
-                name: tracker.merge_states([state[name] for state in states])
-                for name, tracker in trackers.items()
-            }
-        return epoch_so_far
 
     # -- restoring ------------------------------------------------------------------------------
 
@@ -152,4 +141,6 @@ class TrainState:
 
         check_states(self.objects)  # an error after the first epoch would come late
         restoration, self._restoration = self._restoration, None
-        return None if restoration is None else restoration.finish()
+        report = None if restoration is None else restoration.finish()
+        self.modes.start([self.objects["optimizer"], *self.list_stateful().values()])
+        return report

@@ -7,7 +7,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,8 +18,10 @@ from torch.optim import Optimizer
 from base.data.loader import find_divided_loader
 from base.loop.evaluate import forward
 from base.loop.losses import WeightedSum, check_shapes
+from base.loop.optimizer_modes import warn_of_modes
 from base.loop.phases import Phases
 from base.loop.schedule_plan import get_learning_rate, make_lr_scheduler
+from base.loop.several_optimizers import check_dimensions, list_optimizers, make_several_optimizers
 from utils import distributed
 from utils.batch import to_device
 from utils.errors import UserError, one_line
@@ -81,7 +83,7 @@ def make_optimizer(
     phases: Phases,
     model: nn.Module,
     criterion: Any,
-    arguments: dict[str, Any],
+    arguments: dict[str, Any] | list[dict[str, Any]],
     loader: Any = None,
 ) -> tuple[Optimizer, Any]:
     """Makes the optimizer of the model's and the loss's parameters, and its scheduler.
@@ -94,34 +96,61 @@ def make_optimizer(
         phases: selects the parameters of the model.
         model: on its device, and wrapped.
         criterion: the loss: a module or a function.
-        arguments: further arguments of the optimizer.
+        arguments: further arguments of the optimizer, or of each if the config lists several.
         loader: gives the training batches, whose number may be the length of the schedule.
 
     Returns:
         The optimizer, and the scheduler or None.
 
     Raises:
-        UserError: an argument of the optimizer is not finite, the scheduler cannot move, or the
-            loss is lazy.
+        UserError: an argument of the optimizer is not finite, the scheduler cannot move, the
+            loss is lazy, or the parameters do not fit the optimizers.
     """
+    loss_group = _prepare_loss(criterion, model)
+    optimizer = _build_optimizer(config, phases, model, loss_group, arguments)
+    _check_rates(optimizer, "optimizer")
+    lr_scheduler = make_lr_scheduler(config, optimizer, loader)
+    _check_rates(optimizer, "lr_scheduler")
+    warn_of_modes(optimizer, model, config)
+    return optimizer, lr_scheduler
+
+
+def _prepare_loss(criterion: Any, model: nn.Module) -> dict[str, Any] | None:
+    """Moves a loss that is a module to the model's device; returns its group of parameters."""
     _check_loss(criterion)
-    groups = phases.parameter_groups(model, get_learning_rate(config))
     trained = list_trained(criterion)
     if isinstance(criterion, nn.Module):  # it may have buffers, such as weights of classes
         criterion.to(next((p.device for p in reversed([*model.parameters()])), None))
-    if trained:
-        _broadcast(criterion)
-        count = sum(parameter.numel() for parameter in trained)
-        logger = logging.getLogger("train")
-        logger.info("The loss has %s trainable parameters, the last parameter group.", f"{count:,}")
-        if groups and not isinstance(groups[0], dict):
-            groups = [{"params": groups}]
-        groups = [*groups, {"params": trained, "name": LOSS_GROUP}]
-    optimizer = config.build("optimizer", groups, **arguments)
-    _check_rates(optimizer, "optimizer.args.")
-    lr_scheduler = make_lr_scheduler(config, optimizer, loader)
-    _check_rates(optimizer, "lr_scheduler")
-    return optimizer, lr_scheduler
+    if not trained:
+        return None
+    _broadcast(criterion)
+    count = sum(parameter.numel() for parameter in trained)
+    logger = logging.getLogger("train")
+    logger.info("The loss has %s trainable parameters, the last parameter group.", f"{count:,}")
+    return {"params": trained, "name": LOSS_GROUP}
+
+
+def _build_optimizer(
+    config: ConfigParser, phases: Phases, model: nn.Module, loss_group: Any, arguments: Any
+) -> Optimizer:
+    if isinstance(config["optimizer"], list):
+
+        def make_groups(index: int, names: set[str]) -> list[dict[str, Any]]:
+            lr = get_learning_rate(config, index)
+            return _as_groups(phases.parameter_groups(model, lr, names))
+
+        return make_several_optimizers(config, model, make_groups, loss_group, arguments)
+    groups = phases.parameter_groups(model, get_learning_rate(config))
+    if loss_group is not None:
+        groups = [*_as_groups(groups), loss_group]
+    check_dimensions(config["optimizer"]["type"], groups, model, "optimizer.type")
+    optimizer: Optimizer = config.build("optimizer", groups, **arguments)
+    return optimizer
+
+
+def _as_groups(groups: list[Any]) -> list[dict[str, Any]]:
+    """Makes parameters one group. Groups stay as they are."""
+    return [{"params": groups}] if groups and not isinstance(groups[0], dict) else groups
 
 
 def _check_rates(optimizer: Any, setter: str) -> None:
@@ -129,14 +158,17 @@ def _check_rates(optimizer: Any, setter: str) -> None:
 
     Args:
         optimizer: of any class.
-        setter: the key in the config that has set the numbers. If it ends with a dot, it is
-            followed by the name of the number.
+        setter: the section of the config that has set the numbers.
     """
-    for group in optimizer.param_groups:
-        for name in RATES:
+    members = list_optimizers(optimizer)
+    for index, member in enumerate(members):
+        for group, name in product(member.param_groups, RATES):
             value = group.get(name, 0)
             if isinstance(value, int | float | torch.Tensor) and not math.isfinite(value):
-                key = f"{setter}{name}" if setter.endswith(".") else setter
+                key = setter
+                if setter == "optimizer":
+                    key = f"optimizer.{index}.args.{name}" if member is not optimizer else ""
+                    key = key or f"optimizer.args.{name}"
                 raise UserError(f"{name}={float(value)} is not a finite number", key=key)
 
 

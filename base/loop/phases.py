@@ -76,17 +76,24 @@ class Phases:
         """
         return loaders
 
-    def parameter_groups(self, model: nn.Module, lr: float | None) -> list[Any]:
+    def parameter_groups(
+        self, model: nn.Module, lr: float | None, names: set[str] | None = None
+    ) -> list[Any]:
         """Returns the optimizer's first argument: parameters, or groups of them.
 
         Args:
             model: the prepared model.
             lr: the optimizer's learning rate; None if it has none.
+            names: of the parameters that this optimizer may have; None for all.
 
         Raises:
             UserError: the options do not fit the model or the optimizer.
         """
-        return [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and (names is None or name in names)
+        ]
 
     def begin_epoch(self, epoch: int, model: nn.Module, optimizer: Optimizer | None) -> bool:
         """Freezes and thaws parameters for ``epoch``, in place.

@@ -72,13 +72,17 @@ def get_plan(optimizer: Any) -> Plan | None:
     return _plans.get(optimizer) if isinstance(optimizer, Optimizer) else None
 
 
-def get_learning_rate(config: ConfigParser) -> float | None:
+def get_learning_rate(config: ConfigParser, index: int = 0) -> float | None:
     """The optimizer's learning rate: the config's, or the default of the optimizer class.
+
+    Args:
+        config: of the run.
+        index: of the optimizer, if the config lists several.
 
     Returns:
         The learning rate; None if the optimizer takes no ``lr``.
     """
-    lr = config.get_argument("optimizer", "lr")
+    lr = config.get_argument("optimizer", "lr", index)
     return float(lr) if isinstance(lr, int | float) else None
 
 

@@ -20,7 +20,7 @@ FUSED_DEVICES = ("cpu", "cuda")
 
 def speed_up_steps(
     config: Any, model: nn.Module, parallel: Parallel, logger: logging.Logger
-) -> dict[str, Any]:
+) -> Any:
     """Makes training steps faster, or smaller. It must run before the optimizer is made.
 
     Args:
@@ -31,12 +31,13 @@ def speed_up_steps(
         logger: gets a line that names the optimizations in use.
 
     Returns:
-        Additional arguments for the optimizer.
+        Additional arguments for the optimizer; for a list of optimizers, those of each.
     """
-    trainer = config["trainer"]
+    trainer, optimizer = config["trainer"], config["optimizer"]
     done = []
-    arguments = choose_fused(config, model, parallel)
-    if arguments:
+    count = len(optimizer) if isinstance(optimizer, list) else 1
+    arguments = [choose_fused(config, model, parallel, index) for index in range(count)]
+    if any(arguments):
         done.append("a fused optimizer")
     if trainer.get("channels_last", False):
         use_channels_last(model)
@@ -52,15 +53,21 @@ def speed_up_steps(
         done.append("freed memory kept")
     if done:
         logger.info("Faster steps: %s.", ", ".join(done))
-    return arguments
+    return arguments if isinstance(optimizer, list) else arguments[0]
 
 
-def choose_fused(config: Any, model: nn.Module, parallel: Parallel) -> dict[str, Any]:
-    """Returns ``{"fused": True}`` if the optimizer has a fused kernel that fits the model."""
+def choose_fused(
+    config: Any, model: nn.Module, parallel: Parallel, index: int = 0
+) -> dict[str, Any]:
+    """Returns ``{"fused": True}`` if the optimizer has a fused kernel that fits the model.
+
+    ``index`` is that of the optimizer, if the config lists several.
+    """
     section = config["optimizer"]
+    section = section[index] if isinstance(section, list) else section
     if KERNEL_CHOICES & (section.get("args") or {}).keys():
         return {}
-    if not config.takes("optimizer", "fused") or not parallel.allows_fused(section["type"]):
+    if not config.takes("optimizer", "fused", index) or not parallel.allows_fused(section["type"]):
         return {}
     # No fused kernel takes sparse gradients, which an nn.Embedding may have.
     has_sparse = any(getattr(module, "sparse", False) is True for module in model.modules())

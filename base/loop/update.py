@@ -52,9 +52,9 @@ class Update:
         parallel: Parallel | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if isinstance(optimizer, torch.optim.LBFGS):
-            message = "LBFGS evaluates the loss several times in a step; this loop does not"
-            raise UserError(message, key="optimizer.type")
+        from base.loop.optimizer_modes import refuse_closures
+
+        refuse_closures(optimizer)
         self.model, self.optimizer, self.options = model, optimizer, options
         self.device = device
         self.parallel = NoParallel() if parallel is None else parallel

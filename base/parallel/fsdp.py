@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from base.parallel.blocks import match_blocks
 from base.parallel.ddp import SeveralProcesses
 from base.parallel.strategy import refuse_spread
+from config.read.section import list_components
 from utils import distributed
 from utils.errors import UserError, one_line
 
@@ -57,7 +58,7 @@ class FSDP(SeveralProcesses):
 
     def check(self, config: Any) -> None:
         """Raises UserError for options that do not work with sharded parameters."""
-        trainer, optimizer = config["trainer"], config["optimizer"]
+        trainer = config["trainer"]
         for name in ("ema_decay", "swa", "compile", "channels_last", "histogram_period"):
             if trainer.get(name) not in (None, False):  # `swa: {}` has the defaults
                 message = "does not work with fsdp; leave it out, or use ddp"
@@ -66,13 +67,13 @@ class FSDP(SeveralProcesses):
             raise UserError("fp16 does not work with fsdp; use bf16", key="trainer.precision")
         if (trainer.get("wandb") or {}).get("watch"):
             raise UserError("does not work with fsdp", key="trainer.wandb.watch")
-        kind = str(optimizer["type"]).rpartition(".")[2]
-        if kind in NEEDS_FULL_PARAMETERS:
-            message = f"{kind} needs full parameters, but fsdp shards them; use AdamW"
-            raise UserError(message, key="optimizer.type")
-        if (optimizer.get("args") or {}).get("fused") and not self.allows_fused(kind):
-            message = f"{kind} with fused: true needs full parameters, but fsdp shards them"
-            raise UserError(message, key="optimizer.type")
+        for key, optimizer in list_components(config, "optimizer"):
+            kind = str(optimizer["type"]).rpartition(".")[2]
+            is_fused = (optimizer.get("args") or {}).get("fused") and not self.allows_fused(kind)
+            if kind in NEEDS_FULL_PARAMETERS or is_fused:
+                name = f"{kind} with fused: true" if is_fused else kind
+                message = f"{name} needs full parameters, but fsdp shards them; use AdamW"
+                raise UserError(message, key=f"{key}.type")
 
     # -- the model ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from base.base_trainer import BaseTrainer
-from base.loop.schedule_plan import get_learning_rate
+from base.loop.several_optimizers import list_learning_rates
 from base.tools.trial import StepTrainer, Trial, as_step_trainer, cycle_batches, make_step
 from utils.batch import num_batches, num_samples, repeat_samples
 from utils.distributed import world_size
@@ -70,10 +70,11 @@ def suggest_batch_size(trainer: BaseTrainer) -> str:
         "Leave room where samples differ in size.",
         f"  to train       train.py … --bs {size}",
     ]
-    if (lr := get_learning_rate(trainer.config)) is not None:
+    if rates := list_learning_rates(trainer.config).values():
+        before = ", ".join(f"{lr:g}" for lr in rates)
+        after = ", ".join(f"{lr * size / configured:.3g}" for lr in rates)
         lines += [
-            f"  learning rate  {lr:g} for {configured} samples would be "
-            f"{lr * size / configured:.3g}",
+            f"  learning rate  {before} for {configured} samples would be {after}",
             "                 (Goyal et al. 2017: scaled like the batch, after a warm-up; for SGD)",
         ]
     if trainer.config.get("parallel"):

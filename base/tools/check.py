@@ -14,6 +14,7 @@ import torch
 from base.base_trainer import BaseTrainer
 from base.data.loader import map_sets
 from base.loop.assembly import list_trained
+from base.loop.several_optimizers import list_optimizers
 from base.options import TrainerOptions
 from base.tools.first_batches import FirstBatches
 from base.tools.trial import Trial
@@ -116,7 +117,8 @@ def describe_steps(batches_of_epoch: int | None, options: TrainerOptions) -> str
 
 
 def describe_speedups(trainer: BaseTrainer, section: Any) -> str:
-    speedups = {"fused optimizer": trainer.optimizer.defaults.get("fused")}
+    optimizers = list_optimizers(trainer.optimizer)
+    speedups = {"fused optimizer": any(item.defaults.get("fused") for item in optimizers)}
     speedups |= {name: section.get(name) for name in ("channels_last", "compile")}
     return ", ".join(name for name, is_on in speedups.items() if is_on) or "nothing"
 

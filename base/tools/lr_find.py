@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from base.base_trainer import BaseTrainer
+from base.loop.several_optimizers import list_learning_rates
 from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.trial import Trial, as_step_trainer, cycle_batches, make_step
 from logger.progress import progress
@@ -60,9 +61,17 @@ def suggest_rate(trainer: BaseTrainer, picture: Path) -> str:
         [
             f"Learning rate: {rate:.2g}, a tenth of the rate with the lowest loss; tried {tried}.",
             f"  its curve   {path}",
-            f"  to train    train.py … --lr {rate:.2g}",
+            f"  to train    train.py … {format_rate(trainer.config, rate)}",
         ]
     )
+
+
+def format_rate(config: Any, rate: float) -> str:
+    """The arguments of train.py that set a rate; of several optimizers, it is the highest one."""
+    if not isinstance(config["optimizer"], list):
+        return f"--lr {rate:.2g}"
+    rates = list_learning_rates(config)
+    return " ".join(f"{key}={rate * lr / max(rates.values()):.2g}" for key, lr in rates.items())
 
 
 def record_losses(trainer: BaseTrainer) -> Curve:

@@ -18,6 +18,7 @@ from base.base_trainer import BaseTrainer
 from base.data.loader import list_sets
 from base.data.worker import READING
 from base.loop.evaluate import add_up
+from base.loop.optimizer_modes import OptimizerModes
 from base.loop.update import Update
 from base.options import TrainerOptions
 from base.run import RunFolder
@@ -180,6 +181,7 @@ def make_step(trainer: StepTrainer, **changes: Any) -> Callable[[Any], torch.Ten
     )
     update = Update(trainer.model, trainer.optimizer, options, trainer.device)
     trainer.model.train()
+    OptimizerModes().start([trainer.optimizer])
 
     def step(batch: Any) -> torch.Tensor | None:
         with update.autocast():

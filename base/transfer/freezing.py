@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from base.transfer.selection import abbreviate, count_parameters
+from base.loop.selection import abbreviate
+from base.transfer.selection import count_parameters
 from utils.errors import UserError
 
 # The parameters that a constructor has frozen. They stay frozen, whatever `transfer` freezes.

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from base.loop.selection import select_parameters
 from base.transfer.options import ParamGroup, TransferOptions
 from base.transfer.plan import FreezePlan
-from base.transfer.selection import get_layers, select_parameters
+from base.transfer.selection import get_layers
 from utils.errors import UserError
 
 
@@ -80,6 +81,17 @@ def make_groups(
     names = [name for group in groups.values() for name in group.names]
     _check_used(entries, {selected[name] for name in names if name in selected})
     return list(groups.values())
+
+
+def restrict(groups: list[Group], names: set[str]) -> list[Group]:
+    """Returns the groups with only the named parameters, for one of several optimizers."""
+    restricted = []
+    for group in groups:
+        pairs = [pair for pair in zip(group.names, group.params, strict=True) if pair[0] in names]
+        if pairs:
+            kept, params = zip(*pairs, strict=True)
+            restricted.append(Group(group.epoch, group.values, list(kept), list(params)))
+    return restricted
 
 
 def _check_used(entries: Sequence[ParamGroup], used: set[int]) -> None:

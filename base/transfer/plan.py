@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from base.loop.selection import get_first_names, select_parameters
 from base.transfer.freezing import can_train, get_initially_frozen
 from base.transfer.head import find_head
 from base.transfer.options import Thaw, TransferOptions
-from base.transfer.selection import get_first_names, get_layers, select_parameters
+from base.transfer.selection import get_layers
 from utils.errors import UserError
 
 

@@ -1,69 +1,10 @@
-"""Selects parameters by patterns over names, and lists the layers of a model."""
+"""Lists the layers of a model, and counts its parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
-
 from torch import nn
 
-from utils.errors import UserError, did_you_mean
-
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-
-
-def select_parameters(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
-    """Returns the names of the parameters that match ``patterns``.
-
-    A tied parameter matches by any of its names, and is returned under its first one.
-
-    Args:
-        model: its parameters' names are matched.
-        patterns: globs over parameter names (``features.*``), or the name of a module for all
-            parameters inside it. A leading ``!`` excludes. A later pattern overrides earlier ones.
-        key: of the config, for the error.
-
-    Raises:
-        UserError: a pattern matches nothing.
-    """
-    first_names = get_first_names(model)
-    names = list(first_names)
-    selected: set[str] = set()
-    for index, pattern in enumerate([patterns] if isinstance(patterns, str) else patterns):
-        glob = pattern.removeprefix("!")
-        matches = {
-            first
-            for name, first in first_names.items()
-            if fnmatchcase(name, glob) or name.startswith(f"{glob}.")
-        }
-        if not matches:
-            modules = [
-                name
-                for name, module in model.named_modules()
-                if name and next(module.parameters(), None) is not None
-            ]
-            hint = did_you_mean(glob, [*modules, *names]) or f"; there are {abbreviate(names, 4)}"
-            raise UserError(
-                f"'{pattern}' matches no parameter{hint}",
-                key=key if isinstance(patterns, str) else f"{key}.{index}",
-            )
-        if pattern.startswith("!"):
-            selected -= matches
-        else:
-            selected |= matches
-    return selected
-
-
-def get_first_names(model: nn.Module) -> dict[str, str]:
-    """Returns every name of every parameter, each with the first name of the same parameter.
-
-    A tied parameter has several names, such as an embedding that is the output layer too.
-    """
-    first: dict[int, str] = {}
-    return {
-        name: first.setdefault(id(parameter), name)
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-    }
 
 
 def get_layers(model: nn.Module) -> list[list[str]]:
@@ -107,8 +48,3 @@ def get_layers(model: nn.Module) -> list[list[str]]:
 def count_parameters(module: nn.Module) -> int:
     """Returns the number of values in a module's parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def abbreviate(names: Sequence[str], limit: int = 3) -> str:
-    """Joins the first ``limit`` names for a message, with an ellipsis for the rest."""
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

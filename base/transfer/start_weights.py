@@ -13,7 +13,7 @@ from torch import nn
 
 from base.checkpoint.file import load
 from base.checkpoint.weights import TRAINED, get_averaged, get_weights
-from base.transfer.selection import abbreviate, get_first_names
+from base.loop.selection import abbreviate, get_first_names
 from utils.checkpoints import find_checkpoint
 from utils.errors import UserError, one_line
 

@@ -11,12 +11,12 @@ from torch.optim import Optimizer
 
 from base.loop.assembly import find_lazy
 from base.loop.phases import Phases
+from base.loop.selection import abbreviate
 from base.transfer.freezing import Audit, describe_trained, freeze, get_trained
 from base.transfer.head import check_num_classes, replace_head
 from base.transfer.options import TransferOptions
-from base.transfer.param_groups import format_groups, make_groups
+from base.transfer.param_groups import format_groups, make_groups, restrict
 from base.transfer.plan import FreezePlan, make_plan
-from base.transfer.selection import abbreviate
 from base.transfer.start_weights import match_weights, read_weights, rename_weights
 from utils.errors import UserError
 
@@ -81,10 +81,16 @@ class Transfer(Phases):
             return loaders
         return cache_features(model, loaders, device, self.logger)
 
-    def parameter_groups(self, model: nn.Module, lr: float | None) -> list[Any]:
+    def parameter_groups(
+        self, model: nn.Module, lr: float | None, names: set[str] | None = None
+    ) -> list[Any]:
         groups = make_groups(model, self.options, self._get_plan(model), lr)
+        if names is not None:
+            groups = restrict(groups, names)
         if len(groups) == 1 and not groups[0].values:
             return list(groups[0].params)
+        if not groups:
+            return []
         self.logger.info("Parameter groups:\n%s", format_groups(groups, lr))
         return [{"params": group.params, **group.values} for group in groups]
 

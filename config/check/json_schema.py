@@ -113,12 +113,19 @@ class _Generator:
         for key, meaning in self.schema.meanings.items():
             properties[key] = {"description": meaning} | properties[key]
         properties["metrics"] = allow_reference("array") | {"items": metric}
-        term: Json = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
-        terms = {"type": "array", "items": term, "minItems": 1}
-        keys = self.schema.slots["loss"].list_keys
-        is_term = {"anyOf": [{"type": "object", "required": [key]} for key in keys]}
-        properties["loss"] = {"anyOf": [term | {"not": is_term}, terms]}
+        loss: Json = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
+        properties["loss"] = self._allow_list("loss", loss, loss)
+        optimizer = make_ref("optimizer")
+        several = {"allOf": [optimizer], "required": ["params"]}
+        properties["optimizer"] = self._allow_list("optimizer", optimizer, several)
         return properties
+
+    def _allow_list(self, key: str, single: Json, item: Json) -> Json:
+        """Allows one component, without the keys of those in a list, or a list of them."""
+        keys = self.schema.slots[key].list_keys
+        is_item = {"anyOf": [{"type": "object", "required": [name]} for name in keys]}
+        items = {"type": "array", "items": item, "minItems": 1}
+        return {"anyOf": [single | {"not": is_item}, items]}
 
     def _make_slots(self) -> Json:
         """Returns the definitions of all slots, then those of the names in them."""

@@ -19,6 +19,7 @@ def allow_reference(*types: str) -> Json:
 
 LIST_MEMBERS: dict[str, Json] = {  # of a component in a list
     "name": {"type": "string", "description": "What it is logged as."},
+    "params": {"type": ["string", "array"], "description": "Patterns of names, or `rest`."},
     "weight": allow_reference("number") | {"description": "Its factor in the sum; 1 by default."},
 }
 

@@ -15,7 +15,7 @@ from config.check.shapes import is_component, is_mapping_of_sets, list_sets
 from config.check.slots import FLAT, Slot, resolve
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
 from config.read.tree import ConfigError, Finding, Tree
-from utils.errors import UserError, one_line
+from utils.errors import UserError, did_you_mean, one_line
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
 PLAIN: dict[str, Any] = {
@@ -54,8 +54,8 @@ def examine(tree: Tree, schema: Schema) -> Checker:
     for key, slot in schema.slots.items():
         if key == "metrics":
             _check_metrics(checker, data.get("metrics", []), slot)
-        elif key == "loss" and isinstance(data.get("loss"), list):
-            _check_losses(checker, data["loss"], slot)
+        elif key in LISTS and isinstance(data.get(key), list):
+            LISTS[key](checker, data[key], slot)
         elif key in schema.sections:  # flat, with a `type`
             if key in data:
                 check_trainer(checker, data[key])
@@ -192,6 +192,34 @@ def _check_sets(checker: Checker, sets: dict[str, Any], slot: Slot, key: str) ->
             checker.fail((key, name), message)
 
 
+def _check_optimizers(checker: Checker, optimizers: list[Any], slot: Slot) -> None:
+    """Checks several optimizers, each with the patterns of its parameters."""
+    rests = []
+    for index, node in enumerate(optimizers):
+        keys = ("optimizer", index)
+        checker.check_component(node, slot, keys)
+        if not isinstance(node, dict):
+            continue
+        if "params" not in node:
+            hints = [did_you_mean(key, ["params"]) for key in node if key not in ("type", "args")]
+            if not any(hints):
+                message = "needs 'params', patterns for the names of its parameters, or 'rest'"
+                checker.fail(keys, message)
+            continue
+        checker.check_value(str | list[str], node["params"], (*keys, "params"), FLAT, node)
+        if node["params"] in ([], ""):
+            checker.fail((*keys, "params"), "is empty")
+        elif node["params"] == "rest":
+            rests.append(index)
+        elif isinstance(node["params"], list) and "rest" in node["params"]:
+            checker.fail((*keys, "params"), "'rest' cannot be combined with patterns")
+    for index in rests[1:]:
+        message = f"'rest' is taken by optimizer.{rests[0]}; give this optimizer patterns"
+        checker.fail(("optimizer", index, "params"), message)
+    if not optimizers:
+        checker.fail(("optimizer",), "is empty")
+
+
 def _check_names(checker: Checker, names: list[str], key: str, taken: Iterable[str]) -> None:
     known = set(taken)
     for index, name in enumerate(names):
@@ -202,3 +230,7 @@ def _check_names(checker: Checker, names: list[str], key: str, taken: Iterable[s
         if not name.isprintable():
             checker.fail((key, index), "the name has control characters")
         known.add(name)
+
+
+# Sections that take one component or a list, and the check of a list.
+LISTS = {"loss": _check_losses, "optimizer": _check_optimizers}

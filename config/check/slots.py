@@ -12,6 +12,7 @@ from config.check.project import (
     FRAMEWORK,
     PROJECT_FOLDERS,
     ROOT,
+    USER_FOLDERS,
     get_trusted_packages,
     import_module,
 )
@@ -156,12 +157,17 @@ def _find_in_folder(words: list[str], slot: Slot) -> Any:
 
 def _find_in_library(words: list[str], slot: Slot) -> Any:
     trusted = get_trusted_packages()
+    if words[0] in USER_FOLDERS and words[0] != slot.folder and slot.folder:
+        message = f"'{'.'.join(words)}' is in {words[0]}/, and this key takes what is in"
+        raise UserError(f"{message} {slot.folder}/ or in a library")
     if words[0] not in trusted | {slot.folder}:
         files = [path.stem for path in (ROOT / slot.folder).glob("*.py")]
         hint = did_you_mean(words[0], [*files, slot.folder, *trusted])
         choices = ", ".join(sorted(trusted))
         raise UserError(f"'{'.'.join(words)}' is {_NOT_TRUSTED}{hint}; those are {choices}")
     found: Any = import_module(words[0])
+    if found is None and words[0] in trusted:
+        raise UserError(f"{words[0]} is not installed; 'pip install {words[0]}' installs it")
     for index, word in enumerate(words[1:], start=2):
         is_module = type(found) is types.ModuleType
         submodule = import_module(".".join(words[:index])) if is_module else None

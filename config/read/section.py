@@ -51,6 +51,14 @@ class Section(dict[str, Any]):
         self[name] = value
 
 
+def list_components(config: Any, name: str) -> list[tuple[str, Any]]:
+    """Lists a section that is one component or a list of them, each with its key."""
+    section = config[name]
+    if isinstance(section, list):
+        return [(f"{name}.{index}", component) for index, component in enumerate(section)]
+    return [(name, section)]
+
+
 def get_read_keys(section: Mapping[str, Any]) -> set[str]:
     """Returns the keys that were read; all keys of a plain dict, which a program may put here."""
     return set(section._read) if isinstance(section, Section) else set(section)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from base.loop.selection import select_parameters
 from base.transfer.freezing import freeze
 from base.transfer.options import Head, ParamGroup, Thaw
-from base.transfer.selection import select_parameters
 from base.transfer.start_weights import match_weights
 from tests.base.transfer.models import prepare
 from utils.errors import UserError

@@ -6,7 +6,8 @@ import pytest
 import torchvision
 from torch import nn
 
-from base.transfer.selection import get_layers, select_parameters
+from base.loop.selection import select_parameters
+from base.transfer.selection import get_layers
 from tests.base.transfer.models import small_net
 from utils.errors import UserError
 

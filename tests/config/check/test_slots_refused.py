@@ -145,7 +145,7 @@ def test_the_error_for_another_kind_says_what_fits(slot: str, name: str, message
 
 
 def test_the_folder_of_another_slot_is_refused() -> None:
-    assert "not in a trusted library" in get_error(
+    assert "is in data_loader/, and this key takes what is in model/" in get_error(
         "data_loader.data_loaders.DigitsDataLoader", "arch"
     )
 
@@ -154,5 +154,5 @@ def test_an_untrusted_library_is_reported_with_the_trusted_ones() -> None:
     assert get_error("kornia.losses.FocalLoss", "loss") == (
         "'kornia.losses.FocalLoss' is not in a trusted library "
         "(see [tool.plainloop] in pyproject.toml); "
-        "those are sklearn, torch, torchmetrics, torchvision"
+        "those are schedulefree, sklearn, torch, torchmetrics, torchvision"
     )

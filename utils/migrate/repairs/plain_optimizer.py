@@ -10,7 +10,7 @@ from typing import Any
 from base.loop import speedups
 
 
-def get_no_arguments(config: Any, model: Any, parallel: Any) -> dict[str, Any]:
+def get_no_arguments(config: Any, model: Any, parallel: Any, index: int = 0) -> dict[str, Any]:
     """Replaces the function that chooses a fused kernel."""
     return {}
 
