@@ -6,8 +6,9 @@ import logging
 import re
 from typing import Any
 
-from torch.utils.data import DistributedSampler, IterableDataset
+from torch.utils.data import BatchSampler, DistributedSampler, IterableDataset
 
+from base.data.buckets import BucketBatchSampler
 from base.data.image_file import warn_if_misread
 from utils.distributed import world_size
 from utils.errors import UserError
@@ -40,13 +41,26 @@ def check_batching(
         warn_if_misread(dataset)
 
 
-def check_sampling(dataset: Any, split: float | int, sampler: Any, batch_sampler: Any) -> None:
+def check_sampling(
+    dataset: Any,
+    split: float | int,
+    sampler: Any,
+    batch_sampler: Any,
+    drop_last: bool = False,
+    **_: Any,
+) -> None:
     """Raises UserError if a sampler does not fit the other arguments."""
+    if batch_sampler is not None and drop_last:
+        message = "has no effect, because the batch_sampler makes the batches; give it to that"
+        raise UserError(message, key="drop_last")
     iterable = isinstance(dataset, IterableDataset)
     if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
         kind = "an iterable dataset" if iterable else "a DistributedSampler"
         message = "does not work with several processes: the loader divides the batches itself"
         raise UserError(f"{kind} {message}")
+    if isinstance(sampler, BatchSampler | BucketBatchSampler):
+        message = "gives lists of indices; name it `batch_sampler`"
+        raise UserError(f"{type(sampler).__name__} {message}", key="sampler")
     if iterable:
         return
     if isinstance(sampler, str) and sampler != "class_balanced":
