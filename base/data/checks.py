@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from torch.utils.data import BatchSampler, DistributedSampler, IterableDataset
@@ -14,6 +15,7 @@ from utils.distributed import world_size
 from utils.errors import UserError
 
 AUGMENTING = re.compile("Random|Aug|Jitter|Each")  # in the names of random transforms
+NAMES_SHOWN = 10  # of a dict of datasets
 
 
 def check_batching(
@@ -29,6 +31,7 @@ def check_batching(
     """
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size={batch_size} must be at least 1")
+    _check_kind(dataset)
     if isinstance(dataset, IterableDataset):
         if split:
             raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
@@ -39,6 +42,18 @@ def check_batching(
         raise UserError(f"the dataset {type(dataset).__name__} is empty")
     else:
         warn_if_misread(dataset)
+
+
+def _check_kind(dataset: Any) -> None:
+    """Raises UserError if a dataset is a table, or a dict of datasets."""
+    if isinstance(dataset, Mapping) and 0 not in dataset:
+        names = ", ".join(map(str, list(dataset)[:NAMES_SHOWN]))
+        raise UserError(f"a {type(dataset).__name__} is no dataset; give one of its items: {names}")
+    if hasattr(dataset, "iloc"):
+        advice = (
+            "give its rows, frame.to_dict('records'), or a dataset that reads frame.iloc[index]"
+        )
+        raise UserError(f"a {type(dataset).__name__} of pandas is no dataset; {advice}")
 
 
 def check_sampling(

@@ -17,7 +17,7 @@ from utils.errors import UserError
 from utils.seed import temporary_seed
 
 MAX_READ = 1_000_000  # samples that are read to learn their lengths
-MIN_SECONDS_TOLD = 2.0
+MIN_SECONDS_LOGGED = 2.0
 ATTRIBUTE, COLUMN = "lengths", "length"  # where lengths are found by default
 SEED = 0  # of the random numbers that the samples draw
 
@@ -80,7 +80,7 @@ def _read_field(dataset: Any, name: str) -> list[int]:
         for index in range(len(dataset)):
             lengths.append(_measure(_get_field(dataset[index], name), name))
     seconds = time.perf_counter() - start
-    if seconds > MIN_SECONDS_TOLD:
+    if seconds > MIN_SECONDS_LOGGED:
         logging.getLogger("data_loader").info(
             "All %d samples were read once to learn their lengths, which took %.0f s. An attribute "
             "`%s` of the dataset saves this.",

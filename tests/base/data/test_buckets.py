@@ -178,7 +178,7 @@ def test_arguments_that_do_not_fit_are_errors(options: Any, key: str, text: str)
     assert caught.value.problems[0].key == key
 
 
-def test_batches_are_no_sampler_and_have_their_own_last_batch() -> None:
+def test_a_loader_refuses_it_as_a_sampler_and_with_drop_last() -> None:
     sampler = BucketBatchSampler(Words(), 16, lengths="ids")
     with pytest.raises(UserError, match="name it `batch_sampler`"):
         BaseDataLoader(Words(), 16, sampler=sampler)
