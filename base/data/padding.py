@@ -194,12 +194,19 @@ class PadCollate:
 
 
 def _is_of_numbers(value: Any) -> bool:
-    """Whether a value can be a tensor: a dense tensor, an array, or nested lists of numbers."""
+    """Whether a value can be a tensor: a dense tensor, an array, or nested lists of numbers.
+
+    A tuple of tensors has a field for each, as with torch's ``default_collate``.
+    """
     if isinstance(value, torch.Tensor):
         return value.layout == torch.strided and not value.is_nested
     if isinstance(value, np.ndarray):
         return value.dtype.kind in KINDS
     if isinstance(value, list | tuple):
+        if isinstance(value, tuple) and any(
+            isinstance(v, torch.Tensor | np.ndarray) for v in value
+        ):
+            return False
         return all(isinstance(item, NUMBERS) or _is_of_numbers(item) for item in value)
     return False
 

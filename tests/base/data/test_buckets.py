@@ -112,14 +112,21 @@ def test_a_run_that_was_changed_in_one_epoch_resumes_the_next() -> None:
     assert len(taken) + len(rest) == N_SAMPLES / 8
 
 
-def give_batches() -> list[list[int]]:
-    return list_indices(make_loader(batch_size=16))
+def give_rest(state: dict[str, Any] | None = None) -> list[list[int]]:
+    """The batches of an epoch that are left at a state of the loader."""
+    loader = make_loader(batch_size=16)
+    if state is not None:
+        loader.load_state_dict(state)
+    return list_indices(loader)
 
 
-def test_ranks_divide_the_batches_of_one_process() -> None:
-    one = give_batches()
-    both = [first + second for first, second in zip(*in_ranks(2, give_batches), strict=True)]
-    assert both == one
+def test_ranks_divide_the_batches_of_one_process_and_go_on_with_its_epoch() -> None:
+    loader = make_loader(batch_size=16)
+    list_indices(loader, 5)
+    for state in (None, loader.state_dict()):
+        of_ranks = in_ranks(2, give_rest, state)
+        both = [first + second for first, second in zip(*of_ranks, strict=True)]
+        assert both == give_rest(state)
 
 
 def test_without_shuffle_the_shortest_come_first() -> None:

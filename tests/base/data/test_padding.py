@@ -62,6 +62,11 @@ def test_lists_and_tensors_of_any_depth_are_padded(values: Any, expected: Any) -
         assert batch.tolist() == expected
 
 
+def test_a_tuple_of_tensors_stays_several_fields() -> None:
+    batch = PadCollate()([{"x": (torch.ones(n), torch.ones(1))} for n in (1, 2)])
+    assert [item.tolist() for item in batch["x"]] == [[[1, 0], [1, 1]], [[1], [1]]]
+
+
 def test_a_length_becomes_a_multiple() -> None:
     collate = PadCollate({"ids": 0}, pad_to_multiple_of=4)
     batch = collate([{"ids": [1, 2, 3, 4, 5], "x": [1]}, {"ids": [1], "x": [1]}])
