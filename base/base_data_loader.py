@@ -74,7 +74,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     ) -> None:
         needs_indices = bool(validation_split or cache or batch_transform is not None)
         check_batching(dataset, batch_size, needs_indices, validation_split)
-        check_sampling(dataset, validation_split, sampler, batch_sampler)
+        check_sampling(dataset, validation_split, sampler, batch_sampler, **dataloader_kwargs)
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform

@@ -61,6 +61,7 @@ def _make_full_loader(config: Any) -> tuple[Any, str, str]:
         changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
         args = config["data_loader"].setdefault("args", {})
         args.pop("sampler", None)
+        args.pop("batch_sampler", None)
         args.update({key: v for key, v in changes.items() if config.takes("data_loader", key)})
         text = "the test part of the data_loader (training=False)"
         return config.build("data_loader"), text, "data_loader"

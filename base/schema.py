@@ -93,16 +93,16 @@ _INNER_SLOTS = {
     "transforms": _BATCH_TRANSFORM,  # the parameter of Compose, for samples and for batches
     "sampler": Slot(
         "data_loader",
-        (_LOADERS, "torch.utils.data"),
+        (_LOADERS, "torch.utils.data", "base.data.buckets"),
         "torch.utils.data.Sampler",
         dataset_parameters=("data_source", "dataset"),
         is_duck_typed=True,
     ),
     "collate_fn": Slot(
         "data_loader",
-        (_LOADERS,),
+        (_LOADERS, "base.data.padding"),
         "",
-        open_modules=("torch.utils.data._utils.collate",),
+        open_modules=("torch.utils.data._utils.collate", "base.data.padding"),
         program_parameters=("batch",),
         is_callback=True,
         is_duck_typed=True,

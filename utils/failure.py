@@ -52,6 +52,7 @@ class KnownError(NamedTuple):
     advice: str
 
 
+LOSS_TAKES_TENSORS = "{}; override Trainer.forward, which returns the output and the target"
 KNOWN_ERRORS = (
     KnownError(
         RuntimeError,
@@ -103,6 +104,12 @@ KNOWN_ERRORS = (
         r"^Target -?\d+ is out of bounds",
         "loss",
         "{} The model has fewer outputs than the data has classes",
+    ),
+    KnownError(
+        TypeError,
+        r"^\w*(loss|entropy|div)\w*\(\): argument '(input|self|target)'.*must be Tensor, not",
+        "loss",
+        LOSS_TAKES_TENSORS,
     ),
     KnownError(
         RuntimeError,
@@ -160,6 +167,9 @@ def user_error_from(error: BaseException) -> UserError | None:
     for known in KNOWN_ERRORS:
         if isinstance(error, known.kind) and re.search(known.pattern, text_of(error)):
             return UserError(known.advice.format(one_line(error)), key=known.key)
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, AttributeError) and frames[-1].filename.endswith("nn/functional.py"):
+        return UserError(LOSS_TAKES_TENSORS.format(one_line(error)), key="loss")
     if _is_lost_worker(error):
         known = KNOWN_ERRORS[0]
         return UserError(known.advice.format(one_line(error)), key=known.key)

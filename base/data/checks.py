@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.data import DistributedSampler, IterableDataset
+from torch.utils.data import BatchSampler, DistributedSampler, IterableDataset
 
+from base.data.buckets import BucketBatchSampler
 from base.data.image_file import warn_if_misread
 from utils.distributed import world_size
 from utils.errors import UserError
 
 AUGMENTING = re.compile("Random|Aug|Jitter|Each")  # in the names of random transforms
+NAMES_SHOWN = 10  # of a dict of datasets
 
 
 def check_batching(
@@ -28,6 +31,7 @@ def check_batching(
     """
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size={batch_size} must be at least 1")
+    _check_kind(dataset)
     if isinstance(dataset, IterableDataset):
         if split:
             raise UserError("an iterable dataset cannot be split; give a valid_data_loader")
@@ -40,13 +44,38 @@ def check_batching(
         warn_if_misread(dataset)
 
 
-def check_sampling(dataset: Any, split: float | int, sampler: Any, batch_sampler: Any) -> None:
+def _check_kind(dataset: Any) -> None:
+    """Raises UserError if a dataset is a table, or a dict of datasets."""
+    if isinstance(dataset, Mapping) and 0 not in dataset:
+        names = ", ".join(map(str, list(dataset)[:NAMES_SHOWN]))
+        raise UserError(f"a {type(dataset).__name__} is no dataset; give one of its items: {names}")
+    if hasattr(dataset, "iloc"):
+        advice = (
+            "give its rows, frame.to_dict('records'), or a dataset that reads frame.iloc[index]"
+        )
+        raise UserError(f"a {type(dataset).__name__} of pandas is no dataset; {advice}")
+
+
+def check_sampling(
+    dataset: Any,
+    split: float | int,
+    sampler: Any,
+    batch_sampler: Any,
+    drop_last: bool = False,
+    **_: Any,
+) -> None:
     """Raises UserError if a sampler does not fit the other arguments."""
+    if batch_sampler is not None and drop_last:
+        message = "has no effect, because the batch_sampler makes the batches; give it to that"
+        raise UserError(message, key="drop_last")
     iterable = isinstance(dataset, IterableDataset)
     if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
         kind = "an iterable dataset" if iterable else "a DistributedSampler"
         message = "does not work with several processes: the loader divides the batches itself"
         raise UserError(f"{kind} {message}")
+    if isinstance(sampler, BatchSampler | BucketBatchSampler):
+        message = "gives lists of indices; name it `batch_sampler`"
+        raise UserError(f"{type(sampler).__name__} {message}", key="sampler")
     if iterable:
         return
     if isinstance(sampler, str) and sampler != "class_balanced":

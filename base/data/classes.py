@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from base.data.loader import unwrap_loader
+from utils.batch import TARGET_KEYS
 from utils.errors import UserError
 
 MAX_DEPTH = 20  # of datasets inside datasets
@@ -70,6 +71,7 @@ def check_same_classes(
 
 def _list_all(dataset: Any, depth: int) -> Iterator[dict[str, int]]:
     classes = _read_labels(_get(dataset, "class_to_idx")) or _read_names(_get(dataset, "classes"))
+    classes = classes or _read_features(_get(dataset, "features"))
     if classes:
         yield classes
     elif depth > 0:
@@ -98,6 +100,14 @@ def _read_names(names: Any) -> dict[str, int]:
         names = names.tolist()
     is_ordered = isinstance(names, list | tuple)
     return {str(name): label for label, name in enumerate(names)} if is_ordered else {}
+
+
+def _read_features(features: Any) -> dict[str, int]:
+    """The label of each class in the target column of HuggingFace's ``features``."""
+    if not isinstance(features, Mapping):
+        return {}
+    columns = [features[name] for name in TARGET_KEYS if name in features]
+    return _read_names(getattr(columns[0], "names", None)) if columns else {}
 
 
 def _list_inner(dataset: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from math import ceil
 from typing import Any, NamedTuple
 
+from base.data.buckets import BucketBatchSampler
 from base.data.epoch_sampler import EpochSampler
 from utils.seed import RandomStream
 
@@ -83,7 +84,7 @@ def iterate_batches(
         seed: for the random numbers that the sampler draws.
         start: the position of the first batch.
     """
-    order = _draw_order(sampler, seed)
+    order = _draw_order(sampler, seed, start)
     if size is None:
         return _skip_batches(order, start)
     first = start.batch * size if start.sample is None else start.sample
@@ -91,10 +92,12 @@ def iterate_batches(
     return divide(order, size, drop_last, first)
 
 
-def _draw_order(sampler: Any, seed: int) -> Any:
+def _draw_order(sampler: Any, seed: int, start: Position) -> Any:
     """Draws the order of a pass: a sequence, or an iterator if the sampler may have no end."""
     if isinstance(sampler, EpochSampler):
         return sampler.draw_order()
+    if isinstance(sampler, BucketBatchSampler):
+        return sampler.draw_batches(is_resumed=start.batch > 0)
     size = max(MIN_CHUNK, (get_length(sampler) or 0) + 1)
     chunks = _draw_chunks(sampler, seed, size)
     first_chunk = next(chunks)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from base.data.epoch_sampler import Array, EpochSampler
+from utils.batch import TARGET_KEYS
 from utils.errors import UserError
 
 CLASSES_IN_LOG = 20
@@ -132,6 +133,10 @@ def get_labels(dataset: Any, argument: str = "stratify") -> Any:
         labels = getattr(dataset, name, None)
         if isinstance(labels, Sized) and len(labels) == len(dataset):
             return labels
+    columns = getattr(dataset, "column_names", None) or ()  # of HuggingFace
+    for name in TARGET_KEYS:
+        if name in columns:
+            return np.asarray(dataset.with_format(None)[name])
     if hasattr(dataset, "tensors"):
         return dataset.tensors[-1]
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # torch's Subset

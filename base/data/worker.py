@@ -23,6 +23,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
+from base.data.collate import collate
 from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.walk import find_generators
@@ -64,7 +65,7 @@ class SeededBatches(Dataset[Any]):
         self._process = 0  # which has looked for generators
 
     def __getitems__(self, indices: BatchIndices) -> Any:
-        if self.collate_fn is default_collate and holds_tensors(self.dataset):
+        if self.collate_fn in (collate, default_collate) and holds_tensors(self.dataset):
             # This equals collating single samples, but is faster.
             index = torch.from_numpy(np.array(indices))
             return [tensor.index_select(0, index) for tensor in self.dataset.tensors]
@@ -89,9 +90,13 @@ class SeededBatches(Dataset[Any]):
     def _read(self, indices: BatchIndices) -> Any:
         with temporary_seed(indices.seed), reseeded(self._generators, indices.seed):
             if self.read_many is not None:
-                return self.collate_fn(self.read_many(indices))
-            samples = [self.read_sample(index) for index in indices]
-            return self.collate_fn(samples if self.is_batched else samples[0])
+                samples = self.read_many(indices)
+            else:
+                samples = [self.read_sample(index) for index in indices]
+            try:
+                return self.collate_fn(samples if self.is_batched else samples[0])
+            except UserError as error:
+                raise error if error.problems[0].key else error.under(self.section) from error
 
     def read_sample(self, index: int) -> Any:
         """Reads one sample.
@@ -157,6 +162,8 @@ def make_loader_options(num_workers: int, **options: Any) -> dict[str, Any]:
     """Returns the options of a DataLoader whose ``num_workers`` are divided among the processes."""
     num_workers = ceil(num_workers / local_world_size())
     persistent = num_workers > 0 and options.get("persistent_workers", True)
+    if options.get("collate_fn") is default_collate:
+        options["collate_fn"] = collate  # names the field if samples make no batch
     defaults = {"generator": torch.Generator()}
     return {**defaults, **options, "num_workers": num_workers, "persistent_workers": persistent}
 
@@ -236,7 +243,7 @@ def make_seeded_loader(
             wrapped.
         is_batched: whether samples are collated; otherwise each item of the dataset is a batch.
     """
-    collate_fn = options["collate_fn"] or (default_collate if is_batched else default_convert)
+    collate_fn = options["collate_fn"] or (collate if is_batched else default_convert)
     seeded = SeededBatches(dataset, collate_fn, is_batched)
     options = options | {"collate_fn": pass_through}
     return WorkerLoader(seeded, dataset, batch_sampler=batches, **options)

@@ -28,14 +28,23 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     Returns:
         ``(output, target)``, the arguments of losses and metrics. The target is moved to the
         output's device, which differs from the inputs' device if a model uses several devices.
+
+    Raises:
+        UserError: the batch has no target, or the model does not take its inputs.
     """
     inputs, target = split_target(batch)
-    if isinstance(inputs, Mapping):
-        output = model(**inputs)
-    elif is_sequence(inputs):
-        output = model(*inputs)
-    else:
-        output = model(inputs)
+    try:
+        if isinstance(inputs, Mapping):
+            output = model(**inputs)
+        elif is_sequence(inputs):
+            output = model(*inputs)
+        else:
+            output = model(inputs)
+    except (AttributeError, RuntimeError, TypeError) as error:
+        from base.loop.mismatch import check_inputs
+
+        check_inputs(error, model, inputs)
+        raise
     if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
         target = to_device(target, output.device)
     return output, target

@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from base import BaseDataLoader
 from base.data.batch_transforms import FlipEach
-from base.data.checks import warn_if_random
+from base.data.checks import check_batching, warn_if_random
 from base.data.epoch_sampler import EpochSampler
 from tests.base.data.datasets import Stream, numbers
 from utils.errors import UserError
@@ -108,3 +108,13 @@ def test_the_warning_names_the_argument_that_would_help(caplog: pytest.LogCaptur
     assert [record.getMessage().split()[-1] for record in caplog.records] == [
         "eval_batch_transform."
     ]
+
+
+def test_a_table_or_a_dict_of_datasets_is_no_dataset() -> None:
+    class Frame:
+        iloc = ()
+
+    with pytest.raises(UserError, match="a Frame of pandas is no dataset; give its rows"):
+        check_batching(Frame(), 4, needs_indices=False, split=0)
+    with pytest.raises(UserError, match="a dict is no dataset; give one of its items: train, test"):
+        check_batching({"train": [1], "test": [2]}, 4, needs_indices=False, split=0)

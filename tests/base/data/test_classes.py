@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from base import BaseDataLoader
 from base.data.classes import find_classes
 from base.data.loader import describe_data, prepare_loader
+from base.data.split import get_labels
 from tests.base.data.datasets import numbers
 from utils.errors import UserError
 
@@ -95,3 +97,24 @@ def test_equal_or_unknown_classes_are_accepted() -> None:
 def test_a_hidden_folder_is_no_class(name: str) -> None:
     with pytest.raises(UserError, match=f"data_loader: the folder {name} is taken for a class"):
         prepare_loader(BaseDataLoader(Named(name, "ant"), 4), "data_loader", CPU)
+
+
+class Labelled:
+    """Has the columns and features of a dataset of HuggingFace."""
+
+    column_names = ("text", "label")
+
+    def __init__(self) -> None:
+        label = namedtuple("ClassLabel", "names")(["cat", "dog"])
+        self.features = {"text": None, "label": label}
+
+    def __len__(self) -> int:
+        return 4
+
+    def with_format(self, kind: None) -> dict[str, list[int]]:
+        return {"label": [0, 1, 1, 0]}
+
+
+def test_a_dataset_of_huggingface_names_its_classes() -> None:
+    assert find_classes(Labelled()) == {"cat": 0, "dog": 1}
+    assert list(get_labels(Labelled())) == [0, 1, 1, 0]
