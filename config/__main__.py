@@ -119,7 +119,8 @@ def print_explanation(config: ConfigParser, key: str) -> None:
             continue
         source = str(tree.mark(keys) or "the program") if keys in written else "default"
         history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]
-        shown = "(missing)" if value is inspect.Parameter.empty else to_cell(value)
+        missing = "(that of the run)" if keys[-1] in _list_filled(schema, keys) else "(missing)"
+        shown = missing if value is inspect.Parameter.empty else to_cell(value)
         taken_by = ""
         if keys in takers:
             owner, parameter = takers[keys]
@@ -131,6 +132,12 @@ def print_explanation(config: ConfigParser, key: str) -> None:
     print_table(rows)
     for line in explain_section(config, schema, str(wanted[0])):
         print(line)
+
+
+def _list_filled(schema: Schema, keys: Keys) -> tuple[str, ...]:
+    """Lists the parameters that the program gives a value in a section of the config."""
+    slot = schema.slots.get(str(keys[0]))
+    return () if slot is None else slot.filled_parameters
 
 
 def _is_below(keys: Keys, value: Any, wanted: Keys) -> bool:
