@@ -99,7 +99,7 @@ def _find_entries(tree: Tree, schema: Schema, wanted: Keys) -> Iterator[tuple[Ke
     for keys, (_, parameter) in _list_parameters(checker, schema, wanted).items():
         if not any(other[: len(keys)] == keys for other in written):
             is_required = parameter.default is inspect.Parameter.empty
-            value = "(missing)" if is_required else to_cell(parameter.default)
+            value = _describe_missing(keys, schema) if is_required else to_cell(parameter.default)
             source = NOT_SET if is_required else DEFAULT
             yield keys, Entry(value, source, *_describe(keys, checker, schema))
     for key in (*PLAIN, *schema.slots):
@@ -107,6 +107,13 @@ def _find_entries(tree: Tree, schema: Schema, wanted: Keys) -> Iterator[tuple[Ke
             yield (key,), Entry(NOT_SET, "", *_describe((key,), checker, schema))
     for index, name, value in _list_unset_members(tree, schema):
         yield (*index, name), Entry(value, DEFAULT, *_describe((*index, name), checker, schema))
+
+
+def _describe_missing(keys: Keys, schema: Schema) -> str:
+    """Says that a value is missing, or that the program gives it, such as the run's length."""
+    slot = schema.slots.get(str(keys[0]))
+    is_filled = slot is not None and keys[-1] in slot.filled_parameters
+    return "(that of the run)" if is_filled else "(missing)"
 
 
 def _list_parameters(

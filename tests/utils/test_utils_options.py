@@ -108,3 +108,12 @@ def test_the_methods_of_a_section_do_nothing_by_default() -> None:
     options = Options("x")
     options.check_epochs(1)
     assert options.explain(None) == []
+
+
+def test_a_field_whose_key_python_reserves_ends_with_an_underscore() -> None:
+    @dataclass
+    class Range:
+        from_: int = 0
+        last_: int = 0
+
+    assert make_options(Range, {"from": 3, "from_": 4, "last_": 5}) == Range(3, 5)

@@ -10,6 +10,15 @@ from torch.optim import lr_scheduler as schedulers
 
 from base.loop.lr_schedule import LRSchedule
 
+COSINE = {"type": "CosineAnnealingLR"}
+LINEAR = {"type": "LinearLR"}
+HALVED = {"type": "ConstantLR", "args": {"factor": 0.5, "total_iters": 4}}
+
+
+def hold(kind: str, *held: dict[str, Any], **args: Any) -> dict[str, Any]:
+    """The section of a scheduler that holds others."""
+    return {"type": kind, "args": {"schedulers": list(held)} | args}
+
 
 def make_optimizer(*rates: float) -> torch.optim.Optimizer:
     """An optimizer with one group for each learning rate; the first rate is the default."""

@@ -11,10 +11,7 @@ import pytest
 from torch.optim import lr_scheduler as schedulers
 
 from base.loop.lr_schedule import LRSchedule
-from base.loop.schedule_plan import get_learning_rate, make_lr_scheduler
 from base.options import TrainerOptions
-from base.schema import SCHEMA
-from config import ConfigParser
 from tests.base.loop.schedules import make_optimizer, make_schedule
 from tests.helpers import make_trainer, small_config
 from utils.errors import UserError
@@ -144,17 +141,17 @@ def test_a_plateau_inside_another_schedule_gets_its_number_and_its_direction() -
 
 
 @pytest.mark.parametrize(
-    ("mode", "monitor", "is_told"),
+    ("mode", "monitor", "is_reported"),
     [("max", "min val_loss", True), ("max", "max val_accuracy", False), ("max", "off", False)],
 )
-def test_a_plateau_whose_mode_contradicts_the_monitor_is_told(
-    mode: Any, monitor: str, is_told: bool
+def test_a_plateau_whose_mode_contradicts_the_monitor_is_reported(
+    mode: Any, monitor: str, is_reported: bool
 ) -> None:
     optimizer = make_optimizer(1.0)
     schedule = LRSchedule(schedulers.ReduceLROnPlateau(optimizer, mode), optimizer)
     text = schedule.check_length(TrainerOptions(epochs=3, monitor=monitor), len_epoch=9)
     expected = f"ReduceLROnPlateau has the mode 'max', but trainer.monitor is '{monitor}': "
-    assert text == (f"{expected}it uses 'min'" if is_told else "")
+    assert text == (f"{expected}it uses 'min'" if is_reported else "")
 
 
 def test_a_plateau_without_improvement_lowers_the_rate() -> None:
@@ -271,50 +268,3 @@ def test_the_trainer_warns_of_a_schedule_for_another_length(
     assert "lr_scheduler: CosineAnnealingLR is set up for T_max=50, but the run has 2 epochs" in (
         caplog.text
     )
-
-
-# -- made from a config ---------------------------------------------------------------------------
-
-
-def make_config(tmp_path: Path, **sections: Any) -> ConfigParser:
-    config = ConfigParser(small_config(tmp_path) | sections)
-    config.check(SCHEMA)
-    return config
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "expected"),
-    [
-        ({"type": "Adam", "args": {"lr": 0.25}}, 0.25),
-        ({"type": "Adam", "args": {"lr": 1}}, 1.0),
-        ({"type": "Adam"}, 0.001),
-        ({"type": "Adafactor"}, 0.01),
-    ],
-)
-def test_the_learning_rate_is_the_configs_else_the_optimizers(
-    tmp_path: Path, optimizer: dict[str, Any], expected: float
-) -> None:
-    assert get_learning_rate(make_config(tmp_path, optimizer=optimizer)) == expected
-
-
-def test_without_a_section_there_is_no_scheduler(tmp_path: Path) -> None:
-    assert make_lr_scheduler(make_config(tmp_path), make_optimizer(1.0)) is None
-
-
-@pytest.mark.parametrize(
-    ("rates", "max_lr", "expected"),
-    [
-        ((0.5, 0.5), 2.0, [2.0, 2.0]),
-        ((0.5, 0.05), 2.0, [2.0, 0.2]),
-        ((0.5, 0.05), [3.0, 4.0], [3.0, 4.0]),  # the config says it for each group
-    ],
-)
-def test_the_peak_of_a_cycle_is_scaled_with_the_rate_of_each_group(
-    tmp_path: Path, rates: tuple[float, ...], max_lr: Any, expected: list[float]
-) -> None:
-    section = {"type": "OneCycleLR", "args": {"max_lr": max_lr, "total_steps": 18}}
-    config = make_config(tmp_path, lr_scheduler=section)
-    optimizer = make_optimizer(*rates)
-    make_lr_scheduler(config, optimizer)
-    assert [group["max_lr"] for group in optimizer.param_groups] == pytest.approx(expected)
-    assert config["lr_scheduler"] == section

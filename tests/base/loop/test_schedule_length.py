@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from torch.optim import lr_scheduler as schedulers
 
-import trainer.trainer
 from base.loop.lr_schedule import LRSchedule
 from base.loop.nested_schedulers import ChainedScheduler, SequentialLR
 from base.loop.schedule_length import find_mismatches
@@ -20,19 +19,9 @@ from base.loop.schedule_plan import make_lr_scheduler
 from base.options import TrainerOptions
 from base.schema import SCHEMA
 from config import ConfigParser
-from tests.base.checkpoint.resumed_runs import check_resuming
-from tests.base.loop.schedules import make_optimizer
+from tests.base.loop.schedules import COSINE, HALVED, LINEAR, hold, make_optimizer
 from tests.helpers import make_trainer, small_config
 from utils.errors import UserError
-
-COSINE = {"type": "CosineAnnealingLR"}
-LINEAR = {"type": "LinearLR"}
-HALVED = {"type": "ConstantLR", "args": {"factor": 0.5, "total_iters": 4}}
-
-
-def hold(kind: str, *held: dict[str, Any], **args: Any) -> dict[str, Any]:
-    """The section of a scheduler that holds others."""
-    return {"type": kind, "args": {"schedulers": list(held)} | args}
 
 
 def cosine(position: float, length: float) -> float:
@@ -176,61 +165,3 @@ def test_a_scheduler_for_another_length_than_its_part_is_described() -> None:
     assert check([6], linear, schedulers.CosineAnnealingLR(optimizer, 4)) == [text]
     with pytest.raises(UserError, match=r"total_steps=3, .* has 4 epochs, and it fails after 3$"):
         check([2], linear, schedulers.OneCycleLR(optimizer, 1.0, total_steps=3))
-
-
-# -- resuming ------------------------------------------------------------------------------------
-
-
-class Holder(schedulers.LRScheduler):
-    """Halves the rate of another scheduler, which its state does not have."""
-
-    def __init__(self, optimizer: Any, after: schedulers.LRScheduler) -> None:
-        self.after = after
-        super().__init__(optimizer)
-
-    def get_lr(self) -> list[float]:
-        if self.last_epoch > 0:
-            self.after.step()
-        return [rate / 2 for rate in self.after.get_last_lr()]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {key: self.__dict__[key] for key in ("base_lrs", "last_epoch", "_step_count")}
-
-
-def test_schedulers_inside_of_others_resume_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer.trainer, "Holder", Holder, raising=False)
-    monkeypatch.setattr(Holder, "__module__", "trainer.trainer")
-    holder = {"type": "trainer.Holder", "args": {"after": hold("ChainedScheduler", COSINE, HALVED)}}
-    section = hold("SequentialLR", LINEAR, holder, milestones=[1])
-    config = small_config(tmp_path, save_steps=1, lr_scheduler_interval="step")
-    config |= {"lr_scheduler": section}
-    config["data_loader"]["args"]["batch_size"] = 480
-    full = check_resuming(
-        lambda run_id, resume: make_trainer(config, run_id, resume), "checkpoint-*.pt", 5
-    )
-    assert full.optimizer.param_groups[0]["lr"] < 0.001
-
-
-@pytest.mark.parametrize("interval", ["epoch", "step"])
-def test_more_epochs_give_the_rates_of_a_run_of_that_length(
-    tmp_path: Path, interval: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = small_config(tmp_path, epochs=2, lr_scheduler_interval=interval)
-    config["lr_scheduler"] = hold("SequentialLR", LINEAR, COSINE, milestones=[1])
-    make_trainer(config).train()
-    config["trainer"]["epochs"] = 4
-    longer = make_trainer(config, "longer")
-    longer.train()
-    path = tmp_path / "small/run/checkpoint-epoch2.pt"
-    resumed = make_trainer(config, resume=path)
-    resumed.train()
-    assert resumed.last_log["epoch"] == 4
-    rates = [
-        [json.loads(line)["lr"] for line in (run.config.log_dir / "metrics.jsonl").open()][2:]
-        for run in (longer, resumed)
-    ]
-    assert rates[0] == rates[1]
-    assert "so the rate follows the curve of this length" in caplog.text
-    assert "The resume is not exact, because of changes: length of lr_scheduler" in caplog.text
