@@ -14,6 +14,7 @@ from base.data.map_reader import MapReader
 from base.data.order import BatchFacts, Position
 from base.data.reader import Reader
 from base.data.sampler import BATCH_STREAM
+from base.data.sharding import Sharding
 from base.data.split import make_samplers
 from base.data.stream_reader import StreamReader
 from base.data.worker import make_loader_options, pins_memory
@@ -45,6 +46,8 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         sampler: gives the indices, instead of ``shuffle``; ``class_balanced`` draws all classes
             equally often, with replacement.
         batch_sampler: gives lists of indices, instead of ``batch_size`` and ``shuffle``.
+        stream_sharding: how processes and workers divide an iterable dataset. With ``dataset``, it
+            divides itself; with ``samples``, each reads all and keeps its own; null finds out.
         dataloader_kwargs: other arguments of ``torch.utils.data.DataLoader``.
 
     Attributes:
@@ -70,12 +73,14 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         stratify: bool = False,
         sampler: Any = None,
         batch_sampler: Any = None,
+        stream_sharding: Sharding | None = None,
         **dataloader_kwargs: Any,
     ) -> None:
         needs_indices = bool(validation_split or cache or batch_transform is not None)
         check_batching(dataset, batch_size, needs_indices, validation_split)
-        check_sampling(dataset, validation_split, sampler, batch_sampler)
+        check_sampling(dataset, validation_split, sampler, batch_sampler, stream_sharding)
         self.shuffle, self.validation_split = shuffle, validation_split
+        self.stream_sharding = stream_sharding
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
         self.seed = torch.initial_seed() % 2**63  # projects seed torch, and not the loader
@@ -110,7 +115,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         if isinstance(dataset, IterableDataset):
             options["persistent_workers"] = False  # they would carry random states to the next pass
             super().__init__(dataset, batch_size=batch_size, **options)
-            return StreamReader(dataset, batch_size, options)
+            return StreamReader(dataset, batch_size, options, self.stream_sharding)
         drop_last = options.pop("drop_last", False)
         batching: dict[str, Any] = {"batch_sampler": batch_sampler}
         if batch_sampler is None:
@@ -133,7 +138,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         batches = self._reader.read(self._position, self.seed)
         for number, (batch, self._facts) in enumerate(batches, start + 1):
             self._position = Position(epoch, number, self._facts.samples)
-            yield self.transform(batch, mix_seed(self.seed, epoch, BATCH_STREAM, number, rank()))
+            if self.gives_fillers or not self._facts.is_missing:
+                seed = mix_seed(self.seed, epoch, BATCH_STREAM, number, rank())
+                yield self.transform(batch, seed)
         self._facts = self._facts._replace(left=0)
 
     def transform(self, batch: Any, seed: int) -> Any:

@@ -40,15 +40,23 @@ def check_batching(
         warn_if_misread(dataset)
 
 
-def check_sampling(dataset: Any, split: float | int, sampler: Any, batch_sampler: Any) -> None:
-    """Raises UserError if a sampler does not fit the other arguments."""
-    iterable = isinstance(dataset, IterableDataset)
-    if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
-        kind = "an iterable dataset" if iterable else "a DistributedSampler"
-        message = "does not work with several processes: the loader divides the batches itself"
-        raise UserError(f"{kind} {message}")
-    if iterable:
+def check_sampling(
+    dataset: Any, split: float | int, sampler: Any, batch_sampler: Any, stream_sharding: Any
+) -> None:
+    """Raises UserError if a sampler, or the division of a stream, does not fit the others."""
+    if isinstance(dataset, IterableDataset):
+        if sampler is not None or batch_sampler is not None:
+            message = "an iterable dataset decides its order itself, without a sampler"
+            raise UserError(message, key="sampler" if batch_sampler is None else "batch_sampler")
+        if stream_sharding not in (None, "dataset", "samples"):
+            message = f"{stream_sharding!r} must be dataset, samples or null"
+            raise UserError(message, key="stream_sharding")
         return
+    if stream_sharding is not None:
+        raise UserError("only an iterable dataset takes it", key="stream_sharding")
+    if world_size() > 1 and isinstance(sampler, DistributedSampler):
+        message = "does not work with several processes: the loader divides the batches itself"
+        raise UserError(f"a DistributedSampler {message}")
     if isinstance(sampler, str) and sampler != "class_balanced":
         raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
     if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):
