@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any, NamedTuple
 
 from utils.distributed import all_gather, process_group, rank, world_size
@@ -12,8 +13,8 @@ class Round(NamedTuple):
     """One batch of all ranks.
 
     Attributes:
-        of_ranks: the sizes of the ranks' parts; 0 if a rank has no batch any more. In samples, or 1 for a batch
-            whose number of samples is unknown.
+        of_ranks: the sizes of the ranks' parts, in samples or items; 0 if a rank has no batch
+            any more.
     """
 
     of_ranks: list[int]
@@ -49,9 +50,30 @@ def send_filler(content: Any, sizes: list[int]) -> Any:
     import torch.distributed as dist
 
     source = next(index for index, size in enumerate(sizes) if size)
-    values = [content if rank() == source else None]
+    values = [pack(content) if rank() == source else b""]
     dist.broadcast_object_list(values, src=source, group=process_group())
-    return values[0]
+    return unpack(values[0])
+
+
+def gather_states(state: Any) -> list[Any]:
+    """The states of all ranks: tensors and plain values."""
+    return [unpack(packed) for packed in all_gather(pack(state))]
+
+
+def pack(value: Any) -> bytes:
+    """Pickles a value, also with tensors that pickle alone cannot load, as those of uint32."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def unpack(packed: bytes) -> Any:
+    """The value that another rank of this training has packed."""
+    import torch
+
+    return torch.load(io.BytesIO(packed), weights_only=False)
 
 
 def check_same_stream(digest: int | None, name: str, key: str) -> None:

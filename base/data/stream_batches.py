@@ -112,7 +112,9 @@ class StreamBatches(IterableDataset[Any]):
         if start.snapshot is not None:
             n_batches, n_samples = start.snapshot["batches"], start.snapshot["samples"]
         samples, is_shared = self._open(start, workers)
-        snapshots = Snapshots(self.dataset, self.collate_fn, start.snapshot if self.has_state else None)
+        snapshots = Snapshots(
+            self.dataset, self.collate_fn, start.snapshot if self.has_state else None
+        )
         takes_snapshots = self.has_state and (worker == 0 or not is_shared)
         if start.counts_samples:
             deque(islice(samples, start.samples - n_samples), maxlen=0)
@@ -132,7 +134,7 @@ class StreamBatches(IterableDataset[Any]):
                 content, size = self._collate(batch, n_batches, is_shared)
                 if n_batches > start.batches:
                     numbers = len(batch), n_batches, n_samples, is_shared, first
-                    taken = snapshots.take(n_batches, n_samples) if takes_snapshots else None
+                    taken = snapshots.take(n_batches) if takes_snapshots else None
                     yield StreamBatch(worker, content, size, *numbers, taken)
                     first = None
 

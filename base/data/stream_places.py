@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
 from math import ceil
 from typing import Any, Self
 
 from base.data.stream_batches import Start, StreamBatch
+from base.data.stream_state import unpack
+from utils.distributed import rank, world_size
+
+LOGGER = logging.getLogger("data_loader")
 
 
 class Places:
@@ -24,7 +28,7 @@ class Places:
     def __init__(self, num_workers: int) -> None:
         self.workers = [Start() for _ in range(max(1, num_workers))]
         self.turn, self.is_shared = 0, False
-        self._packed: dict[int, bytes] = {}  # the snapshots that the workers have sent
+        self._packed: dict[int, tuple[bytes, int, int]] = {}  # snapshots that workers have sent
 
     def add(self, batch: StreamBatch) -> None:
         """Adds a batch that is given to the training."""
@@ -33,7 +37,7 @@ class Places:
             batches=batch.batches, samples=batch.samples, counts_samples=False
         )
         if isinstance(batch.snapshot, bytes):
-            self._packed[index] = batch.snapshot
+            self._packed[index] = batch.snapshot, batch.batches, batch.samples
         self.turn, self.is_shared = (batch.worker + 1) % len(self.workers), batch.is_shared
 
     @property
@@ -48,9 +52,9 @@ class Places:
         return all(known)
 
     def unpack(self) -> None:
-        """Unpickles what the workers of this process have sent."""
+        """Unpacks the last snapshots, which few batches need."""
         for index, packed in self._packed.items():
-            snapshot = pickle.loads(packed)
+            snapshot = unpack(*packed)
             self.workers[index] = self.workers[index]._replace(snapshot=snapshot)
         self._packed = {}
 
@@ -111,3 +115,45 @@ class Places:
             places.workers[index] = Start(ceil(samples / size), samples, True)
         places.turn = num_batches % count
         return places
+
+
+def restore_places(
+    state: dict[str, Any], num_workers: int, size: int | None, by_dataset: bool, is_resized: bool
+) -> Places | None:
+    """What the workers of this rank have read, from the state of a StreamReader.
+
+    Args:
+        state: of the reader.
+        num_workers: the number of workers of this rank now.
+        size: the number of samples in a batch of this rank now.
+        by_dataset: whether the ranks read different samples now.
+        is_resized: whether batches have another size now, over all ranks.
+
+    Returns:
+        None if this is unknown, or if each of other workers has read its own part.
+    """
+    num_before = state.get("num_workers", num_workers)
+    saved, of_ranks = state.get("places"), state.get("places_of_ranks")
+    if saved is not None and (by_dataset or of_ranks):
+        if not (by_dataset and of_ranks and len(of_ranks) == world_size()):
+            LOGGER.warning(
+                "Other processes divided the iterable dataset before: samples of this epoch may "
+                "come twice or not at all."
+            )
+            return None
+        saved = of_ranks[rank()]
+    was_shared = saved is not None and saved["is_shared"]
+    if num_workers != num_before and not (was_shared and num_workers != 1):
+        if state.get("left") != 0:
+            LOGGER.warning(
+                "%d workers read the iterable dataset before, and %d do now: samples of this "
+                "epoch may come twice or not at all.",
+                num_before,
+                num_workers,
+            )
+        return None
+    if saved is not None:
+        return Places.from_state(saved, num_workers, size, state["part_size"])
+    if is_resized and size is not None and world_size() == 1:
+        return Places.from_batches(state["consumed"], num_workers, state["batch_size"], size)
+    return None

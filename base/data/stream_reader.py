@@ -10,16 +10,16 @@ from typing import Any
 
 from torch.utils.data import default_collate, default_convert
 
-from base.data.lockstep import check_same_stream, exchange_sizes, send_filler
+from base.data.lockstep import check_same_stream, exchange_sizes, gather_states, send_filler
 from base.data.order import BatchFacts, Position, count_batches, get_length
 from base.data.reader import Pass, Reader
 from base.data.sampler import SAMPLE_STREAM
-from base.data.sharding import DIVIDING_LIBRARIES, Sharding, find_library, shard_by_rank
+from base.data.sharding import DIVIDING_LIBRARIES, find_library, shard_by_rank
 from base.data.stream_batches import StreamBatch, StreamBatches
-from base.data.stream_places import Places
+from base.data.stream_places import Places, restore_places
 from base.data.stream_state import continuing, find_inexact_state, has_own_state, takes_counts
 from base.data.worker import WorkerLoader, pass_through
-from utils.distributed import all_gather, rank, world_size
+from utils.distributed import rank, world_size
 from utils.errors import UserError
 from utils.seed import RandomStream, mix_seed
 
@@ -186,7 +186,7 @@ class StreamReader(Reader):
         is_known = resumed is not None and resumed[0] == start
         self.places = resumed[1] if resumed and is_known else Places(self.loader.num_workers)
         self._position, self._digest = (start.epoch, start.batch), None
-        if start.batch and not (self.takes_counts or self.places.has_snapshots and is_known):
+        if start.batch and not (self.takes_counts or (self.places.has_snapshots and is_known)):
             message = "%s keeps no state: %d batches are read again, up to the present position."
             LOGGER.info(message, self.name, start.batch)
         return 0 if is_known else start.batch
@@ -248,7 +248,7 @@ class StreamReader(Reader):
             return state
         places = self.places.state_dict()
         state |= {"places": places, "part_size": self.size or 0}
-        return state | ({"places_of_ranks": all_gather(places)} if self.by_dataset else {})
+        return state | ({"places_of_ranks": gather_states(places)} if self.by_dataset else {})
 
     def is_finished(self, state: dict[str, Any]) -> bool:
         return state.get("left") == 0
@@ -261,40 +261,14 @@ class StreamReader(Reader):
         is_resized = bool(size and old_size and samples is not None and size != old_size)
         if is_resized:
             position = position._replace(batch=ceil(samples / size))  # type: ignore[operator]
-        places = self._restore_places(state, is_resized) if num_batches else None
+        if not num_batches:
+            return position
+        workers = self.loader.num_workers
+        places = restore_places(state, workers, self.size, self.by_dataset, is_resized)
         if places is not None:
             self.places, self._position = places, position[:2]
             self._resumed = position, places
         return position
-
-    def _restore_places(self, state: dict[str, Any], is_resized: bool) -> Places | None:
-        """What the workers have read; None if this is unknown, or if their number has changed."""
-        num_workers, old = self.loader.num_workers, state.get("num_workers", 0)
-        saved = state.get("places")
-        of_ranks = state.get("places_of_ranks")
-        was_divided = of_ranks is not None
-        places = None
-        if (was_divided, len(of_ranks or ()) or world_size()) == (self.by_dataset, world_size()):
-            saved = of_ranks[rank()] if of_ranks else saved
-            if saved is not None:
-                places = Places.from_state(saved, num_workers, self.size, state["part_size"])
-            elif is_resized and self.size is not None:
-                counts = state["consumed"], num_workers, state["batch_size"], self.size
-                places = Places.from_batches(*counts)
-        elif saved is not None:
-            LOGGER.warning(
-                "Other processes divided the iterable dataset before: samples of this epoch may "
-                "come twice or not at all."
-            )
-        is_same = old == num_workers or (places is not None and places.is_shared)
-        if not is_same and state.get("left") != 0:
-            LOGGER.warning(
-                "%d workers read the iterable dataset before, and %d do now: samples of this "
-                "epoch may come twice or not at all.",
-                old,
-                num_workers,
-            )
-        return places if is_same or is_resized else None
 
 
 def _count_readers(processes: int, workers: int) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import pickle
+import io
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import torch
 
 from base.data.generators import get_state, set_state
 from base.data.kept_state import decode, encode
@@ -53,6 +55,18 @@ def continuing(dataset: Any, samples: int, num_workers: int, batch_size: int) ->
             reset()
 
 
+def count_interval(packed: bytes) -> int:
+    """The number of batches after a snapshot until the next one is due."""
+    return max(MIN_INTERVAL_BATCHES, len(packed) // BYTES_PER_BATCH)
+
+
+def unpack(packed: bytes, batches: int, samples: int) -> dict[str, Any]:
+    """A snapshot as plain values, and the numbers of batches and samples that it comes after."""
+    snapshot = torch.load(io.BytesIO(packed), weights_only=True)
+    numbers = {"batches": batches, "samples": samples, "interval": count_interval(packed)}
+    return dict(snapshot | numbers)
+
+
 class Snapshots:
     """Takes snapshots of a stream now and then, in the process that reads it.
 
@@ -71,14 +85,14 @@ class Snapshots:
         self._next = 1 if last is None else last["batches"] + last["interval"]
         self._generators: dict[str, Any] | None = None
 
-    def take(self, batches: int, samples: int) -> bytes | str | None:
+    def take(self, batches: int) -> bytes | str | None:
         """Takes a snapshot if it is due.
 
         Args:
-            batches, samples: the numbers of those that were read in this pass.
+            batches: the number of those that were read in this pass.
 
         Returns:
-            The pickled snapshot, or the reason why there can be none; None if it is not due.
+            The snapshot, for ``unpack``, or the reason why there can be none; None if it is not due.
         """
         if batches < self._next:
             return None
@@ -94,12 +108,11 @@ class Snapshots:
             self._next = 2**63
             return str(error)
         random = encode(get_cpu_state())
-        snapshot = {"state": state, "random": random, "generators": generators}
-        size = len(pickle.dumps(snapshot))
-        interval = max(MIN_INTERVAL_BATCHES, size // BYTES_PER_BATCH)
-        self._next = batches + interval
-        numbers = {"batches": batches, "samples": samples, "interval": interval}
-        return pickle.dumps(snapshot | numbers)
+        file = io.BytesIO()
+        torch.save({"state": state, "random": random, "generators": generators}, file)
+        packed = file.getvalue()
+        self._next = batches + count_interval(packed)
+        return packed
 
     def begin(self, snapshot: dict[str, Any]) -> Iterator[Any]:
         """Iterates over the stream from a snapshot on."""

@@ -12,6 +12,7 @@ from config.check.findings import find_typo, suggests
 from config.check.schema import Schema
 from config.check.shapes import is_component
 from config.check.slots import FLAT, Slot, resolve
+from config.check.streams import check_streams
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
 from config.read.tree import ConfigError, Finding, Tree
 from utils.errors import UserError, one_line
@@ -63,6 +64,7 @@ def examine(tree: Tree, schema: Schema) -> Checker:
     for key in schema.sections:
         if key not in schema.slots and data.get(key) is not None:
             _check_flat_section(checker, key)
+    check_streams(checker)
     return checker
 
 
