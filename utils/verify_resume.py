@@ -125,7 +125,7 @@ def train_with_kills(
         if not kills_left:
             wait_for(training)
             return
-        waits = [(rng.uniform(0.2, 1.0) * duration, None)]
+        waits: list[tuple[float, Path | None]] = [(rng.uniform(0.2, 1.0) * duration, None)]
         if is_resumed and not was_killed_twice:
             waits = [(duration, folder), (rng.uniform(0.0, 0.1) * duration, None)]
         if not all(is_running_after(training, *wait) for wait in waits):

@@ -6,7 +6,7 @@ import logging
 import re
 from typing import Any
 
-from torch.utils.data import DistributedSampler, IterableDataset
+from torch.utils.data import DistributedSampler, IterableDataset, default_collate
 
 from base.data.image_file import warn_if_misread
 from utils.distributed import world_size
@@ -23,7 +23,7 @@ def check_batching(
     Args:
         dataset: map-style or iterable.
         batch_size: None for a dataset or a sampler that makes batches itself.
-        needs_indices: whether a split, a cache or a batch transform needs a map-style dataset.
+        needs_indices: whether a cache or a batch transform needs a map-style dataset.
         split: the size of the validation part; 0 for none.
     """
     if batch_size is not None and batch_size < 1:
@@ -64,6 +64,12 @@ def check_sampling(
             "validation_split and a sampler cannot both choose the samples; "
             "give a valid_data_loader"
         )
+
+
+def choose_collate(collate_fn: Any, batch_size: int | None, batch_sampler: Any) -> Any:
+    """Returns None in place of the default if the dataset gives batches, which it would change."""
+    gives_batches = batch_size is None and batch_sampler is None
+    return None if gives_batches and collate_fn is default_collate else collate_fn
 
 
 def warn_if_random(argument: str, transform: Any) -> None:

@@ -32,10 +32,10 @@ class DividedLoader(PositionedLoader):
         device: the device on which batches are transformed.
         n_samples: the number of samples in an epoch.
         seed: determines the order of the samples.
-        gives_fillers: whether an evaluation also gives None, for a batch that only other ranks have.
+        gives_fillers: whether an evaluation gives None for a batch that only other ranks have.
     """
 
-    device: torch.device
+    device: torch.device = torch.device("cpu")
     n_samples: int
     seed: int
     gives_fillers = False

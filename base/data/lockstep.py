@@ -50,30 +50,22 @@ def send_filler(content: Any, sizes: list[int]) -> Any:
     import torch.distributed as dist
 
     source = next(index for index, size in enumerate(sizes) if size)
-    values = [pack(content) if rank() == source else b""]
+    values = [content if rank() == source else None]
     dist.broadcast_object_list(values, src=source, group=process_group())
-    return unpack(values[0])
+    return values[0]
 
 
 def gather_states(state: Any) -> list[Any]:
-    """The states of all ranks: tensors and plain values."""
-    return [unpack(packed) for packed in all_gather(pack(state))]
+    """The states of all ranks: tensors and plain values.
 
-
-def pack(value: Any) -> bytes:
-    """Pickles a value, also with tensors that pickle alone cannot load, as those of uint32."""
+    Pickle alone cannot load tensors of uint32, which the states of generators have.
+    """
     import torch
 
     file = io.BytesIO()
-    torch.save(value, file)
-    return file.getvalue()
-
-
-def unpack(packed: bytes) -> Any:
-    """The value that another rank of this training has packed."""
-    import torch
-
-    return torch.load(io.BytesIO(packed), weights_only=False)
+    torch.save(state, file)
+    packed = map(io.BytesIO, all_gather(file.getvalue()))
+    return [torch.load(part, weights_only=True) for part in packed]
 
 
 def check_same_stream(digest: int | None, name: str, key: str) -> None:

@@ -36,12 +36,14 @@ class Reader(ABC):
         count: the number of batches in the last pass so far, over all ranks; 0 if unknown.
         is_for_evaluation: whether the passes evaluate. Their state is not saved.
         section: the section of the config that has made the loader, for errors.
+        gives_fillers: whether an evaluation gives None for a batch that only other ranks have.
         stream: the root that is a stream with a state of its own; None if there is none.
     """
 
     n_samples: int
     count = 0
     section = "data_loader"
+    gives_fillers = False
     stream: str | None = None
 
     def __init__(self, loader: DataLoader[Any], batch_size: int | None, **roots: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import sys
 import zlib
@@ -72,9 +73,8 @@ def _split_by_library(dataset: Any, rank: int, ranks: int) -> Any:
     """This rank's part by the function of the dataset's library; None if there is none."""
     huggingface = sys.modules.get("datasets")
     if huggingface is not None and isinstance(dataset, huggingface.IterableDataset):
-        from datasets.distributed import split_dataset_by_node
-
-        return split_dataset_by_node(dataset, rank=rank, world_size=ranks)
+        distributed: Any = importlib.import_module("datasets.distributed")
+        return distributed.split_dataset_by_node(dataset, rank=rank, world_size=ranks)
     stages = _list_stages(dataset)
     names = [getattr(stage, "__name__", "") for stage in stages]
     if "single_node_only" not in names:

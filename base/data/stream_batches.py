@@ -128,9 +128,9 @@ class StreamBatches(IterableDataset[Any]):
                 return
             if n_batches == 0 and (is_shared or self.ranks > 1):
                 first = digest(batch)
-            is_own = not is_shared or n_batches % workers == worker
+            is_kept = not is_shared or n_batches % workers == worker
             n_batches, n_samples = n_batches + 1, n_samples + len(batch)
-            if is_own:
+            if is_kept:
                 content, size = self._collate(batch, n_batches, is_shared)
                 if n_batches > start.batches:
                     numbers = len(batch), n_batches, n_samples, is_shared, first

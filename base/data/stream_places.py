@@ -14,7 +14,7 @@ LOGGER = logging.getLogger("data_loader")
 
 
 class Places:
-    """What each worker of this rank has given in a pass. Batches that it has prefetched are left out.
+    """What each worker of this rank has given in a pass, without prefetched batches.
 
     Args:
         num_workers: the number of workers; 0 if the training process reads.

@@ -17,7 +17,7 @@ from base.data.sampler import SAMPLE_STREAM
 from base.data.sharding import DIVIDING_LIBRARIES, find_library, shard_by_rank
 from base.data.stream_batches import StreamBatch, StreamBatches
 from base.data.stream_places import Places, restore_places
-from base.data.stream_state import continuing, find_inexact_state, has_own_state, takes_counts
+from base.data.stream_state import continuing, find_inexact_state, is_resumable, takes_counts
 from base.data.worker import WorkerLoader, pass_through
 from utils.distributed import rank, world_size
 from utils.errors import UserError
@@ -48,7 +48,7 @@ class StreamReader(Reader):
         self, dataset: Any, batch_size: int | None, options: dict[str, Any], sharding: Any = None
     ) -> None:
         self.name, length = type(dataset).__name__, get_length(dataset)
-        self.whole, self.sharding = dataset, sharding
+        self.undivided, self.sharding = dataset, sharding
         dataset, self.by_dataset = shard_by_rank(dataset, sharding, rank(), world_size())
         self.dataset, self.options = dataset, options
         self.size = batch_size  # of this rank
@@ -58,7 +58,7 @@ class StreamReader(Reader):
             if batch_size < world_size():
                 message = f"batch_size={batch_size} is less than the {world_size()} processes"
                 raise UserError(f"{message}, which read different samples of {self.name}")
-        self.stream = "dataset" if has_own_state(dataset) else None
+        self.stream = "dataset" if is_resumable(dataset) else None
         self.takes_counts, self.inexact = takes_counts(dataset), find_inexact_state(dataset)
         has_state = self.stream is not None and not self.takes_counts and self.inexact is None
         collate_fn = options["collate_fn"]
@@ -110,17 +110,19 @@ class StreamReader(Reader):
             self.count += 1
             self._position = start.epoch, self.count
             self.warn_of_unsaved_state()
+            if facts.is_missing and not self.gives_fillers:
+                continue
             yield content, facts if size is None else facts._replace(samples=samples)
         if start.batch == 0 and size is not None and not self.options.get("drop_last"):
-            self.check_length(self.whole, self.length, samples, "samples")
+            self.check_length(self.undivided, self.length, samples, "samples")
 
     def _join_ranks(self, batches: Iterator[StreamBatch]) -> Pass:
         """Adds facts about the other ranks. ``samples`` are those of this batch, over all ranks."""
         is_counted = self.batch_size is not None
         if world_size() == 1:
             for batch in batches:
-                sizes = {"samples": batch.total, "size": batch.size} if is_counted else {}
-                yield batch.content, BatchFacts(**sizes)
+                facts = BatchFacts(samples=batch.total, size=batch.size)
+                yield batch.content, facts if is_counted else BatchFacts()
         elif self.by_dataset:
             yield from self._read_in_lockstep(batches)
         else:
@@ -153,11 +155,11 @@ class StreamReader(Reader):
         if rank_stream:  # else it would draw the numbers of rank 0
             seed_of_rank = mix_seed(seed, start.epoch, *rank_stream)
             self.loader.generator.manual_seed(seed_of_rank)  # type: ignore[attr-defined]
-        own_seed = mix_seed(seed, start.epoch, SAMPLE_STREAM, *rank_stream)
-        stream = RandomStream(own_seed)
+        stream_seed = mix_seed(seed, start.epoch, SAMPLE_STREAM, *rank_stream)
+        stream = RandomStream(stream_seed)
         in_stream: Any = contextlib.nullcontext if self.loader.num_workers else stream.drawing
         n_skipped = self._choose_places(start)
-        self.batches.seed, self.batches.fills = own_seed, not self.is_for_evaluation
+        self.batches.seed, self.batches.fills = stream_seed, not self.is_for_evaluation
         self.batches.starts, self.batches.turn = self.places.list_starts(), self.places.turn
         must_check = world_size() > 1 and not self.by_dataset and start.batch == 0
         with self._continuing():

@@ -19,14 +19,14 @@ MIN_INTERVAL_BATCHES = 16  # between two snapshots; a resumed run reads as many 
 BYTES_PER_BATCH = 65536  # that snapshots may take on average
 
 
-def has_own_state(dataset: Any) -> bool:
+def is_resumable(dataset: Any) -> bool:
     """Whether a stream has ``state_dict`` and ``load_state_dict``."""
     return all(callable(getattr(dataset, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def takes_counts(dataset: Any) -> bool:
     """Whether the state of a stream is made from the number of samples, as in litdata."""
-    if not has_own_state(dataset):
+    if not is_resumable(dataset):
         return False
     names = ("num_samples_yielded", "num_workers", "batch_size")
     return set(names) <= inspect.signature(dataset.state_dict).parameters.keys()
@@ -92,7 +92,7 @@ class Snapshots:
             batches: the number of those that were read in this pass.
 
         Returns:
-            The snapshot, for ``unpack``, or the reason why there can be none; None if it is not due.
+            The snapshot, for ``unpack``, or the reason why there is none; None if none is due.
         """
         if batches < self._next:
             return None
@@ -117,7 +117,9 @@ class Snapshots:
     def begin(self, snapshot: dict[str, Any]) -> Iterator[Any]:
         """Iterates over the stream from a snapshot on."""
         self.dataset.load_state_dict(decode(snapshot["state"]))
-        samples = iter(self.dataset)  # it may draw what it drew at the start of the pass
+        samples: Iterator[Any] = iter(
+            self.dataset
+        )  # it may draw what it drew at the start of the pass
         for path, generator in self._find_generators().items():
             if path in snapshot["generators"]:
                 set_state(generator, decode(snapshot["generators"][path]))

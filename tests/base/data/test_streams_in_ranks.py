@@ -49,10 +49,10 @@ def test_each_sample_is_trained_on_once(stream: str, num_workers: int) -> None:
     seen = [number for batches in ranks for samples, _, n in batches for number in samples[:n]]
     assert sorted(seen) == list(range(n_samples))
     assert len(ranks[0]) == len(ranks[1])
-    for parts in zip(*ranks, strict=True):
-        sizes = [size for _, _, size in parts]
-        assert [weight for _, weight, _ in parts] == [2 * size / sum(sizes) for size in sizes]
-        assert all(samples for samples, _, _ in parts)  # a filler is a batch of another rank
+    for batches in zip(*ranks, strict=True):
+        sizes = [size for _, _, size in batches]
+        assert [weight for _, weight, _ in batches] == [2 * size / sum(sizes) for size in sizes]
+        assert all(samples for samples, _, _ in batches)  # a filler is a batch of another rank
 
 
 @pytest.mark.parametrize("stream", STREAMS)
