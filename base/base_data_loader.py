@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from base.data.checks import check_batching, check_sampling, warn_if_random
+from base.data.checks import check_batching, check_sampling, choose_collate, warn_if_random
 from base.data.loader import DividedLoader
 from base.data.map_reader import MapReader
 from base.data.order import BatchFacts, Position, limit_length
@@ -45,6 +45,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         sampler: gives the indices, instead of ``shuffle``; ``class_balanced`` draws all classes
             equally often, with replacement.
         batch_sampler: gives lists of indices, instead of ``batch_size`` and ``shuffle``.
+        stream_sharding: who divides an iterable dataset: ``dataset``, ``samples``, null finds out.
         dataloader_kwargs: other arguments of ``torch.utils.data.DataLoader``.
 
     Attributes:
@@ -70,22 +71,21 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         stratify: bool = False,
         sampler: Any = None,
         batch_sampler: Any = None,
+        stream_sharding: Literal["dataset", "samples"] | None = None,
         **dataloader_kwargs: Any,
     ) -> None:
-        needs_indices = bool(validation_split or cache or batch_transform is not None)
-        check_batching(dataset, batch_size, needs_indices, validation_split)
-        check_sampling(dataset, validation_split, sampler, batch_sampler, **dataloader_kwargs)
+        check_batching(dataset, batch_size, cache or batch_transform is not None, validation_split)
+        samplers = (sampler, batch_sampler, stream_sharding)
+        check_sampling(dataset, validation_split, *samplers, **dataloader_kwargs)
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
         self.seed = torch.initial_seed() % 2**63  # projects seed torch, and not the loader
-        self.device = torch.device("cpu")
         self.valid_sampler: Any = None
         self._position = Position(-1, 0)  # the last pass, and the number of batches it has given
         self._next = Position(0, 0)  # the start of the next pass
         self._facts = BatchFacts()  # of the last batch
-        if batch_size is None and batch_sampler is None and collate_fn is default_collate:
-            collate_fn = None
+        collate_fn = choose_collate(collate_fn, batch_size, batch_sampler)
         options = make_loader_options(num_workers, collate_fn=collate_fn, **dataloader_kwargs)
         if cache:
             from base.data.cache import cache_dataset
@@ -93,9 +93,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             dataset = cache_dataset(dataset)
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
         self.init_kwargs |= options
-        is_stream = isinstance(dataset, IterableDataset)
+        self.stream_sharding = stream_sharding
         is_custom = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
-        if not is_custom and not is_stream:
+        if not is_custom and not isinstance(dataset, IterableDataset):
             sampler, self.valid_sampler = make_samplers(
                 dataset, validation_split, split_seed, stratify, shuffle, sampler is not None
             )
@@ -106,11 +106,10 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
     def _make_reader(
         self, dataset: Any, batch_size: int | None, sampler: Any, batch_sampler: Any, options: Any
     ) -> Reader:
-        """Initialises torch's part of this loader, and makes what reads the batches."""
         if isinstance(dataset, IterableDataset):
             options["persistent_workers"] = False  # they would carry random states to the next pass
             super().__init__(dataset, batch_size=batch_size, **options)
-            return StreamReader(dataset, batch_size, options)
+            return StreamReader(dataset, batch_size, options, self.stream_sharding)
         drop_last = options.pop("drop_last", False)
         batching: dict[str, Any] = {"batch_sampler": batch_sampler}
         if batch_sampler is None:
@@ -129,6 +128,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self._position, self._facts = self._next, BatchFacts()
         epoch, start, _ = self._position
         self._next = Position(epoch + 1, 0)
+        self._reader.gives_fillers = self.gives_fillers
         self._reader.loader.pin_memory = pins_memory(self.init_kwargs, self.device)
         batches = self._reader.read_first(self.limit_batches, self._position, self.seed)
         for number, (batch, self._facts) in enumerate(batches, start + 1):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch.utils.data import IterableDataset
+
 from base.base_data_loader import BaseDataLoader
 from base.data.worker import default_num_workers
 from utils.errors import UserError
@@ -13,7 +15,9 @@ class DatasetLoader(BaseDataLoader):
     """Loads any dataset that a config names: ``{"type": "torchvision.datasets.CIFAR10", …}``.
 
     Args:
-        dataset, batch_size, shuffle, kwargs: as for BaseDataLoader.
+        dataset, batch_size, kwargs: as for BaseDataLoader.
+        shuffle: draw a new order for every epoch; null does so, unless the dataset is iterable,
+            which decides its order itself.
         num_workers: the number of processes that read data. null starts one process for each core,
             up to 8, and none if the data is in memory.
     """
@@ -22,13 +26,20 @@ class DatasetLoader(BaseDataLoader):
         self,
         dataset: Any,
         batch_size: int | None = 32,
-        shuffle: bool = True,
+        shuffle: bool | None = None,
         *,
         num_workers: int | None = None,
         **kwargs: Any,
     ) -> None:
         if num_workers is None:
             num_workers = default_num_workers(dataset, kwargs.get("cache", False))
+        if shuffle and isinstance(dataset, IterableDataset):
+            raise UserError(
+                f"{type(dataset).__name__} is read in its own order, and cannot be shuffled; "
+                "remove shuffle, and let the dataset shuffle",
+                key="shuffle",
+            )
+        shuffle = True if shuffle is None else shuffle
         super().__init__(dataset, batch_size, shuffle, num_workers=num_workers, **kwargs)
 
 

@@ -57,11 +57,12 @@ def seed_rank(seed: int, rank: int) -> None:
 
 
 def _seed_all(seed: int) -> None:
-    _seed_cpu(seed)
+    seed_cpu(seed)
     torch.manual_seed(seed)  # on all devices
 
 
-def _seed_cpu(seed: int) -> None:
+def seed_cpu(seed: int) -> None:
+    """Seeds Python, NumPy and torch's CPU generator."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
@@ -84,23 +85,25 @@ class RandomStream:
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
         """The context in which numbers are drawn from this stream."""
-        outside = _get_cpu_state()
+        outside = get_cpu_state()
         if self._state is None:
-            _seed_cpu(self._seed)
+            seed_cpu(self._seed)
         else:
-            _set_cpu_state(self._state)
+            set_cpu_state(self._state)
         try:
             yield
-            self._state = _get_cpu_state()
+            self._state = get_cpu_state()
         finally:
-            _set_cpu_state(outside)
+            set_cpu_state(outside)
 
 
-def _get_cpu_state() -> tuple[Any, ...]:
+def get_cpu_state() -> tuple[Any, ...]:
+    """The states of the generators of Python, NumPy and torch on the CPU."""
     return random.getstate(), np.random.get_state(), torch.get_rng_state()
 
 
-def _set_cpu_state(state: tuple[Any, ...]) -> None:
+def set_cpu_state(state: tuple[Any, ...]) -> None:
+    """Restores what ``get_cpu_state`` has returned."""
     random.setstate(state[0])
     np.random.set_state(state[1])
     torch.set_rng_state(state[2])
@@ -112,12 +115,12 @@ def temporary_seed(seed: int) -> Iterator[None]:
 
     Afterwards they continue as if nothing had been drawn.
     """
-    outside = _get_cpu_state()
-    _seed_cpu(seed)
+    outside = get_cpu_state()
+    seed_cpu(seed)
     try:
         yield
     finally:
-        _set_cpu_state(outside)
+        set_cpu_state(outside)
 
 
 def _get_accelerator_module() -> ModuleType | None:

@@ -1,7 +1,8 @@
 """Checks that a run of yours survives being killed.
 
 ``python -m utils.verify_resume -c CONFIG --kills 5`` trains twice: once without a stop, and once
-with kills at random moments, each followed by a resume. Both must end in the same state to the bit.
+with kills at random moments, each followed by a resume. At least one kill hits a run that has
+resumed, if ``--kills`` is 2 or more. Both must end in the same state to the bit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from utils.main import run_main
 ROOT = Path(__file__).parent.parent
 CLOCK_KEYS = ("seconds",)  # of a line of metrics.jsonl: they differ from run to run
 MAX_SHOWN = 5  # values that differ
+MAX_TRIES = 10  # to kill a run that ends before its kills
+POLL_SECONDS = 0.02
 
 
 def find_differences(a: object, b: object, path: str = "") -> Iterator[str]:
@@ -70,10 +73,38 @@ def wait_for(training: subprocess.Popen[str], timeout: float | None = None) -> N
         raise UserError(f"train.py ended with status {training.returncode}:\n{last_lines}")
 
 
+def is_running_after(
+    training: subprocess.Popen[str], seconds: float, folder: Path | None = None
+) -> bool:
+    """Waits for some time; returns whether the training still runs.
+
+    Args:
+        training: the process.
+        seconds: how long to wait.
+        folder: of the run; the wait ends at the first new checkpoint in it. None waits in full.
+
+    Raises:
+        UserError: the training has failed.
+    """
+    known = set() if folder is None else set(list_checkpoints(folder))
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        try:
+            wait_for(training, left if folder is None else min(left, POLL_SECONDS))
+            return False
+        except subprocess.TimeoutExpired:
+            if folder is not None and set(list_checkpoints(folder)) - known:
+                return True
+    return True
+
+
 def train_with_kills(
     words: list[str], folder: Path, duration: float, max_kills: int, rng: random.Random
-) -> Iterator[float]:
+) -> Iterator[tuple[float, bool]]:
     """Trains, kills the training at random moments, and resumes it until it ends.
+
+    The first process that has resumed is killed soon after its first checkpoint. So the run is
+    killed twice in a row, and continues from a state that a resumed process has saved.
 
     Args:
         words: the arguments of ``train.py``.
@@ -83,19 +114,26 @@ def train_with_kills(
         rng: chooses the moments.
 
     Yields:
-        The moment of each kill, in seconds since the start of the process that was killed.
+        The moment of each kill, in seconds since the start of the process that was killed, and
+        whether this process had resumed the run.
     """
+    was_killed_twice = False
     for kills_left in range(max_kills, -1, -1):
-        is_resumable = folder.is_dir() and bool(list_checkpoints(folder))
-        training = start_training(*(["-r", str(folder)] if is_resumable else words))
-        moment = rng.uniform(0.2, 1.0) * duration
-        try:
-            wait_for(training, moment if kills_left else None)
+        is_resumed = folder.is_dir() and bool(list_checkpoints(folder))
+        start = time.monotonic()
+        training = start_training(*(["-r", str(folder)] if is_resumed else words))
+        if not kills_left:
+            wait_for(training)
             return
-        except subprocess.TimeoutExpired:
-            training.kill()
-            training.communicate()
-            yield moment
+        waits: list[tuple[float, Path | None]] = [(rng.uniform(0.2, 1.0) * duration, None)]
+        if is_resumed and not was_killed_twice:
+            waits = [(duration, folder), (rng.uniform(0.0, 0.1) * duration, None)]
+        if not all(is_running_after(training, *wait) for wait in waits):
+            return
+        training.kill()
+        training.communicate()
+        was_killed_twice |= is_resumed
+        yield time.monotonic() - start, is_resumed
 
 
 def load_result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -135,19 +173,28 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
     straight, killed = (save_dir / "verify" / name for name in ("straight", "killed"))
     words += ["--run-id", "killed"]
     rng = random.Random(args.seed)
-    moments = list(train_with_kills(words, killed, duration, args.kills, rng))
-    while args.kills > 0 and not moments:  # the training was quicker this time: kill it earlier
-        shutil.rmtree(killed)
+    kills = list(train_with_kills(words, killed, duration, args.kills, rng))
+    for _ in range(MAX_TRIES):  # the training may be quicker this time: kill it earlier
+        if any(is_resumed for _, is_resumed in kills) or len(kills) >= args.kills:
+            break
+        shutil.rmtree(killed, ignore_errors=True)
         duration *= 0.7
-        moments = list(train_with_kills(words, killed, duration, args.kills, rng))
-    shown = ", ".join(f"{moment:.1f}" for moment in moments)
-    times = "time" if len(moments) == 1 else "times"
-    print(f"Killed {len(moments)} {times}" + (f", after {shown} s." if moments else "."))
+        kills = list(train_with_kills(words, killed, duration, args.kills, rng))
+    print(describe_kills(kills))
 
     state, lines = load_result(straight)
     other_state, other_lines = load_result(killed)
     differences = list(find_differences(lines, other_lines, "metrics.jsonl"))
     return differences + list(find_differences(state, other_state))
+
+
+def describe_kills(kills: list[tuple[float, bool]]) -> str:
+    """What was done to the training, for the terminal."""
+    shown = ", ".join(f"{moment:.1f}" for moment, _ in kills)
+    times = "time" if len(kills) == 1 else "times"
+    text = f"Killed {len(kills)} {times}" + (f", after {shown} s" if kills else "")
+    n_resumed = sum(is_resumed for _, is_resumed in kills)
+    return text + (f"; {n_resumed} of these processes had resumed." if n_resumed else ".")
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.data import BatchSampler, DistributedSampler, IterableDataset
+from torch.utils.data import BatchSampler, DistributedSampler, IterableDataset, default_collate
 
 from base.data.buckets import BucketBatchSampler
 from base.data.image_file import warn_if_misread
@@ -26,7 +26,7 @@ def check_batching(
     Args:
         dataset: map-style or iterable.
         batch_size: None for a dataset or a sampler that makes batches itself.
-        needs_indices: whether a split, a cache or a batch transform needs a map-style dataset.
+        needs_indices: whether a cache or a batch transform needs a map-style dataset.
         split: the size of the validation part; 0 for none.
     """
     if batch_size is not None and batch_size < 1:
@@ -61,23 +61,30 @@ def check_sampling(
     split: float | int,
     sampler: Any,
     batch_sampler: Any,
+    stream_sharding: Any = None,
     drop_last: bool = False,
     **_: Any,
 ) -> None:
-    """Raises UserError if a sampler does not fit the other arguments."""
+    """Raises UserError if a sampler, or the division of a stream, does not fit the others."""
+    if isinstance(dataset, IterableDataset):
+        if sampler is not None or batch_sampler is not None:
+            message = "an iterable dataset decides its order itself, without a sampler"
+            raise UserError(message, key="sampler" if batch_sampler is None else "batch_sampler")
+        if stream_sharding not in (None, "dataset", "samples"):
+            message = f"{stream_sharding!r} must be dataset, samples or null"
+            raise UserError(message, key="stream_sharding")
+        return
+    if stream_sharding is not None:
+        raise UserError("only an iterable dataset takes it", key="stream_sharding")
     if batch_sampler is not None and drop_last:
         message = "has no effect, because the batch_sampler makes the batches; give it to that"
         raise UserError(message, key="drop_last")
-    iterable = isinstance(dataset, IterableDataset)
-    if world_size() > 1 and (iterable or isinstance(sampler, DistributedSampler)):
-        kind = "an iterable dataset" if iterable else "a DistributedSampler"
-        message = "does not work with several processes: the loader divides the batches itself"
-        raise UserError(f"{kind} {message}")
     if isinstance(sampler, BatchSampler | BucketBatchSampler):
         message = "gives lists of indices; name it `batch_sampler`"
         raise UserError(f"{type(sampler).__name__} {message}", key="sampler")
-    if iterable:
-        return
+    if world_size() > 1 and isinstance(sampler, DistributedSampler):
+        message = "does not work with several processes: the loader divides the batches itself"
+        raise UserError(f"a DistributedSampler {message}")
     if isinstance(sampler, str) and sampler != "class_balanced":
         raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
     if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):
@@ -85,6 +92,12 @@ def check_sampling(
             "validation_split and a sampler cannot both choose the samples; "
             "give a valid_data_loader"
         )
+
+
+def choose_collate(collate_fn: Any, batch_size: int | None, batch_sampler: Any) -> Any:
+    """Returns None in place of the default if the dataset gives batches, which it would change."""
+    gives_batches = batch_size is None and batch_sampler is None
+    return None if gives_batches and collate_fn is default_collate else collate_fn
 
 
 def warn_if_random(argument: str, transform: Any) -> None:

@@ -35,10 +35,12 @@ class KeptState:
     and of the plain attributes of samplers and their helpers, such as counters.
 
     Args:
+        stream: the root that is a stream with a state of its own, which ``Snapshots`` saves.
         roots: the sampler, the dataset and the collate function, by name.
     """
 
-    def __init__(self, **roots: Any) -> None:
+    def __init__(self, stream: str | None = None, **roots: Any) -> None:
+        self.stream = stream
         self.roots = {
             name: root for name, root in roots.items() if not isinstance(root, EpochSampler)
         }
@@ -46,12 +48,18 @@ class KeptState:
 
     def list_unsaved_roots(self) -> dict[str, Any]:
         """The roots whose plain attributes are not saved: all but the samplers."""
-        return {name: root for name, root in self.roots.items() if "sampler" not in name}
+        return {
+            name: root
+            for name, root in self.roots.items()
+            if "sampler" not in name and name != self.stream
+        }
 
     def capture(self) -> State:
         """The current state by path, as tensors and plain values."""
         state = {}
         for path, value in walk(self.roots):
+            if self._is_left_out(path, value):
+                continue
             with contextlib.suppress(TypeError, NotImplementedError):
                 if is_stateful(value):
                     state[path] = _encode_state(value)
@@ -78,7 +86,7 @@ class KeptState:
         for path, value in sorted(state.items(), key=lambda item: "@" not in item[0]):
             name, _, attribute = path.partition("@")
             target = objects.get(name)
-            if target is None or not path.startswith(root):
+            if target is None or not path.startswith(root) or self._is_left_out(path, target):
                 continue
             if attribute:
                 setattr(target, attribute, decode(value))
@@ -86,6 +94,11 @@ class KeptState:
                 set_state(target, decode(value))
             else:
                 target.load_state_dict(decode(value))
+
+    def _is_left_out(self, path: str, value: Any) -> bool:
+        """Whether this is a state of a stream, which says where it is in a pass."""
+        is_of_stream = self.stream is not None and path.partition(".")[0] == self.stream
+        return is_of_stream and not isinstance(value, GENERATORS)
 
     def reseed(self, seed: int) -> None:
         """Seeds all random generators."""
@@ -101,7 +114,7 @@ class KeptState:
                 unsaved.append(f"{owner} keeps a running iterator in `{name}`")
             elif isinstance(value, random.SystemRandom):
                 unsaved.append(f"{owner} draws from the system's entropy in `{name}`")
-            elif is_stateful(value):
+            elif is_stateful(value) and not self._is_left_out(path, value):
                 try:
                     _encode_state(value)
                 except (TypeError, NotImplementedError) as error:

@@ -33,12 +33,14 @@ class DividedLoader(PositionedLoader):
         device: the device on which batches are transformed.
         n_samples: the number of samples in an epoch.
         seed: determines the order of the samples.
+        gives_fillers: whether an evaluation gives None for a batch that only other ranks have.
     """
 
     limit_batches: int | None = None
-    device: torch.device
+    device: torch.device = torch.device("cpu")
     n_samples: int
     seed: int
+    gives_fillers = False
 
     @property
     @abstractmethod

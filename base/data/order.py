@@ -37,12 +37,14 @@ class BatchFacts(NamedTuple):
         samples: the number of samples up to the end of this batch, over all ranks.
         left: the number of batches after this one; None if unknown.
         size: the number of samples in this rank's part; None if unknown.
+        is_missing: whether only other ranks have samples of it, in an evaluation.
     """
 
     loss_weight: float = 1.0
     samples: int | None = None
     left: int | None = None
     size: int | None = None
+    is_missing: bool = False
 
 
 Batches = Iterator[tuple[Any, int, int | None]]  # indices, samples so far, batches that are left

@@ -37,16 +37,20 @@ class Reader(ABC):
         count: the number of batches in the last pass so far, over all ranks; 0 if unknown.
         is_for_evaluation: whether the passes evaluate. Their state is not saved.
         section: the section of the config that has made the loader, for errors.
+        gives_fillers: whether an evaluation gives None for a batch that only other ranks have.
+        stream: the root that is a stream with a state of its own; None if there is none.
     """
 
     n_samples: int
     count = 0
     section = "data_loader"
+    gives_fillers = False
+    stream: str | None = None
 
     def __init__(self, loader: DataLoader[Any], batch_size: int | None, **roots: Any) -> None:
         self.loader, self.batch_size, self.roots = loader, batch_size, roots
         self.is_for_evaluation = False
-        self.kept = KeptState(**roots)
+        self.kept = KeptState(self.stream, **roots)
         self._at_start = self.kept.capture()  # the state before the last pass
         self._generators: dict[str, dict[str, Any]] = {}  # of a root, in this pass
         self._is_prepared = False
@@ -92,7 +96,7 @@ class Reader(ABC):
         """Adds an object to the roots, unless it is None."""
         if root is not None:
             self.roots[name] = root
-            self.kept = KeptState(**self.roots)
+            self.kept = KeptState(self.stream, **self.roots)
             self._at_start = self.kept.capture()
 
     def reseeded(self, name: str, seed: int) -> AbstractContextManager[None]:

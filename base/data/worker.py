@@ -26,6 +26,7 @@ from torch.utils.data import (
 from base.data.collate import collate
 from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
+from base.data.sharding import watch_worker_info
 from base.data.walk import find_generators
 from base.data.worker_start import starting_workers
 from utils.batch import PINNED_FOR
@@ -141,10 +142,14 @@ class WorkerInit:
     Args:
         dataset: the user's dataset.
         worker_init_fn: the user's function, or None.
+        is_watched: whether to notice if the dataset, a stream, asks which worker it is in.
     """
 
-    def __init__(self, dataset: Any, worker_init_fn: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, dataset: Any, worker_init_fn: Callable[[int], None] | None, is_watched: bool = False
+    ) -> None:
         self.dataset, self.worker_init_fn = dataset, worker_init_fn
+        self.is_watched = is_watched
 
     def __call__(self, worker_id: int) -> None:
         info: Any = get_worker_info()
@@ -154,6 +159,8 @@ class WorkerInit:
             os.nice(WORKER_NICENESS)
             reopen_files()
         object.__setattr__(info, "dataset", self.dataset)  # a WorkerInfo is read-only
+        if self.is_watched:
+            watch_worker_info(self.dataset)
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
 
@@ -193,7 +200,8 @@ class WorkerLoader(DataLoader[Any]):
 
     def __init__(self, dataset: Any, user_dataset: Any = None, **options: Any) -> None:
         shown = dataset if user_dataset is None else user_dataset
-        init = WorkerInit(shown, options.pop("worker_init_fn", None))
+        is_stream = isinstance(dataset, IterableDataset)
+        init = WorkerInit(shown, options.pop("worker_init_fn", None), is_stream)
         super().__init__(dataset, worker_init_fn=init, **options)
         _loaders.add(self)
 

@@ -217,11 +217,16 @@ def find_ignore_index(criterion: Any) -> int | None:
 
 def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
     """Yields ``batches``, and then None for each batch that only other ranks have."""
-    given = 0
-    for batch in batches:
-        given += 1
-        yield batch
-    loader = find_divided_loader(batches)
+    given, loader = 0, find_divided_loader(batches)
+    if loader is not None:
+        loader.gives_fillers = True  # of a stream, which does not know when other ranks end
+    try:
+        for batch in batches:
+            given += 1
+            yield batch
+    finally:
+        if loader is not None:
+            loader.gives_fillers = False
     total = num_batches(batches) or 0 if loader is None else loader.num_given
     for _ in range(given, total):
         yield None

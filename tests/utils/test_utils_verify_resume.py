@@ -81,25 +81,43 @@ def test_a_training_is_killed_and_resumed_until_it_ends(
 
     monkeypatch.setattr(verify_resume, "start_training", start_training)
     new, resume = ("-c", "a.json"), ("-r", str(folder))
-    moments = list(train_with_kills([*new], folder, 0.5, max_kills, random.Random(1)))
-    assert len(moments) == kills
-    assert all(0.1 <= moment <= 0.5 for moment in moments)
+    found = list(train_with_kills([*new], folder, 0.5, max_kills, random.Random(1)))
+    assert [is_resumed for _, is_resumed in found] == [False, False, True][:kills]
+    assert all(moment >= 0.1 for moment, _ in found)
     assert started == [new, new, resume, resume]
 
 
-@pytest.mark.parametrize(("max_kills", "tries"), [(2, 3), (0, 1)])
-def test_a_training_that_ends_before_its_first_kill_is_tried_again(
+def test_a_resumed_training_is_killed_after_its_first_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkpoint-epoch1.pt").touch()
+    code = f"open({str(tmp_path / 'checkpoint-epoch2.pt')!r}, 'w').close()\n"
+    monkeypatch.setattr(
+        verify_resume,
+        "start_training",
+        lambda *words: start_python(code + "import time; time.sleep(60)"),
+    )
+    kills = train_with_kills([], tmp_path, 60.0, 1, random.Random(1))
+    monkeypatch.setattr(random.Random, "uniform", lambda self, low, high: low)
+    moment, is_resumed = next(kills)
+    assert is_resumed
+    assert moment < 30
+    assert (tmp_path / "checkpoint-epoch2.pt").exists()
+
+
+@pytest.mark.parametrize(("max_kills", "tries"), [(3, 3), (1, 2), (0, 1)])
+def test_a_training_that_ends_before_its_kills_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_kills: int, tries: int
 ) -> None:
     durations: list[float] = []
 
     def train_with_kills(
         words: list[str], folder: Path, duration: float, max_kills: int, rng: random.Random
-    ) -> list[float]:
+    ) -> list[tuple[float, bool]]:
         durations.append(duration)
         assert not folder.exists()
         folder.mkdir(parents=True)
-        return [1.0] if len(durations) == 3 else []
+        return [(1.0, False), (1.0, True)][: len(durations) - 1]
 
     def start_training(*words: str) -> subprocess.Popen[str]:
         assert words[:4] == ("-c", "a.json", "-c", "b.json")

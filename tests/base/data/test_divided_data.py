@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset, Weig
 
 from base import BaseDataLoader
 from base.data.loader import prepare_loader
-from tests.base.data.datasets import Stream, list_indices, numbers
+from tests.base.data.datasets import list_indices, numbers
 from tests.ranks import in_ranks
 from utils.errors import UserError
 
@@ -47,7 +47,6 @@ def collect() -> dict[str, Any]:
         "evaluation": list_indices(evaluation),
         "no loader": prepare_loader(None, "valid_data_loader", CPU),
         "refused": [
-            get_refusal(lambda: BaseDataLoader(Stream(5), 2)),
             get_refusal(lambda: BaseDataLoader(numbers(), 2, sampler=shards)),
             get_refusal(lambda: prepare_loader(DataLoader(numbers()), "valid_data_loader", CPU)),
         ],
@@ -81,9 +80,8 @@ def test_an_evaluation_sees_every_sample_exactly_once(ranks: list[dict[str, Any]
 
 
 def test_what_cannot_be_divided_is_refused(ranks: list[dict[str, Any]]) -> None:
-    stream, sampler, loader = ranks[1]["refused"]
+    sampler, loader = ranks[1]["refused"]
     reason = "does not work with several processes: the loader divides the batches itself"
-    assert stream == f"an iterable dataset {reason}"
     assert sampler == f"a DistributedSampler {reason}"
     assert loader.startswith("valid_data_loader: a DataLoader cannot divide its batches")
     assert ranks[1]["no loader"] is None

@@ -60,15 +60,15 @@ class EstimatedStream(IterableDataset[Any]):
         return 25
 
 
-@pytest.mark.parametrize(("num_workers", "count"), [(0, 40), (2, 80)])
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_stream_of_another_length_is_named_once(
-    num_workers: int, count: int, caplog: pytest.LogCaptureFixture
+    num_workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also if each worker repeats the stream."""
+    """Also if each worker reads all of the stream."""
     loader = BaseDataLoader(EstimatedStream(), 4, shuffle=False, num_workers=num_workers)
-    assert [len(list_samples(loader)) for _ in range(2)] == [count] * 2
-    assert caplog.messages == [
-        f"EstimatedStream has the length 25, but gave {count} samples. All were used; progress and "
+    assert [len(list_samples(loader)) for _ in range(2)] == [40] * 2
+    assert caplog.messages[num_workers // 2 :] == [
+        "EstimatedStream has the length 25, but gave 40 samples. All were used; progress and "
         "schedules expect 25."
     ]
 
