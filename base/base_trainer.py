@@ -21,7 +21,6 @@ from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
 from utils.distributed import Votes, broadcast, set_activity, world_size
-from utils.errors import UserError
 from utils.stop import StopRequest, StopTraining
 from utils.util import prepare_device, to_plain_number
 
@@ -90,6 +89,7 @@ class BaseTrainer(TemplateAttributes):
             self.logger.warning("trainer.early_stop has no effect while trainer.monitor is off.")
         self.phases = make_phases(config, self.logger)
         self.stop = StopRequest(options.max_minutes, Votes() if world_size() > 1 else None)
+        self._validates_inside = bool(options.validate_steps or options.max_steps)
         self.last_log: dict[str, Any] = {}
         self.loss_weight = 1.0  # of the current batch
         self.validation_random_state: dict[str, Any] | None = None  # when a validation started
@@ -111,9 +111,8 @@ class BaseTrainer(TemplateAttributes):
     @property
     def _is_finished(self) -> bool:
         """Whether the run ends before its last epoch."""
-        max_steps = self.trainer_options.max_steps or inf
-        is_long = self.progress.count_steps(self.len_epoch) >= max_steps
-        return is_long or self.monitoring.is_exhausted
+        steps, max_steps = self.progress.count_steps(self.len_epoch), self.trainer_options.max_steps
+        return self.monitoring.is_exhausted or steps >= (max_steps or inf)
 
     def train(self) -> None:
         """Trains the epochs that are left, until a request to stop. It may be called again."""
@@ -153,10 +152,10 @@ class BaseTrainer(TemplateAttributes):
         update = self.get_update()
         self._rates = get_step_rates(self.optimizer) if update is None else update.schedule
         if self.progress.is_validating:
-            self._validate_within_epoch()
+            self._validate_inside_epoch()
         self._conclude(self._train_epoch(epoch), epoch)
 
-    def _validate_within_epoch(self) -> None:
+    def _validate_inside_epoch(self) -> None:
         """Validates between two steps. The training goes on as if nothing had happened."""
         from base.loop.validation import leaving_no_trace
 
@@ -171,10 +170,10 @@ class BaseTrainer(TemplateAttributes):
 
     def _conclude(self, numbers: dict[str, Any], mark: Mark) -> None:
         """Logs the numbers of an epoch, or of a validation inside it, and writes the checkpoint."""
-        epoch, is_within = self.progress.epoch, isinstance(mark, str)
+        epoch, is_inside = self.progress.epoch, isinstance(mark, str)
         numbers = broadcast(numbers)
         self.stop.poll(wait=True)
-        log = {"epoch": epoch} | ({"batch": self.progress.batch} if is_within else {})
+        log = {"epoch": epoch} | ({"batch": self.progress.batch} if is_inside else {})
         log |= {key: to_plain_number(value) for key, value in numbers.items()}
         verdict = self.monitoring.update(log, mark)
         now = time.perf_counter()
@@ -183,9 +182,9 @@ class BaseTrainer(TemplateAttributes):
         self.run_log.write_epoch(log, self._rates.first_rate, step, seconds)
         is_first = not self.last_log
         self.last_log = log
-        if not is_within:
+        if not is_inside:
             self.progress.finish_epoch(epoch)
-        if is_within or verdict.is_kept or self._is_due(epoch):
+        if is_inside or verdict.is_kept or self._is_due(epoch):
             self._save_checkpoint(mark, save_best=verdict.is_best)
         self.run_log.show_epoch(log, self.last_epoch, seconds, verdict.is_best)
         if is_first:
@@ -195,9 +194,8 @@ class BaseTrainer(TemplateAttributes):
                 log, self.monitoring, self.trainer_options, self.progress, self.get_update()
             )
         if verdict.stop:
-            count, options = self.not_improved_count, self.trainer_options
-            unit = "epochs" if options.validate_steps is None else "validations"
-            self.logger.info("No better %s for %d %s: stopping.", self.mnt_metric, count, unit)
+            text = "%s has not improved in %d validations: stopping."
+            self.logger.info(text, self.mnt_metric, self.not_improved_count)
 
     def _begin_epoch(self, epoch: int) -> None:
         """Freezes and thaws parameters, and sets the position of the loaders."""
@@ -213,17 +211,17 @@ class BaseTrainer(TemplateAttributes):
     def after_step(self) -> None:
         """Validates and saves if it is due; at the last step and on request, ends the training."""
         self.progress.has_steps = True
-        step = self.progress.count_steps(self.len_epoch)
-        if self.trainer_options.validates_at(step) and self.batches_left != 1:
-            self._validate_within_epoch()
-        self._save_or_stop()
+        step = self.progress.step or self.progress.count_steps(self.len_epoch)
+        is_due = self._validates_inside and self.trainer_options.validates_at(step)
+        if is_due and self.batches_left != 1:
+            self._validate_inside_epoch()
+        self._save_or_stop(step)
 
-    def _save_or_stop(self) -> None:
+    def _save_or_stop(self, step: int) -> None:
         overdue = self.stop.poll(time.monotonic() >= self.checkpoints.next_time)
         requested = self.stop.requested()
         if self.checkpoints.error is not None:  # a save in the background has failed
             self.checkpoints.wait()
-        step = self.progress.count_steps(self.len_epoch)
         if requested or overdue or step >= self.checkpoints.next_step:
             self._save_checkpoint(self.progress.get_mark(self.len_epoch))
         if requested:
@@ -236,7 +234,7 @@ class BaseTrainer(TemplateAttributes):
         for batch in iterate_in_lockstep(batches):
             self.stop.poll()
             if self.stop.requested():
-                self._save_or_stop()
+                self._save_or_stop(self.progress.count_steps(self.len_epoch))
             if batch is None:  # only other ranks have another batch
                 continue
             for watcher in self.watchers:
@@ -269,7 +267,4 @@ class BaseTrainer(TemplateAttributes):
             return
         self.run_log.resume_at(report.epoch, report.batch, report.step)
         self.checkpoints.resume_at(report.path, report.step, self.monitoring)
-        report.log(self.logger)
-        if report.inexact and self.trainer_options.on_inexact_resume == "stop":
-            message = f"the resume is not exact: {', '.join(report.inexact)}"
-            raise UserError(message, key="trainer.on_inexact_resume")
+        report.log(self.logger, self.trainer_options.on_inexact_resume)

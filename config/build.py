@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from typing import Any
 
-from config.call import Around, call, errors_at, fix_args, get_component_args
+from config.call import Around, call, errors_at, fix_args, get_component_args, give_name
 from config.check.annotations import convert
 from config.check.checker import get_name
 from config.check.shapes import Member, is_mapping_of_sets, is_wanted_component, list_sets
@@ -58,13 +57,8 @@ class Builder(ConfigValues):
     def build_metrics(self) -> list[Any]:
         """Makes the metrics, each with the ``__name__`` under which it is logged."""
         metrics = self.build("metrics") if "metrics" in self.config else []
-        for index, name in enumerate(map(get_name, self.get("metrics", []))):
-            if getattr(metrics[index], "__name__", "") != name:
-                # The partial carries the name, because another metric may use the same function.
-                if inspect.isfunction(metrics[index]):
-                    metrics[index] = partial(metrics[index])
-                metrics[index].__name__ = name
-        return metrics
+        names = map(get_name, self.get("metrics", []))
+        return [give_name(metric, name) for metric, name in zip(metrics, names, strict=True)]
 
     def build_trainer(self, **kwargs: Any) -> Any:
         """Makes the trainer with this config and those of ``kwargs`` that it takes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -151,3 +152,12 @@ def _locate(error: UserError, tree: Tree, keys: Keys, below: Keys) -> ConfigErro
         path = (*args, *split_keys(key)) if key else path
         findings.append(Finding(tree.mark(path), path, message))
     return ConfigError(findings)
+
+
+def give_name(metric: Any, name: str) -> Any:
+    """Returns a metric with the ``__name__`` under which it is logged."""
+    if getattr(metric, "__name__", "") != name:
+        # The partial carries the name, because another metric may use the same function.
+        metric = partial(metric) if inspect.isfunction(metric) else metric
+        metric.__name__ = name
+    return metric

@@ -122,10 +122,10 @@ class ConfigParser(TemplateBuilder):
 
     def unread_keys(self) -> list[str]:
         """Returns the project's own keys that nothing has read, at the top and in ``trainer``."""
-        with_trainer = not self._has_custom_loop
-        keys = find_unread_keys(self.tree, self.get_schema(), self.referenced, with_trainer)
-        if self.resume is not None:  # in a saved config, no ${…} is left that would use a key
-            keys = [path for path in keys if self.tree.is_overridden(path)]
+        with_trainer, is_saved = not self._has_custom_loop, self.resume is not None
+        keys = find_unread_keys(
+            self.tree, self.get_schema(), self.referenced, with_trainer, is_saved
+        )
         return [join_keys(path) for path in keys]
 
     def log_unread_keys(self, logger: logging.Logger) -> None:

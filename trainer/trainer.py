@@ -16,7 +16,6 @@ from base.loop.metrics import MetricSet
 from base.loop.step_writer import StepWriter
 from base.loop.update import Update
 from base.loop.watcher import make_watchers
-from base.options import TrainerOptions
 from base.parallel.strategy import output_device
 from logger.progress import epoch_title, progress
 from utils.batch import num_batches, to_device
@@ -24,8 +23,6 @@ from utils.distributed import set_activity, world_size
 from utils.errors import UserError
 from utils.seed import get_random_state
 from utils.util import inf_loop
-
-__all__ = ["Trainer"]
 
 
 class Trainer(BaseTrainer):
@@ -172,9 +169,8 @@ class Trainer(BaseTrainer):
         with self.parallel.evaluating(model) as evaluated:
             for name, loader, metrics in list_sets(self.valid_data_loader, self.valid_metrics):
                 batches = self.validation_batches(loader, name)
-                arguments = (self.criterion, metrics, self.device, self.update.autocast)
-                numbers = self.evaluate_split(evaluated, batches, *arguments)
-                log |= add_prefix(name, numbers)
+                arguments = (batches, self.criterion, metrics, self.device, self.update.autocast)
+                log |= add_prefix(name, self.evaluate_split(evaluated, *arguments))
         return log
 
     @classmethod
@@ -195,12 +191,8 @@ class Trainer(BaseTrainer):
         return self.train_metrics.summary()
 
     @classmethod
-    def logged_names(
-        cls, metrics: list[str], options: TrainerOptions, sets: list[str]
-    ) -> list[str] | None:
+    def logged_names(cls, metrics: list[str], options: Any, sets: list[str]) -> list[str] | None:
         """Lists the names of an epoch's numbers, to check a config; None if they are unknown."""
         from base.loop.logged_names import list_logged_names
 
-        subclasses = cls.__mro__[: cls.__mro__.index(Trainer)]
-        overridden = {name for kind in subclasses for name in vars(kind)}
-        return list_logged_names(overridden, metrics, options, sets)
+        return list_logged_names(cls, Trainer, metrics, options, sets)

@@ -11,6 +11,7 @@ from base.loop.phases import Phases
 from config.read.section import to_plain
 from config.read.text import flatten, to_text
 from config.read.tree import join_keys
+from utils.errors import UserError
 
 
 @dataclass
@@ -35,8 +36,12 @@ class RestoreReport:
     changes: list[str] = field(default_factory=list)
     inexact: list[str] = field(default_factory=list)
 
-    def log(self, logger: logging.Logger) -> None:
-        """Warns of changes and of reasons for an inexact resume, if there are any."""
+    def log(self, logger: logging.Logger, on_inexact_resume: str) -> None:
+        """Warns of changes and of reasons for an inexact resume, if there are any.
+
+        Raises:
+            UserError: ``on_inexact_resume`` is ``stop``, and the resume is not exact.
+        """
         if self.changes:
             outcomes = [f"  {name:<22} {outcome}" for name, outcome in self.outcomes.items()]
             lines = [
@@ -50,6 +55,9 @@ class RestoreReport:
             logger.warning(
                 "The resume is not exact, because of changes: %s.", ", ".join(self.inexact)
             )
+        if self.inexact and on_inexact_resume == "stop":
+            message = f"the resume is not exact: {', '.join(self.inexact)}"
+            raise UserError(message, key="trainer.on_inexact_resume")
 
 
 def list_changes(old: Any, new: dict[str, Any]) -> list[str]:

@@ -26,7 +26,6 @@ class TrainState:
 
     Args:
         owner: an object such as a trainer, whose attributes are saved. They may be added later.
-            ``valid_metrics`` is left out, because a resumed run repeats the validation.
         parallel: the strategy.
         progress: the counters of the run.
         monitor: the best value and the patience.

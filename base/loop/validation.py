@@ -15,7 +15,9 @@ def leaving_no_trace(model: nn.Module) -> Iterator[None]:
     """Restores the random state, and the train or eval mode of each module, at the end."""
     random_state = get_random_state()
     modes = [(module, module.training) for module in model.modules()]
-    yield
-    for module, is_training in modes:
-        module.training = is_training
-    set_random_state(random_state)
+    try:
+        yield
+    finally:  # a stopped validation is repeated
+        for module, is_training in modes:
+            module.training = is_training
+        set_random_state(random_state)

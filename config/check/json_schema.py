@@ -13,11 +13,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from config.check.annotations import describe_annotation
 from config.check.json_values import (
+    COMMENTS,
     JSON_TYPES,
     LIST_MEMBERS,
     REFERENCE,
     Json,
     allow_reference,
+    allow_sets,
     describe_parameter,
     get_first_line,
     is_plain,
@@ -39,7 +41,6 @@ from utils.files import atomic_write
 
 PATH = CONFIG_DIR / SCHEMA_FILE
 LIBRARIES = ("torch", "torchvision", "torchmetrics")
-COMMENTS = {"^__comment": True, "^~": True}
 
 
 def write(schema: Schema, path: Path = PATH) -> Path:
@@ -137,10 +138,7 @@ class _Generator:
             same = keys_by_slot.setdefault(slot._replace(takes_sets=False), key)
             if same != key:  # as valid_data_loader is like data_loader
                 choices: list[Json] = [make_ref(same), {"type": "null"}]
-                if slot.takes_sets:
-                    not_single = {"propertyNames": {"not": {"enum": ["type", "args"]}}}
-                    sets = {"additionalProperties": make_ref(same), "patternProperties": COMMENTS}
-                    choices.append({"type": "object", "minProperties": 1} | not_single | sets)
+                choices += [allow_sets(make_ref(same))] if slot.takes_sets else []
                 slots[key] = {"anyOf": choices}
                 continue
             names[f"{key} names"] = _make_names(slot)

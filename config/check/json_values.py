@@ -17,11 +17,23 @@ def allow_reference(*types: str) -> Json:
     return {"type": [*types, "string"], "pattern": REFERENCE}
 
 
+COMMENTS = {"^__comment": True, "^~": True}
 LIST_MEMBERS: dict[str, Json] = {  # of a component in a list
     "name": {"type": "string", "description": "What it is logged as."},
     "params": {"type": ["string", "array"], "description": "Patterns of names, or `rest`."},
     "weight": allow_reference("number") | {"description": "Its factor in the sum; 1 by default."},
 }
+
+
+def allow_sets(component: Json) -> Json:
+    """Allows a mapping of names to components, which is no component itself."""
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"not": {"enum": ["type", "args"]}},
+        "additionalProperties": component,
+        "patternProperties": COMMENTS,
+    }
 
 
 def make_ref(name: str) -> Json:

@@ -14,7 +14,7 @@ from config.read.tree import Keys, Tree
 
 
 def find_unread_keys(
-    tree: Tree, schema: Schema, referenced: Iterable[str], with_trainer: bool
+    tree: Tree, schema: Schema, referenced: Iterable[str], with_trainer: bool, is_saved: bool
 ) -> list[Keys]:
     """Returns the project's own keys that nothing has read so far.
 
@@ -23,6 +23,7 @@ def find_unread_keys(
         schema: says which keys have a meaning.
         referenced: the top-level keys that a ``${…}`` has used.
         with_trainer: search ``trainer`` too. False if the trainer may read keys later.
+        is_saved: whether the config is that of an earlier run, of which only overrides count.
     """
     keys = _find_unread(tree.data, {*get_known_keys(schema), *referenced}, ())
     if with_trainer:
@@ -30,6 +31,8 @@ def find_unread_keys(
         _, signature = resolve_trainer(section, schema)
         known = {"type", *get_option_parameters(schema), *signature.parameters}
         keys += _find_unread(section, known, ("trainer",))
+    if is_saved:  # no ${…} is left that would use a key
+        keys = [path for path in keys if tree.is_overridden(path)]
     return keys
 
 
