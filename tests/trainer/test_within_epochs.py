@@ -119,6 +119,16 @@ def test_patience_counts_validations(tmp_path: Path) -> None:
     assert resumed.progress.step == 6
 
 
+def test_a_plateau_schedule_follows_each_validation(tmp_path: Path) -> None:
+    config = small_config(tmp_path, validate_steps=3, monitor="min val_loss", epochs=1)
+    config["lr_scheduler"] = {"type": "ReduceLROnPlateau", "args": {"patience": 0, "factor": 0.5}}
+    trainer = make_trainer(config)
+    trainer.criterion = lambda output, target: output.sum() * 0  # nothing improves
+    trainer.train()
+    rates = [row["lr"] for row in read_lines(trainer.checkpoint_dir)]
+    assert rates == [0.01, 0.01, 0.005]
+
+
 def test_max_steps_ends_a_run_inside_an_epoch_and_more_continue_it(tmp_path: Path) -> None:
     config = small_config(tmp_path, max_steps=12)
     del config["trainer"]["epochs"]
