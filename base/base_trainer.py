@@ -184,8 +184,10 @@ class BaseTrainer(TemplateAttributes):
         self.last_log = log
         if not is_inside:
             self.progress.finish_epoch(epoch)
-        if is_inside or verdict.is_kept or self._is_due(epoch):
-            self._save_checkpoint(mark, save_best=verdict.is_best)
+        if is_inside:
+            self._save_at(mark, verdict.is_best)
+        elif verdict.is_kept or self._is_due(epoch):
+            self._save_checkpoint(epoch, save_best=verdict.is_best)
         self.run_log.show_epoch(log, self.last_epoch, seconds, verdict.is_best)
         if is_first:
             from base.loop.first_epoch import check_first_epoch
@@ -223,7 +225,7 @@ class BaseTrainer(TemplateAttributes):
         if self.checkpoints.error is not None:  # a save in the background has failed
             self.checkpoints.wait()
         if requested or overdue or step >= self.checkpoints.next_step:
-            self._save_checkpoint(self.progress.get_mark(self.len_epoch))
+            self._save_at(self.progress.get_mark(self.len_epoch))
         if requested:
             raise StopTraining
 
@@ -247,14 +249,16 @@ class BaseTrainer(TemplateAttributes):
         is_last = epoch >= self.epochs or self._is_finished or self.stop.requested()
         return is_last or epoch % self.save_period == 0
 
-    def _save_checkpoint(self, mark: Mark, save_best: bool = False) -> None:
-        """Writes the checkpoint of an epoch or inside it, and ``model_best.pt`` if it is best."""
-        best_epochs, in_series = self.monitoring.list_best_epochs(), True
+    def _save_checkpoint(self, epoch: int, save_best: bool = False) -> None:
+        """Writes ``checkpoint-epochN.pt``, and ``model_best.pt`` if this epoch is the best."""
+        self.progress.finish_epoch(epoch)
+        in_series = self._is_due(epoch) or epoch not in self.monitoring.list_best_epochs()
+        self._save_at(epoch, save_best, in_series)
+
+    def _save_at(self, mark: Mark, is_best: bool = False, in_series: bool = True) -> None:
+        best_epochs = self.monitoring.list_best_epochs()
         step = self.progress.count_steps(self.len_epoch)
-        if isinstance(mark, int):
-            self.progress.finish_epoch(mark)
-            in_series = self._is_due(mark) or mark not in best_epochs
-        self.checkpoints.save(self._state, mark, step, save_best, in_series, best_epochs)
+        self.checkpoints.save(self._state, mark, step, is_best, in_series, best_epochs)
         self.stop.reserve_for_save(self.checkpoints.seconds)
 
     def _state(self) -> dict[str, Any]:

@@ -107,8 +107,9 @@ class TrainState:
         }
         if self.progress.batch:
             trackers = collect_trackers(find_trackers(self.objects))
-            position = self.progress.get_position(self.objects.get("len_epoch"))
-            state["within"] = position | trackers
+            mark = self.progress.get_mark(self.objects.get("len_epoch"))
+            state["within"] = {"place": self.progress.batch, "mark": mark, **trackers}
+            state["within"]["is_validating"] = self.progress.is_validating
         known = (model, optimizer, *stateful.values())
         return make_saveable(state | self.monitor.state_dict(), known)
 

@@ -35,11 +35,6 @@ class Progress:
         """The optimizer steps so far, or the batches if the loop does not count its steps."""
         return self.step or (self.epoch - 1) * (len_epoch or 0) + self.batch
 
-    def get_position(self, len_epoch: int | None) -> dict[str, Any]:
-        """The position inside the epoch, for a checkpoint."""
-        mark = self.get_mark(len_epoch)
-        return {"place": self.batch, "mark": mark, "is_validating": self.is_validating}
-
     def get_mark(self, len_epoch: int | None) -> str:
         """Names the position inside the epoch."""
         return f"{self.epoch}-step{self.count_steps(len_epoch)}"

@@ -46,6 +46,19 @@ def test_each_validation_has_a_row_a_checkpoint_and_a_chance_to_be_the_best(tmp_
     assert differences(load(folder / "model_best.pt"), load(folder / names[best])) == []
 
 
+def test_a_projects_save_checkpoint_gets_numbers_of_epochs_only(tmp_path: Path) -> None:
+    trainer = make_trainer(small_config(tmp_path, validate_steps=4, save_steps=3))
+    save, epochs = trainer._save_checkpoint, []
+
+    def save_and_note(epoch: int, save_best: bool = False) -> None:
+        epochs.append(epoch)
+        save(epoch, save_best)
+
+    trainer._save_checkpoint = save_and_note
+    trainer.train()
+    assert epochs == [1, 2]
+
+
 def test_validations_change_nothing_in_the_training(tmp_path: Path) -> None:
     config = small_config(tmp_path, validate_steps=4)
     config["arch"]["args"]["dropout"] = 0.5  # draws random numbers in each step

@@ -197,10 +197,10 @@ def test_parameters_are_regrouped_by_some_of_the_keys_of_transfer():
 
 def test_a_report_says_nothing_if_all_is_as_before(caplog):
     report = RestoreReport(PATH, epoch=1, step=9, outcomes={"weights": "kept"})
-    report.log(logging.getLogger("test"))
+    report.log(logging.getLogger("test"), "stop")
     assert caplog.records == []
     report.inexact = ["threads 1 -> 2", "torch 1.0 -> 2.0"]
-    report.log(logging.getLogger("test"))
+    report.log(logging.getLogger("test"), "go_on")
     assert caplog.messages == [
         "The resume is not exact, because of changes: threads 1 -> 2, torch 1.0 -> 2.0."
     ]

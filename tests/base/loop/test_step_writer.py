@@ -43,7 +43,7 @@ def test_the_means_of_an_epoch_are_written_at_its_last_step() -> None:
     update.progress = progress
     progress.step = 18
     recorder = Recorder()
-    StepWriter(recorder, update, CPU).end_epoch({"loss": 0.5, "accuracy": 0.75})
+    StepWriter(recorder, update, CPU).write_means({"loss": 0.5, "accuracy": 0.75})
     assert recorder.steps == {18: {"accuracy": 0.75}}
 
 

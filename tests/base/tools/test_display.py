@@ -153,7 +153,7 @@ def test_data_that_cannot_be_shown_costs_a_line(
     failures = [text for text in caplog.messages if text.startswith("Display.")]
     reason = "failed: RuntimeError: no class of such a kind"
     assert failures == [
-        f"Display.{name} {reason}" for name in ("after_validation", "show_confusion")
+        f"Display.{name} {reason}" for name in ("show_predictions", "show_confusion")
     ]
     assert (trainer.checkpoint_dir / "checkpoint-epoch1.pt").exists()
     assert "final/val_loss" in read_events(trainer).Tags()["scalars"]
