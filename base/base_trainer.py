@@ -156,11 +156,11 @@ class BaseTrainer(TemplateAttributes):
         self._conclude(self._train_epoch(epoch), epoch)
 
     def _validate_inside_epoch(self) -> None:
-        """Validates between two steps. The training goes on as if nothing had happened."""
-        from base.loop.validation import leaving_no_trace
+        """Validates between two steps. The numbers of the training do not change."""
+        from base.loop.validation import restoring_state
 
         self.progress.is_validating = True  # if it is stopped, a resumed run repeats it
-        with leaving_no_trace(self.model):
+        with restoring_state(self.model):
             numbers = self.measure(self.progress.epoch)
         set_position(self.valid_data_loader, self.progress.epoch)
         self.progress.is_validating = False

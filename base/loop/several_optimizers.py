@@ -12,9 +12,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from base.loop.schedule_plan import get_learning_rate
-from base.loop.selection import abbreviate, get_first_names, select_parameters
+from base.loop.selection import get_first_names, select_parameters
 from config.read.section import list_components
-from utils.errors import UserError
+from utils.errors import UserError, abbreviate
 
 if TYPE_CHECKING:
     from config import ConfigParser
@@ -239,7 +239,7 @@ def check_dimensions(kind: str, groups: Sequence[Any], model: nn.Module, key: st
         key: of the config, for the error.
 
     Raises:
-        UserError: a parameter has not two dimensions.
+        UserError: a parameter does not have two dimensions.
     """
     if kind not in NEEDS_MATRICES:
         return

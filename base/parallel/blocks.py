@@ -14,13 +14,13 @@ def matches_dotted(name: str, pattern: str) -> bool:
     return len(words) == len(globs) and all(map(fnmatchcase, words, globs))
 
 
-def match_blocks(patterns: Mapping[str, str], names: Collection[str], what: str) -> set[str]:
+def match_blocks(patterns: Mapping[str, str], names: Collection[str], noun: str) -> set[str]:
     """Returns the names that match one of the patterns.
 
     Args:
         patterns: by their keys in the config.
         names: of the modules to choose from.
-        what: what they are, for the error.
+        noun: says what the names are, for the error.
 
     Raises:
         UserError: a pattern matches nothing.
@@ -29,7 +29,7 @@ def match_blocks(patterns: Mapping[str, str], names: Collection[str], what: str)
     for key, pattern in patterns.items():
         matching = {name for name in names if matches_dotted(name, pattern)}
         if not matching:
-            message = f"'{pattern}' matches no {what}"
+            message = f"'{pattern}' matches no {noun}"
             raise UserError(message + did_you_mean(pattern, names), key=key)
         found |= matching
     return found
