@@ -16,7 +16,7 @@ from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
 from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
-from base.loop.progress import Mark, Monitor, Progress
+from base.loop.progress import Monitor, Progress, Tag
 from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
@@ -164,18 +164,18 @@ class BaseTrainer(TemplateAttributes):
             numbers = self.measure(self.progress.epoch)
         set_position(self.valid_data_loader, self.progress.epoch)
         self.progress.is_validating = False
-        self._conclude(numbers, self.progress.get_mark(self.len_epoch))
+        self._conclude(numbers, self.progress.get_tag(self.len_epoch))
         if self._is_finished:
             raise StopTraining
 
-    def _conclude(self, numbers: dict[str, Any], mark: Mark) -> None:
+    def _conclude(self, numbers: dict[str, Any], tag: Tag) -> None:
         """Logs the numbers of an epoch, or of a validation inside it, and writes the checkpoint."""
-        epoch, is_inside = self.progress.epoch, isinstance(mark, str)
+        epoch, is_inside = self.progress.epoch, isinstance(tag, str)
         numbers = broadcast(numbers)
         self.stop.poll(wait=True)
         log = {"epoch": epoch} | ({"batch": self.progress.batch} if is_inside else {})
         log |= {key: to_plain_number(value) for key, value in numbers.items()}
-        verdict = self.monitoring.update(log, mark)
+        verdict = self.monitoring.update(log, tag)
         now = time.perf_counter()
         seconds, self._start_time = round(now - self._start_time, 3), now
         step = self.progress.count_steps(self.len_epoch)
@@ -185,7 +185,7 @@ class BaseTrainer(TemplateAttributes):
         if not is_inside:
             self.progress.finish_epoch(epoch)
         if is_inside or verdict.is_kept or self._is_due(epoch):
-            self._save_checkpoint(mark, save_best=verdict.is_best)
+            self._save_checkpoint(tag, save_best=verdict.is_best)
         self.run_log.show_epoch(log, self.last_epoch, seconds, verdict.is_best)
         if is_first:
             from base.loop.first_epoch import check_first_epoch
@@ -223,7 +223,7 @@ class BaseTrainer(TemplateAttributes):
         if self.checkpoints.error is not None:  # a save in the background has failed
             self.checkpoints.wait()
         if requested or overdue or step >= self.checkpoints.next_step:
-            self._save_checkpoint(self.progress.get_mark(self.len_epoch))
+            self._save_checkpoint(self.progress.get_tag(self.len_epoch))
         if requested:
             raise StopTraining
 
@@ -247,14 +247,14 @@ class BaseTrainer(TemplateAttributes):
         is_last = epoch >= self.epochs or self._is_finished or self.stop.requested()
         return is_last or epoch % self.save_period == 0
 
-    def _save_checkpoint(self, mark: Mark, save_best: bool = False) -> None:
+    def _save_checkpoint(self, tag: Tag, save_best: bool = False) -> None:
         """Writes the checkpoint of an epoch or inside it, and ``model_best.pt`` if it is best."""
         best_epochs, in_series = self.monitoring.list_best_epochs(), True
         step = self.progress.count_steps(self.len_epoch)
-        if isinstance(mark, int):
-            self.progress.finish_epoch(mark)
-            in_series = self._is_due(mark) or mark not in best_epochs
-        self.checkpoints.save(self._state, mark, step, save_best, in_series, best_epochs)
+        if isinstance(tag, int):
+            self.progress.finish_epoch(tag)
+            in_series = self._is_due(tag) or tag not in best_epochs
+        self.checkpoints.save(self._state, tag, step, save_best, in_series, best_epochs)
         self.stop.reserve_for_save(self.checkpoints.seconds)
 
     def _state(self) -> dict[str, Any]:

@@ -41,9 +41,7 @@ class Builder(ConfigValues):
         if isinstance(node, list):
             return [self._build_node(item, slot, (name, i)) for i, item in enumerate(node)]
         if slot.takes_sets and is_mapping_of_sets(node):
-            return {
-                key: self._build_node(node[key], slot, (name, key)) for key in list_set_names(node)
-            }
+            return {x: self._build_node(node[x], slot, (name, x)) for x in list_set_names(node)}
         if changed_args is not None:
             node = {"type": node["type"], "args": changed_args}
         return self._build_node(node, slot, (name,), *args, **kwargs)

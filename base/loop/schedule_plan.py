@@ -106,7 +106,7 @@ def make_lr_scheduler(config: ConfigParser, optimizer: Optimizer, loader: Any = 
         return None
     slot = config.get_schema().slots["lr_scheduler"]
     options = TrainerOptions.from_section(config["trainer"])
-    len_epoch = dict.get(config["trainer"], "len_epoch")  # without a mark that it was read
+    len_epoch = dict.get(config["trainer"], "len_epoch")  # which does not count as a use of the key
     length = options.get_length(num_batches(loader) if len_epoch is None else len_epoch)
     interval = choose_interval(options.lr_scheduler_interval, _list_kinds(config, node))
     filler = ArgumentFiller(config, optimizer)

@@ -224,7 +224,8 @@ def make_several_optimizers(
         optimizers.append(config.build("optimizer", groups, index=index, **arguments[index]))
         trained = {id(p) for group in groups for p in group["params"]}
         shown = abbreviate([name for name, p in model.named_parameters() if id(p) in trained])
-        lines.append(f"  {kind:<12} {len(trained)} tensors ({shown or 'those of the loss'})")
+        count = "1 tensor" if len(trained) == 1 else f"{len(trained)} tensors"
+        lines.append(f"  {kind:<12} {count} ({shown or 'those of the loss'})")
     logging.getLogger("train").info("Optimizers:\n%s", "\n".join(lines))
     return SeveralOptimizers(optimizers)
 
