@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
-from utils.errors import UserError, did_you_mean
+from utils.errors import UserError, abbreviate, did_you_mean
+
+NAMES_SHOWN = 4
 
 
 def matches_dotted(name: str, pattern: str) -> bool:
@@ -29,7 +31,9 @@ def match_blocks(patterns: Mapping[str, str], names: Collection[str], noun: str)
     for key, pattern in patterns.items():
         matching = {name for name in names if matches_dotted(name, pattern)}
         if not matching:
-            message = f"'{pattern}' matches no {noun}"
-            raise UserError(message + did_you_mean(pattern, names), key=key)
+            hint = did_you_mean(pattern, names)
+            if names and not hint:
+                hint = f"; there are {abbreviate(list(names), NAMES_SHOWN)}"
+            raise UserError(f"'{pattern}' matches no {noun}{hint}", key=key)
         found |= matching
     return found
