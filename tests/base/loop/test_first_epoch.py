@@ -93,4 +93,4 @@ def test_a_loop_that_ends_no_epoch_averages_nothing_and_is_warned_of(
     if not ends:
         trainer.end_epoch = lambda _: {"loss": 1.0}
     trainer.train()
-    assert ("trainer.swa has no effect" in caplog.text) is not ends
+    assert ("trainer.swa had no effect" in caplog.text) is not ends
