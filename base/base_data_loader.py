@@ -45,7 +45,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         sampler: gives the indices, instead of ``shuffle``; ``class_balanced`` draws all classes
             equally often, with replacement.
         batch_sampler: gives lists of indices, instead of ``batch_size`` and ``shuffle``.
-        stream_sharding: who divides an iterable dataset: ``dataset``, ``samples``, null finds out.
+        stream_sharding: how a stream is divided: ``dataset`` or ``samples``; null finds out.
         dataloader_kwargs: other arguments of ``torch.utils.data.DataLoader``.
 
     Attributes:

@@ -16,7 +16,7 @@ from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
 from base.data.loader import set_position
 from base.loop.evaluate import iterate_in_lockstep
-from base.loop.progress import Mark, Monitor, Progress
+from base.loop.progress import Monitor, Progress, Tag
 from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
 from base.parallel.strategy import make_strategy, output_device
@@ -156,26 +156,26 @@ class BaseTrainer(TemplateAttributes):
         self._conclude(self._train_epoch(epoch), epoch)
 
     def _validate_inside_epoch(self) -> None:
-        """Validates between two steps. The training goes on as if nothing had happened."""
-        from base.loop.validation import leaving_no_trace
+        """Validates between two steps. The numbers of the training do not change."""
+        from base.loop.validation import restoring_state
 
         self.progress.is_validating = True  # if it is stopped, a resumed run repeats it
-        with leaving_no_trace(self.model):
+        with restoring_state(self.model):
             numbers = self.measure(self.progress.epoch)
         set_position(self.valid_data_loader, self.progress.epoch)
         self.progress.is_validating = False
-        self._conclude(numbers, self.progress.get_mark(self.len_epoch))
+        self._conclude(numbers, self.progress.get_tag(self.len_epoch))
         if self._is_finished:
             raise StopTraining
 
-    def _conclude(self, numbers: dict[str, Any], mark: Mark) -> None:
+    def _conclude(self, numbers: dict[str, Any], tag: Tag) -> None:
         """Logs the numbers of an epoch, or of a validation inside it, and writes the checkpoint."""
-        epoch, is_inside = self.progress.epoch, isinstance(mark, str)
+        epoch, is_inside = self.progress.epoch, isinstance(tag, str)
         numbers = broadcast(numbers)
         self.stop.poll(wait=True)
         log = {"epoch": epoch} | ({"batch": self.progress.batch} if is_inside else {})
         log |= {key: to_plain_number(value) for key, value in numbers.items()}
-        verdict = self.monitoring.update(log, mark)
+        verdict = self.monitoring.update(log, tag)
         now = time.perf_counter()
         seconds, self._start_time = round(now - self._start_time, 3), now
         step = self.progress.count_steps(self.len_epoch)
@@ -185,7 +185,7 @@ class BaseTrainer(TemplateAttributes):
         if not is_inside:
             self.progress.finish_epoch(epoch)
         if is_inside:
-            self._save_at(mark, verdict.is_best)
+            self._save_at(tag, verdict.is_best)
         elif verdict.is_kept or self._is_due(epoch):
             self._save_checkpoint(epoch, save_best=verdict.is_best)
         self.run_log.show_epoch(log, self.last_epoch, seconds, verdict.is_best)
@@ -225,7 +225,7 @@ class BaseTrainer(TemplateAttributes):
         if self.checkpoints.error is not None:  # a save in the background has failed
             self.checkpoints.wait()
         if requested or overdue or step >= self.checkpoints.next_step:
-            self._save_at(self.progress.get_mark(self.len_epoch))
+            self._save_at(self.progress.get_tag(self.len_epoch))
         if requested:
             raise StopTraining
 
@@ -255,10 +255,10 @@ class BaseTrainer(TemplateAttributes):
         in_series = self._is_due(epoch) or epoch not in self.monitoring.list_best_epochs()
         self._save_at(epoch, save_best, in_series)
 
-    def _save_at(self, mark: Mark, is_best: bool = False, in_series: bool = True) -> None:
+    def _save_at(self, tag: Tag, is_best: bool = False, in_series: bool = True) -> None:
         best_epochs = self.monitoring.list_best_epochs()
         step = self.progress.count_steps(self.len_epoch)
-        self.checkpoints.save(self._state, mark, step, is_best, in_series, best_epochs)
+        self.checkpoints.save(self._state, tag, step, is_best, in_series, best_epochs)
         self.stop.reserve_for_save(self.checkpoints.seconds)
 
     def _state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The values of the options of ``trainer``, and combinations of them, that cannot be."""
+"""Checks the values of the options of ``trainer``, and their combinations."""
 
 from __future__ import annotations
 

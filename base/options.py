@@ -29,7 +29,7 @@ class TrainerOptions(SectionOptions):
         max_steps: the number of optimizer steps after which the run ends, also inside an epoch;
             null for no limit.
         validate_steps: optimizer steps between validations inside an epoch, each with a checkpoint;
-            null for none. The end of an epoch is always validated.
+            null for none. There is always a validation at the end of an epoch.
         save_dir: the folder that holds all run folders.
         save_period: epochs between checkpoints; the last and the best epoch are always saved.
         save_steps: optimizer steps between checkpoints inside an epoch; null for none.
@@ -45,8 +45,8 @@ class TrainerOptions(SectionOptions):
         on_save_error: ``stop``, or ``go_on`` if a checkpoint cannot be written.
         max_minutes: stop after this time, with a checkpoint and exit status 75; null for no limit.
             The time counts from the start of this process's training.
-        limit_batches: the most batches in an epoch, of each validation and of a test, for a quick
-            try of everything; null for all. The results are of a part of the data.
+        limit_batches: the largest number of batches in an epoch, a validation and a test, for a
+            quick try of everything; null for all. The results are of a part of the data.
         nan_policy: for a loss or a gradient that is not finite: ``raise`` an error, or ``ignore``
             it. A step with such a gradient changes no weights.
         verbosity: 0 for warnings, 1 for info, 2 for debug.
@@ -163,7 +163,7 @@ class TrainerOptions(SectionOptions):
     def limit(self, batches: int | None) -> int | None:
         """Returns the number of batches in an epoch, of which the data has ``batches``.
 
-        It is None if it is unknown. With a limit, an unknown number counts as the limit.
+        None means that it is unknown. With a limit, an unknown number counts as the limit.
         """
         if self.limit_batches is None or batches is None:
             return self.limit_batches if batches is None else batches
@@ -176,7 +176,7 @@ class TrainerOptions(SectionOptions):
             The number of optimizer steps in the run.
 
         Raises:
-            UserError: the warm-up would be longer than the run, or a validation come after it.
+            UserError: the run ends before the warm-up does, or before the first validation.
         """
         steps = self.get_length(batches).steps
         assert steps is not None

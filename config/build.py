@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from config.call import Around, call, errors_at, fix_args, get_component_args, give_name
+from config.call import Outer, call, errors_at, fix_args, get_component_args, give_name
 from config.check.annotations import convert
 from config.check.checker import get_name
-from config.check.shapes import Member, is_mapping_of_sets, is_wanted_component, list_sets
+from config.check.shapes import Member, is_mapping_of_sets, is_wanted_component, list_set_names
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
 from config.check.trainer_section import N_POSITIONAL, get_constructor_parameters, resolve_trainer
@@ -41,7 +41,7 @@ class Builder(ConfigValues):
         if isinstance(node, list):
             return [self._build_node(item, slot, (name, i)) for i, item in enumerate(node)]
         if slot.takes_sets and is_mapping_of_sets(node):
-            return {key: self._build_node(node[key], slot, (name, key)) for key in list_sets(node)}
+            return {x: self._build_node(node[x], slot, (name, x)) for x in list_set_names(node)}
         if changed_args is not None:
             node = {"type": node["type"], "args": changed_args}
         return self._build_node(node, slot, (name,), *args, **kwargs)
@@ -73,7 +73,7 @@ class Builder(ConfigValues):
         by_name = {name: kwargs[name] for name in kwargs if name in signature.parameters}
         names = get_constructor_parameters(signature, schema)
         node = {"args": {name: section[name] for name in names if name in section}}
-        values = self._make_args(node, kind, schema.slots["trainer"], ("trainer",), Around())
+        values = self._make_args(node, kind, schema.slots["trainer"], ("trainer",), Outer())
         return kind(*positional, **by_name, **values)
 
     def trainer_class(self) -> Any:
@@ -97,7 +97,7 @@ class Builder(ConfigValues):
             found = resolve(node["type"], slot)
         except UserError as error:
             raise self.tree.error((*keys, "type"), str(error)) from None
-        values = self._make_args(node, found, slot, (*keys, "args"), Around(dataset, args))
+        values = self._make_args(node, found, slot, (*keys, "args"), Outer(dataset, args))
         for key in sorted(values.keys() & kwargs):
             message = f"'{key}' is given by the program; remove it from the config"
             raise self.tree.error((*keys, "args", key), message)
@@ -106,31 +106,31 @@ class Builder(ConfigValues):
         return call(self.tree, found, slot, keys, *args, **kwargs, **values)
 
     def _make_args(
-        self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, near: Around
+        self, node: dict[str, Any], found: Any, slot: Slot, keys: Keys, outer: Outer
     ) -> dict[str, Any]:
         """Returns the arguments of a component, converted as its signature asks."""
         signature = Signature.from_callable(found)
         values = get_component_args(node)
         for key in slot.dataset_parameters:
-            if key in signature.parameters and key not in values and near.dataset is not None:
-                values[key] = near.dataset
+            if key in signature.parameters and key not in values and outer.dataset is not None:
+                values[key] = outer.dataset
         # The dataset comes first, because a sampler may need it.
         for key in sorted(values, key=lambda key: key != "dataset"):
             annotation = signature.get_annotation(key)
             inner = self.get_schema().get_inner_slot(key, slot, annotation)
-            inside = near._replace(dataset=values.get("dataset", near.dataset))
+            inside = outer._replace(dataset=values.get("dataset", outer.dataset))
             values[key] = self._make_value(annotation, values[key], inner, (*keys, key), inside)
         return values
 
-    def _make_value(self, annotation: Any, value: Any, slot: Slot, keys: Keys, near: Around) -> Any:
+    def _make_value(self, annotation: Any, value: Any, slot: Slot, keys: Keys, outer: Outer) -> Any:
         is_name = isinstance(value, str) and slot.is_callback
         if is_name or is_wanted_component(annotation, value):
-            return self._build_node(value, slot, keys, *near.pass_to(slot), dataset=near.dataset)
+            return self._build_node(value, slot, keys, *outer.pass_to(slot), dataset=outer.dataset)
 
         def make_member(member: Member) -> Any:
             inner = self.get_schema().get_member_slot(member, slot)
             return self._make_value(
-                member.annotation, member.value, inner, (*keys, member.key), near
+                member.annotation, member.value, inner, (*keys, member.key), outer
             )
 
         with errors_at(self.tree, keys, ()):

@@ -25,19 +25,19 @@ _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
 _POSSIBLE_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError)
 
 
-class Around(NamedTuple):
-    """What a component may get from the one around it.
+class Outer(NamedTuple):
+    """Values that a component may get from the component that holds it.
 
     Attributes:
-        dataset: the neighbouring dataset, for a sampler that takes one.
-        values: those that the program passed.
+        dataset: the dataset beside it, for a sampler that takes one.
+        values: those that the program passed to the outer component.
     """
 
     dataset: Any = None
     values: tuple[Any, ...] = ()
 
     def pass_to(self, slot: Slot) -> tuple[Any, ...]:
-        """Returns the values of the program that a component inside gets too."""
+        """Returns the program's values that an inner component of this slot gets too."""
         return self.values if slot.nests else ()
 
 

@@ -62,7 +62,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def complete_word(prefix: str, name: str, args: argparse.Namespace, kind: Any = None) -> list[str]:
-    """Lists completions of an argument, of which those count that begin as ``prefix``.
+    """Lists completions of an argument. Some may not begin with ``prefix``: the caller drops them.
 
     Args:
         prefix: the word so far.
@@ -89,7 +89,7 @@ def complete_word(prefix: str, name: str, args: argparse.Namespace, kind: Any = 
 
 
 def read_tree_of(args: argparse.Namespace) -> Tree:
-    """Returns the values that a command line gives so far; without those that it cannot read."""
+    """Reads the configs and overrides on a command line so far, and ignores unreadable ones."""
     names = list_config_names(vars(args).get("config"))
     resume = vars(args).get("resume")
     tree = Tree({})

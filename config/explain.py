@@ -25,6 +25,8 @@ from utils.tables import print_table
 HEAD = ("key", "value", "from", "taken by")
 DEFAULT = "default"
 NOT_SET = "(not set)"
+MISSING = "(missing)"
+LIST_MEMBER_TYPES = {"name": "str", "params": "str | list[str]", "weight": "float"}
 
 
 class Entry(NamedTuple):
@@ -105,15 +107,15 @@ def _find_entries(tree: Tree, schema: Schema, wanted: Keys) -> Iterator[tuple[Ke
     for key in (*PLAIN, *schema.slots):
         if key not in tree.data:
             yield (key,), Entry(NOT_SET, "", *_describe((key,), checker, schema))
-    for index, name, value in _list_unset_members(tree, schema):
-        yield (*index, name), Entry(value, DEFAULT, *_describe((*index, name), checker, schema))
+    for keys, value, source in _list_unset_members(tree, schema):
+        yield keys, Entry(value, source, *_describe(keys, checker, schema))
 
 
 def _describe_missing(keys: Keys, schema: Schema) -> str:
     """Says that a value is missing, or that the program gives it, such as the run's length."""
     slot = schema.slots.get(str(keys[0]))
     is_filled = slot is not None and keys[-1] in slot.filled_parameters
-    return "(that of the run)" if is_filled else "(missing)"
+    return "(that of the run)" if is_filled else MISSING
 
 
 def _list_parameters(
@@ -144,14 +146,18 @@ def _add_fields(takers: dict[Keys, Any], kind: Any, keys: Keys) -> None:
 
 
 def _list_unset_members(tree: Tree, schema: Schema) -> Iterator[tuple[Keys, str, str]]:
-    """Yields what a component in a list may say beside ``type`` and ``args``, with its default."""
+    """Yields the unset keys of components in lists, beside ``type`` and ``args``.
+
+    Each comes with its default and its source.
+    """
     for key, slot in schema.slots.items():
         nodes = tree.data.get(key)
         for index, node in enumerate(nodes if isinstance(nodes, list) else []):
             defaults = {"name": get_name(node), "weight": "1"}
             for name in slot.list_keys:
                 if not isinstance(node, dict) or name not in node:
-                    yield (key, index), name, defaults[name]
+                    source = DEFAULT if name in defaults else NOT_SET
+                    yield (key, index, name), defaults.get(name, MISSING), source
 
 
 def _describe(keys: Keys, checker: Checker, schema: Schema) -> tuple[str, str]:
@@ -168,8 +174,8 @@ def _describe(keys: Keys, checker: Checker, schema: Schema) -> tuple[str, str]:
     if keys in checker.resolved:  # just a name, as of a metric
         return "", get_first_line(checker.resolved[keys])
     if keys[-1] in LIST_MEMBERS and len(keys) == 3 and isinstance(keys[1], int):
-        kind = {"name": "str", "weight": "float"}[str(keys[-1])]
-        return kind, str(LIST_MEMBERS[str(keys[-1])]["description"])
+        name = str(keys[-1])
+        return LIST_MEMBER_TYPES[name], str(LIST_MEMBERS[name]["description"])
     return "", ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 # In errors of torch, cuBLAS and cuDNN that have no class of their own for it.
@@ -104,6 +104,11 @@ def printable(text: str) -> str:
 def shorten(text: str, limit: int) -> str:
     """``text``, or its first ``limit - 1`` characters with an ellipsis if it is longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def abbreviate(names: Sequence[str], limit: int = 3) -> str:
+    """Joins the first ``limit`` names for a message, with an ellipsis for the rest."""
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
 
 
 def text_of(value: object) -> str:

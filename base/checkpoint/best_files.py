@@ -13,7 +13,7 @@ import torch
 
 from base.checkpoint.file import duplicate, list_tensor_files, load, remove_unused_files, save
 from base.checkpoint.retention import best_name
-from base.loop.progress import Mark, Monitor
+from base.loop.progress import Monitor, Tag
 from utils.checkpoints import BEST, TEMPLATE_BEST
 from utils.distributed import broadcast, is_main
 from utils.errors import UserError
@@ -40,7 +40,7 @@ def restore_best_files(
     Raises:
         UserError: a file cannot be written.
     """
-    missing: list[Mark] = []
+    missing: list[Tag] = []
     if is_main():
         try:
             missing = _find_missing(folder, checkpoint, monitor.list_best_epochs(), keep_best)
@@ -51,11 +51,11 @@ def restore_best_files(
 
 
 def _find_missing(
-    folder: Path, checkpoint: Path, epochs: Sequence[Mark], keep_best: int
-) -> list[Mark]:
+    folder: Path, checkpoint: Path, epochs: Sequence[Tag], keep_best: int
+) -> list[Tag]:
     """Restores the files of the best epochs; returns the epochs without an intact file."""
     is_same_folder = checkpoint.parent.resolve() == folder.resolve()
-    missing: list[Mark] = []
+    missing: list[Tag] = []
     for epoch in epochs:
         names = [best_name(epoch)] if keep_best > 1 else []
         names += [BEST] if epoch == epochs[0] else []
@@ -70,14 +70,14 @@ def _find_missing(
     return missing
 
 
-def _list_sources(checkpoint: Path, epoch: Mark) -> Iterator[Path]:
+def _list_sources(checkpoint: Path, epoch: Tag) -> Iterator[Path]:
     """Yields the files that may hold the model of an epoch."""
     names = (best_name(epoch), f"checkpoint-epoch{epoch}.pt", BEST)
     yield from filter(Path.is_file, (checkpoint.with_name(name) for name in names))
     yield checkpoint
 
 
-def _restore(folder: Path, checkpoint: Path, epoch: Mark, names: list[str]) -> bool:
+def _restore(folder: Path, checkpoint: Path, epoch: Tag, names: list[str]) -> bool:
     for source in _list_sources(checkpoint, epoch):
         if source.name in (BEST, checkpoint.name) and not _is_of_epoch(source, epoch):
             continue
@@ -87,28 +87,28 @@ def _restore(folder: Path, checkpoint: Path, epoch: Mark, names: list[str]) -> b
     return False
 
 
-def _is_of_epoch(path: Path, epoch: Mark) -> bool:
+def _is_of_epoch(path: Path, epoch: Tag) -> bool:
     """Whether a checkpoint was written after this epoch. Its tensors are not read."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return get_mark(state) == epoch
+        return get_tag(state) == epoch
     except Exception:  # a damaged file raises almost anything
         return False
 
 
-def get_mark(state: dict[str, Any]) -> Mark | None:
-    """The mark of a checkpoint: its epoch, or a position inside an epoch. None if it has none."""
+def get_tag(state: dict[str, Any]) -> Tag | None:
+    """The tag of a checkpoint: its epoch, or a position inside an epoch. None if it has none."""
     epoch_so_far = state.get("within")
-    mark: Mark | None = state.get("epoch") if epoch_so_far is None else epoch_so_far.get("mark")
-    return mark
+    tag: Tag | None = state.get("epoch") if epoch_so_far is None else epoch_so_far.get("tag")
+    return tag
 
 
-def _copy(folder: Path, checkpoint: Path, epoch: Mark, names: list[str]) -> bool:
+def _copy(folder: Path, checkpoint: Path, epoch: Tag, names: list[str]) -> bool:
     for source in _list_sources(checkpoint, epoch):
         state = None
         with contextlib.suppress(UserError):  # it is damaged
             state = load(source)
-        if state is None or get_mark(state) != epoch:
+        if state is None or get_tag(state) != epoch:
             continue
         for name in names:
             if list_tensor_files(source):
@@ -127,7 +127,7 @@ def _copy_of_template(source: Path, folder: Path) -> bool:
     return False
 
 
-def _forget(monitor: Monitor, epochs: Sequence[Mark], logger: logging.Logger) -> None:
+def _forget(monitor: Monitor, epochs: Sequence[Tag], logger: logging.Logger) -> None:
     """Removes epochs without a file from the ranking, so that a later one can be the best."""
     if not epochs:
         return

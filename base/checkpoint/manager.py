@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from base.checkpoint.file import TensorStore, duplicate, remove_unused_files, save
 from base.checkpoint.retention import KeepBest, KeepLast, best_name
-from base.loop.progress import Mark, Monitor
+from base.loop.progress import Monitor, Tag
 from base.options import TrainerOptions
 from utils.checkpoints import BEST
 from utils.distributed import broadcast, is_main, set_activity
@@ -27,7 +27,7 @@ class Write(NamedTuple):
 
     path: Path
     targets: list[Path]
-    best_epochs: Sequence[Mark]
+    best_epochs: Sequence[Tag]
 
 
 class CheckpointManager:
@@ -69,25 +69,25 @@ class CheckpointManager:
     def save(
         self,
         make_state: MakeState,
-        mark: Mark,
+        tag: Tag,
         step: int,
         is_best: bool = False,
         in_series: bool = True,
-        best_epochs: Sequence[Mark] = (),
+        best_epochs: Sequence[Tag] = (),
     ) -> None:
         """Writes ``checkpoint-epochN.pt``, or ``checkpoint-epochN-stepM.pt`` inside an epoch.
 
         Args:
             make_state: returns the state as a plain dict.
-            mark, step: the position, in epochs and in optimizer steps of the run.
+            tag, step: the position, in epochs and in optimizer steps of the run.
             is_best: whether to write ``model_best.pt`` too.
             in_series: False for an epoch that is saved only because it is among the best.
-            best_epochs: the marks of the best epochs, the best first.
+            best_epochs: the tags of the best epochs, the best first.
         """
-        path = self.folder / f"checkpoint-epoch{mark}.pt"
+        path = self.folder / f"checkpoint-epoch{tag}.pt"
         targets = [path] if in_series else []
-        if self.options.keep_best > 1 and mark in best_epochs:
-            targets.append(self.folder / best_name(mark))
+        if self.options.keep_best > 1 and tag in best_epochs:
+            targets.append(self.folder / best_name(tag))
         if is_best:
             targets.append(self.folder / BEST)
         self._save(make_state, step, Write(path, targets, best_epochs))

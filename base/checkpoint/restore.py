@@ -76,7 +76,8 @@ def restore_optimizer(
     """
     old = state["config"]
     before, after = list_optimizer_sections(old), list_optimizer_sections(config)
-    old_type, new_type = (", ".join(str(item.get("type")) for item in x) for x in (before, after))
+    old_type = ", ".join(str(item.get("type")) for item in before)
+    new_type = ", ".join(str(item.get("type")) for item in after)
     reason = ""
     if before and old_type != new_type:
         reason = f"The optimizer was {old_type} and is {new_type} now: it"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from base.loop.progress import Mark
+from base.loop.progress import Tag
 from utils.checkpoints import BEST, checkpoint_number, list_checkpoints
 
 
@@ -26,7 +26,7 @@ class KeepLast:
         self.count = count
 
     def find_obsolete(
-        self, folder: Path, written: Path, best_epochs: Sequence[Mark]
+        self, folder: Path, written: Path, best_epochs: Sequence[Tag]
     ) -> Iterable[Path]:
         """Yields the files in ``folder`` to delete. ``written`` is the new checkpoint.
 
@@ -44,13 +44,13 @@ class KeepBest:
     """Keeps ``model_best.pt``, and ``model_best-epochN.pt`` of each epoch among the best."""
 
     def find_obsolete(
-        self, folder: Path, written: Path, best_epochs: Sequence[Mark]
+        self, folder: Path, written: Path, best_epochs: Sequence[Tag]
     ) -> Iterable[Path]:
-        kept = {BEST, *(best_name(mark) for mark in best_epochs)}
+        kept = {BEST, *(best_name(tag) for tag in best_epochs)}
         found = folder.glob(BEST.replace(".", "*."))
         return (path for path in found if path.name not in kept)
 
 
-def best_name(mark: Mark) -> str:
+def best_name(tag: Tag) -> str:
     """The file name of one of several best epochs."""
-    return BEST.replace(".", f"-epoch{mark}.")
+    return BEST.replace(".", f"-epoch{tag}.")

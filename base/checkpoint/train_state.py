@@ -107,8 +107,8 @@ class TrainState:
         }
         if self.progress.batch:
             trackers = collect_trackers(find_trackers(self.objects))
-            mark = self.progress.get_mark(self.objects.get("len_epoch"))
-            state["within"] = {"place": self.progress.batch, "mark": mark, **trackers}
+            tag = self.progress.get_tag(self.objects.get("len_epoch"))
+            state["within"] = {"place": self.progress.batch, "tag": tag, **trackers}
             state["within"]["is_validating"] = self.progress.is_validating
         known = (model, optimizer, *stateful.values())
         return make_saveable(state | self.monitor.state_dict(), known)

@@ -15,7 +15,7 @@ from torch.utils.data._utils.collate import collate as collate_by_type
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from base.data.walk import find_user_module
-from utils.errors import UserError, is_out_of_memory, name_error
+from utils.errors import UserError, abbreviate, is_out_of_memory, name_error
 
 SHOWN = 4  # shapes, lengths or names in an error
 NUMBERS = (bool, int, float, np.number, np.bool_)
@@ -79,7 +79,7 @@ def _explain(values: list[Any], path: str) -> str | None:
             return check(values, path, name)
     names = list(dict.fromkeys(type(value).__name__ for value in values))
     if len(names) > 1 and not all(hasattr(value, "thumbnail") for value in values):
-        return f"{name} is of several types: {_list(names)}; give one type"
+        return f"{name} is of several types: {abbreviate(names, SHOWN)}; give one type"
     return f"{name} is a {_describe_type(first)}; {_find_remedy(first)}"
 
 
@@ -89,7 +89,7 @@ def _explain_tensors(values: list[Any], path: str, name: str) -> str | None:
             kind = "nested" if value.is_nested else "sparse"
             return f"{name} is a {kind} tensor; give dense ones, or write a collate_fn"
     shapes = list(dict.fromkeys(str(tuple(value.shape)) for value in values))
-    return f"{name} has the shapes {_list(shapes)}; {PAD}" if len(shapes) > 1 else None
+    return f"{name} has the shapes {abbreviate(shapes, SHOWN)}; {PAD}" if len(shapes) > 1 else None
 
 
 def _explain_arrays(values: list[Any], path: str, name: str) -> str | None:
@@ -98,7 +98,7 @@ def _explain_arrays(values: list[Any], path: str, name: str) -> str | None:
             what = "give a list of texts" if value.dtype.kind in "US" else "give numbers"
             return f"{name} is an array of {value.dtype}; {what}"
     shapes = list(dict.fromkeys(str(value.shape) for value in values))
-    return f"{name} has the shapes {_list(shapes)}; {PAD}" if len(shapes) > 1 else None
+    return f"{name} has the shapes {abbreviate(shapes, SHOWN)}; {PAD}" if len(shapes) > 1 else None
 
 
 def _explain_numbers(values: list[Any], path: str, name: str) -> str | None:
@@ -125,7 +125,7 @@ def _explain_sequences(values: list[Any], path: str, name: str) -> str | None:
         is_of_texts = any(isinstance(item, str) for value in values for item in value)
         advice = "`collate_fn: PadCollate` keeps such lists as they are" if is_of_texts else PAD
         advice = advice if path or not isinstance(values[0], tuple) else "give equal ones"
-        return f"{name} has the lengths {_list(lengths)}; {advice}"
+        return f"{name} has the lengths {abbreviate(lengths, SHOWN)}; {advice}"
     for index in range(len(values[0])):
         items = [value[index] for value in values]
         reason = _explain(items, f"{path}.{index}" if path else str(index))
@@ -169,8 +169,3 @@ def _describe_type(value: Any) -> str:
     if is_builtin or find_user_module(kind.__module__) is not None:
         return kind.__qualname__
     return f"{kind.__module__.partition('.')[0]} {kind.__qualname__}"
-
-
-def _list(names: list[str]) -> str:
-    more = ", …" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

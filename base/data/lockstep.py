@@ -1,4 +1,4 @@
-"""Keeps ranks together that read different numbers of batches of a stream."""
+"""Keeps ranks in step that read different numbers of batches of a stream."""
 
 from __future__ import annotations
 

@@ -21,17 +21,17 @@ Number = int | float
 class PadCollate:
     """Pads the tensors, arrays and lists of numbers of each field to the largest in the batch.
 
-    A field that is no such thing stays a list with one item for each sample: texts, lists of texts,
-    and None in some samples. Single numbers, and None in all samples, are as without padding.
+    Any other field stays a list with one item for each sample: texts, lists of texts, and a field
+    that is None in some samples. Single numbers, and None in all samples, need no padding.
 
     Args:
-        padding_value: what fills up the fields; or a value for each field, and 0 for the others.
-            A field in a field is named ``outer.inner``, and one of a tuple by its number, ``0``.
+        padding_value: fills up the fields; or a value for each field, and 0 for the others. A field
+            inside a field is named ``outer.inner``, and one of a tuple by its number, ``0``.
         pad_to_multiple_of: pads the length of the fields that ``padding_value`` names to a multiple
             of this, so that the model sees few different lengths.
         masks: new fields of samples that are dicts, each with the name of the field that it
             describes. A mask has the shape (N, length), and is true where a value is.
-        lengths: new fields as ``masks``. They hold the lengths before padding, shape (N,), int64.
+        lengths: new fields, given like ``masks``, with the lengths before padding: (N,), int64.
 
     Raises:
         UserError: an argument does not fit the others.

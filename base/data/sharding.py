@@ -33,7 +33,7 @@ def shard_by_rank(
         rank, ranks: the number of this rank, and of all.
 
     Returns:
-        What this rank reads, and whether other ranks read other samples.
+        The dataset that this rank reads, and whether other ranks read other samples.
     """
     if ranks == 1 or sharding == "samples":
         return dataset, False

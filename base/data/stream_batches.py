@@ -28,7 +28,7 @@ class StreamBatch(NamedTuple):
     """A batch of a stream, and what the training process must know about it.
 
     Attributes:
-        worker: the number of the worker; -1 if this only takes the place of a batch.
+        worker: the number of the worker; -1 if this is no batch, but only shifts the turns.
         content: the collated part of this rank; None if the rank has no part.
         size: the number of samples in this part.
         total: the number of samples in the batch, of which ranks may have taken parts.
@@ -72,7 +72,7 @@ class StreamBatches(IterableDataset[Any]):
         size: the number of samples in a batch; None if each item of the dataset is a batch.
         collate_fn: makes a batch from a list of samples, or from one item.
         drop_last: leave out the last batch if it is smaller.
-        sharding: "dataset" if the stream divides itself among workers; "samples" if it shall not;
+        sharding: "dataset" if the stream divides itself among workers, "samples" if it must not,
             None to find out.
         by_dataset: whether other ranks read other samples. Otherwise, all ranks read the same
             samples, and each keeps its part of each batch.
@@ -80,7 +80,7 @@ class StreamBatches(IterableDataset[Any]):
 
     Attributes:
         seed: of the present pass.
-        fills: whether a rank gets a sample of another rank if it has none in a batch.
+        fills: whether a rank without a sample in a batch gets a sample of another rank.
         starts: where each worker begins in the present pass; by default, at the first sample.
         turn: the worker that gives the first batch.
     """
@@ -133,9 +133,17 @@ class StreamBatches(IterableDataset[Any]):
             if is_kept:
                 content, size = self._collate(batch, n_batches, is_shared)
                 if n_batches > start.batches:
-                    numbers = len(batch), n_batches, n_samples, is_shared, first
-                    taken = snapshots.take(n_batches) if takes_snapshots else None
-                    yield StreamBatch(worker, content, size, *numbers, taken)
+                    yield StreamBatch(
+                        worker,
+                        content,
+                        size,
+                        total=len(batch),
+                        batches=n_batches,
+                        samples=n_samples,
+                        is_shared=is_shared,
+                        digest=first,
+                        snapshot=snapshots.take(n_batches) if takes_snapshots else None,
+                    )
                     first = None
 
     def _collate(self, batch: list[Any], number: int, is_shared: bool) -> tuple[Any, int]:

@@ -16,7 +16,7 @@ from base.data.reader import Pass, Reader
 from base.data.sampler import SAMPLE_STREAM
 from base.data.sharding import DIVIDING_LIBRARIES, find_library, shard_by_rank
 from base.data.stream_batches import StreamBatch, StreamBatches
-from base.data.stream_places import Places, restore_places
+from base.data.stream_progress import StreamProgress, restore_progress
 from base.data.stream_state import continuing, find_inexact_state, is_resumable, takes_counts
 from base.data.worker import WorkerLoader, pass_through
 from utils.distributed import rank, world_size
@@ -41,7 +41,7 @@ class StreamReader(Reader):
     Attributes:
         by_dataset: whether the ranks read different samples. Otherwise each reads all of them, and
             keeps its part of each batch.
-        places: what the workers have read in this pass.
+        progress: what the workers have read in this pass.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class StreamReader(Reader):
         if length is not None and find_library(dataset) in DIVIDING_LIBRARIES:
             self.length = length * world_size()
         self.n_samples = self.length or 0
-        self.places = Places(self.loader.num_workers)
-        self._resumed: tuple[Position, Places] | None = None
-        self._position = (-1, 0)  # of ``places``: the epoch and the number of batches
+        self.progress = StreamProgress(self.loader.num_workers)
+        self._resumed: tuple[Position, StreamProgress] | None = None
+        self._position = (-1, 0)  # of ``progress``: the epoch and the number of batches
         self._digest: int | None = None
         self._is_checked = self._is_described = False
 
@@ -150,7 +150,7 @@ class StreamReader(Reader):
             yield content, BatchFacts(sizes.loss_weight, sizes.total, None, size, is_missing)
 
     def _read_part(self, start: Position, seed: int) -> Iterator[StreamBatch]:
-        """Yields the batches of this rank, and keeps account of them."""
+        """Yields the batches of this rank, and counts them in ``progress``."""
         rank_stream = [rank()] if self.by_dataset and rank() else []
         if rank_stream:  # else it would draw the numbers of rank 0
             seed_of_rank = mix_seed(seed, start.epoch, *rank_stream)
@@ -158,9 +158,9 @@ class StreamReader(Reader):
         stream_seed = mix_seed(seed, start.epoch, SAMPLE_STREAM, *rank_stream)
         stream = RandomStream(stream_seed)
         in_stream: Any = contextlib.nullcontext if self.loader.num_workers else stream.drawing
-        n_skipped = self._choose_places(start)
+        n_skipped = self._choose_start(start)
         self.batches.seed, self.batches.fills = stream_seed, not self.is_for_evaluation
-        self.batches.starts, self.batches.turn = self.places.list_starts(), self.places.turn
+        self.batches.starts, self.batches.turn = self.progress.list_starts(), self.progress.turn
         must_check = world_size() > 1 and not self.by_dataset and start.batch == 0
         with self._continuing():
             with in_stream():
@@ -172,32 +172,35 @@ class StreamReader(Reader):
                     continue
                 if must_check and not self._is_checked:
                     self._is_checked = True
-                    check_same_stream(batch and batch.digest, self.name, self.section)
+                    digest = None if batch is None else batch.digest
+                    check_same_stream(digest, self.name, self.section)
                 if batch is None:
                     return
-                self.places.add(batch)
+                self.progress.add(batch)
                 self._describe(batch)
                 if n_skipped > 0:
                     n_skipped -= 1
                     continue
                 yield batch
 
-    def _choose_places(self, start: Position) -> int:
+    def _choose_start(self, start: Position) -> int:
         """Chooses where the workers begin; returns the number of batches to skip after that."""
         resumed, self._resumed = self._resumed, None
         is_known = resumed is not None and resumed[0] == start
-        self.places = resumed[1] if resumed and is_known else Places(self.loader.num_workers)
+        self.progress = (
+            resumed[1] if resumed and is_known else StreamProgress(self.loader.num_workers)
+        )
         self._position, self._digest = (start.epoch, start.batch), None
-        if start.batch and not (self.takes_counts or (self.places.has_snapshots and is_known)):
+        if start.batch and not (self.takes_counts or (self.progress.has_snapshots and is_known)):
             message = "%s keeps no state: %d batches are read again, up to the present position."
             LOGGER.info(message, self.name, start.batch)
         return 0 if is_known else start.batch
 
     def _continuing(self) -> Any:
-        if not self.takes_counts or not self.places.samples or self.size is None:
+        if not self.takes_counts or not self.progress.samples or self.size is None:
             return contextlib.nullcontext()
         workers = self.loader.num_workers
-        return continuing(self.dataset, self.places.samples, workers, self.size)
+        return continuing(self.dataset, self.progress.samples, workers, self.size)
 
     def _describe(self, batch: StreamBatch) -> None:
         """Says once how the stream is divided if this costs time, and what cannot be saved.
@@ -248,9 +251,9 @@ class StreamReader(Reader):
         state = super().state_dict(position, left) | {"num_workers": self.loader.num_workers}
         if not position.batch or left == 0 or self._position != position[:2]:
             return state
-        places = self.places.state_dict()
-        state |= {"places": places, "part_size": self.size or 0}
-        return state | ({"places_of_ranks": gather_states(places)} if self.by_dataset else {})
+        progress = self.progress.state_dict()
+        state |= {"progress": progress, "part_size": self.size or 0}
+        return state | ({"progress_of_ranks": gather_states(progress)} if self.by_dataset else {})
 
     def is_finished(self, state: dict[str, Any]) -> bool:
         return state.get("left") == 0
@@ -266,10 +269,10 @@ class StreamReader(Reader):
         if not num_batches:
             return position
         workers = self.loader.num_workers
-        places = restore_places(state, workers, self.size, self.by_dataset, is_resized)
-        if places is not None:
-            self.places, self._position = places, position[:2]
-            self._resumed = position, places
+        progress = restore_progress(state, workers, self.size, self.by_dataset, is_resized)
+        if progress is not None:
+            self.progress, self._position = progress, position[:2]
+            self._resumed = position, progress
         return position
 
 

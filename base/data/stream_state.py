@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -82,7 +83,7 @@ class Snapshots:
 
     def __init__(self, dataset: Any, collate_fn: Any, last: dict[str, Any] | None) -> None:
         self.dataset, self.collate_fn = dataset, collate_fn
-        self._next = 1 if last is None else last["batches"] + last["interval"]
+        self._next: float = 1 if last is None else last["batches"] + last["interval"]
         self._generators: dict[str, Any] | None = None
 
     def take(self, batches: int) -> bytes | str | None:
@@ -105,7 +106,7 @@ class Snapshots:
         try:
             state = encode(self.dataset.state_dict())
         except (TypeError, NotImplementedError) as error:
-            self._next = 2**63
+            self._next = math.inf
             return str(error)
         random = encode(get_cpu_state())
         file = io.BytesIO()
@@ -117,9 +118,8 @@ class Snapshots:
     def begin(self, snapshot: dict[str, Any]) -> Iterator[Any]:
         """Iterates over the stream from a snapshot on."""
         self.dataset.load_state_dict(decode(snapshot["state"]))
-        samples: Iterator[Any] = iter(
-            self.dataset
-        )  # it may draw what it drew at the start of the pass
+        # The iterator may draw the numbers that it drew at the start of the pass.
+        samples: Iterator[Any] = iter(self.dataset)
         for path, generator in self._find_generators().items():
             if path in snapshot["generators"]:
                 set_state(generator, decode(snapshot["generators"][path]))

@@ -49,10 +49,10 @@ def check_first_epoch(
     swa: Any = None if update is None else update.averages.get("swa")
     if swa is not None and int(swa.last_epoch) != log["epoch"] and "batch" not in log:
         missing["call self.end_epoch()"] = ["swa"]
-    for what, unused in missing.items():
+    for action, unused in missing.items():
         if unused:
             logging.getLogger("trainer").warning(
                 "trainer.%s had no effect, because this trainer's loop does not %s",
                 ", ".join(unused),
-                what,
+                action,
             )

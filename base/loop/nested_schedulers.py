@@ -1,4 +1,4 @@
-"""torch's schedulers that hold others, in a form that also works inside of each other.
+"""torch's schedulers that hold others, changed so that they can hold each other.
 
 A SequentialLR starts the schedulers that it holds in two ways: the first one by
 ``_initial_step()``, and each later one by ``_update_lr(0)``. torch's SequentialLR and

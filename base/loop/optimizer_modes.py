@@ -1,7 +1,7 @@
 """Optimizers with ``train()`` and ``eval()``, such as schedule-free ones, and with a closure.
 
-A schedule-free optimizer computes gradients at other weights than those that it has found so far.
-Its methods exchange the weights in the model. Source: Defazio et al. 2024, "The Road Less
+A schedule-free optimizer computes gradients at other weights than those to evaluate. Its methods
+exchange the weights in the model. Source: Defazio et al. 2024, "The Road Less
 Scheduled", https://arxiv.org/abs/2405.15682.
 """
 
@@ -123,7 +123,7 @@ def get_address(value: Any) -> int:
 
 
 def warn_of_modes(optimizer: Optimizer, model: nn.Module, config: ConfigParser) -> None:
-    """Warns of options that hardly make sense with a schedule-free optimizer.
+    """Warns of options that do not suit a schedule-free optimizer.
 
     Source: https://github.com/facebookresearch/schedule_free, "How to Use" and "Caveats".
     """
@@ -133,7 +133,7 @@ def warn_of_modes(optimizer: Optimizer, model: nn.Module, config: ConfigParser) 
     name = type(switched[0]).__name__
     warn = logging.getLogger("train").warning
     if config.get("lr_scheduler"):
-        warn("lr_scheduler: %s works with a schedule but is made to train without one.", name)
+        warn("lr_scheduler: %s is made to train without a schedule, but works with one.", name)
     if config["trainer"].get("ema_decay"):
         warn("trainer.ema_decay: %s averages the weights itself; remove one of the two.", name)
     norms = (module for module in model.modules() if isinstance(module, _BatchNorm))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, NamedTuple
 
-Mark = int | str  # names a validation or a checkpoint: 3 after epoch 3, "3-step500" inside it
+Tag = int | str  # names a validation or a checkpoint: 3 after epoch 3, "3-step500" inside it
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Progress:
         """The optimizer steps so far, or the batches if the loop does not count its steps."""
         return self.step or (self.epoch - 1) * (len_epoch or 0) + self.batch
 
-    def get_mark(self, len_epoch: int | None) -> str:
+    def get_tag(self, len_epoch: int | None) -> str:
         """Names the position inside the epoch."""
         return f"{self.epoch}-step{self.count_steps(len_epoch)}"
 
@@ -60,7 +60,7 @@ class Monitor:
     Attributes:
         best: the best value so far.
         not_improved_count: the number of epochs since the best one.
-        best_epochs: pairs ``(value, mark)`` of the best epochs, the best first. A validation inside
+        best_epochs: pairs ``(value, tag)`` of the best epochs, the best first. A validation inside
             an epoch counts as one.
     """
 
@@ -69,7 +69,7 @@ class Monitor:
         self.patience, self.keep_best = patience, keep_best
         self.best = {"min": inf, "max": -inf}.get(mode, 0.0)
         self.not_improved_count = 0
-        self.best_epochs: list[tuple[float, Mark]] = []
+        self.best_epochs: list[tuple[float, Tag]] = []
 
     @property
     def is_on(self) -> bool:
@@ -80,12 +80,12 @@ class Monitor:
         """Whether the patience is used up."""
         return self.not_improved_count > self.patience
 
-    def list_best_epochs(self) -> list[Mark]:
-        """The marks of the ``keep_best`` best epochs, the best first."""
+    def list_best_epochs(self) -> list[Tag]:
+        """The tags of the ``keep_best`` best epochs, the best first."""
         return [epoch for _, epoch in self.best_epochs]
 
-    def update(self, log: dict[str, Any], mark: Mark | None = None) -> Verdict:
-        """Compares the numbers of the epoch ``log["epoch"]``, or at ``mark``, with earlier ones.
+    def update(self, log: dict[str, Any], tag: Tag | None = None) -> Verdict:
+        """Compares the numbers of the epoch ``log["epoch"]``, or at ``tag``, with earlier ones.
 
         An epoch whose value is not finite counts as one without improvement.
         """
@@ -96,7 +96,7 @@ class Monitor:
         if isfinite(self.best) and all(best != self.best for best, _ in self.best_epochs):
             self._rank(self.best, 0)  # a project has set `mnt_best`; its epoch is unknown
         if isfinite(value):
-            is_kept = self._rank(value, log["epoch"] if mark is None else mark)
+            is_kept = self._rank(value, log["epoch"] if tag is None else tag)
             is_best = is_better(self.mode, value, self.best)
         if is_best:
             self.best = value
@@ -105,10 +105,10 @@ class Monitor:
             self.not_improved_count += 1
         return Verdict(is_best, is_kept, stop=self.is_exhausted)
 
-    def _rank(self, value: float, mark: Mark) -> bool:
+    def _rank(self, value: float, tag: Tag) -> bool:
         """Inserts an epoch into the ranking; returns whether it is among the best."""
         rank = sum(not is_better(self.mode, value, other) for other, _ in self.best_epochs)
-        self.best_epochs.insert(rank, (value, mark))
+        self.best_epochs.insert(rank, (value, tag))
         del self.best_epochs[self.keep_best :]
         return rank < self.keep_best
 
@@ -116,7 +116,7 @@ class Monitor:
         return {
             "monitor_best": float(self.best),
             "not_improved_count": self.not_improved_count,
-            "best": [[value, mark] for value, mark in self.best_epochs],
+            "best": [[value, tag] for value, tag in self.best_epochs],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ class Monitor:
         self.best = state.get("monitor_best", self.best)
         self.not_improved_count = state.get("not_improved_count", 0)
         known = [[self.best, 0]] if self.is_on and isfinite(self.best) else []
-        self.best_epochs = [(float(value), mark) for value, mark in state.get("best", known)]
+        self.best_epochs = [(float(value), tag) for value, tag in state.get("best", known)]
 
 
 def is_better(mode: str, value: float, best: float) -> bool:

@@ -20,11 +20,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from base.parallel.blocks import match_blocks
-from utils.errors import UserError
+from utils.errors import UserError, abbreviate
 
 KEY = "trainer.activation_checkpointing"
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)  # a model never calls them
-NAMES_SHOWN = 3
 _RECOMPUTING = threading.local()  # autograd has a thread for each accelerator
 
 
@@ -56,9 +55,8 @@ def checkpoint_activations(
     names = [name for name in modules if name in found]
     for name in names:
         _checkpoint(name, modules[name])
-    shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
     count = "1 block" if len(names) == 1 else f"{len(names)} blocks"
-    logger.info("Activation checkpointing of %s: %s.", count, shown)
+    logger.info("Activation checkpointing of %s: %s.", count, abbreviate(names))
 
 
 def is_recomputing() -> bool:
@@ -143,7 +141,7 @@ def _make_contexts(
 
 
 class Recomputing:
-    """The context in which a block runs again, as it was made: with the same random numbers.
+    """The context in which a block runs again, with the random numbers of its first run.
 
     torch restores its own random numbers. This context restores those of Python and NumPy. It lets
     norms write their statistics into copies, because the first run has counted the batch.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from config import ConfigParser
 
 UNITS = {"epoch": "epoch", "step": "optimizer step"}
-OPTIONAL = {  # defaults of torch that are not left out on purpose
+OPTIONAL = {  # lengths with a default of torch that does not fit a run
     schedulers.OneCycleLR: "total_steps",  # None, which fails
     schedulers.PolynomialLR: "total_iters",  # 5, after which the rate is 0
 }
@@ -58,11 +58,11 @@ def format_length(length: int, unit: str) -> str:
     return f"{length} {unit}" if length == 1 else f"{length} {unit}s"
 
 
-# -- what is left out ----------------------------------------------------------------------------
+# -- lengths that the config leaves out ----------------------------------------------------------
 
 
-class Filler:
-    """Fills in what the config leaves to the run.
+class ArgumentFiller:
+    """Fills in the arguments of schedulers that the config leaves to the run.
 
     These are the lengths of schedulers, and the rates of several parameter groups. OneCycleLR and
     CyclicLR replace the optimizer's learning rates by ``max_lr`` and ``base_lr``. If the
@@ -117,7 +117,7 @@ class Filler:
             message += "or trainer.len_epoch, or move the scheduler after each epoch "
             message += "(trainer.lr_scheduler_interval)"
             raise UserError(message, key=join_keys((*keys, "args")))
-        length = max(1, part.length)  # a part after the end of the run, of which a warning tells
+        length = max(1, part.length)  # 0 for a part after the end of the run; a warning says so
         where = f"the length of {part.description}"
         self.notes.append(f"{kind}.{name} is {format_length(length, part.unit)}, {where}")
         return length
@@ -157,7 +157,7 @@ def divide(found: Any, milestones: Any, count: int, part: Part) -> list[Part]:
     return [Part(length, part.unit, found.__name__) for length in [*lengths, rest]]
 
 
-# -- what does not fit ---------------------------------------------------------------------------
+# -- lengths that do not fit the run -------------------------------------------------------------
 
 
 class LengthCheck:

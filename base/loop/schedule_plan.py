@@ -17,8 +17,9 @@ from torch.optim import Optimizer
 from base.feature_options import RunLength
 from base.loop.lr_schedule import choose_interval
 from base.loop.progress import Progress
-from base.loop.schedule_length import UNITS, Filler, Part, format_length
+from base.loop.schedule_length import UNITS, ArgumentFiller, Part, format_length
 from base.options import TrainerOptions
+from config.check.schedules import PERIODS
 from config.check.shapes import is_component
 from config.check.slots import resolve
 from utils.batch import num_batches
@@ -27,8 +28,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from config import ConfigParser
 
-PERIODS = ("T_max", "step_size")  # of schedulers of torch, which divide by them
-HOLDERS = ("SequentialLR", "ChainedScheduler")
+HOLDER_NAMES = ("SequentialLR", "ChainedScheduler")
 GROUP_KEYS = (  # what a scheduler keeps in the optimizer's groups
     *("lr", "initial_lr", "max_lr", "min_lr"),
     *("momentum", "betas", "max_momentum", "base_momentum"),
@@ -106,10 +106,10 @@ def make_lr_scheduler(config: ConfigParser, optimizer: Optimizer, loader: Any = 
         return None
     slot = config.get_schema().slots["lr_scheduler"]
     options = TrainerOptions.from_section(config["trainer"])
-    len_epoch = dict.get(config["trainer"], "len_epoch")  # without a mark that it was read
+    len_epoch = dict.get(config["trainer"], "len_epoch")  # which does not count as a use of the key
     length = options.get_length(num_batches(loader) if len_epoch is None else len_epoch)
     interval = choose_interval(options.lr_scheduler_interval, _list_kinds(config, node))
-    filler = Filler(config, optimizer)
+    filler = ArgumentFiller(config, optimizer)
     part = Part(length.count_intervals(interval), UNITS[interval])
     filled = filler.fill(node, slot, ("lr_scheduler",), part)
     scheduler = config.build("lr_scheduler", optimizer, changed_args=filled["args"])
@@ -135,7 +135,7 @@ def _list_kinds(config: ConfigParser, node: Any) -> Iterator[type]:
     if not inspect.isclass(found):
         return
     yield found
-    if any(kind.__name__ in HOLDERS for kind in found.__mro__):
+    if any(kind.__name__ in HOLDER_NAMES for kind in found.__mro__):
         for item in (node.get("args") or {}).get("schedulers") or ():
             if is_component(item):
                 yield from _list_kinds(config, item)

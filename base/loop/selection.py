@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
-from utils.errors import UserError, did_you_mean
+from utils.errors import UserError, abbreviate, did_you_mean
 
 
 def select_parameters(model: nn.Module, patterns: list[str] | str, key: str) -> set[str]:
@@ -62,8 +61,3 @@ def get_first_names(model: nn.Module) -> dict[str, str]:
         name: first.setdefault(id(parameter), name)
         for name, parameter in model.named_parameters(remove_duplicate=False)
     }
-
-
-def abbreviate(names: Sequence[str], limit: int = 3) -> str:
-    """Joins the first ``limit`` names for a message, with an ellipsis for the rest."""
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

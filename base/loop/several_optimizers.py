@@ -12,9 +12,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from base.loop.schedule_plan import get_learning_rate
-from base.loop.selection import abbreviate, get_first_names, select_parameters
+from base.loop.selection import get_first_names, select_parameters
 from config.read.section import list_components
-from utils.errors import UserError
+from utils.errors import UserError, abbreviate
 
 if TYPE_CHECKING:
     from config import ConfigParser
@@ -224,7 +224,8 @@ def make_several_optimizers(
         optimizers.append(config.build("optimizer", groups, index=index, **arguments[index]))
         trained = {id(p) for group in groups for p in group["params"]}
         shown = abbreviate([name for name, p in model.named_parameters() if id(p) in trained])
-        lines.append(f"  {kind:<12} {len(trained)} tensors ({shown or 'those of the loss'})")
+        count = "1 tensor" if len(trained) == 1 else f"{len(trained)} tensors"
+        lines.append(f"  {kind:<12} {count} ({shown or 'those of the loss'})")
     logging.getLogger("train").info("Optimizers:\n%s", "\n".join(lines))
     return SeveralOptimizers(optimizers)
 
@@ -239,7 +240,7 @@ def check_dimensions(kind: str, groups: Sequence[Any], model: nn.Module, key: st
         key: of the config, for the error.
 
     Raises:
-        UserError: a parameter has not two dimensions.
+        UserError: a parameter does not have two dimensions.
     """
     if kind not in NEEDS_MATRICES:
         return

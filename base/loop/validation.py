@@ -1,4 +1,4 @@
-"""What a validation inside an epoch must not change."""
+"""Protects the training from a validation inside an epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from utils.seed import get_random_state, set_random_state
 
 
 @contextlib.contextmanager
-def leaving_no_trace(model: nn.Module) -> Iterator[None]:
+def restoring_state(model: nn.Module) -> Iterator[None]:
     """Restores the random state, and the train or eval mode of each module, at the end."""
     random_state = get_random_state()
     modes = [(module, module.training) for module in model.modules()]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
-from utils.errors import UserError, did_you_mean
+from utils.errors import UserError, abbreviate, did_you_mean
+
+NAMES_SHOWN = 4
 
 
 def matches_dotted(name: str, pattern: str) -> bool:
@@ -14,13 +16,13 @@ def matches_dotted(name: str, pattern: str) -> bool:
     return len(words) == len(globs) and all(map(fnmatchcase, words, globs))
 
 
-def match_blocks(patterns: Mapping[str, str], names: Collection[str], what: str) -> set[str]:
+def match_blocks(patterns: Mapping[str, str], names: Collection[str], noun: str) -> set[str]:
     """Returns the names that match one of the patterns.
 
     Args:
         patterns: by their keys in the config.
         names: of the modules to choose from.
-        what: what they are, for the error.
+        noun: says what the names are, for the error.
 
     Raises:
         UserError: a pattern matches nothing.
@@ -29,7 +31,9 @@ def match_blocks(patterns: Mapping[str, str], names: Collection[str], what: str)
     for key, pattern in patterns.items():
         matching = {name for name in names if matches_dotted(name, pattern)}
         if not matching:
-            message = f"'{pattern}' matches no {what}"
-            raise UserError(message + did_you_mean(pattern, names), key=key)
+            hint = did_you_mean(pattern, names)
+            if names and not hint:
+                hint = f"; there are {abbreviate(list(names), NAMES_SHOWN)}"
+            raise UserError(f"'{pattern}' matches no {noun}{hint}", key=key)
         found |= matching
     return found

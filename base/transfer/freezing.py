@@ -14,9 +14,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from base.loop.selection import abbreviate
 from base.transfer.selection import count_parameters
-from utils.errors import UserError
+from utils.errors import UserError, abbreviate
 
 # The parameters that a constructor has frozen. They stay frozen, whatever `transfer` freezes.
 _INITIALLY_FROZEN: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()

@@ -10,9 +10,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from base.data.split import get_labels
-from base.loop.selection import abbreviate
 from base.transfer.options import Head
-from utils.errors import UserError, did_you_mean
+from utils.errors import UserError, abbreviate, did_you_mean
 
 
 def find_head(

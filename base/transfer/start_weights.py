@@ -13,9 +13,9 @@ from torch import nn
 
 from base.checkpoint.file import load
 from base.checkpoint.weights import TRAINED, get_averaged, get_weights
-from base.loop.selection import abbreviate, get_first_names
+from base.loop.selection import get_first_names
 from utils.checkpoints import find_checkpoint
-from utils.errors import UserError, one_line
+from utils.errors import UserError, abbreviate, one_line
 
 Weights = dict[str, torch.Tensor]
 

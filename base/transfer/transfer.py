@@ -11,14 +11,13 @@ from torch.optim import Optimizer
 
 from base.loop.assembly import find_lazy
 from base.loop.phases import Phases
-from base.loop.selection import abbreviate
 from base.transfer.freezing import Audit, describe_trained, freeze, get_trained
 from base.transfer.head import check_num_classes, replace_head
 from base.transfer.options import TransferOptions
 from base.transfer.param_groups import format_groups, make_groups, restrict
 from base.transfer.plan import FreezePlan, make_plan
 from base.transfer.start_weights import match_weights, read_weights, rename_weights
-from utils.errors import UserError
+from utils.errors import UserError, abbreviate
 
 if TYPE_CHECKING:
     from config import ConfigParser

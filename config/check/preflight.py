@@ -11,7 +11,7 @@ from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.schedules import check_schedules
 from config.check.schema import Schema
-from config.check.shapes import is_component, is_mapping_of_sets, list_sets
+from config.check.shapes import is_component, is_mapping_of_sets, list_set_names
 from config.check.slots import FLAT, Slot, resolve
 from config.check.streams import check_streams
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
@@ -186,7 +186,7 @@ def _check_losses(checker: Checker, losses: list[Any], slot: Slot) -> None:
 
 def _check_sets(checker: Checker, sets: dict[str, Any], slot: Slot, key: str) -> None:
     """Checks a section with a component for each of several data sets."""
-    for name in list_sets(sets):
+    for name in list_set_names(sets):
         checker.check_component(sets[name], slot, (key, name))
         if name in RESERVED_SET_NAMES or not NAME.fullmatch(name):
             message = f"cannot be the name of a set: it must be {NAME_RULE}"

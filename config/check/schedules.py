@@ -10,9 +10,9 @@ from config.check.signature import get_module_name
 from config.read.tree import Keys
 
 PLATEAU = "ReduceLROnPlateau"
-# They give the schedulers that they hold no number to follow.
 TORCH = "torch.optim.lr_scheduler"
-HOLDERS = (TORCH, "base.loop.nested_schedulers")
+# Modules of schedulers that pass no number on to the schedulers that they hold.
+HOLDER_MODULES = (TORCH, "base.loop.nested_schedulers")
 PERIODS = ("T_max", "step_size")  # of schedulers of torch, which divide by them
 
 
@@ -23,7 +23,7 @@ def is_kind(found: Any, name: str) -> bool:
 
 def check_schedules(checker: Checker, key: str = "lr_scheduler") -> None:
     """Checks the schedulers below a key of the config, whose types are resolved."""
-    for keys, found in sorted_below(checker, key):
+    for keys, found in list_below(checker, key):
         args = get_args(checker, keys)
         if is_kind(found, "SequentialLR"):
             _check_milestones(checker, keys, args)
@@ -35,13 +35,13 @@ def check_schedules(checker: Checker, key: str = "lr_scheduler") -> None:
             checker.fail((*keys, "args", "schedulers"), "is empty")
         for name in PERIODS if get_module_name(found) == TORCH else ():
             value: Any = args.get(name)
-            if is_number(value) and not value > 0:
+            if type(value) in (int, float) and not value > 0:
                 checker.fail((*keys, "args", name), f"{value} must be above 0")
         if is_kind(found, PLATEAU):
             _check_holder(checker, keys)
 
 
-def sorted_below(checker: Checker, key: str) -> list[tuple[Keys, Any]]:
+def list_below(checker: Checker, key: str) -> list[tuple[Keys, Any]]:
     """Lists what the components below a key of the config name, the outermost one first."""
     return [(keys, found) for keys, found in checker.resolved.items() if keys[0] == key]
 
@@ -53,10 +53,6 @@ def get_args(checker: Checker, keys: Keys) -> dict[str, Any]:
         node = node[key]
     args = node.get("args") if isinstance(node, dict) else None
     return args if isinstance(args, dict) else {}
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_milestones(checker: Checker, keys: Keys, args: dict[str, Any]) -> None:
@@ -81,7 +77,7 @@ def _check_holder(checker: Checker, keys: Keys) -> None:
     """Refuses a ReduceLROnPlateau inside of a scheduler of torch, which cannot step it."""
     for length in range(1, len(keys)):
         found: Any = checker.resolved.get(keys[:length])
-        if found is not None and get_module_name(found) in HOLDERS:
+        if found is not None and get_module_name(found) in HOLDER_MODULES:
             message = f"{PLATEAU} follows a number, which {found.__name__} does not pass on; use "
             message += "it without others, and trainer.warmup for a warm-up"
             checker.fail((*keys, "type"), message)
@@ -94,7 +90,7 @@ def check_plateaus(checker: Checker, options: Any) -> None:
     Args:
         options: the options of the trainer.
     """
-    for keys, found in sorted_below(checker, "lr_scheduler"):
+    for keys, found in list_below(checker, "lr_scheduler"):
         if not is_kind(found, PLATEAU):
             continue
         if options.monitor == "off":

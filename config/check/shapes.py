@@ -46,11 +46,11 @@ def is_comment(key: str) -> bool:
 def is_mapping_of_sets(value: Any) -> bool:
     """Whether a section holds a component for each of several data sets, by name."""
     is_single = not isinstance(value, dict) or "type" in value or "args" in value
-    names = [] if is_single else list_sets(value)
-    return bool(names) and all(isinstance(value[name], dict) for name in names)
+    names = [] if is_single else list_set_names(value)
+    return any(isinstance(value[name], dict) and "type" in value[name] for name in names)
 
 
-def list_sets(section: dict[str, Any]) -> list[str]:
+def list_set_names(section: dict[str, Any]) -> list[str]:
     """Lists the names of the data sets in a section."""
     return [key for key in section if not is_comment(key)]
 

@@ -164,7 +164,10 @@ def _find_in_library(words: list[str], slot: Slot) -> Any:
         files = [path.stem for path in (ROOT / slot.folder).glob("*.py")]
         hint = did_you_mean(words[0], [*files, slot.folder, *trusted])
         choices = ", ".join(sorted(trusted))
-        raise UserError(f"'{'.'.join(words)}' is {_NOT_TRUSTED}{hint}; those are {choices}")
+        message = f"'{'.'.join(words)}' is {_NOT_TRUSTED}{hint}; those are {choices}"
+        if slot.folder and len(words) == 2:
+            message += f". There is no {slot.folder}/{words[0]}.py"
+        raise UserError(message)
     found: Any = import_module(words[0])
     if found is None and words[0] in trusted:
         raise UserError(f"{words[0]} is not installed; 'pip install {words[0]}' installs it")

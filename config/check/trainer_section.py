@@ -14,7 +14,7 @@ from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
 from config.check.schedules import check_plateaus
 from config.check.schema import Schema
-from config.check.shapes import is_mapping_of_sets, list_sets
+from config.check.shapes import is_mapping_of_sets, list_set_names
 from config.check.signature import Signature
 from config.check.slots import FLAT, resolve
 from config.read.tree import Keys
@@ -182,7 +182,7 @@ def _list_patterns(names: list[str]) -> list[str]:
 def list_set_prefixes(section: Any) -> list[str]:
     """Lists the prefixes of the numbers of each validation set; ``[""]`` for a single set."""
     if is_mapping_of_sets(section):
-        return [f"{name}_" for name in list_sets(section)]
+        return [f"{name}_" for name in list_set_names(section)]
     return [""] if section else []
 
 

@@ -53,6 +53,16 @@ def test_a_key_is_explained_by_its_docstring(
     assert is_said == ("default" in row)
 
 
+def test_the_patterns_of_several_optimizers_are_explained(look: Look) -> None:
+    optimizers = "optimizer=[{params: classifier, type: SGD}, {params: [a, b], type: Adam}]"
+    rows, notes = explain(look, "optimizer", optimizers)
+    assert rows["optimizer.0.params"][0] == "classifier"
+    assert rows["optimizer.1.params"][0] == "[a, b]"
+    assert notes["optimizer.0.params"] == "Patterns of names, or `rest`."
+    rows, _ = explain(look, "optimizer", "optimizer=[{type: SGD}]")
+    assert rows["optimizer.0.params"] == ["(missing)", "(not set)", "str | list[str]"]
+
+
 def test_the_weight_of_a_loss_is_explained(look: Look) -> None:
     losses = "loss=[{type: cross_entropy}, {type: nll_loss, weight: 2}]"
     assert explain(look, "loss.0.weight", losses)[0]["loss.0.weight"] == ["1", "default", "float"]

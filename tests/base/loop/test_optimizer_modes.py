@@ -148,11 +148,11 @@ def test_ranks_train_and_resume_as_one_process_does(config) -> None:
 
 
 @pytest.mark.parametrize("config", ["one"], indirect=True)
-def test_options_that_hardly_make_sense_give_a_warning(config, caplog) -> None:
+def test_options_that_do_not_suit_it_give_a_warning(config, caplog) -> None:
     config["lr_scheduler"] = {"type": "StepLR", "args": {"step_size": 1}}
     config["trainer"]["ema_decay"] = 0.9
     make_trainer(config)
-    assert "lr_scheduler: Free works with a schedule" in caplog.text
+    assert "lr_scheduler: Free is made to train without a schedule" in caplog.text
     assert "trainer.ema_decay: Free averages the weights itself" in caplog.text
 
 

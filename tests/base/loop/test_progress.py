@@ -31,11 +31,11 @@ def test_finishing_an_epoch_moves_to_the_start_of_the_next_and_keeps_the_steps()
     assert progress == Progress(epoch=4, batch=0, step=21)
 
 
-def test_the_batches_of_a_run_are_counted_from_its_position() -> None:
+def test_without_counted_steps_the_batches_of_a_run_count() -> None:
     assert Progress().count_steps(9) == 0
     assert Progress(epoch=3, batch=7).count_steps(9) == 25
     assert Progress(epoch=3).count_steps(None) == 0  # of unknown length
-    assert Progress(epoch=3, batch=7, step=5).count_steps(9) == 5
+    assert Progress(epoch=3, batch=7, step=12).count_steps(9) == 12
 
 
 # -- what is better -------------------------------------------------------------------------------

@@ -19,6 +19,6 @@ def test_arguments_that_need_indices_are_refused_beside_a_stream() -> None:
     )
     check_streams(checker)
     assert found == [
-        (("data_loader", "args", name), f"Plain is a stream: {REFUSED[name]}")
+        (("data_loader", "args", name), f"Plain is a stream, which {REFUSED[name]}")
         for name in ("shuffle", "cache")
     ]

@@ -1,4 +1,4 @@
-"""What the workers have read of a stream in a pass, for checkpoints."""
+"""Counts what the workers have read of a stream in a pass, for checkpoints."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from utils.distributed import rank, world_size
 LOGGER = logging.getLogger("data_loader")
 
 
-class Places:
-    """What each worker of this rank has given in a pass, without prefetched batches.
+class StreamProgress:
+    """The progress of each worker of this rank in a pass, without prefetched batches.
 
     Args:
         num_workers: the number of workers; 0 if the training process reads.
 
     Attributes:
-        workers: the position of each; only the first counts if they share the stream.
+        workers: the position of each worker. If they share the stream, only the first one counts.
         turn: the worker that gives the next batch.
         is_shared: whether all workers read the same samples, and each keeps its own batches.
     """
@@ -80,7 +80,7 @@ class Places:
     def from_state(
         cls, state: dict[str, Any], num_workers: int, size: int | None, old_size: int | None
     ) -> Self | None:
-        """What ``state_dict`` described, for workers of this run.
+        """Restores what ``state_dict`` returned, for the workers of this run.
 
         Args:
             state: of ``state_dict``.
@@ -90,37 +90,37 @@ class Places:
         Returns:
             None if there was another number of workers, each of which has read its own part.
         """
-        places = cls(num_workers)
-        places.is_shared = state["is_shared"] and num_workers > 1
-        if len(state["workers"]) != (1 if state["is_shared"] else len(places.workers)):
+        progress = cls(num_workers)
+        progress.is_shared = state["is_shared"] and num_workers > 1
+        if len(state["workers"]) != (1 if state["is_shared"] else len(progress.workers)):
             return None
         is_resized = bool(size and old_size and size != old_size)
         for index, saved in enumerate(state["workers"]):
             start = Start(saved["batches"], saved["samples"], is_resized, saved["snapshot"])
             if is_resized and size:
                 start = start._replace(batches=ceil(start.samples / size))
-            places.workers[index] = start
-        places.turn = state["turn"]
+            progress.workers[index] = start
+        progress.turn = state["turn"]
         if state["is_shared"]:
-            places.turn = places.workers[0].batches % len(places.workers)
-        return places
+            progress.turn = progress.workers[0].batches % len(progress.workers)
+        return progress
 
     @classmethod
     def from_batches(cls, num_batches: int, num_workers: int, old_size: int, size: int) -> Self:
-        """What workers have read that took turns, for a checkpoint of an older version."""
-        places = cls(num_workers)
-        count = len(places.workers)
+        """The progress of workers that took turns, for a checkpoint of an older version."""
+        progress = cls(num_workers)
+        count = len(progress.workers)
         for index in range(count):
             samples = old_size * len(range(index, num_batches, count))
-            places.workers[index] = Start(ceil(samples / size), samples, True)
-        places.turn = num_batches % count
-        return places
+            progress.workers[index] = Start(ceil(samples / size), samples, True)
+        progress.turn = num_batches % count
+        return progress
 
 
-def restore_places(
+def restore_progress(
     state: dict[str, Any], num_workers: int, size: int | None, by_dataset: bool, is_resized: bool
-) -> Places | None:
-    """What the workers of this rank have read, from the state of a StreamReader.
+) -> StreamProgress | None:
+    """Restores the progress of this rank's workers from the state of a StreamReader.
 
     Args:
         state: of the reader.
@@ -130,10 +130,11 @@ def restore_places(
         is_resized: whether batches have another size now, over all ranks.
 
     Returns:
-        None if this is unknown, or if each of other workers has read its own part.
+        None if it is unknown, or if there was another number of workers, each of which has read
+        its own part.
     """
     num_before = state.get("num_workers", num_workers)
-    saved, of_ranks = state.get("places"), state.get("places_of_ranks")
+    saved, of_ranks = state.get("progress"), state.get("progress_of_ranks")
     if saved is not None and (by_dataset or of_ranks):
         if not (by_dataset and of_ranks and len(of_ranks) == world_size()):
             LOGGER.warning(
@@ -153,7 +154,9 @@ def restore_places(
             )
         return None
     if saved is not None:
-        return Places.from_state(saved, num_workers, size, state["part_size"])
+        return StreamProgress.from_state(saved, num_workers, size, state["part_size"])
     if is_resized and size is not None and world_size() == 1:
-        return Places.from_batches(state["consumed"], num_workers, state["batch_size"], size)
+        return StreamProgress.from_batches(
+            state["consumed"], num_workers, state["batch_size"], size
+        )
     return None
