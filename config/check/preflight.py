@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
+from config.check.loaders import check_loaders
 from config.check.schedules import check_schedules
 from config.check.schema import Schema
 from config.check.shapes import is_component, is_mapping_of_sets, list_set_names
 from config.check.slots import FLAT, Slot, resolve
-from config.check.streams import check_streams
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
 from config.read.tree import ConfigError, Finding, Tree
 from utils.errors import UserError, did_you_mean, one_line
@@ -72,7 +72,7 @@ def examine(tree: Tree, schema: Schema) -> Checker:
     for key in schema.sections:
         if key not in schema.slots and data.get(key) is not None:
             _check_flat_section(checker, key)
-    check_streams(checker)
+    check_loaders(checker)
     return checker
 
 

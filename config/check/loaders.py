@@ -1,4 +1,4 @@
-"""Checks the arguments beside a dataset that is a stream, which has no indices."""
+"""Checks arguments of loaders that do not fit a stream, which has no indices, or each other."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ REFUSED = {
 }
 
 
-def check_streams(checker: Checker) -> None:
-    """Reports the arguments of loaders that do not fit an iterable dataset."""
+def check_loaders(checker: Checker) -> None:
+    """Reports arguments of loaders that do not fit a stream, or have no effect."""
     for keys, found in list(checker.resolved.items()):
-        if keys[-2:] != ("args", "dataset") or not _is_stream(found):
-            continue
-        args = get_args(checker, keys[:-2])
-        for name, advice in REFUSED.items():
-            if args.get(name):
-                checker.fail((*keys[:-1], name), f"{found.__name__} is a stream, which {advice}")
+        if keys[-2:] == ("args", "dataset") and _is_stream(found):
+            args = get_args(checker, keys[:-2])
+            for name, advice in REFUSED.items():
+                if args.get(name):
+                    message = f"{found.__name__} is a stream, which {advice}"
+                    checker.fail((*keys[:-1], name), message)
+        if keys[-2:] == ("args", "batch_sampler") and get_args(checker, keys[:-2]).get("shuffle"):
+            message = "has no effect, because the batch_sampler decides the order; remove it"
+            checker.fail((*keys[:-1], "shuffle"), message)
 
 
 def _is_stream(found: Any) -> bool:
