@@ -141,16 +141,16 @@ def test_a_trainer_that_only_changes_the_step_announces_what_it_logs() -> None:
     options = TrainerOptions(epochs=1, ema_decay=0.9)
     names = ["loss", "loss_*", "a"]
     validated = [prefix + name for prefix in ("", "val_", "val_ema_") for name in names]
-    assert Doubled.logged_names(["a"], options, True) == validated
-    assert Doubled.logged_names(["a"], options, False) == names
-    assert AnotherLoop.logged_names(["a"], options, True) is None
+    assert Doubled.logged_names(["a"], options, [""]) == validated
+    assert Doubled.logged_names(["a"], options, []) == names
+    assert AnotherLoop.logged_names(["a"], options, [""]) is None
 
 
 @pytest.mark.parametrize("options", [{}, {"ema_decay": 0.9}])
 def test_an_epoch_gives_the_announced_numbers(tmp_path: Path, options: dict[str, Any]) -> None:
     trainer = make_trainer(small_config(tmp_path, epochs=1, **options))
     log = trainer._train_epoch(1)
-    assert list(log) == Trainer.logged_names(["accuracy"], trainer.trainer_options, True)
+    assert list(log) == Trainer.logged_names(["accuracy"], trainer.trainer_options, [""])
 
 
 def test_the_gan_trains_without_a_validation_split(tmp_path: Path) -> None:
