@@ -52,6 +52,14 @@ def test_options_without_effect_are_a_warning(
     )
 
 
+@pytest.mark.parametrize(("steps", "count"), [(9, 1), (1, 0)])
+def test_a_loop_of_short_windows_needs_no_after_step(
+    caplog: pytest.LogCaptureFixture, steps: int, count: int
+) -> None:
+    check(Monitor("off", ""), steps, validate_steps=2)
+    assert caplog.text.count("does not call self.after_step()") == count
+
+
 class PlainTrainer(BaseTrainer):
     """A loop of a project, without an Update."""
 
@@ -93,4 +101,4 @@ def test_a_loop_that_ends_no_epoch_averages_nothing_and_is_warned_of(
     if not ends:
         trainer.end_epoch = lambda _: {"loss": 1.0}
     trainer.train()
-    assert ("trainer.swa has no effect" in caplog.text) is not ends
+    assert ("trainer.swa had no effect" in caplog.text) is not ends
