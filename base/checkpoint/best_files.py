@@ -103,6 +103,14 @@ def get_mark(state: dict[str, Any]) -> Mark | None:
     return mark
 
 
+def describe_position(state: dict[str, Any]) -> str:
+    """Says in words when a checkpoint was written."""
+    if state.get("within") is None:
+        return f"after epoch {state.get('epoch')}"
+    step = str(get_mark(state)).partition("-step")[2]  # older checkpoints have no mark
+    return f"in epoch {state['epoch'] + 1}" + (f", after step {step}" if step else "")
+
+
 def _copy(folder: Path, checkpoint: Path, epoch: Mark, names: list[str]) -> bool:
     for source in _list_sources(checkpoint, epoch):
         state = None
