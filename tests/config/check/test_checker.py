@@ -145,7 +145,7 @@ def find_in_section(section: Any) -> list[str]:
     ("section", "messages"),
     [
         ({"head": {"num_classes": 2}, "freeze": "all_but_head", "__comment": "x"}, []),
-        (5, ["transfer: must be a mapping of init_from, init_ema, init_swa, rename, min_match, head, "]),
+        (5, ["transfer: must be a mapping of init_from, init_ema, init_swa, rename, min_match, "]),
         ({"head": 2}, ["transfer.head: must be a mapping of num_classes, name, not 2"]),
         ({"head": {}}, ["transfer: transfer.head needs 'num_classes'"]),
         (
