@@ -41,6 +41,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> None:
 
 def load_subject(config: ConfigParser, weights_kind: str | None) -> Any:
     """Makes the model with the checkpoint's weights, and the loader of the data to test it on."""
+    from base.checkpoint.best_files import describe_position
     from base.checkpoint.file import load
     from base.checkpoint.weights import choose_weights, load_loss, load_weights
     from base.data.loader import prepare_loader
@@ -64,7 +65,8 @@ def load_subject(config: ConfigParser, weights_kind: str | None) -> Any:
     load_loss(criterion, checkpoint, config, config.resume)
     loader = prepare_loader(loader, section, device, True, checkpoint.get("environment"))
     about = (config.resume, checkpoint.get("epoch"), kind, split, config.get("task"))
-    return TestSubject(model, criterion, loader, device, *about)
+    position = describe_position(checkpoint)
+    return TestSubject(model, criterion, loader, device, *about, position)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def _find_wrong_values(options: TrainerOptions) -> list[Problem]:
 
 def _find_wrong_combinations(options: TrainerOptions) -> list[Problem]:
     problems = []
-    if options.max_steps is not None and (options.validate_steps or 0) > options.max_steps:
+    validate_steps, max_steps = options.validate_steps or 0, options.max_steps
+    if max_steps is not None and 0 < max_steps < validate_steps:
         message = f"{options.validate_steps} is more than max_steps, {options.max_steps}"
         problems.append(Problem("validate_steps", message))
     uploads = options.wandb is not None and options.wandb.artifact

@@ -103,6 +103,14 @@ def get_tag(state: dict[str, Any]) -> Tag | None:
     return tag
 
 
+def describe_position(state: dict[str, Any]) -> str:
+    """Says in words when a checkpoint was written."""
+    if state.get("within") is None:
+        return f"after epoch {state.get('epoch')}"
+    step = str(get_tag(state)).partition("-step")[2]  # older checkpoints have no tag
+    return f"in epoch {state['epoch'] + 1}" + (f", after step {step}" if step else "")
+
+
 def _copy(folder: Path, checkpoint: Path, epoch: Tag, names: list[str]) -> bool:
     for source in _list_sources(checkpoint, epoch):
         state = None

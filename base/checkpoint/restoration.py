@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from base.checkpoint.best_files import describe_position
 from base.checkpoint.changes import (
     RestoreReport,
     get_section,
@@ -64,7 +65,7 @@ class Restoration:
         self._restore_model_and_optimizer(path)
         target.progress.finish_epoch(state["epoch"])
         self._restore_monitor()
-        logger.info("Resuming from %s after epoch %d.", path, state["epoch"])
+        logger.info("Resuming from %s %s.", path, describe_position(state))
 
     def _list_tensors(self) -> dict[str, Any]:
         """The tensors of this run by dotted name, for ``like`` of ``TensorStore.read``."""
@@ -209,6 +210,7 @@ class Restoration:
             return
         self.target.progress.batch = self.report.batch = epoch_so_far["place"]
         self.target.progress.is_validating = epoch_so_far.get("is_validating", False)
+        self.target.progress.has_steps = True  # without them, there would be no such checkpoint
         is_same = saved is not None and saved.get("consumed") == epoch_so_far["place"]
         if in_pass and is_epoch and is_same:
             self.target.progress.batch = position["consumed"]  # in batches of the present size

@@ -45,7 +45,10 @@ def check_first_epoch(
             "batches are empty, or the loss ignores all targets."
         )
     missing = {"use self.update": options.list_needing_update() if progress.step == 0 else []}
-    missing["call self.after_step()"] = [] if progress.has_steps else options.list_needing_steps()
+    # If each epoch has had one step, it may have been that of `Update.flush`, for a short window.
+    may_be_flushed = 0 < progress.step <= log["epoch"]
+    is_known = progress.has_steps or may_be_flushed
+    missing["call self.after_step()"] = [] if is_known else options.list_needing_steps()
     swa: Any = None if update is None else update.averages.get("swa")
     if swa is not None and int(swa.last_epoch) != log["epoch"] and "batch" not in log:
         missing["call self.end_epoch()"] = ["swa"]

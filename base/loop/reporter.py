@@ -31,10 +31,11 @@ class TestSubject:
         loader: gives the test batches; a dict of loaders for several test sets.
         device: the device of the model's inputs.
         checkpoint: the file that holds the weights.
-        epoch: the epoch after which the checkpoint was written; None if unknown.
+        epoch: the last epoch that was finished before the checkpoint; None if unknown.
         weights: describes the weights, for example ``EMA weights``.
         split: describes the data.
         task: the config's ``task``, or None.
+        position: says when the checkpoint was written, as ``after epoch 3``.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class TestSubject:
     weights: str
     split: str
     task: str | None = None
+    position: str = "at an unknown time"
 
     @property
     def folder(self) -> Path:

@@ -82,6 +82,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     with hook, trainer.guard.watching(model):
         trainer._train_epoch(1)
     trainer._save_checkpoint(1)
+    trainer.checkpoints.wait()  # for an asynchronous one
     trainer.writer.close()
     seconds = first.seconds if isinstance(first, FirstBatches) else []
     seconds = seconds or [time.perf_counter() - start]

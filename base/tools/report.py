@@ -53,6 +53,7 @@ class ResultWriter:
             "weights": subject.weights,
             "split": subject.split,
             "epoch": subject.epoch,
+            "position": subject.position,
             "n_samples": result.n_samples,
         }
         self.values = result.values
@@ -107,7 +108,7 @@ class ResultWriter:
         about, run = self.about, RunRecord(folder)
         subtitle = (
             f"{about['n_samples']:,} samples of {about['split']}; "
-            f"the {about['weights']} after epoch {about['epoch']}"
+            f"the {about['weights']} {about['position']}"
         )
         page = Page(f"{config.get('name', folder.parent.name)} · {folder.name}", subtitle)
         if len(self.scores) == 1:

@@ -37,10 +37,11 @@ class Objective(NamedTuple):
 
 
 class Score(NamedTuple):
-    """The best value of a monitored number, and its epoch."""
+    """The best value of a monitored number, its epoch, and its step if that was inside of it."""
 
     value: float
     epoch: int
+    step: int | None = None
 
 
 class RunRecord:
@@ -104,16 +105,20 @@ class RunRecord:
     @property
     def best(self) -> Score | None:
         """The best score; None if there is none yet."""
-        points = get_points(self.rows, self.monitor.metric)
-        if not points:
+        name = self.monitor.metric
+        rows = [row for row in self.rows if _is_number(row.get(name))]
+        if not rows:
             return None
-        epoch, value = self.monitor.pick(points, key=lambda point: point[1])
-        return Score(value, int(epoch))
+        row = self.monitor.pick(rows, key=lambda row: float(row[name]))
+        return Score(row[name], row["epoch"], row.get("step") if "batch" in row else None)
 
     @property
     def epochs(self) -> str:
-        """The numbers of finished and of all epochs, as ``3/15``."""
+        """The numbers of finished and of all epochs, as ``3/15``; without the latter, of steps."""
         finished = [row["epoch"] for row in self.rows if "batch" not in row]
+        max_steps = self.trainer.get("max_steps")
+        if "epochs" not in self.trainer and max_steps is not None:
+            return f"step {self.rows[-1].get('step', '?') if self.rows else 0}/{max_steps}"
         return f"{finished[-1] if finished else 0}/{self.trainer.get('epochs', '?')}"
 
     @property
@@ -128,7 +133,10 @@ class RunRecord:
     def format_best(self) -> str:
         """Returns the best score in words."""
         best = self.best
-        return f"{self.monitor.metric} {best.value:.5g} (epoch {best.epoch})" if best else ""
+        if best is None:
+            return ""
+        step = "" if best.step is None else f", step {best.step}"
+        return f"{self.monitor.metric} {best.value:.5g} (epoch {best.epoch}{step})"
 
 
 def get_points(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,21 +30,25 @@ class Transfer(Phases):
     Args:
         options: of the section.
         logger: gets a line about everything that is loaded, replaced, frozen and thawed.
+        resume: the checkpoint from which the run resumes; None for a new run.
     """
 
     section = "transfer"
     options_type = TransferOptions
     grouping_options = ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")
 
-    def __init__(self, options: TransferOptions, logger: logging.Logger) -> None:
+    def __init__(
+        self, options: TransferOptions, logger: logging.Logger, resume: Path | None = None
+    ) -> None:
         self.options = options
         self.logger = logger
+        self.resume = resume
         self._plan: FreezePlan | None = None
         self._frozen: set[str] | None = None  # in the current epoch
 
     @classmethod
     def from_config(cls, config: ConfigParser, logger: logging.Logger) -> Transfer:
-        return cls(config.options(cls.section), logger)
+        return cls(config.options(cls.section), logger, config.resume)
 
     def prepare_model(self, model: nn.Module, loader: Any, resuming: bool) -> None:
         dataset = getattr(loader, "dataset", None)
@@ -78,6 +83,12 @@ class Transfer(Phases):
         if dry_run:
             make_prefix(model, loaders, device)
             return loaders
+        if self.resume is not None:  # the frozen weights are in the checkpoint
+            from base.checkpoint.file import complete, load_newest
+            from base.checkpoint.weights import load_weights
+
+            state, path = load_newest(self.resume, self.logger)
+            load_weights(model, complete(state, path)["state_dict"], path)
         return cache_features(model, loaders, device, self.logger)
 
     def parameter_groups(

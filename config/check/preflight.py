@@ -62,6 +62,8 @@ def examine(tree: Tree, schema: Schema) -> Checker:
                 check_trainer(checker, data[key])
         elif slot.takes_sets and is_mapping_of_sets(data.get(key)):
             _check_sets(checker, data[key], slot, key)
+        elif slot.takes_sets and (problem := _find_wrong_sets(data.get(key), key)):
+            checker.fail((key,), problem)
         elif data.get(key):  # `lr_scheduler: {}` and `lr_scheduler: null` mean none
             checker.check_component(data[key], slot, (key,))
         elif key in data and key in REQUIRED:
@@ -192,6 +194,19 @@ def _check_sets(checker: Checker, sets: dict[str, Any], slot: Slot, key: str) ->
             message = f"cannot be the name of a set: it must be {NAME_RULE}"
             message += f", and not {' or '.join(RESERVED_SET_NAMES)}"
             checker.fail((key, name), message)
+
+
+def _find_wrong_sets(value: Any, key: str) -> str | None:
+    """What is wrong with a section that is no mapping of data sets, but seems to mean one."""
+    shape = 'several sets are a mapping of names to {"type": NAME, "args": {…}}'
+    if isinstance(value, list):
+        return f"{shape}, not a list"
+    nodes = value.items() if isinstance(value, dict) else ()
+    names = [name for name, node in nodes if name not in ("type", "args") and is_component(node)]
+    if names:
+        message = f"has 'type' or 'args' of its own and the sets {', '.join(map(repr, names))}"
+        return f"{message}; {shape}. If they are inherited, '~{key}:' beside this key removes them"
+    return None
 
 
 def _check_optimizers(checker: Checker, optimizers: list[Any], slot: Slot) -> None:

@@ -46,13 +46,14 @@ def is_comment(key: str) -> bool:
 def is_mapping_of_sets(value: Any) -> bool:
     """Whether a section holds a component for each of several data sets, by name."""
     is_single = not isinstance(value, dict) or "type" in value or "args" in value
-    names = [] if is_single else list_set_names(value)
-    return any(isinstance(value[name], dict) and "type" in value[name] for name in names)
+    sets = [] if is_single else [value[name] for name in list_set_names(value)]
+    has_component = any(isinstance(node, dict) and "type" in node for node in sets)
+    return has_component or (bool(sets) and all(isinstance(node, dict) for node in sets))
 
 
 def list_set_names(section: dict[str, Any]) -> list[str]:
     """Lists the names of the data sets in a section."""
-    return [key for key in section if not is_comment(key)]
+    return [key for key in section if not is_comment(str(key))]
 
 
 def get_choices(annotation: Any) -> list[Any]:

@@ -88,13 +88,14 @@ def test_a_test_reports_each_set(tmp_path: Path) -> None:
         ({"a": {"type": "Digit"}}, r"valid_data_loader\.a\.type: no 'Digit'"),
         ({"a": TEST_DATA, "ema": TEST_DATA}, r"valid_data_loader\.ema: cannot be the name"),
         ({"a/b": TEST_DATA}, r"valid_data_loader\.a/b: cannot be the name"),
-        ({"a": TEST_DATA, "args": {}}, r"valid_data_loader: must be"),
+        ({"a": TEST_DATA, "args": {}}, "valid_data_loader: has 'type' or 'args' of its own"),
         ({"a": "DigitsDataLoader"}, "valid_data_loader: must be"),
+        ({"a": TEST_DATA, "b": None}, r"^valid_data_loader\.b: must be .* not None$"),
+        ([TEST_DATA], "valid_data_loader: several sets are a mapping of names to .* not a list"),
+        (TEST_DATA | {"a": TEST_DATA}, "'~valid_data_loader:' beside this key removes them"),
     ],
 )
-def test_wrong_sets_are_found_before_the_start(
-    tmp_path: Path, sets: dict[str, Any], message: str
-) -> None:
+def test_wrong_sets_are_found_before_the_start(tmp_path: Path, sets: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_trainer(make_config(tmp_path) | {"valid_data_loader": sets})
 

@@ -99,7 +99,9 @@ def test_a_run_resumes_at_a_validation_inside_an_epoch(tmp_path: Path, case: str
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_a_stop_in_a_validation_inside_an_epoch_repeats_it(tmp_path: Path, batch: int) -> None:
+def test_a_stop_in_a_validation_inside_an_epoch_repeats_it(
+    tmp_path: Path, batch: int, caplog: pytest.LogCaptureFixture
+) -> None:
     config = small_config(tmp_path, validate_steps=4, monitor="min val_loss")
     full = train(config, "full")
     trainer = make_trainer(config, "stopped")
@@ -118,6 +120,7 @@ def test_a_stop_in_a_validation_inside_an_epoch_repeats_it(tmp_path: Path, batch
     assert trainer.progress.step == 4
     make_trainer(config, resume=list_checkpoints(trainer.checkpoint_dir)[0]).train()
     check_same_end(trainer.checkpoint_dir, full)
+    assert "checkpoint-epoch1-step4.pt in epoch 1, after step 4." in caplog.text
 
 
 def test_patience_counts_validations(tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ def test_a_trainer_without_measure_cannot_validate_inside_an_epoch(
     ("options", "message"),
     [
         ({"validate_steps": 0}, "validate_steps: 0 must be at least 1"),
-        ({"max_steps": 0}, "max_steps: 0 must be at least 1"),
+        ({"max_steps": 0}, "^trainer.max_steps: 0 must be at least 1$"),
         ({"validate_steps": 9, "max_steps": 8}, "validate_steps: 9 is more than max_steps, 8"),
         ({"validate_steps": 19}, "validate_steps: 19 is more than the 18 optimizer steps"),
         ({"validate_steps": 9, "len_epoch": 4}, "validate_steps: 9 is more than the 8 optimizer"),

@@ -52,6 +52,14 @@ def test_options_without_effect_are_a_warning(
     )
 
 
+@pytest.mark.parametrize(("steps", "count"), [(9, 1), (1, 0)])
+def test_a_loop_of_short_windows_needs_no_after_step(
+    caplog: pytest.LogCaptureFixture, steps: int, count: int
+) -> None:
+    check(Monitor("off", ""), steps, validate_steps=2)
+    assert caplog.text.count("does not call self.after_step()") == count
+
+
 class PlainTrainer(BaseTrainer):
     """A loop of a project, without an Update."""
 

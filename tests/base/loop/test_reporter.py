@@ -21,10 +21,8 @@ def result() -> Any:
     checkpoint = Path("saved/run/model_best.pt")
     model = nn.Linear(1, 1)
     subject = reporters.TestSubject(model, None, [], None, checkpoint, 3, "weights", "test data")
-    numbers = {"loss": 0.25, "accuracy": 2 / 3}
-    return reporters.TestResult(
-        subject, [reporters.SetResult("", [], numbers, MetricSet([]), n_samples=9)]
-    )
+    values = {"loss": 0.25, "accuracy": 2 / 3}
+    return reporters.TestResult(subject, [reporters.SetResult("", [], values, MetricSet([]), 9)])
 
 
 def test_the_numbers_are_in_the_log(result: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -128,10 +128,11 @@ SCHEDULE = "lr_scheduler={type: OneCycleLR, args: {max_lr: 0.1, total_steps: 2}}
         ["-c", "digits_gan.yaml", "n_gpu=0"],
         ["-c", "breast_cancer_mlp.yaml"],
         ["data_loader.args.num_workers=2"],
+        ["trainer.async_save=true"],
         ["trainer.tensorboard=true", "trainer.monitor=min val_loss", "trainer.early_stop=1"],
         ["data_loader.args.batch_size=1000", "trainer.epochs=1", SCHEDULE],
     ],
-    ids=["a loop of its own", "tabular data", "workers", "a monitor", "a schedule of two steps"],
+    ids=["a loop of its own", "tabular data", "workers", "async", "a monitor", "two steps"],
 )
 def test_a_check_works_for(check: Check, words: list[str]) -> None:
     read_findings(check(*words))

@@ -126,6 +126,20 @@ def test_two_runs_are_compared_by_scores_config_and_code(root: Path, command: Co
     assert "digits/one" in picture
 
 
+def test_a_best_value_inside_an_epoch_has_its_step(root: Path) -> None:
+    folder = make_run(root, "digits/inside", [0.5])
+    row = {"epoch": 2, "batch": 4, "val_accuracy": 0.7, "step": 13}
+    with (folder / "log" / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    config = json.loads((folder / "config.json").read_text())
+    assert RunRecord(folder).format_best() == "val_accuracy 0.7 (epoch 2, step 13)"
+    assert RunRecord(folder).epochs == "1/3"
+    del config["trainer"]["epochs"]
+    config["trainer"]["max_steps"] = 20
+    (folder / "config.json").write_text(json.dumps(config))
+    assert RunRecord(folder).epochs == "step 13/20"
+
+
 def test_the_best_is_the_highest_where_more_is_better(root: Path, command: Command) -> None:
     assert "digits/one" in command(root, "best", "digits").out
 

@@ -57,6 +57,17 @@ def test_a_cached_run_resumes_to_the_same_bits(runs):
     assert differences(full, resume_copy(trainer, config, 2)) == []
 
 
+def test_a_resumed_run_caches_the_features_of_its_start_weights(runs, tmp_path):
+    _, (config, trainer) = runs
+    start = trainer.checkpoint_dir / "checkpoint-epoch3.pt"
+    config = config | {"transfer": config["transfer"] | {"init_from": str(start)}, "seed": 5}
+    config["trainer"] = config["trainer"] | {"save_dir": str(tmp_path)}
+    started = make_trainer(config, "started")
+    started.train()
+    full = load(started.checkpoint_dir / "checkpoint-epoch3.pt")
+    assert differences(full, resume_copy(started, config, 2)) == []
+
+
 class Noisy(TensorDataset):
     def __getitem__(self, index):
         x, y = super().__getitem__(index)
