@@ -24,10 +24,11 @@ import contextlib
 import json
 import logging
 import os
+import pickle
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from utils.errors import UserError, one_line
 from utils.log import mute
@@ -191,9 +192,11 @@ def all_gather(value: T) -> list[T]:
         return [value]
     import torch.distributed as dist
 
+    from utils.messages import pack
+
     values: list[Any] = [None] * _world.size
-    dist.all_gather_object(values, value, group=_world.group)
-    return values
+    dist.all_gather_object(values, pack(value), group=_world.group)
+    return list(map(pickle.loads, values))
 
 
 def broadcast(value: T | None) -> T:
@@ -201,13 +204,15 @@ def broadcast(value: T | None) -> T:
 
     They wait for ``start_timeout_seconds``, because the main process may write a checkpoint first.
     """
-    values: list[Any] = [value]
-    if _world.size > 1:
-        import torch.distributed as dist
+    if _world.size == 1:
+        return cast("T", value)
+    import torch.distributed as dist
 
-        dist.broadcast_object_list(values, src=0)
-    result: T = values[0]
-    return result
+    from utils.messages import pack
+
+    values = [pack(value) if _world.rank == 0 else b""]
+    dist.broadcast_object_list(values, src=0)
+    return cast("T", pickle.loads(values[0]))
 
 
 def send_to_local_ranks(name: str, value: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import pickle
 from typing import Any, NamedTuple
 
 from utils.distributed import all_gather, process_group, rank, world_size
 from utils.errors import UserError
+from utils.messages import pack
 
 
 class Round(NamedTuple):
@@ -50,22 +51,9 @@ def send_filler(content: Any, sizes: list[int]) -> Any:
     import torch.distributed as dist
 
     source = next(index for index, size in enumerate(sizes) if size)
-    values = [content if rank() == source else None]
+    values = [pack(content) if rank() == source else b""]
     dist.broadcast_object_list(values, src=source, group=process_group())
-    return values[0]
-
-
-def gather_states(state: Any) -> list[Any]:
-    """The states of all ranks: tensors and plain values.
-
-    Pickle alone cannot load tensors of uint32, which the states of generators have.
-    """
-    import torch
-
-    file = io.BytesIO()
-    torch.save(state, file)
-    packed = map(io.BytesIO, all_gather(file.getvalue()))
-    return [torch.load(part, weights_only=True) for part in packed]
+    return content if rank() == source else pickle.loads(values[0])
 
 
 def check_same_stream(digest: int | None, name: str, key: str) -> None:

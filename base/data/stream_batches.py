@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -20,7 +20,9 @@ from base.data.sharding import (
     make_shard,
 )
 from base.data.stream_state import Snapshots, restoring_generators
+from base.data.worker import READING
 from utils.distributed import rank, world_size
+from utils.errors import UserError, one_line
 from utils.seed import get_cpu_state, mix_seed, seed_cpu, set_cpu_state, temporary_seed
 
 
@@ -64,6 +66,19 @@ class Start(NamedTuple):
     snapshot: dict[str, Any] | None = None
 
 
+class Started(Iterator[Any]):
+    """Goes on with a dataset that is its own iterator. Its ``__iter__`` may begin again.
+
+    Functions such as ``islice`` call ``iter`` of everything that they get.
+    """
+
+    def __init__(self, samples: Iterator[Any]) -> None:
+        self.samples = samples
+
+    def __next__(self) -> Any:
+        return next(self.samples)
+
+
 class StreamBatches(IterableDataset[Any]):
     """A stream whose items are collated batches.
 
@@ -83,6 +98,7 @@ class StreamBatches(IterableDataset[Any]):
         fills: whether a rank without a sample in a batch gets a sample of another rank.
         starts: where each worker begins in the present pass; by default, at the first sample.
         turn: the worker that gives the first batch.
+        continues: whether the dataset itself begins in the middle of the present pass.
     """
 
     def __init__(
@@ -102,6 +118,8 @@ class StreamBatches(IterableDataset[Any]):
         self.size = self.ranks if size is None else size
         self.seed, self.fills, self.turn = 0, True, 0
         self.starts: dict[int, Start] = {}
+        self.continues = False
+        self.section = "data_loader"  # of the config, for errors
 
     def __iter__(self) -> Iterator[StreamBatch]:
         worker, workers = identify_worker()
@@ -109,20 +127,25 @@ class StreamBatches(IterableDataset[Any]):
             yield StreamBatch(-1)  # so that the first batch comes from the worker `turn`
         start = self.starts.get(worker, Start())
         n_batches = n_samples = 0  # that are read before the first sample of the iterator
-        if start.snapshot is not None:
+        if self.continues:
+            n_batches, n_samples = start.batches, start.samples
+        elif start.snapshot is not None:
             n_batches, n_samples = start.snapshot["batches"], start.snapshot["samples"]
-        samples, is_shared = self._open(start, workers)
+        with self._reading(n_batches + 1):
+            samples, is_shared = self._open(start, workers)
         snapshots = Snapshots(
             self.dataset, self.collate_fn, start.snapshot if self.has_state else None
         )
         takes_snapshots = self.has_state and (worker == 0 or not is_shared)
         if start.counts_samples:
-            deque(islice(samples, start.samples - n_samples), maxlen=0)
+            with self._reading(start.batches):
+                deque(islice(samples, start.samples - n_samples), maxlen=0)
             n_batches, n_samples = start.batches, start.samples
         first: int | None = None
         is_full = True
         while is_full:
-            batch = list(islice(samples, self.size))
+            with self._reading(n_batches + 1):
+                batch = list(islice(samples, self.size))
             is_full = len(batch) == self.size
             if not batch or (self.drop_last and not is_full):
                 return
@@ -146,6 +169,23 @@ class StreamBatches(IterableDataset[Any]):
                     )
                     first = None
 
+    @contextmanager
+    def _reading(self, number: int) -> Iterator[None]:
+        """Says which batch could not be read.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        text = f"batch {number} of {type(self.dataset).__name__}"
+        try:
+            yield
+        except OSError as error:
+            message = f"{text} cannot be read: {one_line(error)}"
+            raise UserError(message, key=self.section) from error
+        except Exception as error:
+            error.add_note(READING + text)
+            raise
+
     def _collate(self, batch: list[Any], number: int, is_shared: bool) -> tuple[Any, int]:
         """Collates this rank's part of a batch, and counts its samples."""
         part = batch
@@ -160,7 +200,10 @@ class StreamBatches(IterableDataset[Any]):
         # Readers of the same stream collate different batches, but must draw the same numbers.
         seed = mix_seed(self.seed, SAMPLE_STREAM, number, self.rank)
         with temporary_seed(seed) if is_shared or self.ranks > 1 else nullcontext():
-            return self.collate_fn(part if self.is_batched else part[0]), size
+            try:
+                return self.collate_fn(part if self.is_batched else part[0]), size
+            except UserError as error:
+                raise error if error.problems[0].key else error.under(self.section) from error
 
     # -- the start of a pass --------------------------------------------------------------------
 
@@ -187,14 +230,16 @@ class StreamBatches(IterableDataset[Any]):
         if digest(first) == digest(second):
             restore()
             return self._begin_shared(start), True
-        if again is samples:  # it cannot begin again
+        if again is samples or isinstance(again, Started):  # it cannot begin again
             return chain(first, second, samples), True
         return chain(second, again), False  # it differs each time, as random numbers do
 
     def _begin(self, start: Start) -> Iterator[Any]:
         if start.snapshot is None or not self.has_state:
-            return iter(self.dataset)
-        return Snapshots(self.dataset, self.collate_fn, None).begin(start.snapshot)
+            samples = iter(self.dataset)
+        else:
+            samples = Snapshots(self.dataset, self.collate_fn, None).begin(start.snapshot)
+        return Started(samples) if samples is self.dataset else samples
 
     def _begin_shared(self, start: Start) -> Iterator[Any]:
         """Begins with the random numbers that the training process would have without workers."""

@@ -10,16 +10,22 @@ from typing import Any
 
 from torch.utils.data import default_collate, default_convert
 
-from base.data.lockstep import check_same_stream, exchange_sizes, gather_states, send_filler
+from base.data.lockstep import check_same_stream, exchange_sizes, send_filler
 from base.data.order import BatchFacts, Position, count_batches, get_length
 from base.data.reader import Pass, Reader
 from base.data.sampler import SAMPLE_STREAM
 from base.data.sharding import DIVIDING_LIBRARIES, find_library, shard_by_rank
 from base.data.stream_batches import StreamBatch, StreamBatches
 from base.data.stream_progress import StreamProgress, restore_progress
-from base.data.stream_state import continuing, find_inexact_state, is_resumable, takes_counts
+from base.data.stream_state import (
+    continuing,
+    find_inexact_state,
+    is_resumable,
+    takes_counts,
+    tell_batching,
+)
 from base.data.worker import WorkerLoader, pass_through
-from utils.distributed import rank, world_size
+from utils.distributed import all_gather, rank, world_size
 from utils.errors import UserError
 from utils.seed import RandomStream, mix_seed
 
@@ -47,8 +53,7 @@ class StreamReader(Reader):
     def __init__(
         self, dataset: Any, batch_size: int | None, options: dict[str, Any], sharding: Any = None
     ) -> None:
-        self.name, length = type(dataset).__name__, get_length(dataset)
-        self.undivided, self.sharding = dataset, sharding
+        self.name, self.undivided, self.sharding = type(dataset).__name__, dataset, sharding
         dataset, self.by_dataset = shard_by_rank(dataset, sharding, rank(), world_size())
         self.dataset, self.options = dataset, options
         self.size = batch_size  # of this rank
@@ -60,6 +65,8 @@ class StreamReader(Reader):
                 raise UserError(f"{message}, which read different samples of {self.name}")
         self.stream = "dataset" if is_resumable(dataset) else None
         self.takes_counts, self.inexact = takes_counts(dataset), find_inexact_state(dataset)
+        if self.takes_counts:
+            tell_batching(dataset, self.size, options["num_workers"])
         has_state = self.stream is not None and not self.takes_counts and self.inexact is None
         collate_fn = options["collate_fn"]
         default = default_convert if batch_size is None else default_collate
@@ -76,7 +83,7 @@ class StreamReader(Reader):
         kept |= {"batch_size": None, "collate_fn": pass_through}
         loader = WorkerLoader(self.batches, dataset, **kept)
         super().__init__(loader, batch_size, dataset=dataset, collate_fn=collate_fn)
-        self.length = length
+        self.length = length = get_length(self.undivided)
         if length is not None and find_library(dataset) in DIVIDING_LIBRARIES:
             self.length = length * world_size()
         self.n_samples = self.length or 0
@@ -159,6 +166,7 @@ class StreamReader(Reader):
         stream = RandomStream(stream_seed)
         in_stream: Any = contextlib.nullcontext if self.loader.num_workers else stream.drawing
         n_skipped = self._choose_start(start)
+        self.batches.section = self.section
         self.batches.seed, self.batches.fills = stream_seed, not self.is_for_evaluation
         self.batches.starts, self.batches.turn = self.progress.list_starts(), self.progress.turn
         must_check = world_size() > 1 and not self.by_dataset and start.batch == 0
@@ -197,7 +205,9 @@ class StreamReader(Reader):
         return 0 if is_known else start.batch
 
     def _continuing(self) -> Any:
-        if not self.takes_counts or not self.progress.samples or self.size is None:
+        must_continue = self.takes_counts and self.progress.samples > 0 and self.size is not None
+        self.batches.continues = must_continue
+        if not must_continue or self.size is None:
             return contextlib.nullcontext()
         workers = self.loader.num_workers
         return continuing(self.dataset, self.progress.samples, workers, self.size)
@@ -222,9 +232,10 @@ class StreamReader(Reader):
         workers = max(1, self.loader.num_workers) if batch.is_shared else 1
         if processes * workers > 1:
             LOGGER.warning(
-                "%s does not divide its samples: each of %s reads all of them and keeps its own, "
-                "so reading costs %d times as much. Give it a method shard(num_shards, index), or "
-                "see stream_sharding.",
+                "%s: %s does not divide its samples: each of %s reads all of them and keeps its "
+                "own, so reading costs %d times as much. Give it a method shard(num_shards, "
+                "index), or see stream_sharding.",
+                self.section,
                 self.name,
                 _count_readers(processes, workers),
                 processes * workers,
@@ -253,7 +264,7 @@ class StreamReader(Reader):
             return state
         progress = self.progress.state_dict()
         state |= {"progress": progress, "part_size": self.size or 0}
-        return state | ({"progress_of_ranks": gather_states(progress)} if self.by_dataset else {})
+        return state | ({"progress_of_ranks": all_gather(progress)} if self.by_dataset else {})
 
     def is_finished(self, state: dict[str, Any]) -> bool:
         return state.get("left") == 0

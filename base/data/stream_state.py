@@ -43,6 +43,19 @@ def find_inexact_state(dataset: Any) -> str | None:
     return None
 
 
+def tell_batching(dataset: Any, batch_size: int | None, num_workers: int) -> None:
+    """Tells a stream that ``takes_counts`` how it is read, if it asks for it, as litdata does.
+
+    Otherwise its length would be wrong, and litdata would read a state of batches of this size as
+    one of another run, and divide the rest of the samples anew.
+    """
+    values = {"set_batch_size": batch_size, "set_num_workers": num_workers}
+    for name, value in values.items():
+        tell = getattr(dataset, name, None)
+        if value is not None and callable(tell):
+            tell(value)
+
+
 @contextlib.contextmanager
 def continuing(dataset: Any, samples: int, num_workers: int, batch_size: int) -> Iterator[None]:
     """Lets one pass of a stream that ``takes_counts`` begin after ``samples`` samples."""

@@ -6,11 +6,14 @@ import time
 from typing import Any
 
 import pytest
+import torch
 
 from tests.ranks import Program, in_ranks, make_environment, make_store
 from utils import distributed
 from utils.distributed import Votes, init_distributed
 from utils.world import ProcessSettings
+
+UINT32 = torch.tensor(2**32 - 1, dtype=torch.uint32)  # of states of NumPy's generators
 
 
 def test_a_process_by_itself_is_rank_0_of_1() -> None:
@@ -37,7 +40,7 @@ def test_ranks_exchange_values() -> None:
             "numbers": (rank, rank, 3, 3),
             "is_main": rank == 0,
             "all_gather": [0, 10, 20],
-            "broadcast": {"from": 0},
+            "broadcast": {"from": 0, "state": UINT32},
             "received": ["a", 1],
         }
 
@@ -55,7 +58,7 @@ def exchange() -> dict[str, Any]:
         ),
         "is_main": distributed.is_main(),
         "all_gather": distributed.all_gather(10 * rank),
-        "broadcast": distributed.broadcast({"from": rank}),
+        "broadcast": distributed.broadcast({"from": rank, "state": UINT32}),
         "received": distributed.receive_from_first_local_rank("pair"),
     }
 

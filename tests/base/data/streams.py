@@ -104,6 +104,49 @@ class Stateful(ByWorker):
             yield number, drawn, torch.rand(1)
 
 
+class Counting(IterableDataset[Any]):
+    """Is its own iterator, and saves its position as a number of samples, as litdata does.
+
+    Args:
+        n: the number of samples.
+    """
+
+    def __init__(self, n: int = 40) -> None:
+        self.n, self.reads, self.batch_size = n, 0, 1
+        self.state: dict[str, int] | None = None
+        self.numbers: Iterator[int] = iter(())
+
+    def set_batch_size(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def state_dict(
+        self, num_samples_yielded: int, num_workers: int, batch_size: int
+    ) -> dict[str, int]:
+        return {"samples": num_samples_yielded, "batch_size": batch_size}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        assert state["batch_size"] == self.batch_size
+        self.state = state
+
+    def reset_state_dict(self) -> None:
+        self.state = None
+
+    def __iter__(self) -> Iterator[int]:
+        info = get_worker_info()
+        first, step = (0, 1) if info is None else (info.id, info.num_workers)
+        numbers = list(range(self.n))[first::step]
+        if self.state is not None:  # workers take turns with batches
+            batches, rest = divmod(self.state["samples"], self.batch_size)
+            done = self.batch_size * len(range(first, batches, step))
+            numbers = numbers[done + (rest if batches % step == first else 0) :]
+        self.numbers = iter(numbers)
+        return self
+
+    def __next__(self) -> int:
+        self.reads += 1
+        return next(self.numbers)
+
+
 class ItemBatches(IterableDataset[Any]):
     """``n`` items that are batches of two equal numbers."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from base import BaseDataLoader
 from base.data.stream_state import MIN_INTERVAL_BATCHES
 from tests.base.data.datasets import list_values
-from tests.base.data.streams import ByWorker, Plain, Sharded, Stateful, Uneven
+from tests.base.data.streams import ByWorker, Counting, Plain, Sharded, Stateful, Uneven
 from utils.errors import UserError
 from utils.verify_resume import find_differences
 
@@ -58,9 +59,9 @@ def test_a_stream_that_is_not_divided_is_the_same_with_workers(
     passes = [list_values(make("not divided", num_workers)) for num_workers in (0, 2)]
     assert passes[0] == passes[1]
     assert caplog.messages == [
-        "Plain does not divide its samples: each of 2 workers reads all of them and keeps its own, "
-        "so reading costs 2 times as much. Give it a method shard(num_shards, index), or see "
-        "stream_sharding."
+        "data_loader: Plain does not divide its samples: each of 2 workers reads all of them and "
+        "keeps its own, so reading costs 2 times as much. Give it a method shard(num_shards, "
+        "index), or see stream_sharding."
     ]
 
 
@@ -190,3 +191,42 @@ def test_an_error_of_a_stream_is_raised(num_workers: int) -> None:
 
     with pytest.raises(ValueError, match="a damaged shard"):
         list(BaseDataLoader(Broken(), 2, num_workers=num_workers))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("first", [0, 5])
+def test_an_error_of_a_stream_names_the_batch(first: int, num_workers: int) -> None:
+    class Lines(Plain):
+        def __iter__(self) -> Iterator[Any]:
+            yield from range(first)
+            raise self.error
+
+        error: Exception = FileNotFoundError("no file shard.jsonl")
+
+    stream = Lines()
+    text = f"batch {first // 2 + 1} of Lines"
+    with pytest.raises(UserError) as caught:
+        list(BaseDataLoader(stream, 2, num_workers=num_workers))
+    assert f"data_loader: {text} cannot be read: no file shard.jsonl" in str(caught.value)
+    stream.error = ValueError("a damaged line")
+    with pytest.raises(ValueError, match="a damaged line") as other:
+        list(BaseDataLoader(stream, 2, num_workers=num_workers))
+    assert f"while reading {text}" in "".join(traceback.format_exception(other.value))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_a_stream_that_counts_samples_continues(num_workers: int) -> None:
+    def make_loader() -> BaseDataLoader:
+        return BaseDataLoader(Counting(), 4, num_workers=num_workers)
+
+    expected = list_values(make_loader())
+    assert sorted(itertools.chain(*expected)) == list(range(40))
+    loader = make_loader()
+    taken = list_values(itertools.islice(loader, 3))
+    state = loader.state_dict()
+    loader = make_loader()
+    loader.load_state_dict(state)
+    assert taken + list_values(loader) == expected
+    if num_workers == 0:
+        assert loader.dataset.reads == 40 - 12 + 1  # type: ignore[attr-defined]
+    assert list_values(loader) == expected

@@ -11,11 +11,10 @@ import torch
 from torch.utils.data import IterableDataset
 
 from base import BaseDataLoader
-from base.data.lockstep import gather_states
 from base.loop.evaluate import iterate_in_lockstep
 from tests.base.data.streams import ByWorker, ItemBatches, Plain, Sharded, Stateful, Uneven
 from tests.ranks import in_ranks
-from utils.distributed import rank, world_size
+from utils.distributed import broadcast, rank, world_size
 
 STREAMS: dict[str, Callable[[], IterableDataset[Any]]] = {
     "not divided": Plain,
@@ -101,7 +100,7 @@ def continue_twice(stream: str, num_workers: int) -> list[Any]:
     list(loader)
     taken = list(itertools.islice(loader, 3))
     for count in (4, None):
-        state = gather_states(loader.state_dict())[0]  # a checkpoint has that of rank 0
+        state = broadcast(loader.state_dict())  # as a resume does with a checkpoint
         loader = make()
         loader.load_state_dict(state)
         taken += list(itertools.islice(loader, count))
@@ -136,3 +135,20 @@ def test_a_stream_that_divides_itself_must_say_so() -> None:
         assert message.startswith("data_loader: the processes read different samples of ByRank")
     ranks = in_ranks(2, read_by_rank, "dataset")
     assert sorted(itertools.chain(*ranks[0], *ranks[1])) == list(range(40))
+
+
+class DeepImages(Sharded):
+    """Images of 16 bits."""
+
+    def __iter__(self) -> Any:
+        for number in self.numbers:
+            yield torch.tensor(number, dtype=torch.uint16)
+
+
+def read_deep_images() -> Any:
+    loader = BaseDataLoader(DeepImages(1), 4)
+    return [(batch.tolist(), loader.loss_weight) for batch in loader]
+
+
+def test_a_filler_may_have_any_dtype() -> None:
+    assert in_ranks(2, read_deep_images) == [[([0], 2.0)], [([0], 0.0)]]
