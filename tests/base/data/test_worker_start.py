@@ -75,4 +75,4 @@ def test_workers_are_killed_if_others_cannot_start(monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="Too many open files"):
         next(iter(BaseDataLoader(list(range(8)), 2, num_workers=2)))
     workers[0].join(20)
-    assert set(multiprocessing.active_children()) == before
+    assert set(multiprocessing.active_children()) <= before  # others may have ended
