@@ -89,7 +89,7 @@ class BaseTrainer(TemplateAttributes):
             self.logger.warning("trainer.early_stop has no effect while trainer.monitor is off.")
         self.phases = make_phases(config, self.logger)
         self.stop = StopRequest(options.max_minutes, Votes() if world_size() > 1 else None)
-        self._validates_inside = bool(options.validate_steps or options.max_steps)
+        self._may_validate = bool(options.validate_steps or options.max_steps)
         self.last_log: dict[str, Any] = {}
         self.loss_weight = 1.0  # of the current batch
         self.validation_random_state: dict[str, Any] | None = None  # when a validation started
@@ -149,8 +149,7 @@ class BaseTrainer(TemplateAttributes):
 
         self._start_time = time.perf_counter()
         self._begin_epoch(epoch)
-        update = self.get_update()
-        self._rates = get_step_rates(self.optimizer) if update is None else update.schedule
+        self._rates = get_step_rates(self.optimizer, self.get_update())
         if self.progress.is_validating:
             self._validate_inside_epoch()
         self._conclude(self._train_epoch(epoch), epoch)
@@ -170,7 +169,8 @@ class BaseTrainer(TemplateAttributes):
 
     def _conclude(self, numbers: dict[str, Any], tag: Tag) -> None:
         """Logs the numbers of an epoch, or of a validation inside it, and writes the checkpoint."""
-        epoch, is_inside = self.progress.epoch, isinstance(tag, str)
+        # A project may have saved this epoch already, which moves the progress to the next one.
+        epoch, is_inside = (self.progress.epoch, True) if isinstance(tag, str) else (tag, False)
         numbers = broadcast(numbers)
         self.stop.poll(wait=True)
         log = {"epoch": epoch} | ({"batch": self.progress.batch} if is_inside else {})
@@ -214,7 +214,7 @@ class BaseTrainer(TemplateAttributes):
         """Validates and saves if it is due; at the last step and on request, ends the training."""
         self.progress.has_steps = True
         step = self.progress.step or self.progress.count_steps(self.len_epoch)
-        is_due = self._validates_inside and self.trainer_options.validates_at(step)
+        is_due = self._may_validate and self.trainer_options.validates_at(step)
         if is_due and self.batches_left != 1:
             self._validate_inside_epoch()
         self._save_or_stop(step)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 
-from base.loop.lr_schedule import read_rates, to_number
+from base.loop.lr_schedule import LRSchedule, read_rates, to_number
+
+if TYPE_CHECKING:
+    from base.loop.update import Update
 
 _known: WeakKeyDictionary[Any, StepRates] = WeakKeyDictionary()
 
@@ -30,8 +33,13 @@ class StepRates:
         return to_number(self._rates[0]) if self._rates else None
 
 
-def get_step_rates(optimizer: Any) -> StepRates:
-    """Returns the rates of an optimizer, the same object in every call."""
+def get_step_rates(optimizer: Any, update: Update | None = None) -> StepRates | LRSchedule:
+    """Returns the rates of a loop's ``update``, or else of its optimizer.
+
+    For the same arguments, it returns the same object.
+    """
+    if update is not None:
+        return update.schedule
     if not isinstance(optimizer, torch.optim.Optimizer):
         return StepRates(optimizer)  # a project's own: it has no hooks
     if optimizer not in _known:
