@@ -6,18 +6,29 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from base.data.loader import DividedLoader, PositionedLoader, get_rest, set_position
+from base.data.loader import (
+    DividedLoader,
+    PositionedLoader,
+    get_rest,
+    list_sets,
+    map_sets,
+    set_position,
+)
 from base.data.order import limit_length
 from utils.batch import num_batches
 
 
 def limit_loader(loader: Any, count: int) -> Any:
-    """Limits the passes of a loader of any class to ``count`` batches.
+    """Limits the passes of a loader of any class, or of each of several in a dict.
 
     Returns:
-        The same loader if it is a DividedLoader, or has no more batches. Otherwise, a loader
-        around it.
+        The same loader if it is a DividedLoader, or has at most ``count`` batches. Otherwise, a
+        loader around it. None stays None.
     """
+    return map_sets(lambda item: _limit(item, count), loader)
+
+
+def _limit(loader: Any, count: int) -> Any:
     if isinstance(loader, DividedLoader):
         loader.limit_batches = count
         return loader
@@ -25,9 +36,12 @@ def limit_loader(loader: Any, count: int) -> Any:
 
 
 def may_exceed(loader: Any, count: int) -> bool:
-    """Whether a pass has more than ``count`` batches, or an unknown number."""
-    length = num_batches(loader)
-    return length is None or length > count
+    """Whether a pass of a loader, or of one in a dict, has more than ``count`` batches.
+
+    A loader of unknown length may have more.
+    """
+    lengths = [num_batches(item) for _, item in list_sets(loader)]
+    return any(length is None or length > count for length in lengths)
 
 
 class PartialLoader(PositionedLoader):

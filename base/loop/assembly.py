@@ -45,7 +45,7 @@ def limit_loaders(
 
     Args:
         config: of the run.
-        loaders: of any class; None for one that is absent.
+        loaders: of any class; None for one that is absent, a dict for several sets.
         trial: shortens the loaders further, for a trial.
     """
     count, len_epoch = (config["trainer"].get(key) for key in ("limit_batches", "len_epoch"))
@@ -54,10 +54,10 @@ def limit_loaders(
 
         train, valid = loaders
         is_limited = may_exceed(train, count) if len_epoch is None else len_epoch > count
-        is_limited |= valid is not None and may_exceed(valid, count)
+        is_limited |= may_exceed(valid, count)
         # With len_epoch, the trainer ends an epoch, and the next one continues in the data.
         train = limit_loader(train, count) if len_epoch is None else train
-        loaders = [train, None if valid is None else limit_loader(valid, count)]
+        loaders = [train, limit_loader(valid, count)]
         if is_limited:
             config.get_logger("train").warning(LIMITED, count)
     return loaders if trial is None else trial(loaders)

@@ -82,6 +82,18 @@ def test_a_test_reports_each_set(tmp_path: Path) -> None:
     assert "Confusion matrix · all" in report
 
 
+def test_limit_batches_limits_each_set(tmp_path: Path) -> None:
+    config = make_config(tmp_path, epochs=1, limit_batches=2)
+    trainer = make_trainer(config)
+    trainer.train()
+    n_samples = {name: metrics.n_samples for name, metrics in trainer.valid_metrics.items()}
+    assert n_samples == {"test": 2 * 64, "all": 2 * 50}
+    ended = run_forked("test.py", "-r", str(trainer.checkpoint_dir))
+    assert ended.returncode == 0, ended.stderr
+    (path,) = (trainer.checkpoint_dir / "test").glob("*.json")
+    assert json.loads(path.read_text())["n_samples"] == 2 * 64 + 2 * 50
+
+
 @pytest.mark.parametrize(
     ("sets", "message"),
     [

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.base.checkpoint.resumed_runs import check_same_end, read_lines
+from tests.base.checkpoint.resumed_runs import check_same_end, read_lines, stop_in_validation
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
@@ -104,19 +103,7 @@ def test_a_stop_in_a_validation_inside_an_epoch_repeats_it(
 ) -> None:
     config = small_config(tmp_path, validate_steps=4, monitor="min val_loss")
     full = train(config, "full")
-    trainer = make_trainer(config, "stopped")
-    criterion, seen = trainer.criterion, []
-
-    def asking(output: Any, target: Any) -> Any:
-        if not trainer.model.training:
-            seen.append(target)
-            if len(seen) == batch:
-                signal.raise_signal(signal.SIGUSR1)
-        return criterion(output, target)
-
-    trainer.criterion = asking
-    trainer.train()
-    assert trainer.stop.status == 75
+    trainer = stop_in_validation(make_trainer(config, "stopped"), batch)
     assert trainer.progress.step == 4
     make_trainer(config, resume=list_checkpoints(trainer.checkpoint_dir)[0]).train()
     check_same_end(trainer.checkpoint_dir, full)

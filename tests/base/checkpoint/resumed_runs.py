@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,25 @@ def check_same_end(folder: Path, expected: Path) -> None:
     assert list_checkpoints(folder)[0].name == list_checkpoints(expected)[0].name
     assert differences(load_last(folder), load_last(expected)) == []
     assert read_lines(folder) == read_lines(expected)
+
+
+def stop_in_validation(trainer: Any, batch: int) -> Any:
+    """Trains, and asks to stop in the first validation, at a batch (of two passes with an EMA)."""
+    criterion = trainer.criterion
+    seen: list[Any] = []
+
+    def asking(output: Any, target: Any) -> Any:
+        if not trainer.model.training and trainer.progress.epoch == 1:
+            seen.append(target)
+            if len(seen) == batch:
+                signal.raise_signal(signal.SIGUSR1)
+        return criterion(output, target)
+
+    trainer.criterion = asking
+    trainer.train()
+    assert len(seen) >= batch
+    assert trainer.stop.status == 75
+    return trainer
 
 
 def full_and_resumed(

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.base.checkpoint.resumed_runs import check_same_end
+from tests.base.checkpoint.resumed_runs import check_same_end, stop_in_validation
 from tests.helpers import make_trainer, small_config
 from utils.checkpoints import list_checkpoints
 
@@ -26,24 +26,6 @@ def newest(folder):
 
 
 # -- in a validation -----------------------------------------------------------------------------
-
-
-def stop_in_validation(trainer, batch):
-    """Trains, and asks to stop in the first validation, at a batch (of two passes with an EMA)."""
-    criterion, seen = trainer.criterion, []
-
-    def asking(output, target):
-        if not trainer.model.training and trainer.progress.epoch == 1:
-            seen.append(target)
-            if len(seen) == batch:
-                signal.raise_signal(signal.SIGUSR1)
-        return criterion(output, target)
-
-    trainer.criterion = asking
-    trainer.train()
-    assert len(seen) >= batch
-    assert trainer.stop.status == 75
-    return trainer
 
 
 # The batches of the validation to stop at; the last one ends it, and with it the epoch.
