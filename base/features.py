@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from base.checkpoint.file import TensorStore
 from base.checkpoint.sharded import ShardedStore  # trainer.sharded_checkpoint
+from base.groups.repeat import Repeat  # the section repeat
+from base.groups.search import Search  # the section search
 from base.loop.watcher import Watcher
 from base.tools.debug import Debug  # trainer.debug
 from base.tools.display import Display  # pictures, curves and the graph, for the trackers

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from base.features import of_kind
-from base.loop.phases import Phases
 from base.options import TrainerOptions
 from config.check.schema import Schema
 from config.check.slots import Slot
+from utils.options import SectionFeature
 
 _MODULE = "torch.nn.Module"
 _LOADERS = "data_loader.data_loaders"
@@ -139,6 +139,8 @@ _MEANINGS = {
     "parallel": "How several processes share the work.",
     "trainer": "The options of the training, and the arguments of its loop.",
     "transfer": "Start weights, a new head, freezing and thawing.",
+    "search": "Tries values of this config in many runs, and finds the best ones.",
+    "repeat": "The same config with several seeds, on several folds, or both.",
 }
 
 SCHEMA = Schema(
@@ -146,6 +148,6 @@ SCHEMA = Schema(
     inner_slots=_INNER_SLOTS,
     nested_slots=_NESTED_SLOTS,
     sections={"trainer": TrainerOptions}
-    | {kind.section: kind.options_type for kind in of_kind(Phases)},
+    | {kind.section: kind.options_type for kind in of_kind(SectionFeature)},
     meanings=_MEANINGS,
 )

@@ -7,7 +7,7 @@ import keyword
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import Problem, UserError
 
@@ -37,6 +37,18 @@ class SectionOptions:
             UserError: the options do not fit the rest of the config.
         """
         return []
+
+
+class SectionFeature:
+    """The parent of features that a section of the config selects.
+
+    Attributes:
+        section: the top-level key of the config.
+        options_type: the schema of that section.
+    """
+
+    section: ClassVar[str] = ""
+    options_type: ClassVar[type[SectionOptions]] = SectionOptions
 
 
 def make_options(kind: type[T], section: Mapping[str, Any]) -> T:

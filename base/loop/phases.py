@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from utils.options import SectionOptions
+from utils.options import SectionFeature
 
 if TYPE_CHECKING:
     from config import ConfigParser
 
 
-class Phases:
+class Phases(SectionFeature):
     """Trains all parameters in every epoch. A subclass overrides the methods that it needs.
 
     ``train.py`` makes one instance, which prepares the model and the optimizer. ``BaseTrainer``
@@ -28,13 +28,9 @@ class Phases:
     one, without DDP or DataParallel around it.
 
     Attributes:
-        section: the top-level key of the config that selects the subclass.
-        options_type: the schema of that section.
         grouping_options: the options that determine the optimizer's parameter groups.
     """
 
-    section: ClassVar[str] = ""
-    options_type: ClassVar[type[SectionOptions]] = SectionOptions
     grouping_options: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -1,0 +1,21 @@
+"""The section ``search``: tries values of a config in many runs, and finds the best ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from base.groups.options import SearchOptions
+from utils.options import SectionFeature
+
+
+class Search(SectionFeature):
+    """Registers the section ``search``."""
+
+    section = "search"
+    options_type = SearchOptions
+
+
+def run(config: Any, make_trainer: Callable[..., Any]) -> None:
+    """Searches: the entry of train.py."""
+    raise NotImplementedError
