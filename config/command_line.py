@@ -23,6 +23,8 @@ from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
 from utils.checkpoints import GROUP, find_checkpoint, find_group
 from utils.errors import UserError
 
+GROUP_SECTIONS = {"search", "repeat"}  # each of them makes several runs of a config
+
 
 class CustomArgs(NamedTuple):
     """A command-line option that sets one value of the config.
@@ -78,6 +80,8 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
         set_value(tree, keys, value, Mark(words))
     _apply_overrides(tree, [text for text in overrides if text not in removals])
     _check_agreement(tree, from_options)
+    if vars(args).get("jobs") and not GROUP_SECTIONS & tree.data.keys():
+        raise UserError("--jobs: only a config with 'search' or 'repeat' makes several runs")
     run_id = vars(args).get("run_id")
     if run_id and group is not None:
         raise UserError(f"--run-id {run_id}: {group} goes on in its folder")
@@ -106,6 +110,8 @@ def _parse(parser: argparse.ArgumentParser, options: list[Any]) -> argparse.Name
         parser.add_argument(*option.flags, default=None, type=option.type, help=help_text)
     help_text = "name of the run's folder (default: the time)"
     parser.add_argument("--run-id", default=None, help=help_text)
+    help_text = "the runs of a search or a repetition that train side by side"
+    parser.add_argument("--jobs", type=int, metavar="N", help=help_text)
     help_text = "sets a value of the config, e.g. trainer.epochs=2; ~KEY removes one"
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help_text)
     return parse_args(parser)

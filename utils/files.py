@@ -88,8 +88,12 @@ def fsync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def lock_file(path: Path) -> IO[bytes] | None:
+def lock_file(path: Path, waits: bool = False) -> IO[bytes] | None:
     """Locks ``path`` until the returned file is closed or the process ends in any way.
+
+    Args:
+        path: the file, which is made if it is missing.
+        waits: wait for the lock if another process holds it.
 
     Returns:
         The open file; None where the system has no such locks.
@@ -103,7 +107,7 @@ def lock_file(path: Path) -> IO[bytes] | None:
         return None
     file = path.open("wb")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         # A worker of a data loader may outlive a killed training for a while.
         os.register_at_fork(after_in_child=file.close)
     except BlockingIOError:

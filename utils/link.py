@@ -86,10 +86,12 @@ class LinkServer:
 
     Attributes:
         environment: the variable that the run needs.
+        reason: the last answer.
         error: what ``answer`` has raised.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], str]) -> None:
+        self.reason = GO_ON
         self.error: Exception | None = None
         self._answer = answer
         self._key = secrets.token_hex(16)
@@ -131,7 +133,7 @@ class LinkServer:
 
     def _respond(self, numbers: dict[str, Any]) -> str:
         try:
-            return self._answer(numbers)
+            self.reason = self._answer(numbers)
         except Exception as error:
             self.error = error
-            return GO_ON
+        return self.reason
