@@ -77,14 +77,15 @@ class Bar:
     Args:
         total: their number; None if it is not known.
         title: stands before the bar.
+        done: the number of those that were done before.
     """
 
-    def __init__(self, total: int | None, title: str) -> None:
+    def __init__(self, total: int | None, title: str, done: int = 0) -> None:
         self._bar: Any = None
         if _has_bar():
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, desc=title, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=title, initial=done, leave=False, dynamic_ncols=True)
 
     def advance(self) -> None:
         """Counts one more run."""

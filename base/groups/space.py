@@ -45,3 +45,19 @@ def label(value: Any) -> str | int | float | bool | None:
     if isinstance(value, dict) and isinstance(value.get("type"), str):
         return value["type"] if len(value) == 1 else json.dumps(value)
     return json.dumps(value)
+
+
+def read_space(options):
+    found = {}
+    for k, v in options.space.items():
+        if isinstance(v, list):
+            found[k] = Choices(v)
+        else:
+            found[k] = Range(
+                v["low"],
+                v["high"],
+                v.get("log", False),
+                v.get("step"),
+                isinstance(v["low"], int) and isinstance(v["high"], int),
+            )
+    return found
