@@ -117,8 +117,8 @@ class Group:
     def _make_folder(self) -> None:
         first_id = self.config.run_id
         for count in range(2, 1000):
-            is_own = self.config.has_explicit_run_id or self.config.group is not None
-            if is_own or not self.folder.exists():
+            is_chosen = self.config.has_explicit_run_id or self.config.group is not None
+            if is_chosen or not self.folder.exists():
                 break
             self.config.run_id = f"{first_id}-{count}"  # another one has begun in the same second
             self.folder = self.config.save_dir

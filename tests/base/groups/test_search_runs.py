@@ -91,7 +91,7 @@ def test_a_search_can_be_extended(tmp_path: Path) -> None:
         (f'search.space."{LR}".high=1', f'search.space."{LR}".high'),
     ],
 )
-def test_a_search_goes_on_with_its_own_config_only(searched: Any, override: str, key: str) -> None:
+def test_a_search_goes_on_only_with_the_same_config(searched: Any, override: str, key: str) -> None:
     _, group, _ = searched
     before = (group / "group.json").read_text()
     done = train("-r", group, override)
