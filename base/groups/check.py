@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from base.groups.engine import GRID, LIBRARY, MISSING, make_pruner, make_sampler
-from base.groups.options import SearchOptions
+from base.groups.engine import GRID, LIBRARY, MISSING
+from base.groups.proposal import make_component
 from base.groups.space import Space, find_wrong_grid, list_keys, read_entry
 from base.groups.space_check import SpaceCheck
+from base.groups.storage import quiet
 from config.check.checker import Checker
 from config.check.project import import_module
-from config.check.schedules import get_args
+from config.check.schedules import get_args, is_kind
 from config.check.signature import Signature
+from config.read.section import copy_values
 from config.read.tree import Keys
-from utils.errors import did_you_mean
+from utils.errors import UserError, did_you_mean
 
 MONITOR = ("trainer", "monitor")
 FOLD_ARGUMENTS = ("folds", "fold")
@@ -72,6 +74,8 @@ def _check_sampler(section: Mapping[str, Any], checker: Checker) -> None:
         if "seed" in args:
             message = "each trial gets a seed of its own, made of the config's seed; remove this"
             checker.fail((*keys, "args", "seed"), message)
+        if keys == ("search", "sampler") and is_kind(checker.resolved[keys], "CmaEsSampler"):
+            checker.collect_problems(keys, _check_cmaes)
         fixed, space = args.get("fixed_params"), section.get("space")
         if not isinstance(fixed, dict) or not isinstance(space, dict):
             continue
@@ -79,6 +83,11 @@ def _check_sampler(section: Mapping[str, Any], checker: Checker) -> None:
             if name not in space:
                 message = f"the space has no such key{did_you_mean(name, space)}"
                 checker.fail((*keys, "args", "fixed_params", name), message)
+
+
+def _check_cmaes() -> None:
+    if import_module("cmaes") is None:
+        raise UserError("CmaEsSampler needs cmaes, which is not installed; pip install cmaes")
 
 
 def list_components(checker: Checker, above: Keys) -> list[Keys]:
@@ -92,11 +101,9 @@ def _try_to_make(section: Mapping[str, Any], checker: Checker) -> None:
         wrong = [item for item in checker.findings if item.keys[:2] == ("search", option)]
         is_resolved = ("search", option) in checker.resolved
         if is_resolved and not wrong:
-            options = SearchOptions(space={}, **{option: section[option]})
-            if option == "sampler":
-                checker.collect_problems((), make_sampler, options, 0)
-            else:
-                checker.collect_problems((), make_pruner, options)
+            node = copy_values(section[option])
+            with quiet():
+                checker.collect_problems((), make_component, option, node, 0, 0)
 
 
 def check_repeat(section: Mapping[str, Any], checker: Checker) -> None:

@@ -76,6 +76,12 @@ class RepeatOptions(SectionOptions):
             problems += find_wrong_seeds(self.seeds)
         raise_problems(problems)
 
+    def list_seeds(self, first: int) -> list[int]:
+        """Lists the seeds. A number of seeds begins at ``first``."""
+        if isinstance(self.seeds, list):
+            return self.seeds
+        return [first + index for index in range(1 if self.seeds is None else self.seeds)]
+
     @classmethod
     def check_config(cls, section: Mapping[str, Any], checker: Any) -> None:
         from base.groups.check import check_repeat  # needed for a repetition only
