@@ -219,6 +219,7 @@ class ForkingPopen(subprocess.Popen[Any]):
                     os.dup2(file, number)
             run_python([word for word in args[1:] if word != "-u"], environment)
         self._child_created = True
+        self._close_pipe_fds(*rest[9:15])  # type: ignore[attr-defined]
 
 
 class MemberPopen(ForkingPopen):

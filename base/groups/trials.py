@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import IO, Any
 
 from base.commands import get_command, get_python_command
+from base.groups.estimate import describe_plan, estimate
 from base.groups.group import Group, Member
 from base.groups.member import MemberRunner
-from base.groups.options import SearchOptions
+from base.groups.options import RepeatOptions, SearchOptions
 from base.groups.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
 from base.groups.repetition import list_variants
 from base.groups.space import label, read_space
@@ -45,22 +47,43 @@ class Trials:
     """
 
     def __init__(self, config: ConfigParser, group: Group, logger: logging.Logger) -> None:
-        options: SearchOptions = config.options("search")
+        self.options: SearchOptions = config.options("search")
         trainer = TrainerOptions.from_section(config["trainer"])
         self.config, self.group, self.logger = config, group, logger
-        self.space = read_space(options)
+        self.space = read_space(self.options)
         self.objective = Objective(*parse_monitor(trainer.monitor))
         name = f"{config['name']}/{group.folder.name}"
         self.study = Study(
-            name, options.storage, group.folder, options, self.space, self.objective, config.seed
+            name,
+            self.options.storage,
+            group.folder,
+            self.options,
+            self.space,
+            self.objective,
+            config.seed,
         )
-        self.can_grow = options.sampler != "grid"
+        self.can_grow = self.options.sampler != "grid"
         self._by_step = trainer.validate_steps is not None
-        has_repeat = bool(config.get("repeat"))
-        self._variants = list_variants(config.options("repeat"), config) if has_repeat else {"": {}}
+        self._repeat: RepeatOptions | None = (
+            config.options("repeat") if "repeat" in config else None
+        )
+        self._variants: Mapping[str, Mapping[str, Any]] = {"": {}}
+        if "repeat" in config:
+            self._repeat = config.options("repeat")
+            self._variants = list_variants(self._repeat, config)
         trials = self.study.list_trials()
         ended = sum(trial.state != RUNNING for trial in trials)
         self._bar = Bar(self.study.num_trials, group.folder.name, ended)
+
+    def describe(self, num_jobs: int) -> None:
+        """Logs what the search is going to run, after one run was tried.
+
+        Raises:
+            UserError: the run does not work.
+        """
+        found = estimate([sys.executable, *sys.argv])
+        for line in describe_plan(self.options, self._repeat, self.space, found, num_jobs):
+            self.logger.info(line)
 
     def take(self) -> Task | None:
         """Takes a trial that a killed worker has left, or else makes the next one."""
@@ -134,9 +157,12 @@ def search(config: ConfigParser) -> None:
     group = Group(config, "search")
     group.open()
     setup_logging()
+    num_jobs = get_num_jobs(config)
     with group.discarded_on_error():
         trials = Trials(config, group, logger)
-    workers = Workers(group, get_num_jobs(config))
+        if group.is_new:
+            trials.describe(num_jobs)
+    workers = Workers(group, num_jobs)
     try:
         workers.run(trials.take)
     finally:
