@@ -55,7 +55,7 @@ def _find_end_of_range(value: float, part: Range) -> str:
         return ""
     if part.log and low > 0 and value > 0:
         value, low, high = math.log(value), math.log(low), math.log(high)
-    fraction = (value - low) / (high - low)
+    fraction = (value / 2 - low / 2) / (high / 2 - low / 2)  # a difference could overflow
     if fraction >= 1 - EDGE_FRACTION - TOLERANCE:
         return "upper"
     return "lower" if fraction <= EDGE_FRACTION + TOLERANCE else ""

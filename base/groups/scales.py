@@ -16,7 +16,7 @@ from base.groups.space import Choices, Range, label
 from base.tools.charts import MAX_MAGNITUDE
 from config.read.text import to_text
 
-FENCE_FACTOR = 5  # times the distance from the best score to the median; the rest is outside
+FENCE_FACTOR = 10  # times the distance from the best score to the median; the rest is outside
 
 
 class ScoreScale(NamedTuple):

@@ -242,13 +242,13 @@ def load(folder: Path) -> LoadedSearch:
     Raises:
         UserError: it is not the folder of a search, or its storage cannot be read.
     """
-    from base.groups.space import read_space  # type: ignore[attr-defined]
-    from base.groups.study import Study  # type: ignore[import-not-found]
-
     path = folder / "group.json"
     config = read_json(path) if path.is_file() else {}
     if not isinstance(config.get("search"), dict):
         raise UserError(f"{folder}: is not the folder of a search")
+    from base.groups.space import read_space  # type: ignore[attr-defined]
+    from base.groups.study import Study  # type: ignore[import-not-found]
+
     options = make_options(SearchOptions, config["search"])
     space = read_space(options)
     mode, _, metric = config["trainer"]["monitor"].partition(" ")
