@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -16,6 +17,7 @@ from base.groups.space import Choices, Range, label
 from base.tools.charts import MAX_MAGNITUDE
 from config.read.text import to_text
 
+MODULE = re.compile(r"^(\w+\.)+(?=\w+(\(|$))")  # of a class
 FENCE_FACTOR = 10  # times the distance from the best score to the median; the rest is outside
 
 
@@ -163,14 +165,9 @@ def _to_json(value: Any) -> str:
 
 
 def _name_part(value: Any) -> str:
-    """Names a part by its type and its arguments: ``ResNet20, width: 2``."""
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-        return format_value(value)
-    rest = {key: item for key, item in value.items() if key not in ("type", "args")}
-    arguments = value.get("args")
-    rest |= arguments if isinstance(arguments, dict) else {}
-    name = value["type"].rpartition(".")[2]
-    return ", ".join([name, *(f"{key}: {to_text(item)}" for key, item in rest.items())])
+    """Returns the text of a value, for a part without its module: ``ResNet20(width=2)``."""
+    text = format_value(value)
+    return MODULE.sub("", text, count=1) if isinstance(value, dict) else text
 
 
 def limit_magnitude(number: float) -> float:

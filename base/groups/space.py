@@ -25,4 +25,8 @@ class Range(NamedTuple):
 
 def label(value: Any) -> str | int | float | bool | None:
     """Returns a plain value as it is, and any other value as a short text."""
+    if isinstance(value, dict) and value.keys() <= {"type", "args"} and "type" in value:
+        args = value.get("args") or {}
+        pairs = ", ".join(f"{key}={to_cell(item)}" for key, item in args.items())
+        return f"{value['type']}({pairs})" if pairs else str(value["type"])
     return to_cell(value) if isinstance(value, dict | list) else value

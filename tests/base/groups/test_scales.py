@@ -75,6 +75,6 @@ def test_an_axis_holds_the_values_of_all_trials() -> None:
 def test_a_label_is_the_type_and_its_arguments_if_these_are_unique() -> None:
     wide = {"type": "resnet.ResNet20", "args": {"width": 2}}
     (scale,) = make_scales({"arch": Choices([{"type": "SmallConvNet"}, wide])}, [])
-    assert list(scale.categories.values()) == ["SmallConvNet", "ResNet20, width: 2"]
+    assert list(scale.categories.values()) == ["SmallConvNet", "ResNet20(width=2)"]
     (scale,) = make_scales({"arch": Choices([{"type": "a.Net"}, {"type": "b.Net"}])}, [])
-    assert len(set(scale.categories.values())) == 2
+    assert list(scale.categories.values()) == ["a.Net", "b.Net"]
