@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from base.groups.edges import is_number
 from base.groups.ranking import get_score
-from base.groups.records import TrialRecord
+from base.groups.records import FINISHED, TrialRecord
 from base.groups.space import Choices, Range, label
 from base.tools.charts import MAX_MAGNITUDE
 from config.read.text import to_text
@@ -35,6 +35,17 @@ class ScoreScale(NamedTuple):
     low: float
     high: float
     is_min: bool
+
+    @classmethod
+    def from_trials(cls, trials: Iterable[TrialRecord], mode: str) -> ScoreScale | None:
+        """Returns a scale for the scores of trials; None if there are none.
+
+        The last report of a pruned trial is often far from all final scores. So pruned trials count
+        only if the finished ones do not have two scores.
+        """
+        scored = [trial for trial in trials if get_score(trial) is not None]
+        finished = get_scores(trial for trial in scored if trial.state == FINISHED)
+        return cls.from_scores(finished if len(set(finished)) > 1 else get_scores(scored), mode)
 
     @classmethod
     def from_scores(cls, scores: Iterable[float], mode: str) -> ScoreScale | None:

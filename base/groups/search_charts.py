@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from base.groups.ranking import find_best, get_score
 from base.groups.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
-from base.groups.scales import ScoreScale, get_scores
+from base.groups.scales import ScoreScale
 from base.tools.charts import (
     COLOURS,
     HEIGHT_INCHES,
@@ -43,7 +43,7 @@ SHARP_DPI = 150  # of such a picture
 
 def draw_history(trials: Sequence[TrialRecord], objective: Objective) -> Figure | None:
     """Draws the score of each trial and the best score so far; None if no trial has a score."""
-    scale = ScoreScale.from_scores(get_scores(trials), objective.mode)
+    scale = ScoreScale.from_trials(trials, objective.mode)
     if scale is None:
         return None
     title = f"{objective.metric} of each trial"

@@ -27,8 +27,17 @@ from base.groups.scales import (
     make_scales,
     shorten_keys,
 )
+from base.groups.search_charts import (
+    MAX_VECTOR_TRIALS,
+    draw_history,
+    draw_importances,
+    draw_learning_curves,
+)
 from base.groups.space import Choices, Range
+from base.groups.space_charts import draw_parallel, draw_slices
 from base.groups.trial_table import format_duration, get_seconds, make_trial_table
+from base.options import parse_monitor
+from base.tools.charts import to_svg
 from base.tools.page import Page
 from base.tools.run_record import Objective
 from utils.errors import UserError, printable, shorten
@@ -42,9 +51,9 @@ MAX_NAMED_TRIALS = 12  # of a reason
 MAX_SPACE_CHARS = 120  # of the values that were tried
 PARALLEL_NOTE = (
     "Each line is a trial. Its colour is its score, from grey (worst) to orange (best); the five "
-    "best are thick. The lines of pruned trials are dashed. A click on a line or on a dot leads to "
-    "its trial in the table."
+    "best are thick. The lines of pruned trials are dashed."
 )
+LINKS_NOTE = "A click on a line or on a dot leads to its trial in the table."
 PIXELS_PER_AXIS = 105  # of the parallel coordinates: a narrow screen scrolls
 STYLE = "<style>.halo text { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }</style>"
 
@@ -117,12 +126,13 @@ def _make_cards(
     if best is not None and score is not None:
         first = (f"{score:.5g}", f"trial {best.number}")
     seconds = [value for value in map(get_seconds, trials) if value is not None]
-    hours = f"{sum(seconds) / 3600:,.3g} h" if seconds else "–"
-    mean = f"{format_duration(sum(seconds) / len(seconds))} for a trial" if seconds else ""
+    total = sum(seconds)
+    time = f"{total / 3600:,.1f} h" if total >= 3600 else format_duration(total)
+    mean = f"{format_duration(total / len(seconds))} for a trial" if seconds else ""
     return {
         f"best {objective.metric}": first,
         "trials": (f"{len(trials):,}", states),
-        "time of all trials": (hours, mean),
+        "time of all trials": (time if seconds else "–", mean),
     }
 
 
@@ -158,10 +168,6 @@ def _add_charts(
     objective: Objective,
     importances: dict[str, float],
 ) -> None:
-    from base.groups.search_charts import draw_history, draw_importances, draw_learning_curves
-    from base.groups.space_charts import draw_parallel, draw_slices
-    from base.tools.charts import to_svg
-
     names = shorten_keys(importances)
     named = {names[key]: value for key, value in importances.items()}
     figures = [draw_history(trials, objective), draw_learning_curves(trials, objective)]
@@ -174,7 +180,8 @@ def _add_charts(
         width = PIXELS_PER_AXIS * (len(scales) + 1)
         card = f'<div class="card scroll halo"><div style="min-width: {width}px">{parallel}</div>'
         page.add_html("Parameters", f"{STYLE}{card}</div>")
-        page.add_note(PARALLEL_NOTE)
+        is_linked = len(trials) <= MAX_VECTOR_TRIALS
+        page.add_note(f"{PARALLEL_NOTE} {LINKS_NOTE}" if is_linked else PARALLEL_NOTE)
     slices = draw_slices(trials, objective, scales)
     page.add_charts("Score by parameter", [_title_links(to_svg(item), titles) for item in slices])
 
@@ -195,13 +202,12 @@ def _title_links(svg: str, titles: Mapping[int, str]) -> str:
 
 
 def _explain_edge(trials: Sequence[TrialRecord], objective: Objective) -> str:
-    scores = get_scores(trials)
-    scale = ScoreScale.from_scores(scores, objective.mode)
-    count = 0 if scale is None else scale.count_outside(scores)
+    scale = ScoreScale.from_trials(trials, objective.mode)
+    count = 0 if scale is None else scale.count_outside(get_scores(trials))
     if not count:
         return ""
     noun = "score is" if count == 1 else "scores are"
-    return f"{count:,} {noun} far from the others: triangles at the edge of the charts."
+    return f"{count:,} {noun} far from the others: the triangles at the edge of the charts."
 
 
 def list_failures(trials: Sequence[TrialRecord]) -> list[dict[str, str]]:
@@ -251,10 +257,9 @@ def load(folder: Path) -> LoadedSearch:
 
     options = make_options(SearchOptions, config["search"])
     space = read_space(options)
-    mode, _, metric = config["trainer"]["monitor"].partition(" ")
-    objective = Objective(mode, metric.strip())
+    objective = Objective(*parse_monitor(config["trainer"]["monitor"]))
     name = f"{folder.parent.name}/{folder.name}"
-    study = Study(name, options.storage, folder, options, space, objective, config["seed"])
+    study = Study(name, options.storage, folder, options, space, objective, config.get("seed"))
     title = f"{config['name']} · {folder.name}"
     trials, importances = study.list_trials(), study.importances()
     return LoadedSearch(folder, title, trials, space, objective, importances, config)

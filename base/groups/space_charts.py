@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from base.groups.ranking import find_best, get_score, rank_trials
 from base.groups.records import FINISHED, PRUNED, TrialRecord
-from base.groups.scales import ParameterScale, ScoreScale, get_scores
+from base.groups.scales import ParameterScale, ScoreScale
 from base.groups.search_charts import (
     BEST_COLOUR,
     FINISHED_COLOUR,
@@ -52,7 +52,7 @@ def draw_parallel(
 
     The colour is the score. The best trials are on top. Pruned trials are dashed.
     """
-    score_scale = ScoreScale.from_scores(get_scores(trials), objective.mode)
+    score_scale = ScoreScale.from_trials(trials, objective.mode)
     if score_scale is None or not scales:
         return None
     title = "Parameters and score of each trial"
@@ -194,7 +194,7 @@ def draw_slices(
     trials: Sequence[TrialRecord], objective: Objective, scales: Sequence[ParameterScale]
 ) -> list[Figure]:
     """Draws the score against each parameter, a chart for each. The best trial is on top."""
-    score_scale = ScoreScale.from_scores(get_scores(trials), objective.mode)
+    score_scale = ScoreScale.from_trials(trials, objective.mode)
     if score_scale is None:
         return []
     return [_draw_slice(trials, objective, scale, score_scale) for scale in scales]

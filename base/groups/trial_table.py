@@ -24,6 +24,7 @@ NOTE = (
 STYLE = """<style>
 .trials th { white-space: nowrap; vertical-align: bottom; }
 .trials td { white-space: nowrap; }
+.trials th, .trials td { font-size: .88rem; padding: 3px 7px; }
 .trials.sortable th { cursor: pointer; }
 .trials.sortable th:hover { text-decoration: underline; }
 .trials th[aria-sort=ascending]::after { content: " ▴"; }
@@ -31,7 +32,7 @@ STYLE = """<style>
 .trials tr.best td { font-weight: 600; }
 .trials tr.pruned td, .trials tr.running td { color: var(--soft); }
 .trials tr:target td { background: color-mix(in srgb, var(--warn) 25%, transparent); }
-.trials code { user-select: all; cursor: copy; font-size: .85rem; }
+.trials code { user-select: all; cursor: copy; font-size: .8rem; }
 </style>"""
 # Numbers before texts, both ascending at the first click; a missing value is always last.
 SCRIPT = """<script>

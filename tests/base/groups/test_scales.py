@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from base.groups.records import FINISHED, TrialRecord
+from base.groups.records import FINISHED, PRUNED, TrialRecord
 from base.groups.scales import ScoreScale, make_scales, shorten_keys
 from base.groups.space import Choices, Range
 
@@ -31,6 +31,17 @@ def test_the_best_score_has_the_quality_1(mode: str, best: float) -> None:
     assert scale.get_quality(best) == 1
     assert scale.get_quality(4 - best) == 0
     assert scale.worst == 4 - best
+
+
+def test_a_pruned_trial_does_not_set_the_limits_of_finished_ones() -> None:
+    pruned = TrialRecord(2, PRUNED, {}, 0.1)
+    trials = [TrialRecord(0, FINISHED, {}, 0.5), TrialRecord(1, FINISHED, {}, 0.6), pruned]
+    scale = ScoreScale.from_trials(trials, "max")
+    assert scale is not None
+    assert (scale.low, scale.high) == (0.5, 0.6)
+    scale = ScoreScale.from_trials([trials[0], pruned], "max")
+    assert scale is not None
+    assert (scale.low, scale.high) == (0.1, 0.5)
 
 
 def test_equal_scores_have_a_scale_and_no_scores_have_none() -> None:

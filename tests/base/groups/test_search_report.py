@@ -82,7 +82,7 @@ def test_cards_tell_the_best_score_the_states_and_the_time(tmp_path: Path) -> No
     best = max(trial.score or 0 for trial in trials if trial.state == FINISHED)
     assert f"<b>{best:.5g}</b>" in html
     assert "<b>40</b><small>32 finished, 5 pruned, 3 failed</small>" in html
-    assert "<b>1 h</b><small>1 min 30 s for a trial</small>" in html
+    assert "<b>1.0 h</b><small>1 min 30 s for a trial</small>" in html
 
 
 def test_the_table_is_best_first_and_names_the_folders(tmp_path: Path) -> None:
