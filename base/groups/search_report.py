@@ -206,8 +206,9 @@ def _explain_edge(trials: Sequence[TrialRecord], objective: Objective) -> str:
     count = 0 if scale is None else scale.count_outside(get_scores(trials))
     if not count:
         return ""
-    noun = "score is" if count == 1 else "scores are"
-    return f"{count:,} {noun} far from the others: the triangles at the edge of the charts."
+    if count == 1:
+        return "One score is far from the others: a triangle at the edge of the charts."
+    return f"{count:,} scores are far from the others: triangles at the edge of the charts."
 
 
 def list_failures(trials: Sequence[TrialRecord]) -> list[dict[str, str]]:
