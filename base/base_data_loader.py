@@ -98,16 +98,12 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             from base.data.cache import cache_dataset
 
             dataset = cache_dataset(dataset)
-        self.init_kwargs = {
-            "dataset": dataset,
-            "batch_size": batch_size,
-            "shuffle": False,
-        } | options
+        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
+        self.init_kwargs |= options
         self.stream_sharding = stream_sharding
         is_custom = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
         if not is_custom and not isinstance(dataset, IterableDataset):
-            is_balanced = sampler is not None
-            sampler, self.valid_sampler = make_samplers(dataset, split, shuffle, is_balanced)
+            sampler, self.valid_sampler = make_samplers(dataset, split, shuffle, bool(sampler))
         self._reader = self._make_reader(dataset, batch_size, sampler, batch_sampler, options)
         self._reader.add_root("batch_transform", batch_transform)
         self.n_samples = self._reader.n_samples
@@ -216,8 +212,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         """Returns a loader of the validation part, in a fixed order; None if there is none."""
         if self.valid_sampler is None:
             return None
-        options = {**self.init_kwargs, "drop_last": False}
-        options["dataset"], options["batch_transform"] = choose_eval_data(
-            options["dataset"], self.eval_transform, self.batch_transform, self.eval_batch_transform
-        )
+        transforms = self.eval_transform, self.batch_transform, self.eval_batch_transform
+        options = self.init_kwargs | choose_eval_data(self.dataset, *transforms)
+        options["drop_last"] = False
         return BaseDataLoader(sampler=self.valid_sampler, **options).for_evaluation()

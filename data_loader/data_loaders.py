@@ -19,6 +19,7 @@ class DigitsDataLoader(BaseDataLoader):
 
     Args:
         training: whether to use the 1,438 training images or the 359 test images.
+        split_seed, folds, fold: as for ``BaseDataLoader``.
     """
 
     def __init__(
@@ -28,6 +29,9 @@ class DigitsDataLoader(BaseDataLoader):
         validation_split: float | int = 0.0,
         num_workers: int = 0,
         training: bool = True,
+        split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         # The file of load_digits(). Importing scikit-learn would take longer than an epoch.
         spec = find_spec("sklearn")
@@ -46,7 +50,10 @@ class DigitsDataLoader(BaseDataLoader):
             shuffle,
             validation_split,
             num_workers,
-            stratify=bool(validation_split),
+            stratify=True,
+            split_seed=split_seed,
+            folds=folds,
+            fold=fold,
         )
 
 
@@ -58,6 +65,7 @@ class MnistDataLoader(BaseDataLoader):
     Args:
         data_dir: the folder that holds ``MNIST/raw``. Missing files are downloaded into it.
         training: whether to use the 60,000 training images or the 10,000 test images.
+        split_seed, folds, fold: as for ``BaseDataLoader``.
     """
 
     def __init__(
@@ -68,6 +76,9 @@ class MnistDataLoader(BaseDataLoader):
         validation_split: float | int = 0.0,
         num_workers: int = 0,
         training: bool = True,
+        split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         from torchvision import datasets
         from torchvision.transforms import v2
@@ -85,5 +96,14 @@ class MnistDataLoader(BaseDataLoader):
             ]
         )
         super().__init__(
-            dataset, batch_size, shuffle, validation_split, num_workers, batch_transform=steps
+            dataset,
+            batch_size,
+            shuffle,
+            validation_split,
+            num_workers,
+            batch_transform=steps,
+            stratify=folds is not None,
+            split_seed=split_seed,
+            folds=folds,
+            fold=fold,
         )

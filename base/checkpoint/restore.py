@@ -35,7 +35,7 @@ REQUIRED_TYPES: dict[str, Any] = {
 OPTIONAL_TYPES: dict[str, Any] = {
     "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict, "step": int
 }  # fmt: skip
-# Arguments of a data loader that change the order of its samples.
+# Arguments of a data loader that divide its dataset, and those that change the order of samples.
 SPLIT_ARGS = ("validation_split", "split_seed", "stratify", "folds", "fold", "groups")
 ORDER_ARGS = ("dataset", "shuffle", "sampler", *SPLIT_ARGS)
 

@@ -220,8 +220,8 @@ def find_values(
 
 def choose_eval_data(
     dataset: Any, eval_transform: Any, batch_transform: Any, eval_batch_transform: Any
-) -> tuple[Any, Any]:
-    """Chooses the dataset and the batch transform of a validation part.
+) -> dict[str, Any]:
+    """Chooses the ``dataset`` and the ``batch_transform`` of a validation part.
 
     Args:
         dataset: of the training.
@@ -238,7 +238,7 @@ def choose_eval_data(
         from base.data.cache import with_transform
 
         dataset = with_transform(dataset, eval_transform)
-    if eval_batch_transform is not None:
-        return dataset, eval_batch_transform
-    warn_if_random("eval_batch_transform", batch_transform)
-    return dataset, batch_transform
+    if eval_batch_transform is None:
+        warn_if_random("eval_batch_transform", batch_transform)
+        eval_batch_transform = batch_transform
+    return {"dataset": dataset, "batch_transform": eval_batch_transform}
