@@ -14,7 +14,9 @@ import time
 from collections.abc import Iterator
 from math import inf
 from types import FrameType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from utils.link import Link
 
 EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in sysexits.h)
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
@@ -204,6 +206,7 @@ class StopRequest:
         self._time = -inf  # of the first signal
         self._received = NO_REQUEST  # by this process; another rank may not know of it
         self._votes = votes
+        self._link = Link.from_environment()
         self._pid, self._parent_pid = os.getpid(), os.getppid()
         self._end = inf if minutes is None else time.monotonic() + 60 * minutes
 
@@ -243,7 +246,19 @@ class StopRequest:
         elif self._votes is not None and os.getppid() != self._parent_pid:
             # Without its launcher, a rank would train on, and no signal would reach it.
             self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the launcher")
+        elif self._link is not None and self._link.is_lost:
+            self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the search")
         return self._received
+
+    def consult(self, numbers: dict[str, Any]) -> None:
+        """Tells the program that has started this run the numbers of a validation, if it listens.
+
+        Its answer may be a request to stop. This process waits for the answer.
+        """
+        if self._link is None or self.status:
+            return
+        if reason := self._link.ask(numbers):
+            self._received = Request(EXIT_STATUS["SIGTERM"], reason)
 
     def reserve_for_save(self, seconds: float) -> None:
         """Keeps time for the next save, which may take twice the ``seconds`` of the last one."""

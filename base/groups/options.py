@@ -53,3 +53,9 @@ class RepeatOptions(SectionOptions):
         if self.folds is not None and self.folds < 2:
             problems.append(Problem("folds", f"{self.folds} must be at least 2"))
         raise_problems(problems)
+
+    def list_seeds(self, first: int) -> list[int]:
+        """Lists the seeds. A number of seeds begins at ``first``."""
+        if isinstance(self.seeds, list):
+            return self.seeds
+        return [first + index for index in range(1 if self.seeds is None else self.seeds)]

@@ -17,5 +17,7 @@ class Search(SectionFeature):
 
 
 def run(config: Any, make_trainer: Callable[..., Any]) -> None:
-    """Searches: the entry of train.py."""
-    raise NotImplementedError
+    """Runs the trials of a search. The entry of train.py."""
+    from base.groups.trials import search
+
+    search(config)

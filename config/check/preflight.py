@@ -32,6 +32,7 @@ RESERVED_METRIC_NAMES = ("loss", "epoch", "batch", "lr", "step", "seconds")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
 RESERVED_SET_NAMES = ("ema", "swa")  # of averaged weights, whose numbers are logged as val_ema_…
+MAX_RUN_ID_WORDS = 4
 SEED_BITS = 63  # torch takes no larger seed
 
 
@@ -105,6 +106,20 @@ def check_name(name: Any, what: str) -> str:
         shown = one_line(ValueError(repr(name)), 80)
         raise UserError(f"{what} {shown} must be {NAME_RULE}")
     return name
+
+
+def check_run_id(run_id: str) -> str:
+    """Returns ``run_id`` if it names a run, or a run in groups, as GROUP/RUN.
+
+    Raises:
+        UserError: it does not.
+    """
+    words = run_id.split("/")
+    if len(words) > MAX_RUN_ID_WORDS:
+        raise UserError(f"--run-id '{run_id}' has more than {MAX_RUN_ID_WORDS} words")
+    for word in words:
+        check_name(word, "--run-id")
+    return run_id
 
 
 def _check_top_level(checker: Checker, data: dict[str, Any]) -> None:
