@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,9 @@ class MnistDataLoader(BaseDataLoader):
                 v2.Normalize((0.1307,), (0.3081,)),
             ]
         )
+        # A loader of pytorch-template, which may be the parent of a migrated one, takes no folds.
+        split = {"split_seed": split_seed, "folds": folds, "fold": fold, "stratify": bool(folds)}
+        given: dict[str, Any] = {name: value for name, value in split.items() if value}
         super().__init__(
             dataset,
             batch_size,
@@ -102,8 +106,5 @@ class MnistDataLoader(BaseDataLoader):
             validation_split,
             num_workers,
             batch_transform=steps,
-            stratify=folds is not None,
-            split_seed=split_seed,
-            folds=folds,
-            fold=fold,
+            **given,
         )

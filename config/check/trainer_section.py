@@ -213,6 +213,8 @@ def _has_split(loader_class: Any, args: Any) -> bool:
         return True  # something is wrong with it, which is reported already
     if not hasattr(loader_class, "split_validation"):
         return False
+    if args.get("folds") is not None:
+        return True
     if "validation_split" in args:
         return bool(args["validation_split"])
     parameter = inspect.signature(loader_class).parameters.get("validation_split")
