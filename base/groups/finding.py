@@ -51,9 +51,7 @@ def list_runs(group: Path) -> list[RunRecord]:
     folders = list_folders(group)
     runs = [RunRecord(path) for path in folders if (path / CONFIG).is_file()]
     if not runs:
-        inner = ", ".join(path.name for path in folders)
-        message = f"holds groups; give one of them: {inner}" if inner else "holds no run yet"
-        raise UserError(f"{group}: {message}")
+        raise UserError(f"{group}: holds no run yet")
     name, folder = runs[0].config.get("name"), group.absolute()
     is_experiment = name == folder.name and name not in [path.name for path in folder.parents]
     if is_experiment and not (group / GROUP).is_file():
