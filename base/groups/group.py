@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from config import ConfigParser
+from config.read.merge import get_value
 from config.read.text import compare_configs
 from config.read.tree import split_words
 from utils.checkpoints import CONFIG, GROUP, list_checkpoints
@@ -38,6 +40,25 @@ class Member:
     run_id: str
     folder: Path
     changes: Mapping[str, Any]
+
+    def find_other_value(self) -> str:
+        """Returns the key of a change that the run in the folder does not have; else an empty text.
+
+        Such a run belongs to another group, whose folder was emptied in part.
+        """
+        try:
+            config = read_json(self.folder / CONFIG)
+        except (OSError, ValueError):
+            return ""  # it has not begun, or its own reader reports the damage
+        for key, value in self.changes.items():
+            is_inside = any(other.startswith(f"{key}.") for other in self.changes)
+            try:
+                found = get_value(config, split_words(key))
+            except KeyError:
+                return key
+            if found != value and not is_inside and not isinstance(value, str):
+                return key
+        return ""
 
     def list_arguments(self, group_config: Path, sections: list[str]) -> list[str]:
         """Lists the arguments of train.py that start this run, or continue it.
@@ -96,8 +117,8 @@ class Group:
     def _make_folder(self) -> None:
         first_id = self.config.run_id
         for count in range(2, 1000):
-            is_own = self.config.has_explicit_run_id or self.config.group is not None
-            if is_own or not self.folder.exists():
+            is_chosen = self.config.has_explicit_run_id or self.config.group is not None
+            if is_chosen or not self.folder.exists():
                 break
             self.config.run_id = f"{first_id}-{count}"  # another one has begun in the same second
             self.folder = self.config.save_dir
@@ -127,6 +148,23 @@ class Group:
             raise UserError(f"{message}; choose another --run-id, or continue it with -r")
         if changed:
             write_durably(self.path, new)
+
+    def discard(self) -> None:
+        """Removes the folder if this object has made it, after an error before the first run."""
+        if self.is_new and not any(self.folder.glob(f"*/{CONFIG}")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            for parent in self.folder.parents[:MAX_DEPTH]:
+                with contextlib.suppress(OSError):  # it holds other runs
+                    parent.rmdir()
+
+    @contextlib.contextmanager
+    def discarded_on_error(self) -> Iterator[None]:
+        """Removes the folder if an error ends the context, and this object has made it."""
+        try:
+            yield
+        except BaseException:
+            self.discard()
+            raise
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

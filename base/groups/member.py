@@ -103,6 +103,9 @@ class MemberRunner:
             self._wait_until_free(member.folder)
             if self.signals.received:
                 return Ending(STOPPED)
+            if key := member.find_other_value():
+                message = f"{member.folder} holds a run with another {key}; remove the folder"
+                return Ending(FAILED, message)
             if RunRecord(member.folder).state == FINISHED:
                 return Ending(FINISHED)
             position = _get_position(member.folder)

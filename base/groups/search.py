@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from base.groups.engine import SLOTS
 from base.groups.options import SearchOptions
 from utils.options import SectionFeature
 
@@ -14,6 +15,7 @@ class Search(SectionFeature):
 
     section = "search"
     options_type = SearchOptions
+    slots = SLOTS
 
 
 def run(config: Any, make_trainer: Callable[..., Any]) -> None:

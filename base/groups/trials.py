@@ -8,7 +8,7 @@ import sys
 from typing import IO, Any
 
 from base.commands import get_command, get_python_command
-from base.groups.group import Group
+from base.groups.group import Group, Member
 from base.groups.member import MemberRunner
 from base.groups.options import SearchOptions
 from base.groups.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
@@ -23,6 +23,7 @@ from config import ConfigParser
 from config.read.text import to_cell
 from logger import setup_logging
 from logger.progress import Bar
+from utils.checkpoints import CONFIG
 from utils.tables import format_table
 
 BEST_SHOWN = 5
@@ -53,6 +54,7 @@ class Trials:
         self.study = Study(
             name, options.storage, group.folder, options, self.space, self.objective, config.seed
         )
+        self.can_grow = options.sampler != "grid"
         self._by_step = trainer.validate_steps is not None
         has_repeat = bool(config.get("repeat"))
         self._variants = list_variants(config.options("repeat"), config) if has_repeat else {"": {}}
@@ -92,7 +94,9 @@ class Trials:
         if trial.state == RUNNING:
             return  # it is stopped and can go on
         level = logging.WARNING if trial.state == FAILED else logging.INFO
-        self.logger.log(level, "trial %d: %s", trial.number, self._describe(trial))
+        is_best = trial.number in [best.number for best in self.list_best()[:1]]
+        text = self._describe(trial) + ("  * best" if is_best else "")
+        self.logger.log(level, "trial %d: %s", trial.number, text)
         self._bar.advance()
 
     def _describe(self, trial: TrialRecord) -> str:
@@ -108,6 +112,14 @@ class Trials:
         is_reversed = self.objective.mode == "max"
         return sorted(found, key=lambda trial: trial.score or 0.0, reverse=is_reversed)
 
+    def list_arguments(self, trial: TrialRecord, run_id: str) -> str:
+        """Returns the arguments of train.py that train the values of a trial as another run."""
+        folder = self.group.folder / f"trial-{trial.number}"
+        if list(self._variants) == [""]:
+            return f"-c {shlex.quote(str(folder / CONFIG))} --run-id {run_id}"
+        member = Member(run_id, folder, trial.values)
+        return shlex.join(member.list_arguments(self.group.path, ["search"]))
+
     def close(self) -> None:
         self._bar.close()
 
@@ -122,7 +134,8 @@ def search(config: ConfigParser) -> None:
     group = Group(config, "search")
     group.open()
     setup_logging()
-    trials = Trials(config, group, logger)
+    with group.discarded_on_error():
+        trials = Trials(config, group, logger)
     workers = Workers(group, get_num_jobs(config))
     try:
         workers.run(trials.take)
@@ -158,9 +171,10 @@ def format_result(trials: Trials) -> str:
         winner = shlex.quote(str(folder / f"trial-{best[0].number}"))
         commands = {
             "test": f"{test} -r {winner}",
-            "train": f"{train} -c {winner}/config.json --run-id {folder.name}-best",
-            "go on": f"{commands['go on']} search.trials=N",
-        }
+            "train": f"{train} {trials.list_arguments(best[0], f'{folder.name}-best')}",
+        } | commands
+        if trials.can_grow:
+            commands["go on"] += " search.trials=N"
     commands["watch"] = f"{get_python_command()} -m tensorboard.main --logdir {path}"
     lines.append(f"Folder: {folder}")
     return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])

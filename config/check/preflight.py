@@ -10,12 +10,13 @@ from typing import Any, Literal
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.loaders import check_loaders
+from config.check.project import import_module
 from config.check.schedules import check_schedules
 from config.check.schema import Schema
 from config.check.shapes import is_component, is_mapping_of_sets, list_set_names
-from config.check.slots import FLAT, Slot, resolve
+from config.check.slots import FLAT, Slot, get_names, resolve
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
-from config.read.tree import ConfigError, Finding, Tree
+from config.read.tree import ConfigError, Finding, Keys, Tree
 from utils.errors import UserError, did_you_mean, one_line
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
@@ -169,11 +170,32 @@ def _check_project_component(checker: Checker, node: dict[str, Any], key: str) -
 
 def _check_flat_section(checker: Checker, key: str) -> None:
     data = checker.tree.data
-    options = checker.check_section(checker.schema.sections[key], data[key], (key,))
+    kind, section = checker.schema.sections[key], data[key]
+    options = checker.check_section(kind, section, (key,))
     trainer = data.get("trainer")
     epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
     if options is not None and type(epochs) is int:
         checker.collect_problems((key,), options.check_epochs, epochs)
+    if isinstance(section, dict):
+        for dotted, slot in checker.schema.section_slots.items():
+            name, _, option = dotted.partition(".")
+            if name == key:
+                _check_option(checker, section.get(option), slot, (key, option))
+        kind.check_config(section, checker)
+
+
+def _check_option(checker: Checker, value: Any, slot: Slot, keys: Keys) -> None:
+    """Checks an option of a flat section that takes a component, or one of the slot's words."""
+    homes = [module for module in map(import_module, slot.homes) if module is not None]
+    if not homes or not isinstance(value, dict | str) or value in slot.words:
+        return  # without its library, the section says what is missing
+    known = {name for home in homes for name in dir(home)}
+    if isinstance(value, str) and "." not in value and value not in known:
+        names = [*slot.words, *get_names(slot)]
+        message = f"there is no '{value}'{did_you_mean(value, names)}"
+        checker.fail(keys, f"{message}; there are {', '.join(names)}")
+    else:
+        checker.check_component(value, slot, keys)
 
 
 def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:
