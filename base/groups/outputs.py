@@ -67,8 +67,8 @@ def score_outputs(outputs: Outputs, criterion: Any, config: Any, like: SetResult
     criterion = criterion.cpu() if isinstance(criterion, nn.Module) else criterion
     cpu = torch.device("cpu")
     metrics = MetricSet(config.build_metrics(), None, cpu, Rows(), loader=like.loader)
-    parts = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))
+    pieces = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))
     with in_eval_mode(criterion):
-        for batch in zip(*parts, strict=True):
+        for batch in zip(*pieces, strict=True):
             metrics.add_batch(add_up(criterion(*batch)), *batch)
     return SetResult(like.name, like.loader, metrics.result(), metrics, len(outputs.output))

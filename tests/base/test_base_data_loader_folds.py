@@ -77,7 +77,8 @@ def test_groups_stay_in_one_part_and_a_cache_and_balance_do_not_matter() -> None
     options: dict[str, Any] = {"groups": groups, "folds": 5, "fold": 4, "stratify": True}
     plain = BaseDataLoader(dataset, 8, **options)
     valid = {groups[index] for index in plain.valid_sampler.indices}
-    assert not valid & {groups[index] for index in plain.sampler.indices}  # type: ignore[attr-defined]
+    sampler: Any = plain.sampler
+    assert not valid & {groups[index] for index in sampler.indices}
     balanced = BaseDataLoader(dataset, 8, cache=True, sampler="class_balanced", **options)
     assert np.array_equal(balanced.valid_sampler.indices, plain.valid_sampler.indices)
     drawn = torch.cat([batch[0] for batch in balanced]).tolist()

@@ -70,8 +70,8 @@ def test_folds_depend_on_the_seed_and_change_no_random_state() -> None:
 
 def test_a_rare_class_is_warned_of_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     labels = [0] * 50 + [1] * 47 + [2] * 3
-    parts = [split_folds(100, 5, fold, labels=labels)[1] for fold in range(1, 6)]
-    assert sorted(np.concatenate(parts)) == list(range(100))
+    found = [split_folds(100, 5, fold, labels=labels)[1] for fold in range(1, 6)]
+    assert sorted(np.concatenate(found)) == list(range(100))
     assert [record.getMessage() for record in caplog.records[:1]] == [
         "stratify: 1 of 3 classes have fewer samples than there are folds: 2"
     ]

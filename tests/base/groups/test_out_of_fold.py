@@ -67,7 +67,7 @@ def read_best(folder: Path) -> float:
     return float(json.loads(line)["val_loss"])
 
 
-def test_each_seed_has_rows_of_its_own(copied: Path) -> None:
+def test_each_seed_has_separate_rows(copied: Path) -> None:
     assert write_out_of_fold(copied, SCHEMA) is not None
     rows = read_rows(copied / "predictions.csv")
     assert [(int(row["seed"]), int(row["index"])) for row in rows] == [

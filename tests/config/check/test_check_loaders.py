@@ -108,3 +108,15 @@ def test_a_loader_that_is_not_the_frameworks_may_have_a_fold_of_another_meaning(
     )
     check_loaders(checker)
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data_loader": {"type": "DigitsDataLoader", "args": {"folds": 5, "fold": 2}}},
+        {"data_loader": {"type": "DigitsDataLoader"}, "repeat": {"folds": 5}},
+    ],
+)
+def test_a_fold_gives_the_numbers_of_a_validation(changes: dict[str, Any]) -> None:
+    config = small_config(Path("unused"), monitor="min val_loss") | changes
+    ConfigParser(config, run_id="unused").check(SCHEMA)
