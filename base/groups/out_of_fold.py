@@ -138,7 +138,8 @@ def predict_fold(run: RunRecord, schema: Schema) -> tuple[Fold, TestResult]:
     outputs = read_outputs(result)
     if outputs is not None and outputs.indices is None:
         outputs = None
-    facts = (run.folder.name, config.seed, *fold, result.values, result.n_samples, outputs)
+    n_samples = result.n_samples or loader.n_samples  # a project may evaluate without counting
+    facts = (run.folder.name, config.seed, *fold, result.values, n_samples, outputs)
     return Fold(*facts), TestResult(subject, [result])
 
 

@@ -94,7 +94,7 @@ def test_a_group_without_finished_folds_has_no_predictions(copied: Path) -> None
     assert not (copied / "report.html").exists()
 
 
-def test_runs_that_share_a_seed_and_a_fold_are_no_cross_validation(
+def test_two_runs_of_one_seed_and_fold_are_no_cross_validation(
     copied: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(copied / "seed-1-fold-1", copied / "again")
