@@ -11,6 +11,7 @@ from utils.errors import UserError
 from utils.files import expand_home
 
 CONFIG = "config.json"  # of the run
+GROUP = "group.json"  # the config of a search or a repetition, in the folder of its runs
 BEST = "model_best.pt"
 TEMPLATE_BEST = "model_best.pth"  # as pytorch-template names it
 _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
