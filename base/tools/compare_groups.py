@@ -61,10 +61,7 @@ def _choose_objective(first: GroupRecord, second: GroupRecord, metric: str | Non
     """Returns the number to compare. Its mode is empty if nobody knows which side is better."""
     for group in (first, second):
         if group.kind == SEARCH or any(isinstance(item, GroupRecord) for item in group.members):
-            best = group.best or next(iter(group.members), None)
-            example = "" if best is None else f", such as the best, {best.name}"
-            message = "is a search, whose trials differ in more than seed and fold"
-            raise UserError(f"{group.name}: {message}; compare its trials{example}")
+            _refuse_search(group)
     monitors = {run.monitor for group in (first, second) for run in group.runs if run.best}
     if metric is None:
         if len(monitors) > 1:
@@ -75,6 +72,17 @@ def _choose_objective(first: GroupRecord, second: GroupRecord, metric: str | Non
     same = [monitor for monitor in monitors if monitor.metric == metric]
     mode = "min" if "loss" in metric else ""
     return parse_monitor(metric) or (same[0] if len(same) == 1 else Objective(mode, metric))
+
+
+def _refuse_search(group: GroupRecord) -> NoReturn:
+    best = group.best
+    if isinstance(best, RunRecord):
+        command = f"python train.py -c {best.folder}/config.json --run-id best repeat.seeds=5"
+        advice = f"; to compare its best trial, repeat it: {command}"
+    else:
+        advice = "" if best is None else f"; compare its trials, such as the best, {best.name}"
+    kind = "is a search, whose trials" if group.kind == SEARCH else "holds groups, which"
+    raise UserError(f"{group.name} {kind} differ in more than seed and fold{advice}")
 
 
 def _read_scores(group: GroupRecord, objective: Objective) -> Scores:

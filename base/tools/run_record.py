@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +20,7 @@ from utils.util import read_json
 
 Facts = dict[str, Any]
 Item = TypeVar("Item")
+TOO_LARGE = 1e150  # a number whose square overflows; NaN and infinity are not below it either
 MAX_WORDS = 4  # of a run id such as lr/trial-3
 STATES = {
     "stopped by the pruner": "pruned",
@@ -189,7 +189,7 @@ def choose_axis(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < TOO_LARGE
 
 
 def parse_monitor(text: Any) -> Objective | None:
@@ -236,11 +236,14 @@ def list_homes(root: Path) -> list[Path]:
     """Returns the folders of the experiments below ``root``.
 
     Raises:
-        UserError: ``root`` is not a folder.
+        UserError: ``root`` is not a folder that can be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; --dir says where the runs are")
-    return [path for path in root.iterdir() if path.is_dir()]
+    try:
+        return [path for path in root.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise UserError(f"{root}: cannot be read: {error.strerror}") from None
 
 
 def find_run_folders(folder: Path, max_words: int = MAX_WORDS) -> Iterator[Path]:

@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
         difference: the mean of the first set minus the mean of the second.
         p: of a two-sided permutation test; without pairs, of Welch's test.
         least_p: the smallest p that so few pairs can give; 0 without pairs.
-        is_told: whether the sign of the difference can be told.
+        is_decided: whether the sign of the difference can be told.
         enough: how many values of each set would tell it with 80 % power, if mean and spread stay
             as they are; None if even ``MAX_COUNT`` would not.
     """
@@ -47,7 +47,7 @@ class Comparison(NamedTuple):
     difference: Estimate
     p: float
     least_p: float
-    is_told: bool
+    is_decided: bool
     enough: int | None
 
 
@@ -88,15 +88,15 @@ def compare_paired(differences: Sequence[float], overlap: float = 0.0) -> Compar
     p, least_p = _permute(differences), 2 / 2 ** len(differences)
     deviation = _deviation(differences)
     if deviation == 0:  # the interval has no width, so that it says nothing
-        is_told = p <= LEVEL
+        is_decided = p <= LEVEL
         enough = None if difference.mean == 0 else math.ceil(math.log2(2 / LEVEL))
-        return Comparison(difference, p, least_p, is_told, enough)
-    is_told = _excludes_zero(difference) and (p <= LEVEL or least_p > LEVEL)
+        return Comparison(difference, p, least_p, is_decided, enough)
+    is_decided = _excludes_zero(difference) and (p <= LEVEL or least_p > LEVEL)
 
     def get_error(count: int) -> tuple[float, float]:
         return deviation * math.sqrt(1 / count + overlap), count - 1
 
-    return Comparison(difference, p, least_p, is_told, count_to_tell(difference.mean, get_error))
+    return Comparison(difference, p, least_p, is_decided, count_to_tell(difference.mean, get_error))
 
 
 def compare_unpaired(first: Sequence[float], second: Sequence[float]) -> Comparison:

@@ -63,7 +63,7 @@ def describe_verdict(
     sample = f"{sizes[0]} and {sizes[1]} seeds" if sizes else _count(variants)
     facts = f"{_format_interval(comparison)}p {_format_p(comparison.p)}, {sample}"
     amount = _format(abs(mean), comparison)
-    if comparison.is_told:
+    if comparison.is_decided:
         lines = [f"{leader} is {quality} than {other} by {amount} in {metric} ({facts})."]
     else:
         lead = (

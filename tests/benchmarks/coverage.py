@@ -119,7 +119,7 @@ def measure_false_alarms(problem: Problem, folds: int, repeats: int) -> str:
             cross_validate(model, (inputs, target), folds, seed=0) for inputs in (first, second)
         ]
         differences = [a - b for a, b in zip(*scores, strict=True)]
-        alarms += compare_paired(differences, 1 / (folds - 1)).is_told
+        alarms += compare_paired(differences, 1 / (folds - 1)).is_decided
         naive = estimate_mean(differences)
         naive_alarms += naive.low > 0 or naive.high < 0
     shares = f"{alarms / repeats:>9.1%} {naive_alarms / repeats:>9.1%}"
@@ -137,7 +137,7 @@ def measure_false_alarms_of_seeds(num_seeds: int, repeats: int) -> str:
             "skewed": rng.exponential(1, num_seeds) - 1,
         }
         for name, differences in samples.items():
-            alarms[name] += compare_paired(list(differences)).is_told
+            alarms[name] += compare_paired(list(differences)).is_decided
     found = ", ".join(f"{name} {count / repeats:.1%}" for name, count in alarms.items())
     return f"{num_seeds:>4} seeds: {found}"
 
