@@ -31,10 +31,11 @@ def select_records(records: list[Record], name: str) -> list[Record]:
     Raises:
         UserError: there are none.
     """
+    name = name.rstrip("/") or name
     found = [record for record in records if record.experiment == name]
     if found:
         return found
-    matches = _match(records, name.rstrip("/"))
+    matches = _match(records, name)
     if len(matches) == 1:
         return matches
     names = sorted({record.experiment for record in records})
