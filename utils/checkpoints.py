@@ -37,6 +37,12 @@ def checkpoint_number(path: Path) -> tuple[float, float]:
     return int(match[1]), inf if match[2] is None else int(match[2])
 
 
+def find_group(name: str | Path) -> Path | None:
+    """The folder of a search or a repetition that ``-r NAME`` continues; None for anything else."""
+    path = Path(expand_home(name))
+    return path if os.path.isfile(path / GROUP) else None  # noqa: PTH113
+
+
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
     """The checkpoint that ``-r NAME`` resumes or tests.
 

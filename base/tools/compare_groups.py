@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 
 from base.tools.compare import describe_code, print_configs
 from base.tools.group_record import SEARCH, GroupRecord, average_over_seeds, get_overlap, get_state
-from base.tools.run_record import Facts, Objective, RunRecord, Variant, parse_monitor
+from base.tools.run_record import Facts, Objective, RunRecord, Variant, read_monitor
 from base.tools.statistics import compare_paired, compare_unpaired
 from base.tools.verdict import Subject, describe_pair, describe_verdict
 from config.read.text import compare_configs
@@ -71,7 +71,7 @@ def _choose_objective(first: GroupRecord, second: GroupRecord, metric: str | Non
         return next(iter(monitors), first.monitor)
     same = [monitor for monitor in monitors if monitor.metric == metric]
     mode = "min" if "loss" in metric else ""
-    return parse_monitor(metric) or (same[0] if len(same) == 1 else Objective(mode, metric))
+    return read_monitor(metric) or (same[0] if len(same) == 1 else Objective(mode, metric))
 
 
 def _refuse_search(group: GroupRecord) -> NoReturn:

@@ -21,7 +21,7 @@ from base.tools.run_record import (
     is_member,
     list_folders,
     list_homes,
-    parse_monitor,
+    read_monitor,
     read_facts,
 )
 from base.tools.statistics import Estimate, estimate_mean
@@ -30,6 +30,7 @@ from utils.checkpoints import CONFIG, GROUP
 from utils.files import is_locked
 
 SEARCH, REPEAT = "search", "repeat"
+LOCKS = ".locks"  # the folder of the lock of each member that a worker has taken
 DONE, FAILED = ("finished", "pruned"), ("crashed", "failed", "partly failed")
 MAX_EXPECTED = 1000  # seeds, and folds; a damaged file may name any number
 MEMBER_NAME = re.compile(r"trial-\d+|seed-\d+(-fold-\d+)?|fold-\d+")
@@ -121,7 +122,7 @@ class GroupRecord:
         if self.kind == REPEAT and "pruned" in states:
             return "pruned"  # of a trial, which needs no further members
         if num_failed + self.num_done < max(self.total, 1):
-            locks = self.folder.glob("*.lock")
+            locks = (self.folder / LOCKS).glob("*")
             return "running" if any(is_locked(path) for path in locks) else "stopped"
         if not num_failed:
             return "finished"
@@ -159,7 +160,9 @@ class GroupRecord:
         first, seeds = self.config.get("seed", DEFAULT_SEED), self.options.get("seeds")
         if type(seeds) is int and type(first) is int:
             seeds = range(first, first + seeds)[:MAX_EXPECTED]
-        names = [f"seed-{seed}" for seed in seeds] if isinstance(seeds, list | range) else [""]
+        if not isinstance(seeds, list | range | None):
+            return []  # a reference
+        names = [""] if seeds is None else [f"seed-{seed}" for seed in seeds]
         folds = self.options.get("folds")
         if type(folds) is int:
             numbers = range(1, folds + 1)[:MAX_EXPECTED]
@@ -178,7 +181,7 @@ class GroupRecord:
     def monitor(self) -> Objective:
         """The number that its runs monitor."""
         trainer = self.config.get("trainer")
-        found = parse_monitor(trainer.get("monitor")) if isinstance(trainer, dict) else None
+        found = read_monitor(trainer.get("monitor")) if isinstance(trainer, dict) else None
         if found is not None:
             return found
         runs = sorted(self.runs, key=lambda run: run.best is None)  # those with a score first

@@ -102,9 +102,14 @@ class RunRecord:
             return 0.0
 
     @property
+    def outcome(self) -> str:
+        """How its last session has ended, or ``running``; empty if it is not known."""
+        return str(self.sessions[-1].get("outcome")) if self.sessions else ""
+
+    @property
     def state(self) -> str:
         """``running``, ``finished``, ``pruned``, ``stopped`` (to go on), ``crashed``, or empty."""
-        outcome = str(self.sessions[-1].get("outcome")) if self.sessions else ""
+        outcome = self.outcome
         if outcome == "running":
             return "running" if is_locked(self.folder / "log" / ".lock") else "crashed"
         return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
@@ -112,7 +117,7 @@ class RunRecord:
     @property
     def monitor(self) -> Objective:
         """The number that the config monitors; without one, the smallest loss."""
-        objective = parse_monitor(self.trainer.get("monitor"))
+        objective = read_monitor(self.trainer.get("monitor"))
         if objective is not None:
             return objective
         return Objective("min", "val_loss" if self.rows and "val_loss" in self.rows[0] else "loss")
@@ -192,7 +197,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < TOO_LARGE
 
 
-def parse_monitor(text: Any) -> Objective | None:
+def read_monitor(text: Any) -> Objective | None:
     """Returns the number that ``trainer.monitor`` names; None if that is off."""
     mode, _, metric = str(text).partition(" ")
     if mode in ("min", "max") and metric.strip():

@@ -105,10 +105,11 @@ def test_the_state_of_a_search_follows_from_its_trials(
     assert GroupRecord(folder).state == state
 
 
-@pytest.mark.parametrize("name", ["trial-0/log/.lock", "trial-1.lock"])
+@pytest.mark.parametrize("name", ["trial-0/log/.lock", ".locks/trial-1"])
 def test_a_group_is_running_while_a_process_holds_a_trial(tmp_path: Path, name: str) -> None:
     folder = make_group(tmp_path, "digits/lr", search={"space": SPACE, "trials": 2})
     make_member(tmp_path, "digits/lr/trial-0", 0.5, outcome="running")
+    (folder / ".locks").mkdir()
     held = lock_file(folder / name)
     assert held is not None
     assert GroupRecord(folder).state == "running"
