@@ -21,8 +21,8 @@ from base.tools.run_record import (
     is_member,
     list_folders,
     list_homes,
-    read_monitor,
     read_facts,
+    read_monitor,
 )
 from base.tools.statistics import Estimate, estimate_mean
 from config.values import DEFAULT_SEED
