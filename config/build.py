@@ -20,8 +20,6 @@ from utils.errors import UserError
 class Builder(ConfigValues):
     """Makes the objects that a config describes. It keeps none of them."""
 
-    # -- sections ----------------------------------------------------------------------------------
-
     def build(
         self, name: str, *args: Any, changed_args: Any = None, index: Any = None, **kwargs: Any
     ) -> Any:
@@ -30,12 +28,12 @@ class Builder(ConfigValues):
         Args:
             args, kwargs: arguments from the program; the config may not give them too.
             changed_args: replace the section's ``args``.
-            index: of the one in the list; None for all.
+            index: of the one in the list, or the option of a flat section; None for all.
 
         Raises:
             ConfigError: a name or an argument does not fit.
         """
-        node, slot = self[name], self.get_schema().slots[name]
+        node, slot = self[name], self.get_schema().get_slot(name, index)
         if index is not None:
             return self._build_node(node[index], slot, (name, index), *args, **kwargs)
         if isinstance(node, list):

@@ -187,6 +187,7 @@ def serve(with_project: bool) -> None:
 
     preload(with_project)
     subprocess_handler.Popen = ForkingPopen  # type: ignore[misc]
+    subprocess.Popen = MemberPopen  # type: ignore[misc]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     for line in sys.stdin:
         order = json.loads(line)
@@ -204,16 +205,31 @@ def serve(with_project: bool) -> None:
         answers.write(json.dumps(answer) + "\n")
 
 
-class ForkingPopen(subprocess.Popen[str]):
+class ForkingPopen(subprocess.Popen[Any]):
     """A ``Popen`` of Python that forks and does not execute; for torch's launchers."""
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         environment = rest[5]
+        outputs = {0: rest[9], 1: rest[12], 2: rest[14]}
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
+            for number, file in outputs.items():
+                if file != -1:
+                    os.dup2(file, number)
             run_python([word for word in args[1:] if word != "-u"], environment)
         self._child_created = True
+
+
+class MemberPopen(ForkingPopen):
+    """The same for ``train.py`` only; for searches and repetitions."""
+
+    def _execute_child(self, args: Any, *rest: Any) -> None:
+        is_run = isinstance(args, list) and len(args) > 1 and Path(args[1]).name == "train.py"
+        if is_run and args[0] == sys.executable:
+            super()._execute_child(args, *rest)
+        else:
+            super(ForkingPopen, self)._execute_child(args, *rest)  # type: ignore[misc]
 
 
 def run_python(words: list[str], environment: dict[str, str]) -> NoReturn:

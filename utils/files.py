@@ -6,13 +6,16 @@ import contextlib
 import os
 import re
 import stat
+import weakref
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 from utils.errors import UserError
 
 OPEN_FILES = Path("/proc/self/fd")
+_locks: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()  # that this process holds
 
 
 def temporary_path(path: Path) -> Path:
@@ -88,8 +91,12 @@ def fsync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def lock_file(path: Path) -> IO[bytes] | None:
+def lock_file(path: Path, waits: bool = False) -> IO[bytes] | None:
     """Locks ``path`` until the returned file is closed or the process ends in any way.
+
+    Args:
+        path: of an empty file, which is made if it is not there.
+        waits: for another process that holds the lock.
 
     Returns:
         The open file; None where the system has no such locks.
@@ -103,9 +110,9 @@ def lock_file(path: Path) -> IO[bytes] | None:
         return None
     file = path.open("wb")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A worker of a data loader may outlive a killed training for a while.
-        os.register_at_fork(after_in_child=file.close)
+        fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _forget_locks_in_children()
+        _locks.add(file)
     except BlockingIOError:
         file.close()
         raise UserError(
@@ -114,6 +121,17 @@ def lock_file(path: Path) -> IO[bytes] | None:
     except OSError:  # a network disk without locks
         pass
     return file
+
+
+@cache
+def _forget_locks_in_children() -> None:
+    """Closes the locks in forked processes, such as workers, which may outlive a killed parent."""
+
+    def close_all() -> None:
+        for file in list(_locks):
+            file.close()
+
+    os.register_at_fork(after_in_child=close_all)
 
 
 def is_locked(path: Path) -> bool:

@@ -27,6 +27,15 @@ class SectionOptions:
             UserError: an option does not fit; its key is relative to the section.
         """
 
+    @classmethod
+    def check_config(cls, section: Mapping[str, Any], checker: Any) -> None:
+        """Checks the section against the rest of the config, also if some of its values are wrong.
+
+        Args:
+            section: the values, as the config has them.
+            checker: the Checker, which has the config and takes the findings.
+        """
+
     def explain(self, config: Any) -> list[str]:
         """Returns the lines that ``python -m config explain SECTION`` prints below its table.
 
@@ -45,10 +54,12 @@ class SectionFeature:
     Attributes:
         section: the top-level key of the config.
         options_type: the schema of that section.
+        slots: for each option that takes a component, its Slot.
     """
 
     section: ClassVar[str] = ""
     options_type: ClassVar[type[SectionOptions]] = SectionOptions
+    slots: ClassVar[Mapping[str, Any]] = {}
 
 
 def make_options(kind: type[T], section: Mapping[str, Any]) -> T:

@@ -87,9 +87,14 @@ class RunRecord:
             return 0.0
 
     @property
+    def outcome(self) -> str:
+        """How its last session has ended, or ``running``; empty if it is not known."""
+        return str(self.sessions[-1].get("outcome")) if self.sessions else ""
+
+    @property
     def state(self) -> str:
         """``running``, ``finished``, ``stopped`` (it can continue), ``crashed``, or empty."""
-        outcome = str(self.sessions[-1].get("outcome")) if self.sessions else ""
+        outcome = self.outcome
         if outcome == "running":
             return "running" if is_locked(self.folder / "log" / ".lock") else "crashed"
         return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
