@@ -28,12 +28,12 @@ class Builder(ConfigValues):
         Args:
             args, kwargs: arguments from the program; the config may not give them too.
             changed_args: replace the section's ``args``.
-            index: of the one in the list, or the option of a flat section; None for all.
+            index: of the one in the list; None for all.
 
         Raises:
             ConfigError: a name or an argument does not fit.
         """
-        node, slot = self[name], self.get_schema().get_slot(name, index)
+        node, slot = self[name], self.get_schema().slots[name]
         if index is not None:
             return self._build_node(node[index], slot, (name, index), *args, **kwargs)
         if isinstance(node, list):

@@ -6,7 +6,7 @@ import inspect
 import keyword
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import Problem, UserError
@@ -68,14 +68,16 @@ def make_options(kind: type[T], section: Mapping[str, Any]) -> T:
     Keys that are not fields of ``kind`` are ignored. ``get_key`` gives the key of a field.
 
     Raises:
-        UserError: a dataclass refuses its values. The keys are relative to the section, such as
-            ``thaw.0.epoch``.
+        UserError: a value is missing, or a dataclass refuses its values. The keys are relative to
+            the section, such as ``thaw.0.epoch``.
     """
     annotations = get_type_hints(kind)
     values: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
         key = get_key(field.name)
         if key not in section:
+            if field.default is MISSING and field.default_factory is MISSING:
+                raise UserError(f"needs '{key}'")
             continue
         value = section[key]
         nested, is_list = find_dataclass(annotations[field.name])

@@ -160,22 +160,22 @@ def _describe_members(repeat: RepeatOptions) -> str:
 
 
 def _describe_time(found: Estimate, runs: int, jobs: int) -> list[str]:
-    """Describes the time of all runs, with its parts, which were measured on one batch."""
+    """Describes the time of all runs, measured on one of them with the cores of one job."""
     measured = found.measurement
     rate = f"{measured.batch_seconds:.4f} s a batch"
     if found.seconds is None:
-        return [f"{rate}; the data has no length, so the time of a run is unknown."]
+        return [f"The data has no length, so the time is unknown: {rate}."]
     total = math.ceil(runs / jobs) * found.seconds
-    batches = f"{_count(measured.epochs, 'epoch')} of {_count(measured.batches or 0, 'batch')}"
-    start = f"{found.start_seconds:.1f} s to start"
+    length = f"{_count(measured.epochs, 'epoch')} of {_count(measured.batches or 0, 'batch')}"
     return [
-        f"About {format_duration(total)} with {_count(jobs, 'job')}, at most: a run takes "
-        f"{format_duration(found.seconds)} ({batches} at {rate}, {start})."
+        f"About {format_duration(total)} with {_count(jobs, 'job')}, if no run stops early. "
+        f"A run takes {format_duration(found.seconds)}: {found.start_seconds:.1f} s to start, and "
+        f"{length} at {rate}."
     ]
 
 
 def _count(number: int, name: str) -> str:
-    plural = f"{name}es" if name.endswith("ch") else f"{name}s"
+    plural = f"{name}es" if name.endswith("tch") else f"{name}s"
     return f"{number:,} {name if number == 1 else plural}"
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,9 +208,10 @@ class Group:
         return Member(run_id, self.folder / name, changes)
 
     def list_command(self, member: Member) -> list[str]:
-        """Lists the arguments of the command that starts a run, or continues it."""
+        """Lists the command that starts a run, or continues it."""
         sections = [section for section in SECTIONS if section in self.config.unresolved]
-        return [str(ROOT / "train.py"), *member.list_arguments(self.path, sections)]
+        arguments = member.list_arguments(self.path, sections)
+        return [sys.executable, str(ROOT / "train.py"), *arguments]
 
 
 def list_changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

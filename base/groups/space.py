@@ -171,7 +171,7 @@ def _find_wrong_numbers(low: float, high: float, value: Mapping[str, Any]) -> It
         if last == _exact(low):
             yield Problem("step", f"{step} is longer than the range from {low} to {high}")
         elif rest:
-            yield Problem("step", f"steps of {step} from {low} end at {last}, and not at {high}")
+            yield Problem("step", f"steps of {step} from {low} end at {last}, not at {high}")
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -36,10 +36,6 @@ class Schema:
     section_slots: Mapping[str, Slot] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
 
-    def get_slot(self, key: str, option: Any = None) -> Slot:
-        """Returns the slot of a top-level key, or of an option of a flat section."""
-        return self.slots[key] if key in self.slots else self.section_slots[f"{key}.{option}"]
-
     def get_inner_slot(self, parameter: str, outer: Slot, annotation: Any = None) -> Slot:
         """Returns the slot of a component inside the ``args`` of another.
 
