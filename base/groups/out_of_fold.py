@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import torch
 
 from base.evaluation import load_subject
-from base.groups.finding import list_runs, read_group_config
+from base.groups.finding import list_runs
 from base.groups.outputs import Outputs, read_outputs, score_outputs
 from base.groups.table import Table
 from base.loop.reporter import SetResult, TestResult, evaluate_sets
+from base.tools.group_record import GroupRecord
 from base.tools.page import Page, format_session
 from base.tools.report import to_csv
 from base.tools.results import LEARNED, describe_loss
@@ -272,7 +273,7 @@ class OutOfFold:
         page.add_table("Folds", self.table.to_dicts())
         if self.scores is not None:
             self.scores.add_to(page)
-        config = read_group_config(self.group) or self.config.plain()
+        config = GroupRecord(self.group).config or self.config.plain()
         page.add_text("Config", json.dumps(config, indent=2))
         page.add_text("Predictions", format_session(collect_provenance()))
         return page.to_html()
