@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -15,7 +14,9 @@ from typing import IO, Any
 from base.groups.options import RepeatOptions
 from config import ConfigParser
 from config.read.merge import get_value
-from config.read.text import compare_configs
+from config.read.references import escape_references
+from config.read.section import to_plain
+from config.read.text import compare_configs, to_text
 from config.read.tree import split_words
 from config.values import DEFAULT_SEED
 from utils.checkpoints import CONFIG, GROUP, list_checkpoints
@@ -24,6 +25,7 @@ from utils.files import lock_file
 from utils.options import make_options
 from utils.provenance import ROOT, write_durably
 from utils.util import read_json
+from utils.world import is_launched
 
 LOCKS = ".locks"  # the folder of the lock of each run that a worker has taken
 SECTIONS = ("search", "repeat")  # a run of the group has neither
@@ -60,7 +62,7 @@ class Member:
                 found = get_value(config, split_words(key))
             except KeyError:
                 return key
-            if found != value and not is_inside and not isinstance(value, str):
+            if found != to_plain(value) and not is_inside and not isinstance(value, str):
                 return key
         return ""
 
@@ -79,7 +81,7 @@ class Member:
     def list_overrides(self) -> list[str]:
         """Lists the changes as ``KEY=VALUE``, a section before the values inside it."""
         by_depth = sorted(self.changes.items(), key=lambda pair: len(split_words(pair[0])))
-        return [f"{key}={json.dumps(value)}" for key, value in by_depth]
+        return [f"{key}={to_text(escape_references(value))}" for key, value in by_depth]
 
 
 class Group:
@@ -107,6 +109,9 @@ class Group:
         Raises:
             UserError: the folder holds something else, or cannot be made.
         """
+        if is_launched():
+            message = f"a {self.section} starts its processes itself; run it without torchrun"
+            raise UserError(message, key=self.section)
         if self.config.resume is not None:
             message = f"a run cannot become a {self.section}; leave out -r, or the section"
             raise UserError(message, key=self.section)
@@ -135,7 +140,7 @@ class Group:
         (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
 
     def _write_config(self) -> None:
-        new = self.config.unresolved
+        new = to_plain(self.config.unresolved)
         try:
             old = read_json(self.path)
         except FileNotFoundError:

@@ -16,7 +16,7 @@ from base.groups.group import Group, Member
 from base.tools.run_record import RunRecord
 from utils.checkpoints import list_checkpoints
 from utils.errors import one_line, printable
-from utils.files import is_locked
+from utils.files import IS_LOCKED, is_locked
 from utils.link import GO_ON, LinkServer
 from utils.stop import EXIT_RUN_AGAIN, EXIT_STATUS
 
@@ -146,7 +146,10 @@ class MemberRunner:
     def _classify(
         self, member: Member, status: int, reason: str, errors: IO[bytes]
     ) -> Ending | None:
-        """Returns how the run has ended; None if it was killed and may be started again."""
+        """Returns how the run has ended; None if it may be started again.
+
+        It was killed, or another worker, who is dead, had started it shortly before.
+        """
         if status == 0:
             return Ending(FINISHED)
         if reason and status in EXIT_STATUS.values():
@@ -156,7 +159,8 @@ class MemberRunner:
             return Ending(STOPPED, TIME_LIMIT)
         is_killed = status < 0 or status > 128 or status == EXIT_RUN_AGAIN
         if not is_killed:
-            return Ending(FAILED, read_last_line(errors) or outcome)
+            message = read_last_line(errors) or outcome
+            return None if message.endswith(IS_LOCKED) else Ending(FAILED, message)
         end = time.monotonic() + SECONDS_TO_HEAR
         while not self.signals.received and time.monotonic() < end:
             time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -40,7 +40,7 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
         split: dict[str, Any] = {"folds": options.folds}
         if args.get("validation_split"):
             split["validation_split"] = 0
-        if options.seeds is not None:
+        if options.seeds is not None and config.takes("data_loader", "split_seed"):
             split["split_seed"] = args.get("split_seed", 0) + seed - seeds[0]
         for fold in range(1, options.folds + 1):
             inner = split | {"fold": fold}
@@ -131,15 +131,13 @@ def repeat(config: ConfigParser) -> None:
 
 def show_result(group: Group, logger: logging.Logger) -> None:
     """Writes and logs the means of the runs, and joins the predictions of folds."""
-    from base.schema import SCHEMA
-
     summary = Summary(group.folder)
     if summary.runs:
         logger.info("\n".join(summary.format_lines()))
         logger.info("Summary: %s", summary.write())
     if group.config["repeat"].get("folds") is not None and summary.runs:
         try:
-            logger.info("Report: %s", write_out_of_fold(group.folder, SCHEMA))
+            logger.info("Report: %s", write_out_of_fold(group.folder, group.config.get_schema()))
         except UserError as error:
             logger.warning("There are no out-of-fold predictions: %s", error)
     lines = [f"  to {name:6} {command}" for name, command in summary.list_commands().items()]

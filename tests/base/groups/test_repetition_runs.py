@@ -12,6 +12,7 @@ from scipy.stats import t
 
 from base.groups.options import RepeatOptions
 from base.groups.repetition import list_variants
+from base.schema import SCHEMA
 from base.tools.run_record import RunRecord
 from config import ConfigParser
 from tests.base.groups.searches import get_lines, train, write_config
@@ -91,6 +92,7 @@ def test_a_repetition_with_folds_predicts_each_sample_once(tmp_path: Path) -> No
 
 def test_seeds_times_folds_draw_new_folds_for_each_seed() -> None:
     config = ConfigParser(small_config(Path("saved"), monitor="max val_accuracy"))
+    config.check(SCHEMA)
     variants = list_variants(RepeatOptions(seeds=2, folds=2), config)
     assert list(variants) == [
         "seed-123-fold-1",
