@@ -51,8 +51,11 @@ class Trials:
         study = self.search.study
         with study.choosing():
             for trial in study.list_trials():
-                if trial.state == RUNNING and (lock := self._claim(trial.number)):
+                if trial.state != RUNNING or (lock := self._claim(trial.number)) is None:
+                    continue
+                if study.list_trials()[trial.number].state == RUNNING:
                     return self._make_task(trial, lock)
+                lock.close()  # its worker has ended it between the two looks
             number = study.propose()
             if number is None:
                 return None
