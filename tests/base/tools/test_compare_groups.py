@@ -181,6 +181,7 @@ def test_another_number_can_be_compared(
     [
         (("base", "one"), "digits/base is a group of runs and digits/one is a run; give two"),
         (("base", "wide", "loss"), "compare takes two groups, not 3"),
+        (("base", "digits/base"), "digits/base: compare takes two different groups"),
         (
             ("base", "lr"),
             "digits/lr is a search, whose trials differ in more than seed and fold; to",
