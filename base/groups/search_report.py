@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from base.groups.edges import find_edges
-from base.groups.options import SearchOptions
+from base.groups.opened_search import OpenedSearch, read_search
 from base.groups.ranking import STATES, find_best, get_score
 from base.groups.records import FAILED, TrialRecord
 from base.groups.scales import (
@@ -36,15 +36,12 @@ from base.groups.search_charts import (
 from base.groups.space import Choices, Range
 from base.groups.space_charts import draw_parallel, draw_slices
 from base.groups.trial_table import format_duration, get_seconds, make_trial_table
-from base.options import parse_monitor
 from base.tools.charts import to_svg
 from base.tools.page import Page
 from base.tools.run_record import Objective
-from utils.errors import UserError, printable, shorten
+from utils.errors import printable, shorten
 from utils.files import write_text
 from utils.main import run_main
-from utils.options import make_options
-from utils.util import read_json
 
 MAX_MESSAGE_CHARS = 300
 MAX_NAMED_TRIALS = 12  # of a reason
@@ -56,18 +53,6 @@ PARALLEL_NOTE = (
 LINKS_NOTE = "A click on a line or on a dot leads to its trial in the table."
 PIXELS_PER_AXIS = 105  # of the parallel coordinates: a narrow screen scrolls
 STYLE = "<style>.halo text { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }</style>"
-
-
-class LoadedSearch(NamedTuple):
-    """What the report of a search is made from: the arguments of ``write_report``."""
-
-    folder: Path
-    title: str
-    trials: list[TrialRecord]
-    space: dict[str, Choices | Range]
-    objective: Objective
-    importances: dict[str, float]
-    config: dict[str, Any]
 
 
 def write_report(
@@ -243,33 +228,23 @@ def _join_numbers(numbers: Sequence[int]) -> str:
     return f"{text} and {rest} more" if rest > 0 else text
 
 
-def load(folder: Path) -> LoadedSearch:
-    """Reads a search from its folder and its storage.
-
-    Raises:
-        UserError: it is not the folder of a search, or its storage cannot be read.
-    """
-    path = folder / "group.json"
-    config = read_json(path) if path.is_file() else {}
-    if not isinstance(config.get("search"), dict):
-        raise UserError(f"{folder}: is not the folder of a search")
-    from base.groups.space import read_space  # type: ignore[attr-defined]
-    from base.groups.study import Study  # type: ignore[import-not-found]
-
-    options = make_options(SearchOptions, config["search"])
-    space = read_space(options)
-    objective = Objective(*parse_monitor(config["trainer"]["monitor"]))
-    name = f"{folder.parent.name}/{folder.name}"
-    study = Study(name, options.storage, folder, options, space, objective, config.get("seed"))
-    title = f"{config['name']} · {folder.name}"
-    trials, importances = study.list_trials(), study.importances()
-    return LoadedSearch(folder, title, trials, space, objective, importances, config)
+def write_report_of(search: OpenedSearch) -> Path:
+    """Writes the report of a search from its storage."""
+    return write_report(
+        search.folder,
+        f"{search.config['name']} · {search.folder.name}",
+        search.study.list_trials(),
+        search.space,
+        search.objective,
+        search.study.importances(),
+        search.config.plain(),
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes the report of a search again.")
     parser.add_argument("folder", type=Path, help="the folder of a search: saved/NAME/RUN_ID")
-    print(write_report(*load(parser.parse_args().folder)))
+    print(write_report_of(read_search(parser.parse_args().folder)))
 
 
 if __name__ == "__main__":

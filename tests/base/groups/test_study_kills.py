@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from test_study import make_study, score_of
 
 from base.groups.records import RUNNING, TrialRecord
-from test_study import make_study, score_of
 
 NUM_TRIALS, NUM_STEPS = 5, 2
 KILLED = 9
