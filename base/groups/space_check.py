@@ -125,9 +125,9 @@ class SpaceCheck:
         """Says that another value is a copy of this one by a ``${…}``. Trials do not change it."""
         searched = [tuple(split_words(key)) for key in self.space]
         for target, paths in self.checker.tree.references.items():
-            place = tuple(map(str, target))
-            is_searched = any(place[: len(other)] == other for other in searched)
-            for path in paths if place[0] not in SECTIONS and not is_searched else ():
+            words_of_copy = tuple(map(str, target))
+            is_searched = any(words_of_copy[: len(other)] == other for other in searched)
+            for path in paths if words_of_copy[0] not in SECTIONS and not is_searched else ():
                 source = tuple(path.split("."))
                 length = min(len(source), len(words))
                 if source[:length] == words[:length]:
