@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -219,6 +220,7 @@ class ForkingPopen(subprocess.Popen[Any]):
                     os.dup2(file, number)
             run_python([word for word in args[1:] if word != "-u"], environment)
         self._child_created = True
+        self._close_pipe_fds(*rest[9:15])  # type: ignore[attr-defined]
 
 
 class MemberPopen(ForkingPopen):
@@ -242,6 +244,8 @@ def run_python(words: list[str], environment: dict[str, str]) -> NoReturn:
     os.environ.update(environment)
     if "LOCAL_RANK" in environment:
         Path("/proc/self/comm").write_text(f"rank{environment['LOCAL_RANK']}")
+    finalizers: Any = weakref.finalize
+    finalizers._registry.clear()  # the parent's temporary folders stay
     random.seed()
     sys.modules["numpy"].random.seed()
     sys.orig_argv = [sys.executable, *words]

@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator
 from math import inf
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from utils.link import Link
+if TYPE_CHECKING:
+    from utils.link import Link
+
 
 EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in sysexits.h)
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
@@ -150,37 +152,11 @@ def is_in_fork(pid: int, number: int) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def deferred_signals() -> Iterator[None]:
-    """Delays SIGTERM and SIGUSR1 until the context ends.
+def _connect() -> Link | None:
+    """Connects with the program that has started this run, if it listens."""
+    from utils.link import Link
 
-    Processes that are started in it must call ``outlive_signals``.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def outlive_signals() -> None:
-    """Lets this process ignore the signals that ask its parent to stop, while the parent lives.
-
-    It installs a handler, because programs that this process starts would inherit ``SIG_IGN``.
-    """
-    parent_pid = os.getppid()
-
-    def receive(number: int, _frame: FrameType | None) -> None:
-        if os.getppid() != parent_pid:
-            os._exit(128 + number)
-
-    for number in SIGNALS:
-        signal.signal(number, receive)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return Link.from_environment()
 
 
 class StopRequest:
@@ -206,7 +182,7 @@ class StopRequest:
         self._time = -inf  # of the first signal
         self._received = NO_REQUEST  # by this process; another rank may not know of it
         self._votes = votes
-        self._link = Link.from_environment()
+        self._link = _connect()
         self._pid, self._parent_pid = os.getpid(), os.getppid()
         self._end = inf if minutes is None else time.monotonic() + 60 * minutes
 

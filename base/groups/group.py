@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +118,8 @@ class Group:
     def _make_folder(self) -> None:
         first_id = self.config.run_id
         for count in range(2, 1000):
-            is_own = self.config.has_explicit_run_id or self.config.group is not None
-            if is_own or not self.folder.exists():
+            is_chosen = self.config.has_explicit_run_id or self.config.group is not None
+            if is_chosen or not self.folder.exists():
                 break
             self.config.run_id = f"{first_id}-{count}"  # another one has begun in the same second
             self.folder = self.config.save_dir
@@ -207,9 +208,10 @@ class Group:
         return Member(run_id, self.folder / name, changes)
 
     def list_command(self, member: Member) -> list[str]:
-        """Lists the arguments of the command that starts a run, or continues it."""
+        """Lists the command that starts a run, or continues it."""
         sections = [section for section in SECTIONS if section in self.config.unresolved]
-        return [str(ROOT / "train.py"), *member.list_arguments(self.path, sections)]
+        arguments = member.list_arguments(self.path, sections)
+        return [sys.executable, str(ROOT / "train.py"), *arguments]
 
 
 def list_changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -131,7 +130,7 @@ class MemberRunner:
     ) -> int:
         # A session of its own: Ctrl-C in the terminal reaches it through this program only.
         process = subprocess.Popen(
-            [sys.executable, *self.group.list_command(member)],
+            self.group.list_command(member),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,

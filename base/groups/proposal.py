@@ -72,7 +72,7 @@ class Parameters:
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Returns Optuna's parameters for the values of a config."""
         return {
-            key: self._labels[key][_to_text(value)] if key in self._labels else value
+            key: self._labels[key][to_text(value)] if key in self._labels else value
             for key, value in values.items()
         }
 
@@ -88,6 +88,18 @@ class Parameters:
                     values[key] = json.loads(text)
         return values
 
+    def propose_point(
+        self, points: Sequence[Mapping[str, Any]], made: Sequence[FrozenTrial]
+    ) -> FrozenTrial:
+        """Returns a trial of the first point that ``made`` has not: point n for trial n."""
+        from optuna.trial import TrialState, create_trial
+
+        taken = {to_text(trial.params) for trial in made}
+        params = next(p for p in map(self.encode, points) if to_text(p) not in taken)
+        return create_trial(
+            state=TrialState.RUNNING, params=params, distributions=self.distributions
+        )
+
     def round_steps(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the parameters with 0.3 in place of 0.1 + 2 · 0.1 = 0.30000000000000004."""
         rounded = dict(params)
@@ -99,7 +111,8 @@ class Parameters:
         return rounded
 
 
-def _to_text(value: Any) -> str:
+def to_text(value: Any) -> str:
+    """Returns the JSON text of a value, which tells 1, 1.0 and true apart."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -107,7 +120,7 @@ def _make_labels(values: Sequence[Any]) -> dict[str, Any]:
     """Returns a label for the JSON text of each value. No two are equal, as 1 and True are."""
     labels: dict[str, Any] = {}
     for value in values:
-        text = _to_text(value)
+        text = to_text(value)
         if text in labels:
             continue
         found = label(value)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import IO, Any
 
 from base.commands import get_command
+from base.groups.estimate import describe_plan, estimate
 from base.groups.group import Group, Member
 from base.groups.member import FAILED, FINISHED, MemberRunner
 from base.groups.options import RepeatOptions
@@ -99,10 +100,16 @@ def repeat(config: ConfigParser) -> None:
     group = Group(config, "repeat")
     group.open()
     setup_logging()
-    variants = list_variants(config.options("repeat"), config)
-    members = [group.make_member(name, changes) for name, changes in variants.items()]
+    options, num_jobs = config.options("repeat"), get_num_jobs(config)
+    variants = list_variants(options, config)
+    with group.discarded_on_error():
+        members = [group.make_member(name, changes) for name, changes in variants.items()]
+        if group.is_new:
+            found = estimate([sys.executable, *sys.argv])
+            for line in describe_plan(None, options, {}, found, num_jobs):
+                logger.info(line)
     repetition = Repetition(group, members, logger)
-    workers = Workers(group, get_num_jobs(config))
+    workers = Workers(group, num_jobs)
     try:
         workers.run(repetition.take)
     finally:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import random
 import re
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from urllib.parse import unquote
 
 from utils.errors import UserError, one_line
 
@@ -18,11 +21,29 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 KEY = "search.storage"
+FILE = "storage.db"
 SQLITE_TIMEOUT_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 15
+PAUSES_SECONDS = (1, 2, 4, 8, 16)  # a server that restarts is back by then
 MAX_OPENINGS = 5
 _DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb", "mariadbconnector")
+_LIBRARIES = ("optuna", "redis", "sqlalchemy", "sqlite3")
+_RACE = re.compile("already exists|duplicate key|duplicate entry|UNIQUE constraint", re.IGNORECASE)
+_PASSWORD = re.compile(r":(?!//)(\S*)@|(?i:password|passwd|pwd)=([^&\s]*)")
 _LOCK = threading.RLock()  # the filters of warnings belong to the process
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+class HasStorage(Protocol):
+    """An object whose methods ask the storage at ``url``."""
+
+    url: str
+
+
+Owner = TypeVar("Owner", bound=HasStorage)
+Method = Callable[Concatenate[Owner, P], Result]
 
 
 def import_optuna() -> Any:
@@ -34,7 +55,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        message = "a search needs Optuna; pip install '.[search]' installs it"
+        message = "needs optuna, which is not installed; pip install '.[search]' installs it"
         raise UserError(message, key="search") from None
     return optuna
 
@@ -53,9 +74,41 @@ def quiet() -> Iterator[None]:
             optuna.logging.set_verbosity(verbosity)
 
 
+def asks_storage(method: Method[Owner, P, Result]) -> Method[Owner, P, Result]:
+    """Decorates a method that asks the storage. It must be right to call it twice.
+
+    A storage that does not answer is asked again for half a minute.
+    """
+
+    @functools.wraps(method)
+    def ask(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        pauses = iter(PAUSES_SECONDS)
+        while True:
+            try:
+                with quiet():
+                    return method(self, *args, **kwargs)
+            except Exception as error:
+                failure = _translate(error, self.url)
+                pause = next(pauses, None) if _is_connection_error(error) else None
+            if pause is None:
+                raise failure
+            logging.getLogger("search").warning("%s; trying again in %d s", failure, pause)
+            time.sleep(pause)
+
+    return ask
+
+
+# -- opening ---------------------------------------------------------------------------------------
+
+
 def get_url(url: str | None, folder: Path) -> str:
     """Returns the URL of a storage; without one, that of an SQLite file in ``folder``."""
-    return f"sqlite:///{folder.resolve() / 'storage.db'}" if url is None else url
+    from sqlalchemy.engine import URL
+
+    if url is not None:
+        return url
+    path = str(folder.resolve() / FILE)
+    return URL.create("sqlite", database=path).render_as_string(hide_password=False)
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -64,18 +117,18 @@ def open_storage(url: str) -> BaseStorage:
     Raises:
         UserError: the URL is malformed, its driver is missing, or the database cannot be used.
     """
-    with quiet():
-        for opening in range(1, MAX_OPENINGS + 1):
-            try:
+    for _ in range(MAX_OPENINGS):
+        try:
+            with quiet():
                 return _open(url)
-            except UserError:
-                raise
-            except Exception as error:  # each driver has its own
-                is_race = re.search("already exists|duplicate key|Duplicate entry", str(error))
-                if is_race is None or opening == MAX_OPENINGS:
-                    raise make_error(error, url) from None
-                time.sleep(random.random())
-    raise AssertionError("unreachable")
+        except UserError:
+            raise
+        except Exception as error:  # each driver has its own
+            failure = make_error(error, url)
+            if not _RACE.search(str(failure)):
+                raise failure from None
+        time.sleep(random.random())  # another process makes the tables now
+    raise failure
 
 
 def _open(url: str) -> BaseStorage:
@@ -86,26 +139,30 @@ def _open(url: str) -> BaseStorage:
     if url.startswith(("redis://", "rediss://")):
         return JournalStorage(JournalRedisBackend(url))
     if "://" not in url:
-        raise UserError(f"{mask(url)} is not a URL, such as postgresql+psycopg://…", key=KEY)
+        message = f"'{mask(url)}' is no URL, such as postgresql+psycopg://user@host/database"
+        raise UserError(f"{message}; null takes a file in the search's folder", key=KEY)
     parsed = make_url(url)
     options: dict[str, Any] = {}
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise UserError(f"{url} keeps nothing; give a file, or null", key=KEY)
+            raise UserError(f"{url} keeps nothing on the disk; give a file, or null", key=KEY)
         options["connect_args"] = {"timeout": SQLITE_TIMEOUT_SECONDS}
     else:
         options["pool_pre_ping"] = True  # a server may drop idle connections
-        if parsed.get_driver_name() in _DRIVERS_WITH_TIMEOUT:
-            timeout = parsed.query.get("connect_timeout", CONNECT_TIMEOUT_SECONDS)
-            options["connect_args"] = {"connect_timeout": int(str(timeout))}
+        is_given = "connect_timeout" in parsed.query
+        if parsed.get_driver_name() in _DRIVERS_WITH_TIMEOUT and not is_given:
+            options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
     escaped = url.replace("{", "{{").replace("}", "}}")  # Optuna fills in templates
     return RDBStorage(escaped, engine_kwargs=options)
 
 
-def mask(url: str) -> str:
-    """Returns ``url`` with stars in place of the password."""
-    url = re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", url)
-    return re.sub(r"(?i)(password|passwd|pwd)=[^&]*", r"\1=***", url)
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def mask(text: str) -> str:
+    """Returns a URL, or a text with URLs, with stars in place of passwords."""
+    text = re.sub(r":(?!//)\S*@", ":***@", text)
+    return re.sub(r"(?i)(password|passwd|pwd)=[^&\s]*", r"\1=***", text)
 
 
 def make_error(error: BaseException, url: str) -> UserError:
@@ -114,9 +171,32 @@ def make_error(error: BaseException, url: str) -> UserError:
         error = error.__cause__
     reason: BaseException = getattr(error, "orig", None) or error
     text = one_line(reason)
-    for word in re.findall(r"://[^/@:]*:([^/]*)@|(?i:password|passwd|pwd)=([^&]*)", url):
-        for password in filter(None, word):
-            text = text.replace(password, "***")
+    for password in filter(None, sum(_PASSWORD.findall(url), ())):
+        for spelling in (password, unquote(password)):
+            text = text.replace(spelling, "***")
+    text = re.sub(r"[^\s'\"]+@", "***@", text)  # the end of a password that has an @
     if isinstance(reason, ImportError):
-        text = f"its driver is missing ({text}); pip installs it"
+        text = f"its driver for Python is not installed: {text}"
+        if "psycopg2" in text:
+            text += "; postgresql+psycopg:// takes psycopg"
+    elif url.count("@") > 1:
+        text += "; a password is written with %40 for @"
     return UserError(f"{mask(url)} cannot be used: {text}", key=KEY)
+
+
+def _translate(error: Exception, url: str) -> Exception:
+    """Returns the UserError for an exception of the storage; another one stays."""
+    library = type(error).__module__.partition(".")[0]
+    if library in _LIBRARIES or isinstance(error, OSError):
+        return make_error(error, url)
+    return error
+
+
+def _is_connection_error(error: BaseException) -> bool:
+    """Whether the storage may answer later: it is busy, or its server restarts."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    names = [kind.__name__ for kind in type(error).__mro__]
+    if type(error).__module__ == "sqlite3":
+        return "locked" in str(error)
+    return not {"OperationalError", "InterfaceError", "ConnectionError"}.isdisjoint(names)

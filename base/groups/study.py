@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from base.groups.options import SearchOptions
 from base.groups.proposal import DECISION, Parameters, Scratch, Space, make_component
 from base.groups.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
-from base.groups.space import Choices, list_points
-from base.groups.storage import KEY, get_url, import_optuna, make_error, open_storage, quiet
+from base.groups.space import list_points
+from base.groups.storage import KEY, asks_storage, get_url, import_optuna, open_storage, quiet
+from base.groups.study_facts import find_difference, get_facts
 from base.tools.run_record import Objective
 from utils.errors import UserError, shorten
-from utils.files import lock_file
+from utils.files import lock_file, write_text
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
+TOKEN = ".storage-key"  # a file in the folder of the search
+FOLDER = "folder"  # the attribute of the study that holds its content
 FACTS = "search"  # the attribute of the study that holds what must not change
 MESSAGE = "message"
 MAX_MESSAGE_CHARS = 1000
@@ -64,64 +67,76 @@ class Study:
     ) -> None:
         import_optuna()
         self._name, self._folder, self._seed = name, folder, seed
-        self._sampler, self._pruner = options.sampler, options.pruner
-        self._is_minimized = objective.mode == "min"
+        self._options = options
+        self._facts = get_facts(options, space, objective, seed)
         self.url = get_url(storage_url, folder)
+        self._prepare(space)  # before anything is stored
         with self.choosing():
             self._storage = open_storage(self.url)
-            facts = _get_facts(options, space, objective, seed)
-            with self._asking():
-                self._study = self._open_study(facts)
-                self._id = self._storage.get_study_id_from_name(name)
+            self._study = self._open_study("minimize" if objective.mode == "min" else "maximize")
         order = self._study.user_attrs[FACTS]["space"]
-        space = {key: space[key] for key in order}
-        self._points = list_points(space) if options.sampler == "grid" else None
-        self._parameters = Parameters(space, self._points)
-        self.num_trials = self._count_trials(options.trials)
-        with quiet():  # a mistake in their arguments comes out now
-            self._make_sampler(0)
-            self._make_pruner()
+        self._prepare({key: space[key] for key in order})
 
     # -- opening -----------------------------------------------------------------------------------
 
-    def _open_study(self, facts: dict[str, Any]) -> optuna.Study:
+    def _prepare(self, space: Space) -> None:
+        """Sets what follows from the options."""
+        options = self._options
+        self._points = list_points(dict(space)) if options.sampler == "grid" else None
+        self._parameters = Parameters(space, self._points)
+        if self._points is not None:
+            size = len(self._points)
+            self.num_trials = size if options.trials is None else min(options.trials, size)
+        elif options.trials is not None:
+            self.num_trials = options.trials
+        else:
+            message = "needs 'trials', the number of trials; only 'sampler: grid' ends by itself"
+            raise UserError(message, key="search")
+        with quiet():
+            self._make_sampler(0)
+            self._make_pruner()
+
+    @asks_storage
+    def _open_study(self, direction: Literal["minimize", "maximize"]) -> optuna.Study:
         import optuna
 
         with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
-            optuna.create_study(
-                storage=self._storage,
-                study_name=self._name,
-                direction="minimize" if self._is_minimized else "maximize",
-            )
+            optuna.create_study(storage=self._storage, study_name=self._name, direction=direction)
         study = optuna.load_study(study_name=self._name, storage=self._storage)
-        stored = study.user_attrs.get(FACTS)
-        if stored is None and not study.get_trials(deepcopy=False):
-            study.set_user_attr(FACTS, facts)  # new, or its maker was killed
+        self._id = self._storage.get_study_id_from_name(self._name)
+        trials = study.get_trials(deepcopy=False)
+        if not trials and study.direction.name.lower() == direction:
+            study.set_user_attr(FOLDER, self._get_token())
+            study.set_user_attr(FACTS, self._facts)  # new, or its maker was killed
             return study
-        difference = _find_difference(stored, facts)
-        if difference:
+        if difference := find_difference(study.user_attrs.get(FACTS), self._facts):
             message = f"holds another search under the name {self._name}: {difference}"
             raise UserError(f"{message}; choose another --run-id", key=KEY)
+        if study.user_attrs.get(FOLDER) != self._get_token():
+            message = f"holds the trials of {self._name}, but their runs are in another folder than"
+            raise UserError(f"{message} {self._folder}; choose another --run-id", key=KEY)
         return study
 
-    def _count_trials(self, trials: int | None) -> int:
-        if self._points is not None:
-            return len(self._points) if trials is None else min(trials, len(self._points))
-        if trials is None:
-            raise UserError("only a grid has an end of its own; give a number", key="search.trials")
-        return trials
+    def _get_token(self) -> str:
+        """Returns what tells this folder from others with the same name, on any machine."""
+        if self._options.storage is None:
+            return ""  # the storage is in the folder
+        path = self._folder / TOKEN
+        if not path.is_file():
+            write_text(path, secrets.token_hex(8))
+        return path.read_text()
 
     def _make_sampler(self, number: int) -> Any:
         if self._points is not None:
             return None
-        return make_component("sampler", self._sampler, self._seed, number)
+        return make_component("sampler", self._options.sampler, self._seed, number)
 
     def _make_pruner(self) -> Any:
         import optuna
 
-        if self._pruner is None:
+        if self._options.pruner is None:
             return optuna.pruners.NopPruner()
-        return make_component("pruner", self._pruner, self._seed, 0)
+        return make_component("pruner", self._options.pruner, self._seed, 0)
 
     # -- proposing ---------------------------------------------------------------------------------
 
@@ -144,6 +159,7 @@ class Study:
             if file is not None:
                 file.close()
 
+    @asks_storage
     def propose(self) -> int | None:
         """Makes the next trial with all its values, in the state ``running``.
 
@@ -153,35 +169,30 @@ class Study:
             Its number; None if all trials are made.
 
         Raises:
-            UserError: the sampler or the storage fails.
+            UserError: the sampler or the storage fails, or another search has taken the name.
         """
-        with self._asking():
-            trials = self._study.get_trials(deepcopy=False)
-            number = len(trials)
-            if number >= self.num_trials:
-                return None
-            trial = self._propose_point(number)
-            if trial is None:
-                scratch = Scratch(
-                    self._study, trials, self._make_sampler(number), self._make_pruner()
-                )
-                trial = scratch.propose(self._parameters)
-            trial_id = self._storage.create_new_trial(self._id, trial)
-            return self._storage.get_trial_number_from_id(trial_id)
-
-    def _propose_point(self, number: int) -> FrozenTrial | None:
-        from optuna.trial import TrialState, create_trial
-
-        if self._points is None:
+        trials = self._study.get_trials(deepcopy=False)
+        if not trials and self._study.user_attrs.get(FACTS) != self._facts:
+            raise UserError(f"another search has taken the name {self._name}", key=KEY)
+        made = [trial for trial in trials if self._is_own(trial)]
+        if len(made) >= self.num_trials:
             return None
-        return create_trial(
-            state=TrialState.RUNNING,
-            params=self._parameters.encode(self._points[number]),
-            distributions=self._parameters.distributions,
-        )
+        if self._points is not None:
+            trial = self._parameters.propose_point(self._points, made)
+        else:
+            sampler = self._make_sampler(len(trials))
+            scratch = Scratch(self._study, trials, sampler, self._make_pruner())
+            trial = scratch.propose(self._parameters)
+        trial_id = self._storage.create_new_trial(self._id, trial)
+        return self._storage.get_trial_number_from_id(trial_id)
+
+    def _is_own(self, trial: FrozenTrial) -> bool:
+        """Whether this search has made a trial, and not another program, as a dashboard."""
+        return trial.params.keys() == self._parameters.distributions.keys()
 
     # -- results -----------------------------------------------------------------------------------
 
+    @asks_storage
     def report(self, number: int, step: int, score: float) -> bool:
         """Stores the monitored number of a running trial, and asks the pruner.
 
@@ -195,25 +206,26 @@ class Study:
         Returns:
             Whether the trial stops.
         """
-        with self._asking():
-            trial = self._get_trial(number)
-            if trial.state.is_finished():
-                return trial.state.name == "PRUNED"
-            trial_id = self._get_trial_id(number)
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        trial_id = self._get_trial_id(number)
+        try:
             self._storage.set_trial_intermediate_value(trial_id, step, float(score))
             return self._decide(number, step)
+        except UpdateFinishedTrialError:
+            return self._get_trial(number).state.name == "PRUNED"
 
+    @asks_storage
     def is_pruned(self, number: int) -> bool:
         """Whether the pruner stops a trial, after the reports that are stored."""
-        with self._asking():
-            trial = self._get_trial(number)
-            if trial.state.is_finished():
-                return trial.state.name == "PRUNED"
-            return trial.last_step is not None and self._decide(number, trial.last_step)
+        trial = self._get_trial(number)
+        if trial.state.is_finished():
+            return trial.state.name == "PRUNED"
+        return trial.last_step is not None and self._decide(number, trial.last_step)
 
     def _decide(self, number: int, step: int) -> bool:
         """Returns the decision at a step. It is made once, because pruners remember theirs."""
-        if self._pruner is None:
+        if self._options.pruner is None:
             return False
         decision = self._get_trial(number).user_attrs.get(DECISION)
         if decision is None or decision["step"] < step:
@@ -225,7 +237,7 @@ class Study:
     def finish(self, number: int, score: float) -> None:
         """Ends a trial with its score. A score that is no number makes it a failed trial."""
         if math.isnan(score):
-            self.fail(number, "the monitored number is NaN")
+            self._tell(number, "FAIL", message="its score is NaN")
         else:
             self._tell(number, "COMPLETE", float(score))
 
@@ -242,105 +254,63 @@ class Study:
         """
         self._tell(number, "FAIL", message=shorten(message, MAX_MESSAGE_CHARS))
 
+    @asks_storage
     def _tell(self, number: int, state: str, score: float | None = None, message: str = "") -> None:
         """Ends a trial, unless it has ended already."""
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        with self._asking(), contextlib.suppress(UpdateFinishedTrialError):
+        with contextlib.suppress(UpdateFinishedTrialError):
             if self._get_trial(number).state.is_finished():
                 return
             if message:
                 self._storage.set_trial_user_attr(self._get_trial_id(number), MESSAGE, message)
             self._study.tell(number, score, TrialState[state], skip_if_finished=True)
 
+    # -- reading -----------------------------------------------------------------------------------
+
+    @asks_storage
     def list_trials(self) -> list[TrialRecord]:
         """Returns all trials by number. Their times are naive ones of the worker's machine."""
-        with self._asking():
-            return [self._make_record(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return [self._make_record(trial) for trial in self._study.get_trials(deepcopy=False)]
 
     def _make_record(self, trial: FrozenTrial) -> TrialRecord:
         states = {"RUNNING": RUNNING, "COMPLETE": FINISHED, "PRUNED": PRUNED}
         state = states.get(trial.state.name, FAILED)
-        message = trial.user_attrs.get(MESSAGE, "") if state == FAILED else ""
+        message = trial.user_attrs.get(MESSAGE, "")
+        if not self._is_own(trial):
+            state, message = FAILED, "another program has added it"
         return TrialRecord(
             number=trial.number,
             state=state,
             values=self._parameters.decode(trial.params),
             score=trial.value,
             reports=dict(sorted(trial.intermediate_values.items())),
-            message=message,
+            message=message if state == FAILED else "",
             started=trial.datetime_start,
             ended=trial.datetime_complete,
         )
 
+    @asks_storage
     def importances(self) -> dict[str, float]:
-        """Returns how much each key matters, the highest first; empty if that is unknown."""
+        """Returns how much each key matters, the highest first; empty if that is unknown.
+
+        They are those of Optuna's dashboard, which add up to 1.
+        """
         from optuna.importance import get_param_importances
 
-        with self._asking():
-            trials = self._study.get_trials(deepcopy=False)
-            scores = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
-            if len(scores) < MIN_TRIALS_FOR_IMPORTANCES or len(set(scores)) == 1:
-                return {}
-            try:
-                found = get_param_importances(self._study)
-            except Exception:  # its statistics do not take every space
-                return {}
+        trials = self._study.get_trials(deepcopy=False)
+        scores = [trial.value for trial in trials if trial.state.name == "COMPLETE"]
+        if len(scores) < MIN_TRIALS_FOR_IMPORTANCES or len(set(scores)) == 1:
+            return {}
+        try:
+            found = get_param_importances(self._study)
+        except Exception:  # its statistics do not take every space
+            return {}
         return {key: float(value) for key, value in found.items() if math.isfinite(value)}
-
-    # -- helpers -----------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        """The context of calls to the storage: quiet, and with errors in one line."""
-        from optuna.exceptions import OptunaError
-        from sqlalchemy.exc import SQLAlchemyError
-
-        with quiet():
-            try:
-                yield
-            except (OptunaError, SQLAlchemyError, OSError) as error:
-                raise make_error(error, self.url) from None
 
     def _get_trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
     def _get_trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(self._get_trial_id(number))
-
-
-def _get_facts(
-    options: SearchOptions, space: Space, objective: Objective, seed: int
-) -> dict[str, Any]:
-    """Returns what must not change during a search, as JSON."""
-    facts = {
-        "space": {
-            key: item.values if isinstance(item, Choices) else item._asdict()
-            for key, item in space.items()
-        },
-        "sampler": options.sampler,
-        "monitor": f"{objective.mode} {objective.metric}",
-        "seed": seed,
-    }
-    return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
-
-
-def _find_difference(stored: dict[str, Any] | None, facts: dict[str, Any]) -> str:
-    """Returns the first difference in words, or an empty string."""
-    if stored is None:
-        return "its trials are of another program"
-    there = {**stored["space"], **{key: stored[key] for key in facts if key != "space"}}
-    here = {**facts["space"], **{key: facts[key] for key in facts if key != "space"}}
-    for key in {**there, **here}:
-        if key not in there:
-            return f"{key} is not varied there"
-        if json.dumps(there[key], sort_keys=True) != json.dumps(here.get(key), sort_keys=True):
-            value = (
-                {k: v for k, v in there[key].items() if v}
-                if isinstance(there[key], dict)
-                else there[key]
-            )
-            name = {"sampler": "search.sampler", "monitor": "trainer.monitor"}.get(key, key)
-            return f"{name} is {json.dumps(value)} there"
-    return ""

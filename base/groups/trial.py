@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
 from base.groups.group import Group, Member
 from base.groups.member import FAILED, FINISHED, STOPPED, TIME_LIMIT, Ending, MemberRunner
+from base.groups.opened_search import OpenedSearch
 from base.groups.records import TrialRecord
-from base.groups.study import Study
-from base.tools.run_record import Objective, RunRecord
+from base.tools.run_record import RunRecord
 from utils.link import GO_ON
 
 PRUNER = "the pruner"  # the reason why a run is stopped
@@ -19,42 +19,32 @@ class TrialTask:
     """Trains the runs of one trial, and tells the study how the trial has ended.
 
     Args:
-        study: of the search.
-        group: the folder of the search.
+        search: the search.
+        group: its folder.
         trial: its number and values.
         variants: the runs of the trial: the name of each, and what it changes besides. A trial
             without a repetition has one, with an empty name.
-        objective: the monitored number.
-        by_step: whether validations are counted in optimizer steps instead of epochs.
-        lock: keeps other workers from this trial.
     """
 
     def __init__(
         self,
-        study: Study,
+        search: OpenedSearch,
         group: Group,
         trial: TrialRecord,
         variants: Mapping[str, Mapping[str, Any]],
-        objective: Objective,
-        by_step: bool,
-        lock: IO[bytes],
     ) -> None:
-        self.study = study
+        self.study, self.objective = search.study, search.objective
         self.number = trial.number
-        self.objective = objective
-        self._x = "step" if by_step else "epoch"
-        self._lock = lock
+        self._x = "step" if search.by_step else "epoch"
         self._is_repeated = list(variants) != [""]
-        name = f"trial-{trial.number}"
         self.members = [
-            group.make_member(f"{name}/{inner}".rstrip("/"), {**trial.values, **changes})
-            for inner, changes in variants.items()
+            group.make_member(f"trial-{trial.number}/{name}".rstrip("/"), {**trial.values, **more})
+            for name, more in variants.items()
         ]
 
     def run(self, runner: MemberRunner) -> None:
         """Runs the trial to its end, or until a signal stops it."""
-        with self._lock:
-            ending = self._run_members(runner)
+        ending = self._run_members(runner)
         if ending.state == FAILED:
             self.study.fail(self.number, ending.message)
         elif ending.message == PRUNER:

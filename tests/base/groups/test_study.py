@@ -109,17 +109,12 @@ def test_a_trial_ends_once(tmp_path: Path) -> None:
     trials = study.list_trials()
     assert [trial.state for trial in trials] == ["finished", "failed", "pruned", "failed"]
     assert [trial.score for trial in trials] == [0.5, None, 0.75, None]
-    assert [trial.message for trial in trials] == [
-        "",
-        "no memory",
-        "",
-        "the monitored number is NaN",
-    ]
+    assert [trial.message for trial in trials] == ["", "no memory", "", "its score is NaN"]
     assert trials[2].reports == {1: 0.75}
 
 
 def test_another_search_under_the_name_is_refused(tmp_path: Path) -> None:
-    make_study(tmp_path)
+    make_study(tmp_path).propose()
     space = SPACE | {"optimizer.args.lr": Range(1e-3, 1e-1, log=True)}
     with pytest.raises(UserError, match=r"optimizer.args.lr is .*0.0001.* there"):
         make_study(tmp_path, space=space)
