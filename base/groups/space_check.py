@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from typing import Any, NamedTuple
 
-from base.groups.space import MAX_CHOICES, get_outer_keys, is_number, label, list_keys
+from base.groups.space import MAX_CHOICES, get_outer_keys, is_number, list_keys, show
 from config.check.checker import Checker
 from config.check.json_values import LIST_MEMBERS
 from config.check.preflight import examine, get_known_keys
@@ -175,7 +175,7 @@ class SpaceCheck:
             is_conditional = len(names) < len(cases)
             note = f" (with {'; '.join(names[:MAX_CASES_SHOWN])})" if is_conditional else ""
             self.checker.findings.append(Finding(mark, where, message + note))
-        if isinstance(self.space[key], dict) and not texts:
+        if isinstance(self.space[key], dict) and candidates and not texts:
             self._check_kind(key, keys, annotations)
 
     def _list_cases(self, outer: list[str]) -> list[Case]:
@@ -276,4 +276,4 @@ def _get(data: Any, keys: Keys) -> Any:
 
 
 def _show(value: Any) -> str:
-    return shorten(str(label(value)), MAX_SHOWN_CHARS)
+    return shorten(show(value), MAX_SHOWN_CHARS)
