@@ -219,7 +219,8 @@ class Study:
         decision = self._get_trial(number).user_attrs.get(DECISION)
         if decision is None or decision["step"] < step:
             trials = self._study.get_trials(deepcopy=False)
-            decision = Scratch(self._study, trials, None, self._make_pruner()).decide(number)
+            scratch = Scratch(self._study, trials, None, self._make_pruner())
+            decision = scratch.decide(number)
             self._storage.set_trial_user_attr(self._get_trial_id(number), DECISION, decision)
         return bool(decision["stops"])
 
