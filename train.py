@@ -21,6 +21,7 @@ TOOLS = {  # options that run a tool instead of the training: its module and its
     "--lr-find": ("base.tools.lr_find", "try rising learning rates and suggest one"),
     "--find-batch-size": ("base.tools.batch_size", "find the largest batch that fits the device"),
 }
+GROUPS = {"search": "base.groups.search", "repeat": "base.groups.repeat"}  # sections: many runs
 
 
 def main(config: ConfigParser, tool: str | None) -> None:
@@ -84,14 +85,13 @@ if __name__ == "__main__":
     parser.add_argument("-d", "--device", help="cpu, or indices of accelerators: 0 or 0,1")
     for flag, (module, help_text) in TOOLS.items():
         parser.add_argument(flag, action="store_const", const=module, dest="tool", help=help_text)
-    options = [  # each sets one value of the config
-        CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr"),
-        CustomArgs(["--bs", "--batch_size"], type=int, target="data_loader;args;batch_size"),
-    ]
+    lr = CustomArgs(["--lr", "--learning_rate"], type=float, target="optimizer;args;lr")
+    bs = CustomArgs(["--bs", "--batch_size"], type=int, target="data_loader;args;batch_size")
 
     def start() -> None:
-        config = ConfigParser.from_args(parser, options)
-        tool, settings = config.args.tool, config.process_settings()
+        config = ConfigParser.from_args(parser, [lr, bs])
+        groups = [module for section, module in GROUPS.items() if config.get(section)]
+        tool, settings = config.args.tool or next(iter(groups), None), config.process_settings()
         if not tool and (count := num_processes_to_launch(settings)) > 1:
             sys.exit(launch(count))
         with init_distributed(settings):

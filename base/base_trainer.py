@@ -172,13 +172,14 @@ class BaseTrainer(TemplateAttributes):
         # A project may have saved this epoch already, which moves the progress to the next one.
         epoch, is_inside = (self.progress.epoch, True) if isinstance(tag, str) else (tag, False)
         numbers = broadcast(numbers)
-        self.stop.poll(wait=True)
         log = {"epoch": epoch} | ({"batch": self.progress.batch} if is_inside else {})
         log |= {key: to_plain_number(value) for key, value in numbers.items()}
+        step = self.progress.count_steps(self.len_epoch)
+        self.stop.consult(log | {"step": step})  # the search that this run is a trial of
+        self.stop.poll(wait=True)
         verdict = self.monitoring.update(log, tag)
         now = time.perf_counter()
         seconds, self._start_time = round(now - self._start_time, 3), now
-        step = self.progress.count_steps(self.len_epoch)
         self.run_log.write_epoch(log, self._rates.first_rate, step, seconds)
         is_first = not self.last_log
         self.last_log = log

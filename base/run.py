@@ -8,20 +8,20 @@ import logging
 import os
 import shlex
 import shutil
-import sys
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from base.commands import format_summary, get_command
 from config import ConfigParser
+from config.check.preflight import MAX_RUN_ID_WORDS
 from logger.backends.backend import BackEnd
 from logger.logger import close_files, log_to_files, setup_logging
-from utils.checkpoints import list_checkpoints
+from utils.checkpoints import CONFIG, find_group, list_checkpoints
 from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_run_folder
 from utils.errors import UserError, name_error
 from utils.files import lock_file
-from utils.provenance import ROOT, ProvenanceFile, write_durably
+from utils.provenance import ProvenanceFile, write_durably
 from utils.stop import StopProgram, get_program_request
 from utils.util import ensure_dir, read_json
 
@@ -148,6 +148,8 @@ class RunFolder:
         try:
             if self._explicit_folder is None:
                 self._refuse_links()
+                if self.config.resume is None:
+                    self._refuse_mixing()
                 self._make()
             self._is_log_new = not self.config.log_dir.exists()
             ensure_dir(self.config.log_dir)
@@ -178,6 +180,19 @@ class RunFolder:
                 return
             self.config.run_id = f"{first_id}-{count}"
 
+    def _list_parents(self) -> list[Path]:
+        """Lists the folders between the config's ``save_dir`` and this one, the outermost first."""
+        depth = len(Path(self.config.run_id).parts)
+        return list(reversed(self.save_dir.parents[:depth]))
+
+    def _refuse_mixing(self) -> None:
+        """Raises UserError if a new run would lie inside another, or around others."""
+        for parent in self._list_parents():
+            if (parent / CONFIG).is_file():
+                raise UserError(f"{parent}: is a run, and cannot hold others")
+        if find_group(self.save_dir) or any(self.save_dir.glob(f"*/{CONFIG}")):
+            raise UserError(f"{self.save_dir}: holds several runs; choose another --run-id")
+
     def _refuse_another_run(self) -> None:
         if list_checkpoints(self.save_dir):
             message = "holds a run already; continue it with -r, or choose another --run-id"
@@ -190,7 +205,7 @@ class RunFolder:
             return
         name, save_dir = self.config["name"], self.config["trainer"].get("save_dir", "saved/")
         home = Path(save_dir, name)
-        if home.resolve() == resume.parent.parent.resolve():
+        if home.resolve() in list(resume.parent.resolve().parents)[:MAX_RUN_ID_WORDS]:
             return
         saved = {"name": name, "trainer": {}}
         with contextlib.suppress(OSError, ValueError):  # the config is missing or damaged
@@ -207,8 +222,9 @@ class RunFolder:
         A new run must stay below the config's ``save_dir``, and a resumed run in its folder.
         """
         is_resumed = self.config.resume is not None and not self.config.has_explicit_run_id
-        home = self.save_dir if is_resumed else self.save_dir.parent.parent
-        above = () if is_resumed else (self.save_dir.parent, self.save_dir)
+        between = self._list_parents()
+        home = self.save_dir if is_resumed else between[0].parent
+        above = [] if is_resumed else [*between, self.save_dir]
         from base import features
 
         harmless = [pattern for kind in features.of_kind(BackEnd) for pattern in kind.links]
@@ -250,44 +266,6 @@ class RunFolder:
         close_files()
         if self._is_new:
             shutil.rmtree(self.save_dir, ignore_errors=True)
-            for parent in (self.save_dir.parent, self.save_dir.parent.parent):
+            for parent in reversed([self._list_parents()[0].parent, *self._list_parents()]):
                 with contextlib.suppress(OSError):  # it holds other runs
                     parent.rmdir()
-
-
-def format_summary(
-    save_dir: Path, metric: str, best: float | None, length_option: str = "epochs"
-) -> str:
-    """Returns the last lines of a log: the best value, the folder, and the commands to use next.
-
-    Args:
-        save_dir: the folder of the run.
-        metric: the name of the monitored number; empty if there is none.
-        best: the best value of that number.
-        length_option: the option of ``trainer`` that decides when the run ends.
-    """
-    lines = [f"Run folder: {save_dir}"]
-    if metric and best is not None and isfinite(best):
-        lines.insert(0, f"Best {metric}: {best:.6g}")
-    run, runs = shlex.quote(str(save_dir)), shlex.quote(str(save_dir.parent))
-    commands = {
-        "test": f"{get_command('test.py')} -r {run}",
-        "go on": f"{get_command('train.py')} -r {run} trainer.{length_option}=N",
-        "watch": f"{get_python_command()} -m tensorboard.main --logdir {runs}",
-    }
-    return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])
-
-
-def get_command(script: str) -> str:
-    """Returns the command that runs a script of this project from the current folder."""
-    path = ROOT / script
-    is_here = path.parent == Path.cwd()
-    return f"{get_python_command()} {script if is_here else shlex.quote(str(path))}"
-
-
-def get_python_command() -> str:
-    """Returns the command of this interpreter: ``python``, or its path from the current folder."""
-    if shutil.which("python") == sys.executable:
-        return "python"
-    path = Path(sys.executable)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -149,5 +149,10 @@ SCHEMA = Schema(
     nested_slots=_NESTED_SLOTS,
     sections={"trainer": TrainerOptions}
     | {kind.section: kind.options_type for kind in of_kind(SectionFeature)},
+    section_slots={
+        f"{kind.section}.{option}": slot
+        for kind in of_kind(SectionFeature)
+        for option, slot in kind.slots.items()
+    },
     meanings=_MEANINGS,
 )

@@ -20,8 +20,6 @@ from utils.errors import UserError
 class Builder(ConfigValues):
     """Makes the objects that a config describes. It keeps none of them."""
 
-    # -- sections ----------------------------------------------------------------------------------
-
     def build(
         self, name: str, *args: Any, changed_args: Any = None, index: Any = None, **kwargs: Any
     ) -> Any:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from config.check.preflight import check_name
+from config.check.preflight import check_run_id
 from config.read.merge import (
     apply_override,
     get_value,
@@ -20,8 +20,10 @@ from config.read.merge import (
     set_value,
 )
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
-from utils.checkpoints import find_checkpoint
+from utils.checkpoints import GROUP, find_checkpoint, find_group
 from utils.errors import UserError
+
+GROUP_SECTIONS = {"search", "repeat"}  # each of them makes several runs of a config
 
 
 class CustomArgs(NamedTuple):
@@ -44,12 +46,14 @@ class CommandLine(NamedTuple):
     Attributes:
         tree: the values of the config, overrides included.
         resume: the checkpoint to resume from.
+        group: the folder of a search or a repetition to continue.
         run_id: the name of the run's folder.
         args: argparse's own result.
     """
 
     tree: Tree
     resume: Path | None
+    group: Path | None
     run_id: str | None
     args: argparse.Namespace
 
@@ -59,8 +63,9 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
     options = list(options)
     if isinstance(args, argparse.ArgumentParser):
         args = _parse(args, options)
-    resume = find_checkpoint(args.resume) if args.resume else None
-    tree = _load(list_config_names(args.config), resume)
+    group = find_group(args.resume) if args.resume else None
+    resume = find_checkpoint(args.resume) if args.resume and group is None else None
+    tree = _load(list_config_names(args.config), resume, group)
     overrides = list(vars(args).get("overrides", []))
     removals = [text for text in overrides if _is_removal_of_key(text)]
     _apply_overrides(tree, removals)  # first, so that their position does not matter
@@ -75,10 +80,14 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
         set_value(tree, keys, value, Mark(words))
     _apply_overrides(tree, [text for text in overrides if text not in removals])
     _check_agreement(tree, from_options)
+    if vars(args).get("jobs") and not GROUP_SECTIONS & tree.data.keys():
+        raise UserError("--jobs: only a config with 'search' or 'repeat' makes several runs")
     run_id = vars(args).get("run_id")
+    if run_id and group is not None:
+        raise UserError(f"--run-id {run_id}: {group} goes on in its folder")
     if not run_id and resume is not None and not is_run_folder(resume.parent):
         run_id = make_run_id()  # the folder holds more than a run, such as downloads
-    return CommandLine(tree, resume, check_name(run_id, "--run-id") if run_id else None, args)
+    return CommandLine(tree, resume, group, check_run_id(run_id) if run_id else None, args)
 
 
 def make_run_id() -> str:
@@ -101,6 +110,8 @@ def _parse(parser: argparse.ArgumentParser, options: list[Any]) -> argparse.Name
         parser.add_argument(*option.flags, default=None, type=option.type, help=help_text)
     help_text = "name of the run's folder (default: the time)"
     parser.add_argument("--run-id", default=None, help=help_text)
+    help_text = "the runs of a search or a repetition that train side by side"
+    parser.add_argument("--jobs", type=int, metavar="N", help=help_text)
     help_text = "sets a value of the config, e.g. trainer.epochs=2; ~KEY removes one"
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help_text)
     return parse_args(parser)
@@ -120,18 +131,20 @@ def _get_destination(flags: list[str]) -> str:
     return argparse.ArgumentParser(add_help=False).add_argument(*flags).dest
 
 
-def _load(configs: list[str], resume: Path | None) -> Tree:
-    """Reads the configs, or that of the run to resume.
+def _load(configs: list[str], resume: Path | None, group: Path | None) -> Tree:
+    """Reads the configs, or that of the run or group to continue.
 
     If both are given, the sections of ``configs`` replace those of the run, as in pytorch-template.
     """
-    if resume is None:
+    if group is not None:
+        saved, is_run = group / GROUP, True
+    elif resume is not None:
+        saved, is_run = resume.parent / "config.json", is_run_folder(resume.parent)
+    else:
         return load_configs(configs if configs else ["config.json"])
-    saved = resume.parent / "config.json"
-    is_run = is_run_folder(resume.parent)
     if not is_run and not configs:
         message = "has no config.json beside the checkpoint; give one with -c"
-        raise UserError(f"{resume.parent} {message}")
+        raise UserError(f"{saved.parent} {message}")
     tree = load_tree(saved) if is_run else Tree({})
     if configs:
         new = load_configs(configs)

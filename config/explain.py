@@ -68,9 +68,12 @@ def print_explanation(tree: Tree, schema: Schema, key: str) -> None:
     print_table([HEAD, *rows], ["", *notes])
     if [entry.source for entry in shown.values()] == [DEFAULT]:
         print("It is not set in the config, so its default counts.")
-    slot = schema.slots.get(str(wanted[0]))
-    if slot is not None and wanted[1:] == ("type",):
-        print(f"Names without a path: {', '.join(get_names(slot))}")
+    option = schema.section_slots.get(join_keys(wanted[:2]))
+    slot = option if wanted[2:] in ((), ("type",)) else None
+    if wanted[1:] == ("type",):
+        slot = schema.slots.get(str(wanted[0]))
+    if slot is not None:
+        print(f"Names without a path: {', '.join([*slot.words, *get_names(slot)])}")
 
 
 def print_overview(tree: Tree, schema: Schema) -> None:

@@ -35,6 +35,7 @@ class ConfigParser(TemplateBuilder):
     Attributes:
         args: the parsed command line; None without one.
         has_explicit_run_id: whether the caller chose the ``run_id``.
+        group: the folder of a search or a repetition to continue, which is also ``save_dir``.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ConfigParser(TemplateBuilder):
         super().__init__(config, modification)
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None
+        self.group: Path | None = None
         self.has_explicit_run_id = run_id is not None
         self.run_id = run_id or make_run_id()
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
@@ -68,7 +70,7 @@ class ConfigParser(TemplateBuilder):
         """
         command_line = read_command_line(args, options)
         config = cls(command_line.tree, command_line.resume, run_id=command_line.run_id)
-        config.args = command_line.args
+        config.args, config.group = command_line.args, command_line.group
         return config
 
     def move_to(self, folder: Path) -> None:
@@ -87,8 +89,8 @@ class ConfigParser(TemplateBuilder):
     @property
     def save_dir(self) -> Path:
         """The run's folder, for its checkpoints and its config. It may not exist yet."""
-        if self._folder is not None:
-            return self._folder
+        if folder := self._folder or self.group:
+            return folder
         parent = self.config["trainer"].get("save_dir", "saved/")
         return Path(parent, self.config["name"], self.run_id).expanduser()
 
@@ -106,8 +108,6 @@ class ConfigParser(TemplateBuilder):
         if verbosity not in LOG_LEVELS:
             raise UserError(f"verbosity {verbosity!r} must be 0, 1 or 2")
         return get_logger(name, LOG_LEVELS[verbosity])
-
-    # -- checking ----------------------------------------------------------------------------------
 
     def check(self, schema: Schema) -> None:
         """Compares every component with the signature of what it names, and keeps ``schema``.

@@ -31,6 +31,7 @@ class ConfigValues:
 
     Attributes:
         tree: the values, and where each was written.
+        unresolved: the values as they were written, with references such as ``${name}``.
         referenced: the top-level keys that a ``${…}`` refers to.
         schema: what the names in the config mean; None until ``ConfigParser.check``.
     """
@@ -42,6 +43,7 @@ class ConfigValues:
         for target, value in (modification or {}).items():
             if value is not None:
                 set_value(self.tree, tuple(target.split(";")), value, Mark(f"{target}={value}"))
+        self.unresolved: dict[str, Any] = deepcopy(self.tree.data)
         self.referenced = interpolate(self.tree)
         self.tree.data = Section(self.tree.data)
         self.schema: Schema | None = None

@@ -71,6 +71,32 @@ def _show_bar(
                 bar.set_postfix_str(status(), refresh=False)
 
 
+class Bar:
+    """A bar that shows how many of several runs are done, if this is a terminal.
+
+    Args:
+        total: their number; None if it is not known.
+        title: stands before the bar.
+        done: the number of those that were done before.
+    """
+
+    def __init__(self, total: int | None, title: str, done: int = 0) -> None:
+        self._bar: Any = None
+        if _has_bar():
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc=title, initial=done, leave=False, dynamic_ncols=True)
+
+    def advance(self) -> None:
+        """Counts one more run."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
 def epoch_title(epoch: int, epochs: int | None) -> str:
     """Returns ``epoch 3/10``, or ``epoch 3`` if the number of epochs is unknown."""
     if epochs is None:

@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -187,6 +188,7 @@ def serve(with_project: bool) -> None:
 
     preload(with_project)
     subprocess_handler.Popen = ForkingPopen  # type: ignore[misc]
+    subprocess.Popen = MemberPopen  # type: ignore[misc]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     for line in sys.stdin:
         order = json.loads(line)
@@ -204,16 +206,32 @@ def serve(with_project: bool) -> None:
         answers.write(json.dumps(answer) + "\n")
 
 
-class ForkingPopen(subprocess.Popen[str]):
+class ForkingPopen(subprocess.Popen[Any]):
     """A ``Popen`` of Python that forks and does not execute; for torch's launchers."""
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         environment = rest[5]
+        outputs = {0: rest[9], 1: rest[12], 2: rest[14]}
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
+            for number, file in outputs.items():
+                if file != -1:
+                    os.dup2(file, number)
             run_python([word for word in args[1:] if word != "-u"], environment)
         self._child_created = True
+        self._close_pipe_fds(*rest[9:15])  # type: ignore[attr-defined]
+
+
+class MemberPopen(ForkingPopen):
+    """The same for ``train.py`` only; for searches and repetitions."""
+
+    def _execute_child(self, args: Any, *rest: Any) -> None:
+        is_run = isinstance(args, list) and len(args) > 1 and Path(args[1]).name == "train.py"
+        if is_run and args[0] == sys.executable:
+            super()._execute_child(args, *rest)
+        else:
+            super(ForkingPopen, self)._execute_child(args, *rest)  # type: ignore[misc]
 
 
 def run_python(words: list[str], environment: dict[str, str]) -> NoReturn:
@@ -226,6 +244,8 @@ def run_python(words: list[str], environment: dict[str, str]) -> NoReturn:
     os.environ.update(environment)
     if "LOCAL_RANK" in environment:
         Path("/proc/self/comm").write_text(f"rank{environment['LOCAL_RANK']}")
+    finalizers: Any = weakref.finalize
+    finalizers._registry.clear()  # the parent's temporary folders stay
     random.seed()
     sys.modules["numpy"].random.seed()
     sys.orig_argv = [sys.executable, *words]

@@ -36,6 +36,7 @@ ROOMS = {
     "old checkpoints": Room(
         ("base/checkpoint/template.py",), "base/__init__.py", "base.checkpoint.template"
     ),
+    "searches and repetitions": Room(("base/groups",), FEATURES, "base.groups"),
     "migrate": Room(("utils/migrate",)),
 }
 TRAIN = ["train.py", "-c", "config.json", "--run-id", "run", "trainer.epochs=1"]

@@ -11,6 +11,7 @@ from utils.errors import UserError
 from utils.files import expand_home
 
 CONFIG = "config.json"  # of the run
+GROUP = "group.json"  # the config of a search or a repetition, in the folder of its runs
 BEST = "model_best.pt"
 TEMPLATE_BEST = "model_best.pth"  # as pytorch-template names it
 _NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
@@ -34,6 +35,22 @@ def checkpoint_number(path: Path) -> tuple[float, float]:
     if match is None:
         return 0, 0
     return int(match[1]), inf if match[2] is None else int(match[2])
+
+
+def find_group(name: str | Path) -> Path | None:
+    """The folder of a search or a repetition that ``-r NAME`` continues; None for anything else."""
+    path = Path(expand_home(name))
+    return path if os.path.isfile(path / GROUP) else None  # noqa: PTH113
+
+
+def holds_runs(name: str | Path) -> bool:
+    """Whether a folder is no run and holds runs, as that of a search or a repetition does."""
+    path = Path(expand_home(name))
+    if not os.path.isdir(path) or (path / CONFIG).is_file():  # noqa: PTH112
+        return False
+    if find_group(path) is not None:
+        return True
+    return not list_checkpoints(path) and any(path.glob(f"*/{CONFIG}"))
 
 
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:

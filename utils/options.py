@@ -6,7 +6,7 @@ import inspect
 import keyword
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import Problem, UserError
@@ -27,6 +27,15 @@ class SectionOptions:
             UserError: an option does not fit; its key is relative to the section.
         """
 
+    @classmethod
+    def check_config(cls, section: Mapping[str, Any], checker: Any) -> None:
+        """Checks the section against the rest of the config, also if some of its values are wrong.
+
+        Args:
+            section: the values, as the config has them.
+            checker: the Checker, which has the config and takes the findings.
+        """
+
     def explain(self, config: Any) -> list[str]:
         """Returns the lines that ``python -m config explain SECTION`` prints below its table.
 
@@ -45,10 +54,12 @@ class SectionFeature:
     Attributes:
         section: the top-level key of the config.
         options_type: the schema of that section.
+        slots: for each option that takes a component, its Slot.
     """
 
     section: ClassVar[str] = ""
     options_type: ClassVar[type[SectionOptions]] = SectionOptions
+    slots: ClassVar[Mapping[str, Any]] = {}
 
 
 def make_options(kind: type[T], section: Mapping[str, Any]) -> T:
@@ -57,14 +68,16 @@ def make_options(kind: type[T], section: Mapping[str, Any]) -> T:
     Keys that are not fields of ``kind`` are ignored. ``get_key`` gives the key of a field.
 
     Raises:
-        UserError: a dataclass refuses its values. The keys are relative to the section, such as
-            ``thaw.0.epoch``.
+        UserError: a value is missing, or a dataclass refuses its values. The keys are relative to
+            the section, such as ``thaw.0.epoch``.
     """
     annotations = get_type_hints(kind)
     values: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
         key = get_key(field.name)
         if key not in section:
+            if field.default is MISSING and field.default_factory is MISSING:
+                raise UserError(f"needs '{key}'")
             continue
         value = section[key]
         nested, is_list = find_dataclass(annotations[field.name])

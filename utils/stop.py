@@ -14,7 +14,12 @@ import time
 from collections.abc import Iterator
 from math import inf
 from types import FrameType
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from utils.world import LOST_LAUNCHER, has_lost_launcher, stop_watching
+
+if TYPE_CHECKING:
+    from utils.link import Link
 
 EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in sysexits.h)
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
@@ -148,37 +153,11 @@ def is_in_fork(pid: int, number: int) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def deferred_signals() -> Iterator[None]:
-    """Delays SIGTERM and SIGUSR1 until the context ends.
+def _connect() -> Link | None:
+    """Connects with the program that has started this run, if it listens."""
+    from utils.link import Link
 
-    Processes that are started in it must call ``outlive_signals``.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
-
-
-def outlive_signals() -> None:
-    """Lets this process ignore the signals that ask its parent to stop, while the parent lives.
-
-    It installs a handler, because programs that this process starts would inherit ``SIG_IGN``.
-    """
-    parent_pid = os.getppid()
-
-    def receive(number: int, _frame: FrameType | None) -> None:
-        if os.getppid() != parent_pid:
-            os._exit(128 + number)
-
-    for number in SIGNALS:
-        signal.signal(number, receive)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return Link.from_environment()
 
 
 class StopRequest:
@@ -204,7 +183,8 @@ class StopRequest:
         self._time = -inf  # of the first signal
         self._received = NO_REQUEST  # by this process; another rank may not know of it
         self._votes = votes
-        self._pid, self._parent_pid = os.getpid(), os.getppid()
+        self._link = _connect()
+        self._pid = os.getpid()
         self._end = inf if minutes is None else time.monotonic() + 60 * minutes
 
     def requested(self) -> bool:
@@ -240,10 +220,22 @@ class StopRequest:
             return self._received
         if time.monotonic() + self.reserve >= self._end:
             self._received = Request(EXIT_RUN_AGAIN, "the time limit")
-        elif self._votes is not None and os.getppid() != self._parent_pid:
+        elif self._votes is not None and has_lost_launcher():
             # Without its launcher, a rank would train on, and no signal would reach it.
-            self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the launcher")
+            self._received = Request(EXIT_STATUS["SIGTERM"], LOST_LAUNCHER)
+        elif self._link is not None and self._link.is_lost:
+            self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the search")
         return self._received
+
+    def consult(self, numbers: dict[str, Any]) -> None:
+        """Tells the program that has started this run the numbers of a validation, if it listens.
+
+        Its answer may be a request to stop. This process waits for the answer.
+        """
+        if self._link is None or self.status:
+            return
+        if reason := self._link.ask(numbers):
+            self._received = Request(EXIT_STATUS["SIGTERM"], reason)
 
     def reserve_for_save(self, seconds: float) -> None:
         """Keeps time for the next save, which may take twice the ``seconds`` of the last one."""
@@ -260,6 +252,7 @@ class StopRequest:
 
         A signal for which the program has a handler, or that it ignores, stays with the program.
         """
+        stop_watching()  # from now on, `poll` asks for the launcher
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -24,10 +24,21 @@ def print_table(rows: Sequence[tuple[str, ...]], notes: Sequence[str] = ()) -> N
         rows: of cells, as many in each.
         notes: for each row a line below it, or an empty text. Without notes, there are none.
     """
-    rows = [tuple(printable(cell) for cell in row) for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row, note in zip_longest(rows, notes, fillvalue=""):
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)]
+    for cells, note in zip_longest(_align(rows), notes, fillvalue=""):
         print("  ".join([paint(cells[0], BOLD), *cells[1:-1], paint(cells[-1], FAINT)]).rstrip())
         if note:
             print(f"    {paint(printable(note), FAINT)}")
+
+
+def format_table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Returns rows in aligned columns as plain lines."""
+    return ["  ".join(cells).rstrip() for cells in _align(rows)]
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> list[list[str]]:
+    """Returns the cells, padded to the width of their columns."""
+    rows = [tuple(printable(cell) for cell in row) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return [
+        [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)] for row in rows
+    ]

@@ -35,7 +35,7 @@ from utils.errors import UserError, one_line
 from utils.files import reopen_files
 from utils.launch import num_cores
 from utils.seed import temporary_seed
-from utils.stop import deferred_signals, outlive_signals
+from utils.worker_signals import deferred_signals, outlive_signals
 
 MAX_DEFAULT_WORKERS = 8
 WORKER_NICENESS = 10  # of 19

@@ -5,9 +5,11 @@ Their names, types and defaults are the schema of these sections.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from config.check.preflight import SEED_BITS
 from utils.errors import Problem
 from utils.options import SectionOptions, raise_problems
 
@@ -32,6 +34,22 @@ class SearchOptions(SectionOptions):
     pruner: str | dict[str, Any] | None = None
     storage: str | None = None
 
+    @classmethod
+    def check_config(cls, section: Mapping[str, Any], checker: Any) -> None:
+        from base.groups.check import check_search  # needed for a search only
+
+        check_search(section, checker)
+
+    def explain(self, config: Any) -> list[str]:
+        from base.groups.estimate import describe_plan, describe_space
+        from base.groups.space import read_space
+
+        space = read_space(self)
+        repeat = config.options("repeat") if config.get("repeat") else None
+        is_limited = self.trials is not None or self.sampler == "grid"
+        plan = describe_plan(self, repeat, space) if is_limited else []
+        return [*describe_space(space), *plan]
+
 
 @dataclass(frozen=True)
 class RepeatOptions(SectionOptions):
@@ -52,4 +70,40 @@ class RepeatOptions(SectionOptions):
             problems.append(Problem("", "needs seeds, folds, or both"))
         if self.folds is not None and self.folds < 2:
             problems.append(Problem("folds", f"{self.folds} must be at least 2"))
+        if isinstance(self.seeds, int) and self.seeds < 1:
+            problems.append(Problem("seeds", f"{self.seeds} must be at least 1"))
+        if isinstance(self.seeds, list):
+            problems += find_wrong_seeds(self.seeds)
         raise_problems(problems)
+
+    def list_seeds(self, first: int) -> list[int]:
+        """Lists the seeds. A number of seeds begins at ``first``."""
+        if isinstance(self.seeds, list):
+            return self.seeds
+        return [first + index for index in range(1 if self.seeds is None else self.seeds)]
+
+    @classmethod
+    def check_config(cls, section: Mapping[str, Any], checker: Any) -> None:
+        from base.groups.check import check_repeat  # needed for a repetition only
+
+        check_repeat(section, checker)
+
+    def explain(self, config: Any) -> list[str]:
+        from base.groups.estimate import describe_plan
+
+        return [] if config.get("search") else describe_plan(None, self, {})
+
+
+def find_wrong_seeds(seeds: list[int]) -> list[Problem]:
+    """Returns what is wrong with a list of seeds."""
+    if not seeds:
+        return [Problem("seeds", "has no seeds")]
+    problems = []
+    for index, seed in enumerate(seeds):
+        if seed in seeds[:index]:
+            problems.append(Problem(f"seeds.{index}", f"the seed {seed} is given twice"))
+        elif seed < 0:
+            problems.append(Problem(f"seeds.{index}", f"{seed} must not be negative"))
+        elif seed.bit_length() > SEED_BITS:
+            problems.append(Problem(f"seeds.{index}", f"is over {SEED_BITS} bits"))
+    return problems

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from base.groups.engine import SLOTS
 from base.groups.space import Choices, Range, label
-from config.check.slots import Slot, resolve
+from config.check.slots import resolve
 from utils.errors import UserError, name_error
 from utils.seed import mix_seed
 
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 Space = Mapping[str, Choices | Range]
-SLOTS = {
-    "sampler": Slot("", ("optuna.samplers",), "optuna.samplers.BaseSampler"),
-    "pruner": Slot("", ("optuna.pruners",), "optuna.pruners.BasePruner"),
-}
 SHORT_NAMES = {"random": "RandomSampler", "tpe": "TPESampler"}
 STATE, DECISION = "sampler_state", "pruner_decision"  # attributes of a trial
 

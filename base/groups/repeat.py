@@ -17,5 +17,7 @@ class Repeat(SectionFeature):
 
 
 def run(config: Any, make_trainer: Callable[..., Any]) -> None:
-    """Repeats: the entry of train.py."""
-    raise NotImplementedError
+    """Trains all runs of a repetition, and summarises them. The entry of train.py."""
+    from base.groups.repetition import repeat
+
+    repeat(config)

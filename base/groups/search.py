@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from base.groups.engine import SLOTS
 from base.groups.options import SearchOptions
 from utils.options import SectionFeature
 
@@ -14,8 +15,11 @@ class Search(SectionFeature):
 
     section = "search"
     options_type = SearchOptions
+    slots = SLOTS
 
 
 def run(config: Any, make_trainer: Callable[..., Any]) -> None:
-    """Searches: the entry of train.py."""
-    raise NotImplementedError
+    """Runs the trials of a search. The entry of train.py."""
+    from base.groups.trials import search
+
+    search(config)

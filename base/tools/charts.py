@@ -70,9 +70,9 @@ def draw_lines(charts: Sequence[LineChart], max_columns: int = 2) -> Figure | No
     columns = min(max_columns, len(charts))
     rows = math.ceil(len(charts) / columns)
     title = ", ".join(chart.title for chart in charts)
-    figure = _make_figure(title, columns * WIDTH_INCHES, rows * HEIGHT_INCHES)
+    figure = make_figure(title, columns * WIDTH_INCHES, rows * HEIGHT_INCHES)
     for number, chart in enumerate(charts, 1):
-        _plot_lines(_add_axes(figure, chart.title, (rows, columns, number)), chart)
+        _plot_lines(add_axes(figure, chart.title, (rows, columns, number)), chart)
     return figure
 
 
@@ -86,11 +86,11 @@ def _plot_lines(axes: Axes, chart: LineChart) -> None:
         axes.set_xscale("log")
     if chart.log_y and finite[:, 1].min() > 0:
         axes.set_yscale("log")
-    _set_ticks(axes.xaxis, are_integers=bool((finite[:, 0] % 1 == 0).all()))
-    _set_ticks(axes.yaxis)
-    axes.set_xlabel(_label(chart.x_label), parse_math=False)
+    set_ticks(axes.xaxis, are_integers=bool((finite[:, 0] % 1 == 0).all()))
+    set_ticks(axes.yaxis)
+    axes.set_xlabel(to_label(chart.x_label), parse_math=False)
     if len(chart.series) > 1:
-        names = [_label(name, 24) for name in series]
+        names = [to_label(name, 24) for name in series]
         columns = 2 if max(map(len, names)) > 12 else 3
         legend = axes.legend(
             axes.lines, names, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.2),
@@ -115,8 +115,8 @@ def draw_scatter(
     finite = _finite(points)
     if not len(finite):
         return None
-    figure = _make_figure(title, WIDTH_INCHES, HEIGHT_INCHES)
-    axes = _add_axes(figure, title)
+    figure = make_figure(title, WIDTH_INCHES, HEIGHT_INCHES)
+    axes = add_axes(figure, title)
     ends = [finite.min(), finite.max()]
     axes.plot(ends, ends, color=INK, alpha=0.6, linestyle="--", linewidth=1)
     if is_joined:
@@ -124,10 +124,10 @@ def draw_scatter(
     else:
         (dots,) = axes.plot(*finite.T, "o", color=COLOURS[0], alpha=0.5, markersize=3)
         dots.set(markeredgewidth=0, rasterized=len(finite) > MAX_VECTOR_POINTS)
-    _set_ticks(axes.xaxis)
-    _set_ticks(axes.yaxis)
-    axes.set_xlabel(_label(x_label), parse_math=False)
-    axes.set_ylabel(_label(y_label), parse_math=False, color=INK, fontsize=TEXT_POINTS)
+    set_ticks(axes.xaxis)
+    set_ticks(axes.yaxis)
+    axes.set_xlabel(to_label(x_label), parse_math=False)
+    axes.set_ylabel(to_label(y_label), parse_math=False, color=INK, fontsize=TEXT_POINTS)
     return figure
 
 
@@ -139,13 +139,13 @@ def draw_confusion_matrix(counts: NDArray[Any], names: Sequence[str]) -> Figure:
         names: of the C classes.
     """
     cell = max(0.22, min(0.45, 6.6 / len(names)))  # inches
-    labels = [_label(name, 18) for name in names]
+    labels = [to_label(name, 18) for name in names]
     label_inches = 0.09 * max(map(len, labels))
     is_upright = label_inches <= cell
     width = 0.4 + label_inches + cell * len(names)
     height = 0.8 + (0 if is_upright else label_inches) + cell * len(names)
-    figure = _make_figure("Confusion matrix", max(width, 2.8), height)
-    axes = _add_axes(figure, "Confusion matrix")
+    figure = make_figure("Confusion matrix", max(width, 2.8), height)
+    axes = add_axes(figure, "Confusion matrix")
     axes.grid(False)
     fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     is_right = np.eye(len(names), dtype=bool)
@@ -219,7 +219,7 @@ def import_matplotlib() -> None:
     import matplotlib.figure  # noqa: F401
 
 
-def _make_figure(title: str, width: float, height: float) -> Figure:
+def make_figure(title: str, width: float, height: float) -> Figure:
     """Makes a figure with a size in inches. The title is for screen readers."""
     import_matplotlib()
     from matplotlib.figure import Figure
@@ -229,7 +229,8 @@ def _make_figure(title: str, width: float, height: float) -> Figure:
     return figure
 
 
-def _add_axes(figure: Figure, title: str, position: tuple[int, int, int] = (1, 1, 1)) -> Axes:
+def add_axes(figure: Figure, title: str, position: tuple[int, int, int] = (1, 1, 1)) -> Axes:
+    """Adds axes with the title above them. The position is (rows, columns, number)."""
     axes = figure.add_subplot(*position)
     axes.patch.set_visible(False)
     axes.spines[:].set_visible(False)
@@ -237,12 +238,12 @@ def _add_axes(figure: Figure, title: str, position: tuple[int, int, int] = (1, 1
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=INK, labelsize=TEXT_POINTS, length=0)
     axes.xaxis.label.set(color=INK, fontsize=TEXT_POINTS)
-    title = _label(title, 60)
+    title = to_label(title, 60)
     axes.set_title(title, loc="left", color=INK, fontsize=TITLE_POINTS, parse_math=False)
     return axes
 
 
-def _set_ticks(axis: Axis, are_integers: bool = False) -> None:
+def set_ticks(axis: Axis, are_integers: bool = False) -> None:
     """Writes round numbers in full at an axis. matplotlib would factor out a power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -265,5 +266,6 @@ def _finite(points: Points) -> NDArray[np.float64]:
     return array[~np.isnan(array[:, 0])]
 
 
-def _label(text: str, limit: int = 40) -> str:
+def to_label(text: str, limit: int = 40) -> str:
+    """Returns a text that fits into a chart."""
     return shorten(printable(text), limit)

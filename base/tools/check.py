@@ -17,6 +17,7 @@ from base.loop.assembly import list_trained
 from base.loop.several_optimizers import list_optimizers
 from base.options import TrainerOptions
 from base.tools.first_batches import FirstBatches
+from base.tools.measurement import write_measurement
 from base.tools.trial import Trial
 from utils.batch import num_batches
 from utils.util import inf_loop
@@ -77,16 +78,20 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     options = trainer.trainer_options
     trainer.trainer_options = replace(options, validate_steps=None, max_steps=None)
     outputs: list[Any] = []
-    start = time.perf_counter()
+    started, start = time.time(), time.perf_counter()
     hook = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with hook, trainer.guard.watching(model):
         trainer._train_epoch(1)
+    ended = time.perf_counter()
     trainer._save_checkpoint(1)
     trainer.checkpoints.wait()  # for an asynchronous one
+    save_seconds = time.perf_counter() - ended
     trainer.writer.close()
     seconds = first.seconds if isinstance(first, FirstBatches) else []
-    seconds = seconds or [time.perf_counter() - start]
+    seconds = seconds or [ended - start]
     batches = first.batches if isinstance(first, FirstBatches) else []
+    times = {"batch_seconds": min(seconds[1:] or seconds), "save_seconds": save_seconds}
+    write_measurement(trainer, options, batches_of_epoch, times | {"started": started})
     sizes = [path.stat().st_size for path in folder.glob("checkpoint*")]
     return {
         "model": f"{type(model).__name__} on {trainer.device}",
@@ -96,7 +101,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
         "steps": describe_steps(batches_of_epoch, options),
         "checkpoint": f"{max(sizes, default=0) / 1e6:,.2f} MB",
         "faster by": describe_speedups(trainer, section),
-        "seconds": f"{min(seconds[1:] or seconds):.4f} a batch, without loading it",
+        "seconds": f"{times['batch_seconds']:.4f} a batch, without loading it",
     }
 
 

@@ -13,9 +13,10 @@ from base.tools.run_record import choose_axis, get_points
 NO_CURVES = ("epoch", "batch", "step", "seconds", "lr")
 CSS = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2430;
-  --soft: #5d6878; --rule: #dfe3e9; --good: #1c7a46; --bad: #c22d37; }
+  --soft: #5d6878; --rule: #dfe3e9; --good: #1c7a46; --bad: #c22d37; --warn: #c98a00; }
 @media (prefers-color-scheme: dark) { :root { --ground: #12161c; --card: #1b2129;
-  --ink: #e4e9f0; --soft: #9aa6b5; --rule: #313a46; --good: #5cc98c; --bad: #ff7a80; } }
+  --ink: #e4e9f0; --soft: #9aa6b5; --rule: #313a46; --good: #5cc98c; --bad: #ff7a80;
+  --warn: #e8b54a; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1180px; padding: 20px 14px 60px; background: var(--ground);
   color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
@@ -42,6 +43,10 @@ svg { width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 3px 8px; border-bottom: 1px solid var(--rule); }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+.notice { border-left: 4px solid var(--warn); margin-top: 12px; }
+.notice p { color: var(--ink); }
+table.texts th, table.texts td { text-align: left; overflow-wrap: normal; }
+table.texts td:first-child { white-space: nowrap; }
 details { margin-top: 10px; } summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font: 13px/1.45 ui-monospace, monospace; margin: 8px 0 0; }
 """
@@ -79,28 +84,58 @@ class Page:
         self, values: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
     ) -> None:
         """Adds a card for each number, with its interval if it has one."""
-        cards = []
+        cards = {}
         for name, value in values.items():
             interval = ""
             if name in intervals:
                 low, high = intervals[name]
-                interval = f"<small>95 %: {low:.4g} – {high:.4g}</small>"
-            cards.append(f'<div class="card">{escape(name)}<b>{value:.4g}</b>{interval}</div>')
-        self._add_section("Scores", "".join(cards), "scores")
+                interval = f"95 %: {low:.4g} – {high:.4g}"
+            cards[name] = (f"{value:.4g}", interval)
+        self.add_cards("Scores", cards)
+
+    def add_cards(self, heading: str, cards: Mapping[str, tuple[str, str]]) -> None:
+        """Adds a card for each name, with a large text and a small one, which may be empty."""
+        texts = []
+        for name, (value, remark) in cards.items():
+            small = f"<small>{escape(remark)}</small>" if remark else ""
+            texts.append(f'<div class="card">{escape(name)}<b>{escape(value)}</b>{small}</div>')
+        self._add_section(heading, "".join(texts), "scores")
+
+    def add_notice(self, sentences: Sequence[str]) -> None:
+        """Adds a box with warnings, if there are any."""
+        if sentences:
+            lines = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+            self._sections.append(f'<div class="card notice">{lines}</div>')
+
+    def add_note(self, text: str, command: str = "") -> None:
+        """Adds a paragraph below the last section, unless the text is empty."""
+        code = f" <code>{escape(command)}</code>" if command else ""
+        if text:
+            self._sections.append(f"<p>{escape(text)}{code}</p>")
+
+    def add_html(self, heading: str, content: str, css: str = "") -> None:
+        """Adds a section of HTML, in which the caller has escaped every text."""
+        self._add_section(heading, content, css)
 
     def add_charts(self, heading: str, charts: Sequence[str]) -> None:
         """Adds SVG charts side by side; empty ones are left out."""
         cards = [f'<div class="card scroll">{chart}</div>' for chart in charts if chart]
         self._add_section(heading, "".join(cards), "grid" if len(cards) > 1 else "")
 
-    def add_table(self, heading: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def add_text_table(self, heading: str, rows: Sequence[Mapping[str, str]]) -> None:
+        """Adds a table of texts, aligned to the left. Its columns are the keys of the first row."""
+        self.add_table(heading, rows, "texts")
+
+    def add_table(
+        self, heading: str, rows: Sequence[Mapping[str, Any]], css: str = "numbers"
+    ) -> None:
         """Adds a table whose columns are the keys of the first row."""
         if not rows:
             return
         head = "".join(f"<th>{escape(key)}</th>" for key in rows[0])
         lines = ["".join(f"<td>{_format(cell)}</td>" for cell in row.values()) for row in rows]
         body = "".join(f"<tr>{line}</tr>" for line in lines)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        table = f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         self._add_section(heading, f'<div class="card scroll">{table}</div>')
 
     def add_samples(self, heading: str, samples: Sequence[Sample]) -> None:

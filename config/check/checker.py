@@ -59,8 +59,8 @@ class Checker(Findings):
     # -- components --------------------------------------------------------------------------------
 
     def check_component(self, node: Any, slot: Slot, keys: Keys) -> None:
-        """Checks a ``{type, args}``. A callback may be just a name."""
-        if isinstance(node, str) and slot.is_callback:
+        """Checks a ``{type, args}``, or just a name where the slot allows that."""
+        if isinstance(node, str) and (slot.is_callback or slot.allows_name):
             node = {"type": node}
         if not self._check_component_keys(node, slot, keys):
             return
@@ -80,7 +80,8 @@ class Checker(Findings):
 
     def _check_component_keys(self, node: Any, slot: Slot, keys: Keys) -> bool:
         """Checks the keys of a component. Returns whether its ``type`` is a name."""
-        shape = 'must be {"type": NAME, "args": {…}}' + (" or a name" if slot.is_callback else "")
+        shape = 'must be {"type": NAME, "args": {…}}'
+        shape += " or a name" if slot.is_callback or slot.allows_name else ""
         if not isinstance(node, dict):
             self.fail(keys, f"{shape}, not {node!r}")
             return False

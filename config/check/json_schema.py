@@ -6,22 +6,21 @@ import enum
 import inspect
 import json
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from config.check.annotations import describe_annotation
+from config.check.json_names import find_candidates, make_names, make_option
 from config.check.json_values import (
     COMMENTS,
     JSON_TYPES,
     LIST_MEMBERS,
-    REFERENCE,
     Json,
     allow_reference,
     allow_sets,
     describe_parameter,
-    get_first_line,
     is_plain,
     make_enum,
     make_ref,
@@ -30,11 +29,10 @@ from config.check.json_values import (
 )
 from config.check.plain_types import unwrap
 from config.check.preflight import PLAIN, REQUIRED, get_known_keys
-from config.check.project import ROOT, get_trusted_packages, import_module
 from config.check.schema import Schema
 from config.check.shapes import get_class, get_fields, wants_list
-from config.check.signature import Signature, get_module_name
-from config.check.slots import FLAT, Slot, get_names, get_refusal, get_signature
+from config.check.signature import Signature
+from config.check.slots import FLAT, Slot, get_signature
 from config.check.trainer_section import get_constructor_parameters, get_option_parameters
 from config.read.merge import CONFIG_DIR, SCHEMA_FILE
 from utils.files import atomic_write
@@ -110,6 +108,9 @@ class _Generator:
         for key, kind in self.schema.sections.items():
             if key not in self.schema.slots:
                 properties[key] = self._make_args(Signature.from_callable(kind), kind, FLAT)
+        for dotted, slot in self.schema.section_slots.items():
+            key, _, option = dotted.partition(".")
+            properties[key]["properties"][option] |= make_option(slot, dotted)
         metric = {"anyOf": [make_ref("metrics names"), make_ref("metrics")]}
         for key, meaning in self.schema.meanings.items():
             properties[key] = {"description": meaning} | properties[key]
@@ -134,21 +135,21 @@ class _Generator:
         names: Json = {}
         slots: Json = {}
         keys_by_slot: dict[Slot, str] = {}
-        for key, slot in {**self.schema.slots, **inner}.items():
+        for key, slot in {**self.schema.slots, **inner, **self.schema.section_slots}.items():
             same = keys_by_slot.setdefault(slot._replace(takes_sets=False), key)
             if same != key:  # as valid_data_loader is like data_loader
                 choices: list[Json] = [make_ref(same), {"type": "null"}]
                 choices += [allow_sets(make_ref(same))] if slot.takes_sets else []
                 slots[key] = {"anyOf": choices}
                 continue
-            names[f"{key} names"] = _make_names(slot)
+            names[f"{key} names"] = make_names(slot)
             slots[key] = self._make_trainer() if slot.is_flat else self._make_component(slot, key)
         return slots | names
 
     def _make_component(self, slot: Slot, key: str) -> Json:
         """Returns the schema of a ``{type, args}``. Adds the arguments of each name to ``args``."""
         cases = []
-        for name, found in _find_candidates(slot):
+        for name, found in find_candidates(slot):
             signature = get_signature(found, slot)
             self.args[signature.owner] = self._make_args(signature, found, slot)
             names = [name, *(f"{home}.{name}" for home in slot.homes if "." not in name)]
@@ -187,7 +188,7 @@ class _Generator:
         """Returns the schema of the flat section: the options, and every trainer's arguments."""
         kind = self.schema.sections["trainer"]
         members = self._make_properties(get_option_parameters(self.schema), kind)
-        for _, found in _find_candidates(self.schema.slots["trainer"]):
+        for _, found in find_candidates(self.schema.slots["trainer"]):
             signature = Signature.from_callable(found)
             parameters = get_constructor_parameters(signature, self.schema)
             members |= self._make_properties(parameters, found)
@@ -274,27 +275,3 @@ class _Generator:
             self.args[signature.owner] = {}
             self.args[signature.owner] = self._make_args(signature, kind, FLAT)
         return make_ref(signature.owner)
-
-
-def _find_candidates(slot: Slot) -> Iterator[tuple[str, Any]]:
-    """Yields each name that works in this slot without a library's path, and its object."""
-    yield from get_names(slot).items()
-    for file in sorted((ROOT / slot.folder).glob("[!_]*.py")):
-        module = import_module(f"{slot.folder}.{file.stem}")
-        if module.__name__ in slot.homes:
-            continue
-        for name, found in sorted(vars(module).items()):
-            is_defined_here = get_module_name(found) == module.__name__
-            if is_defined_here and not name.startswith("_") and not get_refusal(found, slot):
-                yield f"{file.stem}.{name}", found
-
-
-def _make_names(slot: Slot) -> Json:
-    """Returns the schema of a ``type``: a known name, or a path in a trusted library."""
-    known = [
-        {"const": name, "description": get_first_line(found)}
-        for name, found in _find_candidates(slot)
-    ]
-    libraries = "|".join(sorted({*get_trusted_packages(), slot.folder}))
-    path = {"type": "string", "pattern": rf"^({libraries})\.|{REFERENCE}"}
-    return {"anyOf": [*known, path]}

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
 from config.check.loaders import check_loaders
+from config.check.project import import_module
 from config.check.schedules import check_schedules
 from config.check.schema import Schema
 from config.check.shapes import is_component, is_mapping_of_sets, list_set_names
-from config.check.slots import FLAT, Slot, resolve
+from config.check.slots import FLAT, Slot, get_names, resolve
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
-from config.read.tree import ConfigError, Finding, Tree
+from config.read.tree import ConfigError, Finding, Keys, Tree
 from utils.errors import UserError, did_you_mean, one_line
 
 REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
@@ -32,6 +33,7 @@ RESERVED_METRIC_NAMES = ("loss", "epoch", "batch", "lr", "step", "seconds")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
 RESERVED_SET_NAMES = ("ema", "swa")  # of averaged weights, whose numbers are logged as val_ema_…
+MAX_RUN_ID_WORDS = 4
 SEED_BITS = 63  # torch takes no larger seed
 
 
@@ -107,6 +109,20 @@ def check_name(name: Any, what: str) -> str:
     return name
 
 
+def check_run_id(run_id: str) -> str:
+    """Returns ``run_id`` if it names a run, or a run in groups, as GROUP/RUN.
+
+    Raises:
+        UserError: it does not.
+    """
+    words = run_id.split("/")
+    if len(words) > MAX_RUN_ID_WORDS:
+        raise UserError(f"--run-id '{run_id}' has more than {MAX_RUN_ID_WORDS} words")
+    for word in words:
+        check_name(word, "--run-id")
+    return run_id
+
+
 def _check_top_level(checker: Checker, data: dict[str, Any]) -> None:
     """Checks the top-level keys: missing and misspelt ones, and the plain values."""
     known = get_known_keys(checker.schema)
@@ -154,11 +170,32 @@ def _check_project_component(checker: Checker, node: dict[str, Any], key: str) -
 
 def _check_flat_section(checker: Checker, key: str) -> None:
     data = checker.tree.data
-    options = checker.check_section(checker.schema.sections[key], data[key], (key,))
+    kind, section = checker.schema.sections[key], data[key]
+    options = checker.check_section(kind, section, (key,))
     trainer = data.get("trainer")
     epochs = trainer.get("epochs") if isinstance(trainer, dict) else None
     if options is not None and type(epochs) is int:
         checker.collect_problems((key,), options.check_epochs, epochs)
+    if isinstance(section, dict):
+        for dotted, slot in checker.schema.section_slots.items():
+            name, _, option = dotted.partition(".")
+            if name == key:
+                _check_option(checker, section.get(option), slot, (key, option))
+        kind.check_config(section, checker)
+
+
+def _check_option(checker: Checker, value: Any, slot: Slot, keys: Keys) -> None:
+    """Checks an option of a flat section that takes a component, or one of the slot's words."""
+    homes = [module for module in map(import_module, slot.homes) if module is not None]
+    if not homes or not isinstance(value, dict | str) or value in slot.words:
+        return  # without its library, the section says what is missing
+    known = {name for home in homes for name in dir(home)}
+    if isinstance(value, str) and "." not in value and value not in known:
+        names = [*slot.words, *get_names(slot)]
+        message = f"there is no '{value}'{did_you_mean(value, names)}"
+        checker.fail(keys, f"{message}; there are {', '.join(names)}")
+    else:
+        checker.check_component(value, slot, keys)
 
 
 def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -23,6 +24,8 @@ class Schema:
         nested_slots: for components in any other parameter, the slot by the ``folder`` of the
             outer slot. A folder that is missing here gives the outer slot's homes, and any class.
         sections: for every flat section, the dataclass whose fields are its schema.
+        section_slots: for options of flat sections that take a component, by the dotted key of the
+            option, the slot.
         meanings: a line about each top-level key.
     """
 
@@ -30,6 +33,7 @@ class Schema:
     inner_slots: Mapping[str, Slot] = field(default_factory=dict)
     nested_slots: Mapping[str, Slot] = field(default_factory=dict)
     sections: Mapping[str, type[SectionOptions]] = field(default_factory=dict)
+    section_slots: Mapping[str, Slot] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
 
     def get_inner_slot(self, parameter: str, outer: Slot, annotation: Any = None) -> Slot:
@@ -40,18 +44,17 @@ class Schema:
             outer: the slot of the component around it.
             annotation: of the parameter. If it is a class, the component must be an instance of it.
         """
+        kinds = _list_classes(annotation) if outer.nests else []
+        fits = [self.find_nesting_slot(kind) == outer.nests for kind in kinds]
         name = self.get_inner_name(parameter)
-        if name is not None:
+        if name is not None and not any(fits):
             return self.inner_slots[name]
         usual = Slot(outer.folder, outer.homes, "", is_duck_typed=True)
         slot = self.nested_slots.get(outer.folder, usual)
-        if outer.nests:
-            kinds = _list_classes(annotation)
-            fits = [self.find_nesting_slot(kind) == outer.nests for kind in kinds]
-            if any(fits) or not kinds:
-                is_component = bool(fits) and all(fits)
-                same = self.slots[outer.nests]
-                return same._replace(is_duck_typed=True, is_component=is_component)
+        if outer.nests and (any(fits) or not kinds):
+            is_component = bool(fits) and all(fits)
+            same = {**self.slots, **self.section_slots}[outer.nests]
+            return same._replace(is_duck_typed=True, is_component=is_component)
         kind = get_class(annotation)
         is_class = kind is annotation and kind is not None and kind.__module__ != "builtins"
         if is_class and "." not in kind.__qualname__:
@@ -71,8 +74,12 @@ class Schema:
 
     def find_nesting_slot(self, kind: Any) -> str:
         """Returns the key of the slot that nests and makes instances of a class, or ``""``."""
-        for key, slot in self.slots.items():
-            if slot.nests and inspect.isclass(kind) and issubclass(kind, get_base_class(slot)):
+        for key, slot in {**self.slots, **self.section_slots}.items():
+            # Nothing derives from a class of a module that was not imported.
+            is_known = slot.base_class.rpartition(".")[0] in sys.modules
+            if not slot.nests or not is_known or not inspect.isclass(kind):
+                continue
+            if issubclass(kind, get_base_class(slot)):
                 return key
         return ""
 

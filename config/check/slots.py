@@ -47,6 +47,10 @@ class Slot(NamedTuple):
         is_flat: the options are in the section itself, without ``args``.
         list_keys: further keys of a component in a list. Empty if the slot takes no list.
         takes_sets: a mapping of names to components is accepted as well.
+        words: texts that the program understands instead of a component.
+        allows_name: a component without ``args`` may be just its name.
+        is_class_only: functions do not fit.
+        refused: classes of a library that do not work here, each with the reason.
     """
 
     folder: str
@@ -63,6 +67,10 @@ class Slot(NamedTuple):
     is_flat: bool = False
     list_keys: tuple[str, ...] = ()
     takes_sets: bool = False
+    words: tuple[str, ...] = ()
+    allows_name: bool = False
+    is_class_only: bool = False
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 FLAT = Slot("", (), "", is_component=False, is_flat=True)  # a section without a `type`
@@ -135,7 +143,7 @@ def _find_in_homes(name: str, slot: Slot) -> Any:
 def get_names(slot: Slot) -> dict[str, Any]:
     """Returns the public names in a slot's homes that fit the slot, with their objects."""
     found: dict[str, Any] = {}
-    for module in map(import_module, slot.homes):
+    for module in filter(None, map(import_module, slot.homes)):
         for name in dir(module):
             is_new = not name.startswith("_") and name not in found
             if is_new and not get_refusal(getattr(module, name), slot):
@@ -190,6 +198,13 @@ def get_refusal(found: Any, slot: Slot) -> str:
     is_class = inspect.isclass(found)
     if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):
         return "is not a class or function"
+    if slot.is_class_only and not is_class:
+        return f"is a function, and this key takes a {slot.base_class}"
+    if is_class and inspect.isabstract(found):
+        return "is abstract; name a class that derives from it"
+    kinds = {kind.__name__ for kind in inspect.getmro(found)} if is_class else set()
+    if reasons := [reason for name, reason in slot.refused if name in kinds]:
+        return f"does not fit: {reasons[0]}"
     module = get_module_name(found)
     if any(f"{module}.".startswith(f"{name}.") for name in slot.open_modules):
         return ""

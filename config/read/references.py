@@ -121,4 +121,5 @@ class _Resolver:
             message = f"${{{path}}}: the config has no such key{error.args[0]}"
             raise self.tree.error(keys, message) from None
         self.used.add(path.partition(".")[0])
+        self.tree.references.setdefault(keys, []).append(path)
         return self.resolve(value, keys, (*above, path))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from base.run import RunFolder, format_summary, get_command, get_python_command
+from base.commands import format_summary, get_command, get_python_command
+from base.run import RunFolder
 from tests.base.run_folders import Config, fail, has_log_file, read_sessions
 from utils.errors import UserError
 from utils.stop import Request, StopProgram
@@ -221,7 +222,7 @@ def test_the_interpreter_is_shown_as_one_types_it(
 def test_a_command_works_from_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("base.run.ROOT", tmp_path / "my project")
+    monkeypatch.setattr("base.commands.ROOT", tmp_path / "my project")
     monkeypatch.chdir(tmp_path)
     assert get_command("test.py").endswith(f" '{tmp_path}/my project/test.py'")
     (tmp_path / "my project").mkdir()

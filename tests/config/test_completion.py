@@ -82,6 +82,18 @@ def test_the_schema_of_the_project_knows_its_options() -> None:
     names = completer.complete_override("optimizer.type=")
     assert {"optimizer.type=Adam", "optimizer.type=SGD"} <= set(names)
     assert completer.complete_override("trainer.nan", is_key=True) == ["trainer.nan_policy"]
+    samplers = completer.complete_override("search.sampler=")
+    assert {"search.sampler=tpe", "search.sampler=grid", "search.sampler=GPSampler"} <= set(
+        samplers
+    )
+
+
+def test_the_components_in_options_of_a_section_are_completed() -> None:
+    data = {"search": {"pruner": {"type": "MedianPruner"}}}
+    completer = Completer(Tree(data))
+    words = completer.complete_override("search.pruner.args.n_w")
+    assert words == ["search.pruner.args.n_warmup_steps="]
+    assert "search.pruner.type=WilcoxonPruner" in completer.complete_override("search.pruner.type=")
 
 
 # -- by argcomplete --------------------------------------------------------------------------------

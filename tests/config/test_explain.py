@@ -84,6 +84,25 @@ def test_a_type_lists_the_names_that_it_takes(look: Look) -> None:
     assert "CosineAnnealingLR, " in last.splitlines()[-1]
 
 
+def test_an_option_that_takes_a_component_lists_the_names(look: Look) -> None:
+    sampler = "search={sampler: {type: TPESampler}, space: {seed: [1, 2]}}"
+    out = look("explain", "search.sampler.type", "-c", "base.yaml", sampler)[1]
+    assert "Names without a path: grid, random, tpe, " in out
+    rows, notes = explain(look, "search.sampler.args", sampler)
+    assert rows["search.sampler.args.n_startup_trials"][:2] == ["10", "default"]
+    assert notes["search.sampler.args.n_ei_candidates"].startswith("Number of candidate samples")
+
+
+def test_a_search_is_described_below_its_table(look: Look) -> None:
+    search = "search={sampler: grid, space: {optimizer.args.lr: {low: 0, high: 1, step: 0.5}}}"
+    lines = look("explain", "search", "-c", "base.yaml", search, "repeat.seeds=4")[1].splitlines()
+    assert lines[-3:] == [
+        "optimizer.args.lr: from 0 to 1 in steps of 0.5",
+        "A grid of 3 trials.",
+        "3 trials of 4 seeds: 12 runs.",
+    ]
+
+
 def test_without_a_key_the_sections_are_listed(look: Look) -> None:
     status, out, _ = look("explain", "-c", "base.yaml")
     rows = get_rows(out)

@@ -25,6 +25,6 @@ def add_project_file(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any)
 
 def get_error(name: str, slot: str) -> str:
     with pytest.raises(UserError) as caught:
-        resolve(name, SCHEMA.slots[slot])
+        resolve(name, {**SCHEMA.slots, **SCHEMA.section_slots}[slot])
     assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -120,6 +120,12 @@ MISTYPED = [
     "trainer.verbosity=3", "trainer.tensorboard=1", "trainer.lr_scheduler_interval=batch",
     "trainer.ema_decay=often", "trainer.keep_last=all", "trainer.len_epochs=3",
     "trainer.grad_clip_norm=true",
+    # sections with components in their options
+    "search={spaces: {}}", "search.trials=many", "search.sampler=tpee", "search.sampler=5",
+    "search.sampler={type: GridSampler}", "search.pruner.typ=MedianPruner",
+    "search.sampler={type: TPESampler, args: {n_startup: 3}}",
+    "search.pruner={type: PatientPruner, args: {wrapped_pruner: {type: RandomSampler}}}",
+    "repeat.folds=many", "repeat.fold=3",
 ]  # fmt: skip
 
 
@@ -195,6 +201,12 @@ REST = ["~name", "~data_loader", "~optimizer", "~loss", "~trainer"]  # removes m
         ["data_loader.args.validation_split=100", "data_loader.args.num_workers=0"],
         ["data_loader.args.validation_split=0.1", "T.0.args.size=[32, 32]", "T.1={type: ToImage}"],
         ["optimizer={type: Adam, args: {betas: [0.9, 0.99], lr: 1, weight_decay: 1e-4}}"],
+        ["search={space: {a.b: [1]}, sampler: tpe, trials: 3, pruner: null}", "repeat.seeds=[1]"],
+        ["search={sampler: GPSampler, pruner: {type: optuna.pruners.MedianPruner}}"],
+        [
+            "search.pruner={type: PatientPruner, args: {wrapped_pruner: {type: MedianPruner}}}",
+            "repeat={seeds: 3, folds: 5}",
+        ],
     ],
     ids=lambda overrides: " ".join(overrides)[:60],
 )

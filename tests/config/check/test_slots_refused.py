@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
+from inspect import ismodule
 from types import ModuleType
 
+import optuna
 import pytest
 import torch
+from optuna.samplers import TPESampler
 
 import model.loss
 from base.schema import SCHEMA
-from config.check.slots import resolve
+from config.check.slots import get_refusal, resolve
 from tests.config.check.project_file import add_project_file, get_error
 
-ALL_SLOTS = ("arch", "data_loader", "loss", "metrics", "optimizer", "lr_scheduler", "trainer")
+ALL_SLOTS = (
+    *("arch", "data_loader", "loss", "metrics", "optimizer", "lr_scheduler", "trainer"),
+    *("search.sampler", "search.pruner"),
+)
 
 
 @pytest.mark.parametrize("slot", ALL_SLOTS)
@@ -37,6 +43,14 @@ ALL_SLOTS = ("arch", "data_loader", "loss", "metrics", "optimizer", "lr_schedule
         "torch.utils.model_zoo.load_url",
         "torchvision.datasets.utils.download_url",
         "torch.package.PackageImporter",
+        "optuna.os.system",
+        "optuna.samplers.BaseSampler.__init__.__globals__",
+        "optuna.load_study",
+        "optuna.delete_study",
+        "optuna.storages.RDBStorage",
+        "optuna.storages.run_grpc_proxy_server",
+        "optuna.artifacts.FileSystemArtifactStore",
+        "optuna.study.MaxTrialsCallback",
     ],
 )
 def test_nothing_that_runs_or_downloads_code_fits_any_slot(slot: str, name: str) -> None:
@@ -50,8 +64,19 @@ def test_nothing_that_runs_or_downloads_code_fits_any_slot(slot: str, name: str)
 def test_a_path_through_an_import_of_the_projects_files_is_refused(
     slot: str, words: tuple[str, ...]
 ) -> None:
-    home = SCHEMA.slots[slot].homes[0]
+    home = {**SCHEMA.slots, **SCHEMA.section_slots}[slot].homes[0]
     get_error(".".join((home, *words)), slot)
+
+
+def test_nothing_of_optuna_fits_where_no_search_is_described() -> None:
+    modules = [optuna, *(module for module in vars(optuna).values() if ismodule(module))]
+    found = {value for module in modules for value in vars(module).values() if callable(value)}
+    inner = [*SCHEMA.inner_slots.values(), *SCHEMA.nested_slots.values()]
+    slots = [*SCHEMA.slots.values(), *inner]
+    slots += [slot._replace(is_duck_typed=True) for slot in slots]
+    assert TPESampler in found
+    ours = [item for item in found if (item.__module__ or "").startswith("optuna")]
+    assert [item for item in ours for slot in slots if not get_refusal(item, slot)] == []
 
 
 def test_an_imported_function_is_judged_by_the_module_that_defines_it(
@@ -154,5 +179,5 @@ def test_an_untrusted_library_is_reported_with_the_trusted_ones() -> None:
     assert get_error("kornia.losses.FocalLoss", "loss") == (
         "'kornia.losses.FocalLoss' is not in a trusted library "
         "(see [tool.plainloop] in pyproject.toml); "
-        "those are schedulefree, sklearn, torch, torchmetrics, torchvision"
+        "those are optuna, schedulefree, sklearn, torch, torchmetrics, torchvision"
     )
