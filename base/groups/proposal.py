@@ -157,10 +157,6 @@ def make_component(kind: str, node: Any, seed: int, number: int) -> Any:
     except UserError as error:
         raise UserError(str(error), key=f"{key}.type") from None
     name = found.__name__
-    if name in ("GridSampler", "BruteForceSampler"):
-        raise UserError(
-            f"{name}: write 'grid', which tries each point exactly once", key=f"{key}.type"
-        )
     if name == "CmaEsSampler" and importlib.util.find_spec("cmaes") is None:
         message = "CmaEsSampler needs cmaes; 'pip install cmaes' installs it"
         raise UserError(message, key=f"{key}.type")
