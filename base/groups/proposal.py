@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -148,8 +150,6 @@ def make_component(kind: str, node: Any, seed: int, number: int) -> Any:
     Raises:
         UserError: there is no such class, or it refuses its arguments.
     """
-    import inspect
-
     node = {"type": SHORT_NAMES.get(node, node)} if isinstance(node, str) else node
     key = f"search.{kind}"
     try:
@@ -157,8 +157,9 @@ def make_component(kind: str, node: Any, seed: int, number: int) -> Any:
     except UserError as error:
         raise UserError(str(error), key=f"{key}.type") from None
     name = found.__name__
-    if name in ("GridSampler", "BruteForceSampler"):
-        raise UserError(f"'{name}' does not resume; write grid", key=f"{key}.type")
+    if name == "CmaEsSampler" and importlib.util.find_spec("cmaes") is None:
+        message = "CmaEsSampler needs cmaes; 'pip install cmaes' installs it"
+        raise UserError(message, key=f"{key}.type")
     args = dict(node.get("args") or {})
     for word, value in args.items():
         if isinstance(value, dict) and "type" in value:
@@ -234,15 +235,15 @@ class Scratch:
         """Asks the pruner whether a trial stops.
 
         Returns:
-            The decision, to be kept as an attribute of the trial: its step, whether the trial
-            ``stops``, and the notes that the pruner makes for later decisions.
+            The decision, to be kept as an attribute of the trial: its ``step``, whether the trial
+            ``stops``, and all ``notes`` that pruners have made about this trial.
         """
         trial = self._get_trial(number)
         before = dict(trial.system_attrs)
         stops = self.study.pruner.prune(self.study, trial)
         after = self._get_trial(number).system_attrs
-        notes = {key: after[key] for key in after if before.get(key) != after[key]}
-        return {"step": trial.last_step, "stops": bool(stops), "system_attrs": notes}
+        added = {key: after[key] for key in after if before.get(key) != after[key]}
+        return {"step": trial.last_step, "stops": bool(stops), "notes": _get_notes(trial) | added}
 
     def _get_trial(self, number: int) -> FrozenTrial:
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
@@ -255,7 +256,11 @@ def _copy_trial(trial: FrozenTrial) -> FrozenTrial:
     if trial.state == TrialState.WAITING:  # another program has added it
         return create_trial(state=TrialState.FAIL)
     copied = copy.copy(trial)
-    copied.system_attrs = trial.system_attrs | trial.user_attrs.get(DECISION, {}).get(
-        "system_attrs", {}
-    )
+    copied.system_attrs = trial.system_attrs | _get_notes(trial)
     return copied
+
+
+def _get_notes(trial: FrozenTrial) -> dict[str, Any]:
+    """Returns what pruners have noted about a trial."""
+    decision: dict[str, Any] = trial.user_attrs.get(DECISION, {})
+    return decision.get("notes", {})  # type: ignore[no-any-return]

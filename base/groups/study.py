@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,18 +13,15 @@ from base.groups.proposal import DECISION, Parameters, Scratch, Space, make_comp
 from base.groups.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
 from base.groups.space import list_points
 from base.groups.storage import KEY, asks_storage, get_url, import_optuna, open_storage, quiet
-from base.groups.study_facts import find_difference, get_facts
+from base.groups.study_facts import FACTS, claim, get_facts, get_token
 from base.tools.run_record import Objective
 from utils.errors import UserError, shorten
-from utils.files import lock_file, write_text
+from utils.files import lock_file
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-TOKEN = ".storage-key"  # a file in the folder of the search
-FOLDER = "folder"  # the attribute of the study that holds its content
-FACTS = "search"  # the attribute of the study that holds what must not change
 MESSAGE = "message"
 MAX_MESSAGE_CHARS = 1000
 MIN_TRIALS_FOR_IMPORTANCES = 4
@@ -104,27 +100,9 @@ class Study:
             optuna.create_study(storage=self._storage, study_name=self._name, direction=direction)
         study = optuna.load_study(study_name=self._name, storage=self._storage)
         self._id = self._storage.get_study_id_from_name(self._name)
-        trials = study.get_trials(deepcopy=False)
-        if not trials and study.direction.name.lower() == direction:
-            study.set_user_attr(FOLDER, self._get_token())
-            study.set_user_attr(FACTS, self._facts)  # new, or its maker was killed
-            return study
-        if difference := find_difference(study.user_attrs.get(FACTS), self._facts):
-            message = f"holds another search under the name {self._name}: {difference}"
-            raise UserError(f"{message}; choose another --run-id", key=KEY)
-        if study.user_attrs.get(FOLDER) != self._get_token():
-            message = f"holds the trials of {self._name}, but their runs are in another folder than"
-            raise UserError(f"{message} {self._folder}; choose another --run-id", key=KEY)
+        token = "" if self._options.storage is None else get_token(self._folder)
+        claim(study, direction, self._facts, token, self._folder)
         return study
-
-    def _get_token(self) -> str:
-        """Returns what tells this folder from others with the same name, on any machine."""
-        if self._options.storage is None:
-            return ""  # the storage is in the folder
-        path = self._folder / TOKEN
-        if not path.is_file():
-            write_text(path, secrets.token_hex(8))
-        return path.read_text()
 
     def _make_sampler(self, number: int) -> Any:
         if self._points is not None:
@@ -230,7 +208,8 @@ class Study:
         decision = self._get_trial(number).user_attrs.get(DECISION)
         if decision is None or decision["step"] < step:
             trials = self._study.get_trials(deepcopy=False)
-            decision = Scratch(self._study, trials, None, self._make_pruner()).decide(number)
+            scratch = Scratch(self._study, trials, None, self._make_pruner())
+            decision = scratch.decide(number)
             self._storage.set_trial_user_attr(self._get_trial_id(number), DECISION, decision)
         return bool(decision["stops"])
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from test_study import make_study, score_of
+from studies import make_study, score_of
 
 from base.groups.records import RUNNING, TrialRecord
 
-NUM_TRIALS, NUM_STEPS = 5, 2
+NUM_TRIALS, NUM_STEPS = 4, 2
 KILLED = 9
 OPTIONS: dict[str, Any] = {
     "sampler": {"type": "TPESampler", "args": {"n_startup_trials": 2}},
