@@ -29,7 +29,7 @@ MAX_MESSAGE_CHARS = 300
 TAIL_BYTES = 20_000
 # What a run says in the folder of a process that a killed worker has left behind, and that had not
 # yet locked the folder when this worker looked.
-LATE = ("another process is training in this folder", "holds a run already")
+LATE = (IS_LOCKED, "holds a run already")
 
 
 class Ending(NamedTuple):
@@ -151,10 +151,7 @@ class MemberRunner:
     def _classify(
         self, member: Member, status: int, reason: str, errors: IO[bytes]
     ) -> Ending | None:
-        """Returns how the run has ended; None if it may be started again.
-
-        It was killed, or another worker, who is dead, had started it shortly before.
-        """
+        """Returns how the run has ended; None if it was killed and may be started again."""
         if status == 0:
             return Ending(FINISHED)
         if reason and status in EXIT_STATUS.values():
@@ -164,8 +161,7 @@ class MemberRunner:
             return Ending(STOPPED, TIME_LIMIT)
         is_killed = status < 0 or status > 128 or status == EXIT_RUN_AGAIN
         if not is_killed:
-            message = read_last_line(errors) or outcome
-            return None if message.endswith(IS_LOCKED) else Ending(FAILED, message)
+            return Ending(FAILED, read_last_line(errors) or outcome)
         end = time.monotonic() + SECONDS_TO_HEAR
         while not self.signals.received and time.monotonic() < end:
             time.sleep(SECONDS_BETWEEN_LOOKS)
