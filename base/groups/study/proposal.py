@@ -67,8 +67,8 @@ class Parameters:
             values = [point[key] for point in points]
             low, high, step = min(values), max(values), None
         if item.is_integer:
-            whole = 1 if step is None else int(step)
-            return distributions.IntDistribution(int(low), int(high), item.log, whole)
+            unit = 1 if step is None else int(step)
+            return distributions.IntDistribution(int(low), int(high), item.log, unit)
         return distributions.FloatDistribution(low, high, item.log, step)
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:

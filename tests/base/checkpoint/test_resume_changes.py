@@ -244,7 +244,7 @@ def test_another_thread_count_is_reported(stopped, caplog):
     assert f"threads {before} -> {before + 1}" in caplog.text
 
 
-def test_another_fold_is_told_because_the_model_may_know_its_samples() -> None:
+def test_another_fold_is_reported_because_the_model_may_know_its_samples() -> None:
     old, new = ({"data_loader": {"type": "X", "args": {"fold": fold}}} for fold in (1, 2))
     assert describe_order(old, old, {}, {}) == "kept"
     words = describe_order(old, new, {}, {})

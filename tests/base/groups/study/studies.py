@@ -11,9 +11,9 @@ from base.groups.plan.space import Choices, Range
 from base.groups.study.study import Study
 from base.tools.run_record import Objective
 
-PARTS = [{"type": "SmallNet"}, {"type": "SmallNet", "args": {"width": 2}}]
+ARCHITECTURES = [{"type": "SmallNet"}, {"type": "SmallNet", "args": {"width": 2}}]
 SPACE = {
-    "arch": Choices(PARTS),
+    "arch": Choices(ARCHITECTURES),
     "optimizer.args.lr": Range(1e-4, 1e-1, log=True),
     "model.width": Range(8, 64, step=8, is_integer=True),
     "loss.smoothing": Range(0.0, 0.3, step=0.1),
@@ -34,7 +34,7 @@ def score_of(values: Any) -> float:
     return (
         abs(math.log10(values["optimizer.args.lr"]) + 2)
         + abs(values["model.width"] - 32) / 32
-        + (values["arch"] == PARTS[1])
+        + (values["arch"] == ARCHITECTURES[1])
         + (values["loss.smoothing"] - 0.1) ** 2
     )
 

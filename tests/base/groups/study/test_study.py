@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import PARTS, SPACE, list_values, make_study, run_trials
+from studies import ARCHITECTURES, SPACE, list_values, make_study, run_trials
 
 from base.groups.plan.space import Range
 from utils.errors import UserError
@@ -47,7 +47,7 @@ def test_a_grid_is_tried_in_its_order_and_once(tmp_path: Path) -> None:
         numbers.append(number)
     assert numbers == list(range(2 * 4 * 5))
     found = [trial.values for trial in study.list_trials()]
-    assert found[0] == {"arch": PARTS[0], "x": 0.0, "y": 1}
+    assert found[0] == {"arch": ARCHITECTURES[0], "x": 0.0, "y": 1}
     assert [type(values["y"]) for values in found[:5]] == [int, float, bool, str, type(None)]
     assert len({str(values) for values in found}) == 40
 
@@ -83,7 +83,7 @@ def _work(folder: Path) -> None:
         study.finish(number, float(number))
 
 
-def test_workers_share_the_trials_of_a_search(tmp_path: Path) -> None:
+def test_workers_divide_the_trials_of_a_search(tmp_path: Path) -> None:
     """None is proposed twice, and no worker fails because the database is locked."""
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_work, args=(tmp_path,)) for _ in range(2)]

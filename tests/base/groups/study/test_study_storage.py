@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from studies import make_study
 
-from base.groups import storage
+from base.groups.study import storage
 from base.groups.study.storage import make_error, mask
 from utils.errors import UserError
 
