@@ -8,13 +8,13 @@ from typing import Any, Literal, Self
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from base.data.checks import check_batching, check_sampling, choose_collate, warn_if_random
+from base.data.checks import check_batching, check_sampling, choose_collate
 from base.data.loader import DividedLoader
 from base.data.map_reader import MapReader
 from base.data.order import BatchFacts, Position, limit_length
 from base.data.reader import Reader
 from base.data.sampler import BATCH_STREAM
-from base.data.split import make_samplers
+from base.data.split import Split, choose_eval_data, make_samplers
 from base.data.stream_reader import StreamReader
 from base.data.worker import make_loader_options, pins_memory
 from utils.batch import to_device
@@ -42,6 +42,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
             transform of torchvision, or one of ``base/data/batch_transforms.py``.
         split_seed: the seed of the split; 0 gives the same split as pytorch-template.
         stratify: split each class in the same proportion.
+        folds, fold: the number of folds of a cross-validation, and the one to validate on, from 1.
+        groups: the group of each sample, or the name of the dataset's attribute or column that
+            holds it. All samples of a group are in the same part.
         sampler: gives the indices, instead of ``shuffle``; ``class_balanced`` draws all classes
             equally often, with replacement.
         batch_sampler: gives lists of indices, instead of ``batch_size`` and ``shuffle``.
@@ -69,14 +72,18 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         eval_batch_transform: Any = None,
         split_seed: int = 0,
         stratify: bool = False,
+        folds: int | None = None,
+        fold: int | None = None,
+        groups: str | list[Any] | None = None,
         sampler: Any = None,
         batch_sampler: Any = None,
         stream_sharding: Literal["dataset", "samples"] | None = None,
         **dataloader_kwargs: Any,
     ) -> None:
-        check_batching(dataset, batch_size, cache or batch_transform is not None, validation_split)
+        split = Split(validation_split, split_seed, stratify, folds, fold, groups)
+        check_batching(dataset, batch_size, cache or batch_transform is not None, split.is_needed)
         samplers = (sampler, batch_sampler, stream_sharding)
-        check_sampling(dataset, validation_split, *samplers, **dataloader_kwargs)
+        check_sampling(dataset, split.is_needed, *samplers, **dataloader_kwargs)
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
@@ -96,9 +103,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.stream_sharding = stream_sharding
         is_custom = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
         if not is_custom and not isinstance(dataset, IterableDataset):
-            sampler, self.valid_sampler = make_samplers(
-                dataset, validation_split, split_seed, stratify, shuffle, sampler is not None
-            )
+            sampler, self.valid_sampler = make_samplers(dataset, split, shuffle, bool(sampler))
         self._reader = self._make_reader(dataset, batch_size, sampler, batch_sampler, options)
         self._reader.add_root("batch_transform", batch_transform)
         self.n_samples = self._reader.n_samples
@@ -207,16 +212,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         """Returns a loader of the validation part, in a fixed order; None if there is none."""
         if self.valid_sampler is None:
             return None
-        dataset = self.init_kwargs["dataset"]
-        if self.eval_transform is not None:
-            from base.data.cache import with_transform
-
-            dataset = with_transform(dataset, self.eval_transform)
-        options = {**self.init_kwargs, "dataset": dataset, "drop_last": False}
-        options["batch_transform"] = self.eval_batch_transform
-        if self.eval_transform is None:
-            warn_if_random("eval_transform", getattr(dataset, "transform", None))
-        if self.eval_batch_transform is None:
-            options["batch_transform"] = self.batch_transform
-            warn_if_random("eval_batch_transform", self.batch_transform)
+        transforms = self.eval_transform, self.batch_transform, self.eval_batch_transform
+        options = self.init_kwargs | choose_eval_data(self.dataset, *transforms)
+        options["drop_last"] = False
         return BaseDataLoader(sampler=self.valid_sampler, **options).for_evaluation()

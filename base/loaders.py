@@ -69,7 +69,8 @@ def _make_full_loader(config: Any) -> tuple[Any, str, str]:
     if config.get("test_data_loader"):
         return config.build("test_data_loader"), "the test_data_loader", "test_data_loader"
     if config.takes("data_loader", "training"):
-        changes = {"training": False, "shuffle": False, "validation_split": 0.0, "drop_last": False}
+        changes: dict[str, Any] = dict.fromkeys(("training", "shuffle", "drop_last"), False)
+        changes |= {"validation_split": 0.0, "folds": None, "fold": None}
         args = config["data_loader"].setdefault("args", {})
         args.pop("sampler", None)
         args.pop("batch_sampler", None)
@@ -84,4 +85,6 @@ def _make_full_loader(config: Any) -> tuple[Any, str, str]:
     if loader is None:
         message = "there is nothing to test on: give a test_data_loader, or a validation_split"
         raise UserError(message)
-    return loader, "the validation split (there is no test data)", "data_loader"
+    folds, fold = (config.get_argument("data_loader", key) for key in ("folds", "fold"))
+    text = "the validation split" if folds is None else f"fold {fold} of {folds}"
+    return loader, f"{text} (there is no test data)", "data_loader"

@@ -16,6 +16,7 @@ class BreastCancerDataLoader(BaseDataLoader):
 
     Args:
         training: whether to use the 456 training rows or the 113 test rows.
+        split_seed, folds, fold: as for ``BaseDataLoader``.
     """
 
     def __init__(
@@ -25,6 +26,9 @@ class BreastCancerDataLoader(BaseDataLoader):
         validation_split: float | int = 0.0,
         num_workers: int = 0,
         training: bool = True,
+        split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         from sklearn.datasets import load_breast_cancer
 
@@ -41,5 +45,8 @@ class BreastCancerDataLoader(BaseDataLoader):
             shuffle,
             validation_split,
             num_workers,
-            stratify=bool(validation_split),
+            stratify=True,
+            split_seed=split_seed,
+            folds=folds,
+            fold=fold,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ class DigitsDataLoader(BaseDataLoader):
 
     Args:
         training: whether to use the 1,438 training images or the 359 test images.
+        split_seed, folds, fold: as for ``BaseDataLoader``.
     """
 
     def __init__(
@@ -28,6 +30,9 @@ class DigitsDataLoader(BaseDataLoader):
         validation_split: float | int = 0.0,
         num_workers: int = 0,
         training: bool = True,
+        split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         # The file of load_digits(). Importing scikit-learn would take longer than an epoch.
         spec = find_spec("sklearn")
@@ -46,7 +51,10 @@ class DigitsDataLoader(BaseDataLoader):
             shuffle,
             validation_split,
             num_workers,
-            stratify=bool(validation_split),
+            stratify=True,
+            split_seed=split_seed,
+            folds=folds,
+            fold=fold,
         )
 
 
@@ -58,6 +66,7 @@ class MnistDataLoader(BaseDataLoader):
     Args:
         data_dir: the folder that holds ``MNIST/raw``. Missing files are downloaded into it.
         training: whether to use the 60,000 training images or the 10,000 test images.
+        split_seed, folds, fold: as for ``BaseDataLoader``.
     """
 
     def __init__(
@@ -68,6 +77,9 @@ class MnistDataLoader(BaseDataLoader):
         validation_split: float | int = 0.0,
         num_workers: int = 0,
         training: bool = True,
+        split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         from torchvision import datasets
         from torchvision.transforms import v2
@@ -84,6 +96,15 @@ class MnistDataLoader(BaseDataLoader):
                 v2.Normalize((0.1307,), (0.3081,)),
             ]
         )
+        # A loader of pytorch-template, which may be the parent of a migrated one, takes no folds.
+        split = {"split_seed": split_seed, "folds": folds, "fold": fold, "stratify": bool(folds)}
+        given: dict[str, Any] = {name: value for name, value in split.items() if value}
         super().__init__(
-            dataset, batch_size, shuffle, validation_split, num_workers, batch_transform=steps
+            dataset,
+            batch_size,
+            shuffle,
+            validation_split,
+            num_workers,
+            batch_transform=steps,
+            **given,
         )

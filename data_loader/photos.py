@@ -48,6 +48,8 @@ class PhotoDataLoader(BaseDataLoader):
         size: the height and width of the network's input, in pixels.
         augment: whether to crop and mirror training images at random.
         source: where to download the data; shown in the error if the data is missing.
+        split_seed, folds, fold: as for ``BaseDataLoader``. With folds, the photographs in ``train``
+            are divided, and those in ``val`` are for the test.
     """
 
     def __init__(
@@ -60,17 +62,19 @@ class PhotoDataLoader(BaseDataLoader):
         size: int = 224,
         augment: bool = True,
         source: str = "",
+        split_seed: int = 0,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         from torchvision.datasets import ImageFolder
         from torchvision.transforms import v2
 
+        # Resizes to 256 and crops 224 pixels by default, as is usual for ImageNet.
+        plain = v2.Compose([v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size)])
+        crop = plain
         if training and augment:
-            crop = [
-                v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True),
-                v2.RandomHorizontalFlip(),
-            ]
-        else:  # by default resizes to 256 and crops 224 pixels, as is usual for ImageNet
-            crop = [v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size)]
+            random_crop = v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True)
+            crop = v2.Compose([random_crop, v2.RandomHorizontalFlip()])
         normalise = v2.Compose(
             [
                 v2.ToDtype(torch.float32, scale=True),
@@ -79,7 +83,7 @@ class PhotoDataLoader(BaseDataLoader):
         )
         root = Path(data_dir, "train" if training else "val")
         try:
-            dataset = ImageFolder(str(root), v2.Compose(crop), loader=read_image)
+            dataset = ImageFolder(str(root), crop, loader=read_image)
         except OSError as error:
             message = f"{root}: must hold a folder of photographs for each class"
             if source:
@@ -87,9 +91,19 @@ class PhotoDataLoader(BaseDataLoader):
             raise UserError(f"{message} ({error.args[-1]})") from error
         self._validation = (data_dir, batch_size, False, num_workers, False, size, False, source)
         super().__init__(
-            dataset, batch_size, shuffle, num_workers=num_workers, batch_transform=normalise
+            dataset,
+            batch_size,
+            shuffle,
+            num_workers=num_workers,
+            batch_transform=normalise,
+            eval_transform=plain,
+            stratify=True,
+            split_seed=split_seed,
+            folds=folds,
+            fold=fold,
         )
 
-    def split_validation(self) -> BaseDataLoader:
-        """Returns a loader of the photographs in ``val``."""
-        return PhotoDataLoader(*self._validation)
+    def split_validation(self) -> BaseDataLoader | None:
+        """Returns a loader of the fold, or else of the photographs in ``val``."""
+        fold = super().split_validation()
+        return PhotoDataLoader(*self._validation) if fold is None else fold

@@ -43,6 +43,16 @@ def find_group(name: str | Path) -> Path | None:
     return path if os.path.isfile(path / GROUP) else None  # noqa: PTH113
 
 
+def holds_runs(name: str | Path) -> bool:
+    """Whether a folder is no run and holds runs, as that of a search or a repetition does."""
+    path = Path(expand_home(name))
+    if not os.path.isdir(path) or (path / CONFIG).is_file():  # noqa: PTH112
+        return False
+    if find_group(path) is not None:
+        return True
+    return not list_checkpoints(path) and any(path.glob(f"*/{CONFIG}"))
+
+
 def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
     """The checkpoint that ``-r NAME`` resumes or tests.
 

@@ -27,19 +27,17 @@ import os
 import pickle
 import warnings
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from utils.errors import UserError, one_line
 from utils.log import mute
-from utils.world import ProcessSettings, World, is_launched
+from utils.world import ProcessSettings, World, end_if_launcher_is_lost, is_launched, watch_launcher
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed import ProcessGroup, Work
 
 T = TypeVar("T")
-MAX_TIMEOUT_SECONDS = 1e9  # 30 years; longer durations overflow
 
 _world = World()
 
@@ -92,6 +90,7 @@ def init_distributed(settings: ProcessSettings) -> Iterator[None]:
     if not is_launched():
         yield
         return
+    watch_launcher()  # before the slow import
     import torch.distributed as dist
 
     _world = World.from_environment(settings.timeout_seconds)
@@ -123,7 +122,6 @@ def _connect(settings: ProcessSettings) -> None:
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     backend = _choose_backend(settings.n_gpu)
-    start_timeout = _to_timedelta(settings.start_timeout_seconds)
     has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # the launcher's
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
@@ -132,7 +130,7 @@ def _connect(settings: ProcessSettings) -> None:
             int(os.environ["MASTER_PORT"]),
             is_master=is_main() and not has_store,
             wait_for_workers=False,
-            timeout=start_timeout,
+            timeout=settings.start_timeout,
         )
         # Keys from before a restart would mislead the ranks after it.
         _world.store = PrefixStore(f"attempt{attempt}", store)
@@ -142,13 +140,14 @@ def _connect(settings: ProcessSettings) -> None:
             store=PrefixStore("init", _world.store),
             rank=_world.rank,
             world_size=_world.size,
-            timeout=start_timeout,
+            timeout=settings.start_timeout,
         )
         _world.publish_activity()
-        group = dist.new_group(timeout=_to_timedelta(settings.timeout_seconds))
+        group = dist.new_group(timeout=settings.timeout)
         assert isinstance(group, dist.ProcessGroup)  # all ranks are members
         _world.group = group
     except (RuntimeError, ValueError) as error:
+        end_if_launcher_is_lost(wait=True)
         raise UserError(
             f"not all of the {_world.size} processes have connected within "
             f"{settings.start_timeout_seconds:g} s: {one_line(error, 200)}",
@@ -168,10 +167,6 @@ def _choose_backend(n_gpu: int) -> str:
     torch.accelerator.set_device_index(_world.local_rank)
     kind = accelerator.type
     return f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}"
-
-
-def _to_timedelta(seconds: float) -> timedelta:
-    return timedelta(seconds=min(seconds, MAX_TIMEOUT_SECONDS))
 
 
 def set_activity(name: str) -> str:

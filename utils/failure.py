@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from utils.errors import UserError, is_out_of_memory, one_line, text_of
 from utils.stop import EXIT_STATUS, StopProgram
+from utils.world import end_if_launcher_is_lost
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -222,6 +223,8 @@ def report_failure(error: BaseException, world: World) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     user_error = user_error_from(error)
     connection_lost = user_error is None and _is_lost_connection(error)
+    if connection_lost:
+        end_if_launcher_is_lost()
     status = _get_exit_status(error, user_error)
     first_rank, first_status = world.rank, status
     missing = ""
@@ -238,6 +241,8 @@ def report_failure(error: BaseException, world: World) -> None:
         sys.exit(first_status)
     prefix = f"rank {world.rank}: " if world.rank else ""
     if connection_lost:
+        if not missing:  # the store has not answered
+            end_if_launcher_is_lost(wait=True)
         print(f"{prefix}{missing or one_line(error)}", file=sys.stderr, flush=True)
         sys.exit(status)
     if user_error is None:

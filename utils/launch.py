@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 from utils.stop import EXIT_STATUS
-from utils.world import ProcessSettings, is_launched
+from utils.world import LAUNCHER_PID, ProcessSettings, is_launched
 
 FORWARDED_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
@@ -112,6 +112,7 @@ def _make_environment(num_processes: int, port: int) -> dict[str, str]:
     """The environment variables that are the same in all ranks, as torchrun sets them."""
     num_threads = max(1, num_cores() // num_processes)
     return {
+        LAUNCHER_PID: str(os.getpid()),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store exists; no rank has to make it

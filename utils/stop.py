@@ -16,9 +16,10 @@ from math import inf
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from utils.world import LOST_LAUNCHER, has_lost_launcher, stop_watching
+
 if TYPE_CHECKING:
     from utils.link import Link
-
 
 EXIT_RUN_AGAIN = 75  # the status that means "run me again" (EX_TEMPFAIL in sysexits.h)
 EXIT_STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": EXIT_RUN_AGAIN}
@@ -183,7 +184,7 @@ class StopRequest:
         self._received = NO_REQUEST  # by this process; another rank may not know of it
         self._votes = votes
         self._link = _connect()
-        self._pid, self._parent_pid = os.getpid(), os.getppid()
+        self._pid = os.getpid()
         self._end = inf if minutes is None else time.monotonic() + 60 * minutes
 
     def requested(self) -> bool:
@@ -219,9 +220,9 @@ class StopRequest:
             return self._received
         if time.monotonic() + self.reserve >= self._end:
             self._received = Request(EXIT_RUN_AGAIN, "the time limit")
-        elif self._votes is not None and os.getppid() != self._parent_pid:
+        elif self._votes is not None and has_lost_launcher():
             # Without its launcher, a rank would train on, and no signal would reach it.
-            self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the launcher")
+            self._received = Request(EXIT_STATUS["SIGTERM"], LOST_LAUNCHER)
         elif self._link is not None and self._link.is_lost:
             self._received = Request(EXIT_STATUS["SIGTERM"], "the end of the search")
         return self._received
@@ -251,6 +252,7 @@ class StopRequest:
 
         A signal for which the program has a handler, or that it ignores, stays with the program.
         """
+        stop_watching()  # from now on, `poll` asks for the launcher
         if threading.current_thread() is not threading.main_thread():
             yield
             return

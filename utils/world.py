@@ -1,4 +1,10 @@
-"""Which process this is among those that train together, and where the others are."""
+"""Which process this is among those that train together, and where the others are.
+
+A rank whose launcher is gone, for example after ``kill -9``, gets no signal any more. Before the
+training, it would wait for the others up to the timeout. While torch waits, Python runs no signal
+handler, so a thread looks after the launcher and ends the rank. A training loop, which can save
+first, takes over from the thread (see ``utils/stop.py``).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,11 @@ import contextlib
 import json
 import os
 import socket
+import sys
+import threading
+import time
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,6 +25,15 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_SECONDS = 300.0
 TIMEOUT_SECONDS = 120.0
+MAX_TIMEOUT_SECONDS = 1e9  # 30 years; longer durations overflow
+LAUNCHER_PID = "PLAINLOOP_LAUNCHER_PID"  # an environment variable that ``utils.launch`` sets
+LOST_LAUNCHER = "the end of the launcher"
+LOST_LAUNCHER_STATUS = 143  # as after SIGTERM, which the launcher would have sent
+POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 1.0  # the sockets of a killed process close before it loses its children
+
+_parent_pid = os.getppid()  # noted early, because torchrun sets no such variable
+_is_watching = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,16 @@ class ProcessSettings:
     n_gpu: int = 1
     start_timeout_seconds: float = START_TIMEOUT_SECONDS
     timeout_seconds: float = TIMEOUT_SECONDS
+
+    @property
+    def start_timeout(self) -> timedelta:
+        """``start_timeout_seconds``, as torch takes it."""
+        return timedelta(seconds=min(self.start_timeout_seconds, MAX_TIMEOUT_SECONDS))
+
+    @property
+    def timeout(self) -> timedelta:
+        """``timeout_seconds``, as torch takes it."""
+        return timedelta(seconds=min(self.timeout_seconds, MAX_TIMEOUT_SECONDS))
 
 
 def is_launched() -> bool:
@@ -88,7 +117,7 @@ class World:
 
     def publish_activity(self) -> None:
         """Publishes the location of this rank, which the others report if it is lost."""
-        if self.store is None:
+        if self.store is None or has_lost_launcher():  # torch would log an error of the store
             return
         location = Location(socket.gethostname(), os.getpid(), self.activity)
         # An error means that the launcher has ended. Then the ranks are about to end too.
@@ -101,3 +130,57 @@ class World:
         if self.store is None or not self.store.check([key]):
             return None
         return Location(*json.loads(self.store.get(key)))
+
+
+# -- the launcher ----------------------------------------------------------------------------------
+
+
+def _note_parent() -> None:
+    global _parent_pid
+    _parent_pid = os.getppid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_parent)
+
+
+def has_lost_launcher() -> bool:
+    """Whether the process that has started this one is gone. Windows does not tell."""
+    launcher_pid = int(os.environ.get(LAUNCHER_PID, _parent_pid))
+    return os.name == "posix" and os.getppid() != launcher_pid
+
+
+def end_if_launcher_is_lost(wait: bool = False) -> None:
+    """Ends this process at once if the launcher is gone.
+
+    The main thread may wait in torch, where no exception reaches it.
+
+    Args:
+        wait: after an error of the launcher's store, which is the first sign of its end.
+    """
+    end = time.monotonic() + (PATIENCE_SECONDS if wait else 0.0)
+    while not has_lost_launcher():
+        if time.monotonic() >= end:
+            return
+        time.sleep(0.01)
+    if os.environ.get("LOCAL_RANK") == "0":
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            print(f"stopped by {LOST_LAUNCHER}", file=sys.stderr, flush=True)
+    os._exit(LOST_LAUNCHER_STATUS)
+
+
+def watch_launcher() -> None:
+    """Lets a thread end this process when the launcher is gone, until ``stop_watching``."""
+    _is_watching.set()
+    threading.Thread(target=_watch, name="launcher watch", daemon=True).start()
+
+
+def stop_watching() -> None:
+    """Leaves the watch to a training loop."""
+    _is_watching.clear()
+
+
+def _watch() -> None:
+    while _is_watching.is_set():
+        end_if_launcher_is_lost()
+        time.sleep(POLL_SECONDS)

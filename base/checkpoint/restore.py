@@ -35,8 +35,9 @@ REQUIRED_TYPES: dict[str, Any] = {
 OPTIONAL_TYPES: dict[str, Any] = {
     "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict, "step": int
 }  # fmt: skip
-# Arguments of a data loader that change the order of its samples.
-ORDER_ARGS = ("dataset", "shuffle", "validation_split", "split_seed", "stratify", "sampler")
+# Arguments of a data loader that divide its dataset, and those that change the order of samples.
+SPLIT_ARGS = ("validation_split", "split_seed", "stratify", "folds", "fold", "groups")
+ORDER_ARGS = ("dataset", "shuffle", "sampler", *SPLIT_ARGS)
 
 
 def check_types(state: dict[str, Any], path: Path) -> None:
@@ -214,6 +215,9 @@ def describe_order(old: Any, new: Any, saved: dict[str, Any], position: dict[str
     if changed and position.get("consumed"):
         names = ", ".join(f"data_loader.args.{key}" for key in changed)
         return f"reset, because {names} changed: in this epoch, samples may come twice or never"
+    if divided := [f"data_loader.args.{key}" for key in changed if key in SPLIT_ARGS]:
+        names = ", ".join(divided)
+        return f"kept, but {names} changed: the model may know samples of the new validation part"
     is_known = "samples" in position and "samples" in saved
     if not is_known or position["batch_size"] == saved["batch_size"]:
         return "kept"

@@ -18,16 +18,14 @@ AUGMENTING = re.compile("Random|Aug|Jitter|Each")  # in the names of random tran
 NAMES_SHOWN = 10  # of a dict of datasets
 
 
-def check_batching(
-    dataset: Any, batch_size: int | None, needs_indices: bool, split: float | int
-) -> None:
+def check_batching(dataset: Any, batch_size: int | None, needs_indices: bool, split: bool) -> None:
     """Raises UserError if the batch size or the dataset does not fit the other arguments.
 
     Args:
         dataset: map-style or iterable.
         batch_size: None for a dataset or a sampler that makes batches itself.
         needs_indices: whether a cache or a batch transform needs a map-style dataset.
-        split: the size of the validation part; 0 for none.
+        split: whether there is a validation part.
     """
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size={batch_size} must be at least 1")
@@ -58,7 +56,7 @@ def _check_kind(dataset: Any) -> None:
 
 def check_sampling(
     dataset: Any,
-    split: float | int,
+    split: bool,
     sampler: Any,
     batch_sampler: Any,
     stream_sharding: Any = None,
@@ -89,7 +87,7 @@ def check_sampling(
         raise UserError(f"sampler: '{sampler}' must be class_balanced, or a {{type, args}}")
     if split and (batch_sampler is not None or not (sampler is None or isinstance(sampler, str))):
         raise UserError(
-            "validation_split and a sampler cannot both choose the samples; "
+            "validation_split or folds and a sampler cannot both choose the samples; "
             "give a valid_data_loader"
         )
 

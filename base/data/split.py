@@ -3,44 +3,92 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from base.data.checks import warn_if_random
 from base.data.epoch_sampler import Array, EpochSampler
 from utils.batch import TARGET_KEYS
 from utils.errors import UserError
+from utils.options import raise_problems
 
 CLASSES_IN_LOG = 20
 LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
 
 
+@dataclass(frozen=True)
+class Split:
+    """How a dataset is divided into a training and a validation part.
+
+    Attributes:
+        validation_split: the size of the validation part, as a count (int) or a fraction (float);
+            0 for none.
+        seed: of the shuffling.
+        stratify: whether to split each class in the same proportion.
+        folds, fold: the number of folds of a cross-validation, and the one to validate on, counted
+            from 1; None for none.
+        groups: the group of each sample, or the name of the dataset's attribute or column that
+            holds it; None for none. All samples of a group are in the same part.
+
+    Raises:
+        UserError: the arguments do not fit each other.
+    """
+
+    validation_split: float | int = 0.0
+    seed: int = 0
+    stratify: bool = False
+    folds: int | None = None
+    fold: int | None = None
+    groups: Any = None
+
+    def __post_init__(self) -> None:
+        from config.check.folds import find_split_problems
+
+        raise_problems(find_split_problems({"split_seed": self.seed} | vars(self)))
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is a validation part."""
+        return bool(self.validation_split) or self.folds is not None
+
+    def find_indices(self, dataset: Any) -> tuple[Array, Array]:
+        """Finds the indices for training, and those for validation.
+
+        Raises:
+            UserError: a part would be empty, or the classes or groups are unknown.
+        """
+        labels = get_labels(dataset) if self.stratify else None
+        if self.folds is None and self.groups is None:
+            return split_indices(len(dataset), self.validation_split, self.seed, labels)
+        from base.data.folds import find_groups, split_folds, split_groups
+
+        groups = None if self.groups is None else find_groups(dataset, self.groups)
+        if self.folds is None or self.fold is None:
+            return split_groups(groups, float(self.validation_split), self.seed, labels)
+        return split_folds(len(dataset), self.folds, self.fold, self.seed, labels, groups)
+
+
 def make_samplers(
-    dataset: Any,
-    split: float | int,
-    seed: int,
-    stratify: bool,
-    shuffle: bool,
-    is_balanced: bool = False,
+    dataset: Any, split: Split, shuffle: bool, is_balanced: bool = False
 ) -> tuple[EpochSampler, EpochSampler | None]:
     """Makes the samplers of the training part and, if there is one, of the validation part.
 
     Args:
         dataset: map-style.
-        split, seed: as for ``split_indices``; a split of 0 makes no validation part.
-        stratify: whether to split each class in the same proportion.
+        split: how to divide it.
         shuffle: whether to draw a new order of the training part for every epoch.
         is_balanced: whether to draw all classes equally often for training, with replacement.
 
     Raises:
-        UserError: a part would be empty, or the classes are unknown.
+        UserError: a part would be empty, or the classes or groups are unknown.
     """
     train: Any = range(len(dataset))
     valid_sampler = None
-    if split:
-        labels = get_labels(dataset) if stratify else None
-        train, valid = split_indices(len(dataset), split, seed, labels)
+    if split.is_needed:
+        train, valid = split.find_indices(dataset)
         valid_sampler = EpochSampler(valid, shuffle=False)
     weights = class_weights(dataset, train) if is_balanced else None
     return EpochSampler(train, shuffle, weights), valid_sampler
@@ -129,17 +177,68 @@ def get_labels(dataset: Any, argument: str = "stratify") -> Any:
     Raises:
         UserError: the dataset has no attribute that holds the classes.
     """
-    for name in LABEL_ATTRIBUTES:
-        labels = getattr(dataset, name, None)
-        if isinstance(labels, Sized) and len(labels) == len(dataset):
-            return labels
-    columns = getattr(dataset, "column_names", None) or ()  # of HuggingFace
-    for name in TARGET_KEYS:
-        if name in columns:
+    labels = find_values(dataset, LABEL_ATTRIBUTES, TARGET_KEYS, has_tensors=True)
+    if labels is None:
+        name = type(dataset).__name__
+        raise UserError(f"{argument}: {name} has no `targets` or `labels` with a class per sample")
+    return labels
+
+
+def find_values(
+    dataset: Any, attributes: Iterable[str], columns: Iterable[str], has_tensors: bool = False
+) -> Any:
+    """Finds a value for each sample in an attribute or a column, without reading the samples.
+
+    Args:
+        dataset: of any class, also torch's ``Subset`` and ``ConcatDataset``.
+        attributes: the names that an attribute with the values may have.
+        columns: the names that a column of a HuggingFace dataset may have.
+        has_tensors: whether the last tensor of a ``TensorDataset`` holds the values.
+
+    Returns:
+        One value per sample; None if the dataset has no such attribute or column.
+    """
+    for name in attributes:
+        values = getattr(dataset, name, None)
+        if isinstance(values, Sized) and len(values) == len(dataset):
+            return values
+    known = getattr(dataset, "column_names", None) or ()  # of HuggingFace
+    for name in columns:
+        if name in known:
             return np.asarray(dataset.with_format(None)[name])
-    if hasattr(dataset, "tensors"):
+    if has_tensors and hasattr(dataset, "tensors"):
         return dataset.tensors[-1]
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # torch's Subset
-        return np.asarray(get_labels(dataset.dataset, argument))[dataset.indices]
-    name = type(dataset).__name__
-    raise UserError(f"{argument}: {name} has no `targets` or `labels` with a class per sample")
+        found = [find_values(dataset.dataset, attributes, columns, has_tensors)]
+        return None if found[0] is None else np.asarray(found[0])[dataset.indices]
+    if hasattr(dataset, "datasets") and hasattr(dataset, "cumulative_sizes"):  # ConcatDataset
+        found = [find_values(item, attributes, columns, has_tensors) for item in dataset.datasets]
+        if not any(values is None for values in found):
+            return np.concatenate([np.asarray(values) for values in found])
+    return None
+
+
+def choose_eval_data(
+    dataset: Any, eval_transform: Any, batch_transform: Any, eval_batch_transform: Any
+) -> dict[str, Any]:
+    """Chooses the ``dataset`` and the ``batch_transform`` of a validation part.
+
+    Args:
+        dataset: of the training.
+        eval_transform: replaces its ``transform``; None keeps it.
+        batch_transform: of the training.
+        eval_batch_transform: replaces ``batch_transform``; None keeps it.
+
+    Raises:
+        UserError: the dataset has no transform to replace.
+    """
+    if eval_transform is None:
+        warn_if_random("eval_transform", getattr(dataset, "transform", None))
+    else:
+        from base.data.cache import with_transform
+
+        dataset = with_transform(dataset, eval_transform)
+    if eval_batch_transform is None:
+        warn_if_random("eval_batch_transform", batch_transform)
+        eval_batch_transform = batch_transform
+    return {"dataset": dataset, "batch_transform": eval_batch_transform}

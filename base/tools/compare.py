@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from base.tools.charts import LineChart, draw_lines, to_svg
-from base.tools.run_record import RunRecord, choose_axis, get_points
+from base.tools.run_record import Facts, RunRecord, choose_axis, get_points
 from config.read.text import compare_configs
 from utils.files import write_text
 from utils.provenance import run_git
@@ -27,14 +27,19 @@ def compare_runs(runs: list[RunRecord], picture: Path) -> None:
     are_unique = len({run.name for run in runs}) == len(runs)
     names = [run.name if are_unique else str(run.folder) for run in runs]
     print_table([("score", *names), *_score_rows(runs)])
-    rows = compare_configs([run.config for run in runs])
     print()
+    print_configs(names, [run.config for run in runs])
+    print("\n" + describe_code(runs))
+    _draw(dict(zip(names, runs, strict=True)), picture)
+
+
+def print_configs(names: list[str], configs: list[Facts]) -> None:
+    """Prints the values of configs that differ."""
+    rows = compare_configs(configs)
     if rows:
         print_table([("config", *names), *rows])
     else:
         print("Their configs are the same.")
-    print("\n" + _describe_code(runs))
-    _draw(dict(zip(names, runs, strict=True)), picture)
 
 
 def _score_rows(runs: list[RunRecord]) -> list[tuple[str, ...]]:
@@ -57,7 +62,7 @@ def _score_rows(runs: list[RunRecord]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _describe_code(runs: list[RunRecord]) -> str:
+def describe_code(runs: list[RunRecord]) -> str:
     """Returns how the code of the runs differs: in its commits and in uncommitted changes."""
     sessions = [run.sessions[-1] if run.sessions else {} for run in runs]
     commits = [str(session.get("git_commit") or "") for session in sessions]

@@ -99,9 +99,7 @@ class ResultWriter:
                 name = f"predictions-{scores.name}.csv" if scores.name else "predictions.csv"
                 files[target / name] = to_csv(scores.list_predictions())
         files[folder / "report.html"] = self._to_html(folder, config)
-        if not Path(os.path.realpath(target)).is_relative_to(folder.resolve()):
-            message = f"is a symbolic link that leads out of {folder}; nothing is written there"
-            raise UserError(f"{target}: {message}")
+        check_inside(target, folder)
         return [write_text(path, text) for path, text in files.items()]
 
     def _to_html(self, folder: Path, config: dict[str, Any]) -> str:
@@ -133,6 +131,13 @@ class ResultWriter:
             {"": name} | {scores.name: scores.format_value(name) for scores in self.scores}
             for name in names
         ]
+
+
+def check_inside(target: Path, folder: Path) -> None:
+    """Raises UserError if a link leads from ``target``, which is in ``folder``, out of it."""
+    if not Path(os.path.realpath(target)).is_relative_to(folder.resolve()):
+        message = f"is a symbolic link that leads out of {folder}; nothing is written there"
+        raise UserError(f"{target}: {message}")
 
 
 def check_output(path: Path | None) -> None:

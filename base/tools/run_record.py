@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from config.read.text import to_cell
+from config.values import DEFAULT_SEED
 from logger.metrics_file import parse_metrics
-from utils.errors import UserError, did_you_mean
+from utils.checkpoints import CONFIG, GROUP
+from utils.errors import UserError
 from utils.files import is_locked
 from utils.util import read_json
 
 Facts = dict[str, Any]
 Item = TypeVar("Item")
+TOO_LARGE = 1e150  # a number whose square overflows; NaN and infinity are not below it either
+MAX_WORDS = 4  # of a run id such as lr/trial-3
 STATES = {
+    "stopped by the pruner": "pruned",
     "finished": "finished",
     "stopped": "stopped",
     "interrupted": "stopped",
     "failed": "crashed",
-}  # by the first word of an outcome
+}  # by the first words of an outcome
 
 
 class Objective(NamedTuple):
@@ -44,21 +50,30 @@ class Score(NamedTuple):
     step: int | None = None
 
 
+class Variant(NamedTuple):
+    """What distinguishes the runs of a repetition; None for what a config does not have."""
+
+    seed: int | None
+    fold: int | None = None
+    folds: int | None = None
+    split_seed: int = 0
+
+
 class RunRecord:
     """The record of a run. Missing or damaged files in its folder give empty values.
 
     Args:
-        folder: ``saved/NAME/RUN_ID``.
+        folder: ``saved/NAME/RUN_ID``. A run id may have several words, such as ``lr/trial-3``.
+        home: the folder of the experiment, ``saved/NAME``; by default, the config tells its name.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Path | None = None) -> None:
         self.folder = folder
-        self.experiment = folder.parent.name
-        self.name = f"{self.experiment}/{folder.name}"
-        self.config = _read_facts(folder / "config.json")
+        self.config = read_facts(folder / CONFIG)
+        self.experiment, self.name = get_names(folder, home, self.config)
         trainer = self.config.get("trainer")
         self.trainer: Facts = trainer if isinstance(trainer, dict) else {}
-        found = _read_facts(folder / "provenance.json").get("sessions")
+        found = read_facts(folder / "provenance.json").get("sessions")
         sessions = found if isinstance(found, list) else []
         self.sessions: list[Facts] = [item for item in sessions if isinstance(item, dict)]
 
@@ -93,7 +108,7 @@ class RunRecord:
 
     @property
     def state(self) -> str:
-        """``running``, ``finished``, ``stopped`` (it can continue), ``crashed``, or empty."""
+        """``running``, ``finished``, ``pruned``, ``stopped`` (to go on), ``crashed``, or empty."""
         outcome = self.outcome
         if outcome == "running":
             return "running" if is_locked(self.folder / "log" / ".lock") else "crashed"
@@ -102,20 +117,41 @@ class RunRecord:
     @property
     def monitor(self) -> Objective:
         """The number that the config monitors; without one, the smallest loss."""
-        mode, _, metric = str(self.trainer.get("monitor", "off")).partition(" ")
-        if mode in ("min", "max") and metric.strip():
-            return Objective(mode, metric.strip())
+        objective = read_monitor(self.trainer.get("monitor"))
+        if objective is not None:
+            return objective
         return Objective("min", "val_loss" if self.rows and "val_loss" in self.rows[0] else "loss")
+
+    @property
+    def best_row(self) -> Facts:
+        """The numbers of the best epoch, whose weights are kept; empty if there is none yet."""
+        name = self.monitor.metric
+        rows = [row for row in self.rows if _is_number(row.get(name))]
+        return self.monitor.pick(rows, key=lambda row: float(row[name])) if rows else {}
 
     @property
     def best(self) -> Score | None:
         """The best score; None if there is none yet."""
-        name = self.monitor.metric
-        rows = [row for row in self.rows if _is_number(row.get(name))]
-        if not rows:
+        row = self.best_row
+        if not row:
             return None
-        row = self.monitor.pick(rows, key=lambda row: float(row[name]))
-        return Score(row[name], row["epoch"], row.get("step") if "batch" in row else None)
+        step = row.get("step") if "batch" in row else None
+        return Score(row[self.monitor.metric], row["epoch"], step)
+
+    @property
+    def variant(self) -> Variant:
+        """Its seed and its fold of the data."""
+        loader = self.config.get("data_loader")
+        args = loader.get("args") if isinstance(loader, dict) else None
+        items = args.items() if isinstance(args, dict) else ()
+        numbers = {key: value for key, value in items if type(value) is int}
+        seed = self.config.get("seed", DEFAULT_SEED) if self.config else None
+        return Variant(
+            seed=seed if type(seed) is int else None,
+            fold=numbers.get("fold"),
+            folds=numbers.get("folds"),
+            split_seed=numbers.get("split_seed", 0),
+        )
 
     @property
     def epochs(self) -> str:
@@ -158,10 +194,30 @@ def choose_axis(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < TOO_LARGE
 
 
-def _read_facts(path: Path) -> Facts:
+def read_monitor(text: Any) -> Objective | None:
+    """Returns the number that ``trainer.monitor`` names; None if that is off."""
+    mode, _, metric = str(text).partition(" ")
+    if mode in ("min", "max") and metric.strip():
+        return Objective(mode, metric.strip())
+    return None
+
+
+def get_names(folder: Path, home: Path | None, config: Facts) -> tuple[str, str]:
+    """Returns the name of a run's or group's experiment, and its full name ``NAME/RUN_ID``."""
+    if home is None:
+        folder = folder.absolute()
+        above = list(folder.parents)[:MAX_WORDS]
+        named = [parent for parent in above if parent.name == config.get("name")]
+        outside = [parent for parent in above if not (parent / GROUP).is_file()]
+        home = (named or outside or above)[0]
+    return home.name, f"{home.name}/{folder.relative_to(home).as_posix()}"
+
+
+def read_facts(path: Path) -> Facts:
+    """Reads a JSON object; any other content, or none, gives an empty one."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         content = read_json(path) if path.is_file() else None
         if isinstance(content, dict):
@@ -170,45 +226,50 @@ def _read_facts(path: Path) -> Facts:
 
 
 def list_runs(root: Path) -> list[RunRecord]:
-    """Returns the runs below ``root``, the oldest first.
+    """Returns the runs below ``root``, members of groups too, the oldest first.
 
     Raises:
         UserError: ``root`` is not a folder.
     """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; --dir says where the runs are")
-    configs = root.glob("*/*/config.json")
-    found = [RunRecord(path.parent) for path in configs if not path.parent.is_symlink()]
+    found = [
+        RunRecord(folder, home) for home in list_homes(root) for folder in find_run_folders(home)
+    ]
     return sorted(found, key=lambda run: (run.start_seconds, run.name))
 
 
-def select_experiment(runs: list[RunRecord], name: str) -> list[RunRecord]:
-    """Returns the runs of one experiment.
+def list_homes(root: Path) -> list[Path]:
+    """Returns the folders of the experiments below ``root``.
 
     Raises:
-        UserError: it has no runs.
+        UserError: ``root`` is not a folder that can be read.
     """
-    found = [run for run in runs if run.experiment == name]
-    if not found:
-        names = sorted({run.experiment for run in runs})
-        hint = f"{did_you_mean(name, names)}; there are {', '.join(names) or 'none'}"
-        raise UserError(f"{name}: no run has this name{hint}")
-    return found
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; --dir says where the runs are")
+    try:
+        return [path for path in root.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise UserError(f"{root}: cannot be read: {error.strerror}") from None
 
 
-def find_run(runs: list[RunRecord], word: str) -> RunRecord:
-    """Returns the run that ``word`` names: a folder, NAME/RUN_ID, or a RUN_ID that is unique.
+def find_run_folders(folder: Path, max_words: int = MAX_WORDS) -> Iterator[Path]:
+    """Finds the runs below an experiment or a group. A run is not searched for others."""
+    for child in list_folders(folder):
+        if is_member(child) or (max_words == MAX_WORDS and (child / CONFIG).is_file()):
+            yield child
+        elif max_words > 1:
+            yield from find_run_folders(child, max_words - 1)
 
-    Raises:
-        UserError: there is no such run, or there are several.
-    """
-    if (Path(word) / "config.json").is_file():
-        return RunRecord(Path(word))
-    found = [run for run in runs if word in (run.name, run.folder.name)]
-    if len(found) > 1:
-        names = " and ".join(run.name for run in found)
-        raise UserError(f"{word}: {names} have this id; give NAME/RUN_ID")
-    if not found:
-        hint = did_you_mean(word, [run.name for run in runs])
-        raise UserError(f"{word}: no such run{hint}; `list` shows them")
-    return found[0]
+
+def is_member(folder: Path) -> bool:
+    """Whether a folder in a group is a run. That of an exported model may have a config too."""
+    return (folder / CONFIG).is_file() and (folder / "log").is_dir()
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Returns the folders in ``folder``, without symbolic links; none if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [folder / name for name in names]

@@ -1,4 +1,7 @@
-"""Lists and compares runs: ``python -m base.tools.runs [list|compare A B|best NAME|clean]``."""
+"""Lists and compares runs: ``python -m base.tools.runs [list|compare A B|best NAME|clean]``.
+
+A search or a repetition is a group of runs, which is listed as one line.
+"""
 
 from __future__ import annotations
 
@@ -7,49 +10,21 @@ import contextlib
 from pathlib import Path
 
 from base.checkpoint.file import list_tensor_files, remove_unused_files
-from base.tools.run_record import RunRecord, Score, find_run, list_runs, select_experiment
+from base.tools.group_record import GroupRecord, Record, list_records
+from base.tools.listing import show_best, show_records
+from base.tools.registry import find_record, list_all_runs, select_records
+from base.tools.run_record import MAX_WORDS, RunRecord
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
 from utils.main import run_main
-from utils.tables import print_table
 
 COMMANDS = {
-    "list": "all runs, or those of NAME: state, epochs, best score, changed values",
-    "compare": "two to six runs: scores, config, code, and a picture of their curves",
-    "best": "the run of NAME with the best score",
+    "list": "all runs and groups, or those of NAME: state, epochs, best score, changed values",
+    "compare": "two to six runs: scores, config, code, and a picture of their curves;\n"
+    f"{'':9}two groups: which one is better, by the pairs of runs with one seed and fold",
+    "best": "the run of NAME with the best score; the trials of a search are runs too",
     "clean": "deletes all checkpoints but the newest and the best of each run; asks first",
 }
-
-
-def show_runs(runs: list[RunRecord]) -> None:
-    """Prints a line for each run."""
-    if not runs:
-        print("There are no runs yet.")
-        return
-    rows = [("run", "started", "state", "epochs", "best", "changed")]
-    for run in runs:
-        started = run.started[:16].replace("T", " ")
-        rows.append((run.name, started, run.state, run.epochs, run.format_best(), run.changes))
-    print_table(rows)
-
-
-def show_best(runs: list[RunRecord]) -> None:
-    """Prints the run with the best score in the number that the newest run monitors.
-
-    Raises:
-        UserError: no run has such a score.
-    """
-    monitor = runs[-1].monitor
-    scored: list[tuple[Score, RunRecord]] = []
-    for run in runs:
-        score = run.best
-        if score is not None and run.monitor == monitor:
-            scored.append((score, run))
-    if not scored:
-        raise UserError(f"none of the runs has a {monitor.metric} yet")
-    _, best = monitor.pick(scored, key=lambda pair: pair[0].value)
-    show_runs([best])
-    print(f"The best of {len(scored)} runs. To test it: python test.py -r {best.folder}")
 
 
 def clean_runs(runs: list[RunRecord], is_confirmed: bool) -> None:
@@ -103,10 +78,19 @@ def _parse_args() -> argparse.Namespace:
     )
     parser.add_argument("command", nargs="?", choices=COMMANDS, default="list")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME | RUN", help="an experiment; for compare, runs"
+        "names", nargs="*", metavar="NAME | RUN", help="an experiment, a group or a run"
     )
     parser.add_argument(
         "--dir", type=Path, default=Path("saved"), help="the folder of the runs (default: saved)"
+    )
+    parser.add_argument(
+        "-a", "--all", action="store_true", help="for list: the members of groups too"
+    )
+    parser.add_argument(
+        "-m",
+        "--metric",
+        help="for compare of groups: another number of metrics.jsonl, such as "
+        "val_loss or 'max val_f1', at the best epoch of each run",
     )
     parser.add_argument(
         "-o", "--output", type=Path, help="for compare: the picture (default: DIR/compare.svg)"
@@ -122,21 +106,49 @@ def _parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = _parse_args()
-    runs = list_runs(args.dir)
+    records = list_records(args.dir)
     if args.command == "compare":
-        from base.tools.compare import compare_runs
-
-        picture = args.output or args.dir / "compare.svg"
-        compare_runs([find_run(runs, name) for name in args.names], picture)
+        compare([find_record(records, name) for name in args.names], args)
         return
+    group = None
     if args.names:
-        runs = select_experiment(runs, args.names[0])
+        records = select_records(records, args.names[0])
+        if isinstance(records[0], GroupRecord) and records[0].experiment != args.names[0]:
+            group = records[0]
     if args.command == "clean":
-        clean_runs(runs, args.yes)
+        clean_runs(list_all_runs(records), args.yes)
     elif args.command == "best":
-        show_best(runs)
+        show_best(records, group)
     else:
-        show_runs(runs)
+        show_records(records, MAX_WORDS if args.all else int(group is not None))
+
+
+def compare(records: list[Record], args: argparse.Namespace) -> None:
+    """Compares runs, or two groups.
+
+    Raises:
+        UserError: there are runs and groups, or more than two groups.
+    """
+    groups = [record for record in records if isinstance(record, GroupRecord)]
+    runs = [record for record in records if isinstance(record, RunRecord)]
+    if runs and groups:
+        message = f"{groups[0].name} is a group of runs and {runs[0].name} is a run"
+        member = next((member.name for member in groups[0].members), f"{groups[0].name}/MEMBER")
+        raise UserError(f"{message}; give two groups, or runs such as {member}")
+    if len(groups) > 2:
+        raise UserError(f"compare takes two groups, not {len(groups)}")
+    if groups:
+        from base.tools.compare_groups import compare_groups
+
+        if args.output is not None:
+            raise UserError("--output is for the curves of runs; for groups there is no picture")
+        compare_groups(groups[0], groups[1], args.metric)
+        return
+    from base.tools.compare import compare_runs
+
+    if args.metric is not None:
+        raise UserError("--metric is for groups; for runs, all numbers are shown")
+    compare_runs(runs, args.output or args.dir / "compare.svg")
 
 
 if __name__ == "__main__":

@@ -143,7 +143,9 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
         checker.fail(("data_loader", "args", "validation_split"), message)
     loader_class = checker.resolved.get(("data_loader",))
     sets = list_set_prefixes(data.get("valid_data_loader"))
-    if not sets and _has_split(loader_class, args):
+    repeat = data.get("repeat")
+    has_folds = isinstance(repeat, dict) and repeat.get("folds") is not None
+    if not sets and (has_folds or _has_split(loader_class, args)):
         sets = [""]
     metrics = data.get("metrics", [])
     names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
@@ -213,6 +215,8 @@ def _has_split(loader_class: Any, args: Any) -> bool:
         return True  # something is wrong with it, which is reported already
     if not hasattr(loader_class, "split_validation"):
         return False
+    if args.get("folds") is not None:
+        return True
     if "validation_split" in args:
         return bool(args["validation_split"])
     parameter = inspect.signature(loader_class).parameters.get("validation_split")

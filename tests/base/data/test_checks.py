@@ -48,12 +48,12 @@ from utils.errors import UserError
         (
             numbers(),
             {"validation_split": 2, "sampler": EpochSampler(range(3), False)},
-            "validation_split and a sampler cannot both choose the samples",
+            "validation_split or folds and a sampler cannot both choose the samples",
         ),
         (
             numbers(),
             {"validation_split": 2, "batch_size": None, "batch_sampler": [[1]]},
-            "validation_split and a sampler cannot both choose the samples",
+            "validation_split or folds and a sampler cannot both choose the samples",
         ),
         (
             Stream(5),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import io
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +12,11 @@ from types import ModuleType
 
 import pytest
 
+from base.tools import runs
 from tests.base.tools.probe import CONFIG, FILES
 from tests.base.tools.programs import Ended, add_module, call_program
 from tests.helpers import make_trainer, small_config
+from utils.main import run_main
 
 Call = Callable[..., Ended]
 
@@ -35,6 +39,25 @@ def program(capfd: pytest.CaptureFixture[str]) -> Call:
         capfd.readouterr()
         status = call_program(name, *words)
         return Ended(status, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls ``python -m base.tools.runs WORDS --dir ROOT`` in this process."""
+
+    def call(root: Path, *words: str, stdin: str = "") -> Ended:
+        capsys.readouterr()
+        status = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["runs", *words, "--dir", str(root)])
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            try:
+                run_main(runs.main)
+            except SystemExit as end:
+                status = int(end.code or 0)
+        return Ended(status, *capsys.readouterr())
 
     return call
 

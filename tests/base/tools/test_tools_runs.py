@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from base.tools import runs
 from base.tools.run_record import RunRecord, list_runs
 from tests.base.tools.programs import Ended
 from tests.helpers import ROOT, run
 from utils.files import lock_file
-from utils.main import run_main
 
 Command = Callable[..., Ended]
 
@@ -71,25 +67,6 @@ def root(tmp_path: Path) -> Path:
     )
     make_run(root, "other/killed", [], start="2026-11-28", outcome="running")
     return root
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Calls ``python -m base.tools.runs WORDS --dir ROOT`` in this process."""
-
-    def call(root: Path, *words: str, stdin: str = "") -> Ended:
-        capsys.readouterr()
-        status = 0
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["runs", *words, "--dir", str(root)])
-            patch.setattr(sys, "stdin", io.StringIO(stdin))
-            try:
-                run_main(runs.main)
-            except SystemExit as end:
-                status = int(end.code or 0)
-        return Ended(status, *capsys.readouterr())
-
-    return call
 
 
 def test_every_run_is_a_line(root: Path, command: Command) -> None:

@@ -1,0 +1,74 @@
+"""The outputs of one run on a set of data, the samples that they belong to, and their scores."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from base.loop.evaluate import add_up, in_eval_mode
+from base.loop.metrics import MetricSet
+from base.loop.reporter import SetResult
+from base.loop.rows import Rows
+from base.tools.samples import Samples
+
+
+class Outputs(NamedTuple):
+    """The outputs and targets of a pass, sorted by the indices of their samples.
+
+    Attributes:
+        output: (N, C) or (N,) float.
+        target: (N,) or (N, K).
+        indices: the samples' indices in their dataset, shape (N,); None if unknown.
+        sizes: of the batches of the pass; one batch if unknown.
+    """
+
+    output: torch.Tensor
+    target: torch.Tensor
+    indices: torch.Tensor | None
+    sizes: list[int]
+
+    def is_of_same_data(self, other: Outputs) -> bool:
+        """Whether both passes had the same samples and targets."""
+        if (self.indices is None) != (other.indices is None):
+            return False
+        is_same = self.target.shape == other.target.shape
+        if is_same and self.indices is not None and other.indices is not None:
+            is_same = torch.equal(self.indices, other.indices)
+        return is_same and torch.equal(self.target, other.target)
+
+
+def read_outputs(result: SetResult) -> Outputs | None:
+    """Returns the outputs of a test; None if they are not one row of numbers for each sample."""
+    rows = None if result.metrics.rows is None else result.metrics.rows.get()
+    if rows is None:
+        return None
+    output, target = rows
+    batches = Samples(result.loader).order() or []
+    indices = torch.tensor([index for batch in batches for index in batch], dtype=torch.int64)
+    if len(indices) != len(output):
+        return Outputs(output, target, None, [len(output)])
+    order = indices.argsort(stable=True)
+    sizes = [len(batch) for batch in batches]
+    return Outputs(output[order], target[order], indices[order], sizes)
+
+
+@torch.no_grad()
+def score_outputs(outputs: Outputs, criterion: Any, config: Any, like: SetResult) -> SetResult:
+    """Computes the loss and the metrics of outputs, batch by batch, on the CPU.
+
+    Args:
+        outputs: whose ``sizes`` are those of the batches, because a metric may be a mean over them.
+        criterion: the loss; a module is moved to the CPU.
+        config: has the metrics.
+        like: a test on this set of data, which has its name and its loader.
+    """
+    criterion = criterion.cpu() if isinstance(criterion, nn.Module) else criterion
+    cpu = torch.device("cpu")
+    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(), loader=like.loader)
+    pieces = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))
+    with in_eval_mode(criterion):
+        for batch in zip(*pieces, strict=True):
+            metrics.add_batch(add_up(criterion(*batch)), *batch)
+    return SetResult(like.name, like.loader, metrics.result(), metrics, len(outputs.output))
