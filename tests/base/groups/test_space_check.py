@@ -133,14 +133,21 @@ def test_the_seed_and_the_folds_of_a_repetition_cannot_be_searched() -> None:
     assert "repeat.folds sets this for each run" in "\n".join(find(**sections))
 
 
-def test_a_key_that_another_value_refers_to_cannot_be_searched() -> None:
-    """The config of a run has no references any more."""
-    data = CONFIG | make_sections(space={"width": [4, 8]}) | {"width": 4}
+def test_values_that_refer_to_a_searched_key_are_checked_with_it() -> None:
+    data = CONFIG | make_sections(space={"width": [4, "x"]}) | {"width": 4}
     data["arch"] = {"type": "SmallConvNet", "args": {"width": "${width}"}}
-    with pytest.raises(ConfigError, match=r"arch.args.width is \$\{width\}, which is replaced"):
+    with pytest.raises(ConfigError) as caught:
         ConfigParser(data).check(SCHEMA)
-    data["search"] = make_sections(space={"arch.args.width": [4, "${width}0"]})["search"]
-    with pytest.raises(ConfigError, match=r"arch.args.width: wants int, not '40'"):
+    assert str(caught.value) == "width: with x: arch.args.width: wants int, not 'x'"
+    data["trainer"] = data["trainer"] | {"save_dir": "runs/${width}"}
+    data["search"]["space"] = {"width": [4, 8]}
+    with pytest.raises(ConfigError, match=r"width: 8 would change trainer\.save_dir"):
+        ConfigParser(data).check(SCHEMA)
+
+
+def test_a_choice_may_refer_to_another_value() -> None:
+    data = CONFIG | make_sections(space={"arch.args.width": ["${base}", "${base}0"]}) | {"base": 4}
+    with pytest.raises(ConfigError, match=r"arch\.args\.width: wants int, not '40'"):
         ConfigParser(data).check(SCHEMA)
 
 
