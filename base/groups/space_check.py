@@ -21,7 +21,6 @@ from utils.errors import did_you_mean, shorten
 MAX_CHECKS = 500
 MAX_CASES_SHOWN = 3
 MAX_SHOWN_CHARS = 60
-SECTIONS = ("search", "repeat")
 # What all trials have in common.
 FIXED = {
     "name": "all trials are in one folder",
@@ -80,7 +79,7 @@ class SpaceCheck:
         self.checker = checker
         self.space = space
         values = checker.tree.data if checker.tree.unresolved is None else checker.tree.unresolved
-        self.data = {key: values[key] for key in values if key not in SECTIONS}
+        self.data = {key: values[key] for key in values if key != "search"}
         self._cases: dict[tuple[tuple[str, int], ...], Case] = {}
 
     def run(self) -> None:

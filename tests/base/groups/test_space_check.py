@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from base import BaseDataLoader
 from base.schema import SCHEMA
 from config import ConfigError, ConfigParser
 from config.read.merge import load_tree
@@ -88,6 +89,22 @@ def test_each_wrong_choice_and_end_is_reported_at_its_position(tmp_path: Path) -
 def test_a_value_that_does_not_fit_elsewhere_names_both_keys() -> None:
     (line,) = find_in_space({"metrics": [["accuracy"], ["top_k_acc"]]})
     assert line.startswith('metrics: with ["top_k_acc"]: trainer.monitor: nothing is logged as')
+
+
+def test_folds_give_the_validation_numbers_also_with_other_metrics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Loader(BaseDataLoader):
+        def __init__(self, batch_size: int = 8, **kwargs: Any) -> None:
+            raise NotImplementedError
+
+    add_project_file(monkeypatch, "data_loader.folded", Loader=Loader)
+    loader = {"type": "folded.Loader"}
+    check_space(
+        {"metrics": [["accuracy"], ["top_k_acc", "accuracy"]]},
+        data_loader=loader,
+        repeat={"folds": 3},
+    )
 
 
 def test_a_key_inside_another_one_is_checked_with_each_choice_of_the_outer_one() -> None:
