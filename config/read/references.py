@@ -29,7 +29,7 @@ def interpolate(tree: Tree) -> set[str]:
     data = resolver.resolve(tree.data, (), ())
     if resolver.findings:
         raise ConfigError(resolver.findings)
-    tree.data = data
+    tree.unresolved, tree.data = tree.data, data
     return resolver.used
 
 
@@ -121,5 +121,4 @@ class _Resolver:
             message = f"${{{path}}}: the config has no such key{error.args[0]}"
             raise self.tree.error(keys, message) from None
         self.used.add(path.partition(".")[0])
-        self.tree.references.setdefault(keys, []).append(path)
         return self.resolve(value, keys, (*above, path))

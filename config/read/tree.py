@@ -94,14 +94,14 @@ class Tree:
         marks: where each key was written.
         raw: the text of every override, before it became a value.
         replaced: the earlier values of each key with their marks, the oldest first.
-        references: for each value that had a ``${…}``, the keys that it took its value from.
+        unresolved: the values before each ``${…}`` was replaced; None if none was.
     """
 
     data: dict[str, Any]
     marks: dict[Keys, Mark] = field(default_factory=dict)
     raw: dict[Keys, str] = field(default_factory=dict)
     replaced: dict[Keys, list[tuple[Mark | None, Any]]] = field(default_factory=dict)
-    references: dict[Keys, list[str]] = field(default_factory=dict)
+    unresolved: dict[str, Any] | None = None
 
     def note_replaced(self, keys: Keys, value: Any) -> None:
         """Records the value that ``keys`` had until now. Sections and lists are not recorded."""

@@ -12,24 +12,15 @@ from config.check.json_values import LIST_MEMBERS
 from config.check.preflight import examine, get_known_keys
 from config.check.shapes import get_choices
 from config.read.merge import get_value, set_value
+from config.read.references import interpolate
 from config.read.section import copy_values
-from config.read.tree import (
-    ConfigError,
-    Finding,
-    Keys,
-    Mark,
-    Tree,
-    join_keys,
-    split_keys,
-    split_words,
-)
+from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys, split_keys
 from utils.errors import did_you_mean, shorten
 
 # No more configs are checked for one key; the trials check the rest themselves.
 MAX_CHECKS = 500
 MAX_CASES_SHOWN = 3
 MAX_SHOWN_CHARS = 60
-SECTIONS = ("search", "repeat")
 # What all trials have in common.
 FIXED = {
     "name": "all trials are in one folder",
@@ -50,7 +41,7 @@ class Case(NamedTuple):
     """The config with values for the outer keys of a key, such as each choice of ``arch``.
 
     Attributes:
-        data: the values of the config.
+        data: the values of the config. A ``${…}`` is not replaced, because it follows a candidate.
         text: names these values for a message; empty if there are no outer keys.
         checker: has checked the config.
     """
@@ -87,11 +78,8 @@ class SpaceCheck:
     def __init__(self, checker: Checker, space: dict[str, Any]) -> None:
         self.checker = checker
         self.space = space
-        self.data = {
-            key: value
-            for key, value in copy_values(checker.tree.data).items()
-            if key not in SECTIONS
-        }
+        values = checker.tree.data if checker.tree.unresolved is None else checker.tree.unresolved
+        self.data = {key: values[key] for key in values if key != "search"}
         self._cases: dict[tuple[tuple[str, int], ...], Case] = {}
 
     def run(self) -> None:
@@ -119,20 +107,6 @@ class SpaceCheck:
         is_fold = keys in (("data_loader", "args", "fold"), ("data_loader", "args", "folds"))
         if is_fold and repeat.get("folds") is not None:
             return "repeat.folds sets this for each run; remove one of the two"
-        return self._find_copy(tuple(map(str, keys)))
-
-    def _find_copy(self, words: tuple[str, ...]) -> str:
-        """Says that another value is a copy of this one by a ``${…}``. Trials do not change it."""
-        searched = [tuple(split_words(key)) for key in self.space]
-        for target, paths in self.checker.tree.references.items():
-            words_of_copy = tuple(map(str, target))
-            is_searched = any(words_of_copy[: len(other)] == other for other in searched)
-            for path in paths if words_of_copy[0] not in SECTIONS and not is_searched else ():
-                source = tuple(path.split("."))
-                length = min(len(source), len(words))
-                if source[:length] == words[:length]:
-                    message = f"{join_keys(target)} is ${{{path}}}, which is replaced before the"
-                    return f"{message} search, so it would not follow; search that key instead"
         return ""
 
     def _is_taken(self, keys: Keys, case: Case, checker: Checker) -> bool:
@@ -198,8 +172,11 @@ class SpaceCheck:
                     value = copy_values(self.space[key][index])
                     set_value(tree, split_keys(key), value, Mark(""))
             texts = [f"{key}: {_show(self.space[key][index])}" for key, index in chosen]
-            checker = examine(Tree(copy_values(tree.data)), self.checker.schema)
-            self._cases[chosen] = Case(tree.data, ", ".join(texts), checker)
+            data = copy_values(tree.data)
+            with contextlib.suppress(ConfigError):  # as above
+                interpolate(tree)
+            checker = examine(tree, self.checker.schema)
+            self._cases[chosen] = Case(data, ", ".join(texts), checker)
         return self._cases[chosen]
 
     def _find_problems(
@@ -209,11 +186,12 @@ class SpaceCheck:
         tree = Tree(copy_values(case.data))
         try:
             keys = set_value(tree, keys, copy_values(value), Mark(""))
+            interpolate(tree)
         except ConfigError as error:
             return [(keys, finding.message) for finding in error.findings], case.checker
         for fixed, reason in FIXED.items():
-            words = split_keys(fixed)
-            if words[: len(keys)] == keys and _get(tree.data, words) != _get(case.data, words):
+            words, before = split_keys(fixed), case.checker.tree.data
+            if _get(tree.data, words) != _get(before, words):
                 message = f"{_show(value)} would change {fixed}, which cannot be searched, because"
                 return [(keys, f"{message} {reason}")], case.checker
         checker = examine(tree, self.checker.schema)
@@ -226,7 +204,7 @@ class SpaceCheck:
                 where, message = keys, f"with {_show(value)}: {join_keys(where)}: {message}"
             problems.append((where, message))
         if not problems and not self._is_taken(keys, case, checker):
-            section = _get(case.data, keys[:-1])
+            section = _get(case.checker.tree.data, keys[:-1])
             hint = did_you_mean(str(keys[-1]), section if isinstance(section, dict) else ())
             problems.append((keys, f"the config has no such key{hint}"))
         return problems, checker
@@ -234,7 +212,7 @@ class SpaceCheck:
     def _check_kind(self, key: str, keys: Keys, annotations: list[Any]) -> None:
         """Checks that a range is one of numbers. Makes it one of floats if floats are wanted."""
         choices = {choice for annotation in annotations for choice in _list_types(annotation)}
-        value = _get(self.data, keys)
+        value = _get(self.checker.tree.data, keys)
         if not choices and isinstance(value, bool | str | list | dict):
             message = f"a range is for numbers, and the config has {_show(value)}"
             self.checker.fail(("search", "space", key), message)

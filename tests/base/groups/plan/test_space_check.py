@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from base import BaseDataLoader
 from base.schema import SCHEMA
 from config import ConfigError, ConfigParser
 from config.read.merge import load_tree
@@ -90,6 +91,22 @@ def test_a_value_that_does_not_fit_elsewhere_names_both_keys() -> None:
     assert line.startswith('metrics: with ["top_k_acc"]: trainer.monitor: nothing is logged as')
 
 
+def test_folds_give_the_validation_numbers_also_with_other_metrics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Loader(BaseDataLoader):
+        def __init__(self, batch_size: int = 8, **kwargs: Any) -> None:
+            raise NotImplementedError
+
+    add_project_file(monkeypatch, "data_loader.folded", Loader=Loader)
+    loader = {"type": "folded.Loader"}
+    check_space(
+        {"metrics": [["accuracy"], ["top_k_acc", "accuracy"]]},
+        data_loader=loader,
+        repeat={"folds": 3},
+    )
+
+
 def test_a_key_inside_another_one_is_checked_with_each_choice_of_the_outer_one() -> None:
     space = {"arch": [CONVNET, RESNET], "arch.args.dropout": [0.1, 0.2]}
     (line,) = find_in_space(space)
@@ -133,14 +150,21 @@ def test_the_seed_and_the_folds_of_a_repetition_cannot_be_searched() -> None:
     assert "repeat.folds sets this for each run" in "\n".join(find(**sections))
 
 
-def test_a_key_that_another_value_refers_to_cannot_be_searched() -> None:
-    """The config of a run has no references any more."""
-    data = CONFIG | make_sections(space={"width": [4, 8]}) | {"width": 4}
+def test_values_that_refer_to_a_searched_key_are_checked_with_it() -> None:
+    data = CONFIG | make_sections(space={"width": [4, "x"]}) | {"width": 4}
     data["arch"] = {"type": "SmallConvNet", "args": {"width": "${width}"}}
-    with pytest.raises(ConfigError, match=r"arch.args.width is \$\{width\}, which is replaced"):
+    with pytest.raises(ConfigError) as caught:
         ConfigParser(data).check(SCHEMA)
-    data["search"] = make_sections(space={"arch.args.width": [4, "${width}0"]})["search"]
-    with pytest.raises(ConfigError, match=r"arch.args.width: wants int, not '40'"):
+    assert str(caught.value) == "width: with x: arch.args.width: wants int, not 'x'"
+    data["trainer"] = data["trainer"] | {"save_dir": "runs/${width}"}
+    data["search"]["space"] = {"width": [4, 8]}
+    with pytest.raises(ConfigError, match=r"width: 8 would change trainer\.save_dir"):
+        ConfigParser(data).check(SCHEMA)
+
+
+def test_a_choice_may_refer_to_another_value() -> None:
+    data = CONFIG | make_sections(space={"arch.args.width": ["${base}", "${base}0"]}) | {"base": 4}
+    with pytest.raises(ConfigError, match=r"arch\.args\.width: wants int, not '40'"):
         ConfigParser(data).check(SCHEMA)
 
 
