@@ -104,6 +104,21 @@ def test_an_option_of_a_deleted_room_is_one_clear_line(core: Path, word: str, ke
     assert not (core / "saved/digits/other").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train.py", "-c", "config.json", "repeat={seeds: 2}"),
+        ("train.py", "-c", "config.json", "--check"),
+        ("test.py", "-r", "saved/digits"),
+    ],
+)
+def test_a_command_of_a_deleted_room_is_one_clear_line(core: Path, words: tuple[str, ...]) -> None:
+    done = run_forked(*words, cwd=core)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "removed this optional folder" in line
+
+
 def test_the_section_of_a_deleted_room_is_warned_about(core: Path) -> None:
     done = run_forked(
         *TRAIN[:3], "--run-id", "frozen", "trainer.epochs=1", "transfer={freeze: 1}", cwd=core

@@ -156,6 +156,12 @@ KNOWN_ERRORS = (
         "{}, at least not for this Python. `make train` installs everything into .venv; then run "
         "`source .venv/bin/activate`",
     ),
+    KnownError(
+        ModuleNotFoundError,
+        r"^No module named 'base\.(groups|tools)",
+        "",
+        "{}: this project has removed this optional folder (base/README.md)",
+    ),
 )
 
 

@@ -17,6 +17,8 @@ from utils.errors import UserError
 OPEN_FILES = Path("/proc/self/fd")
 _locks: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()  # that this process holds
 
+IS_LOCKED = "another process is training in this folder"
+
 
 def temporary_path(path: Path) -> Path:
     """The path for the new content of ``path``, in the same folder, so that a rename is enough."""
@@ -115,9 +117,7 @@ def lock_file(path: Path, waits: bool = False) -> IO[bytes] | None:
         _locks.add(file)
     except BlockingIOError:
         file.close()
-        raise UserError(
-            f"{path.parent.parent}: another process is training in this folder"
-        ) from None
+        raise UserError(f"{path.parent.parent}: {IS_LOCKED}") from None
     except OSError:  # a network disk without locks
         pass
     return file

@@ -19,6 +19,7 @@ from typing import Any
 VARIABLE = "PLAINLOOP_LINK"  # of the environment: the port and the key
 HOST = "127.0.0.1"
 GO_ON = ""  # the answer; any other text is the reason to stop
+FAILURE = "an error of the search"
 SECONDS_TO_CLOSE = 0.2  # in which a server notices that it is closed
 SECONDS_TO_LOG_IN = 10.0
 
@@ -82,7 +83,7 @@ class LinkServer:
 
     Args:
         answer: gets the numbers of a validation; returns ``GO_ON`` or the reason to stop. It runs
-            in a thread. If it raises an error, the error is kept, and the run goes on.
+            in a thread. If it raises an error, the error is kept, and the run stops.
 
     Attributes:
         environment: the variable that the run needs.
@@ -136,4 +137,5 @@ class LinkServer:
             self.reason = self._answer(numbers)
         except Exception as error:
             self.error = error
+            self.reason = FAILURE
         return self.reason

@@ -52,7 +52,7 @@ def _check_trials(section: Mapping[str, Any], space: Space, checker: Checker) ->
     trials, is_grid = section.get("trials"), section.get("sampler") == GRID
     if type(trials) is int and trials < 1:
         checker.fail(("search", "trials"), f"{trials} must be at least 1")
-    elif trials is None and not is_grid and "space" in section:
+    elif trials is None and not is_grid:
         message = "needs 'trials', the number of trials; only 'sampler: grid' ends by itself"
         checker.fail(("search",), message)
     if is_grid:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from base.groups.options import RepeatOptions, SearchOptions
-from base.groups.space import Choices, Range, Space, count_points, label, list_sizes
+from base.groups.space import Choices, Range, Space, count_points, list_sizes, show
 from base.tools.measurement import VARIABLE, Measurement
 from utils.errors import Problem, UserError, one_line, shorten
 
@@ -133,7 +133,7 @@ def describe_space(space: Space) -> list[str]:
 
 def _describe_entry(entry: Choices | Range) -> str:
     if isinstance(entry, Choices):
-        return ", ".join(str(label(value)) for value in entry.values)
+        return ", ".join(map(show, entry.values))
     text = f"{'integers ' if entry.is_integer else ''}from {entry.low:g} to {entry.high:g}"
     if entry.step is not None:
         return f"{text} in steps of {entry.step:g}"

@@ -1,17 +1,15 @@
-"""Finds the runs of a group, and the best trial of a search."""
+"""Finds the runs of a group to test: all of them, or the best trial of a search."""
 
 from __future__ import annotations
 
-import contextlib
-import re
-import statistics
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from base.tools.group_record import SEARCH, GroupRecord, get_score, is_group
 from base.tools.run_record import RunRecord
-from utils.checkpoints import CONFIG, GROUP, holds_runs
 from utils.errors import UserError
-from utils.util import read_json
+
+NAMES_SHOWN = 5
 
 
 class BestTrial(NamedTuple):
@@ -28,67 +26,39 @@ class BestTrial(NamedTuple):
     description: str
 
 
-def list_folders(group: Path) -> list[Path]:
-    """Lists the folders of the runs and groups in a group: ``trial-2`` before ``trial-10``."""
-    found = [
-        path
-        for path in group.iterdir()
-        if not path.is_symlink() and ((path / CONFIG).is_file() or holds_runs(path))
-    ]
-    return sorted(found, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    return [(int(number or -1), text) for text, number in re.findall(r"(\D*)(\d*)", path.name)]
-
-
 def list_runs(group: Path) -> list[RunRecord]:
-    """Lists the runs one level below the folder of a group.
+    """Lists the runs one level below the folder of a group, ``trial-2`` before ``trial-10``.
 
     Raises:
         UserError: there is none, or the folder is that of an experiment.
     """
-    folders = list_folders(group)
-    runs = [RunRecord(path) for path in folders if (path / CONFIG).is_file()]
+    members = GroupRecord(group).members
+    runs = [run for run in members if isinstance(run, RunRecord) and run.config]
     if not runs:
         raise UserError(f"{group}: holds no run yet")
-    name, folder = runs[0].config.get("name"), group.absolute()
-    is_experiment = name == folder.name and name not in [path.name for path in folder.parents]
-    if is_experiment and not (group / GROUP).is_file():
-        names = ", ".join(path.name for path in folders[:5]) + (", …" if len(folders) > 5 else "")
+    if not is_group(group):
+        names = ", ".join(member.folder.name for member in members[:NAMES_SHOWN])
+        names += ", …" if len(members) > NAMES_SHOWN else ""
         raise UserError(f"{group}: is the folder of all runs of an experiment; give one: {names}")
     return runs
-
-
-def read_group_config(group: Path) -> dict[str, Any]:
-    """Returns the config of a search or a repetition; empty for a group that a user has made."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        content = read_json(group / GROUP)
-        if isinstance(content, dict):
-            return content
-    return {}
 
 
 def find_best_trial(group: Path) -> BestTrial | None:
     """Finds the best finished trial of a search; None if the group is no search.
 
+    The score of a trial is its monitored number, or the mean of its runs.
+
     Raises:
         UserError: no trial is finished.
     """
-    if not read_group_config(group).get("search"):
+    record = GroupRecord(group)
+    if record.kind != SEARCH:
         return None
-    scored: list[tuple[float, Path]] = []
-    runs: list[RunRecord] = []
-    for path in list_folders(group):
-        is_run = (path / CONFIG).is_file()
-        found = [RunRecord(path)] if is_run else list_runs(path)
-        scores = [run.best.value for run in found if run.state == "finished" and run.best]
-        if found and len(scores) == len(found):
-            scored.append((statistics.fmean(scores), path))
-            runs += found
-    if not scored:
+    best = record.best
+    score = None if best is None else get_score(best)
+    if best is None or score is None:
         raise UserError(f"{group}: no trial is finished yet, so there is none to test")
-    monitor = runs[0].monitor
-    score, folder = monitor.pick(scored, key=lambda pair: pair[0])
-    text = f"{folder.name} is the best of {len(scored)} finished trials of {group}"
-    return BestTrial(folder, (folder / CONFIG).is_file(), f"{text}: {monitor.metric} {score:.6g}")
+    count = sum(get_score(member) is not None for member in record.members)
+    text = f"{best.folder.name} is the best of {count} finished trials of {group}"
+    text += f": {record.monitor.metric} {score.mean:.6g}"
+    return BestTrial(best.folder, isinstance(best, RunRecord), text)

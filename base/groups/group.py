@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -12,20 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from base.groups.options import RepeatOptions
 from config import ConfigParser
 from config.read.merge import get_value
-from config.read.text import compare_configs
+from config.read.references import escape_references
+from config.read.section import to_plain
+from config.read.text import compare_configs, to_text
 from config.read.tree import split_words
+from config.values import DEFAULT_SEED
 from utils.checkpoints import CONFIG, GROUP, list_checkpoints
 from utils.errors import UserError
 from utils.files import lock_file
+from utils.options import make_options
 from utils.provenance import ROOT, write_durably
 from utils.util import read_json
+from utils.world import is_launched
 
 LOCKS = ".locks"  # the folder of the lock of each run that a worker has taken
 SECTIONS = ("search", "repeat")  # a run of the group has neither
 MAX_DEPTH = 2  # of a group in the folder of its experiment
-EXTENDABLE = ("search.trials", "repeat.seeds")  # what may change when a group goes on
+EXTENDABLE = {"search": "search.trials", "repeat": "repeat.seeds"}  # may grow when it goes on
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Member:
                 found = get_value(config, split_words(key))
             except KeyError:
                 return key
-            if found != value and not is_inside and not isinstance(value, str):
+            if found != to_plain(value) and not is_inside and not isinstance(value, str):
                 return key
         return ""
 
@@ -76,7 +81,7 @@ class Member:
     def list_overrides(self) -> list[str]:
         """Lists the changes as ``KEY=VALUE``, a section before the values inside it."""
         by_depth = sorted(self.changes.items(), key=lambda pair: len(split_words(pair[0])))
-        return [f"{key}={json.dumps(value)}" for key, value in by_depth]
+        return [f"{key}={to_text(escape_references(value))}" for key, value in by_depth]
 
 
 class Group:
@@ -104,6 +109,9 @@ class Group:
         Raises:
             UserError: the folder holds something else, or cannot be made.
         """
+        if is_launched():
+            message = f"a {self.section} starts its processes itself; run it without torchrun"
+            raise UserError(message, key=self.section)
         if self.config.resume is not None:
             message = f"a run cannot become a {self.section}; leave out -r, or the section"
             raise UserError(message, key=self.section)
@@ -132,7 +140,7 @@ class Group:
         (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
 
     def _write_config(self) -> None:
-        new = self.config.unresolved
+        new = to_plain(self.config.unresolved)
         try:
             old = read_json(self.path)
         except FileNotFoundError:
@@ -142,11 +150,13 @@ class Group:
         except ValueError:
             raise UserError(f"{self.path}: is damaged; restore it, or begin again") from None
         changed = list_changed_keys(old, new)
-        fixed = [key for key in changed if not key.startswith(EXTENDABLE)]
+        fixed = [key for key in changed if not key.startswith(EXTENDABLE[self.section])]
         if fixed:
             message = f"{self.folder}: this {self.section} has begun with another config: "
             message += f"{', '.join(fixed[:5])} differ{'s' if len(fixed) == 1 else ''}"
             raise UserError(f"{message}; choose another --run-id, or continue it with -r")
+        if changed and self.section == "repeat":
+            _check_seeds(old, new)
         if changed:
             write_durably(self.path, new)
 
@@ -212,6 +222,16 @@ class Group:
         sections = [section for section in SECTIONS if section in self.config.unresolved]
         arguments = member.list_arguments(self.path, sections)
         return [sys.executable, str(ROOT / "train.py"), *arguments]
+
+
+def _check_seeds(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raises UserError if the seeds of a repetition do not only grow."""
+    first = int(new.get("seed", DEFAULT_SEED))
+    before, after = (make_options(RepeatOptions, config["repeat"]) for config in (old, new))
+    is_same_kind = (before.seeds is None) == (after.seeds is None)
+    if not is_same_kind or not set(before.list_seeds(first)) <= set(after.list_seeds(first)):
+        message = f"may only add seeds to {before.seeds}; choose another --run-id"
+        raise UserError(message, key="repeat.seeds")
 
 
 def list_changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

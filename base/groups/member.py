@@ -16,7 +16,7 @@ from base.groups.group import Group, Member
 from base.tools.run_record import RunRecord
 from utils.checkpoints import list_checkpoints
 from utils.errors import one_line, printable
-from utils.files import is_locked
+from utils.files import IS_LOCKED, is_locked
 from utils.link import GO_ON, LinkServer
 from utils.stop import EXIT_RUN_AGAIN, EXIT_STATUS
 
@@ -27,6 +27,9 @@ SECONDS_TO_HEAR = 1.0  # a batch system signals a run and its parent, not quite 
 SECONDS_BETWEEN_LOOKS = 0.2
 MAX_MESSAGE_CHARS = 300
 TAIL_BYTES = 20_000
+# What a run says in the folder of a process that a killed worker has left behind, and that had not
+# yet locked the folder when this worker looked.
+LATE = (IS_LOCKED, "holds a run already")
 
 
 class Ending(NamedTuple):
@@ -112,6 +115,8 @@ class MemberRunner:
                 status = self._run_process(member, link.environment, errors)
                 if link.error is not None:
                     raise link.error
+                if status == 2 and _was_late(errors):
+                    continue
                 ending = self._classify(member, status, link.reason, errors)
             if ending is not None:
                 return ending
@@ -167,6 +172,11 @@ def _get_position(folder: Path) -> object:
     """Returns what changes if a run makes progress: its newest checkpoint."""
     newest = list_checkpoints(folder)[:1] if folder.is_dir() else []
     return [(path.name, path.stat().st_mtime_ns) for path in newest]
+
+
+def _was_late(errors: IO[bytes]) -> bool:
+    line = read_last_line(errors)
+    return any(text in line for text in LATE)
 
 
 def _describe_kill(status: int) -> str:

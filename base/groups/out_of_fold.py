@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import torch
 
 from base.evaluation import load_subject
-from base.groups.finding import list_runs, read_group_config
+from base.groups.finding import list_runs
 from base.groups.outputs import Outputs, read_outputs, score_outputs
 from base.groups.table import Table
 from base.loop.reporter import SetResult, TestResult, evaluate_sets
+from base.tools.group_record import GroupRecord
 from base.tools.page import Page, format_session
 from base.tools.report import to_csv
 from base.tools.results import LEARNED, describe_loss
@@ -76,7 +77,7 @@ def write_out_of_fold(group: Path, schema: Schema) -> Path | None:
         UserError: a checkpoint does not fit its config, or a file cannot be written.
     """
     logger = logging.getLogger("test")
-    runs = [run for run in list_runs(group) if _get_fold(run.config) and run.state == "finished"]
+    runs = [run for run in list_runs(group) if run.state == "finished" and has_fold(run)]
     if not runs:
         return None
     folds = []
@@ -94,13 +95,9 @@ def write_out_of_fold(group: Path, schema: Schema) -> Path | None:
     return group / "report.html"
 
 
-def _get_fold(config: dict[str, Any]) -> tuple[int, int] | None:
-    """The number of a run's fold, and the number of folds; None without folds."""
-    section = config.get("data_loader")
-    args = section.get("args") if isinstance(section, dict) else None
-    numbers = (args.get("fold"), args.get("folds")) if isinstance(args, dict) else (None, None)
-    fold, folds = numbers
-    return (fold, folds) if isinstance(fold, int) and isinstance(folds, int) else None
+def has_fold(run: RunRecord) -> bool:
+    """Whether a run is one of a cross-validation."""
+    return run.variant.fold is not None and run.variant.folds is not None
 
 
 def _read_config(run: RunRecord, schema: Schema) -> ConfigParser:
@@ -121,8 +118,9 @@ def predict_fold(run: RunRecord, schema: Schema) -> tuple[Fold, TestResult]:
         UserError: there is no checkpoint or no fold, or the weights do not fit the model.
     """
     config, logger = _read_config(run, schema), logging.getLogger("test")
-    fold = _get_fold(run.config)
+    fold, folds = run.variant.fold, run.variant.folds
     assert fold is not None
+    assert folds is not None
     seed_everything(config.seed)
     loader = config.build("data_loader").split_validation()
     if loader is None:
@@ -132,14 +130,13 @@ def predict_fold(run: RunRecord, schema: Schema) -> tuple[Fold, TestResult]:
         from base.data.limited import limit_loader
 
         loader = limit_loader(loader, count)
-    split = f"fold {fold[0]} of {fold[1]}"
-    subject = load_subject(config, None, (loader, split, "data_loader"))
+    subject = load_subject(config, None, (loader, f"fold {fold} of {folds}", "data_loader"))
     (result,) = evaluate_sets(subject, config, logger)
     outputs = read_outputs(result)
     if outputs is not None and outputs.indices is None:
         outputs = None
     n_samples = result.n_samples or loader.n_samples  # a project may evaluate without counting
-    facts = (run.folder.name, config.seed, *fold, result.values, n_samples, outputs)
+    facts = (run.folder.name, config.seed, fold, folds, result.values, n_samples, outputs)
     return Fold(*facts), TestResult(subject, [result])
 
 
@@ -272,7 +269,7 @@ class OutOfFold:
         page.add_table("Folds", self.table.to_dicts())
         if self.scores is not None:
             self.scores.add_to(page)
-        config = read_group_config(self.group) or self.config.plain()
+        config = GroupRecord(self.group).config or self.config.plain()
         page.add_text("Config", json.dumps(config, indent=2))
         page.add_text("Predictions", format_session(collect_provenance()))
         return page.to_html()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from functools import partial
 from typing import IO, Any
@@ -12,11 +13,14 @@ from base.groups.estimate import describe_plan, estimate
 from base.groups.group import Group, Member
 from base.groups.member import FAILED, FINISHED, MemberRunner
 from base.groups.options import RepeatOptions
+from base.groups.out_of_fold import write_out_of_fold
+from base.groups.summary import Summary
 from base.groups.workers import Task, Workers, get_num_jobs
 from base.tools.run_record import RunRecord
 from config import ConfigParser
 from logger import setup_logging
 from logger.progress import Bar
+from utils.errors import UserError
 
 
 def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dict[str, Any]]:
@@ -36,7 +40,7 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
         split: dict[str, Any] = {"folds": options.folds}
         if args.get("validation_split"):
             split["validation_split"] = 0
-        if options.seeds is not None:
+        if options.seeds is not None and config.takes("data_loader", "split_seed"):
             split["split_seed"] = args.get("split_seed", 0) + seed - seeds[0]
         for fold in range(1, options.folds + 1):
             inner = split | {"fold": fold}
@@ -114,16 +118,27 @@ def repeat(config: ConfigParser) -> None:
         workers.run(repetition.take)
     finally:
         repetition.close()
-    left = [member.folder.name for member in members if RunRecord(member.folder).state != FINISHED]
-    summarise(group, members, logger)
-    if left or workers.signals.received:
-        command = f"{get_command('train.py')} -r {group.folder}"
-        logger.info("Not finished: %s. Continue with: %s", ", ".join(left), command)
+    show_result(group, logger)
+    left = [member.folder for member in members if RunRecord(member.folder).state != FINISHED]
+    if left:
+        names = ", ".join(folder.name for folder in left)
+        command = f"{get_command('train.py')} -r {shlex.quote(str(group.folder))}"
+        logger.info("Not finished: %s. Continue with: %s", names, command)
     workers.exit_if_stopped()
     if repetition.failures:
         sys.exit(1)
 
 
-def summarise(group: Group, members: list[Member], logger: logging.Logger) -> None:
-    """Writes and logs the mean of the members' numbers."""
-    logger.info("Folder: %s", group.folder)
+def show_result(group: Group, logger: logging.Logger) -> None:
+    """Writes and logs the means of the runs, and joins the predictions of folds."""
+    summary = Summary(group.folder)
+    if summary.runs:
+        logger.info("\n".join(summary.format_lines()))
+        logger.info("Summary: %s", summary.write())
+    if group.config["repeat"].get("folds") is not None and summary.runs:
+        try:
+            logger.info("Report: %s", write_out_of_fold(group.folder, group.config.get_schema()))
+        except UserError as error:
+            logger.warning("There are no out-of-fold predictions: %s", error)
+    lines = [f"  to {name:6} {command}" for name, command in summary.list_commands().items()]
+    logger.info("\n".join([f"Folder: {group.folder}", *lines]))

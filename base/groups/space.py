@@ -130,6 +130,9 @@ def _find_wrong_choices(values: list[Any]) -> list[Problem]:
 
 def find_wrong_range(value: Mapping[str, Any]) -> list[Problem]:
     """Returns what is wrong with a range ``{low, high, log, step}``."""
+    if value and not any(did_you_mean(key, RANGE_KEYS) or key in RANGE_KEYS for key in value):
+        message = "is neither a range {low, high} nor a list of choices; write the full key with"
+        return [Problem("", f"{message} dots, such as optimizer.args.lr")]
     problems = []
     unknown = [key for key in value if key not in RANGE_KEYS and not is_comment(key)]
     for key in unknown:
@@ -243,7 +246,7 @@ def get_outer_keys(key: str, space: Mapping[str, Any]) -> list[str]:
         head: Keys = tuple(split_words(other))
         if head[-1:] == ("type",):
             head = (*head[:-1], "args")
-        if len(head) < len(words) and words[: len(head)] == head:
+        if 0 < len(head) < len(words) and words[: len(head)] == head:
             outer.append(other)
     return sorted(outer, key=lambda other: len(split_words(other)))
 
@@ -262,6 +265,12 @@ def label(value: Any) -> str | int | float | bool | None:
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     return f"{text[: MAX_LABEL_CHARS - len(digest) - 2]}… {digest}"
+
+
+def show(value: Any) -> str:
+    """Returns a value as a text for people: its label, or ``null`` and ``true`` as in a config."""
+    text = label(value)
+    return text if isinstance(text, str) else json.dumps(text)
 
 
 def _describe(value: Any) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from typing import Any, NamedTuple
 
-from base.groups.space import MAX_CHOICES, get_outer_keys, is_number, label, list_keys
+from base.groups.space import MAX_CHOICES, get_outer_keys, is_number, list_keys, show
 from config.check.checker import Checker
 from config.check.json_values import LIST_MEMBERS
 from config.check.preflight import examine, get_known_keys
@@ -125,9 +125,9 @@ class SpaceCheck:
         """Says that another value is a copy of this one by a ``${…}``. Trials do not change it."""
         searched = [tuple(split_words(key)) for key in self.space]
         for target, paths in self.checker.tree.references.items():
-            place = tuple(map(str, target))
-            is_searched = any(place[: len(other)] == other for other in searched)
-            for path in paths if place[0] not in SECTIONS and not is_searched else ():
+            words_of_copy = tuple(map(str, target))
+            is_searched = any(words_of_copy[: len(other)] == other for other in searched)
+            for path in paths if words_of_copy[0] not in SECTIONS and not is_searched else ():
                 source = tuple(path.split("."))
                 length = min(len(source), len(words))
                 if source[:length] == words[:length]:
@@ -175,7 +175,7 @@ class SpaceCheck:
             is_conditional = len(names) < len(cases)
             note = f" (with {'; '.join(names[:MAX_CASES_SHOWN])})" if is_conditional else ""
             self.checker.findings.append(Finding(mark, where, message + note))
-        if isinstance(self.space[key], dict) and not texts:
+        if isinstance(self.space[key], dict) and candidates and not texts:
             self._check_kind(key, keys, annotations)
 
     def _list_cases(self, outer: list[str]) -> list[Case]:
@@ -276,4 +276,4 @@ def _get(data: Any, keys: Keys) -> Any:
 
 
 def _show(value: Any) -> str:
-    return shorten(str(label(value)), MAX_SHOWN_CHARS)
+    return shorten(show(value), MAX_SHOWN_CHARS)

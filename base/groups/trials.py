@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from base.groups.estimate import describe_plan, estimate
@@ -23,6 +24,7 @@ from base.groups.workers import Task, Workers, get_num_jobs
 from config import ConfigParser
 from logger import setup_logging
 from logger.progress import Bar
+from utils.errors import UserError
 
 
 class Trials:
@@ -49,8 +51,11 @@ class Trials:
         study = self.search.study
         with study.choosing():
             for trial in study.list_trials():
-                if trial.state == RUNNING and (lock := self._claim(trial.number)):
+                if trial.state != RUNNING or (lock := self._claim(trial.number)) is None:
+                    continue
+                if study.list_trials()[trial.number].state == RUNNING:
                     return self._make_task(trial, lock)
+                lock.close()  # its worker has ended it between the two looks
             number = study.propose()
             if number is None:
                 return None
@@ -75,7 +80,8 @@ class Trials:
         """Logs the line of a trial that has ended."""
         if trial.state == RUNNING:
             return  # it is stopped and can go on
-        write_hparams(self.group.folder, trial, self.search.objective, self.search.space)
+        with warning_of_errors(self.logger):
+            write_hparams(self.group.folder, trial, self.search.objective, self.search.space)
         level = logging.WARNING if trial.state == FAILED else logging.INFO
         best = self.search.rank_trials()[:1]
         text = self._describe(trial) + ("  * best" if trial in best else "")
@@ -91,6 +97,15 @@ class Trials:
 
     def close(self) -> None:
         self._bar.close()
+
+
+@contextlib.contextmanager
+def warning_of_errors(logger: logging.Logger) -> Iterator[None]:
+    """Logs a UserError as a warning: the search goes on without the file."""
+    try:
+        yield
+    except UserError as error:
+        logger.warning("%s", error)
 
 
 def search(config: ConfigParser) -> None:
@@ -115,9 +130,9 @@ def search(config: ConfigParser) -> None:
         workers.run(trials.take)
     finally:
         trials.close()
-    report = write_report_of(opened)
-    logger.info("\n".join([*format_result(opened, is_repeated=trials.repeat is not None)]))
-    logger.info("Report: %s", report)
+    logger.info("\n".join(format_result(opened, is_repeated=trials.repeat is not None)))
+    with warning_of_errors(logger):
+        logger.info("Report: %s", write_report_of(opened))
     workers.exit_if_stopped()
     if not opened.rank_trials():
         sys.exit(1)

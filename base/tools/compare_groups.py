@@ -41,6 +41,8 @@ def compare_groups(first: GroupRecord, second: GroupRecord, metric: str | None =
     Raises:
         UserError: the groups have no number or no runs that can be compared.
     """
+    if first.folder.resolve() == second.folder.resolve():
+        raise UserError(f"{first.name}: compare takes two different groups")
     objective = _choose_objective(first, second, metric)
     scores = [_read_scores(group, objective) for group in (first, second)]
     for group, found in zip((first, second), scores, strict=True):

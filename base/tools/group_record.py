@@ -63,7 +63,8 @@ class GroupRecord:
         home: the folder of the experiment, ``saved/NAME``; by default, the config tells its name.
 
     Attributes:
-        config: that of ``group.json``; empty for a group by hand.
+        config: that of ``group.json``; empty for a group by hand. A repeated trial has that of its
+            search, without the section ``search``.
         kind: ``search``, ``repeat``, or empty for a group by hand.
         members: its runs, and the groups of repeated trials, in the order of their numbers. A
             member whose folder has no config yet is an empty RunRecord.
@@ -71,7 +72,7 @@ class GroupRecord:
 
     def __init__(self, folder: Path, home: Path | None = None) -> None:
         self.folder = folder
-        self.config = read_facts(folder / GROUP)
+        self.config = read_facts(folder / GROUP) or _read_repeat(folder)
         sections = [key for key in (SEARCH, REPEAT) if isinstance(self.config.get(key), dict)]
         self.kind = sections[0] if sections else ""
         self.options: Facts = self.config.get(self.kind, {})
@@ -273,6 +274,14 @@ def list_records(root: Path) -> list[Record]:
             elif (folder / GROUP).is_file() or next(find_run_folders(folder, MAX_WORDS - 1), None):
                 found.append(GroupRecord(folder, home))
     return sorted(found, key=lambda record: (record.start_seconds, record.name))
+
+
+def _read_repeat(folder: Path) -> Facts:
+    """Returns the config of a trial that a search repeats; empty for any other folder."""
+    config = read_facts(folder.parent / GROUP)
+    if not isinstance(config.get(REPEAT), dict) or not MEMBER_NAME.fullmatch(folder.name):
+        return {}
+    return {key: value for key, value in config.items() if key != SEARCH}
 
 
 def _natural_order(folder: Path) -> list[tuple[str, int]]:

@@ -7,9 +7,8 @@ from math import floor, log10
 
 from base.tools.group_record import FAILED, SEARCH, GroupRecord, Record, get_score, get_state
 from base.tools.registry import list_all_runs
-from base.tools.run_record import RunRecord
+from base.tools.run_record import RunRecord, format_values
 from base.tools.statistics import Estimate
-from config.read.text import to_cell
 from utils.errors import UserError, abbreviate
 from utils.tables import print_table
 
@@ -69,11 +68,18 @@ def _format_best(group: GroupRecord) -> str:
 
 
 def _describe_kind(group: GroupRecord) -> str:
+    """Returns the kind of a group, and the changed values that all of its runs have."""
     if group.kind == SEARCH:
         space = group.options.get("space")
         return f"search: {', '.join(map(str, space)) if isinstance(space, dict) else ''}"
-    texts = [f"{key}={to_cell(value)}" for key, value in group.options.items() if value is not None]
-    return f"repeat: {', '.join(texts)}" if texts else "group"
+    runs = list(group.runs)
+    shared = dict(runs[0].changed_values) if runs else {}
+    for run in runs[1:]:
+        found = run.changed_values
+        shared = {key: value for key, value in shared.items() if found.get(key, shared) == value}
+    options = {key: value for key, value in group.options.items() if value is not None}
+    kind = f"repeat: {format_values(options)}" if options else "group"
+    return f"{kind}; {format_values(shared)}" if shared else kind
 
 
 def format_estimate(estimate: Estimate) -> str:

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from base.base_trainer import BaseTrainer
 from base.data.loader import list_sets
 from base.options import TrainerOptions
 from base.tools.first_batches import FirstBatches
@@ -68,7 +69,7 @@ class Measurement:
 
 
 def write_measurement(
-    trainer: Any, options: TrainerOptions, batches: int | None, times: Mapping[str, float]
+    trainer: BaseTrainer, options: TrainerOptions, batches: int | None, times: Mapping[str, float]
 ) -> None:
     """Writes the Measurement, if the environment names a file for it.
 
@@ -102,7 +103,7 @@ def write_measurement(
     ).write(Path(path))
 
 
-def measure_validation(trainer: Any, train: Any, batch_seconds: float) -> float:
+def measure_validation(trainer: BaseTrainer, train: Any, batch_seconds: float) -> float:
     """Returns the seconds of a validation on all sets; averages of the weights count too.
 
     The first batch of a validation includes one-time set-up. So its time is limited to that of

@@ -163,13 +163,18 @@ class RunRecord:
         return f"{finished[-1] if finished else 0}/{self.trainer.get('epochs', '?')}"
 
     @property
-    def changes(self) -> str:
-        """The values that differ from the config file of the run, as ``KEY=VALUE``."""
+    def changed_values(self) -> Facts:
+        """The values that differ from the config file of the run, by dotted key."""
         found: Facts = {}
         for session in self.sessions:
             changes = session.get("changes")
             found |= changes if isinstance(changes, dict) else {}
-        return ", ".join(f"{key}={to_cell(value)}" for key, value in found.items())
+        return found
+
+    @property
+    def changes(self) -> str:
+        """The same as ``KEY=VALUE``."""
+        return format_values(self.changed_values)
 
     def format_best(self) -> str:
         """Returns the best score in words."""
@@ -178,6 +183,11 @@ class RunRecord:
             return ""
         step = "" if best.step is None else f", step {best.step}"
         return f"{self.monitor.metric} {best.value:.5g} (epoch {best.epoch}{step})"
+
+
+def format_values(values: Mapping[str, Any]) -> str:
+    """Returns values of a config as ``KEY=VALUE``."""
+    return ", ".join(f"{key}={to_cell(value)}" for key, value in values.items())
 
 
 def get_points(

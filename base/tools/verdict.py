@@ -100,7 +100,7 @@ def _describe_need(
     enough = max(enough, now + 1)
     if folds:
         seeds = math.ceil(enough / folds)
-        number = f"{max(seeds, 2)} seeds with other folds each (split_seed)"
+        number = f"{max(seeds, 2)} seeds x {folds} folds"
     else:
         number = f"{enough} seeds" + (f", {enough - now} more," if sizes is None else " each")
     return f"If mean and spread stay like this, about {number} would probably tell."

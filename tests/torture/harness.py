@@ -28,10 +28,16 @@ ALL = os.environ.get("TORTURE") == "all"
 
 # Imports the slow modules once. Then it forks for every command, and gives it a session.
 SERVER = """
-import atexit, json, os, runpy, signal, sys, threading, traceback
+import atexit, json, os, runpy, signal, subprocess, sys, threading, traceback
 sys.path.insert(0, os.getcwd())
 import numpy, sklearn.datasets, torch, torch.utils.tensorboard, torchmetrics, torchvision
 import base.tools.check, base.run, train, torture_hooks, data_loader.data_loaders, trainer.trainer
+from tests.forked import MemberPopen
+subprocess.Popen = MemberPopen
+try:
+    import optuna, sqlalchemy
+except ImportError:
+    pass
 for line in sys.stdin:
     argv, folder, hooks = json.loads(line)
     if (child := os.fork()) == 0:

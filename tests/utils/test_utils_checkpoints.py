@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from utils.checkpoints import checkpoint_number, find_checkpoint, list_checkpoints
+from utils.checkpoints import checkpoint_number, find_checkpoint, holds_runs, list_checkpoints
 from utils.errors import UserError
 
 
@@ -120,3 +120,21 @@ def test_a_link_to_a_checkpoint_leads_into_its_run(run: Path, tmp_path_factory: 
     assert find_checkpoint(outside / "run") == outside / "run" / "checkpoint-epoch10.pt"
     (run / "config.json").unlink()  # a file of weights, such as one of a download cache
     assert find_checkpoint(outside / "latest.pt") == outside / "latest.pt"
+
+
+def test_a_folder_of_runs_holds_runs_and_a_run_does_not(tmp_path: Path) -> None:
+    group = tmp_path / "name" / "group"
+    (group / "seed-1").mkdir(parents=True)
+    assert not holds_runs(group)
+    (group / "seed-1/config.json").write_text("{}")
+    assert holds_runs(group)
+    assert not holds_runs(tmp_path / "name")
+    assert not holds_runs(tmp_path / "absent")
+    (group / "model_best.pt").touch()
+    (group / "config.json").write_text("{}")
+    assert not holds_runs(group)
+
+
+def test_a_search_without_trials_holds_runs(tmp_path: Path) -> None:
+    (tmp_path / "group.json").write_text("{}")
+    assert holds_runs(tmp_path)

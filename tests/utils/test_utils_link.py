@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from utils.link import GO_ON, HOST, VARIABLE, Link, LinkServer
+from utils.link import FAILURE, GO_ON, HOST, VARIABLE, Link, LinkServer
 from utils.stop import EXIT_STATUS, StopRequest
 
 
@@ -73,14 +73,12 @@ def test_a_program_without_the_key_gets_no_answer(monkeypatch: pytest.MonkeyPatc
     assert received == [{"epoch": 1}]
 
 
-def test_an_error_of_the_program_is_kept_and_the_run_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_error_of_the_program_is_kept_and_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(_: dict[str, Any]) -> str:
         raise ValueError("the storage is gone")
 
     with LinkServer(answer) as server:
-        assert connect(server, monkeypatch).ask({"epoch": 1}) == GO_ON
+        assert connect(server, monkeypatch).ask({"epoch": 1}) == FAILURE
     assert str(server.error) == "the storage is gone"
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from base.checkpoint import file as checkpoint_file
+from base.checkpoint.restore import describe_order
 from tests.helpers import differences, load, make_trainer, small_config
 from utils.errors import UserError
 
@@ -241,3 +242,10 @@ def test_another_thread_count_is_reported(stopped, caplog):
     finally:
         torch.set_num_threads(before)
     assert f"threads {before} -> {before + 1}" in caplog.text
+
+
+def test_another_fold_is_told_because_the_model_may_know_its_samples() -> None:
+    old, new = ({"data_loader": {"type": "X", "args": {"fold": fold}}} for fold in (1, 2))
+    assert describe_order(old, old, {}, {}) == "kept"
+    words = describe_order(old, new, {}, {})
+    assert words.startswith("kept, but data_loader.args.fold changed: the model may know samples")

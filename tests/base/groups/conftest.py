@@ -1,9 +1,9 @@
-"""Groups of small runs, trained once for all tests of this folder."""
+"""Groups of small runs, trained once for all tests of this folder, and a database server."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.base.tools.programs import Ended, call_program
 from tests.helpers import small_config
+from tests.postgres import find_missing, run_server
 
 
 def train_members(
@@ -58,6 +59,15 @@ def folds_without_test(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes = {f"fold-{fold}": [f"data_loader.args.fold={fold}"] for fold in (1, 2)}
     section = {"type": "DatasetLoader", "args": args}
     return train_members(tmp_path_factory.mktemp("plain"), "cv", changes, section)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server, which runs as long as the tests."""
+    if missing := find_missing():
+        pytest.skip(missing)
+    with run_server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_the_space_is_described_key_by_key() -> None:
     assert describe_space(space) == [
         "lr: from 0.0001 to 0.1, on a logarithmic scale",
         "n: integers from 1 to 9",
-        "arch: A(b=1), None",
+        "arch: A(b=1), null",
     ]
 
 

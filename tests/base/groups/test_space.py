@@ -35,6 +35,7 @@ def test_a_list_is_one_of_choices_and_a_mapping_is_a_range() -> None:
         ([1, 2, 1.0], "2", "1.0 is the same choice as number 1"),
         ([1, True], "1", "true is the same choice as number 1"),
         ([{"type": "A"}, {"type": "A", "args": {}}], "1", "is the same choice as number 1"),
+        ({"args": {"lr": [1, 2]}}, "", "is neither a range {low, high} nor a list of choices"),
         ({"low": 1}, "", "needs 'high'; a range has low, high, log, step"),
         ({"low": 1, "hihg": 2}, '"hihg"', "unknown key (did you mean 'high'?)"),
         ({"low": 2, "high": 2}, "", "low and high are both 2, so there is nothing to vary"),

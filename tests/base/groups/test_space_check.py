@@ -52,6 +52,9 @@ def test_a_good_space_passes() -> None:
         ({"metrics.7": ["accuracy"]}, "metrics.7: this list takes an index from 0 to 0"),
         ({"optimizer.args.lr.x": [1]}, "optimizer.args.lr is the value 0.01 and has no keys"),
         ({"a..b": [1]}, 'search.space."a..b": is no key'),
+        ({"": [1], "arch.args.width": [4]}, "search.space.: is no key"),
+        ({"optimizer": {"args": {"lr": [1]}}}, "write the full key with dots, such as optimizer.a"),
+        ({"trainer": [None]}, "trainer: null would change trainer.monitor"),
         ({"~arch": [1]}, "search.space.~arch: is no key"),
     ],
 )

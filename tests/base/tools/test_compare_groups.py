@@ -117,7 +117,7 @@ def test_folds_are_compared_with_the_corrected_interval(root: Path, command: Com
     make_folds(root, "digits/other", second)
     out = command(root, "compare", "five", "other").out
     assert "(95 %: -0.004 to 0.034; p = 0.062, 5 folds)" in out  # 0.003 to 0.028 without correction
-    assert "If mean and spread stay like this, about 8 seeds with other folds each" in out
+    assert "If mean and spread stay like this, about 8 seeds x 5 folds would" in out
     twice = {(seed, fold): score for (_, fold), score in second.items() for seed in (1, 2)}
     make_folds(root, "digits/twice", twice)
     make_folds(root, "digits/again", dict.fromkeys(twice, 0.9))
@@ -181,6 +181,7 @@ def test_another_number_can_be_compared(
     [
         (("base", "one"), "digits/base is a group of runs and digits/one is a run; give two"),
         (("base", "wide", "loss"), "compare takes two groups, not 3"),
+        (("base", "digits/base"), "digits/base: compare takes two different groups"),
         (
             ("base", "lr"),
             "digits/lr is a search, whose trials differ in more than seed and fold; to",

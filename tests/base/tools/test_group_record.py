@@ -166,6 +166,16 @@ def test_a_trial_that_is_repeated_scores_its_mean(tmp_path: Path) -> None:
     assert (group.state, len(list(group.runs))) == ("partly failed", 6)
 
 
+def test_a_repeated_trial_takes_its_seeds_from_the_search(tmp_path: Path) -> None:
+    """Only the folder of the search has a group.json."""
+    make_group(tmp_path, "digits/lr", search={"space": SPACE}, repeat={"seeds": 3})
+    member = make_member(tmp_path, "digits/lr/trial-0/seed-123", 0.5)
+    trial = GroupRecord(member.parent)
+    assert (trial.kind, trial.name, trial.state) == ("repeat", "digits/lr/trial-0", "stopped")
+    assert trial.missing == ["seed-124", "seed-125"]
+    assert GroupRecord(member.parent.parent).best is None
+
+
 def test_a_group_by_hand_is_a_repetition_if_its_seeds_differ(tmp_path: Path) -> None:
     for name, seed in (("seeds/a", 1), ("seeds/b", 2), ("rates/a", 1), ("rates/b", 1)):
         make_member(tmp_path, f"digits/{name}", 0.5 + seed / 10, seed)

@@ -28,15 +28,15 @@ def measure(
     return call
 
 
-def test_the_parts_of_a_run_are_counted_and_timed(measure: Callable[..., Measurement]) -> None:
+def test_what_a_run_consists_of_is_counted_and_timed(measure: Callable[..., Measurement]) -> None:
     before = time.time()
     found = measure("trainer.save_period=2")
     assert (found.batches, found.epochs, found.validations, found.saves) == (9, 3, 3, 2)
     assert before < found.started < time.time()
     times = (found.batch_seconds, found.validation_seconds, found.save_seconds)
     assert all(0 < seconds < 60 for seconds in times)
-    parts = 27 * times[0] + 3 * times[1] + 2 * times[2]
-    assert found.seconds == pytest.approx(parts)
+    total = 27 * times[0] + 3 * times[1] + 2 * times[2]
+    assert found.seconds == pytest.approx(total)
 
 
 def test_a_limit_of_steps_ends_the_run_sooner(measure: Callable[..., Measurement]) -> None:
