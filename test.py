@@ -64,7 +64,7 @@ if __name__ == "__main__":
     def start() -> None:
         args = parse_args(parser)
         if holds_runs(args.resume):
-            import_module("base.groups.testing").run(args, test)
+            import_module("base.groups.testing.testing").run(args, test)
         else:
             test(args)
 

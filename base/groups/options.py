@@ -36,13 +36,13 @@ class SearchOptions(SectionOptions):
 
     @classmethod
     def check_config(cls, section: Mapping[str, Any], checker: Any) -> None:
-        from base.groups.check import check_search  # needed for a search only
+        from base.groups.plan.check import check_search  # needed for a search only
 
         check_search(section, checker)
 
     def explain(self, config: Any) -> list[str]:
-        from base.groups.estimate import describe_plan, describe_space
-        from base.groups.space import read_space
+        from base.groups.plan.estimate import describe_plan, describe_space
+        from base.groups.plan.space import read_space
 
         space = read_space(self)
         repeat = config.options("repeat") if config.get("repeat") else None
@@ -84,12 +84,12 @@ class RepeatOptions(SectionOptions):
 
     @classmethod
     def check_config(cls, section: Mapping[str, Any], checker: Any) -> None:
-        from base.groups.check import check_repeat  # needed for a repetition only
+        from base.groups.plan.check import check_repeat  # needed for a repetition only
 
         check_repeat(section, checker)
 
     def explain(self, config: Any) -> list[str]:
-        from base.groups.estimate import describe_plan
+        from base.groups.plan.estimate import describe_plan
 
         return [] if config.get("search") else describe_plan(None, self, {})
 

@@ -18,6 +18,6 @@ class Repeat(SectionFeature):
 
 def run(config: Any, make_trainer: Callable[..., Any]) -> None:
     """Trains all runs of a repetition, and summarises them. The entry of train.py."""
-    from base.groups.repetition import repeat
+    from base.groups.running.repetition import repeat
 
     repeat(config)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from base.groups.engine import SLOTS
 from base.groups.options import SearchOptions
+from base.groups.plan.engine import SLOTS
 from utils.options import SectionFeature
 
 
@@ -20,6 +20,6 @@ class Search(SectionFeature):
 
 def run(config: Any, make_trainer: Callable[..., Any]) -> None:
     """Runs the trials of a search. The entry of train.py."""
-    from base.groups.trials import search
+    from base.groups.running.trials import search
 
     search(config)

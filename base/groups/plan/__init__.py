@@ -1,0 +1,1 @@
+"""What is found out before a search or a repetition starts."""

@@ -1,0 +1,1 @@
+"""Runs the trials of a search, and the runs of a repetition."""

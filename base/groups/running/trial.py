@@ -1,0 +1,91 @@
+"""One trial of a search: a run, or a repetition of runs, whose score goes into the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from base.groups.running.group import Group, Member
+from base.groups.running.member import FAILED, FINISHED, STOPPED, TIME_LIMIT, Ending, MemberRunner
+from base.groups.study.opened_search import OpenedSearch
+from base.groups.study.records import TrialRecord
+from base.tools.run_record import RunRecord
+from utils.link import GO_ON
+
+PRUNER = "the pruner"  # the reason why a run is stopped
+
+
+class TrialTask:
+    """Trains the runs of one trial, and tells the study how the trial has ended.
+
+    Args:
+        search: the search.
+        group: its folder.
+        trial: its number and values.
+        variants: the runs of the trial: the name of each, and what it changes besides. A trial
+            without a repetition has one, with an empty name.
+    """
+
+    def __init__(
+        self,
+        search: OpenedSearch,
+        group: Group,
+        trial: TrialRecord,
+        variants: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self.study, self.objective = search.study, search.objective
+        self.number = trial.number
+        self._x = "step" if search.by_step else "epoch"
+        self._is_repeated = list(variants) != [""]
+        self.members = [
+            group.make_member(f"trial-{trial.number}/{name}".rstrip("/"), {**trial.values, **more})
+            for name, more in variants.items()
+        ]
+
+    def run(self, runner: MemberRunner) -> None:
+        """Runs the trial to its end, or until a signal stops it."""
+        ending = self._run_members(runner)
+        if ending.state == FAILED:
+            self.study.fail(self.number, ending.message)
+        elif ending.message == PRUNER:
+            self.study.prune(self.number)
+        elif ending.state == FINISHED:
+            self.study.finish(self.number, self._get_mean(self.members))
+
+    def _run_members(self, runner: MemberRunner) -> Ending:
+        if self._is_stopped_by_pruner():
+            return Ending(STOPPED, PRUNER)
+        for count, member in enumerate(self.members, start=1):
+            ending = runner.run(member, self._answer)
+            if ending.state == FAILED or (ending.state == STOPPED and ending.message != TIME_LIMIT):
+                return ending
+            record = RunRecord(member.folder)
+            if record.best is None:
+                metric = self.objective.metric
+                return Ending(FAILED, f"{metric} was never a finite number in {record.name}")
+            is_last = count == len(self.members)
+            if not is_last and self.study.report(
+                self.number, count, self._get_mean(self.members[:count])
+            ):
+                return Ending(STOPPED, PRUNER)
+        return Ending(FINISHED)
+
+    def _is_stopped_by_pruner(self) -> bool:
+        """Whether the pruner stops the trial, after what a killed worker has left behind."""
+        if self.study.is_pruned(self.number):
+            return True
+        if self._is_repeated:
+            return False
+        return any(self._answer(row) != GO_ON for row in RunRecord(self.members[0].folder).rows)
+
+    def _answer(self, numbers: dict[str, Any]) -> str:
+        """Reports a validation of the run. Returns ``GO_ON``, or the reason to stop it."""
+        score = numbers.get(self.objective.metric)
+        if self._is_repeated or not isinstance(score, int | float):
+            return GO_ON
+        return PRUNER if self.study.report(self.number, numbers[self._x], score) else GO_ON
+
+    def _get_mean(self, members: list[Member]) -> float:
+        scores = [RunRecord(member.folder).best for member in members]
+        values = [score.value for score in scores if score is not None]
+        return sum(values) / len(values)

@@ -1,0 +1,97 @@
+"""What a study keeps about its search, so that another search is not mixed with it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from base.groups.options import SearchOptions
+from base.groups.plan.space import Choices, Range
+from base.groups.study.proposal import Space, to_text
+from base.groups.study.storage import KEY
+from base.tools.run_record import Objective
+from utils.errors import UserError, shorten
+from utils.files import write_text
+
+if TYPE_CHECKING:
+    import optuna
+
+FACTS = "search"  # the attribute of the study that holds what must not change
+FOLDER = "folder"  # the attribute of the study that holds the folder's token
+TOKEN = ".storage-key"  # the file in the folder of the search that holds it too
+
+Facts = dict[str, Any]
+
+
+def get_token(folder: Path) -> str:
+    """Returns what tells ``folder`` from others with the same name, on any machine."""
+    path = folder / TOKEN
+    if not path.is_file():
+        write_text(path, secrets.token_hex(8))
+    return path.read_text()
+
+
+def claim(study: optuna.Study, direction: str, facts: Facts, token: str, folder: Path) -> None:
+    """Makes a study without trials that of the search in ``folder``, and refuses another search's.
+
+    Args:
+        study: in the storage.
+        direction: ``minimize`` or ``maximize``.
+        facts: of the search.
+        token: of the folder; empty if the storage is in it.
+        folder: of the search.
+
+    Raises:
+        UserError: the study has trials of another search.
+    """
+    if not study.get_trials(deepcopy=False) and study.direction.name.lower() == direction:
+        study.set_user_attr(FOLDER, token)
+        study.set_user_attr(FACTS, facts)
+        return
+    if difference := find_difference(study.user_attrs.get(FACTS), facts):
+        message = f"holds another search under the name {study.study_name}: {difference}"
+        raise UserError(f"{message}; choose another --run-id", key=KEY)
+    if study.user_attrs.get(FOLDER) != token:
+        message = f"holds the trials of {study.study_name}, but their runs are in another folder"
+        raise UserError(f"{message} than {folder}; choose another --run-id", key=KEY)
+
+
+def get_facts(options: SearchOptions, space: Space, objective: Objective, seed: int) -> Facts:
+    """Returns what must not change during a search, as JSON."""
+    facts = {
+        "space": {key: _describe(item) for key, item in space.items()},
+        "sampler": options.sampler,
+        "monitor": f"{objective.mode} {objective.metric}",
+        "seed": seed,
+    }
+    as_stored: Facts = json.loads(json.dumps(facts))
+    return as_stored
+
+
+def _describe(item: Choices | Range) -> Any:
+    if isinstance(item, Choices):
+        return item.values
+    return {"low": item.low, "high": item.high} | {
+        key: value for key, value in (("log", item.log), ("step", item.step)) if value
+    }
+
+
+def find_difference(stored: Facts | None, facts: Facts) -> str:
+    """Returns the first difference between the facts of two searches, or an empty string."""
+    if stored is None:
+        return "its trials are of another program"
+    there, here = _flatten(stored), _flatten(facts)
+    for key in {**here, **there}:
+        if key not in there:
+            return f"{key} does not vary there"
+        if key not in here or to_text(there[key]) != to_text(here[key]):
+            return f"{key} is {shorten(json.dumps(there[key], ensure_ascii=False), 200)} there"
+    return ""
+
+
+def _flatten(facts: Facts) -> Facts:
+    rest = {"search.sampler": "sampler", "trainer.monitor": "monitor", "seed": "seed"}
+    space: Facts = facts["space"]
+    return space | {name: facts[key] for name, key in rest.items()}

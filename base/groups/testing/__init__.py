@@ -1,0 +1,1 @@
+"""Tests the runs of a group, and joins their predictions."""

@@ -1,0 +1,57 @@
+"""A run of a group in a process of its own, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from base.groups.running.group import Member
+from base.groups.running.member import FAILED, FINISHED, Ending, MemberRunner, Signals
+
+
+def run_member(folder: Path, *endings: tuple[int, str]) -> tuple[Ending, int]:
+    """Runs a member whose processes end with these statuses and lines.
+
+    Returns:
+        Its ending, and the number of its processes.
+    """
+    commands = []
+
+    def list_command(member: Member) -> list[str]:
+        status, line = endings[len(commands)]
+        code = f"import sys; print({line!r}, file=sys.stderr); sys.exit({status})"
+        commands.append(code)
+        return [sys.executable, "-c", code]
+
+    group: Any = SimpleNamespace(list_command=list_command)
+    runner = MemberRunner(group, Signals())
+    return runner.run(Member("lr/trial-0", folder, {})), len(commands)
+
+
+def test_the_last_line_says_why_a_run_has_failed(tmp_path: Path) -> None:
+    assert run_member(tmp_path, (2, "no data")) == (Ending(FAILED, "no data"), 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "saved/a: another process is training in this folder",
+        "saved/a: holds a run already; continue it with -r, or choose another --run-id",
+    ],
+)
+def test_a_run_waits_for_one_that_a_killed_worker_has_left_behind(
+    tmp_path: Path, line: str
+) -> None:
+    """It had not locked the folder yet when the worker looked."""
+    assert run_member(tmp_path, (2, line), (0, "")) == (Ending(FINISHED), 2)
+
+
+def test_a_finished_run_is_not_started(tmp_path: Path) -> None:
+    sessions = {"sessions": [{"outcome": "finished"}]}
+    (tmp_path / "provenance.json").write_text(json.dumps(sessions))
+    assert run_member(tmp_path) == (Ending(FINISHED), 0)

@@ -1,0 +1,102 @@
+"""The runs of a cross-validation predict what they have not trained on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score, log_loss
+
+from base.data.split import split_indices
+from base.groups.testing.out_of_fold import write_out_of_fold
+from base.schema import SCHEMA
+from data_loader.data_loaders import DigitsDataLoader
+from tests.base.groups.testing.test_testing import read_rows
+
+
+@pytest.fixture
+def copied(folds: Path, tmp_path: Path) -> Path:
+    """A copy of the group, in which a test may change something."""
+    target = tmp_path / "small" / "cv"
+    shutil.copytree(folds, target)
+    return target
+
+
+def keep_seeds(group: Path, *seeds: int) -> None:
+    for path in group.glob("seed-*"):
+        if int(path.name.split("-")[1]) not in seeds:
+            shutil.rmtree(path)
+
+
+def test_each_sample_is_predicted_once_by_the_run_that_has_not_trained_on_it(
+    copied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep_seeds(copied, 1)
+    with caplog.at_level(logging.INFO):
+        assert write_out_of_fold(copied, SCHEMA) == copied / "report.html"
+    rows = read_rows(copied / "predictions.csv")
+    digits = load_digits().target
+    classes = digits[split_indices(len(digits), 0.2, labels=digits)[0]]
+    assert [int(row["index"]) for row in rows] == list(range(len(classes)))
+    assert [int(row["target"]) for row in rows] == classes.tolist()
+    valid = DigitsDataLoader(folds=2, fold=2, split_seed=1).valid_sampler.indices
+    assert [int(row["index"]) for row in rows if row["fold"] == "2"] == sorted(valid.tolist())
+
+    probabilities = np.array(
+        [[float(row[f"probability of {number}"]) for number in range(10)] for row in rows]
+    )
+    probabilities /= probabilities.sum(1, keepdims=True)  # they are rounded
+    text = caplog.text
+    line = next(line for line in text.splitlines() if line.startswith("all samples"))
+    loss, accuracy = map(float, line.split()[2:])
+    assert loss == pytest.approx(log_loss(classes, probabilities), rel=1e-4)
+    assert accuracy == pytest.approx(accuracy_score(classes, probabilities.argmax(1)), rel=1e-4)
+    best = [read_best(copied / f"seed-1-fold-{fold}") for fold in (1, 2)]
+    shown = [float(row.split()[1]) for row in text.splitlines() if row.startswith("seed-1-fold")]
+    assert shown == pytest.approx(best, rel=1e-5)  # the numbers of the training's validation
+
+
+def read_best(folder: Path) -> float:
+    """The validation loss of the only epoch."""
+    (line,) = (folder / "log/metrics.jsonl").read_text().splitlines()
+    return float(json.loads(line)["val_loss"])
+
+
+def test_each_seed_has_separate_rows(copied: Path) -> None:
+    assert write_out_of_fold(copied, SCHEMA) is not None
+    rows = read_rows(copied / "predictions.csv")
+    assert [(int(row["seed"]), int(row["index"])) for row in rows] == [
+        (seed, index) for seed in (1, 2) for index in range(1438)
+    ]
+    page = (copied / "report.html").read_text()
+    assert "all samples, seed 2" in page
+    assert "2 folds, 2 seeds" in page
+
+
+def test_runs_that_are_not_finished_are_named_and_left_out(copied: Path) -> None:
+    path = copied / "seed-2-fold-1/provenance.json"
+    path.write_text(path.read_text().replace('"finished"', '"failed: OSError"'))
+    assert write_out_of_fold(copied, SCHEMA) is not None
+    assert "missing: fold 1 of seed 2" in (copied / "report.html").read_text()
+    found = {(row["seed"], row["fold"]) for row in read_rows(copied / "predictions.csv")}
+    assert found == {("1", "1"), ("1", "2"), ("2", "2")}
+
+
+def test_a_group_without_finished_folds_has_no_predictions(copied: Path) -> None:
+    for path in copied.glob("*/provenance.json"):
+        path.write_text(path.read_text().replace('"finished"', '"failed: OSError"'))
+    assert write_out_of_fold(copied, SCHEMA) is None
+    assert not (copied / "report.html").exists()
+
+
+def test_two_runs_of_one_seed_and_fold_are_no_cross_validation(
+    copied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(copied / "seed-1-fold-1", copied / "again")
+    assert write_out_of_fold(copied, SCHEMA) is None
+    assert "its runs are no cross-validation of one config" in caplog.text
