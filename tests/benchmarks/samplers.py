@@ -17,8 +17,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from base.groups.options import SearchOptions
 from base.groups.space import Choices, Range
+
+from base.groups.options import SearchOptions
 from base.groups.study import Study
 from base.tools.run_record import Objective
 

@@ -152,7 +152,7 @@ class Study:
         trials = self._study.get_trials(deepcopy=False)
         if not trials and self._study.user_attrs.get(FACTS) != self._facts:
             raise UserError(f"another search has taken the name {self._name}", key=KEY)
-        made = [trial for trial in trials if self._is_same(trial)]
+        made = [trial for trial in trials if self._has_all_keys(trial)]
         if len(made) >= self.num_trials:
             return None
         if self._points is not None:
@@ -164,7 +164,7 @@ class Study:
         trial_id = self._storage.create_new_trial(self._id, trial)
         return self._storage.get_trial_number_from_id(trial_id)
 
-    def _is_same(self, trial: FrozenTrial) -> bool:
+    def _has_all_keys(self, trial: FrozenTrial) -> bool:
         """Whether this search has made a trial, and not another program, as a dashboard."""
         return trial.params.keys() == self._parameters.distributions.keys()
 
@@ -257,7 +257,7 @@ class Study:
         states = {"RUNNING": RUNNING, "COMPLETE": FINISHED, "PRUNED": PRUNED}
         state = states.get(trial.state.name, FAILED)
         message = trial.user_attrs.get(MESSAGE, "")
-        if not self._is_same(trial):
+        if not self._has_all_keys(trial):
             state, message = FAILED, "another program has added it"
         return TrialRecord(
             number=trial.number,
