@@ -1,8 +1,8 @@
 """How often the intervals over folds hold the truth: ``python -m tests.benchmarks.coverage``.
 
 A data set is drawn 500 times, and a model is cross-validated on it. The truth is the mean accuracy
-of models that are trained on as many samples as all folds but one have, over many other data sets. Beside it: how often two equal algorithms are said to differ. It takes half an
-hour on one core.
+of models that are trained on as many samples as all folds but one have, over many other data sets.
+Beside it: how often two equal algorithms are said to differ. It takes half an hour on one core.
 """
 
 from __future__ import annotations
