@@ -210,11 +210,14 @@ class ForkingPopen(subprocess.Popen[Any]):
     """A ``Popen`` of Python that forks and does not execute; for torch's launchers."""
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
-        environment = rest[5]
+        cwd = rest[4]
+        environment = dict(os.environ) if rest[5] is None else rest[5]
         outputs = {0: rest[9], 1: rest[12], 2: rest[14]}
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
+            if cwd is not None:
+                os.chdir(cwd)
             for number, file in outputs.items():
                 if file != -1:
                     os.dup2(file, number)

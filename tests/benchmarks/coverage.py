@@ -1,9 +1,8 @@
 """How often the intervals over folds hold the truth: ``python -m tests.benchmarks.coverage``.
 
 A data set is drawn 500 times, and a model is cross-validated on it. The truth is the mean accuracy
-of models that are trained on as many samples as in a fold, over many other data sets, each tested
-on many samples. Beside it: how often two equal algorithms are said to differ. It takes about five
-minutes on one core.
+of models that are trained on as many samples as all folds but one have, over many other data sets.
+Beside it: how often two equal algorithms are said to differ. It takes half an hour on one core.
 """
 
 from __future__ import annotations
@@ -122,8 +121,8 @@ def measure_false_alarms(problem: Problem, folds: int, repeats: int) -> str:
         alarms += compare_paired(differences, 1 / (folds - 1)).is_decided
         naive = estimate_mean(differences)
         naive_alarms += naive.low > 0 or naive.high < 0
-    shares = f"{alarms / repeats:>9.1%} {naive_alarms / repeats:>9.1%}"
-    return f"{problem.num_samples:>4} {'decision trees':20} {folds:>5} {shares}"
+    rates = f"{alarms / repeats:>9.1%} {naive_alarms / repeats:>9.1%}"
+    return f"{problem.num_samples:>4} {'decision trees':20} {folds:>5} {rates}"
 
 
 def measure_false_alarms_of_seeds(num_seeds: int, repeats: int) -> str:
