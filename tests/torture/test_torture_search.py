@@ -122,7 +122,7 @@ def hit(life: Life, group: Path, fault: str, draw: random.Random) -> list[int]:
         if not life.has_ended():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    if not victims:
+    if fault in ("SIGTERM", "SIGINT"):
         life.send(getattr(signal, fault))
     return runs
 
