@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from base.groups.plan.engine import GRID, LIBRARY, MISSING
-from base.groups.plan.space import Space, find_wrong_grid, list_keys, read_entry
+from base.groups.plan.space import Entry, Space, find_wrong_grid, list_keys, read_entry
 from base.groups.plan.space_check import SpaceCheck
 from base.groups.study.proposal import make_component
 from base.groups.study.storage import quiet
@@ -25,7 +25,7 @@ FOLD_ARGUMENTS = ("folds", "fold")
 def check_search(section: Mapping[str, Any], checker: Checker) -> None:
     """Checks a search: its space against what takes the values, and its options."""
     values = section.get("space")
-    space: Space = {}
+    space: dict[str, Entry] = {}
     if isinstance(values, dict):
         if not list_keys(values):
             message = "is empty; name the key of each value to vary, such as optimizer.args.lr"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from base.groups.options import RepeatOptions, SearchOptions
-from base.groups.plan.space import Choices, Range, Space, count_points, list_sizes, show
+from base.groups.plan.engine import GRID
+from base.groups.plan.space import Choices, Entry, Space, count_points, list_sizes, show
 from base.tools.measurement import VARIABLE, Measurement
 from utils.errors import Problem, UserError, one_line, shorten
 
@@ -87,7 +88,7 @@ def count_trials(search: SearchOptions | None, space: Space) -> int:
     """Returns the number of trials of a search; 1 without one."""
     if search is None:
         return 1
-    points = count_points(space) if search.sampler == "grid" else None
+    points = count_points(space) if search.sampler == GRID else None
     limits = [number for number in (search.trials, points) if number is not None]
     return min(limits, default=0)
 
@@ -131,7 +132,7 @@ def describe_space(space: Space) -> list[str]:
     ]
 
 
-def _describe_entry(entry: Choices | Range) -> str:
+def _describe_entry(entry: Entry) -> str:
     if isinstance(entry, Choices):
         return ", ".join(map(show, entry.values))
     text = f"{'integers ' if entry.is_integer else ''}from {entry.low:g} to {entry.high:g}"
@@ -141,7 +142,7 @@ def _describe_entry(entry: Choices | Range) -> str:
 
 
 def _describe_trials(search: SearchOptions, space: Space, trials: int) -> str:
-    if search.sampler != "grid":
+    if search.sampler != GRID:
         return f"{_count(trials, 'trial')} over {_count(len(space), 'key')}."
     sizes = list_sizes(space)
     points = count_points(space) or 0

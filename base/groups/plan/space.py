@@ -14,6 +14,7 @@ from base.groups.options import SearchOptions
 from config.check.shapes import is_comment
 from config.read.tree import Keys, split_words
 from utils.errors import Problem, UserError, did_you_mean, shorten
+from utils.options import raise_problems
 
 MAX_CHOICES = 1000  # of one key
 MAX_POINTS = 10_000  # of a grid
@@ -58,7 +59,7 @@ class Range(NamedTuple):
 
 
 Entry = Choices | Range
-Space = dict[str, Entry]
+Space = Mapping[str, Entry]
 
 
 def read_space(options: SearchOptions) -> Space:
@@ -71,7 +72,7 @@ def read_space(options: SearchOptions) -> Space:
         UserError: entries are wrong; it lists all problems, with keys such as ``space."a.b".low``.
     """
     problems: list[Problem] = []
-    space: Space = {}
+    space: dict[str, Entry] = {}
     for key in sorted(list_keys(options.space), key=lambda key: len(split_words(key))):
         try:
             space[key] = read_entry(options.space[key])
@@ -79,8 +80,7 @@ def read_space(options: SearchOptions) -> Space:
             problems += error.under(f'space."{key}"').problems
     if not options.space:
         problems.append(Problem("space", "is empty; name the key of each value to vary"))
-    if problems:
-        raise UserError(problems)
+    raise_problems(problems)
     return space
 
 
@@ -96,19 +96,14 @@ def read_entry(value: Any) -> Entry:
         UserError: with keys relative to the entry.
     """
     if isinstance(value, list):
-        raise_all(_find_wrong_choices(value))
+        raise_problems(_find_wrong_choices(value))
         return Choices(value)
     if not isinstance(value, dict):
         raise UserError(f"must be a list of choices or a range {{low, high}}, not {value!r}")
-    raise_all(find_wrong_range(value))
+    raise_problems(find_wrong_range(value))
     numbers = [value[key] for key in ("low", "high", "step") if value.get(key) is not None]
     is_integer = all(type(number) is int for number in numbers)
     return Range(value["low"], value["high"], bool(value.get("log")), value.get("step"), is_integer)
-
-
-def raise_all(problems: list[Problem]) -> None:
-    if problems:
-        raise UserError(problems)
 
 
 def _find_wrong_choices(values: list[Any]) -> list[Problem]:
@@ -178,7 +173,7 @@ def _find_wrong_numbers(low: float, high: float, value: Mapping[str, Any]) -> It
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a finite number."""
+    """Whether a value is a finite number. True and False are none."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
@@ -210,7 +205,7 @@ def list_points(space: Space) -> list[dict[str, Any]]:
     Raises:
         UserError: a range has no step, or there are too many points.
     """
-    raise_all(find_wrong_grid(space))
+    raise_problems(find_wrong_grid(space))
     values = [
         entry.values if isinstance(entry, Choices) else entry.list_values()
         for entry in space.values()

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from base.groups.plan.space import Choices, Range, label
-from base.groups.report.edges import is_number
+from base.groups.plan.space import Choices, Space, is_number, label
 from base.groups.study.ranking import get_score
 from base.groups.study.records import FINISHED, TrialRecord
 from base.tools.charts import MAX_MAGNITUDE
@@ -136,9 +135,7 @@ class ParameterScale(NamedTuple):
         return (position - self.low) / (self.high - self.low)
 
 
-def make_scales(
-    space: Mapping[str, Choices | Range], trials: Sequence[TrialRecord]
-) -> list[ParameterScale]:
+def make_scales(space: Space, trials: Sequence[TrialRecord]) -> list[ParameterScale]:
     """Makes an axis for each key of the space, wide enough for the values of all trials."""
     names = shorten_keys(space)
     scales = []

@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from base.groups.plan.space import Choices, Range
+from base.groups.plan.space import Choices, Range, Space
 from base.groups.report.edges import find_edges
 from base.groups.report.scales import (
     ParameterScale,
@@ -59,7 +59,7 @@ def write_report(
     folder: Path,
     title: str,
     trials: list[TrialRecord],
-    space: dict[str, Choices | Range],
+    space: Space,
     objective: Objective,
     importances: dict[str, float],
     config: dict[str, Any],
@@ -121,9 +121,7 @@ def _make_cards(
     }
 
 
-def _add_best(
-    page: Page, folder: Path, best: TrialRecord, space: Mapping[str, Choices | Range]
-) -> None:
+def _add_best(page: Page, folder: Path, best: TrialRecord, space: Space) -> None:
     rows = [
         {
             "key": key,

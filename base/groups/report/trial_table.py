@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from base.groups.report.edges import is_number
+from base.groups.plan.space import is_number
 from base.groups.report.scales import ParameterScale, format_value
 from base.groups.study.ranking import find_best, get_score, rank_trials
 from base.groups.study.records import FAILED, TrialRecord

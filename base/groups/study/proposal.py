@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from base.groups.plan.engine import SLOTS
-from base.groups.plan.space import Choices, Range, label
+from base.groups.plan.engine import RANDOM, SLOTS, TPE
+from base.groups.plan.space import Choices, Range, Space, label
 from config.check.slots import resolve
 from utils.errors import UserError, name_error
 from utils.seed import mix_seed
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-Space = Mapping[str, Choices | Range]
-SHORT_NAMES = {"random": "RandomSampler", "tpe": "TPESampler"}
+SHORT_NAMES = {RANDOM: "RandomSampler", TPE: "TPESampler"}
 STATE, DECISION = "sampler_state", "pruner_decision"  # attributes of a trial
 
 

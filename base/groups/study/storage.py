@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import unquote
 
+from base.groups.plan.engine import MISSING
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        message = "needs optuna, which is not installed; pip install '.[search]' installs it"
-        raise UserError(message, key="search") from None
+        raise UserError(MISSING, key="search") from None
     return optuna
 
 

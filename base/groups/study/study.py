@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from base.groups.options import SearchOptions
-from base.groups.plan.space import list_points
-from base.groups.study.proposal import DECISION, Parameters, Scratch, Space, make_component
+from base.groups.plan.engine import GRID
+from base.groups.plan.space import Space, list_points
+from base.groups.study.proposal import DECISION, Parameters, Scratch, make_component
 from base.groups.study.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
 from base.groups.study.storage import KEY, asks_storage, get_url, import_optuna, open_storage, quiet
 from base.groups.study.study_facts import FACTS, claim, get_facts, get_token
@@ -78,7 +79,7 @@ class Study:
     def _prepare(self, space: Space) -> None:
         """Sets what follows from the options."""
         options = self._options
-        self._points = list_points(dict(space)) if options.sampler == "grid" else None
+        self._points = list_points(space) if options.sampler == GRID else None
         self._parameters = Parameters(space, self._points)
         if self._points is not None:
             size = len(self._points)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.groups.options import SearchOptions
-from base.groups.plan.space import Choices, Range
-from base.groups.study.proposal import Space, to_text
+from base.groups.plan.space import Choices, Entry, Space
+from base.groups.study.proposal import to_text
 from base.groups.study.storage import KEY
 from base.tools.run_record import Objective
 from utils.errors import UserError, shorten
@@ -70,7 +70,7 @@ def get_facts(options: SearchOptions, space: Space, objective: Objective, seed: 
     return as_stored
 
 
-def _describe(item: Choices | Range) -> Any:
+def _describe(item: Entry) -> Any:
     if isinstance(item, Choices):
         return item.values
     return {"low": item.low, "high": item.high} | {
