@@ -42,7 +42,7 @@ def write_hparams(folder: Path, trial: TrialRecord, objective: Objective, space:
     """
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    path = folder / "hparams" / f"trial-{trial.number}" / FILE_NAME
+    path = folder / "hparams" / trial.name / FILE_NAME
     events = _make_events(trial, objective, space)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def _make_events(trial: TrialRecord, objective: Objective, space: Space) -> list
 def _make_start(trial: TrialRecord, space: Space, started: float) -> Any:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
-    start = SessionStartInfo(group_name=f"trial-{trial.number}", start_time_secs=started)
+    start = SessionStartInfo(group_name=trial.name, start_time_secs=started)
     for key in space:
         if key not in trial.values:
             continue

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from base.groups.options import RepeatOptions
+from base.tools.group_record import LOCKS
 from config import ConfigParser
+from config.command_line import GROUP_SECTIONS
 from config.read.merge import get_value
 from config.read.references import escape_references
 from config.read.section import to_plain
@@ -27,8 +29,6 @@ from utils.provenance import ROOT, write_durably
 from utils.util import read_json
 from utils.world import is_launched
 
-LOCKS = ".locks"  # the folder of the lock of each run that a worker has taken
-SECTIONS = ("search", "repeat")  # a run of the group has neither
 MAX_DEPTH = 2  # of a group in the folder of its experiment
 EXTENDABLE = {"search": "search.trials", "repeat": "repeat.seeds"}  # may grow when it goes on
 
@@ -219,7 +219,7 @@ class Group:
 
     def list_command(self, member: Member) -> list[str]:
         """Lists the command that starts a run, or continues it."""
-        sections = [section for section in SECTIONS if section in self.config.unresolved]
+        sections = [section for section in GROUP_SECTIONS if section in self.config.unresolved]
         arguments = member.list_arguments(self.path, sections)
         return [sys.executable, str(ROOT / "train.py"), *arguments]
 

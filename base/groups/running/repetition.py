@@ -16,6 +16,7 @@ from base.groups.running.member import FAILED, FINISHED, MemberRunner
 from base.groups.running.summary import Summary
 from base.groups.running.workers import Task, Workers, get_num_jobs
 from base.groups.testing.out_of_fold import write_out_of_fold
+from base.tools.member_names import name_variant
 from base.tools.run_record import RunRecord
 from config import ConfigParser
 from logger import setup_logging
@@ -32,9 +33,9 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
     variants: dict[str, dict[str, Any]] = {}
     for seed in seeds:
         changes: dict[str, Any] = {} if options.seeds is None else {"seed": seed}
-        name = "" if options.seeds is None else f"seed-{seed}"
+        named_seed = None if options.seeds is None else seed
         if options.folds is None:
-            variants[name] = changes
+            variants[name_variant(named_seed, None)] = changes
             continue
         args = config["data_loader"].get("args") or {}
         split: dict[str, Any] = {"folds": options.folds}
@@ -45,7 +46,7 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
         for fold in range(1, options.folds + 1):
             inner = split | {"fold": fold}
             changed = {f"data_loader.args.{key}": value for key, value in inner.items()}
-            variants["-".join(filter(None, (name, f"fold-{fold}")))] = changes | changed
+            variants[name_variant(named_seed, fold)] = changes | changed
     return variants
 
 

@@ -6,8 +6,8 @@ import shlex
 
 from base.commands import get_command, get_python_command
 from base.groups.plan.engine import GRID
+from base.groups.plan.space import format_value
 from base.groups.report.edges import find_edges
-from base.groups.report.scales import format_value
 from base.groups.running.group import Member
 from base.groups.study.opened_search import OpenedSearch
 from base.groups.study.ranking import STATES
@@ -47,7 +47,7 @@ def list_commands(
     folder, train = shlex.quote(str(search.folder)), get_command("train.py")
     commands = {}
     if best:
-        winner = search.folder / f"trial-{best[0].number}"
+        winner = search.folder / best[0].name
         run_id = f"{search.folder.name}-best"
         arguments = ["-c", str(winner / CONFIG), "--run-id", run_id]
         if is_repeated:
