@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from base.groups.options import RepeatOptions, SearchOptions
 from base.groups.plan.engine import GRID
-from base.groups.plan.space import Choices, Entry, Space, count_points, list_sizes, show
+from base.groups.plan.space import Space, count_points, describe_entry, list_sizes
 from base.tools.measurement import VARIABLE, Measurement
 from utils.errors import Problem, UserError, one_line, shorten
+from utils.tables import format_duration
 
 MAX_KEY_CHARS = 300  # of the values of one key
 MAX_PRODUCT_KEYS = 6
@@ -80,8 +81,7 @@ def count_members(repeat: RepeatOptions | None) -> int:
     """Returns the number of runs of a repetition; 1 without one."""
     if repeat is None:
         return 1
-    seeds = len(repeat.seeds) if isinstance(repeat.seeds, list) else repeat.seeds
-    return (1 if seeds is None else seeds) * (1 if repeat.folds is None else repeat.folds)
+    return len(repeat.list_seeds(0)) * (1 if repeat.folds is None else repeat.folds)
 
 
 def count_trials(search: SearchOptions | None, space: Space) -> int:
@@ -99,7 +99,6 @@ def describe_plan(
     space: Space,
     found: Estimate | None = None,
     jobs: int = 1,
-    num_done: int = 0,
 ) -> list[str]:
     """Says in a few lines what a search or a repetition is going to run, and for how long.
 
@@ -108,7 +107,6 @@ def describe_plan(
         space: of the search; empty without one.
         found: the time of a run; None if it was not measured.
         jobs: the number of runs side by side.
-        num_done: the number of runs that have ended already.
     """
     trials, members = count_trials(search, space), count_members(repeat)
     lines = [] if search is None else [_describe_trials(search, space, trials)]
@@ -118,27 +116,16 @@ def describe_plan(
         lines.append(f"{_count(trials, 'trial')} of {each}: {_count(runs, 'run')}.")
         if search is None:
             lines[-1] = f"{each.capitalize()}: {_count(runs, 'run')}."
-    if num_done:
-        lines.append(f"{_count(num_done, 'run')} of them have ended; {runs - num_done} are left.")
     if found is not None:
-        lines += _describe_time(found, runs - num_done, jobs)
+        lines += _describe_time(found, runs, jobs)
     return lines
 
 
 def describe_space(space: Space) -> list[str]:
     """Returns a line for each key of a space, with its values."""
     return [
-        f"{key}: {shorten(_describe_entry(entry), MAX_KEY_CHARS)}" for key, entry in space.items()
+        f"{key}: {shorten(describe_entry(entry), MAX_KEY_CHARS)}" for key, entry in space.items()
     ]
-
-
-def _describe_entry(entry: Entry) -> str:
-    if isinstance(entry, Choices):
-        return ", ".join(map(show, entry.values))
-    text = f"{'integers ' if entry.is_integer else ''}from {entry.low:g} to {entry.high:g}"
-    if entry.step is not None:
-        return f"{text} in steps of {entry.step:g}"
-    return f"{text}, on a logarithmic scale" if entry.log else text
 
 
 def _describe_trials(search: SearchOptions, space: Space, trials: int) -> str:
@@ -154,8 +141,7 @@ def _describe_trials(search: SearchOptions, space: Space, trials: int) -> str:
 
 
 def _describe_members(repeat: RepeatOptions) -> str:
-    seeds = len(repeat.seeds) if isinstance(repeat.seeds, list) else repeat.seeds
-    words = [] if seeds is None else [_count(seeds, "seed")]
+    words = [] if repeat.seeds is None else [_count(len(repeat.list_seeds(0)), "seed")]
     words += [] if repeat.folds is None else [_count(repeat.folds, "fold")]
     return " x ".join(words)
 
@@ -178,12 +164,3 @@ def _describe_time(found: Estimate, runs: int, jobs: int) -> list[str]:
 def _count(number: int, name: str) -> str:
     plural = f"{name}es" if name.endswith("tch") else f"{name}s"
     return f"{number:,} {name if number == 1 else plural}"
-
-
-def format_duration(seconds: float) -> str:
-    """Formats a duration in its largest unit: ``40 s``, ``12 minutes``, ``1.4 hours``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from base.groups.options import SearchOptions
 from config.check.shapes import is_comment
+from config.read.text import to_text
 from config.read.tree import Keys, split_words
 from utils.errors import Problem, UserError, did_you_mean, shorten
 from utils.options import raise_problems
@@ -262,10 +263,19 @@ def label(value: Any) -> str | int | float | bool | None:
     return f"{text[: MAX_LABEL_CHARS - len(digest) - 2]}… {digest}"
 
 
-def show(value: Any) -> str:
-    """Returns a value as a text for people: its label, or ``null`` and ``true`` as in a config."""
-    text = label(value)
-    return text if isinstance(text, str) else json.dumps(text)
+def format_value(value: Any) -> str:
+    """Formats a value for people: parts of the config by their label, others as in a config."""
+    return str(label(value)) if isinstance(value, dict | list) else to_text(value)
+
+
+def describe_entry(entry: Entry) -> str:
+    """Returns the choices, or the ends of a range, as text."""
+    if isinstance(entry, Choices):
+        return ", ".join(map(format_value, entry.values))
+    text = f"{'integers ' if entry.is_integer else ''}from {entry.low:g} to {entry.high:g}"
+    if entry.step is not None:
+        return f"{text} in steps of {entry.step:g}"
+    return f"{text}, on a logarithmic scale" if entry.log else text
 
 
 def _describe(value: Any) -> str:

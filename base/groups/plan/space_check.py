@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from typing import Any, NamedTuple
 
-from base.groups.plan.space import MAX_CHOICES, get_outer_keys, is_number, list_keys, show
+from base.groups.plan.space import MAX_CHOICES, format_value, get_outer_keys, is_number, list_keys
 from config.check.checker import Checker
 from config.check.json_values import LIST_MEMBERS
 from config.check.preflight import examine, get_known_keys
@@ -254,4 +254,4 @@ def _get(data: Any, keys: Keys) -> Any:
 
 
 def _show(value: Any) -> str:
-    return shorten(show(value), MAX_SHOWN_CHARS)
+    return shorten(format_value(value), MAX_SHOWN_CHARS)

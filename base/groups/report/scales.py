@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from base.groups.plan.space import Choices, Space, is_number, label
+from base.groups.plan.space import Choices, Space, format_value, is_number
 from base.groups.study.ranking import get_score
 from base.groups.study.records import FINISHED, TrialRecord
 from base.tools.charts import MAX_MAGNITUDE
-from config.read.text import to_text
 
 MODULE = re.compile(r"^(\w+\.)+(?=\w+(\(|$))")  # of a class
 FENCE_FACTOR = 10  # times the distance from the best score to the median; the rest is outside
@@ -187,11 +186,6 @@ def get_scores(trials: Iterable[TrialRecord]) -> list[float]:
     """Returns the finite scores of all trials."""
     scores = map(get_score, trials)
     return [score for score in scores if score is not None]
-
-
-def format_value(value: Any) -> str:
-    """Formats a value of a parameter in full."""
-    return str(label(value)) if isinstance(value, dict | list) else to_text(value)
 
 
 def shorten_keys(keys: Iterable[str]) -> dict[str, str]:
