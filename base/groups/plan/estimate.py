@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from base.groups.options import RepeatOptions, SearchOptions
 from base.groups.plan.engine import GRID
-from base.groups.plan.space import Space, count_points, describe_entry, list_sizes
+from base.groups.plan.grid import count_points, count_trials, list_sizes
+from base.groups.plan.space import Space, describe_entry
 from base.tools.measurement import VARIABLE, Measurement
 from utils.errors import Problem, UserError, one_line, shorten
 from utils.tables import format_duration
@@ -84,15 +85,6 @@ def count_members(repeat: RepeatOptions | None) -> int:
     return len(repeat.list_seeds(0)) * (1 if repeat.folds is None else repeat.folds)
 
 
-def count_trials(search: SearchOptions | None, space: Space) -> int:
-    """Returns the number of trials of a search; 1 without one."""
-    if search is None:
-        return 1
-    points = count_points(space) if search.sampler == GRID else None
-    limits = [number for number in (search.trials, points) if number is not None]
-    return min(limits, default=0)
-
-
 def describe_plan(
     search: SearchOptions | None,
     repeat: RepeatOptions | None,
@@ -108,9 +100,9 @@ def describe_plan(
         found: the time of a run; None if it was not measured.
         jobs: the number of runs side by side.
     """
-    trials, members = count_trials(search, space), count_members(repeat)
+    trials = 1 if search is None else count_trials(search, space)
     lines = [] if search is None else [_describe_trials(search, space, trials)]
-    runs = trials * members
+    runs = trials * count_members(repeat)
     if repeat is not None:
         each = _describe_members(repeat)
         lines.append(f"{_count(trials, 'trial')} of {each}: {_count(runs, 'run')}.")

@@ -111,6 +111,14 @@ def get_url(url: str | None, folder: Path) -> str:
     return URL.create("sqlite", database=path).render_as_string(hide_password=False)
 
 
+def find_wrong_url(url: str) -> str:
+    """Returns why a text is no URL; empty if it may be one."""
+    if "://" in url:
+        return ""
+    message = f"'{mask(url)}' is no URL, such as postgresql+psycopg://user@host/database"
+    return f"{message}; null takes a file in the search's folder"
+
+
 def open_storage(url: str) -> BaseStorage:
     """Opens a storage, and makes its tables if there are none.
 
@@ -138,9 +146,8 @@ def _open(url: str) -> BaseStorage:
 
     if url.startswith(("redis://", "rediss://")):
         return JournalStorage(JournalRedisBackend(url))
-    if "://" not in url:
-        message = f"'{mask(url)}' is no URL, such as postgresql+psycopg://user@host/database"
-        raise UserError(f"{message}; null takes a file in the search's folder", key=KEY)
+    if problem := find_wrong_url(url):
+        raise UserError(problem, key=KEY)
     parsed = make_url(url)
     options: dict[str, Any] = {}
     if parsed.get_backend_name() == "sqlite":

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from base.groups.options import SearchOptions
-from base.groups.plan.engine import GRID
-from base.groups.plan.space import Space, list_points
+from base.groups.plan.engine import GRID, NO_TRIALS
+from base.groups.plan.grid import count_trials, list_points
+from base.groups.plan.space import Space
 from base.groups.study.proposal import DECISION, Parameters, Scratch, make_component
 from base.groups.study.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
 from base.groups.study.storage import KEY, asks_storage, get_url, import_optuna, open_storage, quiet
@@ -81,14 +82,9 @@ class Study:
         options = self._options
         self._points = list_points(space) if options.sampler == GRID else None
         self._parameters = Parameters(space, self._points)
-        if self._points is not None:
-            size = len(self._points)
-            self.num_trials = size if options.trials is None else min(options.trials, size)
-        elif options.trials is not None:
-            self.num_trials = options.trials
-        else:
-            message = "needs 'trials', the number of trials; only 'sampler: grid' ends by itself"
-            raise UserError(message, key="search")
+        self.num_trials = count_trials(options, space)
+        if self._points is None and options.trials is None:
+            raise UserError(NO_TRIALS, key="search")
         with quiet():
             self._make_sampler(0)
             self._make_pruner()
