@@ -111,7 +111,7 @@ class RunRecord:
         """``running``, ``finished``, ``pruned``, ``stopped`` (to go on), ``crashed``, or empty."""
         outcome = self.outcome
         if outcome == "running":
-            return "running" if is_locked(self.folder / "log" / ".lock") else "crashed"
+            return "running" if is_in_use(self.folder) else "crashed"
         return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
 
     @property
@@ -213,6 +213,11 @@ def read_monitor(text: Any) -> Objective | None:
     if mode in ("min", "max") and metric.strip():
         return Objective(mode, metric.strip())
     return None
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process is training in the folder of a run."""
+    return is_locked(folder / "log" / ".lock")
 
 
 def get_names(folder: Path, home: Path | None, config: Facts) -> tuple[str, str]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from base.groups.running.group import Group, Member
-from base.tools.run_record import RunRecord
+from base.tools.run_record import RunRecord, is_in_use
 from utils.checkpoints import list_checkpoints
 from utils.errors import one_line, printable
-from utils.files import IS_LOCKED, is_locked
+from utils.files import IS_LOCKED
 from utils.link import GO_ON, LinkServer
 from utils.stop import EXIT_RUN_AGAIN, EXIT_STATUS
 
@@ -127,7 +127,7 @@ class MemberRunner:
 
     def _wait_until_free(self, folder: Path) -> None:
         """Waits for a process that a killed worker has left behind. It saves and ends by itself."""
-        while is_locked(folder / "log" / ".lock") and not self.signals.received:
+        while is_in_use(folder) and not self.signals.received:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _run_process(

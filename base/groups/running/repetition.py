@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import IO, Any
 
-from base.commands import get_command
+from base.commands import format_commands, get_command
 from base.groups.options import RepeatOptions
 from base.groups.plan.estimate import describe_plan, estimate
 from base.groups.running.group import Group, Member
@@ -141,5 +141,14 @@ def show_result(group: Group, logger: logging.Logger) -> None:
             logger.info("Report: %s", write_out_of_fold(group.folder, group.config.get_schema()))
         except UserError as error:
             logger.warning("There are no out-of-fold predictions: %s", error)
-    lines = [f"  to {name:6} {command}" for name, command in summary.list_commands().items()]
-    logger.info("\n".join([f"Folder: {group.folder}", *lines]))
+    lines = [f"Folder: {group.folder}", *format_commands(list_commands(group))]
+    logger.info("\n".join(lines))
+
+
+def list_commands(group: Group) -> dict[str, str]:
+    """Returns the commands to use after a repetition, by their purpose."""
+    folder = shlex.quote(str(group.folder))
+    commands = {"test": f"{get_command('test.py')} -r {folder}"}
+    if group.config["repeat"].get("seeds") is not None:
+        commands["go on"] = f"{get_command('train.py')} -r {folder} repeat.seeds=N"
+    return commands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from base.commands import get_command, get_python_command
+from base.commands import format_commands, get_command, get_python_command
 from base.groups.plan.engine import GRID
 from base.groups.plan.space import format_value
 from base.groups.report.edges import find_edges
@@ -36,8 +36,7 @@ def format_result(search: OpenedSearch, is_repeated: bool) -> list[str]:
             rows.append((str(trial.number), f"{trial.score:.6g}", *values))
         lines += [*format_table(rows), *find_edges(best[0], search.space)]
     lines.append(f"Folder: {search.folder}")
-    commands = list_commands(search, best, is_repeated)
-    return lines + [f"  to {name:6} {command}" for name, command in commands.items()]
+    return lines + format_commands(list_commands(search, best, is_repeated))
 
 
 def list_commands(
