@@ -1,4 +1,4 @@
-"""What a group of runs will take, found out by ``train.py --check`` before anything starts."""
+"""Estimates the time of a group of runs: ``train.py --check`` tries one of them and measures it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def estimate(command: Sequence[str], env: Mapping[str, str] | None = None) -> Es
 
     Args:
         command: of a run, without ``--check``.
-        env: the environment of its process; that of this one by default.
+        env: the environment of its process; by default, that of this process.
 
     Raises:
         UserError: the check fails. The lines are those of the check.

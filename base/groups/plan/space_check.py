@@ -17,11 +17,10 @@ from config.read.section import copy_values
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys, split_keys
 from utils.errors import did_you_mean, shorten
 
-# No more configs are checked for one key; the trials check the rest themselves.
-MAX_CHECKS = 500
+MAX_CHECKS = 500  # of configs for one key; the trials check the rest themselves
 MAX_CASES_SHOWN = 3
 MAX_SHOWN_CHARS = 60
-# What all trials have in common.
+# The keys that no search may vary, and why.
 FIXED = {
     "name": "all trials are in one folder",
     "description": "it changes no number",
@@ -66,8 +65,8 @@ class Candidate(NamedTuple):
 class SpaceCheck:
     """Checks the space of a search, key by key.
 
-    For every candidate, a copy of the config gets its value, and is checked. Findings that the
-    config without it does not have are the candidate's.
+    For every candidate, a copy of the config gets its value, and is checked. A finding belongs to
+    the candidate if the config without this value does not have it.
 
     Args:
         checker: of the config; it takes the findings.

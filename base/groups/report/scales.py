@@ -138,16 +138,16 @@ def make_scales(space: Space, trials: Sequence[TrialRecord]) -> list[ParameterSc
     """Makes an axis for each key of the space, wide enough for the values of all trials."""
     names = shorten_keys(space)
     scales = []
-    for key, part in space.items():
+    for key, entry in space.items():
         values = [trial.values[key] for trial in trials if key in trial.values]
-        if isinstance(part, Choices):
-            categories = _label_categories(_sort_numbers([*part.values, *values]))
+        if isinstance(entry, Choices):
+            categories = _label_categories(_sort_numbers([*entry.values, *values]))
             scales.append(ParameterScale(key, names[key], categories))
         else:
-            numbers = [part.low, part.high, *filter(is_number, values)]
+            numbers = [entry.low, entry.high, *filter(is_number, values)]
             low, high = limit_magnitude(min(numbers)), limit_magnitude(max(numbers))
-            is_log = part.log and low > 0
-            scale = ParameterScale(key, names[key], {}, low, high, is_log, part.is_integer)
+            is_log = entry.log and low > 0
+            scale = ParameterScale(key, names[key], {}, low, high, is_log, entry.is_integer)
             scales.append(scale)
     return scales
 

@@ -125,9 +125,9 @@ def _add_best(page: Page, folder: Path, best: TrialRecord, space: Space) -> None
         {
             "key": key,
             "value": printable(format_value(best.values[key])),
-            "tried": printable(shorten(describe_entry(part), MAX_SPACE_CHARS)),
+            "tried": printable(shorten(describe_entry(entry), MAX_SPACE_CHARS)),
         }
-        for key, part in space.items()
+        for key, entry in space.items()
         if key in best.values
     ]
     page.add_text_table(f"Trial {best.number}, the best", rows)

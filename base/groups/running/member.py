@@ -27,7 +27,7 @@ SECONDS_TO_HEAR = 1.0  # a batch system signals a run and its parent, not quite 
 SECONDS_BETWEEN_LOOKS = 0.2
 MAX_MESSAGE_CHARS = 300
 TAIL_BYTES = 20_000
-# What a run says in the folder of a process that a killed worker has left behind, and that had not
+# Errors of a run whose folder is in use: a killed worker has left a process behind, which had not
 # yet locked the folder when this worker looked.
 LATE = (IS_LOCKED, "holds a run already")
 

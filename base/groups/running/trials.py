@@ -53,11 +53,12 @@ class Trials:
         study = self.search.study
         with study.choosing():
             for trial in study.list_trials():
-                if trial.state != RUNNING or (lock := self._claim(trial.number)) is None:
-                    continue
+                lock = self._claim(trial.number) if trial.state == RUNNING else None
+                if lock is None:
+                    continue  # it has ended, or another worker trains it
                 if study.list_trials()[trial.number].state == RUNNING:
                     return partial(self._run, trial, lock)
-                lock.close()  # its worker has ended it between the two looks
+                lock.close()  # its worker has ended it after the list was read
             number = study.propose()
             if number is None:
                 return None

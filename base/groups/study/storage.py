@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import random
 import re
@@ -178,7 +179,7 @@ def make_error(error: BaseException, url: str) -> UserError:
         error = error.__cause__
     reason: BaseException = getattr(error, "orig", None) or error
     text = one_line(reason)
-    for password in filter(None, sum(_PASSWORD.findall(url), ())):
+    for password in filter(None, itertools.chain.from_iterable(_PASSWORD.findall(url))):
         for spelling in (password, unquote(password)):
             text = text.replace(spelling, "***")
     text = re.sub(r"[^\s'\"]+@", "***@", text)  # the end of a password that has an @
