@@ -23,7 +23,7 @@ from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
 from utils.checkpoints import GROUP, find_checkpoint, find_group
 from utils.errors import UserError
 
-GROUP_SECTIONS = ("search", "repeat")  # each of them makes several runs of a config
+GROUP_SECTIONS = {"search", "repeat"}  # each of them makes several runs of a config
 
 
 class CustomArgs(NamedTuple):
@@ -80,7 +80,7 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
         set_value(tree, keys, value, Mark(words))
     _apply_overrides(tree, [text for text in overrides if text not in removals])
     _check_agreement(tree, from_options)
-    if vars(args).get("jobs") and tree.data.keys().isdisjoint(GROUP_SECTIONS):
+    if vars(args).get("jobs") and not GROUP_SECTIONS & tree.data.keys():
         raise UserError("--jobs: only a config with 'search' or 'repeat' makes several runs")
     run_id = vars(args).get("run_id")
     if run_id and group is not None:

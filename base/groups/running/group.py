@@ -219,7 +219,7 @@ class Group:
 
     def list_command(self, member: Member) -> list[str]:
         """Lists the command that starts a run, or continues it."""
-        sections = [section for section in GROUP_SECTIONS if section in self.config.unresolved]
+        sections = [section for section in self.config.unresolved if section in GROUP_SECTIONS]
         arguments = member.list_arguments(self.path, sections)
         return [sys.executable, str(ROOT / "train.py"), *arguments]
 
