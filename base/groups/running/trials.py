@@ -1,4 +1,8 @@
-"""Runs a search: workers take trials until all are made."""
+"""Runs a search: workers take trials until all are made.
+
+``search``, at the end of this file, is the whole search. Its workers ask ``Trials.take`` for the
+next trial, and train it by a ``TrialTask``, which tells the study how the trial has ended.
+"""
 
 from __future__ import annotations
 
