@@ -22,7 +22,7 @@ Facts = dict[str, Any]
 Item = TypeVar("Item")
 TOO_LARGE = 1e150  # a number whose square overflows; NaN and infinity are not below it either
 MAX_WORDS = 4  # of a run id such as lr/trial-3
-STATES = {
+OUTCOMES = {
     "stopped by the pruner": "pruned",
     "finished": "finished",
     "stopped": "stopped",
@@ -112,7 +112,7 @@ class RunRecord:
         outcome = self.outcome
         if outcome == "running":
             return "running" if is_in_use(self.folder) else "crashed"
-        return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
+        return next((state for word, state in OUTCOMES.items() if outcome.startswith(word)), "")
 
     @property
     def monitor(self) -> Objective:

@@ -8,7 +8,7 @@ from typing import Any
 from base.groups.plan.engine import GRID, LIBRARY, MISSING, NO_TRIALS
 from base.groups.plan.grid import find_wrong_grid
 from base.groups.plan.space import Entry, Space, list_keys, read_entry
-from base.groups.plan.space_check import SpaceCheck
+from base.groups.plan.space_check import FOLD_ARGUMENTS, SpaceCheck
 from base.groups.study.proposal import make_component
 from base.groups.study.storage import find_wrong_url, quiet
 from config.check.checker import Checker
@@ -20,7 +20,6 @@ from config.read.tree import Keys
 from utils.errors import did_you_mean
 
 MONITOR = ("trainer", "monitor")
-FOLD_ARGUMENTS = ("folds", "fold")
 
 
 def check_search(section: Mapping[str, Any], checker: Checker) -> None:

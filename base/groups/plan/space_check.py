@@ -20,6 +20,7 @@ from utils.errors import did_you_mean, shorten
 MAX_CHECKS = 500  # of configs for one key; the trials check the rest themselves
 MAX_CASES_SHOWN = 3
 MAX_SHOWN_CHARS = 60
+FOLD_ARGUMENTS = ("folds", "fold")  # of the loader, which repeat.folds sets for each run
 # The keys that no search may vary, and why.
 FIXED = {
     "name": "all trials are in one folder",
@@ -103,7 +104,7 @@ class SpaceCheck:
         repeat = repeat if isinstance(repeat, dict) else {}
         if keys == ("seed",) and repeat.get("seeds") is not None:
             return "repeat.seeds gives each trial several seeds; remove one of the two"
-        is_fold = keys in (("data_loader", "args", "fold"), ("data_loader", "args", "folds"))
+        is_fold = keys[:-1] == ("data_loader", "args") and keys[-1] in FOLD_ARGUMENTS
         if is_fold and repeat.get("folds") is not None:
             return "repeat.folds sets this for each run; remove one of the two"
         return ""

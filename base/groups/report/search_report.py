@@ -225,7 +225,7 @@ def write_report_of(search: OpenedSearch) -> Path:
         search.study.list_trials(),
         search.space,
         search.objective,
-        search.study.importances(),
+        search.study.compute_importances(),
         search.config.plain(),
     )
 

@@ -23,7 +23,7 @@ from config.read.tree import split_words
 from config.values import DEFAULT_SEED
 from utils.checkpoints import CONFIG, GROUP, list_checkpoints
 from utils.errors import UserError
-from utils.files import lock_file
+from utils.files import hold_lock, lock_file
 from utils.options import make_options
 from utils.provenance import ROOT, write_durably
 from utils.util import read_json
@@ -117,7 +117,7 @@ class Group:
             raise UserError(message, key=self.section)
         try:
             self._make_folder()
-            with self.locked():
+            with hold_lock(self.folder / ".lock"):
                 self._write_config()
         except OSError as error:
             message = f"{self.folder}: the folder cannot be made: {error.strerror}"
@@ -176,16 +176,6 @@ class Group:
         except BaseException:
             self.discard()
             raise
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Waits until no other worker holds the lock of the folder, and holds it meanwhile."""
-        file = lock_file(self.folder / ".lock", waits=True)
-        try:
-            yield
-        finally:
-            if file is not None:
-                file.close()
 
     def claim(self, name: str) -> IO[bytes] | None:
         """Locks the run ``name`` for this worker; None if another worker has it.

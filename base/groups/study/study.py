@@ -18,7 +18,7 @@ from base.groups.study.storage import KEY, asks_storage, get_url, import_optuna,
 from base.groups.study.study_facts import FACTS, claim, get_facts, get_token
 from base.tools.run_record import Objective
 from utils.errors import UserError, shorten
-from utils.files import lock_file
+from utils.files import hold_lock
 
 if TYPE_CHECKING:
     import optuna
@@ -123,16 +123,13 @@ class Study:
             UserError: the folder cannot be written.
         """
         path = self._folder / ".lock"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = lock_file(path, waits=True)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(hold_lock(path))
+            except OSError as error:
+                raise UserError(f"{path}: cannot be written: {error.strerror}") from None
             yield
-        finally:
-            if file is not None:
-                file.close()
 
     @asks_storage
     def propose(self) -> int | None:
@@ -268,8 +265,8 @@ class Study:
         )
 
     @asks_storage
-    def importances(self) -> dict[str, float]:
-        """Returns how much each key matters, the highest first; empty if that is unknown.
+    def compute_importances(self) -> dict[str, float]:
+        """Computes how much each key matters, the highest first; empty if that is unknown.
 
         They are those of Optuna's dashboard, which add up to 1.
         """

@@ -123,13 +123,13 @@ def test_trials_may_be_added_later(tmp_path: Path) -> None:
 def test_the_important_key_has_the_highest_importance(tmp_path: Path) -> None:
     study = make_study(tmp_path, sampler="random", trials=24)
     run_trials(study, 3)
-    assert study.importances() == {}
+    assert study.compute_importances() == {}
     for _ in range(21):
         number = study.propose()
         assert number is not None
         lr = study.list_trials()[number].values["optimizer.args.lr"]
         study.finish(number, abs(math.log10(lr) + 2))
-    found = study.importances()
+    found = study.compute_importances()
     assert found.keys() == SPACE.keys()
     assert next(iter(found)) == "optimizer.args.lr"
     assert sum(found.values()) == pytest.approx(1)
