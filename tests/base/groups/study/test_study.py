@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import ARCHITECTURES, SPACE, list_values, make_study, run_trials
 
 from base.groups.plan.space import Range
+from tests.base.groups.study.studies import (
+    ARCHITECTURES,
+    SPACE,
+    list_values,
+    make_study,
+    run_trials,
+)
 from utils.errors import UserError
 
 SAMPLERS = [
