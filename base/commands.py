@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 
@@ -31,7 +32,12 @@ def format_summary(
         "go on": f"{get_command('train.py')} -r {run} trainer.{length_option}=N",
         "watch": f"{get_python_command()} -m tensorboard.main --logdir {runs}",
     }
-    return "\n".join(lines + [f"  to {name:6} {command}" for name, command in commands.items()])
+    return "\n".join(lines + format_commands(commands))
+
+
+def format_commands(commands: Mapping[str, str]) -> list[str]:
+    """Returns a line for each command, by its purpose."""
+    return [f"  to {purpose:6} {command}" for purpose, command in commands.items()]
 
 
 def get_command(script: str) -> str:

@@ -123,6 +123,17 @@ def lock_file(path: Path, waits: bool = False) -> IO[bytes] | None:
     return file
 
 
+@contextlib.contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Waits until no other process holds the lock of ``path``, and holds it during the context."""
+    file = lock_file(path, waits=True)
+    try:
+        yield
+    finally:
+        if file is not None:
+            file.close()
+
+
 @cache
 def _forget_locks_in_children() -> None:
     """Closes the locks in forked processes, such as workers, which may outlive a killed parent."""

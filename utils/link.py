@@ -59,7 +59,7 @@ class Link:
     def ask(self, numbers: dict[str, Any]) -> str:
         """Sends numbers, and returns the answer: ``GO_ON``, or the reason to stop.
 
-        If the program has ended, the answer is ``GO_ON``; ``is_lost`` is a reason of its own.
+        If the program has ended, the answer is ``GO_ON``, and ``is_lost`` is true.
         """
         if self.is_lost:
             return GO_ON
@@ -123,7 +123,7 @@ class LinkServer:
                     self._talk(self._connection, lines)
 
     def _talk(self, connection: socket.socket, lines: Any) -> None:
-        """Answers the run until it ends. Another program of this machine has not the key."""
+        """Answers the run until it ends. Another program on this machine does not have the key."""
         connection.settimeout(SECONDS_TO_LOG_IN)
         if json.loads(lines.readline()) != self._key:
             return

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables for a terminal, and durations in words."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def print_table(rows: Sequence[tuple[str, ...]], notes: Sequence[str] = ()) -> N
 def format_table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Returns rows in aligned columns as plain lines."""
     return ["  ".join(cells).rstrip() for cells in _align(rows)]
+
+
+def format_duration(seconds: float) -> str:
+    """Formats a duration as ``8.3 s``, ``4 min 05 s``, ``2 h 07 min`` or ``3.1 days``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{seconds / 86_400:,.1f} days"
 
 
 def _align(rows: Sequence[tuple[str, ...]]) -> list[list[str]]:

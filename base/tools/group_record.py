@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from base.tools.member_names import MEMBER_NAME, name_variant, natural_order
 from base.tools.run_record import (
     MAX_WORDS,
     Facts,
@@ -33,7 +33,6 @@ SEARCH, REPEAT = "search", "repeat"
 LOCKS = ".locks"  # the folder of the lock of each member that a worker has taken
 DONE, FAILED = ("finished", "pruned"), ("crashed", "failed", "partly failed")
 MAX_EXPECTED = 1000  # seeds, and folds; a damaged file may name any number
-MEMBER_NAME = re.compile(r"trial-\d+|seed-\d+(-fold-\d+)?|fold-\d+")
 
 
 def is_group(folder: Path) -> bool:
@@ -84,7 +83,7 @@ class GroupRecord:
 
     def _read_members(self, home: Path | None) -> list[Record]:
         found: list[Record] = []
-        for folder in sorted(list_folders(self.folder), key=_natural_order):
+        for folder in sorted(list_folders(self.folder), key=natural_order):
             if is_group(folder):
                 found.append(GroupRecord(folder, home))
             elif is_member(folder) or (self.kind and MEMBER_NAME.fullmatch(folder.name)):
@@ -163,11 +162,12 @@ class GroupRecord:
             seeds = range(first, first + seeds)[:MAX_EXPECTED]
         if not isinstance(seeds, list | range | None):
             return []  # a reference
-        names = [""] if seeds is None else [f"seed-{seed}" for seed in seeds]
-        folds = self.options.get("folds")
-        if type(folds) is int:
-            numbers = range(1, folds + 1)[:MAX_EXPECTED]
-            names = [f"{name}-fold-{fold}".strip("-") for name in names for fold in numbers]
+        count = self.options.get("folds")
+        folds: Iterable[int | None] = [None]
+        if type(count) is int:
+            folds = range(1, count + 1)[:MAX_EXPECTED]
+        seeds = [None] if seeds is None else seeds
+        names = [name_variant(seed, fold) for seed in seeds for fold in folds]
         return [name for name in names if name]
 
     @property
@@ -282,8 +282,3 @@ def _read_repeat(folder: Path) -> Facts:
     if not isinstance(config.get(REPEAT), dict) or not MEMBER_NAME.fullmatch(folder.name):
         return {}
     return {key: value for key, value in config.items() if key != SEARCH}
-
-
-def _natural_order(folder: Path) -> list[tuple[str, int]]:
-    """Sorts ``trial-2`` before ``trial-10``."""
-    return [(text, int(word or -1)) for text, word in re.findall(r"(\D*)(\d*)", folder.name)]

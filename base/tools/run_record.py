@@ -22,7 +22,7 @@ Facts = dict[str, Any]
 Item = TypeVar("Item")
 TOO_LARGE = 1e150  # a number whose square overflows; NaN and infinity are not below it either
 MAX_WORDS = 4  # of a run id such as lr/trial-3
-STATES = {
+OUTCOMES = {
     "stopped by the pruner": "pruned",
     "finished": "finished",
     "stopped": "stopped",
@@ -111,8 +111,8 @@ class RunRecord:
         """``running``, ``finished``, ``pruned``, ``stopped`` (to go on), ``crashed``, or empty."""
         outcome = self.outcome
         if outcome == "running":
-            return "running" if is_locked(self.folder / "log" / ".lock") else "crashed"
-        return next((state for word, state in STATES.items() if outcome.startswith(word)), "")
+            return "running" if is_in_use(self.folder) else "crashed"
+        return next((state for word, state in OUTCOMES.items() if outcome.startswith(word)), "")
 
     @property
     def monitor(self) -> Objective:
@@ -213,6 +213,11 @@ def read_monitor(text: Any) -> Objective | None:
     if mode in ("min", "max") and metric.strip():
         return Objective(mode, metric.strip())
     return None
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process is training in the folder of a run."""
+    return is_locked(folder / "log" / ".lock")
 
 
 def get_names(folder: Path, home: Path | None, config: Facts) -> tuple[str, str]:

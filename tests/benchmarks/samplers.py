@@ -17,14 +17,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from base.groups.space import Choices, Range
-
 from base.groups.options import SearchOptions
-from base.groups.study import Study
+from base.groups.plan.space import Range, Space
+from base.groups.study.study import Study
 from base.tools.run_record import Objective
 
 NUM_TRIALS, NUM_SEEDS = 40, 10
-SPACE: dict[str, Choices | Range] = {
+SPACE: Space = {
     "lr": Range(1e-5, 1.0, log=True),
     "weight_decay": Range(1e-6, 1e-1, log=True),
     "width": Range(8, 512, log=True, is_integer=True),

@@ -1,1 +1,1 @@
-"""What is found out before a search or a repetition starts."""
+"""Checks and estimates, before a search or a repetition starts."""

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from base.groups.plan.engine import GRID, LIBRARY, MISSING
-from base.groups.plan.space import Space, find_wrong_grid, list_keys, read_entry
-from base.groups.plan.space_check import SpaceCheck
+from base.groups.plan.engine import GRID, LIBRARY, MISSING, NO_TRIALS
+from base.groups.plan.grid import find_wrong_grid
+from base.groups.plan.space import Entry, Space, list_keys, read_entry
+from base.groups.plan.space_check import FOLD_ARGUMENTS, SpaceCheck
 from base.groups.study.proposal import make_component
-from base.groups.study.storage import quiet
+from base.groups.study.storage import find_wrong_url, quiet
 from config.check.checker import Checker
 from config.check.project import import_module
-from config.check.schedules import get_args, is_kind
+from config.check.schedules import get_args
 from config.check.signature import Signature
 from config.read.section import copy_values
 from config.read.tree import Keys
-from utils.errors import UserError, did_you_mean
+from utils.errors import did_you_mean
 
 MONITOR = ("trainer", "monitor")
-FOLD_ARGUMENTS = ("folds", "fold")
 
 
 def check_search(section: Mapping[str, Any], checker: Checker) -> None:
     """Checks a search: its space against what takes the values, and its options."""
     values = section.get("space")
-    space: Space = {}
+    space: dict[str, Entry] = {}
     if isinstance(values, dict):
         if not list_keys(values):
             message = "is empty; name the key of each value to vary, such as optimizer.args.lr"
@@ -38,9 +38,8 @@ def check_search(section: Mapping[str, Any], checker: Checker) -> None:
     _check_trials(section, space, checker)
     _check_monitor(checker)
     storage = section.get("storage")
-    if isinstance(storage, str) and "://" not in storage:
-        message = f"{storage!r} is no URL, such as postgresql+psycopg://user@host/database"
-        checker.fail(("search", "storage"), f"{message}; null takes a file in the search's folder")
+    if isinstance(storage, str) and (problem := find_wrong_url(storage)):
+        checker.fail(("search", "storage"), problem)
     if import_module(LIBRARY) is None:
         checker.fail(("search",), MISSING)
     else:
@@ -53,8 +52,7 @@ def _check_trials(section: Mapping[str, Any], space: Space, checker: Checker) ->
     if type(trials) is int and trials < 1:
         checker.fail(("search", "trials"), f"{trials} must be at least 1")
     elif trials is None and not is_grid:
-        message = "needs 'trials', the number of trials; only 'sampler: grid' ends by itself"
-        checker.fail(("search",), message)
+        checker.fail(("search",), NO_TRIALS)
     if is_grid:
         for key, message in find_wrong_grid(space):
             checker.fail(("search", "space", *([key] if key else [])), message)
@@ -74,8 +72,6 @@ def _check_sampler(section: Mapping[str, Any], checker: Checker) -> None:
         if "seed" in args:
             message = "each trial gets a seed of its own, made of the config's seed; remove this"
             checker.fail((*keys, "args", "seed"), message)
-        if keys == ("search", "sampler") and is_kind(checker.resolved[keys], "CmaEsSampler"):
-            checker.collect_problems(keys, _check_cmaes)
         fixed, space = args.get("fixed_params"), section.get("space")
         if not isinstance(fixed, dict) or not isinstance(space, dict):
             continue
@@ -83,11 +79,6 @@ def _check_sampler(section: Mapping[str, Any], checker: Checker) -> None:
             if name not in space:
                 message = f"the space has no such key{did_you_mean(name, space)}"
                 checker.fail((*keys, "args", "fixed_params", name), message)
-
-
-def _check_cmaes() -> None:
-    if import_module("cmaes") is None:
-        raise UserError("CmaEsSampler needs cmaes, which is not installed; pip install cmaes")
 
 
 def list_components(checker: Checker, above: Keys) -> list[Keys]:

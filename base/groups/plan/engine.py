@@ -10,6 +10,7 @@ from config.check.slots import Slot
 GRID, RANDOM, TPE = "grid", "random", "tpe"
 LIBRARY = "optuna"
 MISSING = "needs optuna, which is not installed; pip install '.[search]' installs it"
+NO_TRIALS = "needs 'trials', the number of trials; only 'sampler: grid' ends by itself"
 _SAMPLERS, _PRUNERS = "optuna.samplers", "optuna.pruners"
 _EACH_ONCE = "write 'grid', which tries each point exactly once, also after a stop"
 SLOTS = {

@@ -1,4 +1,4 @@
-"""What a group of runs will take, found out by ``train.py --check`` before anything starts."""
+"""Estimates the time of a group of runs: ``train.py --check`` tries one of them and measures it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from base.groups.options import RepeatOptions, SearchOptions
-from base.groups.plan.space import Choices, Range, Space, count_points, list_sizes, show
+from base.groups.plan.engine import GRID
+from base.groups.plan.grid import count_points, count_trials, list_sizes
+from base.groups.plan.space import Space, describe_entry
 from base.tools.measurement import VARIABLE, Measurement
 from utils.errors import Problem, UserError, one_line, shorten
+from utils.tables import format_duration
 
 MAX_KEY_CHARS = 300  # of the values of one key
 MAX_PRODUCT_KEYS = 6
@@ -43,7 +46,7 @@ def estimate(command: Sequence[str], env: Mapping[str, str] | None = None) -> Es
 
     Args:
         command: of a run, without ``--check``.
-        env: the environment of its process; that of this one by default.
+        env: the environment of its process; by default, that of this process.
 
     Raises:
         UserError: the check fails. The lines are those of the check.
@@ -79,17 +82,7 @@ def count_members(repeat: RepeatOptions | None) -> int:
     """Returns the number of runs of a repetition; 1 without one."""
     if repeat is None:
         return 1
-    seeds = len(repeat.seeds) if isinstance(repeat.seeds, list) else repeat.seeds
-    return (1 if seeds is None else seeds) * (1 if repeat.folds is None else repeat.folds)
-
-
-def count_trials(search: SearchOptions | None, space: Space) -> int:
-    """Returns the number of trials of a search; 1 without one."""
-    if search is None:
-        return 1
-    points = count_points(space) if search.sampler == "grid" else None
-    limits = [number for number in (search.trials, points) if number is not None]
-    return min(limits, default=0)
+    return len(repeat.list_seeds(0)) * (1 if repeat.folds is None else repeat.folds)
 
 
 def describe_plan(
@@ -98,7 +91,6 @@ def describe_plan(
     space: Space,
     found: Estimate | None = None,
     jobs: int = 1,
-    num_done: int = 0,
 ) -> list[str]:
     """Says in a few lines what a search or a repetition is going to run, and for how long.
 
@@ -107,41 +99,29 @@ def describe_plan(
         space: of the search; empty without one.
         found: the time of a run; None if it was not measured.
         jobs: the number of runs side by side.
-        num_done: the number of runs that have ended already.
     """
-    trials, members = count_trials(search, space), count_members(repeat)
+    trials = 1 if search is None else count_trials(search, space)
     lines = [] if search is None else [_describe_trials(search, space, trials)]
-    runs = trials * members
+    runs = trials * count_members(repeat)
     if repeat is not None:
         each = _describe_members(repeat)
         lines.append(f"{_count(trials, 'trial')} of {each}: {_count(runs, 'run')}.")
         if search is None:
             lines[-1] = f"{each.capitalize()}: {_count(runs, 'run')}."
-    if num_done:
-        lines.append(f"{_count(num_done, 'run')} of them have ended; {runs - num_done} are left.")
     if found is not None:
-        lines += _describe_time(found, runs - num_done, jobs)
+        lines += _describe_time(found, runs, jobs)
     return lines
 
 
 def describe_space(space: Space) -> list[str]:
     """Returns a line for each key of a space, with its values."""
     return [
-        f"{key}: {shorten(_describe_entry(entry), MAX_KEY_CHARS)}" for key, entry in space.items()
+        f"{key}: {shorten(describe_entry(entry), MAX_KEY_CHARS)}" for key, entry in space.items()
     ]
 
 
-def _describe_entry(entry: Choices | Range) -> str:
-    if isinstance(entry, Choices):
-        return ", ".join(map(show, entry.values))
-    text = f"{'integers ' if entry.is_integer else ''}from {entry.low:g} to {entry.high:g}"
-    if entry.step is not None:
-        return f"{text} in steps of {entry.step:g}"
-    return f"{text}, on a logarithmic scale" if entry.log else text
-
-
 def _describe_trials(search: SearchOptions, space: Space, trials: int) -> str:
-    if search.sampler != "grid":
+    if search.sampler != GRID:
         return f"{_count(trials, 'trial')} over {_count(len(space), 'key')}."
     sizes = list_sizes(space)
     points = count_points(space) or 0
@@ -153,8 +133,7 @@ def _describe_trials(search: SearchOptions, space: Space, trials: int) -> str:
 
 
 def _describe_members(repeat: RepeatOptions) -> str:
-    seeds = len(repeat.seeds) if isinstance(repeat.seeds, list) else repeat.seeds
-    words = [] if seeds is None else [_count(seeds, "seed")]
+    words = [] if repeat.seeds is None else [_count(len(repeat.list_seeds(0)), "seed")]
     words += [] if repeat.folds is None else [_count(repeat.folds, "fold")]
     return " x ".join(words)
 
@@ -177,12 +156,3 @@ def _describe_time(found: Estimate, runs: int, jobs: int) -> list[str]:
 def _count(number: int, name: str) -> str:
     plural = f"{name}es" if name.endswith("tch") else f"{name}s"
     return f"{number:,} {name if number == 1 else plural}"
-
-
-def format_duration(seconds: float) -> str:
-    """Formats a duration in its largest unit: ``40 s``, ``12 minutes``, ``1.4 hours``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -12,11 +11,12 @@ from typing import Any, NamedTuple, TypeGuard
 
 from base.groups.options import SearchOptions
 from config.check.shapes import is_comment
+from config.read.text import to_text
 from config.read.tree import Keys, split_words
 from utils.errors import Problem, UserError, did_you_mean, shorten
+from utils.options import raise_problems
 
 MAX_CHOICES = 1000  # of one key
-MAX_POINTS = 10_000  # of a grid
 MAX_INTEGER = 2**53  # Optuna keeps numbers as floats
 MAX_LABEL_CHARS = 60
 RANGE_KEYS = ("low", "high", "log", "step")
@@ -58,7 +58,7 @@ class Range(NamedTuple):
 
 
 Entry = Choices | Range
-Space = dict[str, Entry]
+Space = Mapping[str, Entry]
 
 
 def read_space(options: SearchOptions) -> Space:
@@ -71,7 +71,7 @@ def read_space(options: SearchOptions) -> Space:
         UserError: entries are wrong; it lists all problems, with keys such as ``space."a.b".low``.
     """
     problems: list[Problem] = []
-    space: Space = {}
+    space: dict[str, Entry] = {}
     for key in sorted(list_keys(options.space), key=lambda key: len(split_words(key))):
         try:
             space[key] = read_entry(options.space[key])
@@ -79,8 +79,7 @@ def read_space(options: SearchOptions) -> Space:
             problems += error.under(f'space."{key}"').problems
     if not options.space:
         problems.append(Problem("space", "is empty; name the key of each value to vary"))
-    if problems:
-        raise UserError(problems)
+    raise_problems(problems)
     return space
 
 
@@ -96,19 +95,14 @@ def read_entry(value: Any) -> Entry:
         UserError: with keys relative to the entry.
     """
     if isinstance(value, list):
-        raise_all(_find_wrong_choices(value))
+        raise_problems(_find_wrong_choices(value))
         return Choices(value)
     if not isinstance(value, dict):
         raise UserError(f"must be a list of choices or a range {{low, high}}, not {value!r}")
-    raise_all(find_wrong_range(value))
+    raise_problems(find_wrong_range(value))
     numbers = [value[key] for key in ("low", "high", "step") if value.get(key) is not None]
     is_integer = all(type(number) is int for number in numbers)
     return Range(value["low"], value["high"], bool(value.get("log")), value.get("step"), is_integer)
-
-
-def raise_all(problems: list[Problem]) -> None:
-    if problems:
-        raise UserError(problems)
 
 
 def _find_wrong_choices(values: list[Any]) -> list[Problem]:
@@ -178,58 +172,13 @@ def _find_wrong_numbers(low: float, high: float, value: Mapping[str, Any]) -> It
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a finite number."""
+    """Whether a value is a finite number. True and False are none."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
 def _exact(number: float | None) -> Decimal:
     """Returns the decimal number that a person has written: 0.1 is 1/10."""
     return Decimal(str(number))
-
-
-# -- grids -----------------------------------------------------------------------------------------
-
-
-def count_points(space: Space) -> int | None:
-    """Returns the number of points of a grid; None if a range has no step."""
-    sizes = list_sizes(space)
-    return None if None in sizes else math.prod(size for size in sizes if size is not None)
-
-
-def list_sizes(space: Space) -> list[int | None]:
-    """Lists the number of values of each key; None for a range without a step."""
-    return [
-        len(entry.values) if isinstance(entry, Choices) else entry.num_values
-        for entry in space.values()
-    ]
-
-
-def list_points(space: Space) -> list[dict[str, Any]]:
-    """Lists the points of a grid: all combinations. The values of the last key vary first.
-
-    Raises:
-        UserError: a range has no step, or there are too many points.
-    """
-    raise_all(find_wrong_grid(space))
-    values = [
-        entry.values if isinstance(entry, Choices) else entry.list_values()
-        for entry in space.values()
-    ]
-    return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
-
-
-def find_wrong_grid(space: Space) -> list[Problem]:
-    """Returns the reasons why a space has no grid. The keys are those of the space, or empty."""
-    problems = [
-        Problem(key, "needs a 'step' for a grid, or a list of choices")
-        for key, size in zip(space, list_sizes(space), strict=True)
-        if size is None
-    ]
-    number = count_points(space)
-    if number is not None and number > MAX_POINTS:
-        message = f"the grid has {number:,} points, and the limit is {MAX_POINTS:,}"
-        problems.append(Problem("", f"{message}; remove some, or take random or tpe"))
-    return problems
 
 
 # -- keys and labels -------------------------------------------------------------------------------
@@ -267,10 +216,19 @@ def label(value: Any) -> str | int | float | bool | None:
     return f"{text[: MAX_LABEL_CHARS - len(digest) - 2]}… {digest}"
 
 
-def show(value: Any) -> str:
-    """Returns a value as a text for people: its label, or ``null`` and ``true`` as in a config."""
-    text = label(value)
-    return text if isinstance(text, str) else json.dumps(text)
+def format_value(value: Any) -> str:
+    """Formats a value for people: parts of the config by their label, others as in a config."""
+    return str(label(value)) if isinstance(value, dict | list) else to_text(value)
+
+
+def describe_entry(entry: Entry) -> str:
+    """Returns the choices, or the ends of a range, as text."""
+    if isinstance(entry, Choices):
+        return ", ".join(map(format_value, entry.values))
+    text = f"{'integers ' if entry.is_integer else ''}from {entry.low:g} to {entry.high:g}"
+    if entry.step is not None:
+        return f"{text} in steps of {entry.step:g}"
+    return f"{text}, on a logarithmic scale" if entry.log else text
 
 
 def _describe(value: Any) -> str:

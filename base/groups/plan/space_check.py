@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from typing import Any, NamedTuple
 
-from base.groups.plan.space import MAX_CHOICES, get_outer_keys, is_number, list_keys, show
+from base.groups.plan.space import MAX_CHOICES, format_value, get_outer_keys, is_number, list_keys
 from config.check.checker import Checker
 from config.check.json_values import LIST_MEMBERS
 from config.check.preflight import examine, get_known_keys
@@ -17,11 +17,11 @@ from config.read.section import copy_values
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree, join_keys, split_keys
 from utils.errors import did_you_mean, shorten
 
-# No more configs are checked for one key; the trials check the rest themselves.
-MAX_CHECKS = 500
+MAX_CHECKS = 500  # of configs for one key; the trials check the rest themselves
 MAX_CASES_SHOWN = 3
 MAX_SHOWN_CHARS = 60
-# What all trials have in common.
+FOLD_ARGUMENTS = ("folds", "fold")  # of the loader, which repeat.folds sets for each run
+# The keys that no search may vary, and why.
 FIXED = {
     "name": "all trials are in one folder",
     "description": "it changes no number",
@@ -66,8 +66,8 @@ class Candidate(NamedTuple):
 class SpaceCheck:
     """Checks the space of a search, key by key.
 
-    For every candidate, a copy of the config gets its value, and is checked. Findings that the
-    config without it does not have are the candidate's.
+    For every candidate, a copy of the config gets its value, and is checked. A finding belongs to
+    the candidate if the config without this value does not have it.
 
     Args:
         checker: of the config; it takes the findings.
@@ -104,7 +104,7 @@ class SpaceCheck:
         repeat = repeat if isinstance(repeat, dict) else {}
         if keys == ("seed",) and repeat.get("seeds") is not None:
             return "repeat.seeds gives each trial several seeds; remove one of the two"
-        is_fold = keys in (("data_loader", "args", "fold"), ("data_loader", "args", "folds"))
+        is_fold = keys[:-1] == ("data_loader", "args") and keys[-1] in FOLD_ARGUMENTS
         if is_fold and repeat.get("folds") is not None:
             return "repeat.folds sets this for each run; remove one of the two"
         return ""
@@ -254,4 +254,4 @@ def _get(data: Any, keys: Keys) -> Any:
 
 
 def _show(value: Any) -> str:
-    return shorten(show(value), MAX_SHOWN_CHARS)
+    return shorten(format_value(value), MAX_SHOWN_CHARS)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, TypeGuard
 
-from base.groups.plan.space import Choices, Range
+from base.groups.plan.space import Choices, Range, Space, is_number
 from base.groups.study.records import TrialRecord
 
 EDGE_FRACTION = 0.05  # of a range, at each end
 TOLERANCE = 1e-9  # of a fraction: 0.95 of a range is at its end
 
 
-def find_edges(best: TrialRecord, space: Mapping[str, Choices | Range]) -> list[str]:
+def find_edges(best: TrialRecord, space: Space) -> list[str]:
     """Returns a sentence for each value of the best trial at an end of its range or list.
 
     The first and last 5 % of a range count as its ends, on a logarithmic scale for a logarithmic
@@ -36,12 +34,6 @@ def find_edges(best: TrialRecord, space: Mapping[str, Choices | Range]) -> list[
         if end:
             sentences.append(f"The best lies at the {end} end of {key} ({value:.4g}): {advice}.")
     return sentences
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a finite number. True and False are none."""
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)
 
 
 def _find_end_of_range(value: float, part: Range) -> str:

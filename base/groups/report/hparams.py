@@ -8,11 +8,10 @@ installed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from base.groups.plan.space import Choices, Range, label
+from base.groups.plan.space import Space, label
 from base.groups.study.records import FAILED, FINISHED, RUNNING, TrialRecord
 from base.tools.run_record import Objective
 from config.read.text import to_cell
@@ -23,9 +22,7 @@ FILE_NAME = "events.out.tfevents.0.trial"  # TensorBoard reads files with ``tfev
 FILE_VERSION = "brain.Event:2"
 
 
-def write_hparams(
-    folder: Path, trial: TrialRecord, objective: Objective, space: Mapping[str, Choices | Range]
-) -> Path:
+def write_hparams(folder: Path, trial: TrialRecord, objective: Objective, space: Space) -> Path:
     """Writes ``hparams/trial-N/events…``. A second call for the same trial replaces the file.
 
     The table has a column for each key of the space, and one for the monitored number. Its status
@@ -45,7 +42,7 @@ def write_hparams(
     """
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    path = folder / "hparams" / f"trial-{trial.number}" / FILE_NAME
+    path = folder / "hparams" / trial.name / FILE_NAME
     events = _make_events(trial, objective, space)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,9 +55,7 @@ def write_hparams(
     return path
 
 
-def _make_events(
-    trial: TrialRecord, objective: Objective, space: Mapping[str, Choices | Range]
-) -> list[Any]:
+def _make_events(trial: TrialRecord, objective: Objective, space: Space) -> list[Any]:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import metadata
@@ -83,10 +78,10 @@ def _make_events(
     return [Event(wall_time=started, file_version=FILE_VERSION), *summaries]
 
 
-def _make_start(trial: TrialRecord, space: Mapping[str, Choices | Range], started: float) -> Any:
+def _make_start(trial: TrialRecord, space: Space, started: float) -> Any:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
 
-    start = SessionStartInfo(group_name=f"trial-{trial.number}", start_time_secs=started)
+    start = SessionStartInfo(group_name=trial.name, start_time_secs=started)
     for key in space:
         if key not in trial.values:
             continue

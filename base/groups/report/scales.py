@@ -10,12 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from base.groups.plan.space import Choices, Range, label
-from base.groups.report.edges import is_number
+from base.groups.plan.space import Choices, Space, format_value, is_number
 from base.groups.study.ranking import get_score
 from base.groups.study.records import FINISHED, TrialRecord
 from base.tools.charts import MAX_MAGNITUDE
-from config.read.text import to_text
 
 MODULE = re.compile(r"^(\w+\.)+(?=\w+(\(|$))")  # of a class
 FENCE_FACTOR = 10  # times the distance from the best score to the median; the rest is outside
@@ -136,22 +134,20 @@ class ParameterScale(NamedTuple):
         return (position - self.low) / (self.high - self.low)
 
 
-def make_scales(
-    space: Mapping[str, Choices | Range], trials: Sequence[TrialRecord]
-) -> list[ParameterScale]:
+def make_scales(space: Space, trials: Sequence[TrialRecord]) -> list[ParameterScale]:
     """Makes an axis for each key of the space, wide enough for the values of all trials."""
     names = shorten_keys(space)
     scales = []
-    for key, part in space.items():
+    for key, entry in space.items():
         values = [trial.values[key] for trial in trials if key in trial.values]
-        if isinstance(part, Choices):
-            categories = _label_categories(_sort_numbers([*part.values, *values]))
+        if isinstance(entry, Choices):
+            categories = _label_categories(_sort_numbers([*entry.values, *values]))
             scales.append(ParameterScale(key, names[key], categories))
         else:
-            numbers = [part.low, part.high, *filter(is_number, values)]
+            numbers = [entry.low, entry.high, *filter(is_number, values)]
             low, high = limit_magnitude(min(numbers)), limit_magnitude(max(numbers))
-            is_log = part.log and low > 0
-            scale = ParameterScale(key, names[key], {}, low, high, is_log, part.is_integer)
+            is_log = entry.log and low > 0
+            scale = ParameterScale(key, names[key], {}, low, high, is_log, entry.is_integer)
             scales.append(scale)
     return scales
 
@@ -190,11 +186,6 @@ def get_scores(trials: Iterable[TrialRecord]) -> list[float]:
     """Returns the finite scores of all trials."""
     scores = map(get_score, trials)
     return [score for score in scores if score is not None]
-
-
-def format_value(value: Any) -> str:
-    """Formats a value of a parameter in full."""
-    return str(label(value)) if isinstance(value, dict | list) else to_text(value)
 
 
 def shorten_keys(keys: Iterable[str]) -> dict[str, str]:

@@ -126,7 +126,7 @@ def plot_scores(
 
 def get_link(trial: TrialRecord) -> str:
     """Returns the link to the row of a trial in the table of the same page."""
-    return f"#trial-{trial.number}"
+    return f"#{trial.name}"
 
 
 def _plot_failures(axes: Axes, trials: Sequence[TrialRecord], scale: ScoreScale) -> None:

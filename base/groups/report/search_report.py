@@ -15,12 +15,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from base.groups.plan.space import Choices, Range
+from base.groups.plan.space import Space, describe_entry, format_value
 from base.groups.report.edges import find_edges
 from base.groups.report.scales import (
     ParameterScale,
     ScoreScale,
-    format_value,
     get_scores,
     make_scales,
     shorten_keys,
@@ -32,7 +31,7 @@ from base.groups.report.search_charts import (
     draw_learning_curves,
 )
 from base.groups.report.space_charts import draw_parallel, draw_slices
-from base.groups.report.trial_table import format_duration, get_seconds, make_trial_table
+from base.groups.report.trial_table import get_seconds, make_trial_table
 from base.groups.study.opened_search import OpenedSearch, read_search
 from base.groups.study.ranking import STATES, find_best, get_score
 from base.groups.study.records import FAILED, TrialRecord
@@ -42,6 +41,7 @@ from base.tools.run_record import Objective
 from utils.errors import printable, shorten
 from utils.files import write_text
 from utils.main import run_main
+from utils.tables import format_duration
 
 MAX_MESSAGE_CHARS = 300
 MAX_NAMED_TRIALS = 12  # of a reason
@@ -59,7 +59,7 @@ def write_report(
     folder: Path,
     title: str,
     trials: list[TrialRecord],
-    space: dict[str, Choices | Range],
+    space: Space,
     objective: Objective,
     importances: dict[str, float],
     config: dict[str, Any],
@@ -112,38 +112,27 @@ def _make_cards(
         first = (f"{score:.5g}", f"trial {best.number}")
     seconds = [value for value in map(get_seconds, trials) if value is not None]
     total = sum(seconds)
-    time = f"{total / 3600:,.1f} h" if total >= 3600 else format_duration(total)
     mean = f"{format_duration(total / len(seconds))} for a trial" if seconds else ""
     return {
         f"best {objective.metric}": first,
         "trials": (f"{len(trials):,}", states),
-        "time of all trials": (time if seconds else "–", mean),
+        "time of all trials": (format_duration(total) if seconds else "–", mean),
     }
 
 
-def _add_best(
-    page: Page, folder: Path, best: TrialRecord, space: Mapping[str, Choices | Range]
-) -> None:
+def _add_best(page: Page, folder: Path, best: TrialRecord, space: Space) -> None:
     rows = [
         {
             "key": key,
             "value": printable(format_value(best.values[key])),
-            "tried": printable(shorten(describe_space(part), MAX_SPACE_CHARS)),
+            "tried": printable(shorten(describe_entry(entry), MAX_SPACE_CHARS)),
         }
-        for key, part in space.items()
+        for key, entry in space.items()
         if key in best.values
     ]
     page.add_text_table(f"Trial {best.number}, the best", rows)
-    run = shlex.quote(str(folder / f"trial-{best.number}"))
+    run = shlex.quote(str(folder / best.name))
     page.add_note("To test it:", f"python test.py -r {run}")
-
-
-def describe_space(part: Choices | Range) -> str:
-    """Returns the choices, or the ends of a range, as text."""
-    if isinstance(part, Choices):
-        return ", ".join(map(format_value, part.values))
-    step = "" if part.step is None else f", step {part.step:g}"
-    return f"{part.low:g} to {part.high:g}{step}{', log' if part.log else ''}"
 
 
 def _add_charts(
@@ -236,7 +225,7 @@ def write_report_of(search: OpenedSearch) -> Path:
         search.study.list_trials(),
         search.space,
         search.objective,
-        search.study.importances(),
+        search.study.compute_importances(),
         search.config.plain(),
     )
 

@@ -8,12 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from base.groups.report.edges import is_number
-from base.groups.report.scales import ParameterScale, format_value
+from base.groups.plan.space import format_value, is_number
+from base.groups.report.scales import ParameterScale
 from base.groups.study.ranking import find_best, get_score, rank_trials
 from base.groups.study.records import FAILED, TrialRecord
 from base.tools.run_record import Objective
 from utils.errors import printable, shorten
+from utils.tables import format_duration
 
 MAX_CHARS = 32  # of a value; the cell's title has all of it
 NOTE = (
@@ -89,7 +90,7 @@ def make_trial_table(
     for trial in rank_trials(trials, objective):
         css = "best" if trial is best else trial.state
         cells = _make_cells(trial, scales, folder)
-        rows.append(f'<tr class="{css}" id="trial-{trial.number}">{"".join(cells)}</tr>')
+        rows.append(f'<tr class="{css}" id="{trial.name}">{"".join(cells)}</tr>')
     table = f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody>"
     card = f'<div class="card scroll"><table class="trials">{table}</table></div>'
     return f"{STYLE}<p>{NOTE}</p>{card}{SCRIPT}"
@@ -112,7 +113,7 @@ def _make_cells(trial: TrialRecord, scales: Sequence[ParameterScale], folder: Pa
     seconds = get_seconds(trial)
     duration = "" if seconds is None else format_duration(seconds)
     cells.append(_number_cell(duration, seconds) if seconds is not None else "<td></td>")
-    name = shlex.quote(str(folder / f"trial-{trial.number}"))
+    name = shlex.quote(str(folder / trial.name))
     cells.append(f'<td data-value="{trial.number}"><code>{escape(name)}</code></td>')
     return cells
 
@@ -137,14 +138,3 @@ def get_seconds(trial: TrialRecord) -> float | None:
     if trial.started is None or trial.ended is None:
         return None
     return max(0.0, (trial.ended - trial.started).total_seconds())
-
-
-def format_duration(seconds: float) -> str:
-    """Formats a duration as ``8.3 s``, ``4 min 05 s`` or ``2 h 07 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours:,} h {minutes:02d} min"

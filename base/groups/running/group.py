@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from base.groups.options import RepeatOptions
+from base.tools.group_record import LOCKS
 from config import ConfigParser
+from config.command_line import GROUP_SECTIONS
 from config.read.merge import get_value
 from config.read.references import escape_references
 from config.read.section import to_plain
@@ -21,14 +23,12 @@ from config.read.tree import split_words
 from config.values import DEFAULT_SEED
 from utils.checkpoints import CONFIG, GROUP, list_checkpoints
 from utils.errors import UserError
-from utils.files import lock_file
+from utils.files import hold_lock, lock_file
 from utils.options import make_options
 from utils.provenance import ROOT, write_durably
 from utils.util import read_json
 from utils.world import is_launched
 
-LOCKS = ".locks"  # the folder of the lock of each run that a worker has taken
-SECTIONS = ("search", "repeat")  # a run of the group has neither
 MAX_DEPTH = 2  # of a group in the folder of its experiment
 EXTENDABLE = {"search": "search.trials", "repeat": "repeat.seeds"}  # may grow when it goes on
 
@@ -117,7 +117,7 @@ class Group:
             raise UserError(message, key=self.section)
         try:
             self._make_folder()
-            with self.locked():
+            with hold_lock(self.folder / ".lock"):
                 self._write_config()
         except OSError as error:
             message = f"{self.folder}: the folder cannot be made: {error.strerror}"
@@ -177,16 +177,6 @@ class Group:
             self.discard()
             raise
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Waits until no other worker holds the lock of the folder, and holds it meanwhile."""
-        file = lock_file(self.folder / ".lock", waits=True)
-        try:
-            yield
-        finally:
-            if file is not None:
-                file.close()
-
     def claim(self, name: str) -> IO[bytes] | None:
         """Locks the run ``name`` for this worker; None if another worker has it.
 
@@ -219,7 +209,7 @@ class Group:
 
     def list_command(self, member: Member) -> list[str]:
         """Lists the command that starts a run, or continues it."""
-        sections = [section for section in SECTIONS if section in self.config.unresolved]
+        sections = [section for section in self.config.unresolved if section in GROUP_SECTIONS]
         arguments = member.list_arguments(self.path, sections)
         return [sys.executable, str(ROOT / "train.py"), *arguments]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from base.groups.running.group import Group, Member
-from base.tools.run_record import RunRecord
+from base.tools.run_record import RunRecord, is_in_use
 from utils.checkpoints import list_checkpoints
 from utils.errors import one_line, printable
-from utils.files import IS_LOCKED, is_locked
+from utils.files import IS_LOCKED
 from utils.link import GO_ON, LinkServer
 from utils.stop import EXIT_RUN_AGAIN, EXIT_STATUS
 
@@ -27,7 +27,7 @@ SECONDS_TO_HEAR = 1.0  # a batch system signals a run and its parent, not quite 
 SECONDS_BETWEEN_LOOKS = 0.2
 MAX_MESSAGE_CHARS = 300
 TAIL_BYTES = 20_000
-# What a run says in the folder of a process that a killed worker has left behind, and that had not
+# Errors of a run whose folder is in use: a killed worker has left a process behind, which had not
 # yet locked the folder when this worker looked.
 LATE = (IS_LOCKED, "holds a run already")
 
@@ -133,7 +133,7 @@ class MemberRunner:
 
     def _wait_until_free(self, folder: Path) -> None:
         """Waits for a process that a killed worker has left behind. It saves and ends by itself."""
-        while is_locked(folder / "log" / ".lock") and not self.signals.received:
+        while is_in_use(folder) and not self.signals.received:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _run_process(

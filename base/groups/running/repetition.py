@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import IO, Any
 
-from base.commands import get_command
+from base.commands import format_commands, get_command
 from base.groups.options import RepeatOptions
 from base.groups.plan.estimate import describe_plan, estimate
 from base.groups.running.group import Group, Member
@@ -16,6 +16,7 @@ from base.groups.running.member import FAILED, FINISHED, MemberRunner
 from base.groups.running.summary import Summary
 from base.groups.running.workers import Task, Workers, get_num_jobs
 from base.groups.testing.out_of_fold import write_out_of_fold
+from base.tools.member_names import name_variant
 from base.tools.run_record import RunRecord
 from config import ConfigParser
 from logger import setup_logging
@@ -32,9 +33,9 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
     variants: dict[str, dict[str, Any]] = {}
     for index, seed in enumerate(seeds):
         changes: dict[str, Any] = {} if options.seeds is None else {"seed": seed}
-        name = "" if options.seeds is None else f"seed-{seed}"
+        named_seed = None if options.seeds is None else seed
         if options.folds is None:
-            variants[name] = changes
+            variants[name_variant(named_seed, None)] = changes
             continue
         args = config["data_loader"].get("args") or {}
         split: dict[str, Any] = {"folds": options.folds}
@@ -45,7 +46,7 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
         for fold in range(1, options.folds + 1):
             inner = split | {"fold": fold}
             changed = {f"data_loader.args.{key}": value for key, value in inner.items()}
-            variants["-".join(filter(None, (name, f"fold-{fold}")))] = changes | changed
+            variants[name_variant(named_seed, fold)] = changes | changed
     return variants
 
 
@@ -141,5 +142,14 @@ def show_result(group: Group, logger: logging.Logger) -> None:
             logger.info("Report: %s", write_out_of_fold(group.folder, group.config.get_schema()))
         except UserError as error:
             logger.warning("There are no out-of-fold predictions: %s", error)
-    lines = [f"  to {name:6} {command}" for name, command in summary.list_commands().items()]
-    logger.info("\n".join([f"Folder: {group.folder}", *lines]))
+    lines = [f"Folder: {group.folder}", *format_commands(list_commands(group))]
+    logger.info("\n".join(lines))
+
+
+def list_commands(group: Group) -> dict[str, str]:
+    """Returns the commands to use after a repetition, by their purpose."""
+    folder = shlex.quote(str(group.folder))
+    commands = {"test": f"{get_command('test.py')} -r {folder}"}
+    if group.config["repeat"].get("seeds") is not None:
+        commands["go on"] = f"{get_command('train.py')} -r {folder} repeat.seeds=N"
+    return commands

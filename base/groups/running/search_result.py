@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from base.commands import get_command, get_python_command
+from base.commands import format_commands, get_command, get_python_command
 from base.groups.plan.engine import GRID
+from base.groups.plan.space import format_value
 from base.groups.report.edges import find_edges
-from base.groups.report.scales import format_value
 from base.groups.running.group import Member
 from base.groups.study.opened_search import OpenedSearch
 from base.groups.study.ranking import STATES
@@ -36,8 +36,7 @@ def format_result(search: OpenedSearch, is_repeated: bool) -> list[str]:
             rows.append((str(trial.number), f"{trial.score:.6g}", *values))
         lines += [*format_table(rows), *find_edges(best[0], search.space)]
     lines.append(f"Folder: {search.folder}")
-    commands = list_commands(search, best, is_repeated)
-    return lines + [f"  to {name:6} {command}" for name, command in commands.items()]
+    return lines + format_commands(list_commands(search, best, is_repeated))
 
 
 def list_commands(
@@ -47,7 +46,7 @@ def list_commands(
     folder, train = shlex.quote(str(search.folder)), get_command("train.py")
     commands = {}
     if best:
-        winner = search.folder / f"trial-{best[0].number}"
+        winner = search.folder / best[0].name
         run_id = f"{search.folder.name}-best"
         arguments = ["-c", str(winner / CONFIG), "--run-id", run_id]
         if is_repeated:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import shlex
 from pathlib import Path
 from typing import Any
 
-from base.commands import get_command
+from base.groups.testing.table import replace_nonfinite
 from base.tools.group_record import GroupRecord, estimate_over, is_counted
 from base.tools.listing import format_estimate
 from base.tools.run_record import RunRecord
@@ -63,8 +61,8 @@ class Summary:
             "monitor": f"{self.group.monitor.mode} {self.group.monitor.metric}",
             "runs": {run.folder.name: _get_numbers(run) for run in self.runs},
             "means": {
-                name: {"mean": value.mean, "low": _finite(value.low), "high": _finite(value.high)}
-                for name, value in self.estimates.items()
+                name: replace_nonfinite({"mean": item.mean, "low": item.low, "high": item.high})
+                for name, item in self.estimates.items()
             },
         }
         try:
@@ -72,14 +70,6 @@ class Summary:
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
         return path
-
-    def list_commands(self) -> dict[str, str]:
-        """Returns the commands to use next, by their purpose."""
-        folder = shlex.quote(str(self.group.folder))
-        commands = {"test": f"{get_command('test.py')} -r {folder}"}
-        if self.group.options.get("seeds") is not None:
-            commands["go on"] = f"{get_command('train.py')} -r {folder} repeat.seeds=N"
-        return commands
 
 
 def _get_numbers(run: RunRecord) -> dict[str, Any]:
@@ -89,7 +79,3 @@ def _get_numbers(run: RunRecord) -> dict[str, Any]:
         for name, value in run.best_row.items()
         if name not in NO_MEANS and isinstance(value, int | float)
     }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

@@ -40,7 +40,7 @@ class TrialTask:
         self._x = "step" if search.by_step else "epoch"
         self._is_repeated = list(variants) != [""]
         self.members = [
-            group.make_member(f"trial-{trial.number}/{name}".rstrip("/"), {**trial.values, **more})
+            group.make_member(f"{trial.name}/{name}".rstrip("/"), {**trial.values, **more})
             for name, more in variants.items()
         ]
 

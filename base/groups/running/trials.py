@@ -1,4 +1,8 @@
-"""Runs a search: workers take trials until all are made."""
+"""Runs a search: workers take trials until all are made.
+
+``search``, at the end of this file, is the whole search. Its workers ask ``Trials.take`` for the
+next trial, and train it by a ``TrialTask``, which tells the study how the trial has ended.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,13 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, Any
 
 from base.groups.options import RepeatOptions
 from base.groups.plan.estimate import describe_plan, estimate
+from base.groups.plan.space import format_value
 from base.groups.report.hparams import write_hparams
-from base.groups.report.scales import format_value
 from base.groups.report.search_report import write_report_of
 from base.groups.running.group import Group
 from base.groups.running.member import MemberRunner
@@ -21,6 +26,7 @@ from base.groups.running.trial import TrialTask
 from base.groups.running.workers import Task, Workers, get_num_jobs
 from base.groups.study.opened_search import OpenedSearch, open_search
 from base.groups.study.records import FAILED, FINISHED, RUNNING, TrialRecord
+from base.tools.member_names import name_trial
 from config import ConfigParser
 from logger import setup_logging
 from logger.progress import Bar
@@ -51,30 +57,26 @@ class Trials:
         study = self.search.study
         with study.choosing():
             for trial in study.list_trials():
-                if trial.state != RUNNING or (lock := self._claim(trial.number)) is None:
-                    continue
+                lock = self._claim(trial.number) if trial.state == RUNNING else None
+                if lock is None:
+                    continue  # it has ended, or another worker trains it
                 if study.list_trials()[trial.number].state == RUNNING:
-                    return self._make_task(trial, lock)
-                lock.close()  # its worker has ended it between the two looks
+                    return partial(self._run, trial, lock)
+                lock.close()  # its worker has ended it after the list was read
             number = study.propose()
             if number is None:
                 return None
             lock = self._claim(number)
             assert lock is not None  # nobody else chooses meanwhile
-            return self._make_task(study.list_trials()[number], lock)
+            return partial(self._run, study.list_trials()[number], lock)
 
     def _claim(self, number: int) -> IO[bytes] | None:
-        return self.group.claim(f"trial-{number}")
+        return self.group.claim(name_trial(number))
 
-    def _make_task(self, trial: TrialRecord, lock: IO[bytes]) -> Task:
-        task = TrialTask(self.search, self.group, trial, self._variants)
-
-        def run(runner: MemberRunner) -> None:
-            with lock:
-                task.run(runner)
-            self._show(self.search.study.list_trials()[trial.number])
-
-        return run
+    def _run(self, trial: TrialRecord, lock: IO[bytes], runner: MemberRunner) -> None:
+        with lock:
+            TrialTask(self.search, self.group, trial, self._variants).run(runner)
+        self._show(self.search.study.list_trials()[trial.number])
 
     def _show(self, trial: TrialRecord) -> None:
         """Logs the line of a trial that has ended."""

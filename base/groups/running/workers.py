@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from base.groups.running.group import Group
-from base.groups.running.member import MemberRunner, Signals
+from base.groups.running.member import SECONDS_BETWEEN_LOOKS, MemberRunner, Signals
 from utils.errors import UserError
 from utils.launch import num_cores
 from utils.stop import EXIT_STATUS, SIGNALS
 
-SECONDS_BETWEEN_LOOKS = 0.2
 Task = Callable[[MemberRunner], None]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from base.groups.options import SearchOptions
-from base.groups.plan.space import Choices, Range, read_space
+from base.groups.plan.space import Space, read_space
 from base.groups.study.ranking import rank_trials
 from base.groups.study.records import FINISHED, TrialRecord
 from base.groups.study.study import Study
@@ -35,7 +35,7 @@ class OpenedSearch(NamedTuple):
     folder: Path
     config: ConfigParser
     options: SearchOptions
-    space: dict[str, Choices | Range]
+    space: Space
     objective: Objective
     by_step: bool
     study: Study

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from base.groups.plan.engine import SLOTS
-from base.groups.plan.space import Choices, Range, label
+from base.groups.plan.engine import RANDOM, SLOTS, TPE
+from base.groups.plan.space import Choices, Entry, Range, Space, label
 from config.check.slots import resolve
 from utils.errors import UserError, name_error
 from utils.seed import mix_seed
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-Space = Mapping[str, Choices | Range]
-SHORT_NAMES = {"random": "RandomSampler", "tpe": "TPESampler"}
+SHORT_NAMES = {RANDOM: "RandomSampler", TPE: "TPESampler"}
 STATE, DECISION = "sampler_state", "pruner_decision"  # attributes of a trial
 
 
@@ -44,32 +43,32 @@ class Parameters:
     def __init__(self, space: Space, points: Sequence[Mapping[str, Any]] | None = None) -> None:
         self.space = space
         self._labels = {
-            key: _make_labels(item.values)
-            for key, item in space.items()
-            if isinstance(item, Choices)
+            key: _make_labels(entry.values)
+            for key, entry in space.items()
+            if isinstance(entry, Choices)
         }
         self.distributions: dict[str, BaseDistribution] = {}
-        for key, item in space.items():
+        for key, entry in space.items():
             try:
-                self.distributions[key] = self._make_distribution(key, item, points)
+                self.distributions[key] = self._make_distribution(key, entry, points)
             except ValueError as error:
                 raise UserError(str(error), key=f"search.space.{key}") from None
 
     def _make_distribution(
-        self, key: str, item: Choices | Range, points: Sequence[Mapping[str, Any]] | None
+        self, key: str, entry: Entry, points: Sequence[Mapping[str, Any]] | None
     ) -> BaseDistribution:
         from optuna import distributions
 
-        if isinstance(item, Choices):
+        if isinstance(entry, Choices):
             return distributions.CategoricalDistribution(list(self._labels[key].values()))
-        low, high, step = item.low, item.high, item.step
+        low, high, step = entry.low, entry.high, entry.step
         if points is not None:  # Optuna would move an end that no number of steps reaches
             values = [point[key] for point in points]
             low, high, step = min(values), max(values), None
-        if item.is_integer:
+        if entry.is_integer:
             unit = 1 if step is None else int(step)
-            return distributions.IntDistribution(int(low), int(high), item.log, unit)
-        return distributions.FloatDistribution(low, high, item.log, step)
+            return distributions.IntDistribution(int(low), int(high), entry.log, unit)
+        return distributions.FloatDistribution(low, high, entry.log, step)
 
     def encode(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Returns Optuna's parameters for the values of a config."""
@@ -105,10 +104,10 @@ class Parameters:
     def round_steps(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the parameters with 0.3 in place of 0.1 + 2 · 0.1 = 0.30000000000000004."""
         rounded = dict(params)
-        for key, item in self.space.items():
-            if isinstance(item, Range) and item.step is not None and not item.is_integer:
-                num_steps = round((params[key] - item.low) / item.step)
-                exact = Decimal(str(item.low)) + num_steps * Decimal(str(item.step))
+        for key, entry in self.space.items():
+            if isinstance(entry, Range) and entry.step is not None and not entry.is_integer:
+                num_steps = round((params[key] - entry.low) / entry.step)
+                exact = Decimal(str(entry.low)) + num_steps * Decimal(str(entry.step))
                 rounded[key] = float(exact)
         return rounded
 
@@ -181,7 +180,8 @@ def make_component(kind: str, node: Any, seed: int, number: int) -> Any:
 class Scratch:
     """A study in memory that holds copies of trials under the same numbers.
 
-    Samplers and pruners work on it, so that nothing of theirs is in the storage by halves.
+    Samplers and pruners work on it. So a kill never leaves only a part of their notes in the
+    storage.
 
     Args:
         study: whose name and direction it has.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from base.tools.member_names import name_trial
+
 RUNNING, FINISHED, PRUNED, FAILED = "running", "finished", "pruned", "failed"
 
 
@@ -15,7 +17,7 @@ class TrialRecord:
     """One trial of a search.
 
     Attributes:
-        number: counted from 0; its folder is ``trial-NUMBER``.
+        number: counted from 0.
         state: ``running``, ``finished``, ``pruned`` or ``failed``.
         values: for the dotted key of each varied value, that value. A whole part of the config,
             such as ``{"type": …}``, is a mapping here.
@@ -33,3 +35,8 @@ class TrialRecord:
     message: str = ""
     started: datetime | None = None
     ended: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return name_trial(self.number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import random
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import unquote
 
+from base.groups.plan.engine import MISSING
 from utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -55,8 +57,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        message = "needs optuna, which is not installed; pip install '.[search]' installs it"
-        raise UserError(message, key="search") from None
+        raise UserError(MISSING, key="search") from None
     return optuna
 
 
@@ -111,6 +112,14 @@ def get_url(url: str | None, folder: Path) -> str:
     return URL.create("sqlite", database=path).render_as_string(hide_password=False)
 
 
+def find_wrong_url(url: str) -> str:
+    """Returns why a text is no URL; empty if it may be one."""
+    if "://" in url:
+        return ""
+    message = f"'{mask(url)}' is no URL, such as postgresql+psycopg://user@host/database"
+    return f"{message}; null takes a file in the search's folder"
+
+
 def open_storage(url: str) -> BaseStorage:
     """Opens a storage, and makes its tables if there are none.
 
@@ -138,9 +147,8 @@ def _open(url: str) -> BaseStorage:
 
     if url.startswith(("redis://", "rediss://")):
         return JournalStorage(JournalRedisBackend(url))
-    if "://" not in url:
-        message = f"'{mask(url)}' is no URL, such as postgresql+psycopg://user@host/database"
-        raise UserError(f"{message}; null takes a file in the search's folder", key=KEY)
+    if problem := find_wrong_url(url):
+        raise UserError(problem, key=KEY)
     parsed = make_url(url)
     options: dict[str, Any] = {}
     if parsed.get_backend_name() == "sqlite":
@@ -171,7 +179,7 @@ def make_error(error: BaseException, url: str) -> UserError:
         error = error.__cause__
     reason: BaseException = getattr(error, "orig", None) or error
     text = one_line(reason)
-    for password in filter(None, sum(_PASSWORD.findall(url), ())):
+    for password in filter(None, itertools.chain.from_iterable(_PASSWORD.findall(url))):
         for spelling in (password, unquote(password)):
             text = text.replace(spelling, "***")
     text = re.sub(r"[^\s'\"]+@", "***@", text)  # the end of a password that has an @

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from base.groups.options import SearchOptions
-from base.groups.plan.space import list_points
-from base.groups.study.proposal import DECISION, Parameters, Scratch, Space, make_component
+from base.groups.plan.engine import GRID, NO_TRIALS
+from base.groups.plan.grid import count_trials, list_points
+from base.groups.plan.space import Space
+from base.groups.study.proposal import DECISION, Parameters, Scratch, make_component
 from base.groups.study.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
 from base.groups.study.storage import KEY, asks_storage, get_url, import_optuna, open_storage, quiet
 from base.groups.study.study_facts import FACTS, claim, get_facts, get_token
 from base.tools.run_record import Objective
 from utils.errors import UserError, shorten
-from utils.files import lock_file
+from utils.files import hold_lock
 
 if TYPE_CHECKING:
     import optuna
@@ -78,16 +80,11 @@ class Study:
     def _prepare(self, space: Space) -> None:
         """Sets what follows from the options."""
         options = self._options
-        self._points = list_points(dict(space)) if options.sampler == "grid" else None
+        self._points = list_points(space) if options.sampler == GRID else None
         self._parameters = Parameters(space, self._points)
-        if self._points is not None:
-            size = len(self._points)
-            self.num_trials = size if options.trials is None else min(options.trials, size)
-        elif options.trials is not None:
-            self.num_trials = options.trials
-        else:
-            message = "needs 'trials', the number of trials; only 'sampler: grid' ends by itself"
-            raise UserError(message, key="search")
+        self.num_trials = count_trials(options, space)
+        if self._points is None and options.trials is None:
+            raise UserError(NO_TRIALS, key="search")
         with quiet():
             self._make_sampler(0)
             self._make_pruner()
@@ -126,16 +123,13 @@ class Study:
             UserError: the folder cannot be written.
         """
         path = self._folder / ".lock"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = lock_file(path, waits=True)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(hold_lock(path))
+            except OSError as error:
+                raise UserError(f"{path}: cannot be written: {error.strerror}") from None
             yield
-        finally:
-            if file is not None:
-                file.close()
 
     @asks_storage
     def propose(self) -> int | None:
@@ -272,8 +266,8 @@ class Study:
         )
 
     @asks_storage
-    def importances(self) -> dict[str, float]:
-        """Returns how much each key matters, the highest first; empty if that is unknown.
+    def compute_importances(self) -> dict[str, float]:
+        """Computes how much each key matters, the highest first; empty if that is unknown.
 
         They are those of Optuna's dashboard, which add up to 1.
         """

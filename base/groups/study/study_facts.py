@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.groups.options import SearchOptions
-from base.groups.plan.space import Choices, Range
-from base.groups.study.proposal import Space, to_text
+from base.groups.plan.space import Choices, Entry, Space
+from base.groups.study.proposal import to_text
 from base.groups.study.storage import KEY
 from base.tools.run_record import Objective
 from utils.errors import UserError, shorten
@@ -26,7 +26,7 @@ Facts = dict[str, Any]
 
 
 def get_token(folder: Path) -> str:
-    """Returns what tells ``folder`` from others with the same name, on any machine."""
+    """Returns the key of ``folder``, which no other folder has, on any machine. Makes it first."""
     path = folder / TOKEN
     if not path.is_file():
         write_text(path, secrets.token_hex(8))
@@ -34,7 +34,7 @@ def get_token(folder: Path) -> str:
 
 
 def claim(study: optuna.Study, direction: str, facts: Facts, token: str, folder: Path) -> None:
-    """Makes a study without trials that of the search in ``folder``, and refuses another search's.
+    """Claims a study without trials for the search in ``folder``. Refuses that of another search.
 
     Args:
         study: in the storage.
@@ -61,7 +61,7 @@ def claim(study: optuna.Study, direction: str, facts: Facts, token: str, folder:
 def get_facts(options: SearchOptions, space: Space, objective: Objective, seed: int) -> Facts:
     """Returns what must not change during a search, as JSON."""
     facts = {
-        "space": {key: _describe(item) for key, item in space.items()},
+        "space": {key: _describe(entry) for key, entry in space.items()},
         "sampler": options.sampler,
         "monitor": f"{objective.mode} {objective.metric}",
         "seed": seed,
@@ -70,11 +70,11 @@ def get_facts(options: SearchOptions, space: Space, objective: Objective, seed: 
     return as_stored
 
 
-def _describe(item: Choices | Range) -> Any:
-    if isinstance(item, Choices):
-        return item.values
-    return {"low": item.low, "high": item.high} | {
-        key: value for key, value in (("log", item.log), ("step", item.step)) if value
+def _describe(entry: Entry) -> Any:
+    if isinstance(entry, Choices):
+        return entry.values
+    return {"low": entry.low, "high": entry.high} | {
+        key: value for key, value in (("log", entry.log), ("step", entry.step)) if value
     }
 
 

@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 
 from base.groups.options import RepeatOptions, SearchOptions
-from base.groups.plan.estimate import (
-    Estimate,
-    describe_plan,
-    describe_space,
-    estimate,
-    format_duration,
-)
+from base.groups.plan.estimate import Estimate, describe_plan, describe_space, estimate
 from base.groups.plan.space import Choices, Range, Space
 from base.tools.measurement import VARIABLE, Measurement
 from utils.errors import UserError
@@ -84,21 +78,17 @@ def test_the_plan_of_a_grid_has_its_size_and_its_time() -> None:
     search = SearchOptions(dict.fromkeys(SPACE), sampler="grid")
     assert describe_plan(search, None, SPACE, FOUND) == [
         "A grid of 3 x 2 x 2 = 12 trials.",
-        "About 2 minutes with 1 job, if no run stops early. A run takes 10 s: 5.2 s to start, and "
-        "15 epochs of 20 batches at 0.0100 s a batch.",
+        "About 2 min 00 s with 1 job, if no run stops early. A run takes 10.0 s: 5.2 s to start, "
+        "and 15 epochs of 20 batches at 0.0100 s a batch.",
     ]
 
 
 def test_the_plan_of_a_search_counts_all_its_runs() -> None:
     search = SearchOptions(dict.fromkeys(SPACE), trials=40)
     repeat = RepeatOptions(seeds=[1, 2], folds=5)
-    lines = describe_plan(search, repeat, SPACE, FOUND, jobs=2, num_done=100)
-    assert lines[:3] == [
-        "40 trials over 3 keys.",
-        "40 trials of 2 seeds x 5 folds: 400 runs.",
-        "100 runs of them have ended; 300 are left.",
-    ]
-    assert lines[3].startswith("About 25 minutes with 2 jobs, if no run stops early.")
+    lines = describe_plan(search, repeat, SPACE, FOUND, jobs=2)
+    assert lines[:2] == ["40 trials over 3 keys.", "40 trials of 2 seeds x 5 folds: 400 runs."]
+    assert lines[2].startswith("About 33 min 20 s with 2 jobs, if no run stops early.")
 
 
 def test_the_plan_of_a_repetition_counts_its_runs() -> None:
@@ -129,11 +119,3 @@ def test_the_space_is_described_key_by_key() -> None:
         "n: integers from 1 to 9",
         "arch: A(b=1), null",
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(40.4, "40 s"), (700, "12 minutes"), (5040, "84 minutes"), (5400, "1.5 hours")],
-)
-def test_a_duration_is_in_its_largest_unit(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text

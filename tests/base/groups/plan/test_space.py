@@ -7,16 +7,8 @@ from typing import Any
 import pytest
 
 from base.groups.options import SearchOptions
-from base.groups.plan.space import (
-    Choices,
-    Range,
-    count_points,
-    get_outer_keys,
-    label,
-    list_points,
-    read_entry,
-    read_space,
-)
+from base.groups.plan.grid import count_points, list_points
+from base.groups.plan.space import Choices, Range, get_outer_keys, label, read_entry, read_space
 from utils.errors import UserError
 
 

@@ -17,7 +17,6 @@ from base.groups.report.scales import make_scales
 from base.groups.report.search_charts import draw_history, draw_learning_curves, find_running_best
 from base.groups.report.search_report import list_failures, write_report
 from base.groups.report.space_charts import draw_parallel, draw_slices
-from base.groups.report.trial_table import format_duration
 from base.groups.study.ranking import find_best, rank_trials
 from base.groups.study.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
 from base.tools.run_record import Objective
@@ -82,7 +81,7 @@ def test_cards_tell_the_best_score_the_states_and_the_time(tmp_path: Path) -> No
     best = max(trial.score or 0 for trial in trials if trial.state == FINISHED)
     assert f"<b>{best:.5g}</b>" in html
     assert "<b>40</b><small>32 finished, 5 pruned, 3 failed</small>" in html
-    assert "<b>1.0 h</b><small>1 min 30 s for a trial</small>" in html
+    assert "<b>1 h 00 min</b><small>1 min 30 s for a trial</small>" in html
 
 
 def test_the_table_is_best_first_and_names_the_folders(tmp_path: Path) -> None:
@@ -225,14 +224,6 @@ def test_a_thousand_trials_are_a_small_file(tmp_path: Path) -> None:
     html = write(tmp_path, make_trials(1000))
     assert time.process_time() - started < 10
     assert len(html) < 3_000_000
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (59.97, "1 min 00 s"), (3599.7, "1 h 00 min"), (90_000, "25 h 00 min")],
-)
-def test_a_duration_has_two_units(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
 
 
 def test_a_folder_that_is_no_search_is_one_line(tmp_path: Path) -> None:

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import ARCHITECTURES, SPACE, list_values, make_study, run_trials
 
 from base.groups.plan.space import Range
+from tests.base.groups.study.studies import (
+    ARCHITECTURES,
+    SPACE,
+    list_values,
+    make_study,
+    run_trials,
+)
 from utils.errors import UserError
 
 SAMPLERS = [
@@ -123,13 +129,13 @@ def test_trials_may_be_added_later(tmp_path: Path) -> None:
 def test_the_important_key_has_the_highest_importance(tmp_path: Path) -> None:
     study = make_study(tmp_path, sampler="random", trials=24)
     run_trials(study, 3)
-    assert study.importances() == {}
+    assert study.compute_importances() == {}
     for _ in range(21):
         number = study.propose()
         assert number is not None
         lr = study.list_trials()[number].values["optimizer.args.lr"]
         study.finish(number, abs(math.log10(lr) + 2))
-    found = study.importances()
+    found = study.compute_importances()
     assert found.keys() == SPACE.keys()
     assert next(iter(found)) == "optimizer.args.lr"
     assert sum(found.values()) == pytest.approx(1)

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from studies import make_study, score_of
 
 from base.groups.study.records import RUNNING, TrialRecord
+from tests.base.groups.study.studies import make_study, score_of
 
 NUM_TRIALS, NUM_STEPS = 4, 2
 KILLED = 9

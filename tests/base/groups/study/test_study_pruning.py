@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import make_study
 
 from base.groups.study.study import Study
+from tests.base.groups.study.studies import make_study
 from utils.errors import UserError
 
 optuna = pytest.importorskip("optuna")

@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 
 import pytest
-from studies import make_study
 
 from base.groups.study import storage
 from base.groups.study.storage import make_error, mask
+from tests.base.groups.study.studies import make_study
 from utils.errors import UserError
 
 URLS = {
