@@ -101,14 +101,14 @@ def repeat(config: ConfigParser) -> None:
         UserError: the folder holds something else.
     """
     logger = config.get_logger("repeat")
-    group = Group(config, "repeat")
+    group, num_jobs = Group(config, "repeat"), get_num_jobs(config)
     group.open()
     setup_logging()
-    options, num_jobs = config.options("repeat"), get_num_jobs(config)
+    options = config.options("repeat")
     variants = list_variants(options, config)
     with group.discarded_on_error():
         members = [group.make_member(name, changes) for name, changes in variants.items()]
-        if group.is_new:
+        if not group.has_begun():
             found = estimate([sys.executable, *sys.argv])
             for line in describe_plan(None, options, {}, found, num_jobs):
                 logger.info(line)

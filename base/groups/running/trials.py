@@ -121,7 +121,7 @@ def search(config: ConfigParser) -> None:
     with group.discarded_on_error():
         opened = open_search(config, group.folder)
         trials = Trials(opened, group, logger)
-        if group.is_new:
+        if not group.has_begun():
             found = estimate([sys.executable, *sys.argv])
             plan = describe_plan(opened.options, trials.repeat, opened.space, found, num_jobs)
             logger.info("\n".join(plan))

@@ -167,10 +167,11 @@ def test_a_folder_of_a_trial_with_other_values_is_not_continued(tmp_path: Path) 
     assert f"holds a run with another {LR}; remove the folder" in done.stderr + done.stdout
 
 
-def test_jobs_are_for_many_runs_only(tmp_path: Path) -> None:
-    done = train("-c", write_config(tmp_path), "--jobs", "2")
+@pytest.mark.parametrize("jobs", ["0", "2"])
+def test_jobs_are_for_many_runs_only(tmp_path: Path, jobs: str) -> None:
+    done = train("-c", write_config(tmp_path), "--jobs", jobs)
     assert done.returncode == 2
-    assert "--jobs" in done.stderr
+    assert "--jobs: only a config with" in done.stderr
 
 
 def test_the_space_is_in_the_folder(searched: Any) -> None:
