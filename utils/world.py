@@ -27,12 +27,14 @@ START_TIMEOUT_SECONDS = 300.0
 TIMEOUT_SECONDS = 120.0
 MAX_TIMEOUT_SECONDS = 1e9  # 30 years; longer durations overflow
 LAUNCHER_PID = "PLAINLOOP_LAUNCHER_PID"  # an environment variable that ``utils.launch`` sets
+TORCHRUN_ID = "TORCHELASTIC_RUN_ID"  # one that torchrun sets
 LOST_LAUNCHER = "the end of the launcher"
 LOST_LAUNCHER_STATUS = 143  # as after SIGTERM, which the launcher would have sent
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 1.0  # the sockets of a killed process close before it loses its children
 
-_parent_pid = os.getppid()  # noted early, because torchrun sets no such variable
+# Noted early. Our launcher may be gone already; torchrun does not tell its process id.
+_launcher_pid = int(os.environ.get(LAUNCHER_PID, os.getppid()))
 _is_watching = threading.Event()
 
 
@@ -136,8 +138,8 @@ class World:
 
 
 def _note_parent() -> None:
-    global _parent_pid
-    _parent_pid = os.getppid()
+    global _launcher_pid
+    _launcher_pid = os.getppid()
 
 
 if hasattr(os, "register_at_fork"):
@@ -145,9 +147,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def has_lost_launcher() -> bool:
-    """Whether the process that has started this one is gone. Windows does not tell."""
-    launcher_pid = int(os.environ.get(LAUNCHER_PID, _parent_pid))
-    return os.name == "posix" and os.getppid() != launcher_pid
+    """Whether the launcher that has started this process is gone.
+
+    A rank that was started by hand has none: its parent is a shell, which may end before it.
+    Windows does not tell.
+    """
+    if os.getppid() == _launcher_pid or os.name != "posix":
+        return False
+    return LAUNCHER_PID in os.environ or TORCHRUN_ID in os.environ
 
 
 def end_if_launcher_is_lost(wait: bool = False) -> None:

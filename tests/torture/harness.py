@@ -25,6 +25,7 @@ from utils.checkpoints import list_checkpoints
 
 HERE = Path(__file__).parent
 ALL = os.environ.get("TORTURE") == "all"
+START_SECONDS = 120.0  # of the server's imports on a busy machine
 
 # Imports the slow modules once. Then it forks for every command, and gives it a session.
 SERVER = """
@@ -103,11 +104,13 @@ class Life:
     def __init__(self, folder: Path, server: subprocess.Popen[bytes], mark: Path) -> None:
         self.folder, self.server, self.mark = folder, server, mark
         self.start = time.monotonic()
-        self.pid = int(self._line(30))
+        self.pid = 0
+        self.pid = int(self._line(START_SECONDS))
 
     def _line(self, timeout: float) -> bytes:
         assert self.server.stdout is not None
         if not select.select([self.server.stdout], [], [], timeout)[0]:
+            assert self.pid, f"the server does not start within {timeout} s"
             os.killpg(self.pid, signal.SIGKILL)
             self._line(30)
             raise AssertionError(

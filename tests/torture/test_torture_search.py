@@ -108,10 +108,13 @@ def get_search(variant: str) -> Search:
     return Search(variant)
 
 
-def hit(life: Life, fault: str, draw: random.Random) -> list[int]:
+def hit(life: Life, group: Path, fault: str, draw: random.Random) -> list[int]:
     """Does ``fault`` to a search. Returns the runs that it may leave behind."""
     runs = list_descendants(life.pid)
-    while fault in ("run", "both") and not runs and not life.has_ended():
+    # Before the first trial, the process is that of the check, without which no search begins.
+    while fault in ("run", "both") and not (runs and any(group.glob("trial-*"))):
+        if life.has_ended():
+            break
         runs = list_descendants(life.pid)
     victims = {"parent": [life.pid], "run": runs[:1], "both": [life.pid, *runs]}.get(fault, [])
     draw.shuffle(victims)
@@ -119,7 +122,7 @@ def hit(life: Life, fault: str, draw: random.Random) -> list[int]:
         if not life.has_ended():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    if not victims:
+    if fault in ("SIGTERM", "SIGINT"):
         life.send(getattr(signal, fault))
     return runs
 
@@ -139,7 +142,7 @@ def torture(search: Search, run_id: str, faults: list[str], draw: random.Random)
         time.sleep(draw.uniform(0, search.seconds * (1 - done / TRIALS)))
         if life.has_ended():
             break  # the end must be the same all the same
-        runs = hit(life, fault, draw)
+        runs = hit(life, group, fault, draw)
         if fault != "run":  # the parent of a killed run goes on
             check_end(life, fault, runs)
             life = search.start(run_id)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from utils.stop import EXIT_STATUS, StopRequest
+from utils.world import LAUNCHER_PID
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +211,9 @@ def test_an_overdue_checkpoint_on_any_rank_is_overdue_on_all(overdue: bool) -> N
 def test_the_end_of_the_launcher_is_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     single, rank = StopRequest(), StopRequest(votes=Votes(0, 0))
     monkeypatch.setattr(os, "getppid", lambda: 1)
+    rank.poll(wait=True)
+    assert rank.status == 0  # a rank that was started by hand, by a shell that has ended
+    monkeypatch.setenv(LAUNCHER_PID, "2")
     rank.poll(wait=True)
     assert (rank.status, rank.reason) == (EXIT_STATUS["SIGTERM"], "the end of the launcher")
     assert not single.requested()  # nohup and a closed terminal leave a process without a parent

@@ -85,7 +85,8 @@ def test_a_rank_that_waits_ends_with_its_launcher_and_says_so_once(
     tmp_path: Path, point: str
 ) -> None:
     (tmp_path / "program.py").write_text(PROGRAM.format(root=str(ROOT)))
-    program = ForkedProgram(tmp_path / "program.py", point, cwd=tmp_path)
+    kind = Program if point == "import" else ForkedProgram  # which has imported everything
+    program = kind(tmp_path / "program.py", point, cwd=tmp_path)
     err = kill_launcher(program, tmp_path)
     assert err.splitlines().count("stopped by the end of the launcher") == 1
     assert "rank 1: " not in err

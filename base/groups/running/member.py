@@ -89,7 +89,10 @@ class MemberRunner:
         self.environment = dict(environment or {})
 
     def run(
-        self, member: Member, answer: Callable[[dict[str, Any]], str] = lambda _: GO_ON
+        self,
+        member: Member,
+        answer: Callable[[dict[str, Any]], str] = lambda _: GO_ON,
+        find_reason: Callable[[], str] = lambda: GO_ON,
     ) -> Ending:
         """Starts the run, or continues it from its checkpoint. Does nothing if it is finished.
 
@@ -98,6 +101,7 @@ class MemberRunner:
         Args:
             member: the run.
             answer: gets the numbers of each validation; returns ``GO_ON`` or the reason to stop.
+            find_reason: looks, before each start, for a reason that a kill has left behind.
         """
         last_position: object = None
         num_kills = 0
@@ -108,6 +112,8 @@ class MemberRunner:
             if key := member.find_other_value():
                 message = f"{member.folder} holds a run with another {key}; remove the folder"
                 return Ending(FAILED, message)
+            if reason := find_reason():
+                return Ending(STOPPED, reason)
             if RunRecord(member.folder).state == FINISHED:
                 return Ending(FINISHED)
             position = _get_position(member.folder)

@@ -30,7 +30,7 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
     """
     seeds = options.list_seeds(config.seed)
     variants: dict[str, dict[str, Any]] = {}
-    for seed in seeds:
+    for index, seed in enumerate(seeds):
         changes: dict[str, Any] = {} if options.seeds is None else {"seed": seed}
         name = "" if options.seeds is None else f"seed-{seed}"
         if options.folds is None:
@@ -41,7 +41,7 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
         if args.get("validation_split"):
             split["validation_split"] = 0
         if options.seeds is not None and config.takes("data_loader", "split_seed"):
-            split["split_seed"] = args.get("split_seed", 0) + seed - seeds[0]
+            split["split_seed"] = args.get("split_seed", 0) + index
         for fold in range(1, options.folds + 1):
             inner = split | {"fold": fold}
             changed = {f"data_loader.args.{key}": value for key, value in inner.items()}
@@ -118,7 +118,8 @@ def repeat(config: ConfigParser) -> None:
         workers.run(repetition.take)
     finally:
         repetition.close()
-    show_result(group, logger)
+    if not workers.signals.received:
+        show_result(group, logger)
     left = [member.folder for member in members if RunRecord(member.folder).state != FINISHED]
     if left:
         names = ", ".join(folder.name for folder in left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from base.groups.running.group import Group, Member
@@ -10,6 +11,7 @@ from base.groups.running.member import FAILED, FINISHED, STOPPED, TIME_LIMIT, En
 from base.groups.study.opened_search import OpenedSearch
 from base.groups.study.records import TrialRecord
 from base.tools.run_record import RunRecord
+from utils.checkpoints import checkpoint_number, list_checkpoints
 from utils.link import GO_ON
 
 PRUNER = "the pruner"  # the reason why a run is stopped
@@ -53,10 +55,10 @@ class TrialTask:
             self.study.finish(self.number, self._get_mean(self.members))
 
     def _run_members(self, runner: MemberRunner) -> Ending:
-        if self._is_stopped_by_pruner():
+        if self._is_repeated and self.study.is_pruned(self.number):
             return Ending(STOPPED, PRUNER)
         for count, member in enumerate(self.members, start=1):
-            ending = runner.run(member, self._answer)
+            ending = runner.run(member, self._answer, self._find_reason_to_stop)
             if ending.state == FAILED or (ending.state == STOPPED and ending.message != TIME_LIMIT):
                 return ending
             record = RunRecord(member.folder)
@@ -70,13 +72,20 @@ class TrialTask:
                 return Ending(STOPPED, PRUNER)
         return Ending(FINISHED)
 
-    def _is_stopped_by_pruner(self) -> bool:
-        """Whether the pruner stops the trial, after what a killed worker has left behind."""
-        if self.study.is_pruned(self.number):
-            return True
+    def _find_reason_to_stop(self) -> str:
+        """Returns ``PRUNER`` if the pruner stops the trial, after what a kill has left behind.
+
+        A run that was killed before it had saved must start again, and then gets the same answer.
+        """
         if self._is_repeated:
-            return False
-        return any(self._answer(row) != GO_ON for row in RunRecord(self.members[0].folder).rows)
+            return GO_ON
+        folder = self.members[0].folder
+        rows = RunRecord(folder).rows
+        if all(self._answer(row) == GO_ON for row in rows) or not list_checkpoints(folder):
+            return GO_ON
+        saved = checkpoint_number(list_checkpoints(folder)[0])
+        last = (rows[-1]["epoch"], rows[-1]["step"] if "batch" in rows[-1] else inf)
+        return PRUNER if saved >= last else GO_ON
 
     def _answer(self, numbers: dict[str, Any]) -> str:
         """Reports a validation of the run. Returns ``GO_ON``, or the reason to stop it."""

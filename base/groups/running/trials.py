@@ -131,8 +131,8 @@ def search(config: ConfigParser) -> None:
     finally:
         trials.close()
     logger.info("\n".join(format_result(opened, is_repeated=trials.repeat is not None)))
+    workers.exit_if_stopped()
     with warning_of_errors(logger):
         logger.info("Report: %s", write_report_of(opened))
-    workers.exit_if_stopped()
     if not opened.rank_trials():
         sys.exit(1)

@@ -213,7 +213,8 @@ class Study:
             scratch = Scratch(self._study, trials, None, self._make_pruner())
             decision = scratch.decide(number)
             self._storage.set_trial_user_attr(self._get_trial_id(number), DECISION, decision)
-        return bool(decision["stops"])
+        # A run that was killed may report again what came before the decision.
+        return bool(decision["stops"]) and decision["step"] <= step
 
     def finish(self, number: int, score: float) -> None:
         """Ends a trial with its score. A score that is no number makes it a failed trial."""

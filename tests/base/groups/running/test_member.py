@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,19 @@ from typing import Any
 import pytest
 
 from base.groups.running.group import Member
-from base.groups.running.member import FAILED, FINISHED, Ending, MemberRunner, Signals
+from base.groups.running.member import FAILED, FINISHED, STOPPED, Ending, MemberRunner, Signals
+from utils.link import GO_ON
 
 
-def run_member(folder: Path, *endings: tuple[int, str]) -> tuple[Ending, int]:
+def run_member(
+    folder: Path, *endings: tuple[int, str], reasons: Sequence[str] = ()
+) -> tuple[Ending, int]:
     """Runs a member whose processes end with these statuses and lines.
+
+    Args:
+        folder: of the run.
+        endings: of its processes.
+        reasons: to stop, before each start.
 
     Returns:
         Its ending, and the number of its processes.
@@ -30,7 +39,9 @@ def run_member(folder: Path, *endings: tuple[int, str]) -> tuple[Ending, int]:
 
     group: Any = SimpleNamespace(list_command=list_command)
     runner = MemberRunner(group, Signals())
-    return runner.run(Member("lr/trial-0", folder, {})), len(commands)
+    left = iter(reasons)
+    ending = runner.run(Member("lr/trial-0", folder, {}), find_reason=lambda: next(left, GO_ON))
+    return ending, len(commands)
 
 
 def test_the_last_line_says_why_a_run_has_failed(tmp_path: Path) -> None:
@@ -55,3 +66,10 @@ def test_a_finished_run_is_not_started(tmp_path: Path) -> None:
     sessions = {"sessions": [{"outcome": "finished"}]}
     (tmp_path / "provenance.json").write_text(json.dumps(sessions))
     assert run_member(tmp_path) == (Ending(FINISHED), 0)
+
+
+def test_a_run_that_is_killed_after_the_request_to_stop_is_not_started_again(
+    tmp_path: Path,
+) -> None:
+    found = run_member(tmp_path, (137, ""), reasons=[GO_ON, "the pruner"])
+    assert found == (Ending(STOPPED, "the pruner"), 1)
