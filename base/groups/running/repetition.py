@@ -12,7 +12,7 @@ from base.commands import get_command
 from base.groups.options import RepeatOptions
 from base.groups.plan.estimate import describe_plan, estimate
 from base.groups.running.group import Group, Member
-from base.groups.running.member import FAILED, FINISHED, MemberRunner
+from base.groups.running.member import BLOCKED, FAILED, FINISHED, MemberRunner
 from base.groups.running.summary import Summary
 from base.groups.running.workers import Task, Workers, get_num_jobs
 from base.groups.testing.out_of_fold import write_out_of_fold
@@ -85,7 +85,7 @@ class Repetition:
         if ending.state == FINISHED:
             self.logger.info("%s: %s", name, RunRecord(member.folder).format_best())
             self._bar.advance()
-        elif ending.state == FAILED:
+        elif ending.state in (FAILED, BLOCKED):
             self.failures[name] = ending.message
             self.logger.warning("%s has failed: %s", name, ending.message)
             self._bar.advance()

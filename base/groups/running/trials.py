@@ -14,7 +14,7 @@ from base.groups.report.hparams import write_hparams
 from base.groups.report.scales import format_value
 from base.groups.report.search_report import write_report_of
 from base.groups.running.group import Group
-from base.groups.running.member import MemberRunner
+from base.groups.running.member import BLOCKED, MemberRunner
 from base.groups.running.repetition import list_variants
 from base.groups.running.search_result import format_result
 from base.groups.running.trial import TrialTask
@@ -39,8 +39,9 @@ class Trials:
     def __init__(self, search: OpenedSearch, group: Group, logger: logging.Logger) -> None:
         self.search, self.group, self.logger = search, group, logger
         self.repeat: RepeatOptions | None = None
+        self._blocked: set[int] = set()  # the trials that have to wait for a repair
         self._variants: Mapping[str, Mapping[str, Any]] = {"": {}}
-        if "repeat" in search.config:
+        if search.config.get("repeat"):
             self.repeat = search.config.options("repeat")
             self._variants = list_variants(self.repeat, search.config)
         ended = sum(trial.state != RUNNING for trial in search.study.list_trials())
@@ -51,7 +52,9 @@ class Trials:
         study = self.search.study
         with study.choosing():
             for trial in study.list_trials():
-                if trial.state != RUNNING or (lock := self._claim(trial.number)) is None:
+                if trial.state != RUNNING or trial.number in self._blocked:
+                    continue
+                if (lock := self._claim(trial.number)) is None:
                     continue
                 if study.list_trials()[trial.number].state == RUNNING:
                     return self._make_task(trial, lock)
@@ -71,7 +74,10 @@ class Trials:
 
         def run(runner: MemberRunner) -> None:
             with lock:
-                task.run(runner)
+                ending = task.run(runner)
+                if ending.state == BLOCKED:
+                    self._blocked.add(trial.number)
+                    self.logger.warning("trial %d cannot go on: %s", trial.number, ending.message)
             self._show(self.search.study.list_trials()[trial.number])
 
         return run
@@ -94,6 +100,10 @@ class Trials:
         score = "" if trial.score is None else f"{metric} {trial.score:.5g}"
         state = "" if trial.state == FINISHED else trial.state
         return "  ".join(filter(None, (state, score, " ".join(values), trial.message)))
+
+    def has_blocked(self) -> bool:
+        """Whether a trial has to wait until its folder is repaired."""
+        return bool(self._blocked)
 
     def close(self) -> None:
         self._bar.close()
@@ -134,5 +144,5 @@ def search(config: ConfigParser) -> None:
     workers.exit_if_stopped()
     with warning_of_errors(logger):
         logger.info("Report: %s", write_report_of(opened))
-    if not opened.rank_trials():
+    if trials.has_blocked() or not opened.rank_trials():
         sys.exit(1)
