@@ -80,7 +80,8 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
         set_value(tree, keys, value, Mark(words))
     _apply_overrides(tree, [text for text in overrides if text not in removals])
     _check_agreement(tree, from_options)
-    if vars(args).get("jobs") and not GROUP_SECTIONS & tree.data.keys():
+    makes_runs = any(tree.data.get(section) is not None for section in GROUP_SECTIONS)
+    if vars(args).get("jobs") is not None and not makes_runs:
         raise UserError("--jobs: only a config with 'search' or 'repeat' makes several runs")
     run_id = vars(args).get("run_id")
     if run_id and group is not None:

@@ -40,7 +40,8 @@ def checkpoint_number(path: Path) -> tuple[float, float]:
 def find_group(name: str | Path) -> Path | None:
     """The folder of a search or a repetition that ``-r NAME`` continues; None for anything else."""
     path = Path(expand_home(name))
-    return path if os.path.isfile(path / GROUP) else None  # noqa: PTH113
+    folder = path.parent if path.name == GROUP else path
+    return folder if os.path.isfile(folder / GROUP) else None  # noqa: PTH113
 
 
 def holds_runs(name: str | Path) -> bool:

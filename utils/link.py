@@ -109,6 +109,8 @@ class LinkServer:
 
     def __exit__(self, *_: object) -> None:
         self._is_closed = True
+        with contextlib.suppress(OSError):  # Linux wakes the thread; elsewhere it has a timeout
+            self._socket.shutdown(socket.SHUT_RDWR)
         if self._connection is not None:
             with contextlib.suppress(OSError):  # the run has closed it
                 self._connection.shutdown(socket.SHUT_RDWR)

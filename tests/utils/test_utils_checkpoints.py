@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from utils.checkpoints import checkpoint_number, find_checkpoint, holds_runs, list_checkpoints
+from utils.checkpoints import (
+    checkpoint_number,
+    find_checkpoint,
+    find_group,
+    holds_runs,
+    list_checkpoints,
+)
 from utils.errors import UserError
 
 
@@ -138,3 +144,10 @@ def test_a_folder_of_runs_holds_runs_and_a_run_does_not(tmp_path: Path) -> None:
 def test_a_search_without_trials_holds_runs(tmp_path: Path) -> None:
     (tmp_path / "group.json").write_text("{}")
     assert holds_runs(tmp_path)
+
+
+def test_a_group_is_found_by_its_folder_and_by_its_config(tmp_path: Path) -> None:
+    assert find_group(tmp_path) is None
+    assert find_group(tmp_path / "group.json") is None
+    (tmp_path / "group.json").write_text("{}")
+    assert find_group(tmp_path) == find_group(tmp_path / "group.json") == tmp_path

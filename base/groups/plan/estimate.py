@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import subprocess
@@ -21,6 +22,7 @@ from utils.tables import format_duration
 
 MAX_KEY_CHARS = 300  # of the values of one key
 MAX_PRODUCT_KEYS = 6
+SECONDS_TO_END = 5.0  # of a check that a signal stops
 
 
 class Estimate(NamedTuple):
@@ -55,13 +57,34 @@ def estimate(command: Sequence[str], env: Mapping[str, str] | None = None) -> Es
         path = Path(folder, "measurement.json")
         environment = dict(os.environ if env is None else env) | {VARIABLE: str(path)}
         before = time.time()
-        done = subprocess.run(
-            [*command, "--check"], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise UserError(describe_failure(done.returncode, done.stderr))
+        status, errors = _run_check([*command, "--check"], environment)
+        if status != 0:
+            raise UserError(describe_failure(status, errors))
         measurement = Measurement.read(path)
         return Estimate(measurement, max(0.0, measurement.started - before))
+
+
+def _run_check(command: list[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    """Runs a check, and returns its status and what it has written on standard error.
+
+    If a signal ends this program meanwhile, the check gets the time to remove its own files.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        try:
+            errors = process.communicate()[1]
+        except BaseException:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=SECONDS_TO_END)
+            process.kill()
+            raise
+    return process.returncode, errors.decode(errors="replace")
 
 
 def describe_failure(status: int, stderr: str) -> list[Problem]:

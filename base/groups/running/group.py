@@ -14,6 +14,7 @@ from typing import IO, Any
 from base.groups.options import RepeatOptions
 from base.tools.group_record import LOCKS
 from config import ConfigParser
+from config.check.preflight import check_run_id
 from config.command_line import GROUP_SECTIONS
 from config.read.merge import get_value
 from config.read.references import escape_references
@@ -115,6 +116,10 @@ class Group:
         if self.config.resume is not None:
             message = f"a run cannot become a {self.section}; leave out -r, or the section"
             raise UserError(message, key=self.section)
+        if self.config.group is None and len(Path(self.config.run_id).parts) > MAX_DEPTH:
+            message = f"--run-id {self.config.run_id}: the folder of a {self.section} has at most "
+            raise UserError(f"{message}{MAX_DEPTH} words; those of its runs have more")
+        self._check_place()
         try:
             self._make_folder()
             with hold_lock(self.folder / ".lock"):
@@ -122,6 +127,14 @@ class Group:
         except OSError as error:
             message = f"{self.folder}: the folder cannot be made: {error.strerror}"
             raise UserError(message) from None
+
+    def _check_place(self) -> None:
+        """Raises UserError if runs cannot lie in the folder, which may have been moved."""
+        run_id = self.make_member("", {}).run_id
+        try:
+            check_run_id(run_id)
+        except UserError as error:
+            raise UserError(f"{self.folder}: must be renamed: {error}") from None
 
     def _make_folder(self) -> None:
         first_id = self.config.run_id
@@ -160,9 +173,13 @@ class Group:
         if changed:
             write_durably(self.path, new)
 
+    def has_begun(self) -> bool:
+        """Whether a worker has taken a run."""
+        return any((self.folder / LOCKS).glob("*"))
+
     def discard(self) -> None:
         """Removes the folder if this object has made it, after an error before the first run."""
-        if self.is_new and not any(self.folder.glob(f"*/{CONFIG}")):
+        if self.is_new and not self.has_begun() and not any(self.folder.glob(f"*/{CONFIG}")):
             shutil.rmtree(self.folder, ignore_errors=True)
             for parent in self.folder.parents[:MAX_DEPTH]:
                 with contextlib.suppress(OSError):  # it holds other runs

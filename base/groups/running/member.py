@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -20,7 +21,7 @@ from utils.files import IS_LOCKED
 from utils.link import GO_ON, LinkServer
 from utils.stop import EXIT_RUN_AGAIN, EXIT_STATUS
 
-FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+FINISHED, STOPPED, FAILED, BLOCKED = "finished", "stopped", "failed", "blocked"
 TIME_LIMIT = "stopped by the time limit"
 MAX_KILLS = 3  # of a run that makes no progress between them
 SECONDS_TO_HEAR = 1.0  # a batch system signals a run and its parent, not quite at the same time
@@ -30,14 +31,17 @@ TAIL_BYTES = 20_000
 # Errors of a run whose folder is in use: a killed worker has left a process behind, which had not
 # yet locked the folder when this worker looked.
 LATE = (IS_LOCKED, "holds a run already")
+# The last line of a rank that misses another one, which was killed (see utils/failure.py).
+LOST_RANK = re.compile(r"rank \d+ \(.*\) is gone, in ")
 
 
 class Ending(NamedTuple):
     """How a run has ended.
 
     Attributes:
-        state: ``finished``; ``stopped`` if it can continue; ``failed``.
-        message: why it was stopped or has failed.
+        state: ``finished``; ``stopped`` if it can continue; ``failed``; ``blocked`` if it can
+            continue as soon as its folder is repaired.
+        message: why it has not finished.
     """
 
     state: str
@@ -111,12 +115,12 @@ class MemberRunner:
                 return Ending(STOPPED)
             if key := member.find_other_value():
                 message = f"{member.folder} holds a run with another {key}; remove the folder"
-                return Ending(FAILED, message)
+                return Ending(BLOCKED, message)
             if reason := find_reason():
                 return Ending(STOPPED, reason)
             if RunRecord(member.folder).state == FINISHED:
                 return Ending(FINISHED)
-            position = _get_position(member.folder)
+            position, num_sessions = _get_position(member.folder), _count_sessions(member.folder)
             with LinkServer(answer) as link, tempfile.TemporaryFile() as errors:
                 status = self._run_process(member, link.environment, errors)
                 if link.error is not None:
@@ -124,11 +128,15 @@ class MemberRunner:
                 if status == 2 and _was_late(errors):
                     continue
                 ending = self._classify(member, status, link.reason, errors)
+                last_line = read_last_line(errors)
+            is_begun = member.folder.is_file() or bool(position)
+            if status == 2 and is_begun and _count_sessions(member.folder) == num_sessions:
+                return Ending(BLOCKED, last_line)  # it has not got as far as its checkpoint
             if ending is not None:
                 return ending
             num_kills = num_kills + 1 if position == last_position else 1
             if num_kills == MAX_KILLS:
-                return Ending(FAILED, _describe_kill(status))
+                return Ending(FAILED, _describe_kill(status, last_line))
             last_position = position
 
     def _wait_until_free(self, folder: Path) -> None:
@@ -165,9 +173,10 @@ class MemberRunner:
         outcome = RunRecord(member.folder).outcome
         if status == EXIT_RUN_AGAIN and outcome == TIME_LIMIT:
             return Ending(STOPPED, TIME_LIMIT)
+        last_line = read_last_line(errors)
         is_killed = status < 0 or status > 128 or status == EXIT_RUN_AGAIN
-        if not is_killed:
-            return Ending(FAILED, read_last_line(errors) or outcome)
+        if not is_killed and not LOST_RANK.match(last_line):
+            return Ending(FAILED, last_line or outcome)
         end = time.monotonic() + SECONDS_TO_HEAR
         while not self.signals.received and time.monotonic() < end:
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -185,7 +194,13 @@ def _was_late(errors: IO[bytes]) -> bool:
     return any(text in line for text in LATE)
 
 
-def _describe_kill(status: int) -> str:
+def _count_sessions(folder: Path) -> int:
+    return len(RunRecord(folder).sessions)
+
+
+def _describe_kill(status: int, last_line: str) -> str:
+    if LOST_RANK.match(last_line):
+        return last_line
     number = -status if status < 0 else status - 128
     try:
         name = signal.Signals(number).name

@@ -12,7 +12,7 @@ from base.commands import format_commands, get_command
 from base.groups.options import RepeatOptions
 from base.groups.plan.estimate import describe_plan, estimate
 from base.groups.running.group import Group, Member
-from base.groups.running.member import FAILED, FINISHED, MemberRunner
+from base.groups.running.member import BLOCKED, FAILED, FINISHED, MemberRunner
 from base.groups.running.summary import Summary
 from base.groups.running.workers import Task, Workers, get_num_jobs
 from base.groups.testing.out_of_fold import write_out_of_fold
@@ -86,7 +86,7 @@ class Repetition:
         if ending.state == FINISHED:
             self.logger.info("%s: %s", name, RunRecord(member.folder).format_best())
             self._bar.advance()
-        elif ending.state == FAILED:
+        elif ending.state in (FAILED, BLOCKED):
             self.failures[name] = ending.message
             self.logger.warning("%s has failed: %s", name, ending.message)
             self._bar.advance()
@@ -102,14 +102,14 @@ def repeat(config: ConfigParser) -> None:
         UserError: the folder holds something else.
     """
     logger = config.get_logger("repeat")
-    group = Group(config, "repeat")
+    group, num_jobs = Group(config, "repeat"), get_num_jobs(config)
     group.open()
     setup_logging()
-    options, num_jobs = config.options("repeat"), get_num_jobs(config)
+    options = config.options("repeat")
     variants = list_variants(options, config)
     with group.discarded_on_error():
         members = [group.make_member(name, changes) for name, changes in variants.items()]
-        if group.is_new:
+        if not group.has_begun():
             found = estimate([sys.executable, *sys.argv])
             for line in describe_plan(None, options, {}, found, num_jobs):
                 logger.info(line)

@@ -44,8 +44,8 @@ class TrialTask:
             for name, more in variants.items()
         ]
 
-    def run(self, runner: MemberRunner) -> None:
-        """Runs the trial to its end, or until a signal stops it."""
+    def run(self, runner: MemberRunner) -> Ending:
+        """Runs the trial to its end, or until a signal stops it. Returns how it has ended."""
         ending = self._run_members(runner)
         if ending.state == FAILED:
             self.study.fail(self.number, ending.message)
@@ -53,13 +53,14 @@ class TrialTask:
             self.study.prune(self.number)
         elif ending.state == FINISHED:
             self.study.finish(self.number, self._get_mean(self.members))
+        return ending
 
     def _run_members(self, runner: MemberRunner) -> Ending:
         if self._is_repeated and self.study.is_pruned(self.number):
             return Ending(STOPPED, PRUNER)
         for count, member in enumerate(self.members, start=1):
             ending = runner.run(member, self._answer, self._find_reason_to_stop)
-            if ending.state == FAILED or (ending.state == STOPPED and ending.message != TIME_LIMIT):
+            if ending.state != FINISHED and ending != Ending(STOPPED, TIME_LIMIT):
                 return ending
             record = RunRecord(member.folder)
             if record.best is None:

@@ -19,7 +19,7 @@ from base.groups.plan.space import format_value
 from base.groups.report.hparams import write_hparams
 from base.groups.report.search_report import write_report_of
 from base.groups.running.group import Group
-from base.groups.running.member import MemberRunner
+from base.groups.running.member import BLOCKED, MemberRunner
 from base.groups.running.repetition import list_variants
 from base.groups.running.search_result import format_result
 from base.groups.running.trial import TrialTask
@@ -45,8 +45,9 @@ class Trials:
     def __init__(self, search: OpenedSearch, group: Group, logger: logging.Logger) -> None:
         self.search, self.group, self.logger = search, group, logger
         self.repeat: RepeatOptions | None = None
+        self._blocked: set[int] = set()  # the trials that have to wait for a repair
         self._variants: Mapping[str, Mapping[str, Any]] = {"": {}}
-        if "repeat" in search.config:
+        if search.config.get("repeat"):
             self.repeat = search.config.options("repeat")
             self._variants = list_variants(self.repeat, search.config)
         ended = sum(trial.state != RUNNING for trial in search.study.list_trials())
@@ -57,7 +58,8 @@ class Trials:
         study = self.search.study
         with study.choosing():
             for trial in study.list_trials():
-                lock = self._claim(trial.number) if trial.state == RUNNING else None
+                is_open = trial.state == RUNNING and trial.number not in self._blocked
+                lock = self._claim(trial.number) if is_open else None
                 if lock is None:
                     continue  # it has ended, or another worker trains it
                 if study.list_trials()[trial.number].state == RUNNING:
@@ -75,7 +77,10 @@ class Trials:
 
     def _run(self, trial: TrialRecord, lock: IO[bytes], runner: MemberRunner) -> None:
         with lock:
-            TrialTask(self.search, self.group, trial, self._variants).run(runner)
+            ending = TrialTask(self.search, self.group, trial, self._variants).run(runner)
+            if ending.state == BLOCKED:
+                self._blocked.add(trial.number)
+                self.logger.warning("trial %d cannot go on: %s", trial.number, ending.message)
         self._show(self.search.study.list_trials()[trial.number])
 
     def _show(self, trial: TrialRecord) -> None:
@@ -96,6 +101,10 @@ class Trials:
         score = "" if trial.score is None else f"{metric} {trial.score:.5g}"
         state = "" if trial.state == FINISHED else trial.state
         return "  ".join(filter(None, (state, score, " ".join(values), trial.message)))
+
+    def has_blocked(self) -> bool:
+        """Whether a trial has to wait until its folder is repaired."""
+        return bool(self._blocked)
 
     def close(self) -> None:
         self._bar.close()
@@ -123,7 +132,7 @@ def search(config: ConfigParser) -> None:
     with group.discarded_on_error():
         opened = open_search(config, group.folder)
         trials = Trials(opened, group, logger)
-        if group.is_new:
+        if not group.has_begun():
             found = estimate([sys.executable, *sys.argv])
             plan = describe_plan(opened.options, trials.repeat, opened.space, found, num_jobs)
             logger.info("\n".join(plan))
@@ -136,5 +145,5 @@ def search(config: ConfigParser) -> None:
     workers.exit_if_stopped()
     with warning_of_errors(logger):
         logger.info("Report: %s", write_report_of(opened))
-    if not opened.rank_trials():
+    if trials.has_blocked() or not opened.rank_trials():
         sys.exit(1)

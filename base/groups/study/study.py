@@ -15,7 +15,7 @@ from base.groups.plan.space import Space
 from base.groups.study.proposal import DECISION, Parameters, Scratch, make_component
 from base.groups.study.records import FAILED, FINISHED, PRUNED, RUNNING, TrialRecord
 from base.groups.study.storage import KEY, asks_storage, get_url, import_optuna, open_storage, quiet
-from base.groups.study.study_facts import FACTS, claim, get_facts, get_token
+from base.groups.study.study_facts import FACTS, claim, find_name, get_facts, get_token
 from base.tools.run_record import Objective
 from utils.errors import UserError, shorten
 from utils.files import hold_lock
@@ -93,6 +93,8 @@ class Study:
     def _open_study(self, direction: Literal["minimize", "maximize"]) -> optuna.Study:
         import optuna
 
+        if self._options.storage is None:
+            self._name = find_name(self._storage, self._name)
         with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
             optuna.create_study(storage=self._storage, study_name=self._name, direction=direction)
         study = optuna.load_study(study_name=self._name, storage=self._storage)

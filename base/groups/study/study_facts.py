@@ -17,6 +17,7 @@ from utils.files import write_text
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
 
 FACTS = "search"  # the attribute of the study that holds what must not change
 FOLDER = "folder"  # the attribute of the study that holds the folder's token
@@ -31,6 +32,12 @@ def get_token(folder: Path) -> str:
     if not path.is_file():
         write_text(path, secrets.token_hex(8))
     return path.read_text()
+
+
+def find_name(storage: BaseStorage, name: str) -> str:
+    """Returns the name of the search in a storage of its own: the folder may have been renamed."""
+    names = [study.study_name for study in storage.get_all_studies()]
+    return names[0] if len(names) == 1 else name
 
 
 def claim(study: optuna.Study, direction: str, facts: Facts, token: str, folder: Path) -> None:

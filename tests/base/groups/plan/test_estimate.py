@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -119,3 +122,33 @@ def test_the_space_is_described_key_by_key() -> None:
         "n: integers from 1 to 9",
         "arch: A(b=1), null",
     ]
+
+
+def test_a_check_that_a_signal_ends_removes_its_files(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    command = make_command(
+        tmp_path,
+        "import signal, time",
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))",
+        "try:",
+        f"    os.mkdir({str(files)!r})",
+        "    time.sleep(60)",
+        "finally:",
+        f"    os.rmdir({str(files)!r})",
+    )
+
+    def interrupt() -> None:
+        while not files.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        estimate(command)
+    assert not files.exists()
+
+
+def test_a_check_may_write_any_bytes(tmp_path: Path) -> None:
+    command = make_command(tmp_path, "os.write(2, bytes([255, 10]))", "sys.exit(2)")
+    with pytest.raises(UserError):
+        estimate(command)

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from base.groups.running.group import Member
-from base.groups.running.member import FAILED, FINISHED, STOPPED, Ending, MemberRunner, Signals
+from base.groups.running.member import (
+    BLOCKED,
+    FAILED,
+    FINISHED,
+    STOPPED,
+    Ending,
+    MemberRunner,
+    Signals,
+)
 from utils.link import GO_ON
 
 
@@ -73,3 +81,22 @@ def test_a_run_that_is_killed_after_the_request_to_stop_is_not_started_again(
 ) -> None:
     found = run_member(tmp_path, (137, ""), reasons=[GO_ON, "the pruner"])
     assert found == (Ending(STOPPED, "the pruner"), 1)
+
+
+def test_a_run_whose_checkpoint_cannot_be_read_is_no_failure(tmp_path: Path) -> None:
+    """It can go on when the user has repaired the folder."""
+    (tmp_path / "checkpoint-epoch1.pt").touch()
+    line = "checkpoint-epoch1.pt: is damaged"
+    assert run_member(tmp_path, (2, line)) == (Ending(BLOCKED, line), 1)
+
+
+def test_a_file_in_place_of_the_folder_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "trial-0").touch()
+    ending, _ = run_member(tmp_path / "trial-0", (2, "File exists"))
+    assert ending == Ending(BLOCKED, "File exists")
+
+
+def test_a_run_with_a_killed_rank_is_started_again(tmp_path: Path) -> None:
+    killed = (1, "rank 1 (host, process 601) is gone, in the training of epoch 3")
+    assert run_member(tmp_path, killed, (0, "")) == (Ending(FINISHED), 2)
+    assert run_member(tmp_path, killed, killed, killed) == (Ending(FAILED, killed[1]), 3)

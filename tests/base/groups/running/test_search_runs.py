@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -165,12 +166,19 @@ def test_a_folder_of_a_trial_with_other_values_is_not_continued(tmp_path: Path) 
     (group / "group.json").write_text(json.dumps(config))
     done = train("-r", group)
     assert f"holds a run with another {LR}; remove the folder" in done.stderr + done.stdout
+    assert done.returncode == 1
+    assert (group / "trial-0/model_best.pt").is_file()
+    shutil.rmtree(group / "trial-0")
+    done = train("-r", group)
+    assert "1 of 1 trials: 1 finished" in done.stdout
+    assert done.returncode == 0
 
 
-def test_jobs_are_for_many_runs_only(tmp_path: Path) -> None:
-    done = train("-c", write_config(tmp_path), "--jobs", "2")
+@pytest.mark.parametrize("jobs", ["0", "2"])
+def test_jobs_are_for_many_runs_only(tmp_path: Path, jobs: str) -> None:
+    done = train("-c", write_config(tmp_path), "--jobs", jobs)
     assert done.returncode == 2
-    assert "--jobs" in done.stderr
+    assert "--jobs: only a config with" in done.stderr
 
 
 def test_the_space_is_in_the_folder(searched: Any) -> None:

@@ -21,12 +21,14 @@ SPACE = {
 }
 
 
-def make_study(folder: Path, space: Any = SPACE, seed: int = 1, **options: Any) -> Study:
+def make_study(
+    folder: Path, space: Any = SPACE, seed: int = 1, name: str = "digits/lr", **options: Any
+) -> Study:
     """Makes a study that minimises; ``options`` are those of the section ``search``."""
     options = {"sampler": "tpe", "trials": 16, "pruner": None, "storage": None} | options
     section = SearchOptions(space={}, **options)
     objective = Objective("min", "val_loss")
-    return Study("digits/lr", section.storage, folder, section, space, objective, seed)
+    return Study(name, section.storage, folder, section, space, objective, seed)
 
 
 def score_of(values: Any) -> float:

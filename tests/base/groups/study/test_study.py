@@ -150,3 +150,14 @@ def test_another_search_under_the_name_is_refused(tmp_path: Path) -> None:
         make_study(tmp_path, seed=2)
     with pytest.raises(UserError, match=r'search.sampler is "tpe" there'):
         make_study(tmp_path, sampler="random")
+
+
+def test_the_trials_stay_when_the_folder_is_renamed(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "before")
+    run_trials(study, 2)
+    trials = study.list_trials()
+    (tmp_path / "before").rename(tmp_path / "after")
+    renamed = make_study(tmp_path / "after", name="digits/after")
+    assert renamed.list_trials() == trials
+    run_trials(renamed, 1)
+    assert len(renamed.list_trials()) == 3
