@@ -85,7 +85,9 @@ class Bar:
         if _has_bar():
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, desc=title, initial=done, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, desc=title, unit="run", initial=done, leave=False, dynamic_ncols=True
+            )
 
     def advance(self) -> None:
         """Counts one more run."""

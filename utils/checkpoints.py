@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from math import inf
@@ -42,6 +43,18 @@ def find_group(name: str | Path) -> Path | None:
     path = Path(expand_home(name))
     folder = path.parent if path.name == GROUP else path
     return folder if os.path.isfile(folder / GROUP) else None  # noqa: PTH113
+
+
+def belongs_to_search(folder: Path) -> bool:
+    """Whether a run is a trial of a search, or one of the runs of a trial."""
+    for group in folder.absolute().parents[:2]:
+        try:
+            config = json.loads((group / GROUP).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(config, dict) and "search" in config:
+            return True
+    return False
 
 
 def holds_runs(name: str | Path) -> bool:

@@ -40,6 +40,8 @@ class Measurement:
         saves: the number of checkpoints.
         save_seconds: for one checkpoint.
         started: the time when the training began, in seconds since 1970.
+        is_cached: whether ``transfer.cache_features`` runs most of the model, and loads the data,
+            in the first pass only. The time of the later ones is not measured.
     """
 
     batches: int | None
@@ -50,14 +52,15 @@ class Measurement:
     saves: int
     save_seconds: float
     started: float
+    is_cached: bool = False
 
     @property
     def seconds(self) -> float | None:
         """The seconds of the run from its first batch on; None if the data has no length."""
         if self.batches is None:
             return None
-        training = self.batches * self.epochs * self.batch_seconds
-        validation = self.validations * self.validation_seconds
+        training = self.batches * (1 if self.is_cached else self.epochs) * self.batch_seconds
+        validation = (1 if self.is_cached else self.validations) * self.validation_seconds
         return training + validation + self.saves * self.save_seconds
 
     @classmethod
@@ -100,6 +103,7 @@ def write_measurement(
         saves=math.ceil(epochs / options.save_period),
         save_seconds=times["save_seconds"],
         started=times["started"],
+        is_cached=bool((trainer.config.get("transfer") or {}).get("cache_features")),
     ).write(Path(path))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from logger.backends.backend import BackEnd, RunFacts
+from utils.checkpoints import belongs_to_search
 
 MAX_IN_HISTOGRAM = 9e19  # the last bin ends there
 NUM_ARRAYS = {"add_histogram": 1, "add_pr_curve": 2}  # after the tag; each value must be finite
@@ -54,7 +55,11 @@ class TensorboardBackEnd(BackEnd):
         """Changes what torch's histograms and curves would fail on.
 
         NaN and infinity are left out. Numbers beyond all bins of a histogram go into the last ones.
+        A trial of a search gets its row of the HPARAMS table from the search.
         """
+        is_row = method == "add_hparams" and kwargs.get("run_name") == "."
+        if is_row and belongs_to_search(self.log_dir.parent):
+            return
         num_arrays = NUM_ARRAYS.get(method, 0)
         if num_arrays:
             tag, arrays, rest = args[0], args[1 : num_arrays + 1], args[num_arrays + 1 :]

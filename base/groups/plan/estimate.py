@@ -168,11 +168,13 @@ def _describe_time(found: Estimate, runs: int, jobs: int) -> list[str]:
     if found.seconds is None:
         return [f"The data has no length, so the time is unknown: {rate}."]
     total = math.ceil(runs / jobs) * found.seconds
-    length = f"{_count(measured.epochs, 'epoch')} of {_count(measured.batches or 0, 'batch')}"
+    passes = "1 pass" if measured.is_cached else _count(measured.epochs, "epoch")
+    length = f"{passes} of {_count(measured.batches or 0, 'batch')}"
+    rest = "; later epochs use cached features" if measured.is_cached else ""
     return [
         f"About {format_duration(total)} with {_count(jobs, 'job')}, if no run stops early. "
         f"A run takes {format_duration(found.seconds)}: {found.start_seconds:.1f} s to start, and "
-        f"{length} at {rate}."
+        f"{length} at {rate}{rest}."
     ]
 
 

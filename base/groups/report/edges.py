@@ -15,7 +15,8 @@ def find_edges(best: TrialRecord, space: Space) -> list[str]:
     """Returns a sentence for each value of the best trial at an end of its range or list.
 
     The first and last 5 % of a range count as its ends, on a logarithmic scale for a logarithmic
-    range. A list has ends if it has more than two numbers in ascending or descending order.
+    range. A list has ends if it has more than two numbers in ascending or descending order. At a
+    lower end of 0, or of the integer 1, there is no advice, because few parameters go below.
 
     Args:
         best: the best trial. Keys that it has no number for are left out.
@@ -32,7 +33,10 @@ def find_edges(best: TrialRecord, space: Space) -> list[str]:
             end = _find_end_of_list(value, part)
             advice = f"add {'larger' if end == 'upper' else 'smaller'} values"
         if end:
-            sentences.append(f"The best lies at the {end} end of {key} ({value:.4g}): {advice}.")
+            text = f"The best lies at the {end} end of {key} ({value:.4g})"
+            low = min(part.values) if isinstance(part, Choices) else part.low
+            is_natural = end == "lower" and (low == 0 or (low == 1 and isinstance(low, int)))
+            sentences.append(f"{text}." if is_natural else f"{text}: {advice}.")
     return sentences
 
 

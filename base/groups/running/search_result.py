@@ -6,8 +6,8 @@ import shlex
 
 from base.commands import format_commands, get_command, get_python_command
 from base.groups.plan.engine import GRID
-from base.groups.plan.space import format_value
 from base.groups.report.edges import find_edges
+from base.groups.report.scales import make_scales
 from base.groups.running.group import Member
 from base.groups.study.opened_search import OpenedSearch
 from base.groups.study.ranking import STATES
@@ -30,9 +30,10 @@ def format_result(search: OpenedSearch, is_repeated: bool) -> list[str]:
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [f"{len(trials)} of {search.study.num_trials} trials: {states or 'none'}"]
     if best:
-        rows = [("trial", search.objective.metric, *search.space)]
+        scales = make_scales(search.space, best)
+        rows = [("trial", search.objective.metric, *(scale.name for scale in scales))]
         for trial in best[:BEST_SHOWN]:
-            values = [format_value(trial.values[key]) for key in search.space]
+            values = [scale.format(trial.values[scale.key]) for scale in scales]
             rows.append((str(trial.number), f"{trial.score:.6g}", *values))
         lines += [*format_table(rows), *find_edges(best[0], search.space)]
     lines.append(f"Folder: {search.folder}")

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from base.groups.options import RepeatOptions
 from base.groups.plan.estimate import describe_plan, estimate
-from base.groups.plan.space import format_value
 from base.groups.report.hparams import write_hparams
+from base.groups.report.scales import make_scales
 from base.groups.report.search_report import write_report_of
 from base.groups.running.group import Group
 from base.groups.running.member import BLOCKED, MemberRunner
@@ -91,12 +91,13 @@ class Trials:
             write_hparams(self.group.folder, trial, self.search.objective, self.search.space)
         level = logging.WARNING if trial.state == FAILED else logging.INFO
         best = self.search.rank_trials()[:1]
-        text = self._describe(trial) + ("  * best" if trial in best else "")
+        text = self._describe(trial) + ("  * best so far" if trial in best else "")
         self.logger.log(level, "trial %d: %s", trial.number, text)
         self._bar.advance()
 
     def _describe(self, trial: TrialRecord) -> str:
-        values = [f"{key}={format_value(value)}" for key, value in trial.values.items()]
+        scales = make_scales(self.search.space, [trial])
+        values = [f"{scale.name}={scale.format(trial.values[scale.key])}" for scale in scales]
         metric = self.search.objective.metric
         score = "" if trial.score is None else f"{metric} {trial.score:.5g}"
         state = "" if trial.state == FINISHED else trial.state

@@ -44,6 +44,13 @@ def test_a_limit_of_steps_ends_the_run_sooner(measure: Callable[..., Measurement
     assert (found.batches, found.epochs, found.validations) == (4, 1, 3)
 
 
+def test_cached_features_are_computed_in_one_pass(measure: Callable[..., Measurement]) -> None:
+    found = measure("transfer={freeze: all_but_head, cache_features: true}")
+    assert (found.epochs, found.is_cached) == (3, True)
+    total = 9 * found.batch_seconds + found.validation_seconds + 3 * found.save_seconds
+    assert found.seconds == pytest.approx(total)
+
+
 def test_data_without_a_length_gives_no_time(measure: Callable[..., Measurement]) -> None:
     loader = "data_loader={type: DatasetLoader, args: {dataset: {type: probe.Endless}}}"
     found = measure(loader)

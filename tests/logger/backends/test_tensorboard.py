@@ -48,6 +48,20 @@ def test_scalars_have_their_step_and_mode(writer: TensorboardWriter) -> None:
     assert scalars(events, "loss/valid") == [(3, 0.25)]
 
 
+@pytest.mark.parametrize("run", ["trial-0", "trial-0/seed-1"])
+def test_a_trial_leaves_its_row_of_the_hparams_table_to_the_search(
+    tmp_path: Path, run: str
+) -> None:
+    """Otherwise each trial has two rows, and the columns are those of a single run."""
+    (tmp_path / "group.json").write_text('{"search": {}}')
+    writer = TensorboardWriter(tmp_path / run / "log", LOGGER, True)
+    writer.add_scalar("loss", 0.5)
+    writer.add_hparams({"lr": 0.1}, {"best/val_loss": 0.2}, run_name=".")
+    events = read(writer)
+    assert events.Tags()["scalars"] == ["loss"]
+    assert "_hparams_/experiment" not in events.summary_metadata
+
+
 @pytest.mark.filterwarnings("error")
 def test_numbers_that_are_not_finite_disturb_no_histogram_curve_or_picture(
     writer: TensorboardWriter,

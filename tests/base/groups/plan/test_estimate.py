@@ -86,6 +86,15 @@ def test_the_plan_of_a_grid_has_its_size_and_its_time() -> None:
     ]
 
 
+def test_the_plan_counts_one_pass_if_features_are_cached() -> None:
+    found = FOUND._replace(measurement=Measurement(**asdict(MEASURED) | {"is_cached": True}))
+    (_, line) = describe_plan(None, RepeatOptions(seeds=2), {}, found)
+    assert line == (
+        "About 12 s with 1 job, if no run stops early. A run takes 6 s: 5.2 s to start, and "
+        "1 pass of 20 batches at 0.0100 s a batch; later epochs use cached features."
+    )
+
+
 def test_the_plan_of_a_search_counts_all_its_runs() -> None:
     search = SearchOptions(dict.fromkeys(SPACE), trials=40)
     repeat = RepeatOptions(seeds=[1, 2], folds=5)

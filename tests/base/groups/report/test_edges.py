@@ -64,3 +64,10 @@ def test_the_sentence_names_the_end_the_key_and_the_value() -> None:
         "The best lies at the upper end of optimizer.args.lr (0.1): widen the range.",
         "The best lies at the lower end of batch_size (32): add smaller values.",
     ]
+
+
+@pytest.mark.parametrize("part", [Choices([1, 2, 4]), Range(1, 9, is_integer=True)])
+def test_below_one_or_zero_there_is_nothing_to_add(part: Choices | Range) -> None:
+    best = TrialRecord(0, FINISHED, {"accumulation_steps": 1}, 1.0)
+    (text,) = find_edges(best, {"accumulation_steps": part})
+    assert text == "The best lies at the lower end of accumulation_steps (1)."

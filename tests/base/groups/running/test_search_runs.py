@@ -53,6 +53,8 @@ def test_the_lines_name_the_score_of_each_trial_and_the_best(searched: Any) -> N
         scores[folder.name] = best.value
         word = f"{folder.name.replace('-', ' ')}: val_accuracy {best.value:.5g}"
         assert any(line.startswith(word) for line in lines)
+        rate = RunRecord(folder).config["optimizer"]["args"]["lr"]
+        assert any(f"  lr={rate:.4g}" in line for line in lines)  # rounded, with a short name
     winner = max(scores, key=lambda name: scores[name])
     assert any(line.endswith(f"test.py -r {group / winner}") for line in lines)
 
