@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections import defaultdict
@@ -31,6 +32,7 @@ from utils.files import is_locked
 
 SEARCH, REPEAT = "search", "repeat"
 LOCKS = ".locks"  # the folder of the lock of each member that a worker has taken
+ENDING = ".ending"  # in the folder of a repeated trial that ends early: ``pruned`` or ``failed``
 DONE, FAILED = ("finished", "pruned"), ("crashed", "failed", "partly failed")
 MAX_EXPECTED = 1000  # seeds, and folds; a damaged file may name any number
 MEMBER_NAME = re.compile(r"trial-\d+|seed-\d+(-fold-\d+)?|fold-\d+")
@@ -85,7 +87,8 @@ class GroupRecord:
     def _read_members(self, home: Path | None) -> list[Record]:
         found: list[Record] = []
         for folder in sorted(list_folders(self.folder), key=_natural_order):
-            if is_group(folder):
+            is_repeated = self.kind == SEARCH and bool(_read_repeat(folder))
+            if is_group(folder) or (is_repeated and not is_member(folder)):
                 found.append(GroupRecord(folder, home))
             elif is_member(folder) or (self.kind and MEMBER_NAME.fullmatch(folder.name)):
                 found.append(RunRecord(folder, home))
@@ -120,8 +123,8 @@ class GroupRecord:
         num_failed = sum(state in FAILED for state in states)
         if "running" in states:
             return "running"
-        if self.kind == REPEAT and "pruned" in states:
-            return "pruned"  # of a trial, which needs no further members
+        if self.kind == REPEAT and (ending := _read_ending(self.folder)):
+            return ending  # of a trial, which needs no further members
         if num_failed + self.num_done < max(self.total, 1):
             locks = (self.folder / LOCKS).glob("*")
             return "running" if any(is_locked(path) for path in locks) else "stopped"
@@ -274,6 +277,13 @@ def list_records(root: Path) -> list[Record]:
             elif (folder / GROUP).is_file() or next(find_run_folders(folder, MAX_WORDS - 1), None):
                 found.append(GroupRecord(folder, home))
     return sorted(found, key=lambda record: (record.start_seconds, record.name))
+
+
+def _read_ending(folder: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        text = (folder / ENDING).read_text(encoding="utf-8").strip()
+        return text if text in ("pruned", "failed") else ""
+    return ""
 
 
 def _read_repeat(folder: Path) -> Facts:
