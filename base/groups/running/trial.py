@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,8 +61,7 @@ class TrialTask:
         """Notes in the folder of a repeated trial that no further run of it is needed."""
         if self._is_repeated:
             folder = self.members[0].folder.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / ENDING, f"{state}\n")
+            write_text(folder / ENDING, json.dumps({"state": state}))
 
     def _run_members(self, runner: MemberRunner) -> Ending:
         if self._is_stopped_by_pruner():
