@@ -141,14 +141,19 @@ def find_groups(dataset: Any, groups: Any) -> Array:
         UserError: there is not one value for each sample.
     """
     values = _find_named_groups(dataset, groups) if isinstance(groups, str) else groups
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        message = "needs one value for each sample, not lists of different lengths"
+        raise UserError(message, key="groups") from None
     if array.ndim != 1:
         message = f"needs one value for each sample, not values of shape {array.shape[1:]}"
         raise UserError(message, key="groups")
     if len(array) != len(dataset):
         message = f"{len(array)} values do not fit the {len(dataset)} samples"
         raise UserError(message, key="groups")
-    for index, value in enumerate(array.tolist()):
+    # Among texts, numpy makes the text "nan" of NaN.
+    for index, value in enumerate(values if isinstance(values, list) else array.tolist()):
         if value is None or value != value:  # NaN
             raise UserError(f"sample {index} has no value ({value})", key="groups")
     try:

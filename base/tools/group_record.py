@@ -31,6 +31,7 @@ from utils.files import is_locked
 
 SEARCH, REPEAT = "search", "repeat"
 LOCKS = ".locks"  # the folder of the lock of each member that a worker has taken
+ENDING = ".ending.json"  # of a repeated trial that needs no further runs: its ``state``
 DONE, FAILED = ("finished", "pruned"), ("crashed", "failed", "partly failed")
 MAX_EXPECTED = 1000  # seeds, and folds; a damaged file may name any number
 
@@ -84,7 +85,8 @@ class GroupRecord:
     def _read_members(self, home: Path | None) -> list[Record]:
         found: list[Record] = []
         for folder in sorted(list_folders(self.folder), key=natural_order):
-            if is_group(folder):
+            is_repeated = self.kind == SEARCH and bool(_read_repeat(folder))
+            if is_group(folder) or (is_repeated and not is_member(folder)):
                 found.append(GroupRecord(folder, home))
             elif is_member(folder) or (self.kind and MEMBER_NAME.fullmatch(folder.name)):
                 found.append(RunRecord(folder, home))
@@ -119,8 +121,9 @@ class GroupRecord:
         num_failed = sum(state in FAILED for state in states)
         if "running" in states:
             return "running"
-        if self.kind == REPEAT and "pruned" in states:
-            return "pruned"  # of a trial, which needs no further members
+        ending = read_facts(self.folder / ENDING).get("state")
+        if self.kind == REPEAT and ending in ("pruned", "failed"):
+            return str(ending)
         if num_failed + self.num_done < max(self.total, 1):
             locks = (self.folder / LOCKS).glob("*")
             return "running" if any(is_locked(path) for path in locks) else "stopped"
@@ -201,16 +204,20 @@ class GroupRecord:
         """The mean score of the finished runs of a repetition, with its interval."""
         if not self.is_repetition:
             return None
-        scores = {run.variant: run.best.value for run in self.runs if is_counted(run) and run.best}
+        monitor = self.monitor
+        runs = [run for run in self.runs if is_counted(run) and run.monitor == monitor]
+        scores = {run.variant: run.best.value for run in runs if run.best}
         return estimate_over(scores) if scores else None
 
     @cached_property
     def best(self) -> Record | None:
         """The finished member with the best score; None if there is none yet."""
-        scored = [(score, member) for member in self.members if (score := get_score(member))]
+        monitor = self.monitor
+        members = [member for member in self.members if member.monitor == monitor]
+        scored = [(score, member) for member in members if (score := get_score(member))]
         if not scored:
             return None
-        return self.monitor.pick(scored, key=lambda pair: pair[0].mean)[1]
+        return monitor.pick(scored, key=lambda pair: pair[0].mean)[1]
 
 
 Record: TypeAlias = RunRecord | GroupRecord

@@ -12,6 +12,7 @@ from typing import NamedTuple
 LEVEL = 0.05  # of intervals (95 %) and tests
 POWER = 0.8  # the probability to tell a real difference
 MAX_COUNT = 1000  # the largest number of seeds that ``count_to_tell`` considers
+TINY = 1e-290  # a smaller deviation has no exact square
 RESAMPLES = 2**14  # up to 14 differences, the permutation test is exact
 
 
@@ -107,22 +108,26 @@ def compare_unpaired(first: Sequence[float], second: Sequence[float]) -> Compari
     Args:
         first, second: at least two independent values each.
     """
-    from scipy.stats import ttest_ind
+    from scipy.stats import ttest_ind_from_stats
 
-    mean = math.fsum(first) / len(first) - math.fsum(second) / len(second)
-    variances = _deviation(first) ** 2, _deviation(second) ** 2
-    if max(variances) == 0:  # no spread says nothing about that of other seeds
+    means = math.fsum(first) / len(first), math.fsum(second) / len(second)
+    deviations = _deviation(first), _deviation(second)
+    mean, scale = means[0] - means[1], max(deviations)
+    if scale == 0:  # no spread says nothing about that of other seeds
         return Comparison(Estimate(mean, None), 1.0, 0.0, False, None)
+    scaled = [deviation / scale for deviation in deviations]  # powers of them do not overflow
+    variances = [deviation**2 for deviation in scaled]
 
     def get_error(count: int, other_count: int | None = None) -> tuple[float, float]:
         counts = (count, count if other_count is None else other_count)
         squares = [variance / n for variance, n in zip(variances, counts, strict=True)]
         below = sum(square**2 / (n - 1) for square, n in zip(squares, counts, strict=True))
-        return math.sqrt(sum(squares)), sum(squares) ** 2 / below
+        return scale * math.sqrt(sum(squares)), sum(squares) ** 2 / below
 
     error, freedom = get_error(len(first), len(second))
     difference = Estimate(mean, _get_quantile(freedom) * error)
-    p = float(ttest_ind(first, second, equal_var=False).pvalue)
+    facts = (mean / scale, scaled[0], len(first), 0.0, scaled[1], len(second))
+    p = float(ttest_ind_from_stats(*facts, equal_var=False).pvalue)
     enough = count_to_tell(mean, get_error)
     return Comparison(difference, p, 0.0, _excludes_zero(difference), enough)
 
@@ -177,8 +182,8 @@ def _permute(differences: Sequence[float]) -> float:
 def _deviation(values: Sequence[float]) -> float:
     """The standard deviation; 0 if the values differ by rounding only."""
     mean = math.fsum(values) / len(values)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return 0.0 if deviation < 1e-12 * max(map(abs, values)) else deviation
+    deviation = math.hypot(*(value - mean for value in values)) / math.sqrt(len(values) - 1)
+    return 0.0 if deviation < max(1e-12 * max(map(abs, values)), TINY) else deviation
 
 
 def _excludes_zero(estimate: Estimate) -> bool:

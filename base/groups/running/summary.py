@@ -44,7 +44,9 @@ class Summary:
         metric = self.group.monitor.metric
         rows = [("run", metric, "epoch")]
         for run in self.runs:
-            if run.best is not None:
+            if run.best is None:
+                rows.append((run.folder.name, "never a finite number; left out of the means", ""))
+            else:
                 rows.append((run.folder.name, f"{run.best.value:.6g}", str(run.best.epoch)))
         means = [("mean over the runs", "with its 95 % interval")]
         means += [(name, format_estimate(estimate)) for name, estimate in self.estimates.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from math import inf
 from typing import Any
@@ -10,8 +11,10 @@ from base.groups.running.group import Group, Member
 from base.groups.running.member import FAILED, FINISHED, STOPPED, TIME_LIMIT, Ending, MemberRunner
 from base.groups.study.opened_search import OpenedSearch
 from base.groups.study.records import TrialRecord
+from base.tools.group_record import ENDING
 from base.tools.run_record import RunRecord
 from utils.checkpoints import checkpoint_number, list_checkpoints
+from utils.files import write_text
 from utils.link import GO_ON
 
 PRUNER = "the pruner"  # the reason why a run is stopped
@@ -48,12 +51,20 @@ class TrialTask:
         """Runs the trial to its end, or until a signal stops it. Returns how it has ended."""
         ending = self._run_members(runner)
         if ending.state == FAILED:
+            self._mark("failed")
             self.study.fail(self.number, ending.message)
         elif ending.message == PRUNER:
+            self._mark("pruned")
             self.study.prune(self.number)
         elif ending.state == FINISHED:
             self.study.finish(self.number, self._get_mean(self.members))
         return ending
+
+    def _mark(self, state: str) -> None:
+        """Notes in the folder of a repeated trial that no further run of it is needed."""
+        if self._is_repeated:
+            folder = self.members[0].folder.parent
+            write_text(folder / ENDING, json.dumps({"state": state}))
 
     def _run_members(self, runner: MemberRunner) -> Ending:
         if self._is_repeated and self.study.is_pruned(self.number):

@@ -235,6 +235,9 @@ class OutOfFold:
         text += f"{self.folds[0].folds} folds"
         if len(self.seeds) > 1:
             text += f", {len(self.seeds)} seeds"
+        count = self.config["trainer"].get("limit_batches")
+        if count is not None:
+            text += f"; only the first {count} batches of each fold (trainer.limit_batches)"
         return text + (f"; missing: {', '.join(self.missing)}" if self.missing else "")
 
     def format_lines(self) -> list[str]:

@@ -172,6 +172,8 @@ def test_groups_are_found_behind_a_cache() -> None:
         ([[1, 2]] * 6, r"needs one value for each sample, not values of shape \(2,\)"),
         ([1, 2, None, 1, 2, 3], r"sample 2 has no value \(None\)"),
         ([1.0, float("nan"), 1.0, 1.0, 2.0, 3.0], r"sample 1 has no value \(nan\)"),
+        (["a", float("nan"), "a", "a", "b", "c"], r"sample 1 has no value \(nan\)"),
+        ([[1], [1, 2], [1], [1], [1], [1]], "needs one value for each sample, not lists"),
     ],
 )
 def test_wrong_groups_are_one_clear_line(groups: Any, message: str) -> None:

@@ -210,3 +210,14 @@ def test_a_damaged_group_is_read_as_far_as_it_can_be(tmp_path: Path, content: by
     assert group.total >= 2
     assert group.best is not None
     assert [run.best.value for run in group.runs if run.best] == [0.5]
+
+
+def test_numbers_of_different_kinds_are_not_compared(tmp_path: Path) -> None:
+    make_member(tmp_path, "digits/hand/a", 0.4, seed=1)
+    make_member(tmp_path, "digits/hand/b", 0.5, seed=2)
+    make_member(tmp_path, "digits/hand/loss", 0.9, seed=3, monitor="max val_f1")
+    group = GroupRecord(tmp_path / "digits" / "hand")
+    assert group.best is not None
+    assert group.best.name == "digits/hand/b"
+    assert group.mean is not None
+    assert group.mean.mean == pytest.approx(0.45)

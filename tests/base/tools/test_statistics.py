@@ -114,3 +114,14 @@ def test_many_pairs_are_resampled_to_the_same_p_each_time() -> None:
     first, second = compare_paired(differences), compare_paired(differences)
     assert first.p == second.p
     assert first.p == pytest.approx(0.07, abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [1e149, 1e-200])
+def test_the_scale_of_the_numbers_does_not_matter(scale: float) -> None:
+    first, second = [1.0, 1.0, 1.0], [2.0, 3.0, 2.5]  # scipy warns of equal values
+    expected = compare_unpaired(first, second)
+    found = compare_unpaired([x * scale for x in first], [x * scale for x in second])
+    assert found.difference.low == pytest.approx(expected.difference.low * scale, rel=1e-9)
+    assert (found.p, found.enough) == (pytest.approx(expected.p), expected.enough)
+    low = estimate_mean([scale, 2 * scale]).low
+    assert low == pytest.approx(estimate_mean([1, 2]).low * scale, rel=1e-9)

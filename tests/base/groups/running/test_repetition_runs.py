@@ -13,6 +13,7 @@ from scipy.stats import t
 from base.groups.options import RepeatOptions
 from base.groups.running.repetition import list_variants
 from base.schema import SCHEMA
+from base.tools.group_record import GroupRecord
 from base.tools.run_record import RunRecord
 from config import ConfigParser
 from tests.base.groups.searches import get_lines, train, write_config
@@ -143,4 +144,19 @@ def test_a_pruned_repetition_trains_no_further_seed(tmp_path: Path) -> None:
     )
     done = train("-c", config, "--run-id", "lr")
     assert "1 of 1 trials: 1 pruned" in done.stdout
-    assert len(list((tmp_path / "saved/small/lr/trial-0").glob("seed-*"))) == 1
+    folder = tmp_path / "saved/small/lr/trial-0"
+    assert len(list(folder.glob("seed-*"))) == 1
+    assert GroupRecord(folder).state == "pruned"
+
+
+def test_a_repeated_trial_is_failed_if_one_of_its_runs_is(tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path,
+        search={"space": {"arch.args.width": [4, 10_000_000_000]}, "sampler": "grid"},
+        repeat={"seeds": 2},
+    )
+    done = train("-c", config, "--run-id", "lr")
+    assert "2 of 2 trials: 1 finished, 1 failed" in done.stdout
+    group = GroupRecord(tmp_path / "saved/small/lr")
+    assert [member.state for member in group.members] == ["finished", "failed"]
+    assert group.state == "partly failed"

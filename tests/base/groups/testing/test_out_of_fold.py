@@ -87,6 +87,16 @@ def test_runs_that_are_not_finished_are_named_and_left_out(copied: Path) -> None
     assert found == {("1", "1"), ("1", "2"), ("2", "2")}
 
 
+def test_limited_batches_are_named(copied: Path) -> None:
+    for path in copied.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config["trainer"]["limit_batches"] = 2
+        path.write_text(json.dumps(config))
+    report = write_out_of_fold(copied, SCHEMA)
+    assert report is not None
+    assert "only the first 2 batches of each fold (trainer.limit_batches)" in report.read_text()
+
+
 def test_a_group_without_finished_folds_has_no_predictions(copied: Path) -> None:
     for path in copied.glob("*/provenance.json"):
         path.write_text(path.read_text().replace('"finished"', '"failed: OSError"'))
