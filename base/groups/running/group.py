@@ -119,7 +119,7 @@ class Group:
         if self.config.group is None and len(Path(self.config.run_id).parts) > MAX_DEPTH:
             message = f"--run-id {self.config.run_id}: the folder of a {self.section} has at most "
             raise UserError(f"{message}{MAX_DEPTH} words; those of its runs have more")
-        self._check_place()
+        self._refuse_other_folders()
         try:
             self._make_folder()
             with hold_lock(self.folder / ".lock"):
@@ -128,7 +128,7 @@ class Group:
             message = f"{self.folder}: the folder cannot be made: {error.strerror}"
             raise UserError(message) from None
 
-    def _check_place(self) -> None:
+    def _refuse_other_folders(self) -> None:
         """Raises UserError if runs cannot lie in the folder, which may have been moved."""
         run_id = self.make_member("", {}).run_id
         try:

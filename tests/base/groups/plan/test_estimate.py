@@ -90,7 +90,7 @@ def test_the_plan_counts_one_pass_if_features_are_cached() -> None:
     found = FOUND._replace(measurement=Measurement(**asdict(MEASURED) | {"is_cached": True}))
     (_, line) = describe_plan(None, RepeatOptions(seeds=2), {}, found)
     assert line == (
-        "About 12 s with 1 job, if no run stops early. A run takes 6 s: 5.2 s to start, and "
+        "About 11.6 s with 1 job, if no run stops early. A run takes 5.8 s: 5.2 s to start, and "
         "1 pass of 20 batches at 0.0100 s a batch; later epochs use cached features."
     )
 

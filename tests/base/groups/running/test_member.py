@@ -90,7 +90,7 @@ def test_a_run_whose_checkpoint_cannot_be_read_is_no_failure(tmp_path: Path) -> 
     assert run_member(tmp_path, (2, line)) == (Ending(BLOCKED, line), 1)
 
 
-def test_a_file_in_place_of_the_folder_is_no_failure(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "trial-0").touch()
     ending, _ = run_member(tmp_path / "trial-0", (2, "File exists"))
     assert ending == Ending(BLOCKED, "File exists")
