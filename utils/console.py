@@ -51,8 +51,9 @@ def _make_unfailing(stream: Any) -> Any:
     with contextlib.suppress(OSError):
         stream.flush()
     file: Any = _UnfailingFile(number)
+    is_unbuffered = stream.write_through  # PYTHONUNBUFFERED; a bar and its lines stay in order
     return io.TextIOWrapper(
-        io.BufferedWriter(file),
+        file if is_unbuffered else io.BufferedWriter(file),
         encoding=stream.encoding,
         errors="replace",
         line_buffering=stream.line_buffering,

@@ -78,3 +78,19 @@ def test_a_full_pipe_that_does_not_block_loses_lines_and_not_the_program(tmp_pat
     assert os.read(read, 12) == "Größe → ".encode()
     os.close(read)
     os.close(write)
+
+
+def test_unbuffered_output_stays_unbuffered() -> None:
+    """Under PYTHONUNBUFFERED, a bar on standard error and its lines keep their order."""
+    lines = [
+        "import os; from utils.console import keep_console; keep_console()",
+        "print('a', end=''); os.write(1, b'b'); print('c')",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.split() == [b"abc"]
