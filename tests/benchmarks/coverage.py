@@ -147,19 +147,22 @@ def measure_false_alarms_of_seeds(num_seeds: int, repeats: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=500)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--samples", type=int, nargs="+", help="the sizes of the data sets")
+    args = parser.parse_args()
+    repeats = args.repeats
+    problems = [Problem(size, 20) for size in args.samples] if args.samples else PROBLEMS
     warnings.simplefilter("ignore")  # of models that are trained on few samples
     error = math.sqrt(0.95 * 0.05 / repeats)
     print(f"{repeats} data sets each; 95 % have a standard error of {error:.1%}\n")
     print("   n model                folds   truth     naive corrected  repeated", end="")
     print("   factor      1/k  corrected")
-    for problem in PROBLEMS:
+    for problem in problems:
         for name in MODELS:
             for folds in FOLDS:
                 print(measure_coverage(problem, name, folds, repeats), flush=True)
     print("\nEqual algorithms that are said to differ\n")
     print("   n model                folds       ours   naive t")
-    for problem in PROBLEMS:
+    for problem in problems:
         for folds in FOLDS:
             print(measure_false_alarms(problem, folds, repeats), flush=True)
     for num_seeds in (3, 5, 6, 8, 12):
