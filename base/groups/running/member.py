@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from typing import IO, Any, NamedTuple
 from base.groups.running.group import Group, Member
 from base.tools.run_record import RunRecord, is_in_use
 from utils.checkpoints import list_checkpoints
-from utils.errors import one_line, printable
+from utils.errors import UserError, one_line, printable
 from utils.files import IS_LOCKED
 from utils.link import GO_ON, LinkServer
 from utils.stop import EXIT_RUN_AGAIN, EXIT_STATUS
@@ -31,6 +32,7 @@ TAIL_BYTES = 20_000
 # Errors of a run whose folder is in use: a killed worker has left a process behind, which had not
 # yet locked the folder when this worker looked.
 LATE = (IS_LOCKED, "holds a run already")
+FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))  # the disk, or the user's part
 # The last line of a rank that misses another one, which was killed (see utils/failure.py).
 LOST_RANK = re.compile(r"rank \d+ \(.*\) is gone, in ")
 
@@ -106,6 +108,9 @@ class MemberRunner:
             member: the run.
             answer: gets the numbers of each validation; returns ``GO_ON`` or the reason to stop.
             find_reason: looks, before each start, for a reason that a kill has left behind.
+
+        Raises:
+            UserError: the disk is full.
         """
         last_position: object = None
         num_kills = 0
@@ -132,6 +137,8 @@ class MemberRunner:
             is_begun = member.folder.is_file() or bool(position)
             if status == 2 and is_begun and _count_sessions(member.folder) == num_sessions:
                 return Ending(BLOCKED, last_line)  # it has not got as far as its checkpoint
+            if status > 0 and any(text in last_line for text in FULL):
+                raise UserError(last_line)  # each further run would fail too
             if ending is not None:
                 return ending
             num_kills = num_kills + 1 if position == last_position else 1

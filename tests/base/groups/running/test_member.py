@@ -21,6 +21,7 @@ from base.groups.running.member import (
     MemberRunner,
     Signals,
 )
+from utils.errors import UserError
 from utils.link import GO_ON
 
 
@@ -100,3 +101,9 @@ def test_a_run_with_a_killed_rank_is_started_again(tmp_path: Path) -> None:
     killed = (1, "rank 1 (host, process 601) is gone, in the training of epoch 3")
     assert run_member(tmp_path, killed, (0, "")) == (Ending(FINISHED), 2)
     assert run_member(tmp_path, killed, killed, killed) == (Ending(FAILED, killed[1]), 3)
+
+
+def test_a_full_disk_stops_the_search_and_fails_no_trial(tmp_path: Path) -> None:
+    line = "checkpoint-epoch1.pt: the checkpoint could not be written: No space left on device"
+    with pytest.raises(UserError, match="No space left"):
+        run_member(tmp_path, (2, line))
