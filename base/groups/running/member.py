@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,6 +49,20 @@ class Ending(NamedTuple):
     message: str = ""
 
 
+class Exit(NamedTuple):
+    """How the process of a run has ended.
+
+    Attributes:
+        status: its exit status; negative after a signal.
+        reason: why this program has stopped it; empty if it has not.
+        last_line: of its standard error.
+    """
+
+    status: int
+    reason: str
+    last_line: str
+
+
 class Signals:
     """Passes the signals of this program on to the runs that it has started.
 
@@ -60,7 +73,6 @@ class Signals:
     def __init__(self) -> None:
         self.received = 0
         self._processes: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.RLock()
 
     def receive(self, number: int, _frame: object = None) -> None:
         """Passes a signal on. The second Ctrl-C ends the runs at once, as it does in a run."""
@@ -126,24 +138,17 @@ class MemberRunner:
             if RunRecord(member.folder).state == FINISHED:
                 return Ending(FINISHED)
             position, num_sessions = _get_position(member.folder), _count_sessions(member.folder)
-            with LinkServer(answer) as link, tempfile.TemporaryFile() as errors:
-                status = self._run_process(member, link.environment, errors)
-                if link.error is not None:
-                    raise link.error
-                if status == 2 and _was_late(errors):
-                    continue
-                ending = self._classify(member, status, link.reason, errors)
-                last_line = read_last_line(errors)
+            exit_ = self._run_process(member, answer)
+            if exit_.status == 2 and any(text in exit_.last_line for text in LATE):
+                continue
             is_begun = member.folder.is_file() or bool(position)
-            if status == 2 and is_begun and _count_sessions(member.folder) == num_sessions:
-                return Ending(BLOCKED, last_line)  # it has not got as far as its checkpoint
-            if status > 0 and any(text in last_line for text in FULL):
-                raise UserError(last_line)  # each further run would fail too
-            if ending is not None:
+            if exit_.status == 2 and is_begun and _count_sessions(member.folder) == num_sessions:
+                return Ending(BLOCKED, exit_.last_line)  # it has not got as far as its checkpoint
+            if (ending := self._classify(member, exit_)) is not None:
                 return ending
             num_kills = num_kills + 1 if position == last_position else 1
             if num_kills == MAX_KILLS:
-                return Ending(FAILED, _describe_kill(status, last_line))
+                return Ending(FAILED, _describe_kill(exit_))
             last_position = position
 
     def _wait_until_free(self, folder: Path) -> None:
@@ -151,39 +156,47 @@ class MemberRunner:
         while is_in_use(folder) and not self.signals.received:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
-    def _run_process(
-        self, member: Member, environment: Mapping[str, str], errors: IO[bytes]
-    ) -> int:
-        # A session of its own: Ctrl-C in the terminal reaches it through this program only.
-        process = subprocess.Popen(
-            self.group.list_command(member),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env={**os.environ, **self.environment, **environment},
-            start_new_session=True,
-        )
-        self.signals.add(process)
-        try:
-            return process.wait()
-        finally:
-            self.signals.remove(process)
+    def _run_process(self, member: Member, answer: Callable[[dict[str, Any]], str]) -> Exit:
+        """Runs the process to its end.
 
-    def _classify(
-        self, member: Member, status: int, reason: str, errors: IO[bytes]
-    ) -> Ending | None:
+        Raises:
+            UserError: the disk is full, so that each further run would fail too.
+        """
+        with LinkServer(answer) as link, tempfile.TemporaryFile() as errors:
+            # A session of its own: Ctrl-C in the terminal reaches it through this program only.
+            process = subprocess.Popen(
+                self.group.list_command(member),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env={**os.environ, **self.environment, **link.environment},
+                start_new_session=True,
+            )
+            self.signals.add(process)
+            try:
+                status = process.wait()
+            finally:
+                self.signals.remove(process)
+            if link.error is not None:
+                raise link.error
+            last_line = read_last_line(errors)
+        if status > 0 and any(text in last_line for text in FULL):
+            raise UserError(last_line)
+        return Exit(status, link.reason, last_line)
+
+    def _classify(self, member: Member, exit_: Exit) -> Ending | None:
         """Returns how the run has ended; None if it was killed and may be started again."""
+        status = exit_.status
         if status == 0:
             return Ending(FINISHED)
-        if reason and status in EXIT_STATUS.values():
-            return Ending(STOPPED, reason)
+        if exit_.reason and status in EXIT_STATUS.values():
+            return Ending(STOPPED, exit_.reason)
         outcome = RunRecord(member.folder).outcome
         if status == EXIT_RUN_AGAIN and outcome == TIME_LIMIT:
             return Ending(STOPPED, TIME_LIMIT)
-        last_line = read_last_line(errors)
         is_killed = status < 0 or status > 128 or status == EXIT_RUN_AGAIN
-        if not is_killed and not LOST_RANK.match(last_line):
-            return Ending(FAILED, last_line or outcome)
+        if not is_killed and not LOST_RANK.match(exit_.last_line):
+            return Ending(FAILED, exit_.last_line or outcome)
         end = time.monotonic() + SECONDS_TO_HEAR
         while not self.signals.received and time.monotonic() < end:
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -196,18 +209,14 @@ def _get_position(folder: Path) -> object:
     return [(path.name, path.stat().st_mtime_ns) for path in newest]
 
 
-def _was_late(errors: IO[bytes]) -> bool:
-    line = read_last_line(errors)
-    return any(text in line for text in LATE)
-
-
 def _count_sessions(folder: Path) -> int:
     return len(RunRecord(folder).sessions)
 
 
-def _describe_kill(status: int, last_line: str) -> str:
-    if LOST_RANK.match(last_line):
-        return last_line
+def _describe_kill(exit_: Exit) -> str:
+    if LOST_RANK.match(exit_.last_line):
+        return exit_.last_line
+    status = exit_.status
     number = -status if status < 0 else status - 128
     try:
         name = signal.Signals(number).name
