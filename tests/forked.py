@@ -247,6 +247,10 @@ def run_python(words: list[str], environment: dict[str, str]) -> NoReturn:
     os.environ.update(environment)
     if "LOCAL_RANK" in environment:
         Path("/proc/self/comm").write_text(f"rank{environment['LOCAL_RANK']}")
+    # Another thread, or another process that was killed, may have held the locks of the old ones.
+    sys.stdout, sys.stderr = (open(file, "w", 1, closefd=False) for file in (1, 2))  # noqa: SIM115
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.set_lock(threading.RLock())
     finalizers: Any = weakref.finalize
     finalizers._registry.clear()  # the parent's temporary folders stay
     random.seed()
