@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 from base.groups.running.group import Group
 from base.groups.running.member import SECONDS_BETWEEN_LOOKS, MemberRunner, Signals
-from utils.errors import UserError
+from utils.errors import UserError, name_error
 from utils.launch import num_cores
 from utils.stop import EXIT_STATUS, SIGNALS
 
@@ -57,6 +58,9 @@ class Workers:
                         return
                     task(runner)
             except BaseException as error:
+                if self.signals.received and self._error is None:  # the program ends anyway
+                    logging.getLogger("search").warning("%s", name_error(error))
+                    return
                 self._error = self._error or error
                 self.signals.receive(signal.SIGTERM)
 
