@@ -35,6 +35,7 @@ from base.groups.report.trial_table import get_seconds, make_trial_table
 from base.groups.study.opened_search import OpenedSearch, read_search
 from base.groups.study.ranking import STATES, find_best, get_score
 from base.groups.study.records import FAILED, TrialRecord
+from base.groups.study.storage import mask
 from base.tools.charts import to_svg
 from base.tools.page import Page
 from base.tools.run_record import Objective
@@ -91,7 +92,7 @@ def write_report(
     _add_charts(page, trials, scales, objective, importances)
     page.add_text_table("Failed trials", list_failures(trials))
     page.add_html("Trials", make_trial_table(trials, objective, scales, folder))
-    page.add_text("Config", json.dumps(config, indent=2, default=str))
+    page.add_text("Config", mask(json.dumps(config, indent=2, default=str)))
     return write_text(folder / "report.html", page.to_html())
 
 

@@ -219,6 +219,14 @@ def test_searches_without_reports_have_no_learning_curves() -> None:
     assert draw_learning_curves(trials, ACCURACY) is None
 
 
+def test_a_password_of_the_storage_is_not_in_the_report(tmp_path: Path) -> None:
+    config = {"search": {"storage": "postgresql+psycopg://me:secret@host/optuna"}}
+    path = write_report(tmp_path, "digits", make_trials(3), SPACE, ACCURACY, {}, config)
+    text = path.read_text()
+    assert "secret" not in text
+    assert "@host/optuna" in text
+
+
 def test_a_thousand_trials_are_a_small_file(tmp_path: Path) -> None:
     started = time.process_time()
     html = write(tmp_path, make_trials(1000))
