@@ -118,8 +118,8 @@ def check_run_id(run_id: str) -> str:
     words = run_id.split("/")
     if len(words) > MAX_RUN_ID_WORDS:
         raise UserError(f"--run-id '{run_id}' has more than {MAX_RUN_ID_WORDS} words")
-    for word in words:
-        check_name(word, "--run-id")
+    if not all(NAME.fullmatch(word) for word in words):
+        check_name(run_id, "--run-id")
     return run_id
 
 

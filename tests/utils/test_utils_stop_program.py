@@ -13,13 +13,8 @@ from contextlib import nullcontext
 import pytest
 
 from tests.helpers import ROOT
-from utils.stop import (
-    StopProgram,
-    StopRequest,
-    deferred_signals,
-    get_program_request,
-    stop_on_signals,
-)
+from utils.stop import StopProgram, StopRequest, get_program_request, stop_on_signals
+from utils.worker_signals import deferred_signals
 
 
 @pytest.fixture(autouse=True)

@@ -100,13 +100,14 @@ def test_optuna_neither_logs_nor_warns_nor_stays_quiet(
 
     before = optuna.logging.get_verbosity()
     filters = list(warnings.filters)
+    level = logging.getLogger().level
     sampler = {"type": "TPESampler", "args": {"multivariate": True, "group": True}}
     study = make_study(tmp_path, sampler=sampler)
     study.fail(study.propose() or 0, "no memory")
     assert capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == before
     assert warnings.filters == filters
-    assert logging.getLogger().level == logging.WARNING
+    assert logging.getLogger().level == level
 
 
 def test_a_server_without_the_runs_of_a_search_is_refused(tmp_path: Path) -> None:
