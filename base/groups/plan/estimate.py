@@ -43,19 +43,18 @@ class Estimate(NamedTuple):
         return None if training is None else self.start_seconds + training
 
 
-def estimate(command: Sequence[str], env: Mapping[str, str] | None = None) -> Estimate:
+def estimate(command: Sequence[str]) -> Estimate:
     """Tries a run by ``--check``, and measures it.
 
     Args:
         command: of a run, without ``--check``.
-        env: the environment of its process; by default, that of this process.
 
     Raises:
         UserError: the check fails. The lines are those of the check.
     """
     with tempfile.TemporaryDirectory(prefix="estimate-") as folder:
         path = Path(folder, "measurement.json")
-        environment = dict(os.environ if env is None else env) | {VARIABLE: str(path)}
+        environment = {**os.environ, VARIABLE: str(path)}
         before = time.time()
         status, errors = _run_check([*command, "--check"], environment)
         if status != 0:

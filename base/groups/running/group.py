@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -58,12 +59,14 @@ class Member:
         except (OSError, ValueError):
             return ""  # it has not begun, or its own reader reports the damage
         for key, value in self.changes.items():
-            is_inside = any(other.startswith(f"{key}.") for other in self.changes)
+            is_around = any(other.startswith(f"{key}.") for other in self.changes)
+            if is_around or re.search("[~$]", to_text(value)):
+                continue  # a key inside it, or a home folder or a variable in a path, changes it
             try:
                 found = get_value(config, split_words(key))
             except KeyError:
                 return key
-            if found != to_plain(value) and not is_inside and not isinstance(value, str):
+            if found != to_plain(value):
                 return key
         return ""
 

@@ -107,3 +107,24 @@ def test_a_full_disk_stops_the_search_and_fails_no_trial(tmp_path: Path) -> None
     line = "checkpoint-epoch1.pt: the checkpoint could not be written: No space left on device"
     with pytest.raises(UserError, match="No space left"):
         run_member(tmp_path, (2, line))
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({"optimizer.type": "Adam", "optimizer.args.lr": 0.1}, ""),
+        ({"optimizer.type": "SGD"}, "optimizer.type"),
+        ({"optimizer.args.lr": 0.2}, "optimizer.args.lr"),
+        ({"optimizer": {"type": "SGD"}, "optimizer.args.lr": 0.1}, ""),  # the inner one decides
+        ({"arch": {"type": "Net", "args": {"weights": "~/net.pt"}}}, ""),
+    ],
+)
+def test_a_run_with_other_values_is_recognised(
+    tmp_path: Path, changes: dict[str, Any], other: str
+) -> None:
+    config = {
+        "optimizer": {"type": "Adam", "args": {"lr": 0.1}},
+        "arch": {"type": "Net", "args": {"weights": "/home/me/net.pt"}},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert Member("lr/trial-0", tmp_path, changes).find_other_value() == other
