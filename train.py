@@ -63,7 +63,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     loaders = limit_loaders(config, loaders, limit)
     fused = speed_up_steps(config, model, parallel, logger)
     wrapped = parallel.wrap(model, device)
-    criterion = make_criterion(config)
+    criterion = make_criterion(config, wrapped, parallel)
     optimizer, lr_scheduler = make_optimizer(config, phases, model, criterion, fused, loaders[0])
     seed_rank(config.seed, rank())  # so that dropout, for example, differs between ranks
     return config.build_trainer(

@@ -42,7 +42,7 @@ def load_subject(
     weights, kind = choose_weights(checkpoint, weights_kind, config)
     load_weights(model, weights, config.resume)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
-    criterion = make_criterion(config, output_device(model, device))
+    criterion = make_criterion(config, model, device=output_device(model, device))
     load_loss(criterion, checkpoint, config, config.resume)
     loader = prepare_loader(loader, section, device, True, checkpoint.get("environment"))
     about = (config.resume, checkpoint.get("epoch"), kind, split, config.get("task"))

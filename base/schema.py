@@ -132,7 +132,7 @@ _MEANINGS = {
     "data_loader": "The training data.",
     "valid_data_loader": "The validation data, instead of a validation_split.",
     "test_data_loader": "The data of test.py.",
-    "loss": "One loss, or a list of terms with weights.",
+    "loss": "One loss, or a list of terms with weights; without it, the model computes its loss.",
     "metrics": "What is logged beside the loss; a list.",
     "optimizer": "It gets the parameters from the program.",
     "lr_scheduler": "Changes the learning rate.",

@@ -125,8 +125,8 @@ def is_same_loss(old: Any, new: Any) -> bool:
     The config of a foreign checkpoint may be unreadable.
     """
     try:
-        return bool(_without_weights(old["loss"]) == _without_weights(new["loss"]))
-    except (KeyError, TypeError):
+        return bool(_without_weights(old.get("loss")) == _without_weights(new.get("loss")))
+    except (AttributeError, TypeError):
         return True
 
 

@@ -17,11 +17,12 @@ from torch.optim import Optimizer
 
 from base.data.loader import find_divided_loader
 from base.loop.evaluate import forward
-from base.loop.losses import WeightedSum, check_shapes
+from base.loop.losses import ModelLoss, WeightedSum, check_shapes
 from base.loop.optimizer_modes import warn_of_modes
 from base.loop.phases import Phases
 from base.loop.schedule_plan import get_learning_rate, make_lr_scheduler
 from base.loop.several_optimizers import check_dimensions, list_optimizers, make_several_optimizers
+from base.parallel.strategy import Parallel
 from utils import distributed
 from utils.batch import to_device
 from utils.errors import UserError, one_line
@@ -63,13 +64,22 @@ def limit_loaders(
     return loaders if trial is None else trial(loaders)
 
 
-def make_criterion(config: ConfigParser, device: torch.device | None = None) -> Any:
-    """Makes the loss of a config: one loss, or the weighted sum of a list.
+def make_criterion(
+    config: ConfigParser,
+    model: nn.Module,
+    parallel: Parallel | None = None,
+    device: torch.device | None = None,
+) -> Any:
+    """Makes the loss of a config: one loss, the weighted sum of a list, or the model's own.
 
     Args:
         config: of the run.
+        model: computes the loss if the config has none.
+        parallel: has wrapped the model; None if nothing has.
         device: of the loss, if it is a module; None leaves it on the CPU.
     """
+    if config.get("loss") is None:
+        return ModelLoss(model, model if parallel is None else parallel.unwrap(model))
     criterion = config.build("loss")
     if isinstance(criterion, list):
         criterion = WeightedSum(config["loss"], list(map(check_shapes, criterion)))

@@ -23,16 +23,19 @@ IGNORE_INDEX = -100  # of torch's losses
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     """Calls ``model`` with the inputs of a batch, in any form that ``split_target`` accepts.
 
-    Several inputs become positional arguments; a mapping of inputs becomes keyword arguments.
+    Several inputs become positional arguments; a mapping of inputs becomes keyword arguments. A
+    model that computes its loss itself (``ModelLoss``) gets the batch with the target.
 
     Returns:
-        ``(output, target)``, the arguments of losses and metrics. The target is moved to the
-        output's device, which differs from the inputs' device if a model uses several devices.
+        ``(output, target)``, the arguments of losses and metrics. Of an output that has ``logits``,
+        losses and metrics get these. The target is moved to the output's device, which differs from
+        the inputs' device if a model uses several devices.
 
     Raises:
         UserError: the batch has no target, or the model does not take its inputs.
     """
-    inputs, target = split_target(batch)
+    gives_loss = vars(model).get("gives_loss", False)
+    inputs, target = (batch, find_target(batch)) if gives_loss else split_target(batch)
     try:
         if isinstance(inputs, Mapping):
             output = model(**inputs)
@@ -45,9 +48,22 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
 
         check_inputs(error, model, inputs)
         raise
+    if not gives_loss and not isinstance(output, torch.Tensor):
+        output = find_predictions(output)
     if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
         target = to_device(target, output.device)
     return output, target
+
+
+def find_predictions(output: Any) -> Any:
+    """The ``logits`` of a mapping or an object, as HuggingFace's models return it.
+
+    Anything else is returned as it is. A named tuple may have other outputs that a loss needs, as
+    Inception's does.
+    """
+    if isinstance(output, Mapping):
+        return output.get("logits", output)
+    return output if isinstance(output, tuple) else getattr(output, "logits", output)
 
 
 @torch.no_grad()

@@ -1,15 +1,16 @@
-"""The loss of a config: a weighted sum, and a check of shapes that torch lacks."""
+"""The loss of a config: a weighted sum, the model's own, and a check of shapes."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from base.loop.evaluate import add_up
+from base.loop.evaluate import add_up, find_predictions
+from base.loop.metrics import LOSSES_ONLY
 from config.check.checker import get_name
 from utils.errors import UserError
 
@@ -43,6 +44,66 @@ class WeightedSum(nn.Module):
         values = {name: loss(output, target) for name, loss in self.losses.items()}
         total: torch.Tensor = add_up(values, self.weights)
         return total
+
+
+class ModelLoss(nn.Module):
+    """The loss that the model computes itself, in a config without ``loss``.
+
+    The model gets the batch with the target, as HuggingFace's and torchvision's detection models
+    want it. In eval mode it may return predictions without a loss.
+
+    Args:
+        model: is marked, so that ``forward`` passes the target.
+        unwrapped: the model inside a wrapper; the same model if there is none.
+    """
+
+    def __init__(self, model: nn.Module, unwrapped: nn.Module) -> None:
+        super().__init__()
+        vars(model)["gives_loss"] = vars(unwrapped)["gives_loss"] = True
+
+    def forward(self, output: Any, target: Any) -> Any:
+        """Returns the output's ``loss``, or a dict of losses; None for predictions only.
+
+        Raises:
+            UserError: the model is in training and gave no loss.
+        """
+        if isinstance(output, torch.Tensor) and output.ndim == 0:
+            return output
+        if is_of_losses(output):
+            return output
+        loss = find_loss(output)
+        if loss is not None:
+            return loss
+        if self.training:
+            message = f"the config has none, and the model returned a {type(output).__name__}"
+            advice = "add a loss, or let the model return one, a dict of losses, or a `loss` in it"
+            raise UserError(f"{message} without one; {advice}", key="loss")
+        return None
+
+
+def find_loss(output: Any) -> Any:
+    """The ``loss`` in a model's output; None if there is none."""
+    return output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+
+
+def is_of_losses(output: Any) -> bool:
+    """Whether a model's output is a dict of losses, as of torchvision's detectors in training."""
+    return (
+        isinstance(output, dict)
+        and "loss" not in output
+        and bool(output)
+        and all(isinstance(value, torch.Tensor) and value.ndim == 0 for value in output.values())
+    )
+
+
+def take_out_predictions(output: Any) -> Any:
+    """The predictions in the output of a model that computes its loss, or ``LOSSES_ONLY``.
+
+    Other outputs are returned as they are.
+    """
+    if is_of_losses(output):
+        return LOSSES_ONLY
+    return output if find_loss(output) is None else find_predictions(output)
 
 
 def check_shapes(loss: Any) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # processor's caches, so an operation right after the step takes three times as long.
 BATCHES_AT_ONCE = 8
 MAX_SMALL_NUMEL = 100_000  # in the outputs of these batches in total
+LOSSES_ONLY = object()  # the output of a model that gives no predictions in training
 
 
 class MetricSet(MetricTracker):
@@ -61,27 +62,29 @@ class MetricSet(MetricTracker):
             self.rows.reset()
 
     def add_batch(
-        self, loss: torch.Tensor, output: Any, target: Any, batch: Any = None, weight: float = 1.0
+        self, loss: Any, output: Any, target: Any, batch: Any = None, weight: float = 1.0
     ) -> None:
         """Adds a batch, without waiting for the device.
 
         Args:
             loss: one number, the mean over the batch, which may have ``terms``; see ``add_up``.
+                None if there is none.
             output, target: the arguments of the metrics.
             batch: the batch, whose number of samples is the weight of its means.
             weight: the loader's ``loss_weight``; 0 marks a filler, which does not count.
-
-        Raises:
-            UserError: a metric returns more than one number.
         """
         n_samples = self.count_samples(target, output, batch)
         if weight == 0 or n_samples == 0:
             return
-        is_plain = isinstance(output, torch.Tensor) and output.dtype is torch.float32
-        output = output.detach() if is_plain else as_plain(output)
+        if isinstance(output, torch.Tensor) and output.dtype is torch.float32:
+            output = output.detach()
+        else:
+            from base.loop.losses import take_out_predictions
+
+            output = as_plain(take_out_predictions(output))
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
-        losses = {"loss": loss.detach(), **getattr(loss, "terms", {})}
+        losses = {} if loss is None else {"loss": loss.detach(), **getattr(loss, "terms", {})}
         self._waiting.append((losses, output, target, n_samples))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
@@ -98,6 +101,8 @@ class MetricSet(MetricTracker):
         for losses, output, target, n_samples in waiting:
             for name, loss in losses.items():
                 self.add(name, loss, n_samples)
+            if output is LOSSES_ONLY:
+                continue
             for name, function in self._functions.items():
                 self.add(name, function(output, target), n_samples)
             for metric in self._objects.values():

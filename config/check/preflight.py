@@ -19,7 +19,7 @@ from config.check.trainer_section import check_trainer, get_option_parameters, l
 from config.read.tree import ConfigError, Finding, Keys, Tree
 from utils.errors import UserError, did_you_mean, one_line
 
-REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
+REQUIRED = ("name", "arch", "data_loader", "optimizer", "trainer")
 PLAIN: dict[str, Any] = {
     "name": str,
     "description": str,
@@ -68,7 +68,7 @@ def examine(tree: Tree, schema: Schema) -> Checker:
             checker.fail((key,), problem)
         elif data.get(key):  # `lr_scheduler: {}` and `lr_scheduler: null` mean none
             checker.check_component(data[key], slot, (key,))
-        elif key in data and key in REQUIRED:
+        elif key in data and (key in REQUIRED or (key == "loss" and data[key] is not None)):
             checker.fail((key,), "is empty")
     for key, slot in schema.slots.items():
         if slot.nests:

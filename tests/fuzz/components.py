@@ -48,7 +48,7 @@ SECTIONS = (
     "lr_scheduler",
     "loss",
 )
-REQUIRED = ("name", "arch", "data_loader", "optimizer", "loss", "trainer")
+REQUIRED = ("name", "arch", "data_loader", "optimizer", "trainer")
 PLAIN = {"name": str, "description": str, "seed": int, "n_gpu": int}
 TOP = (*PLAIN, *SECTIONS, "metrics", "trainer", "extends")
 

@@ -78,7 +78,7 @@ def test_a_shipped_config_names_the_schema_for_its_editor(path: Path) -> None:
 
 MISTYPED = [
     # required keys that are missing
-    "~name", "~arch", "~data_loader", "~optimizer", "~loss", "~trainer",
+    "~name", "~arch", "~data_loader", "~optimizer", "~trainer",
     # misspelt keys at the top
     "naem=x", "archs={type: resnet.ResNet20}", "lr_schedular={type: StepLR}",
     "dataloader={type: DatasetLoader}", "metric=[accuracy]",
