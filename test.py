@@ -13,7 +13,8 @@ from utils.files import to_path
 from utils.main import run_main
 
 # Options that run a tool instead of the test: its module and its help.
-TOOLS = {"predict": ("base.tools.predict", "predict a picture, or those in a folder")}
+PREDICT_HELP = "predict a picture, a folder of them, or what the dataset reads"
+TOOLS = {"predict": ("base.tools.predict.predict", PREDICT_HELP)}
 
 
 def main(config: ConfigParser, args: argparse.Namespace) -> Any:
@@ -31,7 +32,7 @@ def main(config: ConfigParser, args: argparse.Namespace) -> Any:
     subject = load_subject(config, args.weights)
     for option, (module, _) in TOOLS.items():
         if (argument := getattr(args, option)) is not None:
-            import_module(module).run(subject, argument, args.output)
+            import_module(module).run(subject, config, argument, args.output)
             return None
     logger.info("Testing the %s of %s on %s.", subject.weights, subject.checkpoint, subject.split)
     result = TestResult(subject, [*evaluate_sets(subject, config, logger)])

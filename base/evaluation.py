@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from base.checkpoint.best_files import describe_position
 from base.checkpoint.file import load
@@ -37,13 +40,61 @@ def load_subject(
         raise UserError("there is no checkpoint to test; give one with -r")
     checkpoint = load(config.resume)
     loader, split, section = make_test_loader(config) if data is None else data
-    model = config.build("arch")
-    make_phases(config, config.get_logger("test")).replace_head(model)
-    weights, kind = choose_weights(checkpoint, weights_kind, config)
-    load_weights(model, weights, config.resume)
+    model, kind = make_trained_model(config, checkpoint, weights_kind)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = make_criterion(config, model, device=output_device(model, device))
     load_loss(criterion, checkpoint, config, config.resume)
     loader = prepare_loader(loader, section, device, True, checkpoint.get("environment"))
     about = (config.resume, checkpoint.get("epoch"), kind, split, config.get("task"))
     return TestSubject(model, criterion, loader, device, *about, describe_position(checkpoint))
+
+
+def make_trained_model(
+    config: Any, checkpoint: dict[str, Any], weights_kind: str | None = None
+) -> tuple[nn.Module, str]:
+    """Makes the model of a run, on the CPU, with the weights of a checkpoint.
+
+    Args:
+        config: of the run. Its ``resume`` is the file of the checkpoint.
+        checkpoint: its content.
+        weights_kind: as for ``load_subject``.
+
+    Returns:
+        The model, and a description of its weights.
+
+    Raises:
+        UserError: the weights do not fit the model.
+    """
+    model = config.build("arch")
+    make_phases(config, config.get_logger("test")).replace_head(model)
+    weights, kind = choose_weights(checkpoint, weights_kind, config)
+    load_weights(model, weights, config.resume)
+    return model, kind
+
+
+def load_trained_model(source: Path) -> tuple[nn.Module, str]:
+    """Makes the model of another run, on the CPU, with its trained weights.
+
+    Args:
+        source: the folder of the run, of which its best checkpoint is taken, or a checkpoint in it.
+            The ``config.json`` beside the checkpoint describes the model.
+
+    Returns:
+        The model, and a description of its weights.
+
+    Raises:
+        UserError: there is no such checkpoint or config, or they do not fit each other.
+    """
+    from base.schema import SCHEMA
+    from config import ConfigParser
+    from config.read.merge import load_tree
+    from utils.checkpoints import CONFIG, find_checkpoint
+
+    path = find_checkpoint(source, best_first=True)
+    described = path.parent / CONFIG
+    if not described.is_file():
+        raise UserError(f"{path}: there is no {CONFIG} beside it, which describes the model")
+    config = ConfigParser(load_tree(described), resume=path)
+    config.schema = SCHEMA  # only the model is made, so nothing else of the config is checked
+    model, kind = make_trained_model(config, load(path))
+    return model, f"the {kind} of {path}"

@@ -12,15 +12,14 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
-from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from base import BaseDataLoader
 from base.data.image_file import ORIENTATION
-from base.loop.reporter import TestSubject as Subject  # pytest collects classes named Test…
-from base.tools.predict import PictureReader, predict
+from base.tools.predict.batches import BatchMaker
+from base.tools.predict.pictures import PictureReader
 from base.tools.samples import Samples
 from data_loader.data_loaders import DigitsDataLoader
 from data_loader.photos import PhotoDataLoader
@@ -42,12 +41,13 @@ def test_pictures_of_a_folder_are_predicted_like_the_samples_of_the_dataset(
         Image.fromarray(pixels).save(pictures / f"{index:02}.png")
     (pictures / "broken.png").write_bytes(b"no picture")
     done = program("test.py", "-r", tested, "--predict", pictures)
-    assert done.status == 0, done.err
+    assert done.status == 3, done.err
     rows = list(csv.DictReader((tested / "test" / "predict-pictures.csv").open()))
     of_dataset = list(csv.DictReader((tested / "test" / "predictions.csv").open()))
     expected = [row["prediction"] for row in of_dataset[:12]]
     assert [row["prediction"] for row in rows] == [*expected, ""]
     assert "broken.png: cannot be read" in done.out
+    assert "1 of 13 inputs have no prediction" in done.out
 
 
 def test_a_file_is_read_by_the_loader_of_the_dataset(tmp_path: Path) -> None:
@@ -92,7 +92,8 @@ def test_a_batch_transform_applies_to_files_too(tmp_path: Path) -> None:
     assert np.array_equal(picture[..., 0], pixels[2, 0].numpy())
     Image.fromarray(pixels[2, 0].numpy()).save(tmp_path / "a.png")
     reader = PictureReader(samples)
-    assert torch.equal(reader.make_batch([reader.read(tmp_path / "a.png")])[0], inputs[2])
+    batch = BatchMaker(loader).make_batch([reader.read(tmp_path / "a.png")])
+    assert torch.equal(batch[0][0], inputs[2])
 
 
 class Normalising(Dataset[Any]):
@@ -203,40 +204,6 @@ def test_values_in_memory_that_are_no_pixels_are_refused() -> None:
     data = TensorDataset(torch.randn(4, 1, 8, 8), torch.arange(4))
     with pytest.raises(UserError, match="TensorDataset prepares its pictures itself"):
         PictureReader(Samples(DataLoader(data, 2)))
-
-
-CLASSES = torch.tensor([0, 1, 2, 1])
-LABELS = torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]])
-NUMBERS = torch.tensor([[0.5, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 1]])
-
-
-@pytest.mark.parametrize(
-    ("target", "loss", "prediction", "has_confidence"),
-    [
-        (CLASSES, nn.CrossEntropyLoss(), "2", True),
-        (LABELS, nn.BCEWithLogitsLoss(), "1 2", False),
-        (LABELS, nn.BCELoss(), "2", False),
-        (NUMBERS, nn.MSELoss(), "-1 0.25 2", False),
-    ],
-    ids=["classes", "labels", "labels by probabilities", "numbers"],
-)
-def test_a_prediction_has_the_form_of_the_targets(
-    tmp_path: Path, target: torch.Tensor, loss: nn.Module, prediction: str, has_confidence: bool
-) -> None:
-    class Constant(nn.Module):
-        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([-1.0, 0.25, 2.0]).repeat(len(inputs), 1)
-
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
-    loader = DataLoader(TensorDataset(torch.zeros(4, 1, 8, 8), target), 4)
-    checkpoint = tmp_path / "model_best.pt"
-    device = torch.device("cpu")
-    subject = Subject(Constant(), loss, loader, device, checkpoint, None, "weights", "test data")
-    path = predict(subject, tmp_path / "a.png")
-    assert path == tmp_path / "test" / "predict-a.png.csv"
-    (row,) = csv.DictReader(path.open())
-    assert row["prediction"] == prediction
-    assert bool(row["confidence"]) is has_confidence
 
 
 @pytest.mark.parametrize("name", ["nothing-there", "empty", "broken.png"])

@@ -17,6 +17,8 @@ from utils.seed import temporary_seed
 
 FILES_COMPARED = 4
 TOLERANCE = 1e-4
+# A method of a dataset for data without targets. It yields names and inputs.
+SIGNATURE = "read(self, path: Path) -> Iterator[tuple[str, Any]]"
 LIBRARIES = ("torchvision.", "torch.")  # their datasets prepare pictures in ``transform`` only
 
 
@@ -43,7 +45,8 @@ def check_reading(samples: Samples, read: Callable[[Path], torch.Tensor]) -> Non
         raise UserError(
             f"--predict: {type(dataset).__name__} prepares its pictures itself, so files cannot "
             "be read in the same way. Let it apply its attribute `transform` to a picture that it "
-            "keeps in a list or opens by Pillow, and nothing else"
+            "keeps in a list or opens by Pillow, and nothing else; or give it a method "
+            f"`{SIGNATURE}`"
         )
 
 

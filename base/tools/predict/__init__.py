@@ -1,0 +1,1 @@
+"""``test.py --predict``: predictions for data that have no targets."""
