@@ -19,6 +19,9 @@ from base.schema import SCHEMA
 from config import ConfigParser
 from config.read.merge import load_tree
 from data_loader.data_loaders import MnistDataLoader
+from model.contrastive import SimCLR
+from model.model import SmallConvNet
+from model.resnet import ResNet
 from tests.helpers import ROOT, load, make_trainer
 from utils.errors import UserError
 
@@ -26,7 +29,10 @@ SHIPPED = (
     "breast_cancer_mlp.yaml",
     "cifar10_resnet20.yaml",
     "config.json",
+    "digits_distill.yaml",
     "digits_gan.yaml",
+    "digits_probe.yaml",
+    "digits_simclr.yaml",
     "mnist_lenet.json",
     "transfer_ants_bees.yaml",
 )
@@ -44,7 +50,17 @@ def data_dir(tmp_path, monkeypatch):
     weights.parent.mkdir(parents=True)
     torch.save(torchvision.models.squeezenet1_0().state_dict(), weights)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    write_run(tmp_path / "teacher", ROOT / "config" / "config.json", SmallConvNet())
+    encoder = ResNet(blocks=1, in_channels=1, width=8)
+    write_run(tmp_path / "views", ROOT / "config" / "digits_simclr.yaml", SimCLR(encoder))
     return tmp_path
+
+
+def write_run(folder, config, model):
+    """The folder of a run with untrained weights, from which others start."""
+    folder.mkdir()
+    torch.save({"state_dict": model.state_dict()}, folder / "model_best.pt")
+    (folder / "config.json").write_text(json.dumps(load_tree(config).data))
 
 
 def write_mnist(folder, random):
@@ -96,6 +112,12 @@ def shrink(path, data_dir):
     data["trainer"] |= {"epochs": 1, "save_dir": str(data_dir / "saved"), "len_epoch": 2}
     if "data_dir" in data:
         data["data_dir"] = str(data_dir)
+    for section, key, run in (
+        ("trainer", "teacher", "teacher"),
+        ("transfer", "init_from", "views"),
+    ):
+        if key in data.get(section, {}):
+            data[section][key] = str(data_dir / run)
     if "data_dir" in data["data_loader"]["args"]:
         data["data_loader"]["args"]["data_dir"] = str(data_dir)
     return data

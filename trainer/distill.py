@@ -43,7 +43,7 @@ class Distill(Trainer):
         if not temperature > 0:
             raise UserError(f"{temperature} must be above 0", key="trainer.temperature")
         if not 0 <= soft_weight <= 1:
-            message = f"{soft_weight} must be above 0 and at most 1"
+            message = f"{soft_weight} must lie between 0 and 1"
             raise UserError(message, key="trainer.soft_weight")
         super().__init__(*args, **kwargs)
         self.temperature, self.soft_weight = temperature, soft_weight
