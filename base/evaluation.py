@@ -72,12 +72,13 @@ def make_trained_model(
     return model, kind
 
 
-def load_trained_model(source: Path) -> tuple[nn.Module, str]:
+def load_trained_model(source: Path, schema: Any) -> tuple[nn.Module, str]:
     """Makes the model of another run, on the CPU, with its trained weights.
 
     Args:
         source: the folder of the run, of which its best checkpoint is taken, or a checkpoint in it.
             The ``config.json`` beside the checkpoint describes the model.
+        schema: of the config.
 
     Returns:
         The model, and a description of its weights.
@@ -85,7 +86,6 @@ def load_trained_model(source: Path) -> tuple[nn.Module, str]:
     Raises:
         UserError: there is no such checkpoint or config, or they do not fit each other.
     """
-    from base.schema import SCHEMA
     from config import ConfigParser
     from config.read.merge import load_tree
     from utils.checkpoints import CONFIG, find_checkpoint
@@ -95,6 +95,6 @@ def load_trained_model(source: Path) -> tuple[nn.Module, str]:
     if not described.is_file():
         raise UserError(f"{path}: there is no {CONFIG} beside it, which describes the model")
     config = ConfigParser(load_tree(described), resume=path)
-    config.schema = SCHEMA  # only the model is made, so nothing else of the config is checked
+    config.schema = schema  # only the model is made, so nothing else of the config is checked
     model, kind = make_trained_model(config, load(path))
     return model, f"the {kind} of {path}"

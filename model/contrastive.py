@@ -94,9 +94,9 @@ class NTXent(nn.Module):
                 everyone, start = gather(projections)
             anchors, others = projections.flatten(0, 1), everyone.flatten(0, 1)
             logits = anchors @ others.T / self.temperature
-            own = torch.arange(len(anchors), device=logits.device) + 2 * start
-            logits = logits.scatter(1, own[:, None], -torch.inf)  # a view is no pair with itself
-            return F.cross_entropy(logits, own ^ 1)  # the views of a sample are neighbours
+            rows = torch.arange(len(anchors), device=logits.device) + 2 * start
+            logits = logits.scatter(1, rows[:, None], -torch.inf)  # a view is no pair with itself
+            return F.cross_entropy(logits, rows ^ 1)  # the views of a sample are neighbours
 
 
 def gather(values: torch.Tensor) -> tuple[torch.Tensor, int]:

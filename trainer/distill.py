@@ -52,7 +52,7 @@ class Distill(Trainer):
     def _load_teacher(self, source: Path) -> nn.Module:
         try:
             with temporary_seed(0):  # the training draws the same random numbers as without
-                model, description = load_trained_model(source)
+                model, description = load_trained_model(source, self.config.get_schema())
         except UserError as error:
             raise UserError(f"{error}", key="trainer.teacher") from None
         self.logger.info("The teacher: %s, %s.", type(model).__name__, description)
