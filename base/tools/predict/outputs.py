@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.tools.results import LABEL_LOSSES, Predictions, is_zero_or_one, kind_of
+from base.loop.task import LABEL_LOSSES, PROBABILITY_LOSSES, simplify_loss
+from base.tools.results import Predictions, is_zero_or_one, kind_of
 from utils.errors import UserError
 
 MAX_NUMBERS = 10_000  # of a sample, in a row
@@ -143,7 +144,7 @@ class Masks(OutputKind):
 
     def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
         if output.shape[1] == 1:
-            threshold = 0.5 if self.facts.loss in ("BCELoss", "binary_cross_entropy") else 0.0
+            threshold = 0.5 if self.facts.loss in PROBABILITY_LOSSES else 0.0
             masks = (output[:, 0] > threshold).long().numpy()
         else:
             masks = output.argmax(1).numpy()
@@ -220,7 +221,7 @@ def _is_of_pixels(output: torch.Tensor, target: torch.Tensor, loss: str) -> bool
         return False
     if not target.is_floating_point():
         return True
-    is_binary_loss = loss.lower().replace("_", "").removesuffix("loss") in LABEL_LOSSES
+    is_binary_loss = simplify_loss(loss) in LABEL_LOSSES
     return output.shape[1] == 1 and (is_binary_loss or is_zero_or_one(target))
 
 

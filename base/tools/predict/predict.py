@@ -16,12 +16,12 @@ import torch
 from base.loop.evaluate import forward
 from base.loop.losses import take_out_predictions
 from base.loop.reporter import TestSubject
+from base.loop.task import describe_loss
 from base.tools.predict.batches import BatchMaker
 from base.tools.predict.outputs import Facts, OutputKind, Row, choose_kind, simplify
 from base.tools.predict.sources import Entry, Source, open_source
 from base.tools.predict.table import Table, check_suffix
 from base.tools.report import check_inside, check_output
-from base.tools.results import describe_loss
 from base.tools.samples import Samples
 from logger.progress import progress
 from utils.batch import as_plain, find_target, to_device
