@@ -63,7 +63,7 @@ class Collector:
     def skip(self, n_samples: int) -> None:
         """Notes ``n_samples`` samples of the pass that are not added."""
 
-    def place(self, order: list[int] | None) -> list[int] | None:
+    def locate(self, order: list[int] | None) -> list[int] | None:
         """The indices of the collected samples in their dataset; None if they are unknown.
 
         Args:
@@ -140,7 +140,7 @@ class Collection(Collector):
         if world_size() == 1:
             return
         chosen = self.chosen
-        known = None if chosen is None else chosen.place(indices)
+        known = None if chosen is None else chosen.locate(indices)
         found = None if chosen is None else (type(chosen).__name__, chosen.state_dict(), known)
         of_ranks = [item for item in all_gather(found) if item is not None]
         kinds = {kind.__name__: kind for kind in list_kinds()}

@@ -140,8 +140,8 @@ def test_samples_keep_their_indices_around_batches_that_are_ignored() -> None:
     metrics = MetricSet([], rows=rows)
     evaluate(nn.Identity(), batches[::-1] + batches, CROSS_ENTROPY, metrics, CPU)
     assert rows.chosen is not None
-    assert rows.chosen.place(list(range(8))) == [2, 3, 4, 5]
-    assert rows.chosen.place(list(range(7))) is None
+    assert rows.chosen.locate(list(range(8))) == [2, 3, 4, 5]
+    assert rows.chosen.locate(list(range(7))) is None
 
 
 def test_the_scores_of_torchvisions_models_are_taken_out() -> None:
