@@ -34,6 +34,7 @@ SHIPPED = (
     "digits_probe.yaml",
     "digits_simclr.yaml",
     "mnist_lenet.json",
+    "shapes_unet.yaml",
     "transfer_ants_bees.yaml",
 )
 CONFIGS = [ROOT / "config" / name for name in SHIPPED]  # not those that a user has added
