@@ -80,6 +80,10 @@ _TRANSFORM = Slot(
     is_duck_typed=True,
 )
 _BATCH_TRANSFORM = _TRANSFORM._replace(homes=(*_TRANSFORM.homes, "base.data.batch_transforms"))
+_TARGET_TRANSFORM = _TRANSFORM._replace(
+    homes=(_LOADERS, "base.data.target_transforms", "sklearn.preprocessing", *_TRANSFORM.homes[1:]),
+    open_modules=(*_TRANSFORM.open_modules, "base.data.target_transforms", "sklearn.preprocessing"),
+)
 _INNER_METRIC = Slot(
     "model", ("model.metric", "torchmetrics"), "torchmetrics.Metric", is_component=False
 )
@@ -90,6 +94,7 @@ _INNER_SLOTS = {
     "dataset": _DATASET,
     "datasets": _DATASET,
     "transform": _TRANSFORM,
+    "target_transform": _TARGET_TRANSFORM,
     "transforms": _BATCH_TRANSFORM,  # the parameter of Compose, for samples and for batches
     "sampler": Slot(
         "data_loader",
