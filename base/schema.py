@@ -89,12 +89,12 @@ _INNER_METRIC = Slot(
 )
 _INNER_SLOTS = {
     "batch_transform": _BATCH_TRANSFORM,
+    "target_transform": _TARGET_TRANSFORM,
     "metric": _INNER_METRIC,  # of wrappers
     "metrics": _INNER_METRIC,  # of a MetricCollection
     "dataset": _DATASET,
     "datasets": _DATASET,
     "transform": _TRANSFORM,
-    "target_transform": _TARGET_TRANSFORM,
     "transforms": _BATCH_TRANSFORM,  # the parameter of Compose, for samples and for batches
     "sampler": Slot(
         "data_loader",

@@ -9,7 +9,7 @@ from typing import Any
 
 from base.loop.reporter import SetResult, TestSubject
 from base.tools.charts import LineChart, draw_confusion_matrix, draw_lines, draw_scatter, to_svg
-from base.tools.intervals import bootstrap_intervals
+from base.tools.intervals import Intervals, bootstrap_intervals
 from base.tools.page import Page, Sample
 from base.tools.results import Results, describe_loss
 from base.tools.samples import Samples
@@ -29,6 +29,7 @@ class Scores:
 
     Attributes:
         values, intervals: the numbers and their confidence intervals by name.
+        reasons: why a number has no interval.
         results: the predictions; None if the rows were not kept.
         classes: a row of scores for each class.
     """
@@ -42,8 +43,9 @@ class Scores:
         classes, task = self.samples.classes, subject.task
         self.results = Results(*rows, classes, loss, task) if rows else None
         self.classes = self.results.score_classes() if self.results is not None else []
-        self.intervals = bootstrap_intervals(
-            rows, subject.criterion, metrics.metrics, result.values
+        self.units = metrics.units
+        self.intervals, self.reasons = bootstrap_intervals(
+            rows, subject.criterion, metrics.metrics, result.values, metrics.units, metrics.labels
         )
         order = [index for batch in self.samples.order() or [] for index in batch]
         self.indices = order if rows and len(order) == len(rows[1]) else None
@@ -55,6 +57,7 @@ class Scores:
         for name, value in self.values.items():
             line = f"  {name:<{width}} {value:<10.6g} {self._format_interval(name)}"
             lines.append(line.rstrip())
+        lines += [f"  {sentence}" for sentence in self.list_notes()]
         if self.results is not None and not self.results.kind:
             lines.append("  The report shows no predictions: the task is unknown, or does not fit")
             lines.append("  the outputs. Set task: classification, multilabel or regression.")
@@ -71,6 +74,14 @@ class Scores:
             lines.append(f"  … and {more} more in the report")
         return lines
 
+    def list_notes(self) -> list[str]:
+        """Says which numbers have no interval, and why, and which are of scaled targets."""
+        notes = Intervals(self.intervals, self.reasons).format_reasons()
+        if self.units is not None and "loss" in self.values:
+            kind = type(self.units.transform).__name__
+            notes.append(f"The loss is of targets scaled by {kind}; all else is in real units.")
+        return notes
+
     def _format_interval(self, name: str) -> str:
         low, high = self.intervals.get(name, (None, None))
         return "" if low is None else f"[{low:.4g}, {high:.4g}]"
@@ -86,7 +97,8 @@ class Scores:
         metrics = {
             name: value if math.isfinite(value) else None for name, value in self.values.items()
         }
-        return {"metrics": metrics, "intervals": self.intervals, "classes": self.classes}
+        numbers = {"metrics": metrics, "intervals": self.intervals}
+        return numbers | {"no_interval": self.reasons, "classes": self.classes}
 
     def list_predictions(self) -> list[list[Any]]:
         """Lists the rows of a table: for each sample its target and its prediction."""
