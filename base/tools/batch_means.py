@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from base.loop.collector import Collector
 from base.loop.metrics import name_of
-from base.loop.rows import Rows
 from base.loop.stateful_metric import is_stateful
 from utils.numbers import split_numbers
 
@@ -141,11 +141,10 @@ def find_batch_means(metrics: list[Any], output: Any, target: Any) -> dict[str, 
     }
 
 
-class FirstBatch(Rows):
+class FirstBatch(Collector):
     """Keeps the outputs and targets of the first batch that a MetricSet gets."""
 
-    def __init__(self) -> None:
-        self.batch: tuple[Any, Any] | None = None
+    batch: tuple[Any, Any] | None = None
 
     def reset(self) -> None:
         """A pass begins; the batch stays."""
@@ -154,5 +153,5 @@ class FirstBatch(Rows):
         if self.batch is None:
             self.batch = output, target
 
-    def get(self) -> None:
-        """There are no rows of a full pass."""
+    def __len__(self) -> int:
+        return 0
