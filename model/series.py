@@ -8,33 +8,31 @@ from torch import nn
 from base import BaseModel
 
 
-class GRUForecaster(BaseModel):
-    """A GRU reads the history; a linear layer forecasts all steps at once.
+class MLPForecaster(BaseModel):
+    """A linear forecast of all steps at once, corrected by an MLP.
 
-    ``forward`` takes (N, L, C) float and returns (N, H) for one channel, else (N, H, C). The
-    forecast is the change from the last step, or from the same steps of the last season.
+    Both see the history as changes from its last step, and forecast changes from it. ``forward``
+    takes (N, L, C) float and returns (N, H) for one channel, else (N, H, C).
 
     Args:
+        history: the number of steps that the model sees.
         horizon: the number of steps to forecast.
         channels: of the series.
-        hidden: the size of the GRU's state.
-        season: the length of a season in steps, at least ``horizon``; None has no seasons.
+        hidden: the units of the MLP.
     """
 
-    def __init__(
-        self, horizon: int, channels: int = 1, hidden: int = 32, season: int | None = None
-    ) -> None:
+    def __init__(self, history: int, horizon: int, channels: int = 1, hidden: int = 64) -> None:
         super().__init__()
-        self.horizon, self.channels, self.season = horizon, channels, season
-        self.gru = nn.GRU(channels, hidden, batch_first=True)
-        self.head = nn.Linear(hidden, horizon * channels)
+        self.horizon, self.channels = horizon, channels
+        n_inputs, n_outputs = history * channels, horizon * channels
+        self.linear = nn.Linear(n_inputs, n_outputs)
+        self.correction = nn.Sequential(
+            nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, n_outputs)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        _, state = self.gru(x)
-        change = self.head(state[0]).view(len(x), self.horizon, self.channels)
-        start = x[:, -1:]
-        if self.season is not None:
-            begin = x.shape[1] - self.season
-            start = x[:, begin : begin + self.horizon]
-        output: torch.Tensor = start + change
+        last = x[:, -1:]
+        changes = (x - last).flatten(1)
+        forecast = self.linear(changes) + self.correction(changes)
+        output: torch.Tensor = last + forecast.view(len(x), self.horizon, self.channels)
         return output.squeeze(2) if self.channels == 1 else output

@@ -26,8 +26,10 @@ SHIPPED = (
     "breast_cancer_mlp.yaml",
     "cifar10_resnet20.yaml",
     "config.json",
+    "diabetes_mlp.yaml",
     "digits_gan.yaml",
     "mnist_lenet.json",
+    "seasonal_mlp.yaml",
     "transfer_ants_bees.yaml",
 )
 CONFIGS = [ROOT / "config" / name for name in SHIPPED]  # not those that a user has added

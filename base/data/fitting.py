@@ -40,9 +40,23 @@ def is_fitted_on_samples(dataset: Any) -> bool:
 
 
 def find_fitted_dataset(dataset: Any) -> Any:
-    """The dataset with ``fit_to``, which may be inside others; None if there is none."""
+    """The dataset with ``fit_to``, which may be inside others; None if there is none.
+
+    Raises:
+        UserError: it is one of several that are joined, each of which would have a fit of its own.
+    """
     inner = locate(dataset)
+    for member in _list_members(inner):
+        if is_fitted_on_samples(locate(member)):
+            kinds = f"{type(inner).__name__} of {type(locate(member)).__name__}"
+            message = "each would be scaled in its own way; join the series or tables before"
+            raise UserError(f"a {kinds}: {message}")
     return inner if is_fitted_on_samples(inner) else None
+
+
+def _list_members(dataset: Any) -> list[Any]:
+    members = getattr(dataset, "datasets", None)  # of a ConcatDataset
+    return members if isinstance(members, list) else []
 
 
 def fit_dataset(dataset: Any, indices: Array) -> None:

@@ -11,12 +11,16 @@ import numpy as np
 
 from base.data.checks import warn_if_random
 from base.data.epoch_sampler import Array, EpochSampler
-from base.data.fitting import find_fitted_dataset, fit_dataset
+from base.data.fitting import find_fitted_dataset, fit_dataset, locate
 from utils.batch import TARGET_KEYS
 from utils.errors import UserError
 from utils.options import raise_problems
 
 CLASSES_IN_LOG = 20
+WINDOWS = (
+    "Neighbouring samples have targets in common, and are divided at random: the numbers of the "
+    "validation are too good. Set validation_split_by: time."
+)
 LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
 
 
@@ -74,6 +78,8 @@ class Split:
             return split_dataset_by_time(
                 dataset, size, self.folds, self.fold or 1, self.validation_gap
             )
+        if getattr(locate(dataset), "overlap", 0) and self.groups is None:
+            logging.getLogger("data_loader").warning(WINDOWS)
         labels = get_labels(dataset) if self.stratify else None
         if self.folds is None and self.groups is None:
             return split_indices(len(dataset), self.validation_split, self.seed, labels)

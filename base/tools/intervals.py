@@ -22,6 +22,7 @@ Interval = tuple[float, float]
 MAX_BLOCKS = 2000  # of samples; a mean is computed from resampled blocks
 MEAN_RESAMPLES = 1000
 OTHER_RESAMPLES = 200  # of a metric that has to be computed from the samples each time
+NAMES_SHOWN = 5
 NO_ROWS = "the outputs are not one row of numbers for each sample"
 
 
@@ -45,7 +46,14 @@ class Intervals(NamedTuple):
         names: dict[str, list[str]] = {}
         for name, reason in self.reasons.items():
             names.setdefault(reason, []).append(name)
-        return [f"No interval for {', '.join(items)}: {reason}." for reason, items in names.items()]
+        if not self.found and len(names) == 1:
+            return [f"No intervals: {reason}." for reason in names]
+        return [f"No interval for {_join(items)}: {reason}." for reason, items in names.items()]
+
+
+def _join(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def bootstrap_intervals(

@@ -29,11 +29,16 @@ class Scores:
         metrics = result.metrics
         rows = None if metrics.rows is None else metrics.rows.get()
         self.name, self.values, self.n_samples = result.name, result.values, result.n_samples
-        self.view = make_view(metrics.rows, Samples(result.loader), subject)
+        samples = Samples(result.loader)
+        self.view = make_view(metrics.rows, samples, subject)
         self.units = metrics.units
         self.intervals, self.reasons = bootstrap_intervals(
             rows, subject.criterion, metrics.metrics, result.values, metrics.units, metrics.labels
         )
+
+        if getattr(samples.inner, "overlap", 0):  # resampling takes samples for independent
+            reason = "neighbouring windows have targets in common"
+            self.intervals, self.reasons = {}, dict.fromkeys(self.values, reason)
 
     def format_lines(self) -> list[str]:
         """Returns the numbers with their intervals, and a line for each class."""
