@@ -59,9 +59,11 @@ def _find_fold_problems(args: Mapping[str, Any]) -> list[Problem]:
 
 def _find_time_problems(args: Mapping[str, Any]) -> list[Problem]:
     gap = args.get("validation_gap")
-    if args.get("validation_split_by", "random") != "time":
-        message = "has no effect without validation_split_by: time"
-        return [] if gap is None else [Problem("validation_gap", message)]
+    by = args.get("validation_split_by", "random")
+    if by == "random" and gap is not None:
+        return [Problem("validation_gap", "has no effect without validation_split_by: time")]
+    if by != "time":
+        return []
     problems = []
     for name in ("stratify", "groups", "split_seed"):
         if args.get(name):

@@ -36,12 +36,12 @@ def test_only_the_steps_of_the_training_windows_are_seen() -> None:
     assert dataset.fitted == {"mean": [steps.mean()], "std": [pytest.approx(steps.std())]}
 
 
-def test_a_subset_is_fitted_on_its_own_samples() -> None:
+def test_a_subset_is_fitted_on_its_samples_only() -> None:
     dataset = Diabetes(Standardize())
     BaseDataLoader(Subset(dataset, list(range(100, 200))), 4)
-    alone = Diabetes(Standardize())
-    alone.fit_to(np.arange(100, 200))
-    assert dataset.fitted == alone.fitted
+    other = Diabetes(Standardize())
+    other.fit_to(np.arange(100, 200))
+    assert dataset.fitted == other.fitted
 
 
 def test_a_dataset_whose_training_part_is_hidden_is_refused() -> None:

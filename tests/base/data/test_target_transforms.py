@@ -33,7 +33,7 @@ def test_a_transform_has_an_inverse_and_its_state_survives_a_checkpoint(
 
 
 @pytest.mark.parametrize("make", [StandardScaler, MinMaxScaler, PowerTransformer])
-def test_scikit_learns_numbers_are_its_own(make: Any) -> None:
+def test_scikit_learn_gives_the_same_numbers(make: Any) -> None:
     values = torch.rand(50, 2, generator=torch.Generator().manual_seed(1)) * 90 + 5
     transform = as_target_transform(make())
     transform.fit(values)

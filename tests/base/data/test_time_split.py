@@ -20,7 +20,7 @@ from utils.errors import UserError
 TIME: dict[str, Any] = {"validation_split_by": "time"}
 
 
-def list_parts(loader: BaseDataLoader) -> tuple[list[int], list[int]]:
+def list_indices_of_both(loader: BaseDataLoader) -> tuple[list[int], list[int]]:
     sampler: Any = loader.sampler
     return list(sampler.indices), list(loader.valid_sampler.indices)
 
@@ -42,11 +42,11 @@ def test_folds_are_scikit_learns_and_never_train_on_the_future(gap: int) -> None
 
 def test_windows_bring_their_gap_and_a_subset_keeps_its_order() -> None:
     windows = WindowDataset(np.arange(60.0), history=4, horizon=3)
-    train, valid = list_parts(BaseDataLoader(windows, 4, validation_split=0.2, **TIME))
+    train, valid = list_indices_of_both(BaseDataLoader(windows, 4, validation_split=0.2, **TIME))
     last_target = train[-1] + 4 + 3 - 1
     assert last_target + 1 == valid[0] + 4  # the first step that validates
     part = Subset(windows, range(10, 40))
-    train, valid = list_parts(BaseDataLoader(part, 4, validation_split=5, **TIME))
+    train, valid = list_indices_of_both(BaseDataLoader(part, 4, validation_split=5, **TIME))
     assert (train, valid) == (list(range(23)), list(range(25, 30)))
 
 
