@@ -10,6 +10,7 @@ import torch
 
 from base.data.fitting import locate
 from base.data.loader import unwrap_loader
+from base.data.target_transforms import Sklearn
 from utils.errors import UserError, one_line
 
 
@@ -22,6 +23,12 @@ class TargetUnits:
 
     def __init__(self, transform: Any) -> None:
         self.transform = transform
+
+    @property
+    def name(self) -> str:
+        """The class of the transform, or of the transformer of scikit-learn in it."""
+        inner = self.transform.transformer if isinstance(self.transform, Sklearn) else None
+        return type(self.transform if inner is None else inner).__name__
 
     def to_real(self, output: Any, target: Any) -> tuple[Any, Any]:
         """Returns the arguments of a metric in real units. Values other than tensors stay."""

@@ -54,8 +54,8 @@ class Scores:
         """Says which numbers have no interval, and why, and which are of scaled targets."""
         notes = Intervals(self.intervals, self.reasons).format_reasons()
         if self.units is not None and "loss" in self.values:
-            kind = type(self.units.transform).__name__
-            notes.append(f"The loss is of targets scaled by {kind}; all else is in real units.")
+            scaled = f"targets scaled by {self.units.name}"
+            notes.append(f"The loss is of {scaled}; all else is in real units.")
         return notes
 
     def _format_interval(self, name: str) -> str:
