@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from base.data.checks import check_batching, check_sampling, choose_collate
+from base.data.checks import check_batching, check_sampling, choose_collate, keep_in_memory
 from base.data.loader import DividedLoader
 from base.data.map_reader import MapReader
 from base.data.order import BatchFacts, Position, limit_length
@@ -29,11 +29,9 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     Args:
         dataset: map-style or iterable.
-        batch_size: the number of samples in a batch, over all processes. None if the dataset gives
-            batches.
+        batch_size: samples in a batch, over all processes; None if the dataset gives batches.
         shuffle: draw a new order for every epoch.
-        validation_split: the size of the validation part, as a count (int) or a fraction (float);
-            0 for none.
+        validation_split: the size of the validation part, a count or a fraction; 0 for none.
         num_workers: the number of processes that read data; with 0, the training process does.
         collate_fn: makes a batch from a list of samples.
         eval_transform, eval_batch_transform: replace the transforms for the validation part.
@@ -41,12 +39,12 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         batch_transform: changes full batches ``[images, target]``. This is a deterministic
             transform of torchvision, or one of ``base/data/batch_transforms.py``.
         split_seed: the seed of the split; 0 gives the same split as pytorch-template.
+        validation_split_by, validation_gap: ``time`` validates on the last samples, after a gap.
         stratify: split each class in the same proportion.
         folds, fold: the number of folds of a cross-validation, and the one to validate on, from 1.
         groups: the group of each sample, or the name of the dataset's attribute or column that
             holds it. All samples of a group are in the same part.
-        sampler: gives the indices, instead of ``shuffle``; ``class_balanced`` draws all classes
-            equally often, with replacement.
+        sampler: gives indices; ``class_balanced`` draws all classes equally, with replacement.
         batch_sampler: gives lists of indices, instead of ``batch_size`` and ``shuffle``.
         stream_sharding: how a stream is divided: ``dataset`` or ``samples``; null finds out.
         dataloader_kwargs: other arguments of ``torch.utils.data.DataLoader``.
@@ -75,12 +73,15 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         folds: int | None = None,
         fold: int | None = None,
         groups: str | list[Any] | None = None,
+        validation_split_by: Literal["random", "time"] = "random",
+        validation_gap: int | None = None,
         sampler: Any = None,
         batch_sampler: Any = None,
         stream_sharding: Literal["dataset", "samples"] | None = None,
         **dataloader_kwargs: Any,
     ) -> None:
-        split = Split(validation_split, split_seed, stratify, folds, fold, groups)
+        order = validation_split_by, validation_gap
+        split = Split(validation_split, split_seed, stratify, folds, fold, groups, *order)
         check_batching(dataset, batch_size, cache or batch_transform is not None, split.is_needed)
         samplers = (sampler, batch_sampler, stream_sharding)
         check_sampling(dataset, split.is_needed, *samplers, **dataloader_kwargs)
@@ -94,10 +95,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self._facts = BatchFacts()  # of the last batch
         collate_fn = choose_collate(collate_fn, batch_size, batch_sampler)
         options = make_loader_options(num_workers, collate_fn=collate_fn, **dataloader_kwargs)
-        if cache:
-            from base.data.cache import cache_dataset
-
-            dataset = cache_dataset(dataset)
+        dataset = keep_in_memory(dataset) if cache else dataset
         self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
         self.init_kwargs |= options
         self.stream_sharding = stream_sharding

@@ -80,11 +80,16 @@ _TRANSFORM = Slot(
     is_duck_typed=True,
 )
 _BATCH_TRANSFORM = _TRANSFORM._replace(homes=(*_TRANSFORM.homes, "base.data.batch_transforms"))
+_TARGET_TRANSFORM = _TRANSFORM._replace(
+    homes=(_LOADERS, "base.data.target_transforms", "sklearn.preprocessing", *_TRANSFORM.homes[1:]),
+    open_modules=(*_TRANSFORM.open_modules, "base.data.target_transforms", "sklearn.preprocessing"),
+)
 _INNER_METRIC = Slot(
     "model", ("model.metric", "torchmetrics"), "torchmetrics.Metric", is_component=False
 )
 _INNER_SLOTS = {
     "batch_transform": _BATCH_TRANSFORM,
+    "target_transform": _TARGET_TRANSFORM,
     "metric": _INNER_METRIC,  # of wrappers
     "metrics": _INNER_METRIC,  # of a MetricCollection
     "dataset": _DATASET,

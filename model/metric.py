@@ -75,3 +75,16 @@ def get_classes(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         f"accuracy needs scores (N, C, …) of two or more classes, and classes (N, …); these are "
         f"scores {tuple(scores)} and targets {tuple(found)}. For one logit, use binary_accuracy"
     )
+
+
+def mae_by_step(output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The mean absolute error of each step of a forecast (N, H) or (N, H, C), from 1.
+
+    Named ``mae`` in a config, it is logged as ``mae_1``, ``mae_2``, …
+    """
+    if output.shape != target.shape or output.ndim < 2:
+        shapes = f"{tuple(output.shape)} and {tuple(target.shape)}"
+        raise UserError(f"mae_by_step needs forecasts and targets (N, H), not {shapes}", "metrics")
+    errors = (output - target).abs().flatten(2).mean(-1) if output.ndim > 2 else output - target
+    means = errors.abs().mean(0)
+    return {str(step): mean for step, mean in enumerate(means, 1)}

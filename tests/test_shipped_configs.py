@@ -29,11 +29,13 @@ SHIPPED = (
     "breast_cancer_mlp.yaml",
     "cifar10_resnet20.yaml",
     "config.json",
+    "diabetes_mlp.yaml",
     "digits_distill.yaml",
     "digits_gan.yaml",
     "digits_probe.yaml",
     "digits_simclr.yaml",
     "mnist_lenet.json",
+    "seasonal_mlp.yaml",
     "shapes_unet.yaml",
     "transfer_ants_bees.yaml",
 )

@@ -31,6 +31,7 @@ from base.checkpoint.restore import (
 )
 from base.checkpoint.stateful import find_trackers
 from base.checkpoint.weights import load_weights
+from base.data.fitting import restore_fit
 from base.data.loader import DividedLoader
 from base.loop.schedule_plan import follow_run, get_plan
 from utils.distributed import broadcast, is_main
@@ -128,6 +129,7 @@ class Restoration:
             message = f"{self.report.path}: its state does not fit this trainer: {one_line(error)}"
             raise UserError(message) from error
         before = state.get("environment", {})
+        restore_fit(self.target.objects, before, self.logger)
         self.report.inexact = [
             f"{key} {before[key]} -> {value}"
             for key, value in self.target.get_environment().items()

@@ -36,7 +36,10 @@ OPTIONAL_TYPES: dict[str, Any] = {
     "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict, "step": int
 }  # fmt: skip
 # Arguments of a data loader that divide its dataset, and those that change the order of samples.
-SPLIT_ARGS = ("validation_split", "split_seed", "stratify", "folds", "fold", "groups")
+SPLIT_ARGS = (
+    *("validation_split", "split_seed", "stratify", "folds", "fold", "groups"),
+    *("validation_split_by", "validation_gap"),
+)
 ORDER_ARGS = ("dataset", "shuffle", "sampler", *SPLIT_ARGS)
 
 

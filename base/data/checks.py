@@ -98,6 +98,21 @@ def choose_collate(collate_fn: Any, batch_size: int | None, batch_sampler: Any) 
     return None if gives_batches and collate_fn is default_collate else collate_fn
 
 
+def keep_in_memory(dataset: Any) -> Any:
+    """Returns a dataset that has decoded each sample once.
+
+    Raises:
+        UserError: the dataset is fitted on the training part, which is not known yet.
+    """
+    from base.data.cache import cache_dataset
+    from base.data.fitting import find_fitted_dataset
+
+    if find_fitted_dataset(dataset) is not None:
+        message = f"a {type(dataset).__name__} scales its samples by the training part, which is "
+        raise UserError(f"{message}not known when the cache is made; remove it", key="cache")
+    return cache_dataset(dataset)
+
+
 def warn_if_random(argument: str, transform: Any) -> None:
     """Warns if ``transform``, which the validation part uses too, looks like augmentation."""
     if AUGMENTING.search(repr(transform)):

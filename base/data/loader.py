@@ -131,6 +131,7 @@ def prepare_loader(
             classes are not those of the training.
     """
     from base.data.classes import check_same_classes
+    from base.data.fitting import take_over_fit
 
     if isinstance(loader, dict):
         for key, item in loader.items():
@@ -143,6 +144,7 @@ def prepare_loader(
     if trained_on is not None:
         trained_on = trained_on if isinstance(trained_on, dict) else describe_data(trained_on)
         check_same_classes(trained_on.get("classes"), classes, name, "of the training data")
+    take_over_fit(loader, trained_on)
     if divided is not None:
         divided.device = device
         if evaluating:
@@ -159,14 +161,19 @@ def prepare_loader(
 
 
 def describe_data(loader: Any, key: str = "data_loader") -> dict[str, Any]:
-    """The number of samples of a loader, if it divides batches, and the labels of its classes."""
+    """The number of samples of a loader, if it divides batches, and the labels of its classes.
+
+    Of a dataset that was fitted on the training part, also what it has found there.
+    """
     from base.data.classes import find_classes
+    from base.data.fitting import describe_fit
 
     divided = find_divided_loader(loader)
     dataset = getattr(unwrap_loader(loader), "dataset", None)
     return {
         "samples": None if divided is None else divided.n_samples,
         "classes": find_classes(dataset, key),
+        **describe_fit(dataset),
     }
 
 

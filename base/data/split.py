@@ -11,11 +11,16 @@ import numpy as np
 
 from base.data.checks import warn_if_random
 from base.data.epoch_sampler import Array, EpochSampler
+from base.data.fitting import find_fitted_dataset, fit_dataset, locate
 from utils.batch import TARGET_KEYS
 from utils.errors import UserError
 from utils.options import raise_problems
 
 CLASSES_IN_LOG = 20
+WINDOWS = (
+    "Neighbouring samples have targets in common, and are divided at random: the numbers of the "
+    "validation are too good. Set validation_split_by: time."
+)
 LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
 
 
@@ -32,6 +37,10 @@ class Split:
             from 1; None for none.
         groups: the group of each sample, or the name of the dataset's attribute or column that
             holds it; None for none. All samples of a group are in the same part.
+        validation_split_by: ``random``, or ``time``: the last samples are for validation. With
+            folds, each trains on what comes before it; see ``split_by_time``.
+        validation_gap: the samples between both parts that neither has, for ``time``. None takes
+            the dataset's ``overlap``, or 0.
 
     Raises:
         UserError: the arguments do not fit each other.
@@ -43,6 +52,8 @@ class Split:
     folds: int | None = None
     fold: int | None = None
     groups: Any = None
+    validation_split_by: str = "random"
+    validation_gap: int | None = None
 
     def __post_init__(self) -> None:
         from config.check.folds import find_split_problems
@@ -60,6 +71,15 @@ class Split:
         Raises:
             UserError: a part would be empty, or the classes or groups are unknown.
         """
+        if self.validation_split_by == "time":
+            from base.data.time_split import split_dataset_by_time
+
+            size = self.validation_split if self.folds is None else 0
+            return split_dataset_by_time(
+                dataset, size, self.folds, self.fold or 1, self.validation_gap
+            )
+        if getattr(locate(dataset), "overlap", 0) and self.groups is None:
+            logging.getLogger("data_loader").warning(WINDOWS)
         labels = get_labels(dataset) if self.stratify else None
         if self.folds is None and self.groups is None:
             return split_indices(len(dataset), self.validation_split, self.seed, labels)
@@ -90,6 +110,8 @@ def make_samplers(
     if split.is_needed:
         train, valid = split.find_indices(dataset)
         valid_sampler = EpochSampler(valid, shuffle=False)
+    if find_fitted_dataset(dataset) is not None:
+        fit_dataset(dataset, np.asarray(train))
     weights = class_weights(dataset, train) if is_balanced else None
     return EpochSampler(train, shuffle, weights), valid_sampler
 
@@ -116,7 +138,7 @@ def split_indices(
     Raises:
         UserError: a part would be empty.
     """
-    size = _validation_size(n_samples, split)
+    size = get_validation_size(n_samples, split)
     order = np.arange(n_samples)
     np.random.RandomState(seed).shuffle(order)
     if labels is None:
@@ -131,7 +153,8 @@ def split_indices(
     return np.sort(order[size:]), np.sort(order[:size])
 
 
-def _validation_size(n_samples: int, split: float | int) -> int:
+def get_validation_size(n_samples: int, split: float | int) -> int:
+    """The number of samples for validation. Raises UserError if a part would be empty."""
     size = 0
     if isinstance(split, int) and not isinstance(split, bool):
         size = split

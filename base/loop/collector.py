@@ -158,8 +158,9 @@ def list_kinds() -> list[type[Collector]]:
     """The classes of collectors. The first one that fits is chosen."""
     from base.loop.masks import Masks
     from base.loop.rows import Rows
+    from base.loop.series import SeriesRows
 
-    return [Rows, Masks]
+    return [Rows, Masks, SeriesRows]
 
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:

@@ -29,7 +29,7 @@ class MetricSet(MetricTracker):
         writer: as for MetricTracker.
         device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
-        loader: gives the batches; its dataset may name the classes.
+        loader: gives the batches; its dataset may name the classes, and the units of targets.
     """
 
     batch_size: int | None = None  # the samples that the loader has read for the next batch
@@ -43,6 +43,7 @@ class MetricSet(MetricTracker):
         loader: Any = None,
     ) -> None:
         from base.data.classes import list_labels
+        from base.data.units import find_units
         from base.loop.stateful_metric import is_stateful, make_objects
 
         self.metrics = list(metrics)
@@ -50,7 +51,7 @@ class MetricSet(MetricTracker):
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
         self._objects = make_objects(filter(is_stateful, self.metrics), device)
         self._waiting: list[tuple[dict[str, Any], Any, Any, int]] = []
-        self.labels = list_labels(loader)
+        self.labels, self.units = list_labels(loader), find_units(loader)
         super().__init__("loss", *self._functions, writer=writer)
 
     def reset(self) -> None:
@@ -67,8 +68,7 @@ class MetricSet(MetricTracker):
         """Adds a batch, without waiting for the device.
 
         Args:
-            loss: one number, the mean over the batch, which may have ``terms``; see ``add_up``.
-                None if there is none.
+            loss: the mean over the batch, which may have ``terms`` (``add_up``); None for none.
             output, target: the arguments of the metrics.
             batch: the batch, whose number of samples is the weight of its means.
             weight: the loader's ``loss_weight``; 0 marks a filler, which does not count.
@@ -82,6 +82,8 @@ class MetricSet(MetricTracker):
             from base.loop.losses import take_out_predictions
 
             output = as_plain(take_out_predictions(output))
+        if self.units is not None:
+            output, target = self.units.to_real(output, target)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
         losses = {} if loss is None else {"loss": loss.detach(), **getattr(loss, "terms", {})}

@@ -14,8 +14,10 @@ import torch
 from base.base_trainer import BaseTrainer
 from base.data.loader import map_sets
 from base.loop.assembly import list_trained
+from base.loop.metrics import MetricSet
 from base.loop.several_optimizers import list_optimizers
 from base.options import TrainerOptions
+from base.tools.batch_means import FirstBatch, find_batch_means
 from base.tools.first_batches import FirstBatches
 from base.tools.measurement import write_measurement
 from base.tools.trial import Trial
@@ -79,6 +81,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     trainer.trainer_options = replace(options, validate_steps=None, max_steps=None)
     outputs: list[Any] = []
     started, start = time.time(), time.perf_counter()
+    kept = keep_first_batches(trainer)
     hook = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with hook, trainer.guard.watching(model):
         trainer._train_epoch(1)
@@ -93,6 +96,12 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     times = {"batch_seconds": min(seconds[1:] or seconds), "save_seconds": save_seconds}
     write_measurement(trainer, options, batches_of_epoch, times | {"started": started})
     sizes = [path.stat().st_size for path in folder.glob("checkpoint*")]
+    found: dict[str, str] = {}
+    for metrics, first_batch in kept:
+        if first_batch.batch is not None:
+            found |= find_batch_means(metrics.metrics, *first_batch.batch)
+    for name, reason in found.items():
+        trainer.logger.warning("%s is no mean over samples: %s.", name, reason)
     return {
         "model": f"{type(model).__name__} on {trainer.device}",
         "parameters": describe_parameters(model, trainer.criterion),
@@ -103,6 +112,17 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
         "faster by": describe_speedups(trainer, section),
         "seconds": f"{times['batch_seconds']:.4f} a batch, without loading it",
     }
+
+
+def keep_first_batches(trainer: BaseTrainer) -> list[tuple[MetricSet, FirstBatch]]:
+    """Lets each MetricSet of a trainer keep the outputs and targets of its first batch."""
+    found = []
+    for value in vars(trainer).values():
+        for metrics in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(metrics, MetricSet) and metrics.rows is None:
+                metrics.rows = first_batch = FirstBatch()
+                found.append((metrics, first_batch))
+    return found
 
 
 def describe_parameters(model: torch.nn.Module, criterion: Any = None) -> str:

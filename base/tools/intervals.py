@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from base.data.units import TargetUnits
 from base.loop.evaluate import add_up, get_term_name
 from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
 from base.loop.stateful_metric import is_stateful
+from base.tools.batch_means import explain, is_close
+from utils.numbers import split_numbers
 from utils.util import one_number
 
 Interval = tuple[float, float]
 MAX_BLOCKS = 2000  # of samples; a mean is computed from resampled blocks
 MEAN_RESAMPLES = 1000
 OTHER_RESAMPLES = 200  # of a metric that has to be computed from the samples each time
+NAMES_SHOWN = 5
+NO_ROWS = "the outputs are not one row of numbers for each sample"
+
+
+class NoIntervalError(Exception):
+    """The resampled statistic does not reproduce the reported value; the text says why."""
+
+
+class Intervals(NamedTuple):
+    """The intervals of numbers.
+
+    Attributes:
+        found: the lower and upper end by name.
+        reasons: for each other number, why it has no interval.
+    """
+
+    found: dict[str, Interval]
+    reasons: dict[str, str]
+
+    def format_reasons(self) -> list[str]:
+        """Returns a sentence for each reason, with the numbers that it holds for."""
+        names: dict[str, list[str]] = {}
+        for name, reason in self.reasons.items():
+            names.setdefault(reason, []).append(name)
+        if not self.found and len(names) == 1:
+            return [f"No intervals: {reason}." for reason in names]
+        return [f"No interval for {_join(items)}: {reason}." for reason, items in names.items()]
+
+
+def _join(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def bootstrap_intervals(
@@ -26,69 +61,139 @@ def bootstrap_intervals(
     criterion: Any,
     metrics: Sequence[Any],
     values: dict[str, float],
-) -> dict[str, Interval]:
+    units: TargetUnits | None = None,
+    labels: Sequence[str] = (),
+) -> Intervals:
     """Computes 95 % intervals of the loss and the metrics.
+
+    A number has an interval only if the statistic that is resampled gives the reported value on
+    all samples.
 
     Source: the percentile bootstrap, Efron and Tibshirani 1993, chapter 13.
 
     Args:
-        rows: outputs and targets of all samples; None gives no intervals.
+        rows: outputs and targets of all samples, in real units; None gives no intervals.
         criterion: the loss; a module is moved to the CPU, where the rows are.
         metrics: functions ``(output, target) -> number`` and torchmetrics objects.
         values: of the loss and the metrics on all rows.
-
-    Returns:
-        The lower and upper end for each name. A metric that needs the loader's own batches cannot
-        be computed on resampled rows, and has no interval.
+        units: scale the rows for the loss; None if they are not scaled.
+        labels: the names of classes in those of numbers; see ``split_numbers``.
     """
     if rows is None:
-        return {}
+        return Intervals({}, dict.fromkeys(values, NO_ROWS))
+    found: dict[str, Interval] = {}
+    reasons: dict[str, str] = {}
+    for name, function in _list_functions(criterion, metrics, units).items():
+        if is_stateful(function):
+            statistics = [_Statistic(name, _make_compute(function))]
+        else:
+            statistics = _divide(name, function, rows, labels)
+        for statistic in statistics:
+            if statistic.name not in values:
+                continue
+            try:
+                interval = _get_interval(statistic, function, *rows, values[statistic.name])
+                if np.isfinite(interval).all():
+                    found[statistic.name] = interval
+                else:
+                    reasons[statistic.name] = "some resamples of the data have no value"
+            except NoIntervalError as error:
+                reasons[statistic.name] = str(error)
+            except Exception:  # a metric of the user may raise anything
+                reasons[statistic.name] = "it cannot be computed on resamples of the data"
+    several = "it is one of several numbers of a metric, or computed in another way"
+    reasons |= {name: several for name in values if name not in found and name not in reasons}
+    return Intervals(found, reasons)
+
+
+class _Statistic(NamedTuple):
+    """One number of a metric: its name, and the function that computes it."""
+
+    name: str
+    compute: Callable[[torch.Tensor, torch.Tensor], float]
+
+
+def _list_functions(
+    criterion: Any, metrics: Sequence[Any], units: TargetUnits | None
+) -> dict[str, Any]:
     criterion = criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
-    functions: dict[str, Any] = {"loss": lambda output, target: add_up(criterion(output, target))}
+
+    def scaled(loss: Any) -> Any:
+        if units is None:
+            return lambda output, target: add_up(loss(output, target))
+        return lambda output, target: add_up(loss(units.scale(output), units.scale(target)))
+
+    functions: dict[str, Any] = {"loss": scaled(criterion)}
     if isinstance(criterion, WeightedSum):
         terms = criterion.losses.items()
-        functions |= {get_term_name(name): loss for name, loss in terms}
-    functions |= {name_of(metric): metric for metric in metrics}
-    found = {}
-    for name, function in functions.items():
-        try:
-            interval = _get_interval(function, *rows, values[name])
-        except Exception:  # a metric of the user may raise anything
-            continue
-        if np.isfinite(interval).all():
-            found[name] = interval
-    return found
+        functions |= {get_term_name(name): scaled(loss) for name, loss in terms}
+    return functions | {name_of(metric): metric for metric in metrics}
+
+
+def _make_compute(metric: Any) -> Callable[[torch.Tensor, torch.Tensor], float]:
+    """Computes the number of a torchmetrics object on rows."""
+    metric = metric.clone().cpu()
+
+    def compute(output: torch.Tensor, target: torch.Tensor) -> float:
+        metric.reset()
+        metric.update(output, target)
+        return float(one_number(metric.compute()))
+
+    return compute
+
+
+def _divide(
+    name: str, function: Any, rows: tuple[torch.Tensor, torch.Tensor], labels: Sequence[str]
+) -> list[_Statistic]:
+    """The numbers that a function gives: one, or several in a vector or dict."""
+
+    def pick(key: str) -> Callable[[torch.Tensor, torch.Tensor], float]:
+        return lambda output, target: float(
+            split_numbers(name, function(output, target), labels)[key]
+        )
+
+    try:
+        with torch.no_grad():
+            keys = list(split_numbers(name, function(*rows), labels))
+    except Exception:  # as above
+        keys = [name]
+    return [_Statistic(key, pick(key)) for key in keys]
 
 
 @torch.no_grad()
 def _get_interval(
-    function: Any, output: torch.Tensor, target: torch.Tensor, value: float
+    statistic: _Statistic, function: Any, output: torch.Tensor, target: torch.Tensor, value: float
 ) -> Interval:
-    if is_stateful(function):
-        metric = function.clone().cpu()
+    def compute(indices: NDArray[Any]) -> float:
+        return statistic.compute(output[indices], target[indices])
 
-        def compute(indices: NDArray[Any]) -> float:
-            metric.reset()
-            metric.update(output[indices], target[indices])
-            return float(one_number(metric.compute()))
-    else:
+    if not is_stateful(function):
         order = np.random.default_rng(0).permutation(len(output))
         blocks = np.array_split(order, min(len(output), MAX_BLOCKS))
         sizes = np.array([len(block) for block in blocks], dtype=float)
-
-        def compute(indices: NDArray[Any]) -> float:
-            return float(one_number(function(output[indices], target[indices])))
-
-        sums = sizes * [compute(block) for block in blocks]
-        is_mean = np.isclose(sums.sum() / len(output), value, rtol=1e-3, atol=1e-6)
-        if is_mean:
+        sums = _add_up_blocks(compute, blocks, sizes)
+        if sums is not None and is_close(sums.sum() / len(output), value):
             return _bootstrap(
                 len(blocks),
                 lambda indices: sums[indices].sum(-1) / sizes[indices].sum(-1),
                 MEAN_RESAMPLES,
                 vectorized=True,
             )
+    if not is_close(on_all := compute(np.arange(len(output))), value):
+        if not is_stateful(function) and not statistic.name.startswith("loss"):
+            raise NoIntervalError(explain(function))
+        raise NoIntervalError(f"it is {on_all:.6g} if it is computed from the outputs")
     return _bootstrap(len(output), compute, OTHER_RESAMPLES)
+
+
+def _add_up_blocks(
+    compute: Callable[[NDArray[Any]], float], blocks: list[NDArray[Any]], sizes: NDArray[Any]
+) -> NDArray[Any] | None:
+    """The value on each block, times its size; None if the metric does not take a few samples."""
+    try:
+        return np.asarray(sizes * [compute(block) for block in blocks])
+    except Exception:  # R2, for example, needs several samples
+        return None
 
 
 def _bootstrap(
@@ -97,6 +202,8 @@ def _bootstrap(
     """Bootstraps a statistic of indices below ``n``. A single sample has no interval."""
     from scipy.stats import bootstrap
 
+    if n < 2:
+        raise NoIntervalError("there is only one sample")
     interval = bootstrap(
         (np.arange(n),),
         lambda indices, axis=-1: statistic(indices),

@@ -108,6 +108,10 @@ class ResultWriter:
             page.add_scores(self.values, self.scores[0].intervals)
         else:
             page.add_table("Scores", self._make_columns())
+        for scores in self.scores:
+            page.add_note(
+                " ".join([f"{scores.name}:" if scores.name else "", *scores.list_notes()])
+            )
         page.add_charts("Training", draw_curves(run.rows))
         for scores in self.scores:
             scores.add_to(page)

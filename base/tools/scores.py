@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from base.loop.reporter import SetResult, TestSubject
-from base.tools.intervals import bootstrap_intervals
+from base.tools.intervals import Intervals, bootstrap_intervals
 from base.tools.page import Page
 from base.tools.samples import Samples
 from base.tools.views.register import make_view
@@ -21,6 +21,7 @@ class Scores:
 
     Attributes:
         values, intervals: the numbers and their confidence intervals by name.
+        reasons: why a number has no interval.
         view: shows the predictions; None if nothing was collected.
     """
 
@@ -28,10 +29,16 @@ class Scores:
         metrics = result.metrics
         rows = None if metrics.rows is None else metrics.rows.get()
         self.name, self.values, self.n_samples = result.name, result.values, result.n_samples
-        self.view = make_view(metrics.rows, Samples(result.loader), subject)
-        self.intervals = bootstrap_intervals(
-            rows, subject.criterion, metrics.metrics, result.values
+        samples = Samples(result.loader)
+        self.view = make_view(metrics.rows, samples, subject)
+        self.units = metrics.units
+        self.intervals, self.reasons = bootstrap_intervals(
+            rows, subject.criterion, metrics.metrics, result.values, metrics.units, metrics.labels
         )
+
+        if getattr(samples.inner, "overlap", 0):  # resampling takes samples for independent
+            reason = "neighbouring windows have targets in common"
+            self.intervals, self.reasons = {}, dict.fromkeys(self.values, reason)
 
     def format_lines(self) -> list[str]:
         """Returns the numbers with their intervals, and a line for each class."""
@@ -40,7 +47,16 @@ class Scores:
         for name, value in self.values.items():
             line = f"  {name:<{width}} {value:<10.6g} {self._format_interval(name)}"
             lines.append(line.rstrip())
+        lines += [f"  {sentence}" for sentence in self.list_notes()]
         return lines if self.view is None else [*lines, *self.view.format_lines()]
+
+    def list_notes(self) -> list[str]:
+        """Says which numbers have no interval, and why, and which are of scaled targets."""
+        notes = Intervals(self.intervals, self.reasons).format_reasons()
+        if self.units is not None and "loss" in self.values:
+            scaled = f"targets scaled by {self.units.name}"
+            notes.append(f"The loss is of {scaled}; all else is in real units.")
+        return notes
 
     def _format_interval(self, name: str) -> str:
         low, high = self.intervals.get(name, (None, None))
@@ -58,7 +74,8 @@ class Scores:
             name: value if math.isfinite(value) else None for name, value in self.values.items()
         }
         shown = {"classes": []} if self.view is None else self.view.to_dict()
-        return {"metrics": metrics, "intervals": self.intervals} | shown
+        numbers = {"metrics": metrics, "intervals": self.intervals, "no_interval": self.reasons}
+        return numbers | shown
 
     def list_predictions(self) -> list[list[Any]]:
         """Lists the rows of a table: for each sample its target and its prediction.

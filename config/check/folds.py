@@ -19,7 +19,7 @@ def find_split_problems(args: Mapping[str, Any]) -> list[Problem]:
         args: of a ``BaseDataLoader``; those that are left out have their defaults. Values of a
             wrong type are not judged.
     """
-    problems = _find_fold_problems(args)
+    problems = _find_fold_problems(args) + _find_time_problems(args)
     seed: Any = args.get("split_seed")
     split = args.get("validation_split")
     if _is_integer(seed) and not 0 <= seed <= MAX_SEED:
@@ -54,6 +54,23 @@ def _find_fold_problems(args: Mapping[str, Any]) -> list[Problem]:
         problems.append(Problem("folds", message))
     elif _is_integer(fold) and not 1 <= fold <= folds:
         problems.append(Problem("fold", f"{fold} must be from 1 to {folds}"))
+    return problems
+
+
+def _find_time_problems(args: Mapping[str, Any]) -> list[Problem]:
+    gap = args.get("validation_gap")
+    by = args.get("validation_split_by", "random")
+    if by == "random" and gap is not None:
+        return [Problem("validation_gap", "has no effect without validation_split_by: time")]
+    if by != "time":
+        return []
+    problems = []
+    for name in ("stratify", "groups", "split_seed"):
+        if args.get(name):
+            message = "does not fit validation_split_by: time, which keeps the dataset's order"
+            problems.append(Problem(name, f"{message}; remove it"))
+    if _is_integer(gap) and gap is not None and gap < 0:
+        problems.append(Problem("validation_gap", f"{gap} must be at least 0"))
     return problems
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from config.check.checker import Checker
 from config.check.folds import find_split_problems
 from config.check.schedules import get_args
+from config.check.trainer_section import has_split
 from config.read.tree import Keys
 
 STREAM = "torch.utils.data.dataset.IterableDataset"
@@ -37,13 +38,18 @@ def check_loaders(checker: Checker) -> None:
             message = "has no effect, because the batch_sampler decides the order; remove it"
             checker.fail((*keys[:-1], "shuffle"), message)
         if _derives(found, LOADER):
-            _check_split(checker, keys, get_args(checker, keys))
+            _check_split(checker, keys, found, get_args(checker, keys))
 
 
-def _check_split(checker: Checker, keys: Keys, args: dict[str, Any]) -> None:
+def _check_split(checker: Checker, keys: Keys, found: Any, args: dict[str, Any]) -> None:
     """Reports arguments that divide the dataset, and do not fit each other or the config."""
     for problem in find_split_problems(args):
         checker.fail((*keys, "args", problem.key), problem.message)
+    repeated = checker.tree.data.get("repeat")
+    has_folds = isinstance(repeated, dict) and repeated.get("folds") is not None
+    if args.get("validation_split_by") == "time" and not has_folds and not has_split(found, args):
+        message = "has no effect without validation_split or folds"
+        checker.fail((*keys, "args", "validation_split_by"), message)
     if args.get("folds") is None:
         return
     for name in ("sampler", "batch_sampler"):

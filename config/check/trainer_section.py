@@ -145,7 +145,7 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     sets = list_set_prefixes(data.get("valid_data_loader"))
     repeat = data.get("repeat")
     has_folds = isinstance(repeat, dict) and repeat.get("folds") is not None
-    if not sets and (has_folds or _has_split(loader_class, args)):
+    if not sets and (has_folds or has_split(loader_class, args)):
         sets = [""]
     metrics = data.get("metrics", [])
     names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
@@ -209,7 +209,7 @@ def _check_monitor(checker: Checker, options: Any, logged: list[str], metrics: l
         checker.fail((*_KEYS, "early_stop"), message)
 
 
-def _has_split(loader_class: Any, args: Any) -> bool:
+def has_split(loader_class: Any, args: Any) -> bool:
     """Whether the training loader splits off validation data; True where only a run can tell."""
     if loader_class is None or not isinstance(args, dict):
         return True  # something is wrong with it, which is reported already

@@ -41,7 +41,8 @@ def list_variants(options: RepeatOptions, config: ConfigParser) -> dict[str, dic
         split: dict[str, Any] = {"folds": options.folds}
         if args.get("validation_split"):
             split["validation_split"] = 0
-        if options.seeds is not None and config.takes("data_loader", "split_seed"):
+        is_random = args.get("validation_split_by", "random") == "random"
+        if is_random and options.seeds is not None and config.takes("data_loader", "split_seed"):
             split["split_seed"] = args.get("split_seed", 0) + index
         for fold in range(1, options.folds + 1):
             inner = split | {"fold": fold}

@@ -212,7 +212,8 @@ class OutOfFold:
         if scores.view is not None:
             scores.view.indices = [index for part in indices for index in part]
         if len(results) > 1:  # the rows of one sample depend on each other
-            scores.intervals = {}
+            reason = "the rows of several seeds depend on each other"
+            scores.intervals, scores.reasons = {}, dict.fromkeys(values, reason)
         return scores
 
     @property
@@ -273,6 +274,7 @@ class OutOfFold:
         page = Page(f"{self.config['name']} · {self.group.name}", f"{self.describe()}.")
         if self.scores is not None:
             page.add_scores(self.scores.values, self.scores.intervals)
+            page.add_note(" ".join(self.scores.list_notes()))
         page.add_table("Folds", self.table.to_dicts())
         if self.scores is not None:
             self.scores.add_to(page)

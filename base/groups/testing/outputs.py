@@ -71,8 +71,12 @@ def score_outputs(
     criterion = loss.cpu() if isinstance(loss, nn.Module) else loss
     cpu, facts = torch.device("cpu"), TaskFacts(criterion, subject.task)
     metrics = MetricSet(config.build_metrics(), None, cpu, Rows(facts), loader=like.loader)
+    units = metrics.units
+    metrics.units = None  # the outputs are in real units already
     pieces = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))
     with in_eval_mode(criterion):
         for batch in zip(*pieces, strict=True):
-            metrics.add_batch(add_up(criterion(*batch)), *batch)
-    return SetResult(like.name, like.loader, metrics.result(), metrics, len(outputs.output))
+            scaled = batch if units is None else map(units.scale, batch)
+            metrics.add_batch(add_up(criterion(*scaled)), *batch)
+    numbers, metrics.units = metrics.result(), units
+    return SetResult(like.name, like.loader, numbers, metrics, len(outputs.output))

@@ -203,6 +203,7 @@ class Files:
         page = Page(title, f"A test of {len(self.members)} runs. {self.note}")
         if len(self.scores) == 1:
             page.add_scores(self.scores[0].values, self.scores[0].intervals)
+            page.add_note(" ".join(self.scores[0].list_notes()))
         page.add_table("Runs", self.table.to_dicts())
         for scores in self.scores:
             scores.add_to(page)

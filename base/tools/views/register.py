@@ -7,9 +7,10 @@ from base.loop.reporter import TestSubject
 from base.tools.samples import Samples
 from base.tools.views.masks import MaskView
 from base.tools.views.rows import RowView
+from base.tools.views.series import SeriesView
 from base.tools.views.view import View
 
-VIEWS: tuple[type[View], ...] = (RowView, MaskView)
+VIEWS: tuple[type[View], ...] = (SeriesView, RowView, MaskView)  # the first that shows it
 
 
 def make_view(
@@ -18,6 +19,6 @@ def make_view(
     """Makes the view of what a pass has collected; None if there is nothing to show."""
     chosen = None if collector is None else collector.chosen
     for kind in VIEWS:
-        if isinstance(chosen, kind.collects):
+        if chosen is not None and kind.shows(chosen, samples):
             return kind(chosen, samples, subject)
     return None

@@ -65,6 +65,11 @@ class View:
             order = [index for batch in samples.order() or [] for index in batch]
             self.indices = collector.locate(order)
 
+    @classmethod
+    def shows(cls, collector: Collector, samples: Samples) -> bool:
+        """Whether this view is for what a collector has collected of these samples."""
+        return isinstance(collector, cls.collects)
+
     @property
     def classes(self) -> list[dict[str, Any]]:
         """A row of scores for each class, for the JSON; the key ``class`` comes first."""

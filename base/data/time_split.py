@@ -1,0 +1,115 @@
+"""Splits by time: the last part of a dataset, in its own order, is for validation."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from base.data.epoch_sampler import Array
+from base.data.split import get_validation_size
+from utils.errors import UserError
+from utils.seed import temporary_seed
+
+MAX_STEPS_COMPARED = 1000  # of a target, to find out whether neighbours overlap
+
+
+def split_dataset_by_time(
+    dataset: Any, size: float | int, folds: int | None, fold: int, gap: int | None
+) -> tuple[Array, Array]:
+    """Splits a dataset by ``split_by_time``, with the gap that its samples need.
+
+    Args:
+        dataset: map-style, in the order of time.
+        size, folds, fold: see ``split_by_time``.
+        gap: the samples between both parts; None takes the dataset's ``overlap``. If the dataset
+            has none, a warning says so where the targets on both sides overlap.
+
+    Raises:
+        UserError: a part would be empty.
+    """
+    from base.data.fitting import locate
+
+    known = getattr(locate(dataset), "overlap", None)
+    used = gap if gap is not None else known if isinstance(known, int) else 0
+    train, valid = split_by_time(len(dataset), size, folds, fold, used)
+    logger = logging.getLogger("data_loader")
+    text = "By time: %d samples train, the %d after them are left out, and the next %d validate."
+    logger.info(text, len(train), used, len(valid))
+    count = known if isinstance(known, int) else find_overlap(dataset, int(train[-1]))
+    if count > used:
+        message = "The targets of %d training samples share steps with those of the validation, "
+        message += "so its numbers are too good; set validation_gap: %d."
+        logger.warning(message, count - used, count)
+    return train, valid
+
+
+def split_by_time(
+    n_samples: int, size: float | int, folds: int | None = None, fold: int = 1, gap: int = 0
+) -> tuple[Array, Array]:
+    """Splits ``range(n_samples)`` into an earlier part for training and a later one.
+
+    Source: with folds, scikit-learn's ``TimeSeriesSplit``: the samples are divided into
+    ``folds + 1`` parts. Fold 1 validates on the second part, and trains on the first; each further
+    one validates on the next part, and trains on all before it.
+
+    Args:
+        n_samples: the number of samples in the dataset.
+        size: of the validation part, as a count (int) or a fraction (float), without folds.
+        folds, fold: the number of folds, and the one for validation, from 1.
+        gap: the number of samples that are left out before the validation part.
+
+    Returns:
+        The sorted indices for training, and those for validation.
+
+    Raises:
+        UserError: a part would be empty.
+    """
+    if folds is None:
+        n_valid = get_validation_size(n_samples, size)
+        end = n_samples - n_valid - gap
+        if end < 1:
+            message = f"{gap} leaves none of {n_samples} samples for training, because {n_valid} "
+            raise UserError(f"{message}validate", key="validation_gap")
+        return np.arange(end), np.arange(n_samples - n_valid, n_samples)
+    part = n_samples // (folds + 1)
+    first = n_samples - folds * part - gap
+    if part < 1 or first < 1:
+        needed = f"{folds} folds in the order of time, with a gap of {gap}"
+        raise UserError(f"{needed}, need more than {n_samples} samples", key="folds")
+    with temporary_seed(0):  # the first import of sklearn may draw random numbers
+        from sklearn.model_selection import TimeSeriesSplit
+
+        splits = TimeSeriesSplit(folds, gap=gap).split(np.zeros(n_samples))
+        train, valid = list(splits)[fold - 1]
+    return train, valid
+
+
+def find_overlap(dataset: Any, index: int) -> int:
+    """The number of following samples whose targets share steps with that of a sample.
+
+    It is known if the targets of neighbours are the same series, moved by one or more steps.
+
+    Args:
+        dataset: map-style; two samples are read.
+        index: of the first of them.
+
+    Returns:
+        0 if the targets do not overlap, or if the dataset's samples have another form.
+    """
+    from utils.batch import find_target
+
+    try:
+        with temporary_seed(0):
+            first, second = (torch.as_tensor(find_target(dataset[i])) for i in (index, index + 1))
+    except Exception:  # a dataset may raise anything; the loader will report it
+        return 0
+    steps = len(first) if first.ndim and first.shape == second.shape else 0
+    if not 1 < steps <= MAX_STEPS_COMPARED or bool((first == first[0]).all()):
+        return 0
+    for stride in range(1, steps):
+        if torch.equal(first[stride:], second[:-stride]):
+            return (steps - 1) // stride
+    return 0

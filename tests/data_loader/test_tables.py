@@ -1,0 +1,74 @@
+"""Tables: what is read from a CSV file, how it is scaled, and what is refused with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from base import BaseDataLoader
+from base.data.target_transforms import Standardize
+from data_loader.tables import CsvDataset
+from utils.errors import UserError
+
+TEXT = "area,town,price\n10,b,100\n20,a,200\n30,b,300\n50,a,400\n"
+
+
+def write(tmp_path: Path, text: str = TEXT) -> str:
+    path = tmp_path / "homes.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def test_numbers_are_scaled_by_the_training_rows_and_categories_have_columns(
+    tmp_path: Path,
+) -> None:
+    dataset = CsvDataset(write(tmp_path), "price", categories=["town"])
+    dataset.fit_to(np.array([0, 1, 2]))
+    std = np.std([10, 20, 30])
+    expected = torch.tensor([[-10 / std, 0, 1], [0, 1, 0], [10 / std, 0, 1], [30 / std, 1, 0]])
+    assert torch.allclose(dataset.inputs, expected.float())
+    assert dataset.targets.tolist() == [100, 200, 300, 400]
+
+
+def test_new_rows_are_read_with_the_scales_of_the_training(tmp_path: Path) -> None:
+    dataset = CsvDataset(write(tmp_path), "price", None, ["town"], None, Standardize())
+    BaseDataLoader(dataset, 2)
+    new = tmp_path / "new.csv"
+    new.write_text("town,area\nc,20\n\nb,10\n")
+    rows = dict(dataset.read(new))
+    assert list(rows) == ["new.csv:2", "new.csv:4"]
+    assert rows["new.csv:2"][1:].tolist() == [0, 0]  # no such town was known
+    assert torch.equal(rows["new.csv:4"], dataset[0][0])
+
+
+def test_a_target_of_texts_is_a_class(tmp_path: Path) -> None:
+    dataset = CsvDataset(write(tmp_path), "town", numbers=["area"])
+    assert dataset.classes == ["a", "b"]
+    assert [int(target) for _, target in (dataset[index] for index in range(4))] == [1, 0, 1, 0]
+    both = CsvDataset(write(tmp_path), ["price", "area"], categories=["town"])
+    assert both[0][1].tolist() == [100, 10]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (TEXT.replace("30,", "3o,"), {}, r"homes.csv:4: area: '3o' is no number"),
+        (TEXT.replace("300", ""), {}, r"homes.csv:4: price: is empty"),
+        (TEXT + "1,a\n", {}, r"homes.csv:6: has 2 cells for 3 columns"),
+        (TEXT, {"target": "prize"}, r"no column 'prize' \(did you mean 'price'\?\)"),
+        (TEXT, {"categories": ["twon"]}, r"^categories: .*no column 'twon'"),
+        (TEXT, {"numbers": ["price"]}, r"^target: 'price' is the target"),
+        ("area,area\n1,2\n", {}, r"two columns have the name 'area'"),
+        ("area,price\n", {}, r"has no rows"),
+    ],
+)
+def test_a_fault_is_named_with_its_line_and_column(
+    tmp_path: Path, text: str, options: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"target": "price", "categories": ["town"]} | options
+    with pytest.raises(UserError, match=message):
+        CsvDataset(write(tmp_path, text), **given)
