@@ -20,6 +20,7 @@ from base.checkpoint.changes import (
 )
 from base.checkpoint.environment import LENGTH
 from base.checkpoint.file import complete, load_newest
+from base.checkpoint.left_out import fill_weights, find_other_modules, get_left_out
 from base.checkpoint.plain import restore_objects
 from base.checkpoint.restore import (
     check_scheduler_state,
@@ -58,6 +59,7 @@ class Restoration:
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)
         state = complete(state, path, self._list_tensors())
+        state = fill_weights(state, target.parallel.unwrap(target.objects["model"]), path)
         self.state = state
         self.old_config, self.new_config = state["config"], target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
@@ -128,7 +130,7 @@ class Restoration:
             message = f"{self.report.path}: its state does not fit this trainer: {one_line(error)}"
             raise UserError(message) from error
         before = state.get("environment", {})
-        self.report.inexact = [
+        self.report.inexact += [
             f"{key} {before[key]} -> {value}"
             for key, value in self.target.get_environment().items()
             if before.get(key, value) != value
@@ -141,10 +143,18 @@ class Restoration:
         A scheduler is reset if its section, its length or the learning rate has changed.
         """
         objects, saved = self.target.list_stateful(), self.state["parts"]
+        left_out = get_left_out(self.state, "modules")
+        self.report.inexact += [
+            f"the weights of `{name}`, which the trainer's constructor makes"
+            for name in find_other_modules(self.state, objects)
+        ]
         self._leave_out_schedule(objects)
         if not is_same_loss(self.old_config, self.new_config) and objects.pop("criterion", None):
             self.report.outcomes["criterion"] = "reset, because loss changed"
         for name, item in objects.items():
+            if name in left_out:
+                self.report.outcomes[name] = "made again, as checkpoints leave it out"
+                continue
             if name not in saved:
                 self.report.outcomes[name] = "new, because the checkpoint has no state of it"
                 continue
@@ -157,7 +167,7 @@ class Restoration:
                     check_scheduler_state(item.state_dict(), state)
                 item.load_state_dict(state)
             self.report.outcomes.setdefault(name, "kept")
-        for name in saved.keys() - objects.keys():
+        for name in (saved.keys() | left_out.keys()) - objects.keys():
             outcome = "not restored, because the trainer has no such object when it starts"
             self.report.outcomes.setdefault(name, outcome)
 

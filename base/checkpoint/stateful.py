@@ -25,6 +25,7 @@ from base.data.loader import PositionedLoader
 from base.data.walk import find_user_module, list_attributes, list_references
 from base.loop.assembly import list_trained
 from base.loop.lr_schedule import is_holder, list_schedulers
+from base.loop.progress import Progress
 from base.loop.update import Update
 from utils.distributed import all_gather
 from utils.errors import UserError
@@ -162,6 +163,16 @@ def find_trackers(objects: Mapping[str, Any]) -> dict[str, MetricTracker]:
         for name, tracker in objects.items()
         if isinstance(tracker, MetricTracker) and name != "valid_metrics"
     }
+
+
+def collect_epoch(objects: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The position inside the current epoch, and its numbers so far; empty between epochs."""
+    if not progress.batch:
+        return {}
+    tag = progress.get_tag(objects.get("len_epoch"))
+    trackers = collect_trackers(find_trackers(objects))
+    position = {"place": progress.batch, "tag": tag, "is_validating": progress.is_validating}
+    return {"within": position | trackers}
 
 
 def collect_trackers(trackers: Mapping[str, MetricTracker]) -> dict[str, Any]:

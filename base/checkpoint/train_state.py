@@ -35,6 +35,7 @@ class TrainState:
     def __init__(
         self, owner: object, parallel: Parallel, progress: Progress, monitor: Monitor, config: Any
     ) -> None:
+        from base.checkpoint.left_out import LeftOut
         from base.loop.optimizer_modes import OptimizerModes
 
         # A reference cycle would let the workers of a trainer's loader outlive the trainer.
@@ -42,6 +43,7 @@ class TrainState:
         self.parallel, self.progress, self.monitor = parallel, progress, monitor
         self.config = config
         self.sharded = bool(config["trainer"].get("sharded_checkpoint"))
+        self.left_out = LeftOut(config, self.objects["model"], parallel)
         self.modes = OptimizerModes()
         self._restoration: Restoration | None = None  # between ``resume`` and ``restore_rest``
 
@@ -81,7 +83,7 @@ class TrainState:
         """
         from base.checkpoint.nested import map_tensors
         from base.checkpoint.plain import make_saveable
-        from base.checkpoint.stateful import collect_trackers, find_trackers
+        from base.checkpoint.stateful import collect_epoch
 
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
@@ -92,6 +94,7 @@ class TrainState:
                 "optimizer": self.parallel.optimizer_state(model, optimizer, self.sharded),
                 "parts": {name: self._state_of(item) for name, item in stateful.items()},
             }
+            objects = self.left_out.reduce(objects, self.objects, stateful)
             objects = map_tensors(objects, self.modes.copy_switched)
         state = {
             "format": FORMAT,
@@ -104,12 +107,8 @@ class TrainState:
             "random_of_ranks": random if len(random) > 1 else None,
             "config": self.config.plain(),
             "environment": self.get_environment(),
+            **collect_epoch(self.objects, self.progress),
         }
-        if self.progress.batch:
-            trackers = collect_trackers(find_trackers(self.objects))
-            tag = self.progress.get_tag(self.objects.get("len_epoch"))
-            state["within"] = {"place": self.progress.batch, "tag": tag, **trackers}
-            state["within"]["is_validating"] = self.progress.is_validating
         known = (model, optimizer, *stateful.values())
         return make_saveable(state | self.monitor.state_dict(), known)
 
@@ -140,6 +139,7 @@ class TrainState:
         from base.checkpoint.stateful import check_states
 
         check_states(self.objects)  # an error after the first epoch would come late
+        self.left_out.note_modules(self.objects, self.list_stateful())
         restoration, self._restoration = self._restoration, None
         report = None if restoration is None else restoration.finish()
         self.modes.start([self.objects["optimizer"], *self.list_stateful().values()])
