@@ -10,7 +10,8 @@ import torch
 from torch.nn.parameter import is_lazy
 
 ROW = 1 << 15  # values of 8 bytes, which fit into the cache of a CPU core
-ROWS_ON_ACCELERATOR = 1 << 9  # that are digested at once
+ROWS_AT_ONCE = {"cpu": 1}  # by the type of the device
+ROWS_ON_ACCELERATOR = 1 << 9
 # Odd constants of splitmix64, as signed integers: https://prng.di.unimi.it/splitmix64.c
 FIRST_FACTOR, SECOND_FACTOR = 0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64)
 STEP = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -69,7 +70,7 @@ def _digest(value: torch.Tensor) -> torch.Tensor:
     rows, rest = values[: num_rows * ROW].view(num_rows, ROW), values[num_rows * ROW :]
     columns = torch.arange(ROW, device=data.device).mul_(STEP)
     total = _digest_rows(rest[None], num_rows, columns)
-    num_at_once = 1 if data.device.type == "cpu" else ROWS_ON_ACCELERATOR
+    num_at_once = ROWS_AT_ONCE.get(data.device.type, ROWS_ON_ACCELERATOR)
     for first in range(0, num_rows, num_at_once):
         total += _digest_rows(rows[first : first + num_at_once], first, columns)
     return total
