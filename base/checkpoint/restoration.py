@@ -20,6 +20,7 @@ from base.checkpoint.changes import (
 )
 from base.checkpoint.environment import LENGTH
 from base.checkpoint.file import complete, load_newest
+from base.checkpoint.held_loaders import HELD, find_held_loaders
 from base.checkpoint.left_out import fill_weights, find_other_modules, get_left_out
 from base.checkpoint.plain import restore_objects
 from base.checkpoint.restore import (
@@ -32,7 +33,7 @@ from base.checkpoint.restore import (
 )
 from base.checkpoint.stateful import find_trackers
 from base.checkpoint.weights import load_weights
-from base.data.loader import DividedLoader
+from base.data.loader import DividedLoader, find_saveable_loader
 from base.loop.schedule_plan import follow_run, get_plan
 from utils.distributed import broadcast, is_main
 from utils.errors import UserError, one_line
@@ -120,6 +121,7 @@ class Restoration:
             self.target.progress.step = state["step"]
             self._restore_objects()
             self._restore_position()
+            self._restore_held_loaders()
             if self._has_new_schedule:
                 self._follow_run()
             random = state_of_this_rank(state["random"], state.get("random_of_ranks"))
@@ -142,7 +144,9 @@ class Restoration:
 
         A scheduler is reset if its section, its length or the learning rate has changed.
         """
-        objects, saved = self.target.list_stateful(), self.state["parts"]
+        objects, saved = self.target.list_stateful(), dict(self.state["parts"])
+        objects.pop(HELD, None)  # see `_restore_held_loaders`
+        saved.pop(HELD, None)
         left_out = get_left_out(self.state, "modules")
         self.report.inexact += [
             f"the weights of `{name}`, which the trainer's constructor makes"
@@ -201,7 +205,8 @@ class Restoration:
 
     def _restore_position(self) -> None:
         """Restores the position in the data. With another seed, the samples get a new order."""
-        loader, saved = self.target.find_loader(), self.state["loader"]
+        loader = find_saveable_loader(self.target.objects.get("data_loader"))
+        saved = self.state["loader"]
         is_divided = isinstance(loader, DividedLoader)
         is_epoch = loader is self.target.objects.get("data_loader")  # and no pass of inf_loop's
         if loader is not None and saved is not None:
@@ -228,6 +233,17 @@ class Restoration:
         if states is not None:
             for name, tracker in find_trackers(self.target.objects).items():
                 tracker.load_state_dict(states[name])
+
+    def _restore_held_loaders(self) -> None:
+        """Restores the positions of all other loaders that the trainer holds."""
+        held = find_held_loaders(self.target.objects)
+        saved, epoch_so_far = self.state["parts"].get(HELD), self.state.get("within")
+        len_epoch = self.target.objects.get("len_epoch")
+        is_over = epoch_so_far is not None and epoch_so_far["place"] == len_epoch
+        is_inside = epoch_so_far is not None
+        self.report.unsaved = held.restore(saved, self._has_same_seed(), is_inside, is_over)
+        if held.loaders:
+            self.report.outcomes["other loaders"] = "kept" if saved else "new"
 
     def _has_same_seed(self) -> bool:
         return bool(self.old_config.get("seed") == self.new_config.get("seed"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 
 from base.checkpoint.file import FORMAT
-from base.data.loader import unwrap_loader
+from base.data.loader import find_saveable_loader
 from base.loop.progress import Monitor, Progress
 from base.parallel.strategy import Parallel
 from utils.distributed import all_gather
@@ -60,16 +60,11 @@ class TrainState:
 
         return find_stateful(self.objects)
 
-    def find_loader(self) -> Any:
-        """The training loader, also inside ``inf_loop``; None if its position cannot be saved."""
-        loader = unwrap_loader(self.objects.get("data_loader"))
-        return loader if hasattr(loader, "load_state_dict") else None
-
     def get_environment(self) -> dict[str, Any]:
         """The facts that must not change if a resumed run shall have the same bits."""
         from base.checkpoint.environment import describe_environment
 
-        return describe_environment(self.objects, self.find_loader())
+        return describe_environment(self.objects)
 
     # -- collecting -----------------------------------------------------------------------------
 
@@ -87,7 +82,8 @@ class TrainState:
 
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
-        loader, stateful = self.find_loader(), self.list_stateful()
+        loader = find_saveable_loader(self.objects.get("data_loader"))
+        stateful = self.list_stateful()
         with self.modes.evaluating():
             objects = {
                 "state_dict": self.parallel.model_state(model, self.sharded),
