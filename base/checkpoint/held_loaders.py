@@ -197,7 +197,7 @@ def _walk(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yields loaders and running iterators by name, ``inf_loop`` before what it may repeat."""
     level = [(name, item) for name, item in objects.items() if name not in SAVED_ELSEWHERE]
     seen: set[int] = set()
-    others = []
+    others: list[tuple[str, Any]] = []
     for _ in range(MAX_DEPTH):
         inner: list[tuple[str, Any]] = []
         for name, item in level:

@@ -28,7 +28,7 @@ class Noisy(TensorDataset):
 NOISY = Noisy(*DATA.tensors)
 
 
-def make_own():
+def make_loader_with_generator():
     return DataLoader(DATA, 6, shuffle=True, generator=torch.Generator().manual_seed(1))
 
 
@@ -36,7 +36,7 @@ LOADERS = {
     "BaseDataLoader": lambda: BaseDataLoader(NOISY, 6),
     "workers": lambda: BaseDataLoader(NOISY, 6, num_workers=1),
     "DataLoader": lambda: DataLoader(NOISY, 6, shuffle=True),
-    "DataLoader with a generator": make_own,
+    "DataLoader with a generator": make_loader_with_generator,
 }
 
 
@@ -181,7 +181,7 @@ def test_a_position_that_cannot_be_saved_is_named(config, tmp_path, caplog, kind
         make_trainer(config, resume=path).train()
 
 
-def test_whole_passes_over_a_loader_of_torch_are_exact_between_epochs(config, caplog):
+def test_full_passes_over_a_loader_of_torch_are_exact_between_epochs(config, caplog):
     config["trainer"] |= {"type": "ZippedTorch", "save_steps": None}
     check_resuming(
         lambda run_id, resume: make_trainer(config, run_id, resume), "checkpoint-*.pt", at_least=2
