@@ -169,6 +169,10 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         return max(self._position.batch, self._reader.count)
 
     @property
+    def is_in_pass(self) -> bool:
+        return self._reader.num_open_passes > 0 or bool(self._next.batch or self._next.sample)
+
+    @property
     def n_in_batch(self) -> int | None:
         return self._facts.size
 

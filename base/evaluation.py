@@ -9,6 +9,7 @@ from torch import nn
 
 from base.checkpoint.best_files import describe_position
 from base.checkpoint.file import load
+from base.checkpoint.left_out import fill_weights, get_left_out
 from base.checkpoint.weights import choose_weights, load_loss, load_weights
 from base.data.loader import prepare_loader
 from base.loaders import make_test_loader
@@ -17,9 +18,37 @@ from base.loop.phases import make_phases
 from base.loop.reporter import TestSubject
 from base.parallel.strategy import move_to_device, output_device
 from utils.errors import UserError
+from utils.seed import seed_everything
 from utils.util import prepare_device
 
 Data = tuple[Any, str, str]  # see make_test_loader
+
+
+def make_model(config: Any, checkpoint: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Makes the model of a run, with the head that training gives it.
+
+    Returns:
+        The model, and the content of the checkpoint with the weights that it leaves out.
+
+    Raises:
+        UserError: the weights of the model are not those that the checkpoint leaves out.
+    """
+    model = config.build("arch")
+    phases = make_phases(config, config.get_logger("test"))
+    if not get_left_out(checkpoint, "weights"):
+        phases.replace_head(model)
+        return model, checkpoint
+    phases.load_start_weights(model)
+    phases.replace_head(model)
+    try:
+        return model, fill_weights(checkpoint, model, config.resume)
+    except UserError:  # random weights depend on all that training makes before the model
+        seed_everything(config.seed, config["trainer"].get("deterministic", True))
+        config.build_loaders()
+        model = config.build("arch")
+        phases.load_start_weights(model)
+        phases.replace_head(model)
+        return model, fill_weights(checkpoint, model, config.resume)
 
 
 def load_subject(
@@ -65,8 +94,7 @@ def make_trained_model(
     Raises:
         UserError: the weights do not fit the model.
     """
-    model = config.build("arch")
-    make_phases(config, config.get_logger("test")).replace_head(model)
+    model, checkpoint = make_model(config, checkpoint)
     weights, kind = choose_weights(checkpoint, weights_kind, config)
     load_weights(model, weights, config.resume)
     return model, kind

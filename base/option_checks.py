@@ -55,6 +55,9 @@ def _find_wrong_combinations(options: TrainerOptions) -> list[Problem]:
     if max_steps is not None and 0 < max_steps < validate_steps:
         message = f"{options.validate_steps} is more than max_steps, {options.max_steps}"
         problems.append(Problem("validate_steps", message))
+    if options.sharded_checkpoint and options.save != "all":
+        message = f"{options.save} does not work with sharded_checkpoint; turn one of them off"
+        problems.append(Problem("save", message))
     uploads = options.wandb is not None and options.wandb.artifact
     if options.sharded_checkpoint and (options.async_save or uploads):
         message = "works neither with async_save nor with wandb.artifact; turn it off"

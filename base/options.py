@@ -40,6 +40,9 @@ class TrainerOptions(SectionOptions):
         on_inexact_resume: ``go_on`` or ``stop`` if a resume cannot reproduce an uninterrupted run,
             because of another number of threads or processes, torch version, device or dataset.
         async_save: continue training while a checkpoint is written.
+        save: the weights of the model that checkpoints hold: ``all``, or ``trainable`` for those
+            that are trained or have changed, as for LoRA or a head on a large frozen backbone. The
+            model's constructor and ``transfer.init_from`` must give the others again.
         sharded_checkpoint: with fsdp, let each process write its shard of the model,
             into a folder beside the checkpoint.
         on_save_error: ``stop``, or ``go_on`` if a checkpoint cannot be written.
@@ -96,6 +99,7 @@ class TrainerOptions(SectionOptions):
     keep_best: int = 1
     on_inexact_resume: Literal["go_on", "stop"] = "go_on"
     async_save: bool = False
+    save: Literal["all", "trainable"] = "all"
     sharded_checkpoint: bool = False
     on_save_error: Literal["stop", "go_on"] = "stop"
     max_minutes: float | None = None

@@ -16,6 +16,8 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from utils.rounds import Round
+
 __all__ = ["MetricTracker", "ensure_dir", "inf_loop", "prepare_device", "read_json", "write_json"]
 
 
@@ -42,14 +44,17 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
 
     Attributes:
         loader: the data loader.
+        round: its current pass, for checkpoints.
 
     Raises:
         UserError: a whole round has no batches.
     """
 
     def __init__(self, data_loader: Iterable[Any]) -> None:
-        self.loader = data_loader
-        self._batches = self._repeat(data_loader)
+        from utils.rounds import Round
+
+        self.loader, self.round = data_loader, Round()
+        self._batches = self._repeat(data_loader, self.round)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -58,12 +63,13 @@ class inf_loop:  # noqa: N801  (pytorch-template's name)
         return next(self._batches)
 
     @staticmethod  # with a reference to `self`, the loader's workers would outlive this object
-    def _repeat(data_loader: Iterable[Any]) -> Iterator[Any]:
+    def _repeat(data_loader: Iterable[Any], current: Round) -> Iterator[Any]:
         empty_rounds = 0
         while empty_rounds < 2:  # a resumed round may have no batches left
             empty_rounds += 1
-            for batch in data_loader:
+            for batch in current.begin(data_loader):
                 empty_rounds = 0
+                current.taken += 1
                 yield batch
         raise UserError("the data loader has no batches to repeat")
 

@@ -25,7 +25,8 @@ class RestoreReport:
         batch: the batches of the next epoch that were trained.
         outcomes: says for each object that it was kept, or why it was reset.
         changes: a line for each value of the config that has changed.
-        inexact: the reasons why this run cannot have the same bits as an uninterrupted one.
+        inexact: the changes by which this run cannot have the same bits as an uninterrupted one.
+        unsaved: other reasons for that: a loader whose position the checkpoint does not hold.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class RestoreReport:
     outcomes: dict[str, str] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     inexact: list[str] = field(default_factory=list)
+    unsaved: list[str] = field(default_factory=list)
 
     def log(self, logger: logging.Logger, on_inexact_resume: str) -> None:
         """Warns of changes and of reasons for an inexact resume, if there are any.
@@ -55,8 +57,10 @@ class RestoreReport:
             logger.warning(
                 "The resume is not exact, because of changes: %s.", ", ".join(self.inexact)
             )
-        if self.inexact and on_inexact_resume == "stop":
-            message = f"the resume is not exact: {', '.join(self.inexact)}"
+        if self.unsaved:
+            logger.warning("The resume is not exact: %s.", "; ".join(self.unsaved))
+        if (self.inexact or self.unsaved) and on_inexact_resume == "stop":
+            message = f"the resume is not exact: {', '.join(self.inexact + self.unsaved)}"
             raise UserError(message, key="trainer.on_inexact_resume")
 
 

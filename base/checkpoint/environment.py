@@ -7,19 +7,18 @@ from typing import Any
 
 import torch
 
-from base.data.loader import describe_data
+from base.data.loader import describe_data, find_saveable_loader
 from base.loop.schedule_plan import get_plan
 from utils.distributed import world_size
 
 LENGTH = "length of lr_scheduler"
 
 
-def describe_environment(objects: Mapping[str, Any], loader: Any) -> dict[str, Any]:
+def describe_environment(objects: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what must not change if a resumed run shall have the same bits.
 
     Args:
         objects: the attributes of a trainer, with ``device`` and ``optimizer``.
-        loader: the training loader; None if its position cannot be saved.
     """
     plan = get_plan(objects["optimizer"])
     return {
@@ -27,6 +26,6 @@ def describe_environment(objects: Mapping[str, Any], loader: Any) -> dict[str, A
         "processes": world_size(),
         "threads": torch.get_num_threads(),
         "device": objects["device"].type,
-        **describe_data(loader),
+        **describe_data(find_saveable_loader(objects.get("data_loader"))),
         **({} if plan is None else {LENGTH: str(plan)}),
     }

@@ -20,6 +20,8 @@ from base.checkpoint.changes import (
 )
 from base.checkpoint.environment import LENGTH
 from base.checkpoint.file import complete, load_newest
+from base.checkpoint.held_loaders import HELD, find_held_loaders
+from base.checkpoint.left_out import fill_weights, find_other_modules, get_left_out
 from base.checkpoint.plain import restore_objects
 from base.checkpoint.restore import (
     check_scheduler_state,
@@ -32,7 +34,7 @@ from base.checkpoint.restore import (
 from base.checkpoint.stateful import find_trackers
 from base.checkpoint.weights import load_weights
 from base.data.fitting import restore_fit
-from base.data.loader import DividedLoader
+from base.data.loader import DividedLoader, find_saveable_loader
 from base.loop.schedule_plan import follow_run, get_plan
 from utils.distributed import broadcast, is_main
 from utils.errors import UserError, one_line
@@ -59,6 +61,7 @@ class Restoration:
         state, path = broadcast(load_newest(path, logger) if is_main() else None)
         check_types(state, path)
         state = complete(state, path, self._list_tensors())
+        state = fill_weights(state, target.parallel.unwrap(target.objects["model"]), path)
         self.state = state
         self.old_config, self.new_config = state["config"], target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
@@ -119,6 +122,7 @@ class Restoration:
             self.target.progress.step = state["step"]
             self._restore_objects()
             self._restore_position()
+            self._restore_held_loaders()
             if self._has_new_schedule:
                 self._follow_run()
             random = state_of_this_rank(state["random"], state.get("random_of_ranks"))
@@ -130,7 +134,7 @@ class Restoration:
             raise UserError(message) from error
         before = state.get("environment", {})
         restore_fit(self.target.objects, before, self.logger)
-        self.report.inexact = [
+        self.report.inexact += [
             f"{key} {before[key]} -> {value}"
             for key, value in self.target.get_environment().items()
             if before.get(key, value) != value
@@ -142,11 +146,21 @@ class Restoration:
 
         A scheduler is reset if its section, its length or the learning rate has changed.
         """
-        objects, saved = self.target.list_stateful(), self.state["parts"]
+        objects, saved = self.target.list_stateful(), dict(self.state["parts"])
+        objects.pop(HELD, None)  # see `_restore_held_loaders`
+        saved.pop(HELD, None)
+        left_out = get_left_out(self.state, "modules")
+        self.report.inexact += [
+            f"the weights of `{name}`, which the trainer's constructor makes"
+            for name in find_other_modules(self.state, objects)
+        ]
         self._leave_out_schedule(objects)
         if not is_same_loss(self.old_config, self.new_config) and objects.pop("criterion", None):
             self.report.outcomes["criterion"] = "reset, because loss changed"
         for name, item in objects.items():
+            if name in left_out:
+                self.report.outcomes[name] = "made again, as checkpoints leave it out"
+                continue
             if name not in saved:
                 self.report.outcomes[name] = "new, because the checkpoint has no state of it"
                 continue
@@ -159,7 +173,7 @@ class Restoration:
                     check_scheduler_state(item.state_dict(), state)
                 item.load_state_dict(state)
             self.report.outcomes.setdefault(name, "kept")
-        for name in saved.keys() - objects.keys():
+        for name in (saved.keys() | left_out.keys()) - objects.keys():
             outcome = "not restored, because the trainer has no such object when it starts"
             self.report.outcomes.setdefault(name, outcome)
 
@@ -193,7 +207,8 @@ class Restoration:
 
     def _restore_position(self) -> None:
         """Restores the position in the data. With another seed, the samples get a new order."""
-        loader, saved = self.target.find_loader(), self.state["loader"]
+        loader = find_saveable_loader(self.target.objects.get("data_loader"))
+        saved = self.state["loader"]
         is_divided = isinstance(loader, DividedLoader)
         is_epoch = loader is self.target.objects.get("data_loader")  # and no pass of inf_loop's
         if loader is not None and saved is not None:
@@ -220,6 +235,17 @@ class Restoration:
         if states is not None:
             for name, tracker in find_trackers(self.target.objects).items():
                 tracker.load_state_dict(states[name])
+
+    def _restore_held_loaders(self) -> None:
+        """Restores the positions of all other loaders that the trainer holds."""
+        held = find_held_loaders(self.target.objects)
+        saved, epoch_so_far = self.state["parts"].get(HELD), self.state.get("within")
+        len_epoch = self.target.objects.get("len_epoch")
+        is_over = epoch_so_far is not None and epoch_so_far["place"] == len_epoch
+        is_inside = epoch_so_far is not None
+        self.report.unsaved = held.restore(saved, self._has_same_seed(), is_inside, is_over)
+        if held.loaders:
+            self.report.outcomes["other loaders"] = "kept" if saved else "new"
 
     def _has_same_seed(self) -> bool:
         return bool(self.old_config.get("seed") == self.new_config.get("seed"))

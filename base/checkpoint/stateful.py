@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import sys
-import types
-from collections import UserList, deque
-from collections.abc import Iterable, Iterator, Mapping, Set
-from types import SimpleNamespace
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader, Dataset, Sampler
 
+from base.checkpoint.attributes import (
+    FRAMEWORK,
+    LEAVES,
+    MAX_DEPTH,
+    MAX_ITEMS,
+    SAVED_ELSEWHERE,
+    STATEFUL_TYPES,
+    list_items,
+)
 from base.checkpoint.codecs import is_object
+from base.checkpoint.held_loaders import HELD, find_held_loaders
 from base.checkpoint.kept_generators import find_kept_generators
 from base.checkpoint.plain import make_saveable
-from base.data.loader import PositionedLoader
-from base.data.walk import find_user_module, list_attributes, list_references
 from base.loop.assembly import list_trained
 from base.loop.lr_schedule import is_holder, list_schedulers
+from base.loop.progress import Progress
 from base.loop.update import Update
 from utils.distributed import all_gather
 from utils.errors import UserError
 from utils.util import MetricTracker
-
-STATEFUL_TYPES = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
-# These have owners that save them, or are made anew by a resumed run.
-SAVED_ELSEWHERE = (
-    "model",
-    "optimizer",
-    "data_loader",
-    "valid_data_loader",
-    "metric_ftns",
-    "config",
-)
-NOT_STATEFUL = (MetricTracker, DataLoader, Dataset, Sampler, PositionedLoader)
-# Objects of these packages are not searched.
-FRAMEWORK = {"base", "config", "logger", "utils", "data_loader", "torch", "numpy", "torchvision"}
-MAX_DEPTH = 6
-MAX_ITEMS = 1000  # a longer list holds numbers
 
 
 class LooseParameters:
@@ -104,7 +90,9 @@ def find_stateful(objects: Mapping[str, Any]) -> dict[str, Any]:
                 continue
         found[_number(name, found)] = item
     _check_sets(objects, sets, known | saved_elsewhere)
-    return found | _find_loose_parameters(objects, found) | find_kept_generators(objects)
+    found |= _find_loose_parameters(objects, found) | find_kept_generators(objects)
+    held = find_held_loaders(objects)
+    return found | ({HELD: held} if held.is_needed else {})
 
 
 def _check_sets(objects: Mapping[str, Any], sets: Mapping[str, Any], known: set[int]) -> None:
@@ -164,6 +152,16 @@ def find_trackers(objects: Mapping[str, Any]) -> dict[str, MetricTracker]:
     }
 
 
+def collect_epoch(objects: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The position inside the current epoch, and its numbers so far; empty between epochs."""
+    if not progress.batch:
+        return {}
+    tag = progress.get_tag(objects.get("len_epoch"))
+    trackers = collect_trackers(find_trackers(objects))
+    position = {"place": progress.batch, "tag": tag, "is_validating": progress.is_validating}
+    return {"within": position | trackers}
+
+
 def collect_trackers(trackers: Mapping[str, MetricTracker]) -> dict[str, Any]:
     """Returns the states of metric trackers; those of several ranks both merged and one by one."""
     states = all_gather({name: tracker.state_dict() for name, tracker in trackers.items()})
@@ -188,7 +186,7 @@ def _walk(objects: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[tupl
                 inner += _list_held(name, item, set())
             elif id(item) not in seen and getattr(item, "__dict__", None) is not objects:
                 seen.add(id(item))
-                inner += _list_items(name, item)
+                inner += list_items(name, item)
             if isinstance(item, Update):
                 inner += [
                     (f"{name}.optimizer", item.optimizer),
@@ -218,55 +216,7 @@ def _list_held(name: str, item: Any, seen: set[int]) -> list[tuple[str, Any]]:
 def _is_stateful(item: Any) -> bool:
     """Whether an object that is not of this framework has a state."""
     package = type(item).__module__.partition(".")[0]
-    return is_object(item) and not isinstance(item, NOT_STATEFUL) and package not in FRAMEWORK
-
-
-def _is_of_project(item: Any) -> bool:
-    """Whether the class of an object is the user's own, and no library has made it."""
-    module = type(item).__module__
-    package = module.partition(".")[0]
-    file = str(getattr(sys.modules.get(module), "__file__", ""))
-    if isinstance(item, SimpleNamespace):
-        return True
-    is_of_library = package in FRAMEWORK or package in sys.stdlib_module_names
-    return not is_of_library and "-packages" not in file and not isinstance(item, type)
-
-
-def _is_function_of_project(item: Any) -> bool:
-    if not isinstance(item, types.FunctionType) or find_user_module(item.__module__) is None:
-        return False
-    return item.__module__.partition(".")[0] not in FRAMEWORK
-
-
-def _list_items(name: str, item: Any) -> Iterator[tuple[str, Any]]:
-    """The items of a container, or the attributes of a project's object."""
-    pairs: Iterable[tuple[Any, Any]]
-    if isinstance(item, Mapping):
-        pairs = _list_pairs(item) if len(item) <= MAX_ITEMS else ()
-    elif isinstance(item, list | tuple | deque | UserList):
-        names = getattr(item, "_fields", range(len(item)))
-        pairs = zip(names, item, strict=True) if len(item) <= MAX_ITEMS else ()
-    elif isinstance(item, functools.partial | types.MethodType) or _is_function_of_project(item):
-        pairs = list_references(item)
-    elif isinstance(item, np.ndarray):
-        pairs = enumerate(item.flat) if item.dtype.hasobject and item.size <= MAX_ITEMS else ()
-    elif _is_of_project(item) and not isinstance(item, NOT_STATEFUL):
-        pairs = list_attributes(item).items()
-    else:
-        return
-    for key, value in list(pairs):
-        if not isinstance(value, int | float | str | bytes | torch.Tensor | None):
-            yield f"{name}.{key}", value
-
-
-def _list_pairs(mapping: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """The values of a mapping, and the keys that are objects. Those have numbers as names."""
-    for number, (key, value) in enumerate(mapping.items()):
-        # A text with an address is another one in the next run.
-        has_name = not isinstance(key, STATEFUL_TYPES) and " at 0x" not in str(key)
-        yield (key if has_name else number), value
-        if not has_name:
-            yield f"keys.{number}", key
+    return is_object(item) and not isinstance(item, LEAVES) and package not in FRAMEWORK
 
 
 def _find_loose_parameters(objects: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:

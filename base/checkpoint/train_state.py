@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 
 from base.checkpoint.file import FORMAT
-from base.data.loader import unwrap_loader
+from base.data.loader import find_saveable_loader
 from base.loop.progress import Monitor, Progress
 from base.parallel.strategy import Parallel
 from utils.distributed import all_gather
@@ -35,6 +35,7 @@ class TrainState:
     def __init__(
         self, owner: object, parallel: Parallel, progress: Progress, monitor: Monitor, config: Any
     ) -> None:
+        from base.checkpoint.left_out import LeftOut
         from base.loop.optimizer_modes import OptimizerModes
 
         # A reference cycle would let the workers of a trainer's loader outlive the trainer.
@@ -42,6 +43,7 @@ class TrainState:
         self.parallel, self.progress, self.monitor = parallel, progress, monitor
         self.config = config
         self.sharded = bool(config["trainer"].get("sharded_checkpoint"))
+        self.left_out = LeftOut(config, self.objects["model"], parallel)
         self.modes = OptimizerModes()
         self._restoration: Restoration | None = None  # between ``resume`` and ``restore_rest``
 
@@ -58,16 +60,11 @@ class TrainState:
 
         return find_stateful(self.objects)
 
-    def find_loader(self) -> Any:
-        """The training loader, also inside ``inf_loop``; None if its position cannot be saved."""
-        loader = unwrap_loader(self.objects.get("data_loader"))
-        return loader if hasattr(loader, "load_state_dict") else None
-
     def get_environment(self) -> dict[str, Any]:
         """The facts that must not change if a resumed run shall have the same bits."""
         from base.checkpoint.environment import describe_environment
 
-        return describe_environment(self.objects, self.find_loader())
+        return describe_environment(self.objects)
 
     # -- collecting -----------------------------------------------------------------------------
 
@@ -81,17 +78,19 @@ class TrainState:
         """
         from base.checkpoint.nested import map_tensors
         from base.checkpoint.plain import make_saveable
-        from base.checkpoint.stateful import collect_trackers, find_trackers
+        from base.checkpoint.stateful import collect_epoch
 
         model, optimizer = self.objects["model"], self.objects["optimizer"]
         random = all_gather(get_random_state() if random_state is None else random_state)
-        loader, stateful = self.find_loader(), self.list_stateful()
+        loader = find_saveable_loader(self.objects.get("data_loader"))
+        stateful = self.list_stateful()
         with self.modes.evaluating():
             objects = {
                 "state_dict": self.parallel.model_state(model, self.sharded),
                 "optimizer": self.parallel.optimizer_state(model, optimizer, self.sharded),
                 "parts": {name: self._state_of(item) for name, item in stateful.items()},
             }
+            objects = self.left_out.reduce(objects, self.objects, stateful)
             objects = map_tensors(objects, self.modes.copy_switched)
         state = {
             "format": FORMAT,
@@ -104,12 +103,8 @@ class TrainState:
             "random_of_ranks": random if len(random) > 1 else None,
             "config": self.config.plain(),
             "environment": self.get_environment(),
+            **collect_epoch(self.objects, self.progress),
         }
-        if self.progress.batch:
-            trackers = collect_trackers(find_trackers(self.objects))
-            tag = self.progress.get_tag(self.objects.get("len_epoch"))
-            state["within"] = {"place": self.progress.batch, "tag": tag, **trackers}
-            state["within"]["is_validating"] = self.progress.is_validating
         known = (model, optimizer, *stateful.values())
         return make_saveable(state | self.monitor.state_dict(), known)
 
@@ -140,6 +135,7 @@ class TrainState:
         from base.checkpoint.stateful import check_states
 
         check_states(self.objects)  # an error after the first epoch would come late
+        self.left_out.note_modules(self.objects, self.list_stateful())
         restoration, self._restoration = self._restoration, None
         report = None if restoration is None else restoration.finish()
         self.modes.start([self.objects["optimizer"], *self.list_stateful().values()])

@@ -53,6 +53,11 @@ class DividedLoader(PositionedLoader):
         return None
 
     @property
+    def is_in_pass(self) -> bool:
+        """Whether a pass has begun, or was resumed, and has not ended or been left."""
+        return False
+
+    @property
     @abstractmethod
     def batches_left(self) -> int | None:
         """The number of batches after the last one in this pass; None if unknown."""
@@ -282,6 +287,12 @@ def find_divided_loader(loader: Any) -> DividedLoader | None:
     """Returns the loader, or the one inside ``inf_loop``, if it is a DividedLoader; else None."""
     loader = unwrap_loader(loader)
     return loader if isinstance(loader, DividedLoader) else None
+
+
+def find_saveable_loader(loader: Any) -> Any:
+    """Returns the loader inside wrappers; None if its position cannot be saved."""
+    loader = unwrap_loader(loader)
+    return loader if hasattr(loader, "load_state_dict") else None
 
 
 def unwrap_loader(loader: Any) -> Any:

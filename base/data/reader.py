@@ -38,6 +38,7 @@ class Reader(ABC):
         is_for_evaluation: whether the passes evaluate. Their state is not saved.
         section: the section of the config that has made the loader, for errors.
         gives_fillers: whether an evaluation gives None for a batch that only other ranks have.
+        num_open_passes: the number of passes that have begun, and have not ended or been left.
         stream: the root that is a stream with a state of its own; None if there is none.
     """
 
@@ -45,6 +46,7 @@ class Reader(ABC):
     count = 0
     section = "data_loader"
     gives_fillers = False
+    num_open_passes = 0
     stream: str | None = None
 
     def __init__(self, loader: DataLoader[Any], batch_size: int | None, **roots: Any) -> None:
@@ -70,7 +72,11 @@ class Reader(ABC):
     def read_first(self, limit: int | None, start: Position, seed: int) -> Pass:
         """Yields what ``read`` does, but ends the pass after ``limit`` batches; None for all."""
         batches = self.read(start, seed)
-        return batches if limit is None else _end_after(limit, batches, start.batch)
+        self.num_open_passes += 1
+        try:
+            yield from batches if limit is None else _end_after(limit, batches, start.batch)
+        finally:
+            self.num_open_passes -= 1
 
     @abstractmethod
     def restore_position(self, state: dict[str, Any], epoch: int) -> Position:

@@ -50,6 +50,9 @@ class Phases(SectionFeature):
             UserError: the options do not fit the model, the file or the data.
         """
 
+    def load_start_weights(self, model: nn.Module) -> None:
+        """Loads the start weights in place. test.py needs it if a checkpoint lacks some of them."""
+
     def replace_head(self, model: nn.Module) -> None:
         """Replaces the output layer in place. test.py needs only this of ``prepare_model``."""
 

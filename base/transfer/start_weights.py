@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from base.checkpoint.file import load
+from base.checkpoint.left_out import fill_weights
 from base.checkpoint.weights import TRAINED, get_averaged, get_weights
 from base.loop.selection import get_first_names
 from utils.checkpoints import find_checkpoint
@@ -23,25 +24,30 @@ Weights = dict[str, torch.Tensor]
 WRAPPER_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "params")
 
 
-def read_weights(source: str, kind: str = TRAINED) -> tuple[Weights, str]:
+def read_weights(
+    source: str, kind: str = TRAINED, model: nn.Module | None = None
+) -> tuple[Weights, str]:
     """Reads the tensors in a file, without running any code in it.
 
     Args:
         source: a run's folder (its best checkpoint), a checkpoint, or a state dict in a ``.pt``,
             ``.pth`` or ``.safetensors`` file.
         kind: ``trained``, or the average in the checkpoint: ``ema`` or ``swa``.
+        model: has the weights that a checkpoint leaves out with ``trainer.save: trainable``.
 
     Returns:
         The tensors by name, and a description of them for the log.
 
     Raises:
         UserError: the file is missing or damaged, holds more than tensors and plain values, or
-            has no such average.
+            has no such average; or the model has other weights than those that it leaves out.
     """
     path = find_checkpoint(source, best_first=True)
     state = _read_safetensors(path) if path.suffix == ".safetensors" else load(path)
     if kind != TRAINED and get_averaged(state, kind) is None:
         raise UserError(f"{path}: holds no {kind.upper()} weights; remove init_{kind}")
+    if model is not None:
+        state = fill_weights(state, model, path)
     weights, description = get_weights(state, kind)
     for key in WRAPPER_KEYS:
         if isinstance(weights, dict) and isinstance(weights.get(key), dict):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from base.checkpoint.left_out import TRAINABLE, fill_weights, leaves_out_weights
 from base.loop.assembly import find_lazy
 from base.loop.phases import Phases
 from base.transfer.freezing import Audit, describe_trained, freeze, get_trained
@@ -31,6 +32,7 @@ class Transfer(Phases):
         options: of the section.
         logger: gets a line about everything that is loaded, replaced, frozen and thawed.
         resume: the checkpoint from which the run resumes; None for a new run.
+        reloads: whether a resumed run needs the start weights, because checkpoints lack some.
     """
 
     section = "transfer"
@@ -38,24 +40,29 @@ class Transfer(Phases):
     grouping_options = ("head", "freeze", "thaw", "param_groups", "layer_decay", "no_decay")
 
     def __init__(
-        self, options: TransferOptions, logger: logging.Logger, resume: Path | None = None
+        self,
+        options: TransferOptions,
+        logger: logging.Logger,
+        resume: Path | None = None,
+        reloads: bool = False,
     ) -> None:
         self.options = options
         self.logger = logger
-        self.resume = resume
+        self.resume, self.reloads = resume, reloads
         self._plan: FreezePlan | None = None
         self._frozen: set[str] | None = None  # in the current epoch
 
     @classmethod
     def from_config(cls, config: ConfigParser, logger: logging.Logger) -> Transfer:
-        return cls(config.options(cls.section), logger, config.resume)
+        reloads = config["trainer"].get("save") == TRAINABLE
+        return cls(config.options(cls.section), logger, config.resume, reloads)
 
     def prepare_model(self, model: nn.Module, loader: Any, resuming: bool) -> None:
         dataset = getattr(loader, "dataset", None)
         if self.options.head is not None and dataset is not None:
             check_num_classes(self.options.head, dataset)
-        if not resuming:
-            self._load_start_weights(model)
+        if not resuming or self.reloads or leaves_out_weights(self.resume):
+            self.load_start_weights(model)
         self.replace_head(model)
         plan = self._get_plan(model)
         if self.options.freeze is not None:
@@ -88,7 +95,8 @@ class Transfer(Phases):
             from base.checkpoint.weights import load_weights
 
             state, path = load_newest(self.resume, self.logger)
-            load_weights(model, complete(state, path)["state_dict"], path)
+            state = fill_weights(complete(state, path), model, path)
+            load_weights(model, state["state_dict"], path)
         return cache_features(model, loaders, device, self.logger)
 
     def parameter_groups(
@@ -124,13 +132,13 @@ class Transfer(Phases):
             self._plan = make_plan(model, self.options)
         return self._plan
 
-    def _load_start_weights(self, model: nn.Module) -> None:
+    def load_start_weights(self, model: nn.Module) -> None:
         options = self.options
         if options.init_from is None:
             return
         key = "transfer.init_from"
         try:
-            weights, source = read_weights(options.init_from, options.init_kind)
+            weights, source = read_weights(options.init_from, options.init_kind, model)
         except UserError as error:
             raise UserError(str(error), key=key) from None
         match = match_weights(model, rename_weights(weights, options.rename or {}))
