@@ -123,7 +123,9 @@ class BaseTrainer(TemplateAttributes):
         with self.stop.listening(), self.guard.watching(self.model):
             try:
                 if self.trainer_options.max_minutes is not None:
-                    self.checkpoints.measure(self._state())
+                    from base.checkpoint.trial_save import measure_save
+
+                    measure_save(self.checkpoints, self._state())
                     self.stop.reserve_for_save(self.checkpoints.seconds)
                 for epoch in range(self.start_epoch, self.epochs + 1):
                     if self._is_finished:
