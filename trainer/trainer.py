@@ -67,7 +67,7 @@ class Trainer(BaseTrainer):
             self.model, optimizer, options, device, lr_scheduler, self.parallel, self.progress
         )
         where = output_device(self.model, device)
-        self.train_metrics = MetricSet(metric_ftns, self.writer, where, loader=data_loader)
+        self.train_metrics = MetricSet(metric_ftns, self.writer, where, None, data_loader, "train")
         self.valid_metrics = make_metric_sets(metric_ftns, self.writer, where, loader)
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)

@@ -30,6 +30,7 @@ class MetricSet(MetricTracker):
         device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
         loader: gives the batches; its dataset may name the classes.
+        phase: ``train`` or ``valid``; leaves out metrics that are limited to the other one.
     """
 
     batch_size: int | None = None  # the samples that the loader has read for the next batch
@@ -41,11 +42,12 @@ class MetricSet(MetricTracker):
         device: torch.device | None = None,
         rows: Rows | None = None,
         loader: Any = None,
+        phase: str = "",
     ) -> None:
         from base.data.classes import list_labels
         from base.loop.stateful_metric import is_stateful, make_objects
 
-        self.metrics = list(metrics)
+        self.metrics = select(metrics, phase)
         self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
         self._objects = make_objects(filter(is_stateful, self.metrics), device)
@@ -145,6 +147,12 @@ class MetricSet(MetricTracker):
             of_ranks = [state["objects"][name] for state in states]
             merged["objects"][name] = metric.merge_states(of_ranks)
         return merged
+
+
+def select(metrics: Iterable[Any], phase: str) -> list[Any]:
+    """Leaves out the metrics that the config limits to another phase, their attribute ``phase``."""
+    other = {"train": "valid", "valid": "train"}.get(phase)
+    return [m for m in metrics if other is None or getattr(m, "phase", None) != other]
 
 
 def name_of(metric: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from base.data.loader import list_sets
-from base.loop.metrics import MetricSet, name_of
+from base.loop.metrics import MetricSet, name_of, select
 from base.loop.rows import Rows
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
@@ -84,16 +84,20 @@ class Display(Watcher):
     def show_first_batch(self, batch: Any) -> None:
         """Shows the first batch as the model gets it, the model's graph, and the config.
 
-        For each metric, training and validation are in one chart.
+        For each number that both have, training and validation are in one chart.
         """
         if not self.writer.enabled:
             return
-        names = ["loss", *map(name_of, self.trainer.metric_ftns)]
+        trained, validated = (
+            [name_of(metric) for metric in select(self.trainer.metric_ftns, phase)]
+            for phase in ("train", "valid")
+        )
+        names = ["loss", *(name for name in trained if name in validated)]
         sets = [name for name, *_ in self._list_sets()] or [""]
         charts = {}
         for name in names:
-            validated = [f"{key}_{name}/valid" if key else f"{name}/valid" for key in sets]
-            charts[name] = ["Multiline", [f"{name}/train", *validated]]
+            of_sets = [f"{key}_{name}/valid" if key else f"{name}/valid" for key in sets]
+            charts[name] = ["Multiline", [f"{name}/train", *of_sets]]
         self.writer.add_custom_scalars({"training and validation": charts})
         text = json.dumps(self.trainer.config.plain(), indent=4)
         self.writer.add_text("config", "    " + text.replace("\n", "\n    "))

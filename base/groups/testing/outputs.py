@@ -66,7 +66,7 @@ def score_outputs(outputs: Outputs, criterion: Any, config: Any, like: SetResult
     """
     criterion = criterion.cpu() if isinstance(criterion, nn.Module) else criterion
     cpu = torch.device("cpu")
-    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(), loader=like.loader)
+    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(), like.loader, "valid")
     pieces = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))
     with in_eval_mode(criterion):
         for batch in zip(*pieces, strict=True):
