@@ -133,8 +133,8 @@ class MetricSet(MetricTracker):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._waiting = []
-        for name, metric in self._objects.items():
-            metric.load_state_dict(state["objects"][name])
+        for name in self._objects.keys() & state["objects"].keys():  # the config may have changed
+            self._objects[name].load_state_dict(state["objects"][name])
 
     def clone(self) -> Self:
         twin = super().clone()

@@ -67,8 +67,9 @@ class StepWriter:
         """Writes the means of an epoch before a validation; but single steps have the loss."""
         self._last_n_samples = math.inf  # the time of the validation does not count
         self.writer.set_step(self.update.progress.step)
-        for name in list(log)[1:]:
-            self.writer.add_scalar(name, log[name])
+        for name, value in log.items():
+            if name != "loss":
+                self.writer.add_scalar(name, value)
 
     def _seconds_since(self) -> float:
         return time.perf_counter() - self._last_time

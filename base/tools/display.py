@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from base.data.loader import list_sets
+from base.loop.logged_names import has_training_objective
 from base.loop.metrics import MetricSet, name_of, select
 from base.loop.rows import Rows
 from base.loop.watcher import WatchedTrainer, Watcher
@@ -95,6 +96,11 @@ class Display(Watcher):
         names = ["loss", *(name for name in trained if name in validated)]
         sets = [name for name, *_ in self._list_sets()] or [""]
         charts = {}
+        if has_training_objective(self.trainer.__class__):  # `type` gives that of the proxy
+            names.remove("loss")
+            charts["loss, training objective"] = ["Multiline", ["loss/train"]]
+            of_sets = [f"{key}_loss/valid" if key else "loss/valid" for key in sets]
+            charts["loss, validation"] = ["Multiline", of_sets]
         for name in names:
             of_sets = [f"{key}_{name}/valid" if key else f"{name}/valid" for key in sets]
             charts[name] = ["Multiline", [f"{name}/train", *of_sets]]

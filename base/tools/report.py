@@ -113,7 +113,7 @@ class ResultWriter:
             page.add_scores(self.values, self.scores[0].intervals)
         else:
             page.add_table("Scores", self._make_columns())
-        page.add_charts("Training", draw_curves(run.rows))
+        page.add_charts("Training", draw_curves(run.rows, run.has_training_objective))
         for scores in self.scores:
             scores.add_to(page)
         page.add_text("Config", json.dumps(config, indent=2))
