@@ -26,9 +26,10 @@ def list_logged_names(
         return None
     if "train_step" in overridden:  # it may return a dict of losses
         metrics = ["loss_*", *metrics]
+    added = ["*"] if "add_numbers" in overridden else []
     weights = ["val_", *(f"val_{average}_" for average in options.list_averages())]
     prefixes = ["", *(start + prefix for start in weights for prefix in sets)]
-    return [prefix + name for prefix in prefixes for name in ("loss", *metrics)]
+    return [*(prefix + name for prefix in prefixes for name in ("loss", *metrics)), *added]
 
 
 def has_training_objective(kind: object) -> bool:

@@ -14,13 +14,14 @@ import torch
 from base.base_trainer import BaseTrainer
 from base.data.loader import map_sets
 from base.loop.assembly import list_trained
+from base.loop.first_epoch import check_monitored
 from base.loop.several_optimizers import list_optimizers
 from base.options import TrainerOptions
 from base.tools.first_batches import FirstBatches
 from base.tools.measurement import write_measurement
 from base.tools.trial import Trial
 from utils.batch import num_batches
-from utils.util import inf_loop
+from utils.util import inf_loop, to_plain_number
 
 STEPS = 4  # on the one batch; the first one also includes one-time set-up
 LENGTH_SHOWN = 8  # items of a list whose shapes are shown
@@ -81,8 +82,9 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     started, start = time.time(), time.perf_counter()
     hook = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with hook, trainer.guard.watching(model):
-        trainer._train_epoch(1)
+        numbers = trainer._train_epoch(1)
     ended = time.perf_counter()
+    try_numbers(trainer, numbers)
     trainer._save_checkpoint(1)
     trainer.checkpoints.wait()  # for an asynchronous one
     save_seconds = time.perf_counter() - ended
@@ -103,6 +105,19 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
         "faster by": describe_speedups(trainer, section),
         "seconds": f"{times['batch_seconds']:.4f} a batch, without loading it",
     }
+
+
+def try_numbers(trainer: BaseTrainer, numbers: Any) -> None:
+    """Checks the monitored number against those of an epoch, and calls the hook that gets them.
+
+    If the batch has nothing that counts, as one whose targets are all ignored, a run decides.
+    """
+    log = {"epoch": 1} | (numbers if isinstance(numbers, dict) else {})
+    is_valid = trainer.monitoring.metric.startswith("val_")
+    if any(name != "epoch" and name.startswith("val_") == is_valid for name in log):
+        with trainer.config.locating_errors():
+            check_monitored(log, trainer.monitoring, trainer.trainer_options)
+    trainer.after_epoch({key: to_plain_number(value) for key, value in log.items()}, True)
 
 
 def describe_parameters(model: torch.nn.Module, criterion: Any = None) -> str:
