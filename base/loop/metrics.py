@@ -47,10 +47,13 @@ class MetricSet(MetricTracker):
         from base.data.classes import list_labels
         from base.loop.stateful_metric import StatefulMetrics, is_stateful
 
+        metrics = list(metrics)
         self.metrics = select(metrics, phase)
+        keys = enumerate(metrics)  # of the config, for errors
+        self._keys = {name_of(m): f"metrics.{i}" for i, m in keys if select([m], phase)}
         self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
-        self._objects = StatefulMetrics(filter(is_stateful, self.metrics), device)
+        self._objects = StatefulMetrics(filter(is_stateful, self.metrics), device, self._keys)
         self._waiting: list[tuple[dict[str, Any], Any, Any, int]] = []
         self.labels = list_labels(loader)
         super().__init__("loss", *self._functions, writer=writer)
@@ -110,7 +113,7 @@ class MetricSet(MetricTracker):
                 except Exception as error:
                     from base.loop.blame import blame_metric
 
-                    blame_metric(error, name, output, target)
+                    blame_metric(error, name, output, target, self._keys[name])
             self._objects.update(output, target)
 
     def summary(self) -> str:

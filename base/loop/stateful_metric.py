@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,24 +28,27 @@ class StatefulMetric:
     Args:
         metric: the object, which may also be a wrapper or a composition of others.
         device: the device of the model's outputs.
+        key: of the config, for errors.
 
     Raises:
         UserError: the object is a collection of metrics.
     """
 
-    def __init__(self, metric: Any, device: torch.device | None = None) -> None:
+    def __init__(
+        self, metric: Any, device: torch.device | None = None, key: str = "metrics"
+    ) -> None:
         if not hasattr(metric, "_update_count"):
             kind = type(metric).__name__
             message = f"a {kind} does not give one number; list the metrics inside it one by one"
             raise UserError(message, key="metrics")
-        self.device = device
+        self.device, self.key = device, key
         self.metric = metric.clone().to(device)
         for part in self._modules().values():
             part.persistent(True)
             part.distributed_available_fn = lambda: False  # the ranks are merged here
 
     def clone(self) -> StatefulMetric:
-        return StatefulMetric(self.metric, self.device)
+        return StatefulMetric(self.metric, self.device, self.key)
 
     def update(self, output: Any, target: Any) -> None:
         """Adds a batch.
@@ -57,7 +60,7 @@ class StatefulMetric:
         try:
             self.metric.update(output, fit_target(self.metric, output, target))
         except Exception as error:
-            blame_metric(error, name_of(self.metric), output, target)
+            blame_metric(error, name_of(self.metric), output, target, self.key)
         self.metric._update_count = count + 1  # torchmetrics' wrappers leave it at 0
 
     def reset(self) -> None:
@@ -77,7 +80,7 @@ class StatefulMetric:
         except Exception as error:
             message = f"the metric '{name_of(self.metric)}' failed in compute()"
             reason = f"{name_error(error)}{locate_in_project(error)}"
-            raise UserError(f"{message}: {reason}", key="metrics") from error
+            raise UserError(f"{message}: {reason}", key=self.key) from error
 
     def compute_numbers(self, name: str, labels: Sequence[str]) -> dict[str, float]:
         """The numbers in the metric's value, by the names under which they are logged."""
@@ -119,11 +122,18 @@ class StatefulMetrics:
 
     The names of a collection are its keys, after its own name if the config gives it one.
 
+    Args:
+        metrics: torchmetrics objects.
+        device: the device of the model's outputs.
+        keys: of the config, by the names of the metrics, for errors.
+
     Raises:
         UserError: two metrics have the same name.
     """
 
-    def __init__(self, metrics: Iterable[Any], device: torch.device | None) -> None:
+    def __init__(
+        self, metrics: Iterable[Any], device: torch.device | None, keys: Mapping[str, str]
+    ) -> None:
         from torchmetrics import MetricCollection
 
         self._metrics: dict[str, StatefulMetric] = {}
@@ -137,7 +147,7 @@ class StatefulMetrics:
                 if name in self._metrics:
                     message = f"two metrics are named '{name}'; give one of them another \"name\""
                     raise UserError(message, key="metrics")
-                self._metrics[name] = StatefulMetric(item, device)
+                self._metrics[name] = StatefulMetric(item, device, keys[name_of(metric)])
 
     def clone(self) -> StatefulMetrics:
         twin = copy.copy(self)

@@ -51,7 +51,8 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
 
     with trial.running() as folder:
         trainer = trial.make(make_trainer, limit)
-        rows = try_everything(trainer, Path(folder.save_dir))
+        with config.locating_errors():
+            rows = try_everything(trainer, Path(folder.save_dir))
     if config.get("parallel"):
         kind = config["parallel"]["type"]
         rows["parallel"] = f"{kind}, tried in one process; the batch is that of all processes"
@@ -115,8 +116,7 @@ def try_numbers(trainer: BaseTrainer, numbers: Any) -> None:
     log = {"epoch": 1} | (numbers if isinstance(numbers, dict) else {})
     is_valid = trainer.monitoring.metric.startswith("val_")
     if any(name != "epoch" and name.startswith("val_") == is_valid for name in log):
-        with trainer.config.locating_errors():
-            check_monitored(log, trainer.monitoring, trainer.trainer_options)
+        check_monitored(log, trainer.monitoring, trainer.trainer_options)
     trainer.after_epoch({key: to_plain_number(value) for key, value in log.items()}, True)
 
 
