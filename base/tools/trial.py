@@ -63,8 +63,8 @@ class Trial:
                     yield run
             except ConfigError as error:
                 cause = error.__cause__
-                if isinstance(cause, UserError) and get_user_frames(cause.__cause__ or cause):
-                    lines = list_user_lines(cause.__cause__ or cause)
+                origin = cause.__cause__ if isinstance(cause, UserError) else None
+                if origin is not None and (lines := list_user_lines(origin)):
                     raise UserError("\n".join([str(error), *lines])) from None
                 if cause is None or isinstance(cause, UserError) or not get_user_frames(cause):
                     raise
