@@ -259,8 +259,8 @@ class MetricTracker:
         return dict(broadcast(merged.means()))
 
     def means(self) -> dict[str, float]:
-        """The means over this rank's samples. A name that has seen nothing has none."""
-        return {key: self.avg(key) for key, count in self._counts.items() if count}
+        """The means over this rank's samples."""
+        return {key: self.avg(key) for key in self._totals}
 
     def clone(self) -> Self:
         """A tracker of the same names, for another state."""

@@ -16,7 +16,6 @@ from torch import nn
 from base.loop.metrics import MetricSet, name_of
 from base.loop.stateful_metric import is_stateful
 from utils.errors import UserError
-from utils.util import MetricTracker
 
 ZERO = torch.tensor(0.0)
 
@@ -266,9 +265,3 @@ def test_the_error_of_a_metric_names_it_and_its_arguments() -> None:
     found.add_batch(ZERO, torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(UserError, match=text):
         found.result()
-
-
-def test_a_name_that_has_seen_nothing_has_no_mean() -> None:
-    tracker = MetricTracker("loss", "other")
-    tracker.update("loss", 2.0)
-    assert tracker.result() == {"loss": 2.0}
