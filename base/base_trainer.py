@@ -15,7 +15,6 @@ from base.checkpoint.manager import CheckpointManager
 from base.checkpoint.train_state import TrainState
 from base.contract import TemplateAttributes
 from base.data.loader import set_position
-from base.loop.evaluate import iterate_in_lockstep
 from base.loop.progress import Monitor, Progress, Tag
 from base.loop.watcher import Watcher
 from base.options import TrainerOptions, parse_monitor
@@ -123,7 +122,9 @@ class BaseTrainer(TemplateAttributes):
         with self.stop.listening(), self.guard.watching(self.model):
             try:
                 if self.trainer_options.max_minutes is not None:
-                    self.checkpoints.measure(self._state())
+                    from base.checkpoint.trial_save import measure_save
+
+                    measure_save(self.checkpoints, self._state())
                     self.stop.reserve_for_save(self.checkpoints.seconds)
                 for epoch in range(self.start_epoch, self.epochs + 1):
                     if self._is_finished:
@@ -169,6 +170,8 @@ class BaseTrainer(TemplateAttributes):
 
     def _conclude(self, numbers: dict[str, Any], tag: Tag) -> None:
         """Logs the numbers of an epoch, or of a validation inside it, and writes the checkpoint."""
+        from base.loop.validation import restoring_state
+
         # A project may have saved this epoch already, which moves the progress to the next one.
         epoch, is_inside = (self.progress.epoch, True) if isinstance(tag, str) else (tag, False)
         numbers = broadcast(numbers)
@@ -185,10 +188,14 @@ class BaseTrainer(TemplateAttributes):
         self.last_log = log
         if not is_inside:
             self.progress.finish_epoch(epoch)
-        if is_inside:
-            self._save_at(tag, verdict.is_best)
-        elif verdict.is_kept or self._is_due(epoch):
-            self._save_checkpoint(epoch, save_best=verdict.is_best)
+        try:
+            with restoring_state(self.model):
+                self.after_epoch(dict(log), verdict.is_best)
+        finally:  # its errors lose no checkpoint
+            if is_inside:
+                self._save_at(tag, verdict.is_best)
+            elif verdict.is_kept or self._is_due(epoch):
+                self._save_checkpoint(epoch, save_best=verdict.is_best)
         self.run_log.show_epoch(log, self.last_epoch, seconds, verdict.is_best)
         if is_first:
             from base.loop.first_epoch import check_first_epoch
@@ -199,6 +206,12 @@ class BaseTrainer(TemplateAttributes):
         if verdict.stop:
             text = "%s has not improved in %d validations: stopping."
             self.logger.info(text, self.mnt_metric, self.not_improved_count)
+
+    def after_epoch(self, log: dict[str, Any], is_best: bool) -> None:
+        """Override it to act on the numbers of an epoch, before its checkpoint is written.
+
+        All ranks call it, also after validations inside epochs, whose numbers have a ``batch``.
+        """
 
     def _begin_epoch(self, epoch: int) -> None:
         """Freezes and thaws parameters, and sets the position of the loaders."""
@@ -232,17 +245,14 @@ class BaseTrainer(TemplateAttributes):
 
     def validation_batches(self, batches: Iterable[Any], name: str = "") -> Iterator[Any]:
         """Yields the batches of the set ``name``. A resumed run repeats a stopped validation."""
-        for watcher in self.watchers:
-            watcher.begin_validation(name)
-        for batch in iterate_in_lockstep(batches):
-            self.stop.poll()
-            if self.stop.requested():
-                self._save_or_stop(self.progress.count_steps(self.len_epoch))
-            if batch is None:  # only other ranks have another batch
-                continue
-            for watcher in self.watchers:
-                watcher.valid_batch(batch)
-            yield batch
+        from base.loop.validation import watch_batches
+
+        return watch_batches(batches, name, self.watchers, self._stop_if_requested)
+
+    def _stop_if_requested(self) -> None:
+        self.stop.poll()
+        if self.stop.requested():
+            self._save_or_stop(self.progress.count_steps(self.len_epoch))
 
     # -- checkpoints ----------------------------------------------------------------------------
 

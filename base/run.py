@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO
 
 from base.commands import format_summary, get_command
+from base.loop.logged_names import has_training_objective
 from config import ConfigParser
 from config.check.preflight import MAX_RUN_ID_WORDS
 from logger.backends.backend import BackEnd
@@ -78,7 +79,8 @@ class RunFolder:
         is_resumed = self.config.resume is not None
         try:
             write_durably(self.save_dir / "config.json", self.config.plain())
-            self._provenance.begin(self.save_dir, self.config.changes(), is_resumed)
+            facts = {"training_objective": has_training_objective(self.config.trainer_class())}
+            self._provenance.begin(self.save_dir, self.config.changes(), is_resumed, facts)
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None
 

@@ -39,7 +39,7 @@ _SLOTS = {
         open_modules=("torchmetrics.functional", "torchmetrics.collections"),
         program_parameters=_OUTPUT_AND_TARGET,
         is_callback=True,
-        list_keys=("name",),
+        list_keys=("name", "on"),
     ),
     "optimizer": Slot(
         "trainer",

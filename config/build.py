@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from config.call import Outer, call, errors_at, fix_args, get_component_args, give_name
+from config.call import Outer, call, errors_at, fix_args, get_component_args, name_metrics
 from config.check.annotations import convert
-from config.check.checker import get_name
 from config.check.shapes import Member, is_mapping_of_sets, is_wanted_component, list_set_names
 from config.check.signature import Signature
 from config.check.slots import Slot, resolve
@@ -55,8 +54,7 @@ class Builder(ConfigValues):
     def build_metrics(self) -> list[Any]:
         """Makes the metrics, each with the ``__name__`` under which it is logged."""
         metrics = self.build("metrics") if "metrics" in self.config else []
-        names = map(get_name, self.get("metrics", []))
-        return [give_name(metric, name) for metric, name in zip(metrics, names, strict=True)]
+        return name_metrics(metrics, self.get("metrics", []))
 
     def build_trainer(self, **kwargs: Any) -> Any:
         """Makes the trainer with this config and those of ``kwargs`` that it takes.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
 from config.check.annotations import accepts, convert
+from config.check.checker import get_name
 from config.check.project import get_user_frames, locate_in_project
-from config.check.shapes import is_comment
+from config.check.shapes import get_phase, is_comment
 from config.check.signature import Signature, get_positional_only
 from config.check.slots import FLAT, Slot, arrange
 from config.read.section import copy_values
@@ -154,10 +155,18 @@ def _locate(error: UserError, tree: Tree, keys: Keys, below: Keys) -> ConfigErro
     return ConfigError(findings)
 
 
-def give_name(metric: Any, name: str) -> Any:
-    """Returns a metric with the ``__name__`` under which it is logged."""
-    if getattr(metric, "__name__", "") != name:
+def name_metrics(metrics: Sequence[Any], section: Sequence[Any]) -> list[Any]:
+    """Returns the metrics of the config's list, each with the name under which it is logged."""
+    return [_give_name(*pair) for pair in zip(metrics, section, strict=True)]
+
+
+def _give_name(metric: Any, node: Any) -> Any:
+    """Gives a metric its ``__name__`` and, if it is limited to one, its ``phase``."""
+    name, phase = get_name(node), get_phase(node)
+    if getattr(metric, "__name__", "") != name or phase:
         # The partial carries the name, because another metric may use the same function.
         metric = partial(metric) if inspect.isfunction(metric) else metric
         metric.__name__ = name
+    if phase:
+        metric.phase = phase
     return metric

@@ -26,7 +26,12 @@ HEAD = ("key", "value", "from", "taken by")
 DEFAULT = "default"
 NOT_SET = "(not set)"
 MISSING = "(missing)"
-LIST_MEMBER_TYPES = {"name": "str", "params": "str | list[str]", "weight": "float"}
+LIST_MEMBER_TYPES = {
+    "name": "str",
+    "on": "'train' or 'valid'",
+    "params": "str | list[str]",
+    "weight": "float",
+}
 
 
 class Entry(NamedTuple):

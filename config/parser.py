@@ -77,15 +77,6 @@ class ConfigParser(TemplateBuilder):
         """Makes ``folder`` the run's folder, whatever the config says."""
         self._folder = folder
 
-    # A project's own _save_checkpoint may pickle the ConfigParser. Plain values load safely.
-
-    def __getstate__(self) -> dict[str, Any]:
-        resume = str(self.resume) if self.resume is not None else None
-        return {"_config": self.plain(), "resume": resume, "run_id": self.run_id}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        ConfigParser.__init__(self, state["_config"], state["resume"], run_id=state["run_id"])
-
     @property
     def save_dir(self) -> Path:
         """The run's folder, for its checkpoints and its config. It may not exist yet."""

@@ -67,7 +67,7 @@ class Trainer(BaseTrainer):
             self.model, optimizer, options, device, lr_scheduler, self.parallel, self.progress
         )
         where = output_device(self.model, device)
-        self.train_metrics = MetricSet(metric_ftns, self.writer, where, loader=data_loader)
+        self.train_metrics = MetricSet(metric_ftns, self.writer, where, None, data_loader, "train")
         self.valid_metrics = make_metric_sets(metric_ftns, self.writer, where, loader)
         self.step_writer = StepWriter(self.writer, self.update, device)
         self.watchers = make_watchers(self)
@@ -138,14 +138,18 @@ class Trainer(BaseTrainer):
 
     def measure(self, epoch: int) -> dict[str, float]:
         """Returns the numbers of the training so far in the epoch, and those of a validation."""
-        log = self.train_metrics.result()
-        self.step_writer.write_means(log)
+        log = self.step_writer.write_means(self.train_metrics.result())
         if self.do_validation:
             with self.train_state.modes.evaluating():  # of schedule-free optimizers
                 log |= add_prefix("val", self._valid_epoch(epoch))
+        log |= self.step_writer.write_added(self.add_numbers(dict(log)), log)
         if self.progress.is_validating:  # inside the epoch
             self.update.schedule.after_validation(log, self.mnt_metric, self.mnt_mode)
         return log
+
+    def add_numbers(self, log: dict[str, float]) -> dict[str, float]:
+        """Override it to log further numbers, which ``trainer.monitor`` may name; see README.md."""
+        return {}
 
     def _valid_epoch(self, epoch: int) -> dict[str, float]:
         """Validates the model, and averages of its weights (``ema_…``, ``swa_…``)."""
@@ -159,9 +163,7 @@ class Trainer(BaseTrainer):
             if average.is_ready():
                 log |= add_prefix(kind, self._evaluate(average.module))
         self.validation_random_state = None
-        for name, value in log.items():
-            self.writer.add_scalar(name, value)
-        return log
+        return self.step_writer.write(log)
 
     def _evaluate(self, model: nn.Module) -> dict[str, float]:
         """Evaluates the model on each validation set, whose name begins those of its numbers."""

@@ -111,14 +111,16 @@ class ProvenanceFile:
     def has_begun(self) -> bool:
         return bool(self._sessions)
 
-    def begin(self, folder: Path, changes: dict[str, Any], is_resumed: bool) -> None:
-        """Adds a session: the command, changes to the config, code, versions and machine."""
+    def begin(
+        self, folder: Path, changes: dict[str, Any], is_resumed: bool, facts: dict[str, Any]
+    ) -> None:
+        """Adds a session: command, changes to the config, code, versions, machine and ``facts``."""
         self._path = folder / "provenance.json"
         if is_resumed:  # the file may be missing or damaged
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                 self._sessions = list(read_json(self._path)["sessions"])
         state = {"start": self._start, "changes": changes, "end": None, "outcome": "running"}
-        self._sessions.append(collect_provenance() | state)
+        self._sessions.append(collect_provenance() | state | facts)
         self._write()
 
     def end(self, outcome: str) -> None:

@@ -101,7 +101,7 @@ class CheckpointManager:
         self.wait()
         start = time.monotonic()
         activity = set_activity("the saving of a checkpoint")
-        state = self._write_tensors(make_state(), write.path)
+        state = self.write_tensors(make_state(), write.path)
         if is_main() and self.options.async_save:
             from base.checkpoint.snapshot import copy_to_cpu
 
@@ -115,7 +115,7 @@ class CheckpointManager:
         broadcast(None)  # the other ranks wait for the main rank; its failure ends them too
         set_activity(activity)
 
-    def _write_tensors(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
+    def write_tensors(self, state: dict[str, Any], path: Path) -> dict[str, Any]:
         """Lets the store write the tensors. ``wait`` raises an error of the store."""
         try:
             return self.store.write(state, path)
@@ -141,18 +141,6 @@ class CheckpointManager:
         with contextlib.suppress(OSError):  # the next save tries again
             remove_unused_files(self.folder)
         self.seconds = max(self.seconds, time.monotonic() - start)
-
-    def measure(self, state: dict[str, Any]) -> None:
-        """Measures how long a save takes, with a file that is deleted at once."""
-        start = time.monotonic()
-        trial = self.folder / ".measured.tmp"
-        state = self._write_tensors(state, trial)
-        if self.error is None and is_main():
-            save(state, trial)
-            trial.unlink()
-            remove_unused_files(self.folder)
-            self.seconds = time.monotonic() - start
-        self.wait()
 
     def wait(self) -> None:
         """Waits until the last checkpoint is on the disk.

@@ -15,6 +15,8 @@ from torch.utils.data._utils.collate import collate as collate_by_type
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from base.data.walk import find_user_module
+from config.check.project import locate_in_project
+from utils.describe import describe_values
 from utils.errors import UserError, abbreviate, is_out_of_memory, name_error
 
 SHOWN = 4  # shapes, lengths or names in an error
@@ -169,3 +171,11 @@ def _describe_type(value: Any) -> str:
     if is_builtin or find_user_module(kind.__module__) is not None:
         return kind.__qualname__
     return f"{kind.__module__.partition('.')[0]} {kind.__qualname__}"
+
+
+def explain_failure(error: Exception, function: Any, samples: list[Any]) -> str:
+    """Says which collate function of the user has failed, on what, and in which line."""
+    name = getattr(function, "__name__", type(function).__name__)
+    found = describe_values(samples[0]) if samples else "nothing"
+    reason = f"{name_error(error)}{locate_in_project(error)}"
+    return f"'{name}' failed on samples such as {found}: {reason}"

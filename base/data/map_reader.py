@@ -117,7 +117,7 @@ class MapReader(Reader):
         self.batches.in_lockstep = not self.is_for_evaluation
         now = self.kept.capture()
         self._rewind_sampler(self.batches.seed, self.batches.start.epoch)
-        batches = self.batches.list_batches()
+        batches = list_full_epoch(self.batches)
         self.kept.restore(now, "sampler")
         return batches
 
@@ -151,3 +151,21 @@ class MapReader(Reader):
             left = count_batches(max(0, total - position.sample), size, drop_last)
             batch = count_batches(total, size, drop_last) - left
         return Position(epoch, max(batch, min(1, position.sample)), position.sample)
+
+
+def list_full_epoch(batches: EpochBatchSampler) -> list[list[int]]:
+    """Lists this rank's indices in every batch of the epoch at ``batches.start``.
+
+    If the epoch may have no end, the list ends with the last batch that was given.
+    """
+    full = EpochBatchSampler(batches.sampler, batches.batch_size, batches.drop_last, batches.seed)
+    full.in_lockstep = batches.in_lockstep
+    found: list[list[int]] = []
+    for start in (Position(batches.start.epoch, 0), batches.start):
+        full.start = start
+        del found[start.batch :]
+        for batch in full:
+            found.append(list(batch))
+            if full.take(len(found) - 1).left is None and full.count >= batches.count:
+                break
+    return found

@@ -80,23 +80,6 @@ class EpochBatchSampler(Sampler[BatchIndices]):
         """Returns the facts of a batch, and forgets them: an epoch may have no end."""
         return self._facts.pop(batch, BatchFacts())
 
-    def list_batches(self) -> list[list[int]]:
-        """Lists this rank's indices in every batch of the epoch at ``start``.
-
-        If the epoch may have no end, the list ends with the last batch that was given.
-        """
-        full = EpochBatchSampler(self.sampler, self.batch_size, self.drop_last, self.seed)
-        full.in_lockstep = self.in_lockstep
-        batches: list[list[int]] = []
-        for start in (Position(self.start.epoch, 0), self.start):
-            full.start = start
-            del batches[start.batch :]
-            for batch in full:
-                batches.append(list(batch))
-                if full.take(len(batches) - 1).left is None and full.count >= self.count:
-                    break
-        return batches
-
     def _draw_batches(self) -> Batches:
         seed = mix_seed(self.seed, self.start.epoch, ORDER_STREAM)
         generator = getattr(self.sampler, "generator", None)

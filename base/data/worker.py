@@ -23,7 +23,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from base.data.collate import collate
+from base.data.collate import collate, explain_failure
 from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.sharding import watch_worker_info
@@ -98,6 +98,11 @@ class SeededBatches(Dataset[Any]):
                 return self.collate_fn(samples if self.is_batched else samples[0])
             except UserError as error:
                 raise error if error.problems[0].key else error.under(self.section) from error
+            except Exception as error:
+                if not self.is_batched or self.collate_fn in (collate, default_collate):
+                    raise
+                message = explain_failure(error, self.collate_fn, samples)
+                raise UserError(message, key=f"{self.section}.args.collate_fn") from error
 
     def read_sample(self, index: int) -> Any:
         """Reads one sample.

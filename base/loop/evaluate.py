@@ -110,10 +110,10 @@ def evaluate(
 
 
 def make_metric_sets(metrics: list[Any], writer: Any, device: torch.device, loader: Any) -> Any:
-    """Makes a MetricSet for a loader, or a dict of them for a dict of loaders."""
+    """Makes a MetricSet of evaluations for a loader, or a dict of them for a dict of loaders."""
 
     def make(loader: Any) -> MetricSet:
-        return MetricSet(metrics, writer, device, loader=loader)
+        return MetricSet(metrics, writer, device, loader=loader, phase="valid")
 
     return make(None) if loader is None else map_sets(make, loader)
 

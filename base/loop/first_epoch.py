@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from base.loop.progress import Monitor, Progress
@@ -11,6 +12,18 @@ from utils.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from base.loop.update import Update
+
+
+def check_monitored(log: Mapping[str, Any], monitor: Monitor, options: TrainerOptions) -> None:
+    """Raises UserError if the numbers of an epoch do not have the monitored one."""
+    metric = monitor.metric
+    if options.swa is not None and log["epoch"] < options.swa.first_epoch(options.epochs):
+        metric = metric.replace("val_swa_", "val_", 1)  # the average is not evaluated yet
+    if monitor.is_on and metric not in log:
+        names = [name for name in log if name not in ("epoch", "batch")]
+        hint = f"{did_you_mean(monitor.metric, names)}; it returned {', '.join(names)}"
+        message = f"the epoch returned no '{monitor.metric}'{hint}"
+        raise UserError(message, key="trainer.monitor")
 
 
 def check_first_epoch(
@@ -32,13 +45,7 @@ def check_first_epoch(
     Raises:
         UserError: the epoch did not return the monitored number.
     """
-    metric = monitor.metric
-    if options.swa is not None and log["epoch"] < options.swa.first_epoch(options.epochs):
-        metric = metric.replace("val_swa_", "val_", 1)  # the average is not evaluated yet
-    if monitor.is_on and metric not in log:
-        hint = f"{did_you_mean(monitor.metric, log)}; it returned {', '.join(log)}"
-        message = f"the epoch returned no '{monitor.metric}'{hint}"
-        raise UserError(message, key="trainer.monitor")
+    check_monitored(log, monitor, options)
     if progress.step == 0 and all(name == "epoch" or name.startswith("val_") for name in log):
         logging.getLogger("trainer").warning(
             "Nothing was trained: no batch of the first epoch had a sample that counts. All "

@@ -1,4 +1,4 @@
-"""The names of the numbers that a trainer logs, to check a config before anything is made."""
+"""The numbers that a trainer logs: their names, to check a config, and what the loss means."""
 
 from __future__ import annotations
 
@@ -26,6 +26,22 @@ def list_logged_names(
         return None
     if "train_step" in overridden:  # it may return a dict of losses
         metrics = ["loss_*", *metrics]
+    added = ["*"] if "add_numbers" in overridden else []
     weights = ["val_", *(f"val_{average}_" for average in options.list_averages())]
     prefixes = ["", *(start + prefix for start in weights for prefix in sets)]
-    return [prefix + name for prefix in prefixes for name in ("loss", *metrics)]
+    return [*(prefix + name for prefix in prefixes for name in ("loss", *metrics)), *added]
+
+
+def has_training_objective(kind: object) -> bool:
+    """Whether the loss of the training is another quantity than that of the evaluations.
+
+    This is so if a trainer overrides ``train_step`` and not ``evaluate_split``, or the reverse.
+
+    Args:
+        kind: the class of the trainer, or a function that makes one, of which nothing is known.
+    """
+    methods = "train_step", "evaluate_split"
+    classes = kind.__mro__ if isinstance(kind, type) else ()
+    definitions = [[cls for cls in classes if name in vars(cls)] for name in methods]
+    are_overridden = {len(defining) > 1 for defining in definitions}
+    return len(are_overridden) > 1 and all(definitions)

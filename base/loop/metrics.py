@@ -30,6 +30,7 @@ class MetricSet(MetricTracker):
         device: the device of the model's outputs.
         rows: collects the outputs and targets of the pass; None collects nothing.
         loader: gives the batches; its dataset may name the classes, and the units of targets.
+        phase: ``train`` or ``valid``; leaves out metrics that are limited to the other one.
     """
 
     batch_size: int | None = None  # the samples that the loader has read for the next batch
@@ -41,15 +42,19 @@ class MetricSet(MetricTracker):
         device: torch.device | None = None,
         rows: Collector | None = None,
         loader: Any = None,
+        phase: str = "",
     ) -> None:
         from base.data.classes import list_labels
         from base.data.units import find_units
-        from base.loop.stateful_metric import is_stateful, make_objects
+        from base.loop.stateful_metric import StatefulMetrics, is_stateful
 
-        self.metrics = list(metrics)
+        metrics = list(metrics)
+        self.metrics = select(metrics, phase)
+        keys = enumerate(metrics)  # of the config, for errors
+        self._keys = {name_of(m): f"metrics.{i}" for i, m in keys if select([m], phase)}
         self.rows, self.loader = rows, loader
         self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
-        self._objects = make_objects(filter(is_stateful, self.metrics), device)
+        self._objects = StatefulMetrics(filter(is_stateful, self.metrics), device, self._keys)
         self._waiting: list[tuple[dict[str, Any], Any, Any, int]] = []
         self.labels, self.units = list_labels(loader), find_units(loader)
         super().__init__("loss", *self._functions, writer=writer)
@@ -57,8 +62,7 @@ class MetricSet(MetricTracker):
     def reset(self) -> None:
         super().reset()
         self._waiting = []
-        for metric in self._objects.values():
-            metric.reset()
+        self._objects.reset()
         if self.rows is not None:
             self.rows.reset()
 
@@ -106,9 +110,13 @@ class MetricSet(MetricTracker):
             if output is LOSSES_ONLY:
                 continue
             for name, function in self._functions.items():
-                self.add(name, function(output, target), n_samples)
-            for metric in self._objects.values():
-                metric.update(output, target)
+                try:
+                    self.add(name, function(output, target), n_samples)
+                except Exception as error:
+                    from base.loop.blame import blame_metric
+
+                    blame_metric(error, name, output, target, self._keys[name])
+            self._objects.update(output, target)
 
     def summary(self) -> str:
         """The loss and the first function so far, as text. torchmetrics objects are too slow."""
@@ -119,34 +127,33 @@ class MetricSet(MetricTracker):
     def means(self) -> dict[str, float]:
         self.measure_waiting()
         values = {name: self.avg(name) for name, count in self._counts.items() if count}
-        for name, metric in self._objects.items():
-            if metric.has_samples:
-                values |= metric.compute_numbers(name, self.labels)
+        values |= self._objects.compute_numbers(self.labels)
         losses = [name for name in values if name == "loss" or name.startswith("loss_")]
         order = [*losses, *map(name_of, self.metrics), *values]
         return {name: values[name] for name in order if name in values}
 
     def state_dict(self) -> dict[str, Any]:
-        state = super().state_dict()
-        return state | {"objects": {name: m.state_dict() for name, m in self._objects.items()}}
+        return super().state_dict() | {"objects": self._objects.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._waiting = []
-        for name, metric in self._objects.items():
-            metric.load_state_dict(state["objects"][name])
+        self._objects.load_state_dict(state["objects"])
 
     def clone(self) -> Self:
         twin = super().clone()
-        twin._objects = {name: metric.clone() for name, metric in self._objects.items()}
+        twin._objects = self._objects.clone()
         return twin
 
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
-        merged = super().merge_states(states) | {"objects": {}}
-        for name, metric in self._objects.items():
-            of_ranks = [state["objects"][name] for state in states]
-            merged["objects"][name] = metric.merge_states(of_ranks)
-        return merged
+        objects = self._objects.merge_states([state["objects"] for state in states])
+        return super().merge_states(states) | {"objects": objects}
+
+
+def select(metrics: Iterable[Any], phase: str) -> list[Any]:
+    """Leaves out the metrics that the config limits to another phase, their attribute ``phase``."""
+    other = {"train": "valid", "valid": "train"}.get(phase)
+    return [m for m in metrics if other is None or getattr(m, "phase", None) != other]
 
 
 def name_of(metric: Any) -> str:

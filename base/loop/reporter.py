@@ -119,7 +119,8 @@ def evaluate_sets(subject: TestSubject, config: Any, logger: logging.Logger) -> 
     evaluate_split = getattr(config.trainer_class(), "evaluate_split", evaluate)
     for name, loader in list_sets(subject.loader):
         rows = Collection(TaskFacts(subject.criterion, subject.task))
-        metrics = MetricSet(config.build_metrics(), None, subject.output_device, rows, loader)
+        metric_ftns = config.build_metrics()
+        metrics = MetricSet(metric_ftns, None, subject.output_device, rows, loader, "valid")
         batches = progress(loader, num_batches(loader), f"test {name}".rstrip(), logger)
         values = evaluate_split(subject.model, batches, subject.criterion, metrics, subject.device)
         n_samples = sum(all_gather(metrics.n_samples))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from base.loop.blame import blame_metric
 from base.loop.metrics import name_of
+from config.check.project import locate_in_project
 from utils.batch import to_device
-from utils.errors import UserError, one_line
+from utils.errors import UserError, name_error
 from utils.numbers import split_numbers
 
 CPU = torch.device("cpu")
@@ -25,24 +28,27 @@ class StatefulMetric:
     Args:
         metric: the object, which may also be a wrapper or a composition of others.
         device: the device of the model's outputs.
+        key: of the config, for errors.
 
     Raises:
         UserError: the object is a collection of metrics.
     """
 
-    def __init__(self, metric: Any, device: torch.device | None = None) -> None:
+    def __init__(
+        self, metric: Any, device: torch.device | None = None, key: str = "metrics"
+    ) -> None:
         if not hasattr(metric, "_update_count"):
             kind = type(metric).__name__
             message = f"a {kind} does not give one number; list the metrics inside it one by one"
             raise UserError(message, key="metrics")
-        self.device = device
+        self.device, self.key = device, key
         self.metric = metric.clone().to(device)
         for part in self._modules().values():
             part.persistent(True)
             part.distributed_available_fn = lambda: False  # the ranks are merged here
 
     def clone(self) -> StatefulMetric:
-        return StatefulMetric(self.metric, self.device)
+        return StatefulMetric(self.metric, self.device, self.key)
 
     def update(self, output: Any, target: Any) -> None:
         """Adds a batch.
@@ -53,11 +59,8 @@ class StatefulMetric:
         count = self.metric._update_count
         try:
             self.metric.update(output, fit_target(self.metric, output, target))
-        except (ValueError, RuntimeError, TypeError, IndexError) as error:
-            if not type(self.metric).__module__.startswith("torchmetrics"):
-                raise
-            name = getattr(self.metric, "__name__", type(self.metric).__name__)
-            raise UserError(f"{name}: {one_line(error)}", key="metrics") from error
+        except Exception as error:
+            blame_metric(error, name_of(self.metric), output, target, self.key)
         self.metric._update_count = count + 1  # torchmetrics' wrappers leave it at 0
 
     def reset(self) -> None:
@@ -70,7 +73,14 @@ class StatefulMetric:
 
     def compute(self) -> Any:
         """The metric's value; NaN if it has seen nothing."""
-        return self.metric.compute() if self.has_samples else float("nan")
+        if not self.has_samples:
+            return float("nan")
+        try:
+            return self.metric.compute()
+        except Exception as error:
+            message = f"the metric '{name_of(self.metric)}' failed in compute()"
+            reason = f"{name_error(error)}{locate_in_project(error)}"
+            raise UserError(f"{message}: {reason}", key=self.key) from error
 
     def compute_numbers(self, name: str, labels: Sequence[str]) -> dict[str, float]:
         """The numbers in the metric's value, by the names under which they are logged."""
@@ -107,29 +117,72 @@ class StatefulMetric:
         return merged
 
 
-def make_objects(metrics: Iterable[Any], device: torch.device | None) -> dict[str, StatefulMetric]:
-    """Makes the objects of metrics, and those in each MetricCollection, by their names in the log.
+class StatefulMetrics:
+    """The objects of metrics, and those in each MetricCollection, by their names in the log.
 
     The names of a collection are its keys, after its own name if the config gives it one.
+
+    Args:
+        metrics: torchmetrics objects.
+        device: the device of the model's outputs.
+        keys: of the config, by the names of the metrics, for errors.
 
     Raises:
         UserError: two metrics have the same name.
     """
-    from torchmetrics import MetricCollection
 
-    found: dict[str, StatefulMetric] = {}
-    for metric in metrics:
-        items = [(name_of(metric), metric)]
-        if isinstance(metric, MetricCollection):
-            prefix = "" if items[0][0] == type(metric).__name__ else f"{items[0][0]}_"
-            inner = metric.items(keep_base=False, copy_state=True)
-            items = [(f"{prefix}{key}", item) for key, item in inner]
-        for name, item in items:
-            if name in found:
-                message = f"two metrics are named '{name}'; give one of them another \"name\""
-                raise UserError(message, key="metrics")
-            found[name] = StatefulMetric(item, device)
-    return found
+    def __init__(
+        self, metrics: Iterable[Any], device: torch.device | None, keys: Mapping[str, str]
+    ) -> None:
+        from torchmetrics import MetricCollection
+
+        self._metrics: dict[str, StatefulMetric] = {}
+        for metric in metrics:
+            items = [(name_of(metric), metric)]
+            if isinstance(metric, MetricCollection):
+                prefix = "" if items[0][0] == type(metric).__name__ else f"{items[0][0]}_"
+                inner = metric.items(keep_base=False, copy_state=True)
+                items = [(f"{prefix}{key}", item) for key, item in inner]
+            for name, item in items:
+                if name in self._metrics:
+                    message = f"two metrics are named '{name}'; give one of them another \"name\""
+                    raise UserError(message, key="metrics")
+                self._metrics[name] = StatefulMetric(item, device, keys[name_of(metric)])
+
+    def clone(self) -> StatefulMetrics:
+        twin = copy.copy(self)
+        twin._metrics = {name: metric.clone() for name, metric in self._metrics.items()}
+        return twin
+
+    def reset(self) -> None:
+        for metric in self._metrics.values():
+            metric.reset()
+
+    def update(self, output: Any, target: Any) -> None:
+        for metric in self._metrics.values():
+            metric.update(output, target)
+
+    def compute_numbers(self, labels: Sequence[str]) -> dict[str, float]:
+        """The numbers of all metrics that have seen anything, by their names in the log."""
+        numbers: dict[str, float] = {}
+        for name, metric in self._metrics.items():
+            if metric.has_samples:
+                numbers |= metric.compute_numbers(name, labels)
+        return numbers
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: metric.state_dict() for name, metric in self._metrics.items()}
+
+    def load_state_dict(self, states: dict[str, Any]) -> None:
+        for name in self._metrics.keys() & states.keys():  # the config may have others now
+            self._metrics[name].load_state_dict(states[name])
+
+    def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
+        """The states of metrics that have seen the samples of all ranks."""
+        return {
+            name: metric.merge_states([state[name] for state in states])
+            for name, metric in self._metrics.items()
+        }
 
 
 def is_stateful(metric: Any) -> bool:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from base.loop.update import Update
+from utils.distributed import broadcast
+from utils.errors import UserError
+from utils.util import one_number
 
 BATCHES_BETWEEN_WRITES = 50  # writing takes as long as several small steps
 MIN_SECONDS_BETWEEN_WRITES = 0.2
+ROW_NAMES = ("epoch", "batch", "lr", "step", "seconds")  # of a line of metrics.jsonl
 
 
 class StepWriter:
@@ -63,15 +68,63 @@ class StepWriter:
         self._last_time, self._last_n_samples = time.perf_counter(), n_samples
         writer.add_scalar("memory_mb", peak_memory_mb(self.device))
 
-    def write_means(self, log: dict[str, float]) -> None:
-        """Writes the means of an epoch before a validation; but single steps have the loss."""
+    def write_means(self, log: dict[str, float]) -> dict[str, float]:
+        """Writes the means of an epoch before a validation; but single steps have the loss.
+
+        Returns:
+            The same numbers.
+        """
         self._last_n_samples = math.inf  # the time of the validation does not count
         self.writer.set_step(self.update.progress.step)
-        for name in list(log)[1:]:
-            self.writer.add_scalar(name, log[name])
+        self.write({name: value for name, value in log.items() if name != "loss"})
+        return log
+
+    def write(self, log: dict[str, float]) -> dict[str, float]:
+        """Writes numbers at the writer's step, and returns them."""
+        for name, value in log.items():
+            self.writer.add_scalar(name, value)
+        return log
+
+    def write_added(self, added: Any, log: Mapping[str, float]) -> dict[str, float]:
+        """Writes the numbers that a trainer adds to those of an epoch.
+
+        Args:
+            added: numbers by name, or None for none.
+            log: the other numbers of the epoch.
+
+        Returns:
+            The numbers of the main rank, which all ranks get.
+
+        Raises:
+            UserError: they are no numbers by name, or a name is taken.
+        """
+        added = broadcast({} if added is None else added)
+        if added == {}:
+            return {}
+        numbers = check_added(added, log)
+        self.writer.set_step(self.update.progress.step)
+        return self.write(numbers)
 
     def _seconds_since(self) -> float:
         return time.perf_counter() - self._last_time
+
+
+def check_added(added: Any, log: Mapping[str, float]) -> dict[str, float]:
+    """The numbers that ``add_numbers`` of a trainer has returned, as plain ones."""
+    advice = "add_numbers(log) must return a dict of numbers by name"
+    if not isinstance(added, Mapping):
+        raise UserError(f"{advice}, not a {type(added).__name__}", key="trainer.type")
+    numbers = {}
+    for name, value in added.items():
+        number = one_number(value)
+        if number is None or not isinstance(name, str):
+            message = f"'{name}' is a {type(value).__name__}"
+            raise UserError(f"{advice}, and {message}", key="trainer.type")
+        if name in log or name in ROW_NAMES:
+            message = f"add_numbers(log) returned '{name}', a name that is taken"
+            raise UserError(f"{message}; return only further numbers", key="trainer.type")
+        numbers[name] = float(number)
+    return numbers
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -15,6 +15,7 @@ from base.base_trainer import BaseTrainer
 from base.data.loader import map_sets
 from base.loop.assembly import list_trained
 from base.loop.metrics import MetricSet
+from base.loop.first_epoch import check_monitored
 from base.loop.several_optimizers import list_optimizers
 from base.options import TrainerOptions
 from base.tools.batch_means import FirstBatch, find_batch_means
@@ -22,7 +23,7 @@ from base.tools.first_batches import FirstBatches
 from base.tools.measurement import write_measurement
 from base.tools.trial import Trial
 from utils.batch import num_batches
-from utils.util import inf_loop
+from utils.util import inf_loop, to_plain_number
 
 STEPS = 4  # on the one batch; the first one also includes one-time set-up
 LENGTH_SHOWN = 8  # items of a list whose shapes are shown
@@ -52,7 +53,8 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
 
     with trial.running() as folder:
         trainer = trial.make(make_trainer, limit)
-        rows = try_everything(trainer, Path(folder.save_dir))
+        with config.locating_errors():
+            rows = try_everything(trainer, Path(folder.save_dir))
     if config.get("parallel"):
         kind = config["parallel"]["type"]
         rows["parallel"] = f"{kind}, tried in one process; the batch is that of all processes"
@@ -84,8 +86,9 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
     kept = keep_first_batches(trainer)
     hook = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with hook, trainer.guard.watching(model):
-        trainer._train_epoch(1)
+        numbers = trainer._train_epoch(1)
     ended = time.perf_counter()
+    try_numbers(trainer, numbers)
     trainer._save_checkpoint(1)
     trainer.checkpoints.wait()  # for an asynchronous one
     save_seconds = time.perf_counter() - ended
@@ -123,6 +126,18 @@ def keep_first_batches(trainer: BaseTrainer) -> list[tuple[MetricSet, FirstBatch
                 metrics.rows = first_batch = FirstBatch()
                 found.append((metrics, first_batch))
     return found
+
+
+def try_numbers(trainer: BaseTrainer, numbers: Any) -> None:
+    """Checks the monitored number against those of an epoch, and calls the hook that gets them.
+
+    If the batch has nothing that counts, as one whose targets are all ignored, a run decides.
+    """
+    log = {"epoch": 1} | (numbers if isinstance(numbers, dict) else {})
+    is_valid = trainer.monitoring.metric.startswith("val_")
+    if any(name != "epoch" and name.startswith("val_") == is_valid for name in log):
+        check_monitored(log, trainer.monitoring, trainer.trainer_options)
+    trainer.after_epoch({key: to_plain_number(value) for key, value in log.items()}, True)
 
 
 def describe_parameters(model: torch.nn.Module, criterion: Any = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from base.tools.charts import LineChart, draw_lines, to_svg
-from base.tools.run_record import Facts, RunRecord, choose_axis, get_points
+from base.tools.run_record import Facts, RunRecord, choose_axis, get_points, is_loss
 from config.read.text import compare_configs
 from utils.files import write_text
 from utils.provenance import run_git
@@ -83,16 +83,16 @@ def _draw(runs: dict[str, RunRecord], picture: Path) -> None:
     numbers = dict.fromkeys(key for run in runs.values() for row in run.rows for key in row)
     # If training and validation have the same number, only that of validation is drawn.
     drawn = [key for key in numbers if key not in NOT_DRAWN and f"val_{key}" not in numbers]
+    objectives = [key for key in numbers if is_loss(key) and key not in drawn]
     x = choose_axis([row for run in runs.values() for row in run.rows])
-    charts = [
-        LineChart(
-            key,
-            {name: get_points(run.rows, key, x) for name, run in runs.items()},
-            x,
-            log_y="loss" in key,
-        )
-        for key in drawn
-    ]
+
+    def make_chart(title: str, key: str, shown: dict[str, RunRecord]) -> LineChart:
+        series = {name: get_points(run.rows, key, x) for name, run in shown.items()}
+        return LineChart(title, series, x, log_y="loss" in key)
+
+    charts = [make_chart(key, key, runs) for key in drawn]
+    trained = {name: run for name, run in runs.items() if run.has_training_objective}
+    charts += [make_chart(f"{key}, training objective", key, trained) for key in objectives]
     svg = to_svg(draw_lines(charts), is_standalone=True)
     if svg:
         print(f"Their curves: {write_text(picture, svg)}")

@@ -12,7 +12,8 @@ import torch
 from base.data.loader import list_sets
 from base.loop.collector import Collection
 from base.loop.evaluate import find_ignore_index, ignores_all
-from base.loop.metrics import MetricSet, name_of
+from base.loop.logged_names import has_training_objective
+from base.loop.metrics import MetricSet, name_of, select
 from base.loop.task import TaskFacts
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.charts import import_matplotlib
@@ -86,16 +87,25 @@ class Display(Watcher):
     def show_first_batch(self, batch: Any) -> None:
         """Shows the first batch as the model gets it, the model's graph, and the config.
 
-        For each metric, training and validation are in one chart.
+        For each number that both have, training and validation are in one chart.
         """
         if not self.writer.enabled:
             return
-        names = ["loss", *map(name_of, self.trainer.metric_ftns)]
+        trained, validated = (
+            [name_of(metric) for metric in select(self.trainer.metric_ftns, phase)]
+            for phase in ("train", "valid")
+        )
+        names = ["loss", *(name for name in trained if name in validated)]
         sets = [name for name, *_ in self._list_sets()] or [""]
         charts = {}
+        if has_training_objective(self.trainer.__class__):  # `type` gives that of the proxy
+            names.remove("loss")
+            charts["loss, training objective"] = ["Multiline", ["loss/train"]]
+            of_sets = [f"{key}_loss/valid" if key else "loss/valid" for key in sets]
+            charts["loss, validation"] = ["Multiline", of_sets]
         for name in names:
-            validated = [f"{key}_{name}/valid" if key else f"{name}/valid" for key in sets]
-            charts[name] = ["Multiline", [f"{name}/train", *validated]]
+            of_sets = [f"{key}_{name}/valid" if key else f"{name}/valid" for key in sets]
+            charts[name] = ["Multiline", [f"{name}/train", *of_sets]]
         self.writer.add_custom_scalars({"training and validation": charts})
         text = json.dumps(self.trainer.config.plain(), indent=4)
         self.writer.add_text("config", "    " + text.replace("\n", "\n    "))

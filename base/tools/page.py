@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.pictures import Image, data_uri
-from base.tools.run_record import choose_axis, get_points
+from base.tools.run_record import choose_axis, get_points, is_loss
 
 MAX_PIXELS, WIDE_PIXELS = 160, 640  # the sides of pictures
 NO_CURVES = ("epoch", "batch", "step", "seconds", "lr")
@@ -192,7 +192,9 @@ def _format(cell: Any) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else escape(str(cell))
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]], has_training_objective: bool = False
+) -> list[str]:
     """Draws every number over the epochs as SVG. The learning rate comes last.
 
     Training and validation of the same number are in one chart. If there are validations inside
@@ -200,13 +202,18 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
     Args:
         rows: the lines of a metrics.jsonl.
+        has_training_objective: whether the loss of the training is another quantity than that of
+            the validations. Then it has a chart of its own.
     """
     x = choose_axis(rows)
     names = dict.fromkeys(key for row in rows for key in row if key not in NO_CURVES)
     trained = [name for name in names if not name.startswith("val_")]
     bases: dict[str, dict[str, Any]] = {}
     for name in names:
-        bases.setdefault(_find_base(name, trained), {})[name] = get_points(rows, name, x)
+        base = _find_base(name, trained)
+        if has_training_objective and is_loss(base):
+            base = f"{base}, training objective" if name in trained else f"{base}, validation"
+        bases.setdefault(base, {})[name] = get_points(rows, name, x)
     charts = [
         LineChart(base, series, x, log_y=base.startswith("loss")) for base, series in bases.items()
     ]

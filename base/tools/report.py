@@ -112,7 +112,7 @@ class ResultWriter:
             page.add_note(
                 " ".join([f"{scores.name}:" if scores.name else "", *scores.list_notes()])
             )
-        page.add_charts("Training", draw_curves(run.rows))
+        page.add_charts("Training", draw_curves(run.rows, run.has_training_objective))
         for scores in self.scores:
             scores.add_to(page)
         page.add_text("Config", json.dumps(config, indent=2))

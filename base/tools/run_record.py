@@ -163,6 +163,11 @@ class RunRecord:
         return f"{finished[-1] if finished else 0}/{self.trainer.get('epochs', '?')}"
 
     @property
+    def has_training_objective(self) -> bool:
+        """Whether the loss of the training is another quantity than that of the evaluations."""
+        return any(session.get("training_objective") is True for session in self.sessions)
+
+    @property
     def changed_values(self) -> Facts:
         """The values that differ from the config file of the run, by dotted key."""
         found: Facts = {}
@@ -196,6 +201,11 @@ def get_points(
     """Returns (x, value) for all rows that have the number ``name``; x is ``epoch`` or ``step``."""
     has_both = [row for row in rows if _is_number(row.get(x)) and _is_number(row.get(name))]
     return [(row[x], row[name]) for row in has_both]
+
+
+def is_loss(name: str) -> bool:
+    """Whether a number without a prefix is a loss, or one of its terms."""
+    return name == "loss" or name.startswith("loss_")
 
 
 def choose_axis(rows: Sequence[Mapping[str, Any]]) -> str:

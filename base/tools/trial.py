@@ -64,6 +64,9 @@ class Trial:
                     yield run
             except ConfigError as error:
                 cause = error.__cause__
+                origin = cause.__cause__ if isinstance(cause, UserError) else None
+                if origin is not None and (lines := list_user_lines(origin)):
+                    raise UserError("\n".join([str(error), *lines])) from None
                 if cause is None or isinstance(cause, UserError) or not get_user_frames(cause):
                     raise
                 raise UserError(self._describe(cause, error.findings[0].keys)) from None
@@ -115,9 +118,13 @@ class Trial:
             num_lines = 2 if traceback[-1].startswith(READING) else 1  # with the note of the reader
             message = one_line(ValueError(", ".join(traceback[-num_lines:])))
         lines = [str(Finding(self.config.tree.mark(keys) if keys else None, keys, message))]
-        for path, line, function, text in get_user_frames(error):
-            lines.append(f"  {path}:{line} in {function}: {text}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *list_user_lines(error)])
+
+
+def list_user_lines(error: BaseException) -> list[str]:
+    """The lines of the user's code in a traceback, as text."""
+    frames = get_user_frames(error)
+    return [f"  {path}:{line} in {function}: {text}" for path, line, function, text in frames]
 
 
 def runs_in(frame: FrameType, item: Any) -> bool:

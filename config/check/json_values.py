@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from config.check.shapes import PHASES
+
 Json = dict[str, Any]
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFERENCE = r"\$\{"  # a text with a ${key.path} may stand for any value
@@ -20,6 +22,7 @@ def allow_reference(*types: str) -> Json:
 COMMENTS = {"^__comment": True, "^~": True}
 LIST_MEMBERS: dict[str, Json] = {  # of a component in a list
     "name": {"type": "string", "description": "What it is logged as."},
+    "on": {"enum": [*PHASES], "description": "Only in training, or only in evaluations."},
     "params": {"type": ["string", "array"], "description": "Patterns of names, or `rest`."},
     "weight": allow_reference("number") | {"description": "Its factor in the sum; 1 by default."},
 }

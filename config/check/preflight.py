@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from typing import Any, Literal
 
-from config.check.checker import Checker, get_name
+from config.check.checker import Checker
 from config.check.findings import find_typo, suggests
 from config.check.loaders import check_loaders
+from config.check.names import check_names
 from config.check.project import import_module
 from config.check.schedules import check_schedules
 from config.check.schema import Schema
-from config.check.shapes import is_component, is_mapping_of_sets, list_set_names
+from config.check.shapes import Phase, is_component, is_mapping_of_sets, list_set_names
 from config.check.slots import FLAT, Slot, get_names, resolve
 from config.check.trainer_section import check_trainer, get_option_parameters, list_loss_names
 from config.read.tree import ConfigError, Finding, Keys, Tree
@@ -206,7 +206,9 @@ def _check_metrics(checker: Checker, metrics: Any, slot: Slot) -> None:
     taken = [*RESERVED_METRIC_NAMES, *list_loss_names(checker.tree.data)]
     for index, node in enumerate(metrics):
         checker.check_component(node, slot, ("metrics", index))
-    _check_names(checker, [get_name(node) for node in metrics], "metrics", taken)
+        if isinstance(node, dict) and "on" in node:
+            checker.check_value(Phase, node["on"], ("metrics", index, "on"), FLAT, node)
+    check_names(checker, metrics, "metrics", taken)
 
 
 def _check_losses(checker: Checker, losses: list[Any], slot: Slot) -> None:
@@ -218,7 +220,7 @@ def _check_losses(checker: Checker, losses: list[Any], slot: Slot) -> None:
             checker.check_value(float, node["weight"], (*keys, "weight"), FLAT, node)
             if isinstance(node["weight"], float) and not math.isfinite(node["weight"]):
                 checker.fail((*keys, "weight"), f"{node['weight']} is not a finite number")
-    _check_names(checker, [get_name(node) for node in losses], "loss", ())
+    check_names(checker, losses, "loss", ())
     if not losses:
         checker.fail(("loss",), "is empty")
 
@@ -272,18 +274,6 @@ def _check_optimizers(checker: Checker, optimizers: list[Any], slot: Slot) -> No
         checker.fail(("optimizer", index, "params"), message)
     if not optimizers:
         checker.fail(("optimizer",), "is empty")
-
-
-def _check_names(checker: Checker, names: list[str], key: str, taken: Iterable[str]) -> None:
-    known = set(taken)
-    for index, name in enumerate(names):
-        if name in known:
-            what = "loss" if key == "loss" else "metric"
-            message = f"the name '{name}' is taken; give this {what} another \"name\""
-            checker.fail((key, index), message)
-        if not name.isprintable():
-            checker.fail((key, index), "the name has control characters")
-        known.add(name)
 
 
 # Sections that take one component or a list, and the check of a list.

@@ -38,6 +38,16 @@ def is_component(value: Any) -> bool:
     return {key for key in value if not is_comment(key)} <= {"type", "args"}
 
 
+Phase = Literal["train", "valid"]  # of a metric: `valid` is validation and test
+PHASES: tuple[str, ...] = get_args(Phase)
+
+
+def get_phase(node: Any) -> str:
+    """Returns the phase that a metric is limited to; empty for both."""
+    phase = node.get("on") if isinstance(node, dict) else None
+    return phase if phase in PHASES else ""
+
+
 def is_comment(key: str) -> bool:
     """Whether a key is a comment, ``"__comment…"``: JSON has no other way to write one."""
     return key.startswith("__comment")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
 from config.check.schedules import check_plateaus
 from config.check.schema import Schema
-from config.check.shapes import is_mapping_of_sets, list_set_names
+from config.check.shapes import PHASES, get_phase, is_mapping_of_sets, list_set_names
 from config.check.signature import Signature
 from config.check.slots import FLAT, resolve
 from config.read.tree import Keys
@@ -147,18 +148,19 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     has_folds = isinstance(repeat, dict) and repeat.get("folds") is not None
     if not sets and (has_folds or has_split(loader_class, args)):
         sets = [""]
-    metrics = data.get("metrics", [])
-    names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
-    names = [*list_loss_names(data), *names, *_list_patterns(names)]
-    if getattr(checker.resolved.get(("loss",)), "__module__", "torch").startswith("model"):
-        names = ["loss_*", *names]  # a function of the project may return a dict of losses
+    gives_terms = getattr(checker.resolved.get(("loss",)), "__module__", "").startswith("model")
+    names = {phase: _list_names(data, phase, gives_terms) for phase in PHASES}
     if not hasattr(trainer_class, "measure"):  # a project's own BaseTrainer
         for key in options.list_needing_measure() if inspect.isclass(trainer_class) else ():
             message = f"needs a method measure(epoch) in {trainer_class.__name__}; see BaseTrainer"
             checker.fail((*_KEYS, key), message)
     # Neither a function that makes a trainer nor a project's own BaseTrainer has this method.
     get_logged_names = getattr(trainer_class, "logged_names", None)
-    logged = get_logged_names(names, options, sets) if get_logged_names is not None else None
+    if get_logged_names is None:
+        if inspect.isclass(trainer_class):
+            _refuse_phases(checker, data.get("metrics"))
+        return
+    logged = _list_logged(get_logged_names, names, options, sets)
     checker.has_custom_loop = logged is None
     if logged is None:
         return  # only the first epoch shows the logged names
@@ -166,13 +168,46 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     if len(sets) > 1 and twice:
         message = f"two numbers would be logged as '{twice[0]}'; rename a set or a metric"
         checker.fail(("valid_data_loader",), message)
-    _check_monitor(checker, options, logged, names)
+    _check_monitor(checker, options, logged, names["train"] + names["valid"])
     length = data["trainer"].get("len_epoch")
     if length is None or isinstance(length, int):
         length = options.limit(length)  # which is the most that it can be
     if isinstance(length, int) and length > 0:
         checker.collect_problems((), options.check_length, length)
     check_plateaus(checker, options)
+
+
+def _list_names(data: Mapping[str, Any], phase: str, gives_terms: bool) -> list[str]:
+    """Lists the names, or patterns of them, of the losses and metrics of a phase.
+
+    If ``gives_terms``, the loss is a function of the project, which may return a dict of losses.
+    """
+    section = data.get("metrics")
+    nodes = section if isinstance(section, list) else []
+    names = [get_name(node) for node in nodes if get_phase(node) in ("", phase)]
+    terms = ["loss_*"] if gives_terms else []
+    return [*terms, *list_loss_names(data), *names, *_list_patterns(names)]
+
+
+def _list_logged(
+    get_logged_names: Any, names: Mapping[str, list[str]], options: Any, sets: list[str]
+) -> list[str] | None:
+    """Lists the names of an epoch's numbers, or patterns of them; None if they are unknown."""
+    logged: list[str] | None = get_logged_names(names["train"], options, sets)
+    if logged is None or names["train"] == names["valid"]:
+        return logged
+    trained: list[str] = get_logged_names(names["train"], options, [])
+    of_other: list[str] = get_logged_names(names["valid"], options, [])
+    both: list[str] = get_logged_names(names["valid"], options, sets)
+    return [*trained, *(Counter(both) - Counter(of_other)).elements()]
+
+
+def _refuse_phases(checker: Checker, metrics: Any) -> None:
+    """Reports metrics of one phase, for a trainer that computes them in its own way."""
+    for index, node in enumerate(metrics if isinstance(metrics, list) else ()):
+        if get_phase(node):
+            message = "has no effect, because this trainer is not derived from trainer.Trainer"
+            checker.fail(("metrics", index, "on"), f"{message}; remove it")
 
 
 def _list_patterns(names: list[str]) -> list[str]:

@@ -70,7 +70,7 @@ def score_outputs(
     loss = subject.criterion
     criterion = loss.cpu() if isinstance(loss, nn.Module) else loss
     cpu, facts = torch.device("cpu"), TaskFacts(criterion, subject.task)
-    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(facts), loader=like.loader)
+    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(facts), like.loader, "valid")
     units = metrics.units
     metrics.units = None  # the outputs are in real units already
     pieces = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))

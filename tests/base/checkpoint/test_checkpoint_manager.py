@@ -14,6 +14,7 @@ import torch
 from base.checkpoint.file import load
 from base.checkpoint.manager import CheckpointManager
 from base.checkpoint.snapshot import copy_to_cpu
+from base.checkpoint.trial_save import measure_save
 from base.loop.progress import Monitor
 from base.options import TrainerOptions
 from utils.checkpoints import list_checkpoints
@@ -243,8 +244,8 @@ def test_a_fault_of_the_program_is_raised_whatever_the_options_say(tmp_path, asy
 
 def test_measuring_a_save_leaves_nothing(tmp_path):
     manager = make_manager(tmp_path)
-    manager.measure(make_state(1))
+    measure_save(manager, make_state(1))
     assert manager.seconds > 0
     assert names(tmp_path) == []
     with pytest.raises(UserError, match="could not be written"):
-        make_manager(tmp_path / "run").measure(make_state(1))
+        measure_save(make_manager(tmp_path / "run"), make_state(1))

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
 
 from base.data.epoch_sampler import EpochSampler
+from base.data.map_reader import list_full_epoch
 from base.data.sampler import BatchIndices, EpochBatchSampler, Position
 from tests.base.data.datasets import get_global_random_state
 
@@ -42,11 +43,11 @@ def test_starting_later_gives_the_rest_of_the_same_batches() -> None:
     assert list_batches(EpochSampler(range(10), True), 3, epoch=2, start=4) == []
 
 
-def test_list_batches_gives_the_full_epoch_and_leaves_the_start() -> None:
+def test_list_full_epoch_gives_all_batches_and_leaves_the_start() -> None:
     batches = EpochBatchSampler(EpochSampler(range(10), True), 3, False, seed=5)
     batches.start = Position(2, 3)
-    assert batches.list_batches() == list_batches(EpochSampler(range(10), True), 3, epoch=2)
-    assert [list(batch) for batch in batches] == batches.list_batches()[3:]
+    assert list_full_epoch(batches) == list_batches(EpochSampler(range(10), True), 3, epoch=2)
+    assert [list(batch) for batch in batches] == list_full_epoch(batches)[3:]
 
 
 def test_every_batch_has_a_seed_that_depends_on_its_position() -> None:

@@ -205,7 +205,7 @@ def test_torchmetrics_get_targets_in_the_shape_that_they_want(shape: tuple[int, 
 def test_a_target_that_torchmetrics_refuses_is_an_error_of_one_line() -> None:
     found = MetricSet([accuracy()])
     found.add_batch(torch.tensor(1.0), torch.ones(4, 2), torch.ones(3, dtype=torch.int64))
-    with pytest.raises(UserError, match="metrics: MulticlassAccuracy: The size") as caught:
+    with pytest.raises(UserError, match=r"metrics.0: .*MulticlassAccuracy.*: The size") as caught:
         found.result()
     assert "\n" not in str(caught.value)
 
@@ -254,3 +254,14 @@ def test_a_metric_may_give_a_number_of_any_kind(value: Any) -> None:
         return value
 
     assert measure([metric], (1, 3), (1, 1))["metric"] == 2.0
+
+
+def test_the_error_of_a_metric_names_it_and_its_arguments() -> None:
+    def broken(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return output + target
+
+    text = r"metrics.0: the metric 'broken' failed on output \(2, 5\) float32 and target \(2,\) int"
+    found = MetricSet([broken])
+    found.add_batch(ZERO, torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(UserError, match=text):
+        found.result()

@@ -119,6 +119,16 @@ def test_an_error_of_a_metric_is_not_that_of_the_model(check: Check) -> None:
     assert "arch:" not in ended.err
 
 
+def test_the_monitored_number_is_compared_with_those_of_the_batch(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only a run can show the names that a trainer logs."""
+    monkeypatch.setattr("trainer.trainer.Trainer.logged_names", lambda *_: None)
+    ended = check("trainer.monitor=max val_acuracy")
+    assert ended.status == 2
+    assert "trainer.monitor: the epoch returned no 'val_acuracy' (did you mean" in ended.err
+
+
 SCHEDULE = "lr_scheduler={type: OneCycleLR, args: {max_lr: 0.1, total_steps: 2}}"
 
 

@@ -69,6 +69,7 @@ MISTAKES = [
     Mistake(
         "metrics: [accuracy, probe.broken_metric]",
         "metrics.1",
+        "the metric 'broken_metric' failed on output (128, 10) float32 and target (128,) int64: "
         "ZeroDivisionError: division by zero",
         "model",
     ),
