@@ -36,8 +36,10 @@ def check_first_epoch(
     if options.swa is not None and log["epoch"] < options.swa.first_epoch(options.epochs):
         metric = metric.replace("val_swa_", "val_", 1)  # the average is not evaluated yet
     if monitor.is_on and metric not in log:
-        hint = f"{did_you_mean(monitor.metric, log)}; it returned {', '.join(log)}"
-        message = f"the epoch returned no '{monitor.metric}'{hint}"
+        hint = did_you_mean(monitor.metric, log)
+        if metric.startswith("val_") and metric.endswith("loss") and "loss" in log:
+            hint = ", because the model gives no loss in evaluation; monitor a metric"
+        message = f"the epoch returned no '{monitor.metric}'{hint}; it returned {', '.join(log)}"
         raise UserError(message, key="trainer.monitor")
     if progress.step == 0 and all(name == "epoch" or name.startswith("val_") for name in log):
         logging.getLogger("trainer").warning(

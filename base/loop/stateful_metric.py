@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -41,8 +41,8 @@ class StatefulMetric:
             part.persistent(True)
             part.distributed_available_fn = lambda: False  # the ranks are merged here
 
-    def clone(self) -> StatefulMetric:
-        return StatefulMetric(self.metric, self.device)
+    def clone(self) -> Self:
+        return type(self)(self.metric, self.device)
 
     def update(self, output: Any, target: Any) -> None:
         """Adds a batch.
@@ -128,8 +128,14 @@ def make_objects(metrics: Iterable[Any], device: torch.device | None) -> dict[st
             if name in found:
                 message = f"two metrics are named '{name}'; give one of them another \"name\""
                 raise UserError(message, key="metrics")
-            found[name] = StatefulMetric(item, device)
+            found[name] = _make_object(item, device)
     return found
+
+
+def _make_object(metric: Any, device: torch.device | None) -> StatefulMetric:
+    from base.loop.box_metric import NAME, BoxMetric
+
+    return (BoxMetric if type(metric).__name__ == NAME else StatefulMetric)(metric, device)
 
 
 def is_stateful(metric: Any) -> bool:

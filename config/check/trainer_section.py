@@ -11,6 +11,7 @@ from typing import Any
 
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
+from config.check.metric_names import list_metric_names
 from config.check.project import FRAMEWORK
 from config.check.schedules import check_plateaus
 from config.check.schema import Schema
@@ -148,10 +149,10 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     if not sets and (has_folds or _has_split(loader_class, args)):
         sets = [""]
     metrics = data.get("metrics", [])
-    names = [get_name(node) for node in metrics] if isinstance(metrics, list) else []
-    names = [*list_loss_names(data), *names, *_list_patterns(names)]
-    if getattr(checker.resolved.get(("loss",)), "__module__", "torch").startswith("model"):
-        names = ["loss_*", *names]  # a function of the project may return a dict of losses
+    names = list_metric_names(metrics) if isinstance(metrics, list) else []
+    names = [*list_loss_names(data), *names]
+    if getattr(checker.resolved.get(("loss",)), "__module__", "model").startswith("model"):
+        names = ["loss_*", *names]  # the model, or a function, may return a dict of losses
     if not hasattr(trainer_class, "measure"):  # a project's own BaseTrainer
         for key in options.list_needing_measure() if inspect.isclass(trainer_class) else ():
             message = f"needs a method measure(epoch) in {trainer_class.__name__}; see BaseTrainer"
@@ -173,12 +174,6 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     if isinstance(length, int) and length > 0:
         checker.collect_problems((), options.check_length, length)
     check_plateaus(checker, options)
-
-
-def _list_patterns(names: list[str]) -> list[str]:
-    """Lists patterns of the names that metrics may log if they give several numbers."""
-    # A collection without a name logs its keys, which only the objects in it know.
-    return ["*" if name == "MetricCollection" else f"{name}_*" for name in names]
 
 
 def list_set_prefixes(section: Any) -> list[str]:
