@@ -12,6 +12,7 @@ from base.loop.stateful_metric import StatefulMetric
 NAME = "MeanAveragePrecision"
 NO_VALUE = -1.0  # of COCO's evaluation, for example for large boxes if no target is large
 FIELDS = ("boxes", "labels", "scores", "masks", "iscrowd", "area")  # that the metric reads
+MASK_THRESHOLD = 0.5  # of the probabilities in a predicted mask
 SUMMARY = ("ious", "precision", "recall", "scores")  # tables of `extended_summary`
 
 
@@ -57,17 +58,24 @@ def name_label(label: int, labels: Sequence[str]) -> str:
 
 
 def _keep_fields(items: Any) -> Any:
-    """The fields that the metric reads, as plain tensors, which a checkpoint can hold.
-
-    Boxes of ``torchvision.tv_tensors`` are a class of their own.
-    """
+    """The fields that the metric reads, in a form that it and checkpoints take."""
     if not isinstance(items, list | tuple) or not all(isinstance(item, dict) for item in items):
         return items
     return [
-        {
-            key: value.as_subclass(torch.Tensor) if isinstance(value, torch.Tensor) else value
-            for key, value in item.items()
-            if key in FIELDS
-        }
+        {key: _make_plain(key, value) for key, value in item.items() if key in FIELDS}
         for item in items
     ]
+
+
+def _make_plain(key: str, value: Any) -> Any:
+    """A plain tensor. ``torchvision.tv_tensors`` are a class of their own.
+
+    Mask R-CNN predicts masks (n, 1, H, W) of probabilities; the metric takes (n, H, W) uint8.
+    """
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.as_subclass(torch.Tensor)
+    if key != "masks":
+        return value
+    value = value.squeeze(1) if value.ndim == 4 else value
+    return (value > MASK_THRESHOLD if value.is_floating_point() else value).to(torch.uint8)
