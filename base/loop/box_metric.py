@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from base.loop.metrics import name_of
 from base.loop.stateful_metric import StatefulMetric
 
 NAME = "MeanAveragePrecision"
@@ -50,6 +51,16 @@ def get_logged_name(name: str, key: str) -> str:
     if name == NAME or key == name or key.startswith(f"{name}_"):
         return key
     return f"{name}_{key}"
+
+
+def get_chart_name(metric: Any) -> str:
+    """The name of a metric's number for a chart, or of the first one of a MeanAveragePrecision."""
+    name = name_of(metric)
+    if type(metric).__name__ != NAME:
+        return name
+    return get_logged_name(
+        name, "map" if len(metric.iou_type) == 1 else f"{metric.iou_type[0]}_map"
+    )
 
 
 def name_label(label: int, labels: Sequence[str]) -> str:

@@ -127,9 +127,10 @@ class Collection(Collector):
 
 def list_kinds() -> list[type[Collector]]:
     """The classes of collectors. The first one that fits is chosen."""
+    from base.loop.box_collector import BoxCollector
     from base.loop.rows import Rows
 
-    return [Rows]
+    return [Rows, BoxCollector]
 
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:

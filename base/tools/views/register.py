@@ -5,10 +5,11 @@ from __future__ import annotations
 from base.loop.collector import Collector
 from base.loop.reporter import TestSubject
 from base.tools.samples import Samples
+from base.tools.views.boxes import BoxView
 from base.tools.views.rows import RowView
 from base.tools.views.view import View
 
-VIEWS: tuple[type[View], ...] = (RowView,)
+VIEWS: tuple[type[View], ...] = (RowView, BoxView)
 
 
 def make_view(
