@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 WANTED = "give {boxes: (n, 4) float32 of x1, y1, x2, y2, labels: (n,) int64}"
 
@@ -19,12 +20,47 @@ def find_mistake(targets: Any) -> str | None:
     """
     if not isinstance(targets, list | tuple):
         return None
-    if not any(isinstance(target, Mapping) and "boxes" in target for target in targets):
+    if not any(map(_has_boxes, targets)):
         return None
     for number, target in enumerate(targets):
         if reason := _find_mistake(target):
             return f"the target of picture {number} of a batch {reason}"
     return None
+
+
+def explain_targets(error: BaseException, model: nn.Module, targets: Any) -> str | None:
+    """Returns the reason why a detector failed; None if its targets are not the reason.
+
+    Args:
+        error: of the call of the detector.
+        model: may be wrapped, as by DDP. Models of other kinds have no reason.
+        targets: of the batch.
+    """
+    kinds = {kind.__module__ for part in model.modules() for kind in type(part).__mro__}
+    if not any(name.startswith("torchvision.models.detection") for name in kinds):
+        return None
+    if not isinstance(targets, list | tuple) or not any(map(_has_boxes, targets)):
+        found = _describe(targets)
+        return f"a detector wants a list with a dict for each picture, not {found}; {WANTED}"
+    if mistake := find_mistake(targets):
+        return mistake
+    if not isinstance(error, IndexError | RuntimeError) or "out of " not in str(error):
+        return None
+    labels = torch.cat([target["labels"] for target in targets])
+    if not labels.is_cpu or not len(labels):  # after a failure, an accelerator gives no numbers
+        return None
+    shown = f"{int(labels.min())} to {int(labels.max())}"
+    return f"the labels are {shown}; num_classes must be larger, because it counts the background"
+
+
+def _has_boxes(target: Any) -> bool:
+    return isinstance(target, Mapping) and "boxes" in target
+
+
+def _describe(targets: Any) -> str:
+    if isinstance(targets, list | tuple) and targets:
+        return f"a {type(targets).__name__} of {type(targets[0]).__name__}"
+    return f"a {type(targets).__name__}"
 
 
 def _find_mistake(target: Any) -> str | None:
