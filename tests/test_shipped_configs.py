@@ -28,6 +28,7 @@ SHIPPED = (
     "config.json",
     "digits_gan.yaml",
     "mnist_lenet.json",
+    "shapes_detector.yaml",
     "transfer_ants_bees.yaml",
 )
 CONFIGS = [ROOT / "config" / name for name in SHIPPED]  # not those that a user has added

@@ -44,9 +44,9 @@ def draw_boxes(picture: Image, boxes: Matched, get_name: Callable[[int], str], s
         if not (math.isfinite(x1 + y1 + x2 + y2) and x1 <= x2 and y1 <= y2):
             return
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=2)
-        place = (x1 + 3, y2 - TEXT_PIXELS - 4) if is_below else (x1 + 3, y1 + 2)
-        draw.rectangle(draw.textbbox(place, text, font=font), fill=colour)
-        draw.text(place, text, fill="white", font=font)
+        corner = (x1 + 3, y2 - TEXT_PIXELS - 4) if is_below else (x1 + 3, y1 + 2)
+        draw.rectangle(draw.textbbox(corner, text, font=font), fill=colour)
+        draw.text(corner, text, fill="white", font=font)
 
     for box, label, is_found in zip(boxes.target, boxes.target_label, boxes.is_found, strict=True):
         add(box, FOUND_RGB if is_found else MISSED_RGB, get_name(int(label)), True)

@@ -55,7 +55,7 @@ def test_wrong_target_is_an_error_of_the_data(target, words):
         ListCollate()(samples)
 
 
-def test_lists_that_are_no_boxes_are_left_alone():
+def test_lists_without_boxes_have_no_mistake():
     assert find_mistake([torch.rand(2), 3]) is None
     assert find_mistake("text") is None
 

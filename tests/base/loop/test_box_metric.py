@@ -7,6 +7,8 @@ import torch
 from torchvision.tv_tensors import BoundingBoxes
 
 from base.loop.metrics import MetricSet
+from config.read.tree import ConfigError
+from tests.helpers import make_trainer, small_config
 
 pytest.importorskip("pycocotools")
 from torchmetrics.detection import MeanAveragePrecision
@@ -90,3 +92,13 @@ def test_state_survives_a_checkpoint_and_is_merged_over_ranks(kind):
     states = [item.state_dict() for item in (merged, *ranks)]
     merged.load_state_dict(merged.merge_states(states))
     assert merged.means() == pytest.approx(expected)
+
+
+def test_missing_library_names_the_command_that_installs_it(monkeypatch, tmp_path):
+    mean_ap = pytest.importorskip("torchmetrics.detection.mean_ap")
+    for name in ("_PYCOCOTOOLS_AVAILABLE", "_FASTER_COCO_EVAL_AVAILABLE"):
+        monkeypatch.setattr(mean_ap, name, False)
+    config = small_config(tmp_path)
+    config["metrics"] = [{"type": "torchmetrics.detection.MeanAveragePrecision"}]
+    with pytest.raises(ConfigError, match=r"needs pycocotools: pip install -e '.\[detection\]'"):
+        make_trainer(config)
