@@ -6,7 +6,7 @@ import torch
 from base.data.boxes import explain_targets, find_mistake
 from base.data.collate import explain
 from base.data.lists import ListCollate
-from data_loader.shapes import Shapes
+from data_loader.boxed_shapes import BoxedShapes
 from model.detector import SmallFCOS
 from utils.batch import count_samples
 from utils.errors import UserError
@@ -66,7 +66,7 @@ def test_samples_with_different_fields_are_an_error():
 
 
 def test_default_batches_of_boxes_name_the_collate_function():
-    samples = [Shapes(2)[index] for index in range(2)]
+    samples = [BoxedShapes(2)[index] for index in range(2)]
     assert "collate_fn: ListCollate" in (explain(samples) or "")
 
 
@@ -80,10 +80,10 @@ def test_error_of_a_detector_is_explained_by_its_targets():
 
 
 def test_shapes_depend_on_the_seed_and_the_index():
-    image, target = Shapes(8, seed=1)[3]
-    again, boxes = Shapes(100, seed=1)[3]
+    image, target = BoxedShapes(8, seed=1)[3]
+    again, boxes = BoxedShapes(100, seed=1)[3]
     assert image.equal(again)
     assert target["boxes"].equal(boxes["boxes"])
-    assert not image.equal(Shapes(8, seed=2)[3][0])
-    assert any(len(Shapes(20)[index][1]["boxes"]) == 0 for index in range(20))
-    assert all(find_mistake([Shapes(20)[index][1]]) is None for index in range(20))
+    assert not image.equal(BoxedShapes(8, seed=2)[3][0])
+    assert any(len(BoxedShapes(20)[index][1]["boxes"]) == 0 for index in range(20))
+    assert all(find_mistake([BoxedShapes(20)[index][1]]) is None for index in range(20))

@@ -11,7 +11,7 @@ from base.tools.page import Page
 from base.tools.samples import Samples
 from base.tools.views.boxes import BoxView
 from base.tools.views.register import make_view
-from data_loader.shapes import Shapes
+from data_loader.boxed_shapes import BoxedShapes
 
 COUNT = 12
 
@@ -21,7 +21,7 @@ def collector():
     """Each target is predicted, with noise; each fourth picture has a wrong box more."""
     generator, collector = torch.Generator().manual_seed(0), BoxCollector()
     for index in range(COUNT):
-        _, target = Shapes(COUNT)[index]
+        _, target = BoxedShapes(COUNT)[index]
         boxes = target["boxes"] + torch.randn(target["boxes"].shape, generator=generator)
         scores = torch.rand(len(boxes), generator=generator)
         output = {"boxes": boxes, "labels": target["labels"], "scores": scores}
@@ -34,7 +34,7 @@ def collector():
 
 @pytest.fixture
 def view(collector):
-    loader = torch.utils.data.DataLoader(Shapes(COUNT), collate_fn=list)
+    loader = torch.utils.data.DataLoader(BoxedShapes(COUNT), collate_fn=list)
     return make_view(collector, Samples(loader))
 
 
@@ -115,7 +115,7 @@ def test_report_shows_classes_worst_pictures_and_a_row_for_each_box(view, collec
 
 
 def test_trackers_get_a_picture_of_the_first_samples(view):
-    inputs = [Shapes(COUNT)[index][0] for index in range(5)]
+    inputs = [BoxedShapes(COUNT)[index][0] for index in range(5)]
     picture = view.draw(inputs)
     assert picture is not None
     assert picture().shape == (2 * 248, 4 * 248, 3)

@@ -14,7 +14,7 @@ MAX_OVERLAP = 0.2  # of the smaller box
 ATTEMPTS = 20  # to find room for a shape
 
 
-class Shapes(Dataset[tuple[torch.Tensor, dict[str, torch.Tensor]]]):
+class BoxedShapes(Dataset[tuple[torch.Tensor, dict[str, torch.Tensor]]]):
     """Noisy pictures with up to four shapes. A picture depends on ``seed`` and its index only.
 
     A sample is ``(image, target)`` as torchvision's detectors want it: (3, size, size) float in
