@@ -126,7 +126,7 @@ _MEANINGS = {
     "description": "What the experiment is, for people.",
     "seed": "Of all random numbers; 123 by default.",
     "n_gpu": "The number of accelerators; 0 is the CPU.",
-    "task": "What the loss does not show: classification, multilabel or regression.",
+    "task": "What the loss does not show: classification, multilabel, regression, segmentation.",
     "extends": "Configs to start from.",
     "arch": "The model.",
     "data_loader": "The training data.",

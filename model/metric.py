@@ -9,13 +9,21 @@ import torch
 from utils.errors import UserError
 
 
-def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def accuracy(
+    output: torch.Tensor, target: torch.Tensor, ignore_index: int | None = None
+) -> torch.Tensor:
     """The fraction of samples or pixels whose class has the highest score (N, C, …).
 
     The target holds classes (N, …) or (N, 1, …), or probabilities of classes (N, C, …), of which
-    the highest counts.
+    the highest counts. Targets that are ``ignore_index`` are left out; if all of them are, the
+    accuracy is 0. A mean over all pixels that count, however many a batch has, is torchmetrics'
+    ``{type: Accuracy, args: {task: multiclass, num_classes: C, ignore_index: 255}}``.
     """
     classes = get_classes(output, target)
+    if ignore_index is not None:
+        counts = classes != ignore_index
+        is_right = (output.argmax(dim=1) == classes) & counts
+        return is_right.sum() / counts.sum().clamp(min=1)
     return (output.argmax(dim=1) == classes).mean(dtype=torch.float32)
 
 

@@ -29,6 +29,7 @@ SHIPPED = (
     "digits_gan.yaml",
     "mnist_lenet.json",
     "shapes_detector.yaml",
+    "shapes_unet.yaml",
     "transfer_ants_bees.yaml",
 )
 CONFIGS = [ROOT / "config" / name for name in SHIPPED]  # not those that a user has added

@@ -72,7 +72,14 @@ KNOWN_ERRORS = (
         IndexError,
         r"^Target -?\d+ is out of bounds",
         "loss",
-        "{} The model has fewer outputs than the data has classes",
+        "{} The model has fewer outputs than the data has classes. A value that marks targets "
+        "without a class needs the loss's option: loss.args.ignore_index",
+    ),
+    KnownError(
+        RuntimeError,
+        r"^size mismatch \(got input: .*, target: ",
+        "loss",
+        "the pictures and the masks have different sizes: {}",
     ),
     KnownError(
         TypeError,

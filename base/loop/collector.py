@@ -26,6 +26,8 @@ class Collector:
 
     Attributes:
         indices: of the samples in their dataset, in the order of the pass; None if unknown.
+        gaps: ``(n, count)`` for samples of the pass that were skipped: ``count`` of them came after
+            the first ``n`` that were collected.
     """
 
     can_merge: ClassVar[bool] = False  # whether it can join what several ranks have collected
@@ -33,6 +35,7 @@ class Collector:
     def __init__(self, facts: TaskFacts | None = None) -> None:
         self.facts = TaskFacts() if facts is None else facts
         self.indices: list[int] | None = None
+        self.gaps: list[tuple[int, int]] = []
         self.reset()
 
     @classmethod
@@ -56,6 +59,25 @@ class Collector:
     def __len__(self) -> int:
         """The number of samples that were collected; 0 if there is nothing to show."""
         raise NotImplementedError
+
+    def skip(self, n_samples: int) -> None:
+        """Notes ``n_samples`` samples of the pass that are not added."""
+
+    def locate(self, order: list[int] | None) -> list[int] | None:
+        """The indices of the collected samples in their dataset; None if they are unknown.
+
+        Args:
+            order: the indices of all samples of the pass, in order.
+        """
+        if order is None or len(order) != len(self) + sum(count for _, count in self.gaps):
+            return None
+        indices: list[int] = []
+        position = 0
+        for n_collected, count in self.gaps:
+            end = position + n_collected - len(indices)
+            indices += order[position:end]
+            position = end + count
+        return indices + order[position:]
 
     def get(self) -> Pair | None:
         """``(output, target)`` of all samples, if each has one row of numbers; otherwise None."""
@@ -84,11 +106,18 @@ class Collection(Collector):
     def reset(self) -> None:
         self._collector: Collector | None = None
         self._is_first = True
+        self.gaps = []
+
+    def skip(self, n_samples: int) -> None:
+        """Notes samples that count nowhere, because the loss ignores all their targets."""
+        self.gaps.append((len(self), n_samples))
 
     def add(self, output: Any, target: Any, n_samples: int) -> None:
         if self._is_first:
             self._is_first = False
             self._collector = choose(output, target, self.facts)
+            if self._collector is not None:
+                self._collector.gaps = self.gaps
         if self._collector is not None:
             self._collector.add(output, target, n_samples)
 
@@ -111,7 +140,7 @@ class Collection(Collector):
         if world_size() == 1:
             return
         chosen = self.chosen
-        known = indices if chosen is not None and len(indices or ()) == len(chosen) else None
+        known = None if chosen is None else chosen.locate(indices)
         found = None if chosen is None else (type(chosen).__name__, chosen.state_dict(), known)
         of_ranks = [item for item in all_gather(found) if item is not None]
         kinds = {kind.__name__: kind for kind in list_kinds()}
@@ -128,9 +157,10 @@ class Collection(Collector):
 def list_kinds() -> list[type[Collector]]:
     """The classes of collectors. The first one that fits is chosen."""
     from base.loop.box_collector import BoxCollector
+    from base.loop.masks import Masks
     from base.loop.rows import Rows
 
-    return [Rows, BoxCollector]
+    return [Rows, Masks, BoxCollector]
 
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:

@@ -63,10 +63,17 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
 def find_predictions(output: Any) -> Any:
     """The ``logits`` of a mapping or an object, as HuggingFace's models return it.
 
+    Of torchvision's models of segmentation it is ``out``. The scores of their second classifier are
+    its attribute ``aux``, which a loss of the project may read.
+
     Anything else is returned as it is. A named tuple may have other outputs that a loss needs, as
     Inception's does.
     """
     if isinstance(output, Mapping):
+        scores = output.get("out")
+        if isinstance(scores, torch.Tensor) and set(output) <= {"out", "aux"}:
+            scores.aux = output.get("aux")  # type: ignore[attr-defined]
+            return scores
         return output.get("logits", output)
     return output if isinstance(output, tuple) else getattr(output, "logits", output)
 
@@ -94,6 +101,8 @@ def evaluate(
         for batch in batches:
             n_batches += 1
             if weigher.weigh(batch) == 0:
+                if metrics.rows is not None:
+                    metrics.rows.skip(weigher.num_ignored)
                 continue
             batch = to_device(batch, device)
             with autocast():
@@ -186,6 +195,7 @@ class Weigher:
         self.sizes = list_sizes(loader, start) if self.counter is None else iter(())
         self.ignore_index = find_ignore_index(criterion)
         self.metrics = metrics if isinstance(metrics, MetricSet) else None
+        self.num_ignored = 0  # the samples of the last batch, if the loss ignores all their targets
 
     def weigh(self, batch: Any) -> float:
         """Weighs the last batch of the loader.
@@ -198,11 +208,15 @@ class Weigher:
             counter = self.counter
             size = next(self.sizes, None) if counter is None else counter.n_in_batch
             self.metrics.batch_size = size
-        if is_empty(batch):
+        self.num_ignored = 0
+        weight = 1.0 if self.loader is None else self.loader.loss_weight
+        if weight == 0 or is_empty(batch):
             return 0.0
-        if self.ignore_index is not None and ignores_all(self.ignore_index, find_target(batch)):
+        target = find_target(batch)
+        if self.ignore_index is not None and ignores_all(self.ignore_index, target):
+            self.num_ignored = len(target)
             return 0.0
-        return 1.0 if self.loader is None else self.loader.loss_weight
+        return weight
 
 
 def ignores_all(ignore_index: int, target: Any) -> bool:

@@ -147,11 +147,14 @@ def fit_target(metric: Any, output: Any, target: Any) -> Any:
     """The target in the shape that torchmetrics wants for an output.
 
     (N, 1) and (N,) fit each other. A metric of classes takes classes instead of one-hot vectors or
-    probabilities of classes.
+    probabilities of classes. A binary one takes the floats of a BCE loss as integers.
     """
     if not isinstance(output, torch.Tensor) or not isinstance(target, torch.Tensor):
         return target
-    is_of_classes = type(metric).__name__.startswith("Multiclass")
+    kind = type(metric).__name__
+    is_of_classes = kind.startswith("Multiclass")
+    if kind.startswith("Binary") and target.is_floating_point() and metric.validate_args:
+        target = target.long()  # of 0 and 1, as a BCE loss takes them
     if target.shape == output.shape:
         is_vector = is_of_classes and output.ndim > 1 and output.is_floating_point()
         return target.argmax(dim=1) if is_vector else target

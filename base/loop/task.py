@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from base.loop.evaluate import find_ignore_index
+from base.loop.evaluate import IGNORE_INDEX, find_ignore_index
 from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
 
@@ -43,7 +43,17 @@ class TaskFacts:
     @property
     def ignore_index(self) -> int | None:
         """The class that the loss ignores; None if it ignores nothing."""
-        return None if self.criterion is None else find_ignore_index(self.criterion)
+        losses = list_terms(self.criterion)
+        found = [index for loss in losses if (index := find_ignore_index(loss)) is not None]
+        return next((index for index in found if index != IGNORE_INDEX), next(iter(found), None))
+
+
+def list_terms(criterion: Any) -> list[Any]:
+    """The terms of a sum, or the loss itself; empty for None."""
+    if criterion is None:
+        return []
+    is_sum = isinstance(criterion, WeightedSum)
+    return list(criterion.losses.values()) if is_sum else [criterion]
 
 
 def describe_loss(criterion: Any) -> str:

@@ -13,6 +13,7 @@ from base.data.loader import list_sets
 from base.loop.box_collector import have_boxes
 from base.loop.box_metric import get_chart_name
 from base.loop.collector import Collection
+from base.loop.evaluate import find_ignore_index, ignores_all
 from base.loop.metrics import MetricSet
 from base.loop.task import TaskFacts
 from base.loop.watcher import WatchedTrainer, Watcher
@@ -132,7 +133,10 @@ class Display(Watcher):
         kept = self._inputs[self._set_name]
         if not self.writer.enabled or len(kept) >= SAMPLES_SHOWN:
             return
-        inputs, _ = split_if_possible(batch)
+        inputs, target = split_if_possible(batch)
+        ignore_index = find_ignore_index(self.trainer.criterion)
+        if ignore_index is not None and ignores_all(ignore_index, target):
+            return  # the batch counts nowhere
         if are_pictures(inputs) or is_list_of_pictures(inputs):
             kept += inputs[: SAMPLES_SHOWN - len(kept)]
 

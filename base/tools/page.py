@@ -10,6 +10,7 @@ from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.pictures import Image, data_uri
 from base.tools.run_record import choose_axis, get_points
 
+MAX_PIXELS, WIDE_PIXELS = 160, 640  # the sides of pictures
 NO_CURVES = ("epoch", "batch", "step", "seconds", "lr")
 CSS = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2430;
@@ -35,6 +36,8 @@ p { margin: 4px 0; color: var(--soft); overflow-wrap: anywhere; }
 .samples figure { margin: 0; }
 .samples img { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 6px;
   background: var(--card); }
+.samples.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); }
+.samples.wide img { aspect-ratio: auto; }
 .samples img.small { image-rendering: pixelated; }
 figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); }
@@ -58,13 +61,13 @@ class Sample(NamedTuple):
     Attributes:
         title: its name.
         caption: the prediction in words.
-        is_correct: whether the prediction is correct.
+        is_correct: whether the prediction is correct; None if it is neither right nor wrong.
         picture: (H, W, 3) uint8, if the sample is a picture.
     """
 
     title: str
     caption: str
-    is_correct: bool
+    is_correct: bool | None
     picture: Image | None
 
 
@@ -138,13 +141,20 @@ class Page:
         table = f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         self._add_section(heading, f'<div class="card scroll">{table}</div>')
 
-    def add_samples(self, heading: str, samples: Sequence[Sample]) -> None:
-        """Adds samples as pictures, or as a table if none of them has a picture."""
+    def add_samples(self, heading: str, samples: Sequence[Sample], is_wide: bool = False) -> None:
+        """Adds samples as pictures, or as a table if none of them has a picture.
+
+        Args:
+            is_wide: whether the pictures are large, because they have details or several parts.
+        """
         if all(sample.picture is None for sample in samples):
             rows = [{"sample": sample.title, "": sample.caption} for sample in samples]
             self.add_table(heading, rows)
         else:
-            self._add_section(heading, "".join(map(_figure, samples)), "samples")
+            figures = [
+                _figure(sample, WIDE_PIXELS if is_wide else MAX_PIXELS) for sample in samples
+            ]
+            self._add_section(heading, "".join(figures), "samples wide" if is_wide else "samples")
 
     def add_text(self, heading: str, text: str) -> None:
         """Adds preformatted text that a click unfolds."""
@@ -154,7 +164,8 @@ class Page:
 
     def _add_section(self, heading: str, content: str, css: str = "") -> None:
         if content:
-            self._sections.append(f'<h2>{escape(heading)}</h2><div class="{css}">{content}</div>')
+            head = f"<h2>{escape(heading)}</h2>" if heading else ""
+            self._sections.append(f'{head}<div class="{css}">{content}</div>')
 
     def to_html(self) -> str:
         """Returns the text of the file."""
@@ -166,13 +177,13 @@ class Page:
         return f"{head}{''.join(self._sections)}</body></html>\n"
 
 
-def _figure(sample: Sample) -> str:
+def _figure(sample: Sample, max_side: int) -> str:
     image = ""
     if sample.picture is not None:
         small = ' class="small"' if max(sample.picture.shape[:2]) < 100 else ""
-        source = data_uri(sample.picture)
+        source = data_uri(sample.picture, max_side)
         image = f'<img{small} alt="{escape(sample.title)}" src="{source}">'
-    css = "good" if sample.is_correct else "bad"
+    css = {None: "", True: "good", False: "bad"}[sample.is_correct]
     text = f'<b class="{css}">{escape(sample.caption)}</b><br>{escape(sample.title)}'
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 

@@ -205,6 +205,8 @@ def kind_of(
     """
     has_scores = output.ndim == 2 and output.shape[1] > 1
     is_column = target.ndim == 1 or target.shape[1] == 1
+    if task == "segmentation":
+        return ""
     kind = task or _kind_of_loss(loss, output)
     if not kind and loss != LEARNED:  # a loss of the project
         if has_scores and is_column and not target.is_floating_point():

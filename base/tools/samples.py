@@ -90,6 +90,16 @@ class Samples:
         except Exception:  # as above
             return None
 
+    def batch(self, index: int) -> Any:
+        """Returns a batch of one sample, as the loader makes it.
+
+        Raises:
+            Exception: the user's dataset or loader may not support it.
+        """
+        if isinstance(self.loader, DividedLoader):
+            return self.loader.read_batch([index], self.loader.seed)  # type: ignore[attr-defined]
+        return self.loader.collate_fn([self.dataset[index]])  # type: ignore[index]
+
     def locate(self, index: int) -> tuple[Any, int]:
         """Returns the dataset inside all subsets, and the index of the sample in it."""
         dataset: Any = self.dataset

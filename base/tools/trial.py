@@ -26,6 +26,7 @@ from config.check.project import get_user_frames
 from config.read.tree import ConfigError, Finding, Keys
 from utils.batch import to_device
 from utils.errors import UserError, name_error, one_line
+from utils.failure import user_error_from
 from utils.util import inf_loop
 
 Limit = Callable[[list[Any]], list[Any]]
@@ -107,6 +108,8 @@ class Trial:
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
         message = name_error(error)
+        if isinstance(error, IndexError) and (known := user_error_from(error)) is not None:
+            message = f"{type(error).__name__}: {known.problems[0].message}"  # with advice
         if "Original Traceback" in str(error):  # of a loader's worker, as text
             traceback = str(error).strip().splitlines()
             num_lines = 2 if traceback[-1].startswith(READING) else 1  # with the note of the reader

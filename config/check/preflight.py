@@ -25,7 +25,7 @@ PLAIN: dict[str, Any] = {
     "description": str,
     "seed": int,
     "n_gpu": int,
-    "task": Literal["classification", "multilabel", "regression"],
+    "task": Literal["classification", "multilabel", "regression", "segmentation"],
 }
 OTHER_KEYS = ("extends", "$schema")
 # A line of metrics.jsonl has these names already.

@@ -6,10 +6,11 @@ from base.loop.collector import Collector
 from base.loop.reporter import TestSubject
 from base.tools.samples import Samples
 from base.tools.views.boxes import BoxView
+from base.tools.views.masks import MaskView
 from base.tools.views.rows import RowView
 from base.tools.views.view import View
 
-VIEWS: tuple[type[View], ...] = (RowView, BoxView)
+VIEWS: tuple[type[View], ...] = (RowView, MaskView, BoxView)
 
 
 def make_view(

@@ -63,7 +63,7 @@ class View:
         self.indices = collector.indices
         if self.indices is None:
             order = [index for batch in samples.order() or [] for index in batch]
-            self.indices = order if len(order) == len(collector) else None
+            self.indices = collector.locate(order)
 
     @property
     def classes(self) -> list[dict[str, Any]]:
