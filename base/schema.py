@@ -105,9 +105,9 @@ _INNER_SLOTS = {
     ),
     "collate_fn": Slot(
         "data_loader",
-        (_LOADERS, "base.data.padding"),
+        (_LOADERS, "base.data.padding", "base.data.lists"),
         "",
-        open_modules=("torch.utils.data._utils.collate", "base.data.padding"),
+        open_modules=("torch.utils.data._utils.collate", "base.data.padding", "base.data.lists"),
         program_parameters=("batch",),
         is_callback=True,
         is_duck_typed=True,

@@ -19,6 +19,7 @@ from config.read.section import copy_values
 from config.read.tree import ConfigError, Finding, Keys, Tree, split_keys
 from utils.download import downloading
 from utils.errors import UserError, did_you_mean, one_line
+from utils.failure import user_error_from
 
 # Exceptions that mean: these arguments are not accepted.
 _REFUSALS = (TypeError, ValueError, RuntimeError, OSError, ImportError)
@@ -137,6 +138,8 @@ def errors_at(tree: Tree, keys: Keys, below: Keys, start: str = "") -> Iterator[
             vars(error).setdefault("config_keys", keys)
             raise  # a bug: its traceback helps
         message = f"{start}{one_line(error)}{locate_in_project(error)}"
+        if isinstance(error, ImportError) and (known := user_error_from(error)) is not None:
+            message = known.problems[0].message
         if isinstance(error, URLError):
             message += "; download the file to the path above by hand, or load weights from a file"
             message += " with transfer.init_from"

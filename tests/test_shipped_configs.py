@@ -36,6 +36,7 @@ SHIPPED = (
     "digits_simclr.yaml",
     "mnist_lenet.json",
     "seasonal_mlp.yaml",
+    "shapes_detector.yaml",
     "shapes_unet.yaml",
     "transfer_ants_bees.yaml",
 )

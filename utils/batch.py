@@ -189,6 +189,8 @@ def count_samples(num_read: int | None, target: Any, output: Any = None, batch: 
     """
     if isinstance(target, torch.Tensor) and target.ndim and num_read in (None, target.shape[0]):
         return target.shape[0]  # the usual case
+    if _is_of_lists(batch) and (size := num_samples(batch)):
+        return size
     if num_read is None:
         return _find_common_size(target, batch) or batch_size_of(target, output, batch)
     batch = target if batch is None else batch

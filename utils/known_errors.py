@@ -133,6 +133,18 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         ModuleNotFoundError,
+        "pycocotools",
+        "metrics",
+        "MeanAveragePrecision needs pycocotools: pip install -e '.[detection]'",
+    ),
+    KnownError(
+        RuntimeError,
+        "device-side assert triggered",
+        "",
+        "{}; a class or an index of the data may be too large for the model: `-d cpu` shows which",
+    ),
+    KnownError(
+        ModuleNotFoundError,
         r"^No module named 'base\.(groups|tools)",
         "",
         "{}: this project has removed this optional folder (base/README.md)",

@@ -64,6 +64,8 @@ def explain(samples: list[Any]) -> str | None:
 
 def _explain(values: list[Any], path: str) -> str | None:
     """Explains the values of one field, or the samples if ``path`` is empty."""
+    if not path and any(map(_is_of_boxes, _list_items(values[0]))):
+        return "pictures have different numbers of boxes; set `collate_fn: ListCollate`"
     name = f"the field '{path}'" if path else "a sample"
     first = values[0]
     num_none = sum(value is None for value in values)
@@ -83,6 +85,16 @@ def _explain(values: list[Any], path: str) -> str | None:
     if len(names) > 1 and not all(hasattr(value, "thumbnail") for value in values):
         return f"{name} is of several types: {abbreviate(names, SHOWN)}; give one type"
     return f"{name} is a {_describe_type(first)}; {_find_remedy(first)}"
+
+
+def _list_items(sample: Any) -> list[Any]:
+    if isinstance(sample, Mapping):
+        return list(sample.values())
+    return list(sample) if isinstance(sample, tuple | list) else []
+
+
+def _is_of_boxes(value: Any) -> bool:
+    return isinstance(value, Mapping) and "boxes" in value
 
 
 def _explain_tensors(values: list[Any], path: str, name: str) -> str | None:

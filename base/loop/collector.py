@@ -156,11 +156,12 @@ class Collection(Collector):
 
 def list_kinds() -> list[type[Collector]]:
     """The classes of collectors. The first one that fits is chosen."""
+    from base.loop.box_collector import BoxCollector
     from base.loop.masks import Masks
     from base.loop.rows import Rows
     from base.loop.series import SeriesRows
 
-    return [Rows, Masks, SeriesRows]
+    return [Rows, Masks, SeriesRows, BoxCollector]
 
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:

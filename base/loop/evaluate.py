@@ -46,7 +46,12 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     except (AttributeError, RuntimeError, TypeError) as error:
         from base.loop.mismatch import check_inputs
 
-        check_inputs(error, model, inputs)
+        check_inputs(error, model, inputs, target if gives_loss else None)
+        raise
+    except (AssertionError, LookupError, ValueError) as error:
+        from base.loop.mismatch import check_targets
+
+        check_targets(error, model, target if gives_loss else None)
         raise
     if not gives_loss and not isinstance(output, torch.Tensor):
         output = find_predictions(output)

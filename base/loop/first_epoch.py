@@ -21,8 +21,10 @@ def check_monitored(log: Mapping[str, Any], monitor: Monitor, options: TrainerOp
         metric = metric.replace("val_swa_", "val_", 1)  # the average is not evaluated yet
     if monitor.is_on and metric not in log:
         names = [name for name in log if name not in ("epoch", "batch")]
-        hint = f"{did_you_mean(monitor.metric, names)}; it returned {', '.join(names)}"
-        message = f"the epoch returned no '{monitor.metric}'{hint}"
+        hint = did_you_mean(monitor.metric, names)
+        if metric.startswith("val_") and metric.endswith("loss") and "loss" in log:
+            hint = ", because the model gives no loss in evaluation; monitor a metric"
+        message = f"the epoch returned no '{monitor.metric}'{hint}; it returned {', '.join(names)}"
         raise UserError(message, key="trainer.monitor")
 
 

@@ -26,17 +26,19 @@ OF_DTYPES = ("same dtype", "scalar type", "should be the same")
 SHOWN = 10  # names of fields
 
 
-def check_inputs(error: BaseException, model: nn.Module, inputs: Any) -> None:
+def check_inputs(error: BaseException, model: nn.Module, inputs: Any, target: Any = None) -> None:
     """Explains ``error`` if the form of the inputs is its cause.
 
     Args:
         error: of the call of the model.
         model: of any class, which may be wrapped.
         inputs: of the model: one, a tuple, or a mapping of keyword arguments.
+        target: that the model gets too, if it computes its loss.
 
     Raises:
         UserError: the model takes no such fields, types or dtypes.
     """
+    check_targets(error, model, target)
     text = text_of(error)
     fields = _list_fields(inputs)
     reason = None
@@ -53,6 +55,20 @@ def check_inputs(error: BaseException, model: nn.Module, inputs: Any) -> None:
         reason = _explain_types({k: v for k, v in fields.items() if type(v).__name__ == kind})
     elif any(words in text for words in OF_DTYPES):
         reason = _explain_dtypes(model, fields, text)
+    if reason is not None:
+        found = f"{one_line(error)}{locate_in_project(error)}"
+        raise UserError(f"{reason}: {found}", key="data_loader") from error
+
+
+def check_targets(error: BaseException, model: nn.Module, target: Any) -> None:
+    """Explains ``error`` if the boxes or labels that a detector gets are its cause.
+
+    Raises:
+        UserError: the detector takes no such targets.
+    """
+    from base.data.boxes import explain_targets
+
+    reason = None if target is None else explain_targets(error, model, target)
     if reason is not None:
         found = f"{one_line(error)}{locate_in_project(error)}"
         raise UserError(f"{reason}: {found}", key="data_loader") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -47,8 +47,8 @@ class StatefulMetric:
             part.persistent(True)
             part.distributed_available_fn = lambda: False  # the ranks are merged here
 
-    def clone(self) -> StatefulMetric:
-        return StatefulMetric(self.metric, self.device, self.key)
+    def clone(self) -> Self:
+        return type(self)(self.metric, self.device, self.key)
 
     def update(self, output: Any, target: Any) -> None:
         """Adds a batch.
@@ -147,7 +147,7 @@ class StatefulMetrics:
                 if name in self._metrics:
                     message = f"two metrics are named '{name}'; give one of them another \"name\""
                     raise UserError(message, key="metrics")
-                self._metrics[name] = StatefulMetric(item, device, keys[name_of(metric)])
+                self._metrics[name] = _make_object(item, device, keys[name_of(metric)])
 
     def clone(self) -> StatefulMetrics:
         twin = copy.copy(self)
@@ -183,6 +183,12 @@ class StatefulMetrics:
             name: metric.merge_states([state[name] for state in states])
             for name, metric in self._metrics.items()
         }
+
+
+def _make_object(metric: Any, device: torch.device | None, key: str) -> StatefulMetric:
+    from base.loop.box_metric import NAME, BoxMetric
+
+    return (BoxMetric if type(metric).__name__ == NAME else StatefulMetric)(metric, device, key)
 
 
 def is_stateful(metric: Any) -> bool:

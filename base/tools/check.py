@@ -14,8 +14,8 @@ import torch
 from base.base_trainer import BaseTrainer
 from base.data.loader import map_sets
 from base.loop.assembly import list_trained
-from base.loop.metrics import MetricSet
 from base.loop.first_epoch import check_monitored
+from base.loop.metrics import MetricSet
 from base.loop.several_optimizers import list_optimizers
 from base.options import TrainerOptions
 from base.tools.batch_means import FirstBatch, find_batch_means

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 
 from base.data.loader import list_sets
+from base.loop.box_collector import have_boxes
+from base.loop.box_metric import get_chart_name
 from base.loop.collector import Collection
 from base.loop.evaluate import find_ignore_index, ignores_all
 from base.loop.logged_names import has_training_objective
-from base.loop.metrics import MetricSet, name_of, select
+from base.loop.metrics import MetricSet, select
 from base.loop.task import TaskFacts
 from base.loop.watcher import WatchedTrainer, Watcher
+from base.tools.box_pictures import draw_targets
 from base.tools.charts import import_matplotlib
 from base.tools.results import is_zero_or_one
 from base.tools.samples import Samples
@@ -23,7 +26,7 @@ from base.tools.views.register import make_view
 from base.tools.views.view import draw_samples
 from config.read.text import flatten
 from config.read.tree import join_keys
-from utils.batch import split_target
+from utils.batch import split_target, to_device
 from utils.checkpoints import BEST
 from utils.distributed import world_size
 from utils.errors import UserError, name_error
@@ -92,7 +95,7 @@ class Display(Watcher):
         if not self.writer.enabled:
             return
         trained, validated = (
-            [name_of(metric) for metric in select(self.trainer.metric_ftns, phase)]
+            [get_chart_name(metric) for metric in select(self.trainer.metric_ftns, phase)]
             for phase in ("train", "valid")
         )
         names = ["loss", *(name for name in trained if name in validated)]
@@ -110,8 +113,10 @@ class Display(Watcher):
         text = json.dumps(self.trainer.config.plain(), indent=4)
         self.writer.add_text("config", "    " + text.replace("\n", "\n    "))
         inputs, target = split_if_possible(batch)
-        if are_pictures(inputs):
-            samples = Samples(self.trainer.data_loader)
+        samples = Samples(self.trainer.data_loader)
+        if have_boxes(target):
+            self._show_targets(samples, inputs, target)
+        elif are_pictures(inputs):
             captions = [samples.name(label) for label in list_labels(target)]
             self._show("input", samples, inputs, captions or [""] * len(inputs))
         self._show_graph(inputs)
@@ -119,7 +124,8 @@ class Display(Watcher):
     def _show_graph(self, inputs: Any) -> None:
         """Traces the model with two samples; a sharded model would need the other ranks."""
         model = self.trainer.model
-        is_traceable = isinstance(inputs, torch.Tensor | tuple)
+        gives_loss = vars(model).get("gives_loss", False)  # it needs the target too
+        is_traceable = isinstance(inputs, torch.Tensor | tuple) and not gives_loss
         if not is_traceable or not self.trainer.parallel.is_local(model):
             return
         state = get_random_state()  # tracing draws random numbers
@@ -141,7 +147,7 @@ class Display(Watcher):
         ignore_index = find_ignore_index(self.trainer.criterion)
         if ignore_index is not None and ignores_all(ignore_index, target):
             return  # the batch counts nowhere
-        if are_pictures(inputs):
+        if are_pictures(inputs) or is_list_of_pictures(inputs):
             kept += inputs[: SAMPLES_SHOWN - len(kept)]
 
     def after_validation(self, epoch: int) -> None:
@@ -172,6 +178,12 @@ class Display(Watcher):
         if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
             picture = partial(draw_samples, samples, inputs, captions)
             self.writer.add_image(tag, picture, dataformats="HWC")
+
+    def _show_targets(self, samples: Samples, inputs: Any, targets: Any) -> None:
+        inputs = to_device(list(inputs[:SAMPLES_SHOWN]), torch.device("cpu"))
+        targets = to_device(list(targets[:SAMPLES_SHOWN]), torch.device("cpu"))
+        picture = partial(draw_targets, samples, inputs, targets)
+        self.writer.add_image("input", picture, dataformats="HWC")
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -224,6 +236,13 @@ def split_if_possible(batch: Any) -> tuple[Any, Any]:
 
 def are_pictures(inputs: Any) -> bool:
     return isinstance(inputs, torch.Tensor) and inputs.ndim in (3, 4)
+
+
+def is_list_of_pictures(inputs: Any) -> bool:
+    """Whether these are the inputs of a detector, which may have different sizes."""
+    return isinstance(inputs, list | tuple) and all(
+        isinstance(values, torch.Tensor) and values.ndim == 3 for values in inputs
+    )
 
 
 def list_labels(target: Any) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from config.check.checker import Checker, get_name
 from config.check.findings import find_typo, suggests
+from config.check.metric_names import list_metric_names
 from config.check.project import FRAMEWORK
 from config.check.schedules import check_plateaus
 from config.check.schema import Schema
@@ -148,7 +149,10 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     has_folds = isinstance(repeat, dict) and repeat.get("folds") is not None
     if not sets and (has_folds or has_split(loader_class, args)):
         sets = [""]
-    gives_terms = getattr(checker.resolved.get(("loss",)), "__module__", "").startswith("model")
+    loss = checker.resolved.get(("loss",))  # None if the model computes it
+    gives_terms = getattr(loss, "__module__", "model").startswith("model")
+        "model"
+    )
     names = {phase: _list_names(data, phase, gives_terms) for phase in PHASES}
     if not hasattr(trainer_class, "measure"):  # a project's own BaseTrainer
         for key in options.list_needing_measure() if inspect.isclass(trainer_class) else ():
@@ -184,9 +188,9 @@ def _list_names(data: Mapping[str, Any], phase: str, gives_terms: bool) -> list[
     """
     section = data.get("metrics")
     nodes = section if isinstance(section, list) else []
-    names = [get_name(node) for node in nodes if get_phase(node) in ("", phase)]
+    names = list_metric_names([node for node in nodes if get_phase(node) in ("", phase)])
     terms = ["loss_*"] if gives_terms else []
-    return [*terms, *list_loss_names(data), *names, *_list_patterns(names)]
+    return [*terms, *list_loss_names(data), *names]
 
 
 def _list_logged(
@@ -208,12 +212,6 @@ def _refuse_phases(checker: Checker, metrics: Any) -> None:
         if get_phase(node):
             message = "has no effect, because this trainer is not derived from trainer.Trainer"
             checker.fail(("metrics", index, "on"), f"{message}; remove it")
-
-
-def _list_patterns(names: list[str]) -> list[str]:
-    """Lists patterns of the names that metrics may log if they give several numbers."""
-    # A collection without a name logs its keys, which only the objects in it know.
-    return ["*" if name == "MetricCollection" else f"{name}_*" for name in names]
 
 
 def list_set_prefixes(section: Any) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from base.loop.collector import Collector
 from base.loop.reporter import TestSubject
 from base.tools.samples import Samples
+from base.tools.views.boxes import BoxView
 from base.tools.views.masks import MaskView
 from base.tools.views.rows import RowView
 from base.tools.views.series import SeriesView
 from base.tools.views.view import View
 
-VIEWS: tuple[type[View], ...] = (SeriesView, RowView, MaskView)  # the first that shows it
+# The first one that shows it.
+VIEWS: tuple[type[View], ...] = (SeriesView, RowView, MaskView, BoxView)
 
 
 def make_view(

@@ -102,3 +102,8 @@ def test_a_loop_that_ends_no_epoch_averages_nothing_and_is_warned_of(
         trainer.end_epoch = lambda _: {"loss": 1.0}
     trainer.train()
     assert ("trainer.swa had no effect" in caplog.text) is not ends
+
+
+def test_a_model_without_a_loss_in_evaluation_cannot_be_monitored_by_it() -> None:
+    with pytest.raises(UserError, match="the model gives no loss in evaluation; monitor a metric"):
+        check(Monitor("min", "val_loss"))

@@ -1,0 +1,96 @@
+"""Targets of detectors: what is wrong with them, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+WANTED = "give {boxes: (n, 4) float32 of x1, y1, x2, y2, labels: (n,) int64}"
+
+
+def find_mistake(targets: Any) -> str | None:
+    """Returns the first mistake in the targets of a batch; None if there is none.
+
+    Args:
+        targets: one for each picture. Anything but a list of dicts, some of which have ``boxes``,
+            is no target of a detector, and has no mistake.
+    """
+    if not isinstance(targets, list | tuple):
+        return None
+    if not any(map(_has_boxes, targets)):
+        return None
+    for number, target in enumerate(targets):
+        if reason := _find_mistake(target):
+            return f"the target of picture {number} of a batch {reason}"
+    return None
+
+
+def explain_targets(error: BaseException, model: nn.Module, targets: Any) -> str | None:
+    """Returns the reason why a detector failed; None if its targets are not the reason.
+
+    Args:
+        error: of the call of the detector.
+        model: may be wrapped, as by DDP. Models of other kinds have no reason.
+        targets: of the batch.
+    """
+    kinds = {kind.__module__ for part in model.modules() for kind in type(part).__mro__}
+    if not any(name.startswith("torchvision.models.detection") for name in kinds):
+        return None
+    if not isinstance(targets, list | tuple) or not any(map(_has_boxes, targets)):
+        found = _describe(targets)
+        return f"a detector wants a list with a dict for each picture, not {found}; {WANTED}"
+    if mistake := find_mistake(targets):
+        return mistake
+    if not isinstance(error, IndexError | RuntimeError) or "out of " not in str(error):
+        return None
+    labels = torch.cat([target["labels"] for target in targets])
+    if not labels.is_cpu or not len(labels):  # after a failure, an accelerator gives no numbers
+        return None
+    shown = f"{int(labels.min())} to {int(labels.max())}"
+    return f"the labels are {shown}; num_classes must be larger, because it counts the background"
+
+
+def _has_boxes(target: Any) -> bool:
+    return isinstance(target, Mapping) and "boxes" in target
+
+
+def _describe(targets: Any) -> str:
+    if isinstance(targets, list | tuple) and targets:
+        return f"a {type(targets).__name__} of {type(targets[0]).__name__}"
+    return f"a {type(targets).__name__}"
+
+
+def _find_mistake(target: Any) -> str | None:
+    if not isinstance(target, Mapping):
+        return f"is a {type(target).__name__}; {WANTED}"
+    for key in ("boxes", "labels"):
+        if not isinstance(target.get(key), torch.Tensor):
+            found = f"a {type(target[key]).__name__} as {key}" if key in target else f"no {key}"
+            return f"has {found}; {WANTED}"
+    boxes, labels = target["boxes"], target["labels"]
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        empty = ", and (0, 4) without an object" if boxes.numel() == 0 else ""
+        return f"has boxes of shape {tuple(boxes.shape)}; give (n, 4){empty}"
+    if boxes.dtype is not torch.float32:
+        return f"has boxes of {_name(boxes)}; give float32, for example by boxes.float()"
+    if labels.dtype is not torch.int64:
+        return f"has labels of {_name(labels)}; give int64, for example by labels.long()"
+    if labels.shape != boxes.shape[:1]:
+        return f"has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; give (n,)"
+    return _find_wrong_box(boxes)
+
+
+def _find_wrong_box(boxes: torch.Tensor) -> str | None:
+    is_right = torch.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    if is_right.all():
+        return None
+    box = boxes[int((~is_right).nonzero()[0])].tolist()
+    shown = ", ".join(f"{value:g}" for value in box)
+    return f"has the box ({shown}); a box has x1 < x2 and y1 < y2 (x1, y1, x2, y2)"
+
+
+def _name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
