@@ -14,7 +14,7 @@ from torch import nn
 from base.data.loader import find_counting_loader, find_divided_loader, list_sizes, map_sets
 from base.loop.metrics import MetricSet
 from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
-from utils.distributed import all_gather
+from utils.distributed import all_gather, world_size
 from utils.errors import UserError
 
 IGNORE_INDEX = -100  # of torch's losses
@@ -173,31 +173,78 @@ class Weigher:
         criterion: the loss, which may ignore targets.
         metrics: a MetricSet; other objects are not told.
         start: the number of batches of the pass that are left out.
+        update: of a training, which continues at its position; None for an evaluation.
+
+    Attributes:
+        skips: whether nothing in the last batch counts, on any rank of a training.
     """
 
-    def __init__(self, loader: Any, criterion: Any, metrics: Any, start: int = 0) -> None:
-        self.loader = find_divided_loader(loader)
+    def __init__(
+        self, loader: Any, criterion: Any, metrics: Any, start: int = 0, update: Any = None
+    ) -> None:
+        start = start if update is None else update.progress.batch
+        self.loader, self.criterion, self.update = find_divided_loader(loader), criterion, update
         self.counter = find_counting_loader(loader)
         self.sizes = list_sizes(loader, start) if self.counter is None else iter(())
         self.ignore_index = find_ignore_index(criterion)
         self.metrics = metrics if isinstance(metrics, MetricSet) else None
+        if self.metrics is not None:
+            self.metrics.counts = {}
+        self.on_ranks = update is not None and world_size() > 1
+        self.skips = False
+        # Most losses ignore nothing, and cost nothing here.
+        self.must_choose = self.ignore_index is not None or hasattr(criterion, "count_targets")
+        self.targets: Any = None
 
     def weigh(self, batch: Any) -> float:
         """Weighs the last batch of the loader.
 
         Returns:
-            The ``loss_weight`` of the loader; 0 if nothing in the batch counts, because it has no
-            samples, or because the loss ignores all its targets.
+            The size of this rank's part of the batch, divided by the ranks' mean size, in samples
+            or, where the loss counts them, in targets. 0 if nothing in the batch counts, because
+            it has no samples, or because the loss ignores all its targets.
         """
         if self.metrics is not None:
             counter = self.counter
             size = next(self.sizes, None) if counter is None else counter.n_in_batch
             self.metrics.batch_size = size
+        weight = 1.0 if self.loader is None else self.loader.loss_weight
         if is_empty(batch):
-            return 0.0
-        if self.ignore_index is not None and ignores_all(self.ignore_index, find_target(batch)):
-            return 0.0
-        return 1.0 if self.loader is None else self.loader.loss_weight
+            weight = 0.0
+        if self.must_choose and (weight != 0 or self.on_ranks):
+            self._choose(batch)
+        if self.targets is not None:
+            return self._weigh_by_targets(batch, weight)
+        if self.ignore_index is not None:
+            target = find_target(batch)
+            if ignores_all(self.ignore_index, target):
+                weight = 0.0
+            elif self.on_ranks and self.targets_module.ignores_any(self.ignore_index, target):
+                self.targets_module.warn_of_ranks(self.ignore_index)
+        self.skips = weight == 0 and not self.on_ranks
+        return weight
+
+    def _choose(self, batch: Any) -> None:
+        """Chooses at the first batch whether batches weigh by their targets."""
+        from base.loop import targets
+
+        self.must_choose = False
+        self.targets_module = targets
+        self.targets = targets.find_counter(self.criterion, self.metrics, batch, self.on_ranks)
+        if self.update is not None:
+            self.update.targets = None if self.targets is None else targets.WindowTargets()
+
+    def _weigh_by_targets(self, batch: Any, weight: float) -> float:
+        count, size = (0, 0) if weight == 0 else self.targets.count(batch)
+        total = self.targets_module.add_ranks(size) if self.on_ranks else size
+        self.skips = total == 0
+        if self.metrics is not None:
+            self.metrics.counts = self.targets.count_each(batch, count)
+        if self.update is not None:
+            self.update.targets.n_in_batch = total
+        if self.on_ranks:
+            return world_size() * size / total if total else 0.0
+        return 1.0 if size else 0.0
 
 
 def ignores_all(ignore_index: int, target: Any) -> bool:
@@ -219,6 +266,9 @@ def find_ignore_index(criterion: Any) -> int | None:
     """
     if isinstance(criterion, functools.partial):
         return criterion.keywords.get("ignore_index", find_ignore_index(criterion.func))
+    if isinstance(criterion, nn.Module) and "ignore_index" in vars(criterion):
+        given: int | None = vars(criterion)["ignore_index"]
+        return given
     inner = criterion.modules() if isinstance(criterion, nn.Module) else [criterion]
     for loss in inner:
         index = getattr(loss, "ignore_index", None)
