@@ -66,7 +66,7 @@ def load_result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return state, lines
 
 
-class NotTested(UserError):
+class NotTestedError(UserError):
     """Nothing differs, but not everything that was asked for was tried."""
 
 
@@ -77,7 +77,7 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
         The paths of the values that differ at the end.
 
     Raises:
-        NotTested: none differs, but the kills were fewer.
+        NotTestedError: none differs, but the kills were fewer.
         UserError: a training has failed by itself.
     """
     words = make_words(args, save_dir)
@@ -85,7 +85,7 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
     start = time.monotonic()
     names, gap = train_straight([*words, "--run-id", "straight"], straight)
     if not names:
-        raise NotTested("Nothing was tested: the run has written no checkpoint.")
+        raise NotTestedError("Nothing was tested: the run has written no checkpoint.")
     seconds = time.monotonic() - start
     print(f"Without a kill: {len(names)} checkpoints seen in {seconds:.1f} s.")
 
@@ -104,7 +104,7 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
         if len(most) >= min(args.kills, len(names) - 1):
             break
     if len(most) < args.kills:
-        raise NotTested(explain_missing(len(most), args.kills, names))
+        raise NotTestedError(explain_missing(len(most), args.kills, names))
     return []
 
 
@@ -169,7 +169,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="chooses where the kills are")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.kills < 0:
+        parser.error("--kills must not be negative")
+    return args
 
 
 def main() -> int:
@@ -178,7 +181,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="verify-") as folder:
             differences = verify(args, Path(folder))
-    except NotTested as error:
+    except NotTestedError as error:
         print(error)
         return NOT_TESTED_STATUS
     if differences:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.check.checker import Checker, get_name
+from config.check.closed_trainer import check_unknown_options
 from config.check.findings import find_typo, suggests
 from config.check.project import FRAMEWORK
 from config.check.schedules import check_plateaus
@@ -73,6 +74,9 @@ def check_trainer(checker: Checker, section: Any) -> None:
     checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", known, _KEYS)
     checker.add_takers(signature.owner, arguments, _KEYS)
     valid = _check_keys(checker, section, known, arguments, signature)
+    if inspect.isclass(found):
+        names = [*known, *arguments, *signature.parameters]
+        check_unknown_options(checker, found, signature, section, names)
     valid.setdefault("epochs", 1)  # a missing `epochs` must not hide mistakes in other options
     options = checker.collect_problems(_KEYS, make_options, kind, valid)
     if options is not None:

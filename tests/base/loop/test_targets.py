@@ -45,7 +45,7 @@ def masked_loss(output, target):
     """A loss of a project, whose mask is in the target."""
     classes, mask = target
     losses = F.cross_entropy(output, classes, reduction="none")
-    return (losses * mask).sum() / mask.sum()
+    return (losses * mask).sum() / mask.sum().clamp(min=1)  # 0 / 0 has no gradient
 
 
 masked_loss.count_targets = lambda batch: int(batch[1][1].sum())  # type: ignore[attr-defined]
@@ -198,6 +198,7 @@ def test_samples_with_nothing_to_ignore_have_the_bits_of_before():
 
 def test_means_of_an_evaluation_are_over_all_targets_that_count():
     model, criterion, batch = make_case("tokens")
+    batch[1][3, :2] = 2  # each batch has a target, because the metrics ignore others
     functions = [accuracy, functools.partial(accuracy, ignore_index=1)]
     functions[1].__name__ = "without_1"  # type: ignore[attr-defined]
 
@@ -226,9 +227,8 @@ def test_ranks_warn_of_ignored_samples_that_no_option_announces():
 def warn():
     messages = []
     logging.getLogger("train").warning = lambda *args: messages.append(args)  # type: ignore
-    update = Update(
-        nn.Linear(1, 1), torch.optim.SGD([nn.Parameter(torch.ones(1))]), TrainerOptions(1), CPU
-    )
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+    update = Update(nn.Linear(1, 1), optimizer, TrainerOptions(1), CPU, parallel=DDP())
     batch = torch.ones(3, 1), torch.tensor([0, 1, -100])
     weigher = Weigher([batch], F.cross_entropy, MetricSet([]), update=update)
     assert [weigher.weigh(batch), weigher.weigh(batch)] == [1.0, 1.0]
