@@ -87,7 +87,10 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
     if not names:
         raise NotTestedError("Nothing was tested: the run has written no checkpoint.")
     seconds = time.monotonic() - start
-    print(f"Without a kill: {len(names)} checkpoints seen in {seconds:.1f} s.")
+    times = "checkpoint" if len(names) == 1 else "checkpoints"
+    print(f"Without a kill: {len(names)} {times} seen in {seconds:.1f} s.")
+    if args.kills > 0 and len(names) == 1:
+        raise NotTestedError(explain_missing(0, args.kills, names))
 
     words += ["--run-id", "killed"]
     rng = random.Random(args.seed)

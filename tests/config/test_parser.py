@@ -15,7 +15,7 @@ from base.schema import SCHEMA
 from config import ConfigError, ConfigParser
 from config.read.merge import apply_override
 from config.read.source import read_tree
-from config.read.tree import ConfigError, Tree
+from config.read.tree import Tree
 from tests.config.experiment import CONFIG, make_parser
 from utils.errors import UserError
 
