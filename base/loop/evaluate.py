@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,8 +14,6 @@ from base.loop.metrics import MetricSet
 from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
 from utils.distributed import all_gather, world_size
 from utils.errors import UserError
-
-IGNORE_INDEX = -100  # of torch's losses
 
 
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
@@ -81,6 +77,8 @@ def evaluate(
     Raises:
         UserError: there was no batch on any rank.
     """
+    from base.loop.validation import in_eval_mode
+
     model.eval()
     metrics.reset()
     n_batches = 0
@@ -151,20 +149,6 @@ def get_term_name(name: str) -> str:
     return name if name.startswith("loss_") else f"loss_{name}"
 
 
-@contextlib.contextmanager
-def in_eval_mode(criterion: Any) -> Iterator[None]:
-    """Keeps a loss that is a module in eval mode, so that a validation changes nothing in it."""
-    if not isinstance(criterion, nn.Module):
-        yield
-        return
-    was_training = criterion.training
-    criterion.eval()
-    try:
-        yield
-    finally:
-        criterion.train(was_training)
-
-
 class Weigher:
     """Weighs the batches of one pass, and tells a MetricSet the number of samples in each.
 
@@ -182,6 +166,8 @@ class Weigher:
     def __init__(
         self, loader: Any, criterion: Any, metrics: Any, start: int = 0, update: Any = None
     ) -> None:
+        from base.loop.targets import find_ignore_index
+
         start = start if update is None else update.progress.batch
         self.loader, self.criterion, self.update = find_divided_loader(loader), criterion, update
         self.counter = find_counting_loader(loader)
@@ -232,19 +218,39 @@ class Weigher:
         self.targets_module = targets
         self.targets = targets.find_counter(self.criterion, self.metrics, batch, self.on_ranks)
         if self.update is not None:
-            self.update.targets = None if self.targets is None else targets.WindowTargets()
+            is_needed = self.targets is not None and self.update.options.accumulation_steps > 1
+            self.update.targets = targets.WindowTargets() if is_needed else None
+
+    def _weigh_equally(self) -> float:
+        self.skips = False
+        if self.metrics is not None:
+            self.metrics.counts = {}
+        if self.update.targets is not None:
+            self.update.targets.n_in_batch = 1.0
+        return 1.0
 
     def _weigh_by_targets(self, batch: Any, weight: float) -> float:
+        may_be_plain = self.update is not None and not self.on_ranks and weight != 0
+        may_be_plain &= not self.targets.is_explicit and self.targets.ask is None
+        if may_be_plain and counts_all_samples(self.ignore_index, find_target(batch)):
+            return self._weigh_equally()
         count, size = (0, 0) if weight == 0 else self.targets.count(batch)
         total = self.targets_module.add_ranks(size) if self.on_ranks else size
         self.skips = total == 0
         if self.metrics is not None:
             self.metrics.counts = self.targets.count_each(batch, count)
-        if self.update is not None:
+        if self.update is not None and self.update.targets is not None:
             self.update.targets.n_in_batch = total
         if self.on_ranks:
             return world_size() * size / total if total else 0.0
         return 1.0 if size else 0.0
+
+
+def counts_all_samples(ignore_index: int | None, target: Any) -> bool:
+    """Whether a target of classes (N,) on the CPU has no ``ignore_index``."""
+    if not isinstance(target, torch.Tensor) or target.ndim != 1 or not target.is_cpu:
+        return False
+    return not target.is_floating_point() and not (target.numpy() == ignore_index).any()
 
 
 def ignores_all(ignore_index: int, target: Any) -> bool:
@@ -257,28 +263,6 @@ def ignores_all(ignore_index: int, target: Any) -> bool:
     if not target.numel() or target.numpy().item(0) != ignore_index:
         return False
     return bool((target == ignore_index).all())
-
-
-def find_ignore_index(criterion: Any) -> int | None:
-    """The class that a loss ignores: its attribute or argument ``ignore_index``, or torch's -100.
-
-    None for a loss of torch that ignores nothing.
-    """
-    if isinstance(criterion, functools.partial):
-        return criterion.keywords.get("ignore_index", find_ignore_index(criterion.func))
-    if isinstance(criterion, nn.Module) and "ignore_index" in vars(criterion):
-        given: int | None = vars(criterion)["ignore_index"]
-        return given
-    inner = criterion.modules() if isinstance(criterion, nn.Module) else [criterion]
-    for loss in inner:
-        index = getattr(loss, "ignore_index", None)
-        if isinstance(index, int):
-            return index
-    parameter = inspect.signature(criterion).parameters.get("ignore_index")
-    if parameter is not None and isinstance(parameter.default, int):
-        return parameter.default
-    is_of_torch = (getattr(criterion, "__module__", None) or "").startswith("torch")
-    return None if is_of_torch else IGNORE_INDEX
 
 
 def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.loop.evaluate import IGNORE_INDEX, add_up, find_ignore_index, find_predictions
+from base.loop.evaluate import add_up, find_predictions
 from base.loop.metrics import LOSSES_ONLY
 from config.check.checker import get_name
 from utils.batch import as_plain
@@ -40,6 +40,8 @@ class WeightedSum(nn.Module):
         self.losses = dict(zip(names, losses, strict=True))
         self.weights = dict(zip(names, weights, strict=True))
         self.inner = nn.ModuleList(loss for loss in losses if isinstance(loss, nn.Module))
+        from base.loop.targets import IGNORE_INDEX, find_ignore_index
+
         indices = [index for index in map(find_ignore_index, losses) if index is not None]
         given = [index for index in indices if index != IGNORE_INDEX]
         self.ignore_index = next(iter(given or indices), None)

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from base.loop.evaluate import IGNORE_INDEX, find_ignore_index
 from base.loop.metrics import MetricSet
 from utils.batch import find_target
 from utils.distributed import all_gather, process_group
 
 LOGGER = logging.getLogger("train")
+IGNORE_INDEX = -100  # of torch's losses
 CAUSAL = "CausalLM"  # in the names of HuggingFace's outputs of models that shift their labels
 
 
@@ -161,6 +162,28 @@ def warn_of_ranks(ignore_index: int) -> None:
 def ignores_any(ignore_index: int, target: Any) -> bool:
     """Whether a class in ``target`` is ``ignore_index``, if that can be read without waiting."""
     return has_classes(target) and count_classes(target, ignore_index) < target.numel()
+
+
+def find_ignore_index(criterion: Any) -> int | None:
+    """The class that a loss ignores: its attribute or argument ``ignore_index``, or torch's -100.
+
+    None for a loss of torch that ignores nothing.
+    """
+    if isinstance(criterion, functools.partial):
+        return criterion.keywords.get("ignore_index", find_ignore_index(criterion.func))
+    if isinstance(criterion, nn.Module) and "ignore_index" in vars(criterion):
+        given: int | None = vars(criterion)["ignore_index"]
+        return given
+    inner = criterion.modules() if isinstance(criterion, nn.Module) else [criterion]
+    for loss in inner:
+        index = getattr(loss, "ignore_index", None)
+        if isinstance(index, int):
+            return index
+    parameter = inspect.signature(criterion).parameters.get("ignore_index")
+    if parameter is not None and isinstance(parameter.default, int):
+        return parameter.default
+    is_of_torch = (getattr(criterion, "__module__", None) or "").startswith("torch")
+    return None if is_of_torch else IGNORE_INDEX
 
 
 def has_classes(target: Any) -> bool:

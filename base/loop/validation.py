@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -21,3 +22,17 @@ def restoring_state(model: nn.Module) -> Iterator[None]:
         for module, is_training in modes:
             module.training = is_training
         set_random_state(random_state)
+
+
+@contextlib.contextmanager
+def in_eval_mode(criterion: Any) -> Iterator[None]:
+    """Keeps a loss that is a module in eval mode, so that a validation changes nothing in it."""
+    if not isinstance(criterion, nn.Module):
+        yield
+        return
+    was_training = criterion.training
+    criterion.eval()
+    try:
+        yield
+    finally:
+        criterion.train(was_training)

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from base.loop.evaluate import add_up, in_eval_mode
+from base.loop.evaluate import add_up
 from base.loop.metrics import MetricSet
 from base.loop.reporter import SetResult
 from base.loop.rows import Rows
+from base.loop.validation import in_eval_mode
 from base.tools.samples import Samples
 
 
