@@ -93,6 +93,7 @@ class RunFolder:
         Returns:
             The exit status: 0 if the training is finished, else that of the request to stop.
         """
+        self.config.log_unread_keys(logging.getLogger("train"), has_trained=True)
         stop = getattr(trainer, "stop", None)
         if stop is not None and stop.status:
             self.note_stop(stop.reason)

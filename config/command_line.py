@@ -147,12 +147,13 @@ def _load(configs: list[str], resume: Path | None, group: Path | None) -> Tree:
         message = "has no config.json beside the checkpoint; give one with -c"
         raise UserError(f"{saved.parent} {message}")
     tree = load_tree(saved) if is_run else Tree({})
+    tree.is_saved = is_run
     if configs:
         new = load_configs(configs)
         marks = {
             keys: mark for keys, mark in tree.marks.items() if keys and keys[0] not in new.data
         }
-        tree = Tree(tree.data | new.data, marks | new.marks)
+        tree = Tree(tree.data | new.data, marks | new.marks, is_saved=is_run)
     return tree
 
 

@@ -53,6 +53,7 @@ class ConfigParser(TemplateBuilder):
         self.run_id = run_id or make_run_id()
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None
         self._has_custom_loop = True
+        self._logged_keys: set[str] = set()  # that nothing has read
 
     @classmethod
     def from_args(
@@ -108,19 +109,23 @@ class ConfigParser(TemplateBuilder):
         """
         self.schema = schema
         self._has_custom_loop = preflight.check(self.tree, schema).has_custom_loop
-        for section in (self.config, self.config["trainer"]):
-            forget_read_keys(section)  # the check has read every key
+        forget_read_keys(self.config)  # the check has read every key
 
-    def unread_keys(self) -> list[str]:
-        """Returns the project's own keys that nothing has read, at the top and in ``trainer``."""
-        with_trainer, is_saved = not self._has_custom_loop, self.resume is not None
+    def unread_keys(self, has_trained: bool = False) -> list[str]:
+        """Returns the project's own keys that nothing has read.
+
+        Those in ``trainer`` are known after the training, if a project's own loop may read them.
+        """
+        with_trainer, is_saved = has_trained or not self._has_custom_loop, self.resume is not None
         keys = find_unread_keys(
             self.tree, self.get_schema(), self.referenced, with_trainer, is_saved
         )
         return [join_keys(path) for path in keys]
 
-    def log_unread_keys(self, logger: logging.Logger) -> None:
-        """Logs a warning that names the unread keys, if there are any."""
-        if unread := self.unread_keys():
+    def log_unread_keys(self, logger: logging.Logger, has_trained: bool = False) -> None:
+        """Logs a warning that names the unread keys, if there are any; each once."""
+        unread = [key for key in self.unread_keys(has_trained) if key not in self._logged_keys]
+        self._logged_keys.update(unread)
+        if unread:
             names = ", ".join(map(repr, unread))
             logger.warning("Nothing has read these keys of the config: %s", names)

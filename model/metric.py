@@ -12,28 +12,30 @@ from utils.errors import UserError
 def accuracy(
     output: torch.Tensor, target: torch.Tensor, ignore_index: int | None = None
 ) -> torch.Tensor:
-    """The fraction of samples or pixels whose class has the highest score (N, C, …).
+    """The fraction of samples, pixels or tokens whose class has the highest score (N, C, …).
 
     The target holds classes (N, …) or (N, 1, …), or probabilities of classes (N, C, …), of which
-    the highest counts. Targets that are ``ignore_index`` are left out; if all of them are, the
-    accuracy is 0. A mean over all pixels that count, however many a batch has, is torchmetrics'
-    ``{type: Accuracy, args: {task: multiclass, num_classes: C, ignore_index: 255}}``.
+    the highest counts. Scores of tokens may also be (N, T, C).
+
+    Targets of the class ``ignore_index`` do not count; by default -100, as in torch's losses, but
+    all samples of targets (N,).
     """
+    output = put_classes_second(output, target)
     classes = get_classes(output, target)
-    if ignore_index is not None:
-        counts = classes != ignore_index
-        is_right = (output.argmax(dim=1) == classes) & counts
-        return is_right.sum() / counts.sum().clamp(min=1)
-    return (output.argmax(dim=1) == classes).mean(dtype=torch.float32)
+    return mean_of_counted(output.argmax(dim=1) == classes, classes, ignore_index)
 
 
-def top_k_acc(output: torch.Tensor, target: torch.Tensor, k: int = 3) -> torch.Tensor:
+def top_k_acc(
+    output: torch.Tensor, target: torch.Tensor, k: int = 3, ignore_index: int | None = None
+) -> torch.Tensor:
     """The fraction of samples whose class is among the ``k`` highest scores; as ``accuracy``."""
     if k < 1:
         raise UserError(f"top_k_acc: k={k} must be at least 1", key="metrics")
-    classes = get_classes(output, target).unsqueeze(1)
+    output = put_classes_second(output, target)
+    classes = get_classes(output, target)
     top = output.topk(min(k, output.shape[1]), dim=1).indices
-    return (top == classes).any(dim=1).mean(dtype=torch.float32)
+    hits = (top == classes.unsqueeze(1)).any(dim=1)
+    return mean_of_counted(hits, classes, ignore_index)
 
 
 def binary_accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -47,6 +49,25 @@ def binary_accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             raise UserError(f"binary_accuracy: the logits {shapes} must have the same shape")
         target = target.reshape(output.shape)
     return ((output > 0) == (target > 0.5)).mean(dtype=torch.float32)
+
+
+def mean_of_counted(
+    hits: torch.Tensor, classes: torch.Tensor, ignore_index: int | None
+) -> torch.Tensor:
+    """The mean of ``hits`` over the classes that count; NaN if there are none."""
+    if ignore_index is None and classes.ndim == 1:
+        return hits.mean(dtype=torch.float32)
+    is_counted = classes != (-100 if ignore_index is None else ignore_index)
+    return (hits & is_counted).sum(dtype=torch.float32) / is_counted.sum()
+
+
+def put_classes_second(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Scores (N, C, T) from those of tokens (N, T, C), if the target (N, T) fits only these."""
+    if not isinstance(output, torch.Tensor) or output.ndim < 3:
+        return output
+    fits_last = target.shape == output.shape[:-1]
+    fits_second = target.shape == output.shape[:1] + output.shape[2:]
+    return output.movedim(-1, 1) if fits_last and not fits_second else output
 
 
 def get_classes(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

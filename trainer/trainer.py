@@ -19,7 +19,7 @@ from base.loop.watcher import make_watchers
 from base.parallel.strategy import output_device
 from logger.progress import epoch_title, progress
 from utils.batch import num_batches, to_device
-from utils.distributed import set_activity, world_size
+from utils.distributed import set_activity
 from utils.errors import UserError
 from utils.seed import get_random_state
 from utils.util import inf_loop
@@ -106,12 +106,12 @@ class Trainer(BaseTrainer):
         left = get_rest(self.data_loader, self.progress.batch, self.len_epoch)
         title = epoch_title(epoch, self.last_epoch)
         watchers = self.watchers
-        weigher = Weigher(self.data_loader, self.criterion, self.train_metrics, self.progress.batch)
+        weigher = Weigher(self.data_loader, self.criterion, self.train_metrics, update=self.update)
         for batch in progress(left, self.len_epoch, title, self.logger, self.status):
             self.progress.batch += 1
             self.loss_weight = weigher.weigh(batch)
             self.batches_left = count_left(self.data_loader, self.progress.batch, self.len_epoch)
-            if self.loss_weight == 0 and world_size() == 1:  # nothing in this batch counts
+            if weigher.skips:  # nothing in this batch counts
                 continue
             self.step_writer.begin_batch(self.progress.batch)
             batch = to_device(batch, self.device)

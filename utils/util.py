@@ -156,26 +156,28 @@ class MetricTracker:
     """
 
     labels: Sequence[str] = ()  # of classes, for metrics that give a number for each
+    surplus: float = 0  # samples minus the count of the first name, which may count tokens
 
     def __init__(self, *keys: str, writer: Any = None) -> None:
         self.writer = writer
         self._totals: dict[str, float] = dict.fromkeys(keys, 0.0)
-        self._counts: dict[str, int] = dict.fromkeys(keys, 0)
-        self._unfetched: dict[str, list[tuple[Any, int]]] = {}  # tensors that are on their device
+        self._counts: dict[str, float] = dict.fromkeys(keys, 0)
+        self._unfetched: dict[str, list[tuple[Any, float]]] = {}  # tensors that are on their device
 
     def reset(self) -> None:
         """Forgets all values; the names stay."""
         self._totals = dict.fromkeys(self._totals, 0.0)
         self._counts = dict.fromkeys(self._counts, 0)
         self._unfetched.clear()
+        self.surplus = 0
 
-    def update(self, key: str, value: Any, n: int = 1) -> None:
+    def update(self, key: str, value: Any, n: float = 1) -> None:
         """Adds ``value``, a mean over ``n`` samples: a number of any kind, or several of them."""
         if self.writer is not None and one_number(value) is not None:
             self.writer.add_scalar(key, value)
         self.add(key, value, n)
 
-    def add(self, key: str, value: Any, n: int = 1) -> None:
+    def add(self, key: str, value: Any, n: float = 1) -> None:
         """``update`` without the writer: what a loop calls at every step."""
         number = one_number(value)
         if number is None:
@@ -192,7 +194,7 @@ class MetricTracker:
         else:
             self._keep(key, number.detach(), n)
 
-    def _add_several(self, key: str, value: Any, n: int) -> None:
+    def _add_several(self, key: str, value: Any, n: float) -> None:
         """Adds the numbers of a vector or a dict, each under a name of its own."""
         from utils.numbers import split_numbers
 
@@ -207,7 +209,7 @@ class MetricTracker:
         for name, number in numbers.items():
             self.add(name, number, n)
 
-    def _keep(self, key: str, value: Any, n: int) -> None:
+    def _keep(self, key: str, value: Any, n: float) -> None:
         """Keeps a tensor on its device, because fetching it would wait."""
         unfetched = self._unfetched.setdefault(key, [])
         # A view would keep the memory of the tensor that it belongs to.
@@ -236,18 +238,20 @@ class MetricTracker:
         self.measure_waiting()
         for key in list(self._unfetched):
             self._fetch(key)
-        return {"totals": dict(self._totals), "counts": dict(self._counts)}
+        state = {"totals": dict(self._totals), "counts": dict(self._counts)}
+        return state | ({"surplus": self.surplus} if self.surplus else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from what ``state_dict`` gave."""
         self._totals, self._counts = dict(state["totals"]), dict(state["counts"])
+        self.surplus = state.get("surplus", 0)
         self._unfetched.clear()
 
     @property
     def n_samples(self) -> int:
         """The number of samples that the first name has seen."""
         self.measure_waiting()
-        return next(iter(self._counts.values()), 0)
+        return round(next(iter(self._counts.values()), 0) + self.surplus)
 
     def avg(self, key: str) -> float:
         """The mean of ``key`` so far; 0.0 if nothing was added."""
@@ -277,8 +281,9 @@ class MetricTracker:
     def merge_states(self, states: list[dict[str, Any]]) -> dict[str, Any]:
         """The ``state_dict`` of a tracker that has seen the samples of all these."""
         merged: dict[str, Any] = {"totals": {}, "counts": {}}
+        surplus = sum(state.get("surplus", 0) for state in states)
         for state in states:
             for kind, sums in merged.items():
                 for key, value in state[kind].items():
                     sums[key] = sums.get(key, 0) + value
-        return merged
+        return merged | ({"surplus": surplus} if surplus else {})

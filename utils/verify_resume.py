@@ -1,8 +1,9 @@
 """Checks that a run of yours survives being killed.
 
 ``python -m utils.verify_resume -c CONFIG --kills 5`` trains twice: once without a stop, and once
-with kills at random moments, each followed by a resume. At least one kill hits a run that has
-resumed, if ``--kills`` is 2 or more. Both must end in the same state to the bit.
+with kills, each followed by a resume. A kill comes after a checkpoint that the process has written,
+which is not the last one of the run. So the second kill hits a run that has resumed. Both must end
+in the same state to the bit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import argparse
 import json
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,13 +21,13 @@ from typing import Any
 
 from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
+from utils.killed_training import Kill, choose_checkpoints, train_straight, train_with_kills
 from utils.main import run_main
 
-ROOT = Path(__file__).parent.parent
 CLOCK_KEYS = ("seconds",)  # of a line of metrics.jsonl: they differ from run to run
 MAX_SHOWN = 5  # values that differ
-MAX_TRIES = 10  # to kill a run that ends before its kills
-POLL_SECONDS = 0.02
+MAX_TRIES = 5  # to kill a run that ends before its kills
+NOT_TESTED_STATUS = 3
 
 
 def find_differences(a: object, b: object, path: str = "") -> Iterator[str]:
@@ -54,88 +54,6 @@ def find_differences(a: object, b: object, path: str = "") -> Iterator[str]:
         yield path
 
 
-def start_training(*words: str) -> subprocess.Popen[str]:
-    """Starts ``train.py`` with these arguments."""
-    command = [sys.executable, str(ROOT / "train.py"), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_for(training: subprocess.Popen[str], timeout: float | None = None) -> None:
-    """Waits until the training has ended.
-
-    Raises:
-        UserError: it failed; the text holds the last lines of its output.
-        subprocess.TimeoutExpired: it still runs after ``timeout`` seconds.
-    """
-    output, _ = training.communicate(timeout=timeout)
-    if training.returncode:
-        last_lines = "\n".join(output.splitlines()[-5:])
-        raise UserError(f"train.py ended with status {training.returncode}:\n{last_lines}")
-
-
-def is_running_after(
-    training: subprocess.Popen[str], seconds: float, folder: Path | None = None
-) -> bool:
-    """Waits for some time; returns whether the training still runs.
-
-    Args:
-        training: the process.
-        seconds: how long to wait.
-        folder: of the run; the wait ends at the first new checkpoint in it. None waits in full.
-
-    Raises:
-        UserError: the training has failed.
-    """
-    known = set() if folder is None else set(list_checkpoints(folder))
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        try:
-            wait_for(training, left if folder is None else min(left, POLL_SECONDS))
-            return False
-        except subprocess.TimeoutExpired:
-            if folder is not None and set(list_checkpoints(folder)) - known:
-                return True
-    return True
-
-
-def train_with_kills(
-    words: list[str], folder: Path, duration: float, max_kills: int, rng: random.Random
-) -> Iterator[tuple[float, bool]]:
-    """Trains, kills the training at random moments, and resumes it until it ends.
-
-    The first process that has resumed is killed soon after its first checkpoint. So the run is
-    killed twice in a row, and continues from a state that a resumed process has saved.
-
-    Args:
-        words: the arguments of ``train.py``.
-        folder: the run's folder.
-        duration: the seconds that an undisturbed training takes.
-        max_kills: the most kills; a training that ends before its kill is the last one.
-        rng: chooses the moments.
-
-    Yields:
-        The moment of each kill, in seconds since the start of the process that was killed, and
-        whether this process had resumed the run.
-    """
-    was_killed_twice = False
-    for kills_left in range(max_kills, -1, -1):
-        is_resumed = folder.is_dir() and bool(list_checkpoints(folder))
-        start = time.monotonic()
-        training = start_training(*(["-r", str(folder)] if is_resumed else words))
-        if not kills_left:
-            wait_for(training)
-            return
-        waits: list[tuple[float, Path | None]] = [(rng.uniform(0.2, 1.0) * duration, None)]
-        if is_resumed and not was_killed_twice:
-            waits = [(duration, folder), (rng.uniform(0.0, 0.1) * duration, None)]
-        if not all(is_running_after(training, *wait) for wait in waits):
-            return
-        training.kill()
-        training.communicate()
-        was_killed_twice |= is_resumed
-        yield time.monotonic() - start, is_resumed
-
-
 def load_result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The newest checkpoint of a run, and the lines of its metrics.jsonl without clock times."""
     import torch
@@ -148,12 +66,53 @@ def load_result(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return state, lines
 
 
+class NotTestedError(UserError):
+    """Nothing differs, but not everything that was asked for was tried."""
+
+
 def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
-    """Trains without kills and with at least one (unless ``args.kills`` is 0).
+    """Trains without a kill, and with ``args.kills`` of them.
 
     Returns:
         The paths of the values that differ at the end.
+
+    Raises:
+        NotTestedError: none differs, but the kills were fewer.
+        UserError: a training has failed by itself.
     """
+    words = make_words(args, save_dir)
+    straight, killed = (save_dir / "verify" / name for name in ("straight", "killed"))
+    start = time.monotonic()
+    names, gap = train_straight([*words, "--run-id", "straight"], straight)
+    if not names:
+        raise NotTestedError("Nothing was tested: the run has written no checkpoint.")
+    seconds = time.monotonic() - start
+    times = "checkpoint" if len(names) == 1 else "checkpoints"
+    print(f"Without a kill: {len(names)} {times} seen in {seconds:.1f} s.")
+    if args.kills > 0 and len(names) == 1:
+        raise NotTestedError(explain_missing(0, args.kills, names))
+
+    words += ["--run-id", "killed"]
+    rng = random.Random(args.seed)
+    most: list[Kill] = []
+    for attempt in range(MAX_TRIES):  # a small model may have ended before its kill
+        shutil.rmtree(killed, ignore_errors=True)
+        targets = choose_checkpoints(names, args.kills, rng)
+        delays = [0.0 if attempt else rng.uniform(0.0, gap) for _ in targets]
+        kills = train_with_kills(words, killed, targets, names[-1], delays)
+        print(describe_kills(kills))
+        if differences := compare(straight, killed):
+            return differences
+        most = max(most, kills, key=len)
+        if len(most) >= min(args.kills, len(names) - 1):
+            break
+    if len(most) < args.kills:
+        raise NotTestedError(explain_missing(len(most), args.kills, names))
+    return []
+
+
+def make_words(args: argparse.Namespace, save_dir: Path) -> list[str]:
+    """The arguments of ``train.py``."""
     options = {
         "epochs": args.epochs,
         "save_steps": args.save_steps,
@@ -164,37 +123,37 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
     configs = args.config if args.config else ["config.json"]
     words = [word for config in configs for word in ("-c", config)]
     words += [*args.overrides, "name=verify"]
-    words += [f"trainer.{key}={value}" for key, value in options.items()]
-    start = time.monotonic()
-    wait_for(start_training(*words, "--run-id", "straight"))
-    duration = time.monotonic() - start
-    print(f"Without a kill: {args.epochs} epochs in {duration:.1f} s.")
+    return words + [f"trainer.{key}={value}" for key, value in options.items()]
 
-    straight, killed = (save_dir / "verify" / name for name in ("straight", "killed"))
-    words += ["--run-id", "killed"]
-    rng = random.Random(args.seed)
-    kills = list(train_with_kills(words, killed, duration, args.kills, rng))
-    for _ in range(MAX_TRIES):  # the training may be quicker this time: kill it earlier
-        if any(is_resumed for _, is_resumed in kills) or len(kills) >= args.kills:
-            break
-        shutil.rmtree(killed, ignore_errors=True)
-        duration *= 0.7
-        kills = list(train_with_kills(words, killed, duration, args.kills, rng))
-    print(describe_kills(kills))
 
+def compare(straight: Path, killed: Path) -> list[str]:
+    """The paths of the values that differ between two runs."""
     state, lines = load_result(straight)
     other_state, other_lines = load_result(killed)
     differences = list(find_differences(lines, other_lines, "metrics.jsonl"))
     return differences + list(find_differences(state, other_state))
 
 
-def describe_kills(kills: list[tuple[float, bool]]) -> str:
+def describe_kills(kills: list[Kill]) -> str:
     """What was done to the training, for the terminal."""
-    shown = ", ".join(f"{moment:.1f}" for moment, _ in kills)
     times = "time" if len(kills) == 1 else "times"
-    text = f"Killed {len(kills)} {times}" + (f", after {shown} s" if kills else "")
-    n_resumed = sum(is_resumed for _, is_resumed in kills)
+    shown = ", ".join(kill.checkpoint for kill in kills)
+    text = f"Killed {len(kills)} {times}" + (f", after {shown}" if kills else "")
+    n_resumed = sum(kill.was_resumed for kill in kills)
     return text + (f"; {n_resumed} of these processes had resumed." if n_resumed else ".")
+
+
+def explain_missing(num_kills: int, wanted: int, names: list[str]) -> str:
+    """Why there were fewer kills than wanted, and what to do."""
+    what = f"Only {num_kills} of {wanted} kills were tested"
+    if num_kills == 0:
+        what = "Nothing was tested"
+    why = "the training ended before its kills"
+    if len(names) - 1 < wanted:
+        n_before = len(names) - 1
+        why = f"the run has written {n_before or 'no'} checkpoint{'s' * (n_before != 1)} before "
+        why += f"the last one, {names[-1]}, and each kill needs one"
+    return f"{what}: {why}. Raise --epochs, or lower --save-steps."
 
 
 def parse_args() -> argparse.Namespace:
@@ -211,20 +170,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--save-steps", type=int, default=10, help="optimizer steps between two checkpoints"
     )
-    parser.add_argument("--seed", type=int, help="chooses the moments of the kills")
+    parser.add_argument("--seed", type=int, help="chooses where the kills are")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for train.py")
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.kills < 0:
+        parser.error("--kills must not be negative")
+    return args
 
 
 def main() -> int:
-    """The program. Returns its exit status: 1 if the results differ."""
+    """The program. Returns its exit status: 1 if the results differ, 3 if kills are missing."""
     args = parse_args()
-    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
-        differences = verify(args, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+            differences = verify(args, Path(folder))
+    except NotTestedError as error:
+        print(error)
+        return NOT_TESTED_STATUS
     if differences:
         shown = ", ".join(differences[:MAX_SHOWN])
         print(f"NOT the same: {len(differences)} values differ, the first of them are {shown}")
         return 1
+    if args.kills == 0:
+        print("The same to the bit, but nothing was killed: this says nothing about a resume.")
+        return 0
     print(
         "The same to the bit: weights, optimizer, schedule, random numbers, order of the data, "
         "and every line of metrics.jsonl."

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,11 +11,9 @@ from torch import nn
 
 from base.data.loader import find_counting_loader, find_divided_loader, list_sizes, map_sets
 from base.loop.metrics import MetricSet
-from utils.batch import find_target, is_empty, is_sequence, num_batches, split_target, to_device
-from utils.distributed import all_gather
+from utils.batch import find_target, is_empty, is_sequence, num_samples, split_target, to_device
+from utils.distributed import all_gather, world_size
 from utils.errors import UserError
-
-IGNORE_INDEX = -100  # of torch's losses
 
 
 def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
@@ -93,6 +89,8 @@ def evaluate(
     Raises:
         UserError: there was no batch on any rank.
     """
+    from base.loop.validation import in_eval_mode
+
     model.eval()
     metrics.reset()
     n_batches = 0
@@ -165,20 +163,6 @@ def get_term_name(name: str) -> str:
     return name if name.startswith("loss_") else f"loss_{name}"
 
 
-@contextlib.contextmanager
-def in_eval_mode(criterion: Any) -> Iterator[None]:
-    """Keeps a loss that is a module in eval mode, so that a validation changes nothing in it."""
-    if not isinstance(criterion, nn.Module):
-        yield
-        return
-    was_training = criterion.training
-    criterion.eval()
-    try:
-        yield
-    finally:
-        criterion.train(was_training)
-
-
 class Weigher:
     """Weighs the batches of one pass, and tells a MetricSet the number of samples in each.
 
@@ -187,36 +171,107 @@ class Weigher:
         criterion: the loss, which may ignore targets.
         metrics: a MetricSet; other objects are not told.
         start: the number of batches of the pass that are left out.
+        update: of a training, which continues at its position; None for an evaluation.
+
+    Attributes:
+        skips: whether nothing in the last batch counts, on any rank of a training.
     """
 
-    def __init__(self, loader: Any, criterion: Any, metrics: Any, start: int = 0) -> None:
-        self.loader = find_divided_loader(loader)
+    def __init__(
+        self, loader: Any, criterion: Any, metrics: Any, start: int = 0, update: Any = None
+    ) -> None:
+        from base.loop.targets import find_ignore_index
+
+        start = start if update is None else update.progress.batch
+        self.loader, self.criterion, self.update = find_divided_loader(loader), criterion, update
         self.counter = find_counting_loader(loader)
         self.sizes = list_sizes(loader, start) if self.counter is None else iter(())
         self.ignore_index = find_ignore_index(criterion)
         self.metrics = metrics if isinstance(metrics, MetricSet) else None
         self.num_ignored = 0  # the samples of the last batch, if the loss ignores all their targets
+        if self.metrics is not None:
+            self.metrics.counts = {}
+        self.on_ranks = update is not None and world_size() > 1
+        self.skips = False
+        # Most losses ignore nothing, and cost nothing here.
+        self.must_choose = self.ignore_index is not None or hasattr(criterion, "count_targets")
+        self.targets: Any = None
 
     def weigh(self, batch: Any) -> float:
         """Weighs the last batch of the loader.
 
         Returns:
-            The ``loss_weight`` of the loader; 0 if nothing in the batch counts, because it has no
-            samples, or because the loss ignores all its targets.
+            The size of this rank's part of the batch, divided by the ranks' mean size, in samples
+            or, where the loss counts them, in targets. 0 if nothing in the batch counts, because
+            it has no samples, or because the loss ignores all its targets.
         """
         if self.metrics is not None:
             counter = self.counter
             size = next(self.sizes, None) if counter is None else counter.n_in_batch
             self.metrics.batch_size = size
-        self.num_ignored = 0
-        weight = 1.0 if self.loader is None else self.loader.loss_weight
-        if weight == 0 or is_empty(batch):
-            return 0.0
-        target = find_target(batch)
-        if self.ignore_index is not None and ignores_all(self.ignore_index, target):
-            self.num_ignored = len(target)
-            return 0.0
+        given = 1.0 if self.loader is None else self.loader.loss_weight
+        if is_empty(batch):
+            given = 0.0
+        weight = self._weigh_counted(batch, given)
+        is_ignored = weight == 0 and given != 0
+        self.num_ignored = num_samples(find_target(batch)) if is_ignored else 0
         return weight
+
+    def _weigh_counted(self, batch: Any, weight: float) -> float:
+        if self.must_choose and (weight != 0 or self.on_ranks):
+            self._choose(batch)
+        if self.targets is not None:
+            return self._weigh_by_targets(batch, weight)
+        if self.ignore_index is not None:
+            target = find_target(batch)
+            if ignores_all(self.ignore_index, target):
+                weight = 0.0
+            elif self.on_ranks and self.targets_module.ignores_any(self.ignore_index, target):
+                self.targets_module.warn_of_ranks(self.ignore_index)
+        self.skips = weight == 0 and not self.on_ranks
+        return weight
+
+    def _choose(self, batch: Any) -> None:
+        """Chooses at the first batch whether batches weigh by their targets."""
+        from base.loop import targets
+
+        self.must_choose = False
+        self.targets_module = targets
+        self.targets = targets.find_counter(self.criterion, self.metrics, batch, self.on_ranks)
+        if self.update is not None:
+            is_needed = self.targets is not None and self.update.options.accumulation_steps > 1
+            self.update.targets = targets.WindowTargets() if is_needed else None
+
+    def _weigh_equally(self) -> float:
+        self.skips = False
+        if self.metrics is not None:
+            self.metrics.counts = {}
+        if self.update.targets is not None:
+            self.update.targets.n_in_batch = 1.0
+        return 1.0
+
+    def _weigh_by_targets(self, batch: Any, weight: float) -> float:
+        may_be_plain = self.update is not None and not self.on_ranks and weight != 0
+        may_be_plain &= not self.targets.is_explicit and self.targets.ask is None
+        if may_be_plain and counts_all_samples(self.ignore_index, find_target(batch)):
+            return self._weigh_equally()
+        count, size = (0, 0) if weight == 0 else self.targets.count(batch)
+        total = self.targets_module.add_ranks(size) if self.on_ranks else size
+        self.skips = total == 0
+        if self.metrics is not None:
+            self.metrics.counts = self.targets.count_each(batch, count)
+        if self.update is not None and self.update.targets is not None:
+            self.update.targets.n_in_batch = total
+        if self.on_ranks:
+            return world_size() * size / total if total else 0.0
+        return 1.0 if size else 0.0
+
+
+def counts_all_samples(ignore_index: int | None, target: Any) -> bool:
+    """Whether a target of classes (N,) on the CPU has no ``ignore_index``."""
+    if not isinstance(target, torch.Tensor) or target.ndim != 1 or not target.is_cpu:
+        return False
+    return not target.is_floating_point() and not (target.numpy() == ignore_index).any()
 
 
 def ignores_all(ignore_index: int, target: Any) -> bool:
@@ -229,39 +284,3 @@ def ignores_all(ignore_index: int, target: Any) -> bool:
     if not target.numel() or target.numpy().item(0) != ignore_index:
         return False
     return bool((target == ignore_index).all())
-
-
-def find_ignore_index(criterion: Any) -> int | None:
-    """The class that a loss ignores: its attribute or argument ``ignore_index``, or torch's -100.
-
-    None for a loss of torch that ignores nothing.
-    """
-    if isinstance(criterion, functools.partial):
-        return criterion.keywords.get("ignore_index", find_ignore_index(criterion.func))
-    inner = criterion.modules() if isinstance(criterion, nn.Module) else [criterion]
-    for loss in inner:
-        index = getattr(loss, "ignore_index", None)
-        if isinstance(index, int):
-            return index
-    parameter = inspect.signature(criterion).parameters.get("ignore_index")
-    if parameter is not None and isinstance(parameter.default, int):
-        return parameter.default
-    is_of_torch = (getattr(criterion, "__module__", None) or "").startswith("torch")
-    return None if is_of_torch else IGNORE_INDEX
-
-
-def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
-    """Yields ``batches``, and then None for each batch that only other ranks have."""
-    given, loader = 0, find_divided_loader(batches)
-    if loader is not None:
-        loader.gives_fillers = True  # of a stream, which does not know when other ranks end
-    try:
-        for batch in batches:
-            given += 1
-            yield batch
-    finally:
-        if loader is not None:
-            loader.gives_fillers = False
-    total = num_batches(batches) or 0 if loader is None else loader.num_given
-    for _ in range(given, total):
-        yield None

@@ -12,6 +12,7 @@ from torch import nn
 from base.loop.evaluate import add_up, find_predictions
 from base.loop.metrics import LOSSES_ONLY
 from config.check.checker import get_name
+from utils.batch import as_plain
 from utils.errors import UserError
 
 # These losses of torch take an output (N, 1) and a target (N,) for a pair of (N, N), in silence.
@@ -39,6 +40,11 @@ class WeightedSum(nn.Module):
         self.losses = dict(zip(names, losses, strict=True))
         self.weights = dict(zip(names, weights, strict=True))
         self.inner = nn.ModuleList(loss for loss in losses if isinstance(loss, nn.Module))
+        from base.loop.targets import IGNORE_INDEX, find_ignore_index
+
+        indices = [index for index in map(find_ignore_index, losses) if index is not None]
+        given = [index for index in indices if index != IGNORE_INDEX]
+        self.ignore_index = next(iter(given or indices), None)
 
     def forward(self, output: Any, target: Any) -> torch.Tensor:
         values = {name: loss(output, target) for name, loss in self.losses.items()}
@@ -59,7 +65,12 @@ class ModelLoss(nn.Module):
 
     def __init__(self, model: nn.Module, unwrapped: nn.Module) -> None:
         super().__init__()
+        from base.loop.targets import shifts_labels
+
         vars(model)["gives_loss"] = vars(unwrapped)["gives_loss"] = True
+        self.shifts_labels = shifts_labels(unwrapped)
+        if hasattr(unwrapped, "count_targets"):  # as a loss may have it
+            self.count_targets = unwrapped.count_targets
 
     def forward(self, output: Any, target: Any) -> Any:
         """Returns the output's ``loss``, or a dict of losses; None for predictions only.
@@ -104,6 +115,14 @@ def take_out_predictions(output: Any) -> Any:
     if is_of_losses(output):
         return LOSSES_ONLY
     return output if find_loss(output) is None else find_predictions(output)
+
+
+def get_metric_arguments(output: Any, target: Any) -> tuple[Any, Any]:
+    """The arguments of the metrics: plain predictions, and the targets that belong to them."""
+    from base.loop.targets import align_labels
+
+    output, target = align_labels(output, target)
+    return as_plain(take_out_predictions(output)), target
 
 
 def check_shapes(loss: Any) -> Any:

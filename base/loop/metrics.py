@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from utils.batch import as_plain, count_samples
+from utils.batch import count_samples
 from utils.util import MetricTracker
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class MetricSet(MetricTracker):
     """
 
     batch_size: int | None = None  # the samples that the loader has read for the next batch
+    counts: Mapping[str, float] = {}  # by mean: its targets in the next batch, if not its samples
 
     def __init__(
         self,
@@ -53,11 +54,11 @@ class MetricSet(MetricTracker):
         keys = enumerate(metrics)  # of the config, for errors
         self._keys = {name_of(m): f"metrics.{i}" for i, m in keys if select([m], phase)}
         self.rows, self.loader = rows, loader
-        self._functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
+        self.functions = {name_of(m): m for m in self.metrics if not is_stateful(m)}
         self._objects = StatefulMetrics(filter(is_stateful, self.metrics), device, self._keys)
-        self._waiting: list[tuple[dict[str, Any], Any, Any, int]] = []
+        self._waiting: list[tuple[dict[str, Any], Any, Any, int, Mapping[str, float]]] = []
         self.labels, self.units = list_labels(loader), find_units(loader)
-        super().__init__("loss", *self._functions, writer=writer)
+        super().__init__("loss", *self.functions, writer=writer)
 
     def reset(self) -> None:
         super().reset()
@@ -83,15 +84,15 @@ class MetricSet(MetricTracker):
         if isinstance(output, torch.Tensor) and output.dtype is torch.float32:
             output = output.detach()
         else:
-            from base.loop.losses import take_out_predictions
+            from base.loop.losses import get_metric_arguments
 
-            output = as_plain(take_out_predictions(output))
+            output, target = get_metric_arguments(output, target)
         if self.units is not None:
             output, target = self.units.to_real(output, target)
         if self.rows is not None:
             self.rows.add(output, target, n_samples)
         losses = {} if loss is None else {"loss": loss.detach(), **getattr(loss, "terms", {})}
-        self._waiting.append((losses, output, target, n_samples))
+        self._waiting.append((losses, output, target, n_samples, self.counts))
         on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
         is_small = on_cpu and output.numel() * BATCHES_AT_ONCE <= MAX_SMALL_NUMEL
         if not is_small or len(self._waiting) == BATCHES_AT_ONCE:
@@ -104,14 +105,15 @@ class MetricSet(MetricTracker):
     @torch.no_grad()
     def measure_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for losses, output, target, n_samples in waiting:
+        for losses, output, target, n_samples, counts in waiting:
             for name, loss in losses.items():
-                self.add(name, loss, n_samples)
+                self.add(name, loss, counts.get("loss", n_samples))
+            self.surplus += n_samples - counts.get("loss", n_samples) if losses else 0
             if output is LOSSES_ONLY:
                 continue
-            for name, function in self._functions.items():
+            for name, function in self.functions.items():
                 try:
-                    self.add(name, function(output, target), n_samples)
+                    self.add(name, function(output, target), counts.get(name, n_samples))
                 except Exception as error:
                     from base.loop.blame import blame_metric
 

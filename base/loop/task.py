@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from base.loop.evaluate import IGNORE_INDEX, find_ignore_index
 from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
+from base.loop.targets import IGNORE_INDEX, find_ignore_index
 
 # Losses of torch by the task that they are for, without "_" and "loss", in small letters.
 CLASS_LOSSES = ("crossentropy", "nll", "multimargin")

@@ -40,6 +40,7 @@ class Update:
         averages, ema: the averaged models by kind (``ema``, ``swa``); the moving one, or None.
         grad_norm: the L2 norm of the last measured gradient, before clipping.
         measure_grad_norm: whether to measure the next gradient, even if nothing clips it.
+        targets: WindowTargets, if the batches of a window weigh by their targets.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Update:
         self.loose_parameters = find_loose_parameters(model, optimizer)
         self.grad_norm: torch.Tensor | None = None
         self.measure_grad_norm = False
+        self.targets: Any = None
         self._window = options.accumulation_steps
         self._batches_in_window = 0
         self._gradients_are_synced, self._has_ranks = True, world_size() > 1
@@ -113,6 +115,8 @@ class Update:
                 self._check_loss(loss.item())
         if self._window != 1:
             loss = loss / self._window
+            if self.targets is not None:
+                weight *= self.targets.weigh_batch()
         if weight != 1.0:
             loss = loss * weight
         loss = self.scaler.scale(loss) if self._scales else loss
@@ -127,6 +131,8 @@ class Update:
             self.parallel.reduce_gradients(self.model.parameters())
         if self.loose_parameters:  # no wrapper averages their gradients
             self.parallel.reduce_gradients(self.loose_parameters)
+        if self.targets is not None:
+            self._scale_gradients(self.targets.end_window(self._window))
         self._clip_gradients()
         moved = self._step_optimizer()
         if self.schedule.interval == "step":
@@ -142,9 +148,7 @@ class Update:
         self.check_losses()
         if self._batches_in_window == 0:
             return False
-        for parameter in (*self.model.parameters(), *self.loose_parameters):
-            if parameter.grad is not None:
-                parameter.grad.mul_(self._window / self._batches_in_window)
+        self._scale_gradients(self._window / self._batches_in_window)
         self._window = self._batches_in_window
         return self.step()
 
@@ -166,6 +170,11 @@ class Update:
             from base.loop.finite import refuse_loss
 
             refuse_loss(loss, self)
+
+    def _scale_gradients(self, factor: float) -> None:
+        for parameter in (*self.model.parameters(), *self.loose_parameters):
+            if parameter.grad is not None and factor != 1.0:
+                parameter.grad.mul_(factor)
 
     def _clip_gradients(self) -> None:
         """Clips the gradient, or measures its norm on request."""

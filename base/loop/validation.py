@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from base.loop.evaluate import iterate_in_lockstep
+from base.data.loader import find_divided_loader
 from base.loop.watcher import Watcher
+from utils.batch import num_batches
 from utils.seed import get_random_state, set_random_state
 
 
@@ -46,3 +47,34 @@ def watch_batches(
         for watcher in watchers:
             watcher.valid_batch(batch)
         yield batch
+
+
+@contextlib.contextmanager
+def in_eval_mode(criterion: Any) -> Iterator[None]:
+    """Keeps a loss that is a module in eval mode, so that a validation changes nothing in it."""
+    if not isinstance(criterion, nn.Module):
+        yield
+        return
+    was_training = criterion.training
+    criterion.eval()
+    try:
+        yield
+    finally:
+        criterion.train(was_training)
+
+
+def iterate_in_lockstep(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yields ``batches``, and then None for each batch that only other ranks have."""
+    given, loader = 0, find_divided_loader(batches)
+    if loader is not None:
+        loader.gives_fillers = True  # of a stream, which does not know when other ranks end
+    try:
+        for batch in batches:
+            given += 1
+            yield batch
+    finally:
+        if loader is not None:
+            loader.gives_fillers = False
+    total = num_batches(batches) or 0 if loader is None else loader.num_given
+    for _ in range(given, total):
+        yield None

@@ -61,7 +61,7 @@ def run(config: Any, make_trainer: Callable[..., BaseTrainer]) -> None:
     print("All of it works:")
     for name, text in rows.items():
         print(f"  {name:<11} {text}")
-    if unread := config.unread_keys():
+    if unread := config.unread_keys(has_trained=True):
         print(f"Nothing reads these keys of the config: {', '.join(map(repr, unread))}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from config.check.checker import Checker, get_name
+from config.check.closed_trainer import check_unknown_options
 from config.check.findings import find_typo, suggests
 from config.check.metric_names import list_metric_names
 from config.check.project import FRAMEWORK
@@ -75,6 +76,9 @@ def check_trainer(checker: Checker, section: Any) -> None:
     checker.add_takers(f"{kind.__module__}.{kind.__qualname__}", known, _KEYS)
     checker.add_takers(signature.owner, arguments, _KEYS)
     valid = _check_keys(checker, section, known, arguments, signature)
+    if inspect.isclass(found):
+        names = [*known, *arguments, *signature.parameters]
+        check_unknown_options(checker, found, signature, section, names)
     valid.setdefault("epochs", 1)  # a missing `epochs` must not hide mistakes in other options
     options = checker.collect_problems(_KEYS, make_options, kind, valid)
     if options is not None:
@@ -151,8 +155,6 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
         sets = [""]
     loss = checker.resolved.get(("loss",))  # None if the model computes it
     gives_terms = getattr(loss, "__module__", "model").startswith("model")
-        "model"
-    )
     names = {phase: _list_names(data, phase, gives_terms) for phase in PHASES}
     if not hasattr(trainer_class, "measure"):  # a project's own BaseTrainer
         for key in options.list_needing_measure() if inspect.isclass(trainer_class) else ():

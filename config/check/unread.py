@@ -25,7 +25,8 @@ def find_unread_keys(
         with_trainer: search ``trainer`` too. False if the trainer may read keys later.
         is_saved: whether the config is that of an earlier run, of which only overrides count.
     """
-    keys = _find_unread(tree.data, {*get_known_keys(schema), *referenced}, ())
+    known = {*get_known_keys(schema), *referenced}
+    keys = [*_find_unread(tree.data, known, ()), *_find_unread_overrides(tree, known)]
     if with_trainer:
         section = tree.data["trainer"]
         _, signature = resolve_trainer(section, schema)
@@ -34,6 +35,24 @@ def find_unread_keys(
     if is_saved:  # no ${…} is left that would use a key
         keys = [path for path in keys if tree.is_overridden(path)]
     return keys
+
+
+def _find_unread_overrides(tree: Tree, known: set[str]) -> list[Keys]:
+    """Lists overrides inside the project's own sections of which other keys were read."""
+    found = []
+    for path in tree.raw:
+        section: Any = tree.data
+        for depth, key in enumerate(path):
+            # Components are made of all their keys at once.
+            if not isinstance(section, dict) or key not in section or "type" in section:
+                break
+            if depth and key not in get_read_keys(section):
+                found.append(path[: depth + 1])
+                break
+            if not depth and (key in known or key not in get_read_keys(section)):
+                break
+            section = dict.get(section, key)
+    return found
 
 
 def _find_unread(section: Mapping[str, Any], known: set[str], above: Keys) -> list[Keys]:

@@ -47,6 +47,25 @@ class Section(dict[str, Any]):
             message = f"no '{name}' here; there are: {', '.join(self)}"
             raise AttributeError(message) from None
 
+    # A program that sets a key knows it. dict's own methods do not call those above.
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._read.add(name)
+        super().__setitem__(name, value)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        self._read.add(name)
+        return super().pop(name, *default)
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self.items())
+
+    def __or__(self, other: Any) -> Any:
+        return dict(self.items()) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self.items())
+
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
@@ -65,9 +84,12 @@ def get_read_keys(section: Mapping[str, Any]) -> set[str]:
 
 
 def forget_read_keys(section: Mapping[str, Any]) -> None:
-    """Makes every key of a section unread."""
+    """Makes every key of a section, and of the sections in it, unread."""
     if isinstance(section, Section):
         section._read.clear()
+        for value in dict.values(section):
+            if isinstance(value, Section):
+                forget_read_keys(value)
 
 
 def _to_sections(value: Any) -> Any:

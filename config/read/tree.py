@@ -95,6 +95,7 @@ class Tree:
         raw: the text of every override, before it became a value.
         replaced: the earlier values of each key with their marks, the oldest first.
         unresolved: the values before each ``${…}`` was replaced; None if none was.
+        is_saved: whether it is the config of an earlier run, perhaps with changes.
     """
 
     data: dict[str, Any]
@@ -102,6 +103,7 @@ class Tree:
     raw: dict[Keys, str] = field(default_factory=dict)
     replaced: dict[Keys, list[tuple[Mark | None, Any]]] = field(default_factory=dict)
     unresolved: dict[str, Any] | None = None
+    is_saved: bool = False
 
     def note_replaced(self, keys: Keys, value: Any) -> None:
         """Records the value that ``keys`` had until now. Sections and lists are not recorded."""

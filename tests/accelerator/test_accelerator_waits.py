@@ -98,7 +98,7 @@ def waiting_accuracy(output: torch.Tensor, target: torch.Tensor) -> float:
 
 def test_a_metric_that_waits_is_found(tmp_path: Path) -> None:
     trainer = make(tmp_path, "plain")
-    trainer.train_metrics._functions["accuracy"] = waiting_accuracy
+    trainer.train_metrics.functions["accuracy"] = waiting_accuracy
     with pytest.raises(RuntimeError, match=MESSAGE), Watch().forbidding():
         trainer._train_epoch(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -195,11 +196,34 @@ def test_unread_keys_of_the_trainer_are_found_if_its_loop_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = make_parser(trainer={"epochs": 1, "noise": 0.5})
+    monkeypatch.setattr("config.check.closed_trainer.READS_SECTION", re.compile(""))
     config.check(SCHEMA)
     assert config.unread_keys() == ["extra", "trainer.noise"]
     monkeypatch.setattr("trainer.trainer.Trainer.logged_names", lambda *_: None)
     config.check(SCHEMA)
     assert config.unread_keys() == ["extra"]
+    assert config.unread_keys(has_trained=True) == ["extra", "trainer.noise"]
+
+
+def test_an_override_inside_a_section_that_is_read_in_part_is_unread() -> None:
+    tree = Tree(copy.deepcopy(CONFIG) | {"extra": {"a": 1, "c": {"d": 2}}})
+    for override in ("extra.b=1", "extra.c.e=2", "extra.a=3"):
+        apply_override(tree, override)
+    config = ConfigParser(tree)
+    config.check(SCHEMA)
+    assert config.unread_keys() == ["extra"]
+    _ = config["extra"]["a"], config["extra"]["c"]["d"], config.changes(), config.plain()
+    assert config.unread_keys() == ["extra.b", "extra.c.e"]
+    assert dict(**config["extra"], **config["extra"]["c"])
+    assert config.unread_keys() == []
+
+
+def test_the_keys_of_an_earlier_run_are_not_refused() -> None:
+    tree = Tree(copy.deepcopy(CONFIG) | {"trainer": {"epochs": 1, "own_key": 1}}, is_saved=True)
+    ConfigParser(tree).check(SCHEMA)
+    apply_override(tree, "trainer.own_key=2")
+    with pytest.raises(ConfigError, match="own_key: unknown key; Trainer has no such option"):
+        ConfigParser(tree).check(SCHEMA)
 
 
 @pytest.fixture

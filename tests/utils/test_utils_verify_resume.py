@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import subprocess
 import sys
 from math import nan
 from pathlib import Path
@@ -13,9 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from utils import verify_resume
+from utils import killed_training, verify_resume
 from utils.errors import UserError
-from utils.verify_resume import find_differences, train_with_kills, wait_for
+from utils.killed_training import (
+    Kill,
+    choose_checkpoints,
+    find_newest,
+    train_straight,
+    train_with_kills,
+)
+from utils.verify_resume import NotTestedError, find_differences
 
 ONE = torch.ones(2)
 
@@ -52,108 +58,155 @@ def test_a_difference_in_one_bit_or_in_the_type_is_found(a: Any, b: Any, paths: 
     assert list(find_differences(a, b)) == paths
 
 
-def start_python(code: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+# A run of five checkpoints. It waits after each of them, if it is told so, to be killed there.
+PROGRAM = """
+import pathlib, sys, time
+words = sys.argv[1:]
+folder = pathlib.Path(words[-1])
+folder.mkdir(exist_ok=True)
+seconds = float(words[0]) if "-r" not in words else {resumed_seconds}
+done = len(list(folder.iterdir()))
+if done and {fails}:
+    print("no data")
+    sys.exit(3)
+for step in range(done + 1, 6):
+    name = f"checkpoint-epoch1-step{{step}}.pt" if step < 5 else "checkpoint-epoch1.pt"
+    (folder / name).touch()
+    time.sleep(seconds)
+"""
+NAMES = [f"checkpoint-epoch1-step{step}.pt" for step in range(1, 5)] + ["checkpoint-epoch1.pt"]
 
 
-def test_a_training_that_fails_is_reported_with_its_last_lines() -> None:
-    with pytest.raises(UserError, match=r"^train.py ended with status 3:\nno data$"):
-        wait_for(start_python("print('no data'); raise SystemExit(3)"))
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run of ``PROGRAM``."""
+    write_program(tmp_path)
+    monkeypatch.setattr(killed_training, "PROGRAM", tmp_path / "program.py")
+    return tmp_path / "run"
 
 
-@pytest.mark.parametrize(("max_kills", "kills"), [(3, 3), (7, 3)])
-def test_a_training_is_killed_and_resumed_until_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_kills: int, kills: int
+def write_program(folder: Path, resumed_seconds: float = 0.5, fails: bool = False) -> None:
+    text = PROGRAM.format(resumed_seconds=resumed_seconds, fails=fails)
+    (folder / "program.py").write_text(text)
+
+
+def kill(folder: Path, seconds: float, targets: list[str], delay: float = 0.0) -> list[Kill]:
+    words = [str(seconds), str(folder)]
+    return train_with_kills(words, folder, targets, NAMES[-1], [delay] * len(targets))
+
+
+def test_a_training_is_killed_after_each_of_some_checkpoints(folder: Path) -> None:
+    kills = kill(folder, 2.0, [NAMES[0], NAMES[2]])
+    assert kills == [Kill(NAMES[0], False), Kill(NAMES[2], True)]
+    assert find_newest(folder) == NAMES[-1]
+
+
+def test_a_kill_comes_some_time_after_the_checkpoint(folder: Path) -> None:
+    (found,) = kill(folder, 0.5, [NAMES[0]], delay=0.75)
+    assert found.checkpoint > NAMES[0]
+
+
+def test_each_process_writes_a_checkpoint_before_it_is_killed(folder: Path) -> None:
+    kills = kill(folder, 2.0, [NAMES[0], NAMES[0]])
+    assert [item.checkpoint for item in kills] == NAMES[:2]
+
+
+def test_a_training_that_has_ended_before_its_kill_has_none(folder: Path) -> None:
+    assert kill(folder, 0.0, [NAMES[-1], NAMES[-1]]) == []
+
+
+def test_a_training_that_fails_is_reported_with_its_last_lines(folder: Path) -> None:
+    write_program(folder.parent, fails=True)
+    text = f"^the training that resumed {NAMES[1]} failed by itself, with status 3:\nno data$"
+    with pytest.raises(UserError, match=text):
+        kill(folder, 2.0, [NAMES[1]])
+
+
+def test_the_undisturbed_training_shows_its_checkpoints(folder: Path) -> None:
+    names, gap = train_straight(["0.3", str(folder)], folder)
+    assert names == NAMES
+    assert gap >= 0.3
+
+
+@pytest.mark.parametrize(("wanted", "kills"), [(0, 0), (2, 2), (4, 4), (9, 4)])
+def test_no_kill_comes_after_the_last_checkpoint(wanted: int, kills: int) -> None:
+    for seed in range(5):
+        chosen = choose_checkpoints(NAMES, wanted, random.Random(seed))
+        assert len(set(chosen)) == kills
+        assert chosen == sorted(chosen)
+        assert NAMES[-1] not in chosen
+
+
+@pytest.mark.parametrize(
+    ("n_names", "wanted", "n_kills", "message"),
+    [
+        (5, 2, [2], None),
+        (5, 2, [1, 2], None),
+        (5, 0, [0], None),
+        (5, 2, [1, 0, 1, 1, 1], "Only 1 of 2 kills were tested: the training ended before its"),
+        (5, 2, [0, 0, 0, 0, 0], "Nothing was tested: the training ended before its kills"),
+        (2, 2, [1], "Only 1 of 2 kills were tested: the run has written 1 checkpoint before"),
+        (1, 1, [], "Nothing was tested: the run has written no checkpoints before the last"),
+        (0, 1, [], "Nothing was tested: the run has written no checkpoint"),
+    ],
+)
+def test_missing_kills_are_no_all_clear(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_names: int,
+    wanted: int,
+    n_kills: list[int],
+    message: str | None,
 ) -> None:
-    folder = tmp_path / "run"
-    started: list[tuple[str, ...]] = []
-
-    def start_training(*words: str) -> subprocess.Popen[str]:
-        """The second of them has a checkpoint; the fourth one ends by itself."""
-        started.append(words)
-        if len(started) == 2:
-            folder.mkdir()
-            (folder / "checkpoint-epoch1.pt").touch()
-        command = ["true"] if len(started) == 4 else ["sleep", "60"]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    monkeypatch.setattr(verify_resume, "start_training", start_training)
-    new, resume = ("-c", "a.json"), ("-r", str(folder))
-    found = list(train_with_kills([*new], folder, 0.5, max_kills, random.Random(1)))
-    assert [is_resumed for _, is_resumed in found] == [False, False, True][:kills]
-    assert all(moment >= 0.1 for moment, _ in found)
-    assert started == [new, new, resume, resume]
-
-
-def test_a_resumed_training_is_killed_after_its_first_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "checkpoint-epoch1.pt").touch()
-    code = f"open({str(tmp_path / 'checkpoint-epoch2.pt')!r}, 'w').close()\n"
+    left = list(n_kills)
+    found = Kill("checkpoint-epoch1.pt", False)
     monkeypatch.setattr(
         verify_resume,
-        "start_training",
-        lambda *words: start_python(code + "import time; time.sleep(60)"),
+        "train_straight",
+        lambda *_: (NAMES[-n_names:], 0.1) if n_names else ([], 0.0),
     )
-    kills = train_with_kills([], tmp_path, 60.0, 1, random.Random(1))
-    monkeypatch.setattr(random.Random, "uniform", lambda self, low, high: low)
-    moment, is_resumed = next(kills)
-    assert is_resumed
-    assert moment < 30
-    assert (tmp_path / "checkpoint-epoch2.pt").exists()
-
-
-@pytest.mark.parametrize(("max_kills", "tries"), [(3, 3), (1, 2), (0, 1)])
-def test_a_training_that_ends_before_its_kills_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_kills: int, tries: int
-) -> None:
-    durations: list[float] = []
-
-    def train_with_kills(
-        words: list[str], folder: Path, duration: float, max_kills: int, rng: random.Random
-    ) -> list[tuple[float, bool]]:
-        durations.append(duration)
-        assert not folder.exists()
-        folder.mkdir(parents=True)
-        return [(1.0, False), (1.0, True)][: len(durations) - 1]
-
-    def start_training(*words: str) -> subprocess.Popen[str]:
-        assert words[:4] == ("-c", "a.json", "-c", "b.json")
-        return subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True)
-
-    monkeypatch.setattr(verify_resume, "train_with_kills", train_with_kills)
-    monkeypatch.setattr(verify_resume, "start_training", start_training)
+    monkeypatch.setattr(verify_resume, "train_with_kills", lambda *_: [found] * left.pop(0))
     monkeypatch.setattr(verify_resume, "load_result", lambda folder: ({}, []))
     args = argparse.Namespace(
-        config=["a.json", "b.json"], kills=max_kills, epochs=1, save_steps=1, seed=1, overrides=[]
+        config=["a.json", "b.json"], kills=wanted, epochs=1, save_steps=1, seed=1, overrides=[]
     )
-    assert verify_resume.verify(args, tmp_path) == []
-    assert len(durations) == tries
-    assert durations == sorted(durations, reverse=True)
+    assert verify_resume.make_words(args, tmp_path)[:4] == ["-c", "a.json", "-c", "b.json"]
+    if message is None:
+        assert verify_resume.verify(args, tmp_path) == []
+    else:
+        with pytest.raises(NotTestedError, match=f"^{message}"):
+            verify_resume.verify(args, tmp_path)
+    assert left == []
 
 
-@pytest.mark.parametrize(("differences", "status"), [([], 0), (["/a", "/b"], 1)])
+@pytest.mark.parametrize(
+    ("result", "kills", "status", "text"),
+    [
+        ([], 2, 0, "The same to the bit: weights"),
+        ([], 0, 0, "The same to the bit, but nothing was killed"),
+        (["/a", "/b"], 2, 1, "NOT the same: 2 values differ, the first of them are /a, /b"),
+        (NotTestedError("Nothing was tested: it ended"), 2, 3, "Nothing was tested: it ended"),
+    ],
+)
 def test_the_status_says_whether_the_results_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    differences: list[str],
+    result: Any,
+    kills: int,
     status: int,
+    text: str,
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["verify_resume", "--kills", "2", "trainer.epochs=1"])
+    monkeypatch.setattr(sys, "argv", ["verify", "--kills", str(kills), "trainer.epochs=1"])
     seen: list[argparse.Namespace] = []
 
-    def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
+    def verify(args: argparse.Namespace, save_dir: Path) -> Any:
         seen.append(args)
         assert save_dir.is_dir()
-        return differences
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     monkeypatch.setattr(verify_resume, "verify", verify)
     assert verify_resume.main() == status
-    assert (seen[0].kills, seen[0].overrides) == (2, ["trainer.epochs=1"])
-    output = capsys.readouterr().out
-    expected = (
-        "NOT the same: 2 values differ, the first of them are /a, /b" if status else "The same"
-    )
-    assert output.startswith(expected)
+    assert (seen[0].kills, seen[0].overrides) == (kills, ["trainer.epochs=1"])
+    assert capsys.readouterr().out.startswith(text)

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from base.loop.evaluate import add_up, in_eval_mode
+from base.loop.evaluate import add_up
 from base.loop.metrics import MetricSet
 from base.loop.reporter import SetResult, TestSubject
 from base.loop.rows import Rows
 from base.loop.task import TaskFacts
+from base.loop.validation import in_eval_mode
 from base.tools.samples import Samples
 
 

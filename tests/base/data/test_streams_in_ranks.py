@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from base import BaseDataLoader
-from base.loop.evaluate import iterate_in_lockstep
+from base.loop.validation import iterate_in_lockstep
 from tests.base.data.streams import ByWorker, ItemBatches, Plain, Sharded, Stateful, Uneven
 from tests.ranks import in_ranks
 from utils.distributed import broadcast, rank, world_size

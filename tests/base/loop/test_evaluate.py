@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from base.loop.evaluate import Weigher, evaluate, forward, iterate_in_lockstep
+from base.loop.evaluate import Weigher, evaluate, forward
 from base.loop.metrics import MetricSet
+from base.loop.validation import iterate_in_lockstep
 from tests.ranks import in_ranks
 from utils.distributed import rank
 from utils.errors import UserError

@@ -36,6 +36,11 @@ from tests.config.check.small import find, run_check
         ),
         ({"epochs": 1, "tensorboard": "yes"}, "trainer.tensorboard: wants bool, not 'yes'"),
         ({"epochs": 1, "keep_lst": 2}, "trainer.keep_lst: unknown key (did you mean 'keep_last'?)"),
+        (
+            {"epochs": 1, "own_key": 2},
+            "trainer.own_key: unknown key; Trainer has no such option. An option of your own is an",
+        ),
+        ({"epochs": 1, "stop_early": 2}, "trainer.stop_early: unknown key"),
         ({"epochs": 1, "len_epoch": "x"}, "trainer.len_epoch: wants int | None, not 'x'"),
         ({"epochs": 1, "type": "Trainr"}, "trainer.type: no 'Trainr' in trainer"),
         (
@@ -58,7 +63,7 @@ def test_a_bad_trainer_section_is_reported(trainer: Any, message: str) -> None:
         {"epochs": 1, "early_stop": None},
         {"epochs": 1, "len_epoch": 5},
         {"epochs": 1, "type": "gan.GanTrainer"},
-        {"epochs": 1, "own_key": [1, 2], "__comment": "x"},
+        {"epochs": 1, "__comment": "x"},
         {"epochs": 1, "monitor": "max val_accuracy", "early_stop": 1.5},
         {"epochs": 1, "monitor": "off", "early_stop": 0},
         {"epochs": 1, "monitor": "off", "early_stop": -1},
