@@ -14,6 +14,7 @@ from base.loop.phases import make_phases
 from base.loop.reporter import TestSubject
 from base.parallel.strategy import move_to_device, output_device
 from utils.errors import UserError
+from utils.run_files import set_run_folders
 from utils.util import prepare_device
 
 Data = tuple[Any, str, str]  # see make_test_loader
@@ -36,6 +37,7 @@ def load_subject(
     if config.resume is None:
         raise UserError("there is no checkpoint to test; give one with -r")
     checkpoint = load(config.resume)
+    set_run_folders(None, config.resume)
     loader, split, section = make_test_loader(config) if data is None else data
     model = config.build("arch")
     make_phases(config, config.get_logger("test")).replace_head(model)
