@@ -11,7 +11,7 @@ from utils.batch import as_plain, count_samples
 from utils.util import MetricTracker
 
 if TYPE_CHECKING:
-    from base.loop.rows import Rows
+    from base.loop.collector import Collector
 
 # On a CPU, the metrics of several small batches are computed in one go. A step evicts the
 # processor's caches, so an operation right after the step takes three times as long.
@@ -39,7 +39,7 @@ class MetricSet(MetricTracker):
         metrics: Iterable[Any],
         writer: Any = None,
         device: torch.device | None = None,
-        rows: Rows | None = None,
+        rows: Collector | None = None,
         loader: Any = None,
     ) -> None:
         from base.data.classes import list_labels

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.data.loader import list_sets
+from base.data.loader import DividedLoader, list_sets, unwrap_loader
+from base.loop.collector import Collection
 from base.loop.evaluate import add_prefix, evaluate
 from base.loop.metrics import MetricSet
-from base.loop.rows import Rows
+from base.loop.task import TaskFacts
 from base.parallel.strategy import output_device
 from logger.progress import progress
 from utils.batch import num_batches
-from utils.distributed import all_gather, world_size
+from utils.distributed import all_gather
 
 
 @dataclass
@@ -117,12 +118,20 @@ def evaluate_sets(subject: TestSubject, config: Any, logger: logging.Logger) -> 
     """
     evaluate_split = getattr(config.trainer_class(), "evaluate_split", evaluate)
     for name, loader in list_sets(subject.loader):
-        rows = Rows() if world_size() == 1 else None  # each of several ranks sees only some samples
+        rows = Collection(TaskFacts(subject.criterion, subject.task))
         metrics = MetricSet(config.build_metrics(), None, subject.output_device, rows, loader)
         batches = progress(loader, num_batches(loader), f"test {name}".rstrip(), logger)
         values = evaluate_split(subject.model, batches, subject.criterion, metrics, subject.device)
         n_samples = sum(all_gather(metrics.n_samples))
+        rows.merge_ranks(_list_indices(loader))
         yield SetResult(name, loader, values, metrics, n_samples)
+
+
+def _list_indices(loader: Any) -> list[int] | None:
+    """The indices of this rank's samples in the last pass; None if they are unknown."""
+    inner = unwrap_loader(loader)
+    batches = inner.list_batches() if isinstance(inner, DividedLoader) else []
+    return [index for batch in batches for index in batch] or None
 
 
 class Reporter:

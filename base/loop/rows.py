@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 import torch
 
+from base.loop.collector import Collector, Pair
+from base.loop.task import TaskFacts
 
-class Rows:
-    """Collects the outputs and targets of a pass, if each sample has one row of numbers.
 
-    Args:
-        limit: the largest amount of numbers to keep; nothing is kept of a larger pass.
+class Rows(Collector):
+    """Collects outputs and targets if each sample has one row of numbers.
+
+    Nothing is kept of a pass with more numbers than ``facts.limit``.
     """
 
-    def __init__(self, limit: float = inf) -> None:
-        self.limit = limit
-        self.reset()
+    @classmethod
+    def fits(cls, output: Any, target: Any, facts: TaskFacts) -> bool:
+        """Whether ``output`` and ``target`` have the shapes (N,) or (N, C)."""
+        tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
+        return tensors and output.ndim in (1, 2) and target.ndim in (1, 2)
 
     def reset(self) -> None:
-        self._rows: list[tuple[torch.Tensor, torch.Tensor]] | None = []
+        self._rows: list[Pair] | None = []
         self._numel = 0
 
     def add(self, output: Any, target: Any, n_samples: int) -> None:
         """Adds a batch: ``output`` and ``target`` have the shapes (N,) or (N, C)."""
         if self._rows is None:
             return
-        tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
-        if not tensors or not (output.ndim in (1, 2) and target.ndim in (1, 2)):
+        if not self.fits(output, target, self.facts):
             self._rows = None
             return
         self._numel += output.numel() + target.numel()
-        if len(output) == len(target) == n_samples and self._numel <= self.limit:
+        first = self._rows[0] if self._rows else (output, target)
+        has_same_form = all(
+            values.shape[1:] == known.shape[1:]
+            for values, known in zip((output, target), first, strict=True)
+        )
+        is_of_rows = len(output) == len(target) == n_samples and has_same_form
+        if is_of_rows and self._numel <= self.facts.limit:
             self._rows.append((output.detach(), target.detach()))
         else:
             self._rows = None
 
-    def get(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def __len__(self) -> int:
+        return sum(len(target) for _, target in self._rows or [])
+
+    def get(self) -> Pair | None:
         """``(output, target)`` of all samples in order, on the CPU; None if there are none."""
         if not self._rows:
             return None
         outputs, targets = zip(*self._rows, strict=True)
-        try:
-            return torch.cat(outputs).float().cpu(), torch.cat(targets).cpu()
-        except RuntimeError:  # the rows have different lengths
-            return None
+        return torch.cat(outputs).float().cpu(), torch.cat(targets).cpu()

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 
 from base.data.loader import list_sets
+from base.loop.collector import Collection
 from base.loop.metrics import MetricSet, name_of
-from base.loop.rows import Rows
+from base.loop.task import TaskFacts
 from base.loop.watcher import WatchedTrainer, Watcher
-from base.tools.charts import draw_confusion_matrix, import_matplotlib, to_pixels
-from base.tools.pictures import draw_grid
-from base.tools.results import Results, describe_loss, is_zero_or_one
+from base.tools.charts import import_matplotlib
+from base.tools.results import is_zero_or_one
 from base.tools.samples import Samples
+from base.tools.views.register import make_view
+from base.tools.views.view import draw_samples
 from config.read.text import flatten
 from config.read.tree import join_keys
 from utils.batch import split_target
@@ -26,8 +28,6 @@ from utils.errors import UserError, name_error
 from utils.seed import get_random_state, set_random_state
 
 SAMPLES_SHOWN = 16
-MAX_CLASSES_WITH_CURVES = 20
-MAX_CLASSES_IN_MATRIX = 50
 MAX_NUMBERS_KEPT = 20_000_000  # outputs and targets of a validation, on the device
 
 
@@ -58,9 +58,10 @@ class Display(Watcher):
         self._is_watched = False
         self._set_name = ""  # of the validation set that is read
         self._inputs: dict[str, list[torch.Tensor]] = {}  # the first ones of each validation set
+        facts = TaskFacts(trainer.criterion, trainer.config.get("task"), MAX_NUMBERS_KEPT)
         if world_size() == 1:  # each of several ranks sees only some samples
             for _, _, metrics in self._list_sets():
-                metrics.rows = Rows(MAX_NUMBERS_KEPT)
+                metrics.rows = Collection(facts)
 
     @classmethod
     def make(cls, trainer: WatchedTrainer) -> Display | None:
@@ -123,11 +124,11 @@ class Display(Watcher):
 
     def valid_batch(self, batch: Any) -> None:
         kept = self._inputs[self._set_name]
-        if not self.writer.enabled or sum(map(len, kept)) >= SAMPLES_SHOWN:
+        if not self.writer.enabled or len(kept) >= SAMPLES_SHOWN:
             return
         inputs, _ = split_if_possible(batch)
         if are_pictures(inputs):
-            kept.append(inputs)
+            kept += inputs[: SAMPLES_SHOWN - len(kept)]
 
     def after_validation(self, epoch: int) -> None:
         period = self.options.image_period
@@ -141,46 +142,21 @@ class Display(Watcher):
         self, name: str, loader: Any, metrics: MetricSet, inputs: list[torch.Tensor]
     ) -> None:
         """Shows what the model predicts for the first samples of a set."""
-        rows = _get_rows(metrics) if inputs else None
-        if rows is None or len({values.shape[1:] for values in inputs}) > 1:
-            return
-        samples = Samples(loader)
-        outputs, targets = rows[0][:SAMPLES_SHOWN], rows[1][:SAMPLES_SHOWN]
-        results = self._get_results(outputs, targets, samples.classes)
-        if results.confidence is None:
-            return
-        are_correct = (results.target == results.prediction).tolist()
-        captions = []
-        for row, is_correct in enumerate(are_correct):
-            caption = results.describe(results.prediction[row])
-            if is_correct:
-                captions.append(f"{caption} {results.confidence[row]:.0%}")
-            else:
-                captions.append(f"{caption}, is {results.describe(results.target[row])}")
-        pictures = torch.cat([values.cpu() for values in inputs])
-        self._show(_tag("predictions", name), samples, pictures, captions, are_correct)
-
-    def _get_results(self, output: Any, target: Any, classes: list[str] | None) -> Results:
-        loss, task = describe_loss(self.trainer.criterion), self.trainer.config.get("task")
-        return Results(output, target, classes, loss, task)
+        view = make_view(metrics.rows, Samples(loader)) if inputs else None
+        picture = None if view is None else view.draw(inputs)
+        if picture is not None:
+            self.writer.add_image(_tag("predictions", name), picture, dataformats="HWC")
 
     def _list_sets(self) -> list[tuple[Any, ...]]:
         """The name, the loader and the MetricSet of each validation set."""
         return list_sets(self.trainer.valid_data_loader, self.trainer.valid_metrics)
 
-    def _show(
-        self,
-        tag: str,
-        samples: Samples,
-        inputs: Any,
-        captions: list[str],
-        are_correct: list[bool] | None = None,
-    ) -> None:
+    def _show(self, tag: str, samples: Samples, inputs: Any, captions: list[str]) -> None:
         # A copy, because training goes on while the picture is drawn.
         inputs = inputs[:SAMPLES_SHOWN].detach().clone().cpu()
         captions = captions[:SAMPLES_SHOWN]
         if len(inputs) == len(captions) > 0 and samples.picture(inputs[0]) is not None:
-            picture = partial(draw_samples, samples, inputs, captions, are_correct)
+            picture = partial(draw_samples, samples, inputs, captions)
             self.writer.add_image(tag, picture, dataformats="HWC")
 
     # -- the end --------------------------------------------------------------------------------
@@ -209,42 +185,19 @@ class Display(Watcher):
     @never_fails
     def show_confusion(self, set_name: str, loader: Any, metrics: MetricSet) -> None:
         """Shows a classification's confusion matrix and its precision-recall curves."""
-        rows = _get_rows(metrics)
-        if rows is None:
-            return
-        classes = Samples(loader).classes
-        results = self._get_results(*rows, classes)
-        if results.confusion is None or len(results.names) > MAX_CLASSES_IN_MATRIX:
+        view = make_view(metrics.rows, Samples(loader))
+        picture = None if view is None else view.draw_matrix()
+        if view is None or picture is None:
             return
         import_matplotlib()  # its first import is so slow that the writer's thread seems to hang
-        picture = partial(draw_matrix, results.confusion, results.names)
         self.writer.add_image(_tag("confusion_matrix", set_name), picture, dataformats="HWC")
-        assert results.probability is not None
-        for label, name in enumerate(results.names[:MAX_CLASSES_WITH_CURVES]):
-            is_label = results.target == label
-            probability = results.probability[:, label]
-            tag = _tag("precision_recall", set_name)
-            self.writer.add_pr_curve(f"{tag}/{name}", is_label, probability)
+        tag = _tag("precision_recall", set_name)
+        for name, is_class, probability in view.list_curves():
+            self.writer.add_pr_curve(f"{tag}/{name}", is_class, probability)
 
 
 def _tag(tag: str, set_name: str) -> str:
     return f"{tag}/{set_name}" if set_name else tag
-
-
-def _get_rows(metrics: MetricSet) -> tuple[torch.Tensor, torch.Tensor] | None:
-    return None if metrics.rows is None else metrics.rows.get()
-
-
-def draw_samples(
-    samples: Samples, inputs: Any, captions: list[str], are_correct: list[bool] | None
-) -> Any:
-    candidates = [samples.picture(values) for values in inputs]
-    pictures = [picture for picture in candidates if picture is not None]
-    return draw_grid(pictures, captions, are_correct)
-
-
-def draw_matrix(counts: Any, names: list[str]) -> Any:
-    return to_pixels(draw_confusion_matrix(counts, names))
 
 
 def split_if_possible(batch: Any) -> tuple[Any, Any]:

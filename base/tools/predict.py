@@ -15,9 +15,10 @@ import torch
 from base.data.image_file import is_torchvision_loader, open_image
 from base.loop.evaluate import forward
 from base.loop.reporter import TestSubject
+from base.loop.task import describe_loss
 from base.tools.reading import check_reading
 from base.tools.report import to_csv
-from base.tools.results import Predictions, describe_loss, kind_of
+from base.tools.results import Predictions, kind_of
 from base.tools.samples import Samples
 from utils.batch import to_device
 from utils.distributed import is_main

@@ -19,11 +19,6 @@ from utils.errors import UserError
 from utils.files import write_text
 from utils.provenance import collect_provenance
 
-MAX_SAMPLES = 16  # of a kind in the report
-MAX_POINTS = 2000  # of a scatter plot
-MAX_DRAWN_CLASSES = 60  # of a confusion matrix
-MAX_CONSOLE_CLASSES = 20
-
 
 class Report(Reporter):
     """Writes the results of a test into the run's folder."""
@@ -95,9 +90,9 @@ class ResultWriter:
         files = {output: self.to_json()} if output is not None else {}
         files[target / f"{stem}.json"] = self.to_json()
         for scores in self.scores:
-            if scores.results is not None and scores.results.kind:
+            if table := scores.list_predictions():
                 name = f"predictions-{scores.name}.csv" if scores.name else "predictions.csv"
-                files[target / name] = to_csv(scores.list_predictions())
+                files[target / name] = to_csv(table)
         files[folder / "report.html"] = self._to_html(folder, config)
         check_inside(target, folder)
         return [write_text(path, text) for path, text in files.items()]

@@ -8,18 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from base.loop.losses import WeightedSum
-from base.loop.metrics import name_of
+from base.loop.task import (
+    CLASS_LOSSES,
+    LABEL_LOSSES,
+    LEARNED,
+    NUMBER_LOSSES,
+    PROBABILITY_LOSSES,
+    simplify_loss,
+)
 
 Array = NDArray[Any]
 CALIBRATION_BINS = 10
-# Losses of torch by the task that they are for, without "_" and "loss", in small letters.
-CLASS_LOSSES = ("crossentropy", "nll", "multimargin")
-BINARY_LOSSES = ("bce", "binarycrossentropy", "bcewithlogits", "binarycrossentropywithlogits")
-LABEL_LOSSES = (*BINARY_LOSSES, "multilabelsoftmargin", "softmargin")
-NUMBER_LOSSES = ("mse", "l1", "smoothl1", "huber", "poissonnll", "gaussiannll")
-LEARNED = "a learned loss"
-PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no logits
 
 
 class Calibration(NamedTuple):
@@ -220,21 +219,9 @@ def kind_of(
     return kind if output.numel() == target.numel() else ""
 
 
-def describe_loss(criterion: Any) -> str:
-    """The name of a loss, or of the first term of a sum; ``LEARNED`` if it has parameters.
-
-    They may turn the model's output into scores, as the centres of classes do, so the output does
-    not show the task.
-    """
-    if isinstance(criterion, WeightedSum):
-        criterion = next(iter(criterion.losses.values()))
-    parameters = criterion.parameters() if isinstance(criterion, torch.nn.Module) else iter(())
-    return name_of(criterion) if next(parameters, None) is None else LEARNED
-
-
 def _kind_of_loss(loss: str, output: torch.Tensor) -> str:
     """The kind of task that a loss of torch is for; empty for any other loss."""
-    name = loss.lower().replace("_", "").removesuffix("loss")
+    name = simplify_loss(loss)
     if name in CLASS_LOSSES:
         return "classification"
     if name in LABEL_LOSSES:

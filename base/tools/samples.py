@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch.utils.data import SequentialSampler
@@ -66,6 +67,11 @@ class Samples:
             return to_picture(values, self._mean, self._std)
         except (TypeError, ValueError, RuntimeError):
             return None
+
+    def pictures(self, inputs: Sequence[Any]) -> list[Image]:
+        """Returns those inputs as pictures that are pictures."""
+        candidates = [self.picture(values) for values in inputs]
+        return [picture for picture in candidates if picture is not None]
 
     def raw(self, index: int) -> Any:
         """Returns the input of a sample as the dataset gives it."""

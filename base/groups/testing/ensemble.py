@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from base.groups.testing.outputs import Outputs, read_outputs, score_outputs
 from base.loop.reporter import TestResult
-from base.tools.results import LEARNED, PROBABILITY_LOSSES, describe_loss, kind_of
+from base.loop.task import LEARNED, PROBABILITY_LOSSES, describe_loss
+from base.tools.results import kind_of
 
 MAX_NUMEL = 2**27  # of the outputs of one model; their sum takes 1 GB, and 2 GB for labels
 CLASSES, LABELS, PLAIN = "the probabilities of the classes", "the probabilities", "the outputs"
@@ -114,7 +115,7 @@ class Ensemble:
         for item in self._last.sets:
             output = _to_output(self._sums[item.name], self.averaged, self.count)
             outputs = self._outputs[item.name]._replace(output=output)
-            sets.append(score_outputs(outputs, self._last.subject.criterion, config, item))
+            sets.append(score_outputs(outputs, self._last.subject, config, item))
         return TestResult(self._last.subject, sets)
 
     def get_indices(self, set_name: str) -> list[int] | None:

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import logging
 import statistics
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +20,10 @@ from base.groups.testing.finding import list_runs
 from base.groups.testing.outputs import Outputs, read_outputs, score_outputs
 from base.groups.testing.table import Table
 from base.loop.reporter import SetResult, TestResult, evaluate_sets
+from base.loop.task import LEARNED, describe_loss
 from base.tools.group_record import GroupRecord
 from base.tools.page import Page, format_session
 from base.tools.report import to_csv
-from base.tools.results import LEARNED, describe_loss
 from base.tools.run_record import RunRecord
 from base.tools.scores import Scores
 from config import ConfigParser
@@ -189,7 +188,7 @@ class OutOfFold:
 
     def _score(self, seed: int, joined: Outputs) -> SetResult:
         criterion = self.result.subject.criterion
-        result = score_outputs(joined, criterion, self.config, self.result.sets[0])
+        result = score_outputs(joined, self.result.subject, self.config, self.result.sets[0])
         if describe_loss(criterion) == LEARNED:  # that of another fold does not fit
             folds = self._list_folds(seed)
             result.values["loss"] = statistics.fmean(
@@ -212,7 +211,8 @@ class OutOfFold:
         first = dataclasses.replace(first, values=values, n_samples=n_samples)
         scores = Scores(first, self.result.subject)
         indices = [item.indices.tolist() for item in joined if item.indices is not None]
-        scores.indices = [index for part in indices for index in part]
+        if scores.view is not None:
+            scores.view.indices = [index for part in indices for index in part]
         if len(results) > 1:  # the rows of one sample depend on each other
             scores.intervals = {}
         return scores
@@ -249,23 +249,27 @@ class OutOfFold:
     def write(self) -> list[Path]:
         """Writes ``predictions.csv``, if the kind of task is known, and ``report.html``."""
         files = {self.group / "report.html": self._to_html()}
-        if self.scores is not None and self.scores.results is not None and self.scores.results.kind:
-            files[self.group / "predictions.csv"] = to_csv(self._list_predictions(self.scores))
+        if self.scores is not None and (table := self._list_predictions(self.scores)):
+            files[self.group / "predictions.csv"] = to_csv(table)
         return [write_text(path, text) for path, text in files.items()]
 
-    def _list_predictions(self, scores: Scores) -> Iterable[list[Any]]:
-        assert scores.results is not None
-        header, *rows = scores.list_predictions()
-        probability, names = scores.results.probability, scores.results.names
+    def _list_predictions(self, scores: Scores) -> list[list[Any]]:
+        """Lists the rows of a table; empty if the kind of task is unknown."""
+        table = scores.list_predictions()
+        if not table or scores.view is None:
+            return []
+        header, *rows = table
+        names, probability = scores.view.list_probabilities()
         if probability is None or len(names) > MAX_CLASSES:
             names = []
         several = len(self.seeds) > 1
         extra = [*(["seed"] if several else []), "fold"]
-        yield [header[0], *extra, *header[1:], *(f"probability of {name}" for name in names)]
+        joined = [[header[0], *extra, *header[1:], *(f"probability of {name}" for name in names)]]
         for number, (cells, (seed, fold)) in enumerate(zip(rows, self.rows, strict=True)):
             found = [] if probability is None or not names else probability[number].tolist()
             numbers = [seed, fold] if several else [fold]
-            yield [cells[0], *numbers, *cells[1:], *(f"{value:.6g}" for value in found)]
+            joined.append([cells[0], *numbers, *cells[1:], *(f"{value:.6g}" for value in found)])
+        return joined
 
     def _to_html(self) -> str:
         page = Page(f"{self.config['name']} · {self.group.name}", f"{self.describe()}.")

@@ -9,8 +9,9 @@ from torch import nn
 
 from base.loop.evaluate import add_up, in_eval_mode
 from base.loop.metrics import MetricSet
-from base.loop.reporter import SetResult
+from base.loop.reporter import SetResult, TestSubject
 from base.loop.rows import Rows
+from base.loop.task import TaskFacts
 from base.tools.samples import Samples
 
 
@@ -55,18 +56,21 @@ def read_outputs(result: SetResult) -> Outputs | None:
 
 
 @torch.no_grad()
-def score_outputs(outputs: Outputs, criterion: Any, config: Any, like: SetResult) -> SetResult:
+def score_outputs(
+    outputs: Outputs, subject: TestSubject, config: Any, like: SetResult
+) -> SetResult:
     """Computes the loss and the metrics of outputs, batch by batch, on the CPU.
 
     Args:
         outputs: whose ``sizes`` are those of the batches, because a metric may be a mean over them.
-        criterion: the loss; a module is moved to the CPU.
+        subject: has the loss; a module is moved to the CPU.
         config: has the metrics.
         like: a test on this set of data, which has its name and its loader.
     """
-    criterion = criterion.cpu() if isinstance(criterion, nn.Module) else criterion
-    cpu = torch.device("cpu")
-    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(), loader=like.loader)
+    loss = subject.criterion
+    criterion = loss.cpu() if isinstance(loss, nn.Module) else loss
+    cpu, facts = torch.device("cpu"), TaskFacts(criterion, subject.task)
+    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(facts), loader=like.loader)
     pieces = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))
     with in_eval_mode(criterion):
         for batch in zip(*pieces, strict=True):

@@ -160,7 +160,8 @@ class Files:
         if result is not None:
             self.scores = [Scores(item, result.subject) for item in result.sets]
         for scores in self.scores:
-            scores.indices = ensemble.get_indices(scores.name)
+            if scores.view is not None:
+                scores.view.indices = ensemble.get_indices(scores.name)
 
     def write(self, config: dict[str, Any], output: Path | None = None) -> list[Path]:
         """Writes ``test/scores.json``, ``test/report.html`` and the ensemble's predictions.
@@ -179,9 +180,9 @@ class Files:
         files = {output: self._to_json()} if output is not None else {}
         files[target / "scores.json"] = self._to_json()
         for scores in self.scores:
-            if scores.results is not None and scores.results.kind:
+            if table := scores.list_predictions():
                 name = f"predictions-{scores.name}.csv" if scores.name else "predictions.csv"
-                files[target / name] = to_csv(scores.list_predictions())
+                files[target / name] = to_csv(table)
         files[target / "report.html"] = self._to_html(config)
         check_inside(target, self.folder)
         return [write_text(path, text) for path, text in files.items()]

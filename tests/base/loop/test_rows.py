@@ -9,6 +9,7 @@ import torch
 
 from base.loop.metrics import MetricSet
 from base.loop.rows import Rows
+from base.loop.task import TaskFacts
 
 LOSS = torch.tensor(0.0)
 
@@ -47,7 +48,7 @@ def test_nothing_is_kept_of_outputs_that_are_no_rows(batches: list[Any]) -> None
 
 
 def test_nothing_is_kept_of_a_pass_above_the_limit() -> None:
-    rows = Rows(limit=16)
+    rows = Rows(TaskFacts(limit=16))
     for _ in range(2):
         rows.add(torch.ones(2, 3), torch.zeros(2), 2)
     assert rows.get() is not None

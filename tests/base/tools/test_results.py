@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from base.tools.results import LEARNED, Results, describe_loss, kind_of
+from base.loop.task import LEARNED, describe_loss
+from base.tools.results import Results, kind_of
 from tests.base.tools.scores import make_scores
 
 CLASSES = torch.tensor([0, 1, 2, 2])

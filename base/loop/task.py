@@ -1,0 +1,63 @@
+"""What a config says about the task of a model: the loss, and ``task`` where it does not show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+
+from base.loop.evaluate import find_ignore_index
+from base.loop.losses import WeightedSum
+from base.loop.metrics import name_of
+
+# Losses of torch by the task that they are for, without "_" and "loss", in small letters.
+CLASS_LOSSES = ("crossentropy", "nll", "multimargin")
+BINARY_LOSSES = ("bce", "binarycrossentropy", "bcewithlogits", "binarycrossentropywithlogits")
+LABEL_LOSSES = (*BINARY_LOSSES, "multilabelsoftmargin", "softmargin")
+NUMBER_LOSSES = ("mse", "l1", "smoothl1", "huber", "poissonnll", "gaussiannll")
+LEARNED = "a learned loss"
+PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no logits
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a collector and a view may ask about the task.
+
+    Attributes:
+        criterion: the loss; None if it is unknown.
+        task: the config's ``task``, or None.
+        limit: the largest amount of numbers to keep of one pass.
+    """
+
+    criterion: Any = None
+    task: str | None = None
+    limit: float = inf
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss; empty if it is unknown. See ``describe_loss``."""
+        return "" if self.criterion is None else describe_loss(self.criterion)
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The class that the loss ignores; None if it ignores nothing."""
+        return None if self.criterion is None else find_ignore_index(self.criterion)
+
+
+def describe_loss(criterion: Any) -> str:
+    """The name of a loss, or of the first term of a sum; ``LEARNED`` if it has parameters.
+
+    They may turn the model's output into scores, as the centres of classes do, so the output does
+    not show the task.
+    """
+    if isinstance(criterion, WeightedSum):
+        criterion = next(iter(criterion.losses.values()))
+    parameters = criterion.parameters() if isinstance(criterion, torch.nn.Module) else iter(())
+    return name_of(criterion) if next(parameters, None) is None else LEARNED
+
+
+def simplify_loss(loss: str) -> str:
+    """The name of a loss as the lists of losses above have it."""
+    return loss.lower().replace("_", "").removesuffix("loss")

@@ -1,0 +1,1 @@
+"""What reports and trackers show of each form of data."""
