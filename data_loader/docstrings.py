@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from data_loader.text_dataset import TextDataset
 from data_loader.tokenizer import NewTokenizer
@@ -30,17 +30,27 @@ NAMES = re.compile(
 )
 MIN_CHARS, MAX_CHARS = 60, 600  # of a text
 KEY_CHARS = 80  # texts that begin with the same letters are taken for copies
+KINDS = ("function", "class")
 NUM_PARTS = 5  # one of them is for validation
 
 
+class Docstring(NamedTuple):
+    """A text, the library that it is from, and whether a function or a class has it."""
+
+    text: str
+    library: str
+    kind: str
+
+
 class Docstrings(TextDataset):
-    """Docstrings of matplotlib, numpy, scipy, scikit-learn and torch, whose library is the class.
+    """Docstrings of matplotlib, numpy, scipy, scikit-learn and torch.
 
     The names of the libraries are left out of the texts. Copies, also those with other endings, are
     left out too, or are all on one side of the split. The split depends on the texts only.
 
     Args:
         training: whether to use four fifths of the docstrings, or the rest.
+        label: the class of a text: its library, or whether a class or a function has it.
         tokenizer, max_length: as for ``TextDataset``. A new tokenizer is trained on the texts for
             training.
     """
@@ -48,22 +58,25 @@ class Docstrings(TextDataset):
     def __init__(
         self,
         training: bool = True,
+        label: Literal["library", "kind"] = "library",
         tokenizer: Path | NewTokenizer | None = None,
         max_length: int | None = 64,
     ) -> None:
-        pairs = list_docstrings(training)
-        texts, labels = [text for text, _ in pairs], [library for _, library in pairs]
-        super().__init__(texts, labels, tokenizer, max_length, classes=list(LIBRARIES))
+        found = list_docstrings(training)
+        labels = [item.library if label == "library" else item.kind for item in found]
+        classes = list(LIBRARIES) if label == "library" else list(KINDS)
+        texts = [item.text for item in found]
+        super().__init__(texts, labels, tokenizer, max_length, classes=classes)
 
     def list_training_texts(self, tokenizer: Any) -> Iterable[str]:
         if tokenizer.source is not None:
             return super().list_training_texts(tokenizer)
-        return [text for text, _ in list_docstrings(training=True)]
+        return [item.text for item in list_docstrings(training=True)]
 
 
-def list_docstrings(training: bool) -> list[tuple[str, str]]:
-    """Lists the texts of one part, each with the name of its library."""
-    return [(text, library) for text, library in _collect() if _is_for_training(text) == training]
+def list_docstrings(training: bool) -> list[Docstring]:
+    """Lists the docstrings of one part."""
+    return [item for item in _collect() if _is_for_training(item.text) == training]
 
 
 def _is_for_training(text: str) -> bool:
@@ -77,21 +90,21 @@ def _make_key(text: str) -> str:
 
 
 @cache
-def _collect() -> list[tuple[str, str]]:
+def _collect() -> list[Docstring]:
     """Reads the docstrings of all libraries, from their files: no code of them runs."""
-    found: dict[str, tuple[str, str] | None] = {}
+    found: dict[str, Docstring | None] = {}
     for library, packages in LIBRARIES.items():
-        for text in _read_library(library, packages):
-            key = _make_key(text)
+        for item in _read_library(library, packages):
+            key = _make_key(item.text)
             if len(key) < MIN_CHARS // 2:
                 continue
-            earlier = found.setdefault(key, (text, library))
-            if earlier is not None and earlier[1] != library:
-                found[key] = None  # in two libraries
-    return [pair for pair in found.values() if pair is not None]
+            earlier = found.setdefault(key, item)
+            if earlier is not None and earlier[1:] != item[1:]:
+                found[key] = None  # in two libraries, or of both kinds
+    return [item for item in found.values() if item is not None]
 
 
-def _read_library(library: str, packages: Iterable[str]) -> Iterator[str]:
+def _read_library(library: str, packages: Iterable[str]) -> Iterator[Docstring]:
     spec = find_spec(library)
     assert spec is not None
     assert spec.origin is not None
@@ -99,10 +112,10 @@ def _read_library(library: str, packages: Iterable[str]) -> Iterator[str]:
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
             if not any(map(NO_API.match, path.relative_to(root).with_suffix("").parts)):
-                yield from _read_file(path)
+                yield from _read_file(path, library)
 
 
-def _read_file(path: Path) -> Iterator[str]:
+def _read_file(path: Path, library: str) -> Iterator[Docstring]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError):  # a template, for example
@@ -112,4 +125,4 @@ def _read_file(path: Path) -> Iterator[str]:
             text = NAMES.sub("", ast.get_docstring(node) or "")
             text = " ".join(text.split())[:MAX_CHARS]
             if len(text) >= MIN_CHARS:
-                yield text
+                yield Docstring(text, library, KINDS[isinstance(node, ast.ClassDef)])

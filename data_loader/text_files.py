@@ -44,7 +44,7 @@ def read_table(
                     raise UserError(f"{path}: line {reader.line_num}: must have {wanted}")
                 rows.append((reader.line_num, [row[name] for name in columns.values()]))
     except csv.Error as error:
-        line = reader.line_num
+        line = reader.reader.line_num
         raise UserError(f"{path}: line {line}: is no CSV: {one_line(error)}") from None
     except (OSError, UnicodeError, LookupError) as error:
         raise _explain(path, error) from None

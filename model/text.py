@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +40,7 @@ class Lora:
         lora_alpha: the adapters are scaled by ``lora_alpha / r``.
         lora_dropout: the dropout probability before the adapters.
         target_modules: the names of the modules that get adapters, or ``all-linear``; null takes
-            those that are usual for the type of model.
+            those that are usual for the type of model, or all linear ones.
         modules_to_save: the names of further modules that are trained.
         bias: which biases are trained.
         use_rslora: scale by ``lora_alpha / sqrt(r)`` instead.
@@ -206,9 +207,23 @@ def _load(kind: Any, folder: Path, config: Any, options: dict[str, Any]) -> Any:
 
 def _add_adapters(model: Any, lora: Lora, task: Task) -> nn.Module:
     peft = import_optional("peft", TEXT)
+    options = asdict(lora)
+    usual = peft.utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    if lora.target_modules is None and model.config.model_type not in usual:
+        options["target_modules"] = "all-linear"
+    names = [name for name, module in model.named_modules() if name and not [*module.children()]]
+    for target in lora.target_modules if isinstance(lora.target_modules, list) else ():
+        if not any(f".{name}".endswith(f".{target}") for name in names):
+            last = sorted({name.rpartition(".")[2] for name in names})
+            hint = did_you_mean(target, last) or f"; there are {abbreviate(last)}"
+            message = f"no module is named '{target}'{hint}"
+            raise UserError(message, key="lora.target_modules")
     try:
-        config = peft.LoraConfig(task_type=PEFT_TASKS.get(task), **asdict(lora))
-        return peft.get_peft_model(model, config)
+        config = peft.LoraConfig(task_type=PEFT_TASKS.get(task), **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft explains what it corrects by itself
+            adapted: nn.Module = peft.get_peft_model(model, config)
+        return adapted
     except Exception as error:
         raise UserError(one_line(error), key="lora") from None
 

@@ -60,12 +60,14 @@ class Sample(NamedTuple):
         caption: the prediction in words.
         is_correct: whether the prediction is correct.
         picture: (H, W, 3) uint8, if the sample is a picture.
+        text: describes a sample that is no picture.
     """
 
     title: str
     caption: str
     is_correct: bool
     picture: Image | None
+    text: str = ""
 
 
 class Page:
@@ -142,7 +144,10 @@ class Page:
         """Adds samples as pictures, or as a table if none of them has a picture."""
         if all(sample.picture is None for sample in samples):
             rows = [{"sample": sample.title, "": sample.caption} for sample in samples]
-            self.add_table(heading, rows)
+            has_texts = any(sample.text for sample in samples)
+            if has_texts:
+                rows = [row | {"text": s.text} for row, s in zip(rows, samples, strict=True)]
+            self.add_table(heading, rows, "texts" if has_texts else "numbers")
         else:
             self._add_section(heading, "".join(map(_figure, samples)), "samples")
 
