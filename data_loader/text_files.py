@@ -125,6 +125,6 @@ def iterate_texts(path: Path, column: str, encoding: str = "utf-8") -> Iterator[
         lines = read_text(path, encoding).splitlines()
         if not any(map(str.strip, lines)):
             raise UserError(f"{path}: holds no text")
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield f"{path}:{number}", line
+        for number, words in enumerate(lines, 1):
+            if words.strip():
+                yield f"{path}:{number}", words

@@ -18,7 +18,10 @@ from torchvision.datasets import CIFAR10, MNIST
 from base.schema import SCHEMA
 from config import ConfigParser
 from config.read.merge import load_tree
+from data_loader import docstrings
 from data_loader.data_loaders import MnistDataLoader
+from data_loader.tokenizer import NewTokenizer, train_tokenizer
+from model.text import transformer
 from tests.helpers import ROOT, load, make_trainer
 from utils.errors import UserError
 
@@ -27,6 +30,8 @@ SHIPPED = (
     "cifar10_resnet20.yaml",
     "config.json",
     "digits_gan.yaml",
+    "docstrings_finetune.yaml",
+    "docstrings_transformer.yaml",
     "mnist_lenet.json",
     "transfer_ants_bees.yaml",
 )
@@ -44,6 +49,9 @@ def data_dir(tmp_path, monkeypatch):
     weights.parent.mkdir(parents=True)
     torch.save(torchvision.models.squeezenet1_0().state_dict(), weights)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(docstrings, "LIBRARIES", {"torch": ("optim",), "sklearn": ("cluster",)})
+    docstrings._collect.cache_clear()
+    write_language_model(tmp_path / "docstrings_model")
     return tmp_path
 
 
@@ -89,6 +97,14 @@ def write_photographs(folder):
                 torchvision.io.write_jpeg(image, str(folder / split / kind / f"{index}.jpg"))
 
 
+def write_language_model(folder):
+    """A small BERT with its tokenizer, in HuggingFace's form."""
+    model = {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2, "vocab_size": 300}
+    model |= {"num_hidden_layers": 2, "max_position_embeddings": 64}
+    transformer(config=model, num_labels=5).save_pretrained(folder)
+    train_tokenizer(NewTokenizer(300), ["a text"]).save_pretrained(folder)
+
+
 def shrink(path, data_dir):
     """Returns the config with its data in ``data_dir`` and epochs of two batches."""
     data = load_tree(path).data
@@ -96,6 +112,8 @@ def shrink(path, data_dir):
     data["trainer"] |= {"epochs": 1, "save_dir": str(data_dir / "saved"), "len_epoch": 2}
     if "data_dir" in data:
         data["data_dir"] = str(data_dir)
+    if "folder" in data:
+        data["folder"] = str(data_dir / "docstrings_model")
     if "data_dir" in data["data_loader"]["args"]:
         data["data_loader"]["args"]["data_dir"] = str(data_dir)
     return data

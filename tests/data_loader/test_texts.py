@@ -26,7 +26,7 @@ def write_reviews(path: Path, count: int = 80, seed: int = 0) -> Path:
     rows = []
     for _ in range(count):
         label = drawn.choice(sorted(WORDS))
-        words = drawn.choices(PLAIN, k=drawn.randint(1, 30)) + [drawn.choice(WORDS[label])]
+        words = [*drawn.choices(PLAIN, k=drawn.randint(1, 30)), drawn.choice(WORDS[label])]
         rows.append((" ".join(words), label))
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,8 @@ def test_a_folder_runs_no_code(tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     for changes in ({}, {"model_type": "evil"}, {"_attn_implementation": "someone/kernel"}):
         file.write_text(json.dumps(config | changes))
-        try:
+        with contextlib.suppress(UserError):  # it is refused, or read as the known type
             transformer(folder=tmp_path)
-        except UserError as error:
-            assert "\n" not in str(error)
         assert not (tmp_path / "ran").exists()
 
 
