@@ -13,8 +13,9 @@ def get_layers(model: nn.Module) -> list[list[str]]:
     A layer is a convolution, a residual block, a transformer block, and so on. Containers
     (``Sequential``, ``ModuleList``, …) are not layers, and neither is a module with a submodule
     that holds most of the model, or with a ``ModuleList`` of several modules of one class, as the
-    encoder of a transformer has it, however large the embedding beside it is. Parameters without a matrix (a norm, a bias, a class token) belong
-    to the layer before them; those before the first layer belong to the first.
+    encoder of a transformer has it, however large the embedding beside it is. Parameters without a
+    matrix (a norm, a bias, a class token) belong to the layer before them; those before the first
+    layer belong to the first.
     """
     half = count_parameters(model) / 2
     layers: list[list[str]] = []
