@@ -30,16 +30,21 @@ NAMES = re.compile(
 )
 MIN_CHARS, MAX_CHARS = 60, 600  # of a text
 KEY_CHARS = 80  # texts that begin with the same letters are taken for copies
-KINDS = ("function", "class")
+FIELDS = {
+    "matplotlib": "drawing",
+    "numpy": "computing",
+    "scipy": "computing",
+    "sklearn": "learning",
+    "torch": "learning",
+}
 NUM_PARTS = 5  # one of them is for validation
 
 
 class Docstring(NamedTuple):
-    """A text, the library that it is from, and whether a function or a class has it."""
+    """A text, and the library that it is from."""
 
     text: str
     library: str
-    kind: str
 
 
 class Docstrings(TextDataset):
@@ -50,7 +55,7 @@ class Docstrings(TextDataset):
 
     Args:
         training: whether to use four fifths of the docstrings, or the rest.
-        label: the class of a text: its library, or whether a class or a function has it.
+        label: the class of a text: its library, or the field of that: drawing, computing, learning.
         tokenizer, max_length: as for ``TextDataset``. A new tokenizer is trained on the texts for
             training.
     """
@@ -58,13 +63,13 @@ class Docstrings(TextDataset):
     def __init__(
         self,
         training: bool = True,
-        label: Literal["library", "kind"] = "library",
+        label: Literal["library", "field"] = "library",
         tokenizer: Path | NewTokenizer | None = None,
         max_length: int | None = 64,
     ) -> None:
         found = list_docstrings(training)
-        labels = [item.library if label == "library" else item.kind for item in found]
-        classes = list(LIBRARIES) if label == "library" else list(KINDS)
+        labels = [item.library if label == "library" else FIELDS[item.library] for item in found]
+        classes = list(LIBRARIES) if label == "library" else sorted(set(FIELDS.values()))
         texts = [item.text for item in found]
         super().__init__(texts, labels, tokenizer, max_length, classes=classes)
 
@@ -100,7 +105,7 @@ def _collect() -> list[Docstring]:
                 continue
             earlier = found.setdefault(key, item)
             if earlier is not None and earlier[1:] != item[1:]:
-                found[key] = None  # in two libraries, or of both kinds
+                found[key] = None  # in two libraries
     return [item for item in found.values() if item is not None]
 
 
@@ -125,4 +130,4 @@ def _read_file(path: Path, library: str) -> Iterator[Docstring]:
             text = NAMES.sub("", ast.get_docstring(node) or "")
             text = " ".join(text.split())[:MAX_CHARS]
             if len(text) >= MIN_CHARS:
-                yield Docstring(text, library, KINDS[isinstance(node, ast.ClassDef)])
+                yield Docstring(text, library)

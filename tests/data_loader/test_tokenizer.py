@@ -71,6 +71,7 @@ def test_another_vocabulary_than_that_of_the_run_is_an_error(trained: Path) -> N
 
 def test_a_checkpoint_without_its_tokenizer_is_an_error(trained: Path, tmp_path: Path) -> None:
     shutil.copy(trained / "model_best.pt", tmp_path)
+    shutil.copy(trained / "config.json", tmp_path)
     text = run(2, "test.py", "-r", tmp_path / "model_best.pt")
     assert "tokenizer is missing, with which the run was trained; copy it there" in text
 
