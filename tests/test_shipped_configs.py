@@ -112,6 +112,7 @@ def shrink(path, data_dir):
     data["trainer"] |= {"epochs": 1, "save_dir": str(data_dir / "saved"), "len_epoch": 2}
     if "data_dir" in data:
         data["data_dir"] = str(data_dir)
+    data["trainer"].pop("warmup", None)  # longer than two batches
     if "folder" in data:
         data["folder"] = str(data_dir / "docstrings_model")
     if "data_dir" in data["data_loader"]["args"]:
