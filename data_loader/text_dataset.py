@@ -117,7 +117,7 @@ class TextDataset(Dataset[Inputs]):
         self.names = list(inputs)
         self.lengths = np.array([len(ids) for ids in inputs["input_ids"]])
         self._ends = np.cumsum(self.lengths)
-        self._values = {
+        self._tokens = {
             name: torch.tensor(list(itertools.chain.from_iterable(values)), dtype=torch.int32)
             for name, values in inputs.items()
         }
@@ -163,7 +163,7 @@ class TextDataset(Dataset[Inputs]):
             index += len(self)
         end = int(self._ends[index])
         start = end - int(self.lengths[index])
-        sample = {name: self._values[name][start:end].long() for name in self.names}
+        sample = {name: self._tokens[name][start:end].long() for name in self.names}
         if self.targets is not None:
             sample["labels"] = self.targets[index]
         elif self.target == "next_token":
@@ -189,7 +189,7 @@ class TextDataset(Dataset[Inputs]):
         """The text of a sample, for reports."""
         if self.is_of_language:
             end = int(self._ends[index])
-            ids = self._values["input_ids"][end - int(self.lengths[index]) : end]
+            ids = self._tokens["input_ids"][end - int(self.lengths[index]) : end]
             return str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
         return self.texts[index]
 
