@@ -23,6 +23,7 @@ from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_
 from utils.errors import UserError, name_error
 from utils.files import lock_file
 from utils.provenance import ProvenanceFile, write_durably
+from utils.run_files import set_run_folders
 from utils.stop import StopProgram, get_program_request
 from utils.util import ensure_dir, read_json
 
@@ -66,6 +67,7 @@ class RunFolder:
         if not is_main():
             self.config.move_to(Path(shared[0]))
             self.config.resume = None if shared[1] is None else Path(shared[1])
+        set_run_folders(self.save_dir, self.config.resume)
         return self
 
     def describe(self) -> None:
@@ -111,6 +113,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
+        set_run_folders(None, None)
         is_mistake = isinstance(error, UserError)
         if error is not None:
             self._log_failure(error)

@@ -18,10 +18,13 @@ from torchvision.datasets import CIFAR10, MNIST
 from base.schema import SCHEMA
 from config import ConfigParser
 from config.read.merge import load_tree
+from data_loader import docstrings
 from data_loader.data_loaders import MnistDataLoader
+from data_loader.tokenizer import NewTokenizer, train_tokenizer
 from model.contrastive import SimCLR
 from model.model import SmallConvNet
 from model.resnet import ResNet
+from model.text import transformer
 from tests.helpers import ROOT, load, make_trainer
 from utils.errors import UserError
 
@@ -34,6 +37,8 @@ SHIPPED = (
     "digits_gan.yaml",
     "digits_probe.yaml",
     "digits_simclr.yaml",
+    "docstrings_finetune.yaml",
+    "docstrings_transformer.yaml",
     "mnist_lenet.json",
     "seasonal_mlp.yaml",
     "shapes_detector.yaml",
@@ -57,6 +62,9 @@ def data_dir(tmp_path, monkeypatch):
     write_run(tmp_path / "teacher", ROOT / "config" / "config.json", SmallConvNet())
     encoder = ResNet(blocks=1, in_channels=1, width=8)
     write_run(tmp_path / "views", ROOT / "config" / "digits_simclr.yaml", SimCLR(encoder))
+    monkeypatch.setattr(docstrings, "LIBRARIES", {"torch": ("optim",), "sklearn": ("cluster",)})
+    docstrings._collect.cache_clear()
+    write_language_model(tmp_path / "docstrings_model")
     return tmp_path
 
 
@@ -109,6 +117,14 @@ def write_photographs(folder):
                 torchvision.io.write_jpeg(image, str(folder / split / kind / f"{index}.jpg"))
 
 
+def write_language_model(folder):
+    """A small BERT with its tokenizer, in HuggingFace's form."""
+    model = {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2, "vocab_size": 300}
+    model |= {"num_hidden_layers": 2, "max_position_embeddings": 64}
+    transformer(config=model, num_labels=5).save_pretrained(folder)
+    train_tokenizer(NewTokenizer(300), ["a text"]).save_pretrained(folder)
+
+
 def shrink(path, data_dir):
     """Returns the config with its data in ``data_dir`` and epochs of two batches."""
     data = load_tree(path).data
@@ -122,6 +138,9 @@ def shrink(path, data_dir):
     ):
         if key in data.get(section, {}):
             data[section][key] = str(data_dir / run)
+    data["trainer"].pop("warmup", None)  # longer than two batches
+    if "folder" in data:
+        data["folder"] = str(data_dir / "docstrings_model")
     if "data_dir" in data["data_loader"]["args"]:
         data["data_loader"]["args"]["data_dir"] = str(data_dir)
     return data

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -50,6 +50,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         batches_per_bucket: fewer ones are more random, and pad more; 50 by default.
         shuffle: draw new batches for every epoch; otherwise, all samples are sorted.
         drop_last: leave out the last batch of an epoch if it is smaller.
+        indices: the samples to draw from, such as those of one split; all by default.
 
     Raises:
         UserError: the lengths are unknown, or an argument does not fit.
@@ -64,12 +65,16 @@ class BucketBatchSampler(Sampler[list[int]]):
         batches_per_bucket: int | None = None,
         shuffle: bool = True,
         drop_last: bool = False,
+        indices: Sequence[int] | Array | None = None,
     ) -> None:
         per_bucket = BATCHES_PER_BUCKET if batches_per_bucket is None else batches_per_bucket
         _check(batch_size, max_tokens, batches_per_bucket, drop_last)
         self.lengths = find_lengths(dataset, lengths)
+        self._is_complete = indices is None
+        self._indices = np.asarray(range(len(self.lengths)) if indices is None else indices)
+        self.lengths = self.lengths[self._indices]
         if max_tokens is not None and self.lengths.max() > max_tokens:
-            index, longest = int(self.lengths.argmax()), int(self.lengths.max())
+            index, longest = self._indices[self.lengths.argmax()], int(self.lengths.max())
             message = f"{max_tokens} is less than the length {longest} of sample {index}"
             raise UserError(f"{message}; raise it, or shorten the samples", key="max_tokens")
         if drop_last and len(self.lengths) < (batch_size or 1):
@@ -103,6 +108,11 @@ class BucketBatchSampler(Sampler[list[int]]):
                 the samples keep their order, and larger batches are divided.
         """
         limits = self._get_earlier_limits() if is_resumed else self._limits
+        batches = self._draw_positions(limits)
+        return batches if self._is_complete else [self._indices[b].tolist() for b in batches]
+
+    def _draw_positions(self, limits: Limits) -> list[list[int]]:
+        """Draws batches of positions in ``lengths``, by the limits with which the epoch began."""
         self._earlier = None
         if limits == self._limits:
             return self._draw(limits)

@@ -214,6 +214,8 @@ def find_lazy(model: nn.Module) -> list[str]:
 def infer_shapes(config: ConfigParser, model: nn.Module, loader: Any) -> None:
     """Runs a lazy model on a first batch, which gives its parameters their shapes.
 
+    Checks that a model of texts knows the tokens of the data.
+
     The order of the data and its random numbers stay as they are.
 
     Args:
@@ -224,6 +226,10 @@ def infer_shapes(config: ConfigParser, model: nn.Module, loader: Any) -> None:
     Raises:
         UserError: the model cannot run on the batch, or leaves a module without a shape.
     """
+    if hasattr(model, "get_input_embeddings"):  # of HuggingFace
+        from base.loop.token_checks import check_tokens
+
+        check_tokens(model, loader, has_new_head=bool((config.get("transfer") or {}).get("head")))
     names = find_lazy(model)
     if not names:
         return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial, wraps
+from html import escape
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from base.loop.task import TaskFacts
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.box_pictures import draw_targets
 from base.tools.charts import import_matplotlib
+from base.tools.page import Sample
 from base.tools.results import is_zero_or_one
 from base.tools.samples import Samples
 from base.tools.views.register import make_view
@@ -163,10 +166,25 @@ class Display(Watcher):
         self, name: str, loader: Any, metrics: MetricSet, inputs: list[torch.Tensor]
     ) -> None:
         """Shows what the model predicts for the first samples of a set."""
-        view = make_view(metrics.rows, Samples(loader)) if inputs else None
+        samples = Samples(loader)
+        if not inputs and not callable(getattr(samples.inner, "describe", None)):
+            return
+        view = make_view(metrics.rows, samples)
+        if view is not None and not inputs:
+            self._show_texts(_tag("predictions", name), view.list_samples(SAMPLES_SHOWN))
+            return
         picture = None if view is None else view.draw(inputs)
         if picture is not None:
             self.writer.add_image(_tag("predictions", name), picture, dataformats="HWC")
+
+    def _show_texts(self, tag: str, samples: list[Sample]) -> None:
+        """Shows texts with their predictions as a table of Markdown."""
+        lines = ["| prediction | text |", "| --- | --- |"]
+        for sample in samples:
+            caption, text = (_escape(cell) for cell in (sample.caption, sample.text))
+            lines.append(f"| {caption} | {text} |")
+        if samples:
+            self.writer.add_text(tag, "\n".join(lines))
 
     def _list_sets(self) -> list[tuple[Any, ...]]:
         """The name, the loader and the MetricSet of each validation set."""
@@ -221,6 +239,11 @@ class Display(Watcher):
         tag = _tag("precision_recall", set_name)
         for name, is_class, probability in view.list_curves():
             self.writer.add_pr_curve(f"{tag}/{name}", is_class, probability)
+
+
+def _escape(cell: str) -> str:
+    """Escapes what Markdown or HTML would read as more than text."""
+    return re.sub(r"([\\`*_{}\[\]|#~$])", r"\\\1", escape(cell))
 
 
 def _tag(tag: str, set_name: str) -> str:

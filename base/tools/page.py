@@ -63,12 +63,14 @@ class Sample(NamedTuple):
         caption: the prediction in words.
         is_correct: whether the prediction is correct; None if it is neither right nor wrong.
         picture: (H, W, 3) uint8, if the sample is a picture.
+        text: describes a sample that is no picture.
     """
 
     title: str
     caption: str
     is_correct: bool | None
     picture: Image | None
+    text: str = ""
 
 
 class Page:
@@ -149,7 +151,10 @@ class Page:
         """
         if all(sample.picture is None for sample in samples):
             rows = [{"sample": sample.title, "": sample.caption} for sample in samples]
-            self.add_table(heading, rows)
+            has_texts = any(sample.text for sample in samples)
+            if has_texts:
+                rows = [row | {"text": s.text} for row, s in zip(rows, samples, strict=True)]
+            self.add_table(heading, rows, "texts" if has_texts else "numbers")
         else:
             figures = [
                 _figure(sample, WIDE_PIXELS if is_wide else MAX_PIXELS) for sample in samples

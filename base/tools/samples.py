@@ -11,6 +11,8 @@ from base.data.loader import DividedLoader, unwrap_loader
 from base.tools.pictures import Image, to_picture
 from utils.batch import split_target
 
+MAX_CHARS = 400  # of a sample's text
+
 
 class Samples:
     """The samples of a loader. Unknown facts are None.
@@ -60,6 +62,21 @@ class Samples:
         except (TypeError, IndexError, KeyError):
             return None
         return first if isinstance(first, str) else None
+
+    def text(self, index: int) -> str:
+        """Returns the text of a sample by ``describe(index)`` of its dataset; empty if it has none.
+
+        Line breaks become spaces, and the rest of a long text is left out.
+        """
+        dataset, index = self.locate(index)
+        describe = getattr(dataset, "describe", None)
+        if not callable(describe):
+            return ""
+        try:
+            words = " ".join(str(describe(index)).split())
+        except Exception:  # of the user's dataset
+            return ""
+        return words if len(words) <= MAX_CHARS else f"{words[:MAX_CHARS]} …"
 
     def picture(self, values: Any) -> Image | None:
         """Returns an input of the model as it looked before its normalisation."""

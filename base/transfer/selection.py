@@ -12,8 +12,10 @@ def get_layers(model: nn.Module) -> list[list[str]]:
 
     A layer is a convolution, a residual block, a transformer block, and so on. Containers
     (``Sequential``, ``ModuleList``, …) are not layers, and neither is a module with a submodule
-    that holds most of the model. Parameters without a matrix (a norm, a bias, a class token) belong
-    to the layer before them; those before the first layer belong to the first.
+    that holds most of the model, or with a ``ModuleList`` of several modules of one class, as the
+    encoder of a transformer has it, however large the embedding beside it is. Parameters without a
+    matrix (a norm, a bias, a class token) belong to the layer before them; those before the first
+    layer belong to the first.
     """
     half = count_parameters(model) / 2
     layers: list[list[str]] = []
@@ -35,7 +37,10 @@ def get_layers(model: nn.Module) -> list[list[str]]:
                 for inner in child.children()
                 if next(inner.children(), None) is not None
             ]
-            if isinstance(child, CONTAINERS) or max(sizes, default=0) > half:
+            has_blocks = any(map(repeats_blocks, child.children())) or any(
+                repeats_blocks(inner) for part in child.children() for inner in part.children()
+            )
+            if isinstance(child, CONTAINERS) or has_blocks or max(sizes, default=0) > half:
                 walk(child, f"{prefix}{name}.")
             else:
                 named = {f"{prefix}{name}.{key}": value for key, value in child.named_parameters()}
@@ -43,6 +48,12 @@ def get_layers(model: nn.Module) -> list[list[str]]:
 
     walk(model, "")
     return [pending, *layers] if pending else layers
+
+
+def repeats_blocks(module: nn.Module) -> bool:
+    """Whether a module is a ``ModuleList`` of several modules of one class, as of transformers."""
+    is_long = isinstance(module, nn.ModuleList) and len(module) > 1
+    return is_long and len({type(block) for block in module.children()}) == 1
 
 
 def count_parameters(module: nn.Module) -> int:

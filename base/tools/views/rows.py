@@ -64,12 +64,16 @@ class RowView(View):
         results = self.results
         if not results.kind:
             return []
+        indices = list(range(len(results.target))) if self.indices is None else self.indices
+        texts = [] if self.indices is None else [*map(self.samples.text, indices)]
         rows: list[list[Any]] = [["index", "target", "prediction", "confidence", "path"]]
+        rows[0] += ["text"] if any(texts) else []
         for row in range(len(results.target)):
-            index = row if self.indices is None else self.indices[row]
+            index = indices[row]
             path = None if self.indices is None else self.samples.path(index)
             target = results.describe(results.target[row])
             rows.append([index, target, *results.describe_prediction(row), path or ""])
+            rows[-1] += [texts[row]] if any(texts) else []
         return rows
 
     def list_probabilities(self) -> tuple[list[str], NDArray[np.floating[Any]] | None]:
@@ -89,9 +93,10 @@ class RowView(View):
         page.add_samples(heading + ending, [self._get_sample(row) for row in correct])
 
     def _get_sample(self, row: int) -> Sample:
-        results, picture = self.results, None
+        results, picture, text = self.results, None, ""
         if self.indices is not None:
             picture = self.samples.picture(self.samples.fetch(self.indices[row]))
+            text = self.samples.text(self.indices[row])
         target = results.describe(results.target[row])
         prediction = results.describe(results.prediction[row])
         caption = prediction or "none"
@@ -99,7 +104,12 @@ class RowView(View):
             caption += f" {results.confidence[row]:.1%}"
         if target != prediction:
             caption += f", is {target or 'none'}"
-        return Sample(self.get_title(row), caption, target == prediction, picture)
+        return Sample(self.get_title(row), caption, target == prediction, picture, text)
+
+    def list_samples(self, count: int) -> list[Sample]:
+        results = self.results
+        n_samples = len(results.target) if results.kind else 0
+        return [self._get_sample(row) for row in range(min(count, n_samples))]
 
     def draw(self, inputs: Sequence[Any]) -> partial[Image] | None:
         """Draws pictures with their predicted classes, and with the right ones of errors."""

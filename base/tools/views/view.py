@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from base.loop.collector import Collector
 from base.loop.reporter import TestSubject
 from base.tools.charts import draw_confusion_matrix, to_pixels
-from base.tools.page import Page
+from base.tools.page import Page, Sample
 from base.tools.pictures import Image, draw_grid
 from base.tools.samples import Samples
 
@@ -110,6 +110,10 @@ class View:
             hold copies of what it draws. None if there is nothing to draw.
         """
         return None
+
+    def list_samples(self, count: int) -> list[Sample]:
+        """The first samples with their predictions, for trackers of samples that are texts."""
+        return []
 
     def draw_matrix(self) -> partial[Image] | None:
         """Draws the confusion matrix for the trackers, as ``draw``; None if there is none."""
