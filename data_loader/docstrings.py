@@ -37,7 +37,7 @@ FIELDS = {
     "sklearn": "learning",
     "torch": "learning",
 }
-NUM_PARTS = 5  # one of them is for validation
+NUM_SPLITS = 5  # one of them is for validation
 
 
 class Docstring(NamedTuple):
@@ -86,7 +86,7 @@ def list_docstrings(training: bool) -> list[Docstring]:
 
 def _is_for_training(text: str) -> bool:
     digest = hashlib.sha256(_make_key(text).encode()).digest()
-    return digest[0] % NUM_PARTS != 0
+    return digest[0] % NUM_SPLITS != 0
 
 
 def _make_key(text: str) -> str:

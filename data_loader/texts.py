@@ -146,7 +146,7 @@ class TextDataLoader(BaseDataLoader):
             return super().split_validation()
         size = self.init_kwargs["batch_size"]
         sampler = BucketBatchSampler(self.dataset, size, shuffle=False, indices=self._valid)
-        options = {"num_workers": self.num_workers, "collate_fn": self.collate_fn}
+        options: dict[str, Any] = {"num_workers": self.num_workers, "collate_fn": self.collate_fn}
         loader = BaseDataLoader(self.dataset, size, batch_sampler=sampler, **options)
         loader.n_samples = len(self._valid)
         return loader.for_evaluation()

@@ -261,10 +261,7 @@ def count_left(loader: Any, batch: int, len_epoch: int | None) -> int | None:
 
 
 def list_sizes(loader: Any, start: int) -> Iterator[int]:
-    """The numbers of samples in the batches of torch's own DataLoader, from ``start`` on.
-
-    Nothing if code of a user decides them, such as a sampler.
-    """
+    """The sizes of the batches of torch's own DataLoader; none if a sampler of a user decides."""
     is_torchs = isinstance(loader, DataLoader) and type(loader).__iter__ is DataLoader.__iter__
     if not is_torchs or type(loader.batch_sampler) is not BatchSampler:
         return

@@ -61,7 +61,7 @@ def make_config(folder: Path, **trainer: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("task", ["SequenceClassification", "CausalLM", "MaskedLM"])
-def test_model_gives_logits_and_its_own_loss(task: Any) -> None:
+def test_model_gives_logits_and_computes_its_loss(task: Any) -> None:
     model = make_model(task=task, num_labels=None)
     ids = torch.randint(5, 300, (3, 7))
     labels = torch.tensor([0, 1, 1]) if task == "SequenceClassification" else ids
