@@ -35,7 +35,7 @@ def main(config: ConfigParser, tool: str | None) -> None:
     with RunFolder(config) as run, config.locating_errors():
         logger = config.get_logger("train")
         trainer = make_trainer(config, logger)
-        run.describe()
+        run.describe(trainer)
         config.log_unread_keys(logger)
         trainer.train()
         if status := run.conclude(trainer):

@@ -70,8 +70,11 @@ class RunFolder:
         set_run_folders(self.save_dir, self.config.resume)
         return self
 
-    def describe(self) -> None:
+    def describe(self, trainer: object = None) -> None:
         """Writes ``config.json``, and adds a session to ``provenance.json``.
+
+        Args:
+            trainer: of the run, if it was made.
 
         Raises:
             UserError: the files cannot be written.
@@ -81,7 +84,7 @@ class RunFolder:
         is_resumed = self.config.resume is not None
         try:
             write_durably(self.save_dir / "config.json", self.config.plain())
-            facts = {"training_objective": has_training_objective(self.config.trainer_class())}
+            facts = {"training_objective": has_training_objective(type(trainer))}
             self._provenance.begin(self.save_dir, self.config.changes(), is_resumed, facts)
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None

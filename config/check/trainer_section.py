@@ -153,8 +153,8 @@ def _check_consistency(checker: Checker, trainer_class: Any, options: Any) -> No
     has_folds = isinstance(repeat, dict) and repeat.get("folds") is not None
     if not sets and (has_folds or has_split(loader_class, args)):
         sets = [""]
-    loss = checker.resolved.get(("loss",))  # None if the model computes it
-    gives_terms = getattr(loss, "__module__", "model").startswith("model")
+    gives_terms = getattr(checker.resolved.get(("loss",)), "__module__", "").startswith("model")
+    gives_terms |= data.get("loss") is None  # the model computes it
     names = {phase: _list_names(data, phase, gives_terms) for phase in PHASES}
     if not hasattr(trainer_class, "measure"):  # a project's own BaseTrainer
         for key in options.list_needing_measure() if inspect.isclass(trainer_class) else ():

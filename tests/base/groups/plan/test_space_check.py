@@ -46,7 +46,7 @@ def test_a_good_space_passes() -> None:
         ({"arch": [CONVNET, {"type": "resnet.ResNt20"}]}, "no 'ResNt20' in model/resnet.py (did y"),
         ({"arch": [{"type": "SmallConvNet", "args": {"depth": 1}}]}, "takes no 'depth'"),
         ({"trainer.epoch": [1]}, "trainer.epoch: unknown key (did you mean 'epochs'?)"),
-        ({"trainer.my_option": [1]}, "trainer.my_option: the config has no such key"),
+        ({"trainer.my_option": [1]}, "trainer.my_option: unknown key; Trainer has no such option"),
         ({"trainer.epochs": {"low": 0, "high": 3}}, "trainer.epochs: 0 must be at least 1"),
         ({"my_key": [1]}, "my_key: the config has no such key"),
         ({"optimiser": [1]}, "optimiser: unknown key (did you mean 'optimizer'?)"),
