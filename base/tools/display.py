@@ -15,10 +15,9 @@ from base.data.loader import list_sets
 from base.loop.box_collector import have_boxes
 from base.loop.box_metric import get_chart_name
 from base.loop.collector import Collection
-from base.loop.evaluate import ignores_all
 from base.loop.logged_names import has_training_objective
 from base.loop.metrics import MetricSet, select
-from base.loop.targets import find_ignore_index
+from base.loop.targets import find_ignore_index, ignores_all
 from base.loop.task import TaskFacts
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.box_pictures import draw_targets
