@@ -15,11 +15,11 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class Collector:
     """Collects the outputs and targets of one form, batch by batch.
 
-    To add a form of data, write a subclass in a file of its own in this folder, name it in
-    ``list_kinds``, and write its view (``base/tools/views/view.py``). What it keeps must stay small
-    for a large split: counts, or short lists for each sample. ``add`` is called in each batch of a
-    validation, so it must not wait for an accelerator (no ``.item()``, no ``.tolist()``). What is
-    heavy, such as a library, is imported where it is used.
+    To add a form of data, write a subclass in ``base/tools/collectors``, import it in
+    ``base/features.py``, and write its view (``base/tools/views/view.py``). It must keep little of
+    a large split: counts, or short lists for each sample. ``add`` is called in each batch of a
+    validation, so it must not wait for an accelerator (no ``.item()``, no ``.tolist()``). Import
+    heavy libraries where they are used.
 
     Args:
         facts: about the task.
@@ -156,12 +156,10 @@ class Collection(Collector):
 
 def list_kinds() -> list[type[Collector]]:
     """The classes of collectors. The first one that fits is chosen."""
-    from base.loop.box_collector import BoxCollector
-    from base.loop.masks import Masks
+    from base.features import of_kind  # the features import this module
     from base.loop.rows import Rows
-    from base.loop.series import SeriesRows
 
-    return [Rows, Masks, SeriesRows, BoxCollector]
+    return [Rows, *of_kind(Collector)]
 
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:

@@ -1,0 +1,1 @@
+"""What reports and trackers collect of each form of data that is not rows of numbers."""
