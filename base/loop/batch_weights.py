@@ -1,4 +1,4 @@
-"""How the batches of a pass weigh: by their samples, or by the targets that count in them.
+"""Weighs the batches of a pass by their samples, or by the targets that count in them.
 
 A cross entropy over tokens is a mean over the tokens that count, and batches have different numbers
 of them. The mean over several batches must weigh each by its number, and so must the gradient of an

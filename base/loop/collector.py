@@ -1,4 +1,4 @@
-"""What reports and trackers need of the outputs and targets of one pass over a split."""
+"""Collects the outputs and targets of one pass over a split, for reports and trackers."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ class Collector:
         return self if len(self) else None
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``merge`` of another rank needs: plain values, and tensors on the CPU."""
+        """Everything that ``merge`` needs on another rank: plain values, and tensors on the CPU."""
         raise NotImplementedError
 
     def merge(self, states: list[dict[str, Any]]) -> Self:
-        """A collector with what all ranks have collected, in the order of the ranks."""
+        """Returns a collector with the samples of all ranks, in the order of the ranks."""
         raise NotImplementedError
 
 

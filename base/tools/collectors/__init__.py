@@ -1,1 +1,1 @@
-"""What reports and trackers collect of each form of data that is not rows of numbers."""
+"""Collectors of data that are no rows of numbers."""
