@@ -16,6 +16,9 @@ from base.checkpoint.sharded import ShardedStore  # trainer.sharded_checkpoint
 from base.groups.repeat import Repeat  # the section repeat
 from base.groups.search import Search  # the section search
 from base.loop.watcher import Watcher
+from base.tools.collectors.boxes import BoxCollector  # what reports show of a detection
+from base.tools.collectors.masks import Masks  # of a segmentation
+from base.tools.collectors.series import SeriesRows  # of forecasts
 from base.tools.debug import Debug  # trainer.debug
 from base.tools.display import Display  # pictures, curves and the graph, for the trackers
 from base.tools.histograms import Histograms  # trainer.histogram_period

@@ -1,4 +1,4 @@
-"""What pytorch-template's projects ask of a ConfigParser: methods that make objects, pickling."""
+"""The methods of ConfigParser that pytorch-template's projects call, and its pickling."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class TextDataset(Dataset[Inputs]):
             try:
                 return torch.tensor([float(label) for label in labels])
             except ValueError as error:
-                message = f"number, and a label is none: {error}"
+                message = f"is number, but a label is not: {error}"
                 raise UserError(message, key="target") from None
         found = set(labels)
         self.classes = _sort_classes(found) if classes is None else [str(name) for name in classes]

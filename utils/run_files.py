@@ -1,4 +1,4 @@
-"""What data and models keep in the folder of a run, such as a tokenizer, and find there again."""
+"""Files that data and models keep in the folder of a run, such as a tokenizer."""
 
 from __future__ import annotations
 

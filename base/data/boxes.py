@@ -1,4 +1,4 @@
-"""Targets of detectors: what is wrong with them, in words."""
+"""Explains mistakes in the targets of detectors."""
 
 from __future__ import annotations
 

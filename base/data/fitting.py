@@ -81,7 +81,7 @@ def fit_dataset(dataset: Any, indices: Array) -> None:
 
 
 def describe_fit(dataset: Any) -> dict[str, Any]:
-    """What a dataset has found in the training part, for checkpoints; empty if nothing."""
+    """The fit of a dataset as plain values, for checkpoints; empty if it has none."""
     inner = find_fitted_dataset(dataset)
     return {} if inner is None or inner.fitted is None else {KEY: inner.fitted}
 

@@ -167,7 +167,7 @@ def as_target_transform(transform: Any) -> Any:
 
 
 def get_state(transformer: Any) -> State:
-    """What ``fit`` has found in a transformer of scikit-learn, as plain values."""
+    """The fitted attributes of a transformer of scikit-learn, as plain values."""
     return {
         name: _to_plain(value)
         for name, value in vars(transformer).items()

@@ -1,4 +1,4 @@
-"""The units of a model's outputs: what a dataset's ``target_transform`` has scaled, and back."""
+"""Turns outputs and targets that a ``target_transform`` has scaled into real units, and back."""
 
 from __future__ import annotations
 

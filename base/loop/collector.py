@@ -1,4 +1,4 @@
-"""What reports and trackers need of the outputs and targets of one pass over a split."""
+"""Collects the outputs and targets of one pass over a split, for reports and trackers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class Collector:
     """Collects the outputs and targets of one form, batch by batch.
 
-    To add a form of data, write a subclass in a file of its own in this folder, name it in
-    ``list_kinds``, and write its view (``base/tools/views/view.py``). What it keeps must stay small
-    for a large split: counts, or short lists for each sample. ``add`` is called in each batch of a
-    validation, so it must not wait for an accelerator (no ``.item()``, no ``.tolist()``). What is
-    heavy, such as a library, is imported where it is used.
+    To add a form of data, write a subclass in ``base/tools/collectors``, import it in
+    ``base/features.py``, and write its view (``base/tools/views/view.py``). It must keep little of
+    a large split: counts, or short lists for each sample. ``add`` is called in each batch of a
+    validation, so it must not wait for an accelerator (no ``.item()``, no ``.tolist()``). Import
+    heavy libraries where they are used.
 
     Args:
         facts: about the task.
@@ -89,11 +89,11 @@ class Collector:
         return self if len(self) else None
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``merge`` of another rank needs: plain values, and tensors on the CPU."""
+        """Everything that ``merge`` needs on another rank: plain values, and tensors on the CPU."""
         raise NotImplementedError
 
     def merge(self, states: list[dict[str, Any]]) -> Self:
-        """A collector with what all ranks have collected, in the order of the ranks."""
+        """Returns a collector with the samples of all ranks, in the order of the ranks."""
         raise NotImplementedError
 
 
@@ -156,12 +156,10 @@ class Collection(Collector):
 
 def list_kinds() -> list[type[Collector]]:
     """The classes of collectors. The first one that fits is chosen."""
-    from base.loop.box_collector import BoxCollector
-    from base.loop.masks import Masks
+    from base.features import of_kind  # the features import this module
     from base.loop.rows import Rows
-    from base.loop.series import SeriesRows
 
-    return [Rows, Masks, SeriesRows, BoxCollector]
+    return [Rows, *of_kind(Collector)]
 
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:

@@ -166,6 +166,9 @@ def get_term_name(name: str) -> str:
 class Weigher:
     """Weighs the batches of one pass, and tells a MetricSet the number of samples in each.
 
+    Its first batch shows whether batches weigh by their samples or by the targets that count, see
+    ``base/loop/batch_weights.py``.
+
     Args:
         loader: gives the batches.
         criterion: the loss, which may ignore targets.
@@ -175,27 +178,23 @@ class Weigher:
 
     Attributes:
         skips: whether nothing in the last batch counts, on any rank of a training.
+        num_ignored: the samples of the last batch, if the loss ignores all their targets.
     """
 
     def __init__(
         self, loader: Any, criterion: Any, metrics: Any, start: int = 0, update: Any = None
     ) -> None:
-        from base.loop.targets import find_ignore_index
-
         start = start if update is None else update.progress.batch
         self.loader, self.criterion, self.update = find_divided_loader(loader), criterion, update
         self.counter = find_counting_loader(loader)
         self.sizes = list_sizes(loader, start) if self.counter is None else iter(())
-        self.ignore_index = find_ignore_index(criterion)
         self.metrics = metrics if isinstance(metrics, MetricSet) else None
-        self.num_ignored = 0  # the samples of the last batch, if the loss ignores all their targets
         if self.metrics is not None:
             self.metrics.counts = {}
         self.on_ranks = update is not None and world_size() > 1
+        self.weights: Any = None
         self.skips = False
-        # Most losses ignore nothing, and cost nothing here.
-        self.must_choose = self.ignore_index is not None or hasattr(criterion, "count_targets")
-        self.targets: Any = None
+        self.num_ignored = 0
 
     def weigh(self, batch: Any) -> float:
         """Weighs the last batch of the loader.
@@ -212,75 +211,17 @@ class Weigher:
         given = 1.0 if self.loader is None else self.loader.loss_weight
         if is_empty(batch):
             given = 0.0
-        weight = self._weigh_counted(batch, given)
-        is_ignored = weight == 0 and given != 0
-        self.num_ignored = num_samples(find_target(batch)) if is_ignored else 0
+        self.num_ignored = 0
+        if given == 0 and not self.on_ranks:
+            self.skips = True
+            return 0.0
+        if self.weights is None:
+            from base.loop.batch_weights import choose_weights
+
+            arguments = self.criterion, self.metrics, self.update, self.on_ranks
+            self.weights = choose_weights(batch, *arguments)
+        weight: float = self.weights.weigh(batch, given)
+        self.skips = self.weights.skips
+        if weight == 0 and given != 0:
+            self.num_ignored = num_samples(find_target(batch))
         return weight
-
-    def _weigh_counted(self, batch: Any, weight: float) -> float:
-        if self.must_choose and (weight != 0 or self.on_ranks):
-            self._choose(batch)
-        if self.targets is not None:
-            return self._weigh_by_targets(batch, weight)
-        if self.ignore_index is not None:
-            target = find_target(batch)
-            if ignores_all(self.ignore_index, target):
-                weight = 0.0
-            elif self.on_ranks and self.targets_module.ignores_any(self.ignore_index, target):
-                self.targets_module.warn_of_ranks(self.ignore_index)
-        self.skips = weight == 0 and not self.on_ranks
-        return weight
-
-    def _choose(self, batch: Any) -> None:
-        """Chooses at the first batch whether batches weigh by their targets."""
-        from base.loop import targets
-
-        self.must_choose = False
-        self.targets_module = targets
-        self.targets = targets.find_counter(self.criterion, self.metrics, batch, self.on_ranks)
-        if self.update is not None:
-            is_needed = self.targets is not None and self.update.options.accumulation_steps > 1
-            self.update.targets = targets.WindowTargets() if is_needed else None
-
-    def _weigh_equally(self) -> float:
-        self.skips = False
-        if self.metrics is not None:
-            self.metrics.counts = {}
-        if self.update.targets is not None:
-            self.update.targets.n_in_batch = 1.0
-        return 1.0
-
-    def _weigh_by_targets(self, batch: Any, weight: float) -> float:
-        may_be_plain = self.update is not None and not self.on_ranks and weight != 0
-        may_be_plain &= not self.targets.is_explicit and self.targets.ask is None
-        if may_be_plain and counts_all_samples(self.ignore_index, find_target(batch)):
-            return self._weigh_equally()
-        count, size = (0, 0) if weight == 0 else self.targets.count(batch)
-        total = self.targets_module.add_ranks(size) if self.on_ranks else size
-        self.skips = total == 0
-        if self.metrics is not None:
-            self.metrics.counts = self.targets.count_each(batch, count)
-        if self.update is not None and self.update.targets is not None:
-            self.update.targets.n_in_batch = total
-        if self.on_ranks:
-            return world_size() * size / total if total else 0.0
-        return 1.0 if size else 0.0
-
-
-def counts_all_samples(ignore_index: int | None, target: Any) -> bool:
-    """Whether a target of classes (N,) on the CPU has no ``ignore_index``."""
-    if not isinstance(target, torch.Tensor) or target.ndim != 1 or not target.is_cpu:
-        return False
-    return not target.is_floating_point() and not (target.numpy() == ignore_index).any()
-
-
-def ignores_all(ignore_index: int, target: Any) -> bool:
-    """Whether every class in ``target`` is ``ignore_index``.
-
-    A target on an accelerator is not looked at, because that would wait for it.
-    """
-    if not isinstance(target, torch.Tensor) or target.is_floating_point() or not target.is_cpu:
-        return False
-    if not target.numel() or target.numpy().item(0) != ignore_index:
-        return False
-    return bool((target == ignore_index).all())

@@ -1,4 +1,4 @@
-"""The numbers that a trainer logs: their names, to check a config, and what the loss means."""
+"""The names of the numbers that a trainer logs, to check a config, and the meaning of the loss."""
 
 from __future__ import annotations
 

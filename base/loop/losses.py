@@ -118,7 +118,7 @@ def take_out_predictions(output: Any) -> Any:
 
 
 def get_metric_arguments(output: Any, target: Any) -> tuple[Any, Any]:
-    """The arguments of the metrics: plain predictions, and the targets that belong to them."""
+    """The arguments of the metrics: plain predictions, and their targets."""
     from base.loop.targets import align_labels
 
     output, target = align_labels(output, target)

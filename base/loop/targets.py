@@ -1,17 +1,11 @@
-"""Weighs batches by the targets that count: tokens or pixels that the loss does not ignore.
-
-A cross entropy over tokens is a mean over the tokens that count, and batches have different numbers
-of them. The mean over several batches must weigh each by its number, and so must the gradient of an
-accumulation window. See https://huggingface.co/blog/gradient_accumulation.
-"""
+"""Counts the targets in a batch that count: samples, tokens or pixels that no loss ignores."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +13,26 @@ from torch import nn
 
 from base.loop.metrics import MetricSet
 from utils.batch import find_target
-from utils.distributed import all_gather, process_group
+from utils.distributed import all_gather
 
-LOGGER = logging.getLogger("train")
 IGNORE_INDEX = -100  # of torch's losses
 CAUSAL = "CausalLM"  # in the names of HuggingFace's outputs of models that shift their labels
+
+
+class TargetCounts(NamedTuple):
+    """The targets in a batch that count.
+
+    Attributes:
+        weight: of the batch among others.
+        of_means: their number by the name of each mean; empty if all samples count.
+    """
+
+    weight: float
+    of_means: Mapping[str, float]
+
+
+EACH_SAMPLE = TargetCounts(1.0, {})
+NO_TARGETS = TargetCounts(0.0, {"loss": 0.0})
 
 
 class TargetCounter:
@@ -73,59 +82,36 @@ class TargetCounter:
             return False
         return target.ndim > 1 or self.is_explicit or not on_ranks
 
-    def count(self, batch: Any) -> tuple[float, float]:
-        """Counts the targets of the loss in a batch.
-
-        Returns:
-            Their number, and the weight of the batch among others.
-        """
+    def count(self, batch: Any) -> TargetCounts:
+        """Counts the targets in a batch."""
+        target = find_target(batch)
         if self.ask is not None:
             count = float(self.ask(batch))
-            return count, count
-        target = find_target(batch)
+            return TargetCounts(count, self._count_means(target, count))
         if self.ignore_index is None or not has_classes(target):
-            return 0, 0
-        labels = target[..., self.shift :] if target.ndim > 1 else target
-        count = count_classes(labels, self.ignore_index, self.class_weights)
+            return NO_TARGETS
         if target.ndim > 1 or self.is_explicit:
-            return count, count
+            labels = self._select_labels(target)
+            count = count_classes(labels, self.ignore_index, self.class_weights)
+            return TargetCounts(count, self._count_means(target, count))
         count = count_classes(target, self.ignore_index)
-        return count, count / len(target)
+        if count == len(target):
+            return EACH_SAMPLE
+        return TargetCounts(count / len(target), self._count_means(target, count))
 
-    def count_each(self, batch: Any, count: float) -> dict[str, float]:
+    def _count_means(self, target: Any, count: float) -> dict[str, float]:
         """The number of targets by the name of each mean; ``count`` is that of the loss."""
-        target = find_target(batch)
         if not has_classes(target):
             return {"loss": count}
         if target.ndim == 1 and not self.is_explicit and count == len(target):
-            return {}  # each sample counts
-        labels = target[..., self.shift :] if target.ndim > 1 else target
+            return {}
+        labels = self._select_labels(target)
         found = {name: count_classes(labels, index) for name, index in self.functions.items()}
         return {"loss": count, **found}
 
-
-class WindowTargets:
-    """Makes the gradient of an accumulation window the mean over all its targets.
-
-    Attributes:
-        n_in_batch: the number of targets in the current batch, over all ranks.
-    """
-
-    def __init__(self) -> None:
-        self.n_in_batch = 0.0
-        self._first = self._total = 0.0
-
-    def weigh_batch(self) -> float:
-        """The weight of the batch: its number of targets relative to that of the first one."""
-        self._first = self._first or self.n_in_batch
-        self._total += self.n_in_batch
-        return self.n_in_batch / self._first if self._first else 0.0
-
-    def end_window(self, n_batches: int) -> float:
-        """Returns the factor that the gradient still lacks, after ``n_batches``."""
-        factor = n_batches * self._first / self._total if self._total else 1.0
-        self._first = self._total = 0.0
-        return factor
+    def _select_labels(self, target: torch.Tensor) -> torch.Tensor:
+        """The labels that a causal model predicts: not the first one of each sample."""
+        return target[..., self.shift :] if target.ndim > 1 else target
 
 
 def find_counter(
@@ -136,27 +122,24 @@ def find_counter(
     In a training, all ranks must call this together, because a rank's first batch may be empty.
     """
     counter = TargetCounter(criterion, metrics)
+    if counter.ask is None and counter.ignore_index is None:
+        return None
     fits = counter.fits(batch, on_ranks)
     if on_ranks:
         fits = any(all_gather(fits))
     return counter if fits else None
 
 
-def add_ranks(weight: float) -> float:
-    """The sum of the ranks' weights of a batch. All ranks must call this together."""
-    total = torch.tensor(weight, dtype=torch.float64)
-    torch.distributed.all_reduce(total, group=process_group())
-    return total.item()
+def ignores_all(ignore_index: int, target: Any) -> bool:
+    """Whether every class in ``target`` is ``ignore_index``.
 
-
-@functools.cache  # once
-def warn_of_ranks(ignore_index: int) -> None:
-    """Warns that ranks ignore targets (N,) which no option has announced."""
-    LOGGER.warning(
-        "loss: some targets are %d and ignored, but the processes weigh their batches by samples. "
-        "Give the loss the argument ignore_index to weigh them by the targets that count.",
-        ignore_index,
-    )
+    A target on an accelerator is not looked at, because that would wait for it.
+    """
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or not target.is_cpu:
+        return False
+    if not target.numel() or target.numpy().item(0) != ignore_index:
+        return False
+    return bool((target == ignore_index).all())
 
 
 def ignores_any(ignore_index: int, target: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a config says about the task of a model: the loss, and ``task`` where it does not show."""
+"""The task of a model, as its loss shows it, or the key ``task`` of the config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What a collector and a view may ask about the task.
+    """Facts about the task of a model, for collectors and views.
 
     Attributes:
         criterion: the loss; None if it is unknown.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.loop.box_collector import Boxes
 from base.tools.box_scores import Matched, match
+from base.tools.collectors.boxes import Boxes
 from base.tools.pictures import Image
 from base.tools.samples import Samples
 

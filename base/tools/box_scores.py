@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from base.loop.box_collector import Boxes
+from base.tools.collectors.boxes import Boxes
 
 IOU_THRESHOLD = 0.5
 SCORE_THRESHOLD = 0.5  # of the boxes that count as predicted; an AP uses all scores

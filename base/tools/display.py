@@ -12,17 +12,16 @@ from typing import Any
 import torch
 
 from base.data.loader import list_sets
-from base.loop.box_collector import have_boxes
 from base.loop.box_metric import get_chart_name
 from base.loop.collector import Collection
-from base.loop.evaluate import ignores_all
 from base.loop.logged_names import has_training_objective
 from base.loop.metrics import MetricSet, select
-from base.loop.targets import find_ignore_index
+from base.loop.targets import find_ignore_index, ignores_all
 from base.loop.task import TaskFacts
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.box_pictures import draw_targets
 from base.tools.charts import import_matplotlib
+from base.tools.collectors.boxes import have_boxes
 from base.tools.page import Sample
 from base.tools.results import is_zero_or_one
 from base.tools.samples import Samples

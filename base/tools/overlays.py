@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.loop.masks import LEFT_OUT, ClassMaps
+from base.tools.collectors.masks import LEFT_OUT, ClassMaps
 from base.tools.pictures import GAP_PIXELS, MAX_COLUMNS, Image, draw_grid
 from base.tools.samples import Samples
 

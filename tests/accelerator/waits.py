@@ -56,7 +56,7 @@ STAND_IN_WAITS = (
     Wait("base.loop.averaging:SWA.update_parameters", "its counters are always on the CPU"),
     Wait("base.loop.averaging:SWA.end_epoch", "its counters are always on the CPU"),
     Wait("base.loop.averaging:SWA.is_ready", "its counters are always on the CPU"),
-    Wait("base.loop.evaluate:ignores_all", "looks at targets that are on the CPU only"),
+    Wait("base.loop.targets:ignores_all", "looks at targets that are on the CPU only"),
     Wait("utils.util:MetricTracker.add", "adds up numbers that are on the CPU at once"),
     Wait("torch.utils.data:DataLoader.__iter__", "the seed of a pass is a tensor on the CPU"),
     Wait("torch.nn.functional:one_hot", "checks the range of its input on the CPU only"),

@@ -34,7 +34,7 @@ Forward = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class Predicted(NamedTuple):
-    """What was predicted.
+    """The result of a prediction.
 
     Attributes:
         path: of the table.

@@ -1,1 +1,1 @@
-"""What reports and trackers show of each form of data."""
+"""Views of each form of data, for reports and trackers."""

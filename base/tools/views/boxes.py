@@ -7,9 +7,9 @@ from functools import cached_property, partial
 from html import escape
 from typing import Any
 
-from base.loop.box_collector import BoxCollector
 from base.tools.box_pictures import draw_box_grid, draw_boxes
 from base.tools.box_scores import IOU_THRESHOLD, SCORE_THRESHOLD, Matched, match, score_classes
+from base.tools.collectors.boxes import BoxCollector
 from base.tools.page import Page
 from base.tools.pictures import Image, data_uri
 from base.tools.views.view import MAX_SAMPLES, View, shorten_table

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from base.loop.evaluate import forward
-from base.loop.masks import ClassMaps, Masks, find_form
 from base.tools.charts import draw_confusion_matrix, to_svg
+from base.tools.collectors.masks import ClassMaps, Masks, find_form
 from base.tools.overlays import Palette, draw_panels, draw_rows, middle_picture
 from base.tools.page import Page, Sample
 from base.tools.pictures import Image

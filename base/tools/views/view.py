@@ -1,4 +1,4 @@
-"""The interface of views: what a report and a tracker show of the predictions on a split."""
+"""The interface of views, which show the predictions on a split in reports and trackers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Curve(NamedTuple):
 
 
 class View:
-    """Shows what a collector has collected.
+    """Shows the samples that a collector has collected.
 
     To add a form of data, write a subclass in a file of its own in this folder, with the class of
     its collector in ``collects``, and name it in ``base/tools/views/register.py``. Each method has
@@ -76,7 +76,7 @@ class View:
         return []
 
     def to_dict(self) -> dict[str, Any]:
-        """What the JSON of a test has beside its numbers and their intervals."""
+        """The entries in the JSON of a test beside its numbers and their intervals."""
         return {"classes": self.classes}
 
     def format_lines(self) -> list[str]:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from base.loop.box_collector import MAX_BOXES, BoxCollector
 from base.loop.collector import choose
 from base.loop.task import TaskFacts
 from base.tools.box_scores import match, score_classes
+from base.tools.collectors.boxes import MAX_BOXES, BoxCollector
 from base.tools.page import Page
 from base.tools.samples import Samples
 from base.tools.views.boxes import BoxView

@@ -15,8 +15,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from base.loop.masks import LEFT_OUT, ClassMaps, Masks
 from base.loop.task import TaskFacts
+from base.tools.collectors.masks import LEFT_OUT, ClassMaps, Masks
 from base.tools.overlays import Palette, draw_panels
 from base.tools.samples import Samples
 from base.tools.views.masks import MaskView

@@ -1,0 +1,1 @@
+"""Collectors of data that are no rows of numbers."""
