@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch.utils.data import Dataset
+
+from base.data.image_file import read_pictures
 
 MIN_SIDE, MAX_SIDE = 14, 40  # of a shape, in pixels
 MAX_OVERLAP = 0.2  # of the smaller box
@@ -44,6 +48,10 @@ class BoxedShapes(Dataset[tuple[torch.Tensor, dict[str, torch.Tensor]]]):
 
     def __len__(self) -> int:
         return self.num_samples
+
+    def read(self, path: Path) -> Iterator[tuple[str, Any]]:
+        """Reads pictures for ``test.py --predict``."""
+        return read_pictures(path)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         random = np.random.default_rng((self.seed, index))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from base import BaseDataLoader
+from base.data.image_file import read_pictures
 
 CLASSES = ("background", "circle", "square", "triangle")
 IGNORE_INDEX = 255  # the edge of each shape, where the right class is a matter of taste
@@ -42,6 +44,10 @@ class Shapes(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def read(self, path: Path) -> Iterator[tuple[str, Any]]:
+        """Reads pictures for ``test.py --predict``."""
+        return read_pictures(path)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         from torchvision import tv_tensors

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.errors import UserError
+
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 ORIENTATION = 0x0112  # the tag of EXIF
 FILES_CHECKED = 32
 CLIPS = "makes 16-bit pixels white"
@@ -48,6 +53,46 @@ def open_image(path: str | Path, mode: str = "RGB", turn: bool = True) -> Image.
             raise OSError(f"its pixels, from {low:.4g} to {high:.4g}, {message}")
     converted: Image.Image = image.convert(mode)
     return converted
+
+
+def list_pictures(source: Path) -> list[Path]:
+    """Returns the pictures in a folder and its subfolders, sorted by path; or the single file.
+
+    Raises:
+        UserError: there is no picture.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise UserError(f"--predict {source}: there is no such file or folder")
+    found = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES]
+    pictures = sorted(path for path in found if path.is_file())
+    if not pictures:
+        raise UserError(f"--predict {source}: holds no picture ({', '.join(SUFFIXES)})")
+    return pictures
+
+
+def read_pictures(source: Path) -> Iterator[tuple[str, torch.Tensor | Exception]]:
+    """Reads pictures as (3, H, W) float from 0 to 1: a method ``read`` of datasets, ready to use.
+
+    Args:
+        source: a picture, or a folder of them.
+
+    Yields:
+        The path, and the picture, or the error of one that cannot be read.
+
+    Raises:
+        UserError: there is no picture.
+    """
+    import torch
+
+    for path in list_pictures(source):
+        try:
+            pixels = np.asarray(open_image(path), dtype=np.float32)
+        except Exception as error:  # Pillow may raise anything
+            yield str(path), error
+        else:
+            yield str(path), torch.from_numpy(pixels / 255).permute(2, 0, 1)
 
 
 def is_torchvision_loader(loader: Any) -> bool:

@@ -164,7 +164,11 @@ def list_kinds() -> list[type[Collector]]:
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:
     """Makes the collector that fits a first batch; None if none does."""
-    for kind in list_kinds():
-        if (world_size() == 1 or kind.can_merge) and kind.fits(output, target, facts):
-            return kind(facts)
-    return None
+    kind = find_kind(output, target, facts)
+    is_possible = kind is not None and (world_size() == 1 or kind.can_merge)
+    return kind(facts) if kind is not None and is_possible else None
+
+
+def find_kind(output: Any, target: Any, facts: TaskFacts) -> type[Collector] | None:
+    """Finds the class of collectors that fits a first batch; None if none does."""
+    return next((kind for kind in list_kinds() if kind.fits(output, target, facts)), None)

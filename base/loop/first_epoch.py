@@ -24,7 +24,8 @@ def check_monitored(log: Mapping[str, Any], monitor: Monitor, options: TrainerOp
         hint = did_you_mean(monitor.metric, names)
         if metric.startswith("val_") and metric.endswith("loss") and "loss" in log:
             hint = ", because the model gives no loss in evaluation; monitor a metric"
-        message = f"the epoch returned no '{monitor.metric}'{hint}; it returned {', '.join(names)}"
+        found = ", ".join(names) or "no number"
+        message = f"the epoch returned no '{monitor.metric}'{hint}; it returned {found}"
         raise UserError(message, key="trainer.monitor")
 
 

@@ -108,7 +108,7 @@ class MetricSet(MetricTracker):
         for losses, output, target, n_samples, counts in waiting:
             for name, loss in losses.items():
                 self.add(name, loss, counts.get("loss", n_samples))
-            self.surplus += n_samples - counts.get("loss", n_samples) if losses else 0
+            self.surplus += n_samples - (counts.get("loss", n_samples) if losses else 0)
             if output is LOSSES_ONLY:
                 continue
             for name, function in self.functions.items():

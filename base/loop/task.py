@@ -71,3 +71,8 @@ def describe_loss(criterion: Any) -> str:
 def simplify_loss(loss: str) -> str:
     """The name of a loss as the lists of losses above have it."""
     return loss.lower().replace("_", "").removesuffix("loss")
+
+
+def is_zero_or_one(target: torch.Tensor) -> bool:
+    """Whether each value is 0 or 1. This waits for an accelerator."""
+    return bool(((target == 0) | (target == 1)).all())

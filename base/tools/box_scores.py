@@ -56,13 +56,14 @@ class ClassScore(NamedTuple):
     """The scores of a class.
 
     Attributes:
-        precision, recall: of the boxes with a score of ``SCORE_THRESHOLD``; 0 without such boxes.
+        precision: of the boxes with a score of ``SCORE_THRESHOLD``; None without such boxes.
+        recall: the fraction of the targets that these boxes find; None without a target.
         ap: the average precision over all scores, at one IoU; None without a target.
         support: the number of targets.
     """
 
-    precision: float
-    recall: float
+    precision: float | None
+    recall: float | None
     ap: float | None
     support: int
 
@@ -116,8 +117,8 @@ def score_classes(pictures: Sequence[Matched]) -> dict[int, ClassScore]:
         n_shown = int((of_class & is_shown).sum())
         n_right = int((of_class & is_shown & is_right).sum())
         ap = measure_ap(scores[of_class], is_right[of_class], support) if support else None
-        precision = n_right / n_shown if n_shown else 0.0
-        recall = n_right / support if support else 0.0
+        precision = n_right / n_shown if n_shown else None
+        recall = n_right / support if support else None
         found[label] = ClassScore(precision, recall, ap, support)
     return found
 

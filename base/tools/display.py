@@ -17,13 +17,12 @@ from base.loop.collector import Collection
 from base.loop.logged_names import has_training_objective
 from base.loop.metrics import MetricSet, select
 from base.loop.targets import find_ignore_index, ignores_all
-from base.loop.task import TaskFacts
+from base.loop.task import TaskFacts, is_zero_or_one
 from base.loop.watcher import WatchedTrainer, Watcher
 from base.tools.box_pictures import draw_targets
 from base.tools.charts import import_matplotlib
 from base.tools.collectors.boxes import have_boxes
 from base.tools.page import Sample
-from base.tools.results import is_zero_or_one
 from base.tools.samples import Samples
 from base.tools.views.register import make_view
 from base.tools.views.view import draw_samples

@@ -18,6 +18,7 @@ TILE_PIXELS = 96  # the side of a sample in a grid
 CAPTION_PIXELS = 24
 GAP_PIXELS = 8
 MAX_COLUMNS = 8
+MAX_PNG_BYTES = 2**16  # noise makes a PNG many times as large as a JPEG
 
 
 def to_picture(values: Any, mean: Any = None, std: Any = None) -> Image | None:
@@ -83,16 +84,24 @@ def draw_grid(
 
 
 def data_uri(picture: Image, max_side: int = 160) -> str:
-    """Encodes a picture as a ``data:`` URI: PNG, or a reduced JPEG if it is over ``max_side``."""
+    """Encodes a picture as a ``data:`` URI: PNG, or a JPEG if it is large or was reduced.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        max_side: a larger picture is reduced to this size, in pixels.
+    """
     from PIL import Image as Pillow
 
     image = Pillow.fromarray(picture)
-    kind = "png"
-    if max(image.size) > max_side:
+    file, kind = io.BytesIO(), "png"
+    is_reduced = max(image.size) > max_side
+    if is_reduced:
         image.thumbnail((max_side, max_side))
-        kind = "jpeg"
-    file = io.BytesIO()
-    image.save(file, kind)
+    else:
+        image.save(file, kind)
+    if is_reduced or len(file.getvalue()) > MAX_PNG_BYTES:
+        file, kind = io.BytesIO(), "jpeg"
+        image.save(file, kind, quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

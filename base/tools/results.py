@@ -14,6 +14,7 @@ from base.loop.task import (
     LEARNED,
     NUMBER_LOSSES,
     PROBABILITY_LOSSES,
+    is_zero_or_one,
     simplify_loss,
 )
 
@@ -229,11 +230,6 @@ def _kind_of_loss(loss: str, output: torch.Tensor) -> str:
     if name in LABEL_LOSSES:
         return "multilabel" if output.ndim == 2 and output.shape[1] > 1 else "classification"
     return "regression" if name in NUMBER_LOSSES else ""
-
-
-def is_zero_or_one(target: torch.Tensor) -> bool:
-    """Whether each value is 0 or 1."""
-    return bool(((target == 0) | (target == 1)).all())
 
 
 def is_distribution(target: torch.Tensor) -> bool:

@@ -43,7 +43,9 @@ class Scores:
     def format_lines(self) -> list[str]:
         """Returns the numbers with their intervals, and a line for each class."""
         lines = [f"{self.name}: {self.n_samples:,} samples"] if self.name else []
-        width = max(15, *map(len, self.values))
+        width = max([15, *map(len, self.values)])
+        if not self.values:
+            lines.append("  No numbers: no target of these data counts.")
         for name, value in self.values.items():
             line = f"  {name:<{width}} {value:<10.6g} {self._format_interval(name)}"
             lines.append(line.rstrip())

@@ -37,7 +37,7 @@ class BoxCollector(Collector):
     @classmethod
     def fits(cls, output: Any, target: Any, facts: TaskFacts) -> bool:
         """Whether each picture has ``boxes``, ``labels`` and ``scores``, and a target of boxes."""
-        return _have(output, "boxes", "labels", "scores") and have_boxes(target)
+        return predict_boxes(output) and have_boxes(target)
 
     def reset(self) -> None:
         self._pictures: list[Boxes] | None = []
@@ -71,6 +71,11 @@ class BoxCollector(Collector):
         merged = type(self)(self.facts)
         merged._pictures = [Boxes(*boxes) for state in states for boxes in state["pictures"]]
         return merged
+
+
+def predict_boxes(output: Any) -> bool:
+    """Whether these are the predictions of a detector."""
+    return _have(output, "boxes", "labels", "scores")
 
 
 def have_boxes(targets: Any) -> bool:

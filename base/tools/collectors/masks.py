@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
 
 from base.loop.collector import Collector
-from base.loop.task import BINARY_LOSSES, CLASS_LOSSES, PROBABILITY_LOSSES, TaskFacts, simplify_loss
+from base.loop.task import (
+    BINARY_LOSSES,
+    CLASS_LOSSES,
+    NUMBER_LOSSES,
+    PROBABILITY_LOSSES,
+    TaskFacts,
+    is_zero_or_one,
+    simplify_loss,
+)
 
 SEGMENTATION = "segmentation"
 MIN_SPATIAL_DIMS = 2  # (N, C, L) is a sequence, unless the config says task: segmentation
@@ -42,8 +51,9 @@ class Masks(Collector):
     """Counts pairs of target and predicted class over all pixels, and the scores of each sample.
 
     Scores (N, C, H, W) belong to classes (N, H, W) or (N, 1, H, W), or to probabilities of classes
-    (N, C, H, W). Logits (N, 1, H, W) or (N, H, W) belong to a target of 0 and 1. Volumes have one
-    dimension more. Pixels whose target is the loss's ``ignore_index`` are left out.
+    (N, C, H, W). Logits (N, 1, H, W) or (N, H, W) belong to a target of 0 and 1. With a loss of
+    the project, outputs (N, 1, H, W) from 0 to 1 are probabilities. Volumes have one dimension
+    more. Pixels whose target is the loss's ``ignore_index`` are left out.
 
     A sample costs two numbers. The counts stay on the device of the outputs.
 
@@ -67,7 +77,8 @@ class Masks(Collector):
         if len(form.pixels) < MIN_SPATIAL_DIMS:
             return False
         if form.is_logit:
-            return loss in BINARY_LOSSES
+            is_explicit = output.ndim > len(form.pixels) + 1 and loss not in NUMBER_LOSSES
+            return loss in BINARY_LOSSES or (is_explicit and is_zero_or_one(target))
         is_of_classes = target.shape != output.shape and not target.is_floating_point()
         return is_of_classes or loss in CLASS_LOSSES
 
@@ -80,15 +91,12 @@ class Masks(Collector):
 
     @torch.no_grad()
     def add(self, output: Any, target: Any, n_samples: int) -> None:
-        if self._is_broken or not self.fits(output, target, self.facts):
+        are_tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
+        form = find_form(output, target) if are_tensors and not self._is_broken else None
+        if form is None or len(output) != n_samples or self.n_classes not in (0, form.n_classes):
             self._is_broken = True
             return
-        form = find_form(output, target)
-        assert form is not None
-        n_classes = self.n_classes = self.n_classes or form.n_classes
-        if len(output) != n_samples or n_classes != form.n_classes:
-            self._is_broken = True
-            return
+        n_classes = self.n_classes = form.n_classes
         prediction, classes = self.read(output, target, form)
         is_class = (classes >= 0) & (classes < n_classes)
         ignore_index = self.facts.ignore_index
@@ -125,17 +133,12 @@ class Masks(Collector):
         self, output: torch.Tensor, target: torch.Tensor, form: Form
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The predicted and the right class of each pixel: (N, H, W) int64 each."""
-        if form.is_logit:
-            limit = 0.5 if self.facts.loss in PROBABILITY_LOSSES else 0.0
-            prediction = (output > limit).long()
-        else:
-            prediction = output.argmax(1)
         if target.shape == output.shape and not form.is_logit:
             classes = target.argmax(1)
         else:
             classes = target.round().long() if target.is_floating_point() else target.long()
-        shape = (len(output), *form.pixels)
-        return prediction.reshape(shape), classes.reshape(shape)
+        prediction = predict_classes(output, form, self.facts.loss)
+        return prediction, classes.reshape(prediction.shape)
 
     def mark_left_out(self, classes: torch.Tensor) -> torch.Tensor:
         """The classes, with ``LEFT_OUT`` where the loss ignores them, or where they are none."""
@@ -212,6 +215,39 @@ def to_map(classes: torch.Tensor) -> torch.Tensor:
         classes = classes[len(classes) // 2]
     step = -(-max(classes.shape) // MAX_SIDE_PIXELS)
     return classes[..., ::step, ::step].clamp(0, LEFT_OUT).to(torch.uint8)
+
+
+def predict_classes(output: torch.Tensor, form: Form, loss: str) -> torch.Tensor:
+    """The predicted class of each pixel: (N, H, W) int64, or (N, D, H, W).
+
+    Args:
+        output: of the model, in the form of a batch.
+        form: of a batch. The size of its pictures may be another one.
+        loss: its name, which shows whether outputs are probabilities or logits.
+    """
+    if not form.is_logit:
+        return output.argmax(1)
+    prediction = (output > find_threshold(output, loss)).long()
+    return prediction.squeeze(1) if output.ndim > len(form.pixels) + 1 else prediction
+
+
+def find_threshold(output: torch.Tensor, loss: str) -> torch.Tensor | float:
+    """The output above which a pixel is of the class."""
+    if loss in PROBABILITY_LOSSES:
+        return 0.5
+    if simplify_loss(loss) in BINARY_LOSSES:
+        return 0.0
+    # A loss of the project does not say it. A tensor, because this must not wait for the device.
+    are_probabilities = (output >= 0).all() & (output <= 1).all()
+    return torch.where(are_probabilities, 0.5, 0.0)
+
+
+def name_classes(known: Sequence[str] | None, n_classes: int) -> list[str]:
+    """The names of the classes of pixels; their numbers if the dataset's names do not fit."""
+    names = [] if known is None else list(known)
+    if n_classes == 2 and len(names) == 1:  # of one logit
+        return ["background", *names]
+    return names if len(names) == n_classes else list(map(str, range(n_classes)))
 
 
 def find_form(output: torch.Tensor, target: torch.Tensor) -> Form | None:

@@ -6,17 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from base.loop.task import LABEL_LOSSES, PROBABILITY_LOSSES, simplify_loss
-from base.tools.results import Predictions, is_zero_or_one, kind_of
+from base.loop.collector import find_kind
+from base.loop.rows import Rows
+from base.loop.task import TaskFacts
+from base.tools.collectors.boxes import predict_boxes
+from base.tools.collectors.masks import Form, find_form, name_classes, predict_classes
+from base.tools.collectors.masks import Masks as MaskCollector
+from base.tools.results import Predictions, kind_of
 from utils.errors import UserError
 
 MAX_NUMBERS = 10_000  # of a sample, in a row
-BOX_KEYS = {"boxes", "labels", "scores"}  # of torchvision's detectors
 Row = list[Any]
 
 
@@ -25,15 +29,13 @@ class Facts:
     """What helps to understand outputs.
 
     Attributes:
-        loss: the name of the loss; see ``describe_loss``.
-        task: the config's ``task``, or None.
+        task: the loss, and the config's ``task``.
         classes: their names, or None.
         inverse: turns predicted numbers into real units; None leaves them as they are.
         folder: for files that belong to predictions.
     """
 
-    loss: str
-    task: str | None
+    task: TaskFacts
     classes: list[str] | None
     inverse: Callable[[Any], Any] | None
     folder: Path
@@ -53,7 +55,10 @@ class OutputKind:
 
     Attributes:
         columns: the titles of the columns, without that of the names.
+        has_positions: whether rows have positions in a picture, which then keeps its size.
     """
+
+    has_positions: ClassVar[bool] = False
 
     def __init__(self, output: Any, facts: Facts) -> None:
         self.facts = facts
@@ -84,7 +89,7 @@ class Categories(OutputKind):
         self.columns = ["prediction", *confidence, *probabilities]
 
     def _predict(self, output: torch.Tensor) -> Predictions:
-        return Predictions(output, self.kind, self.facts.classes, self.facts.loss)
+        return Predictions(output, self.kind, self.facts.classes, self.facts.task.loss)
 
     def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
         found = self._predict(output)
@@ -131,26 +136,26 @@ class Numbers(OutputKind):
 class Masks(OutputKind):
     """Classes of pixels: a PNG with the numbers of the classes, and the fraction of each class.
 
+    A volume is a ``.npy`` file.
+
     Args:
-        output: (N, C, H, W) scores of classes, or (N, 1, H, W) of the second of two classes.
+        form: of a batch with targets.
     """
 
-    def __init__(self, output: torch.Tensor, facts: Facts) -> None:
+    has_positions = True
+
+    def __init__(self, output: torch.Tensor, facts: Facts, form: Form) -> None:
         super().__init__(output, facts)
-        self.count = max(output.shape[1], 2)
+        self.form = form
         self.used: dict[str, int] = {}
-        fractions = [f"fraction_{facts.name(label)}" for label in range(self.count)]
-        self.columns = ["mask", *fractions]
+        names = name_classes(facts.classes, form.n_classes)
+        self.columns = ["mask", *(f"fraction_{name}" for name in names)]
 
     def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
-        if output.shape[1] == 1:
-            threshold = 0.5 if self.facts.loss in PROBABILITY_LOSSES else 0.0
-            masks = (output[:, 0] > threshold).long().numpy()
-        else:
-            masks = output.argmax(1).numpy()
+        masks = predict_classes(output, self.form, self.facts.task.loss).numpy()
         rows = []
         for name, mask in zip(names, masks, strict=True):
-            counts = np.bincount(mask.ravel(), minlength=self.count)
+            counts = np.bincount(mask.ravel(), minlength=self.form.n_classes)
             rows.append([[str(self._save(name, mask)), *(counts / mask.size).tolist()]])
         return rows
 
@@ -160,14 +165,22 @@ class Masks(OutputKind):
 
         stem = Path(name).stem or "mask"
         number = self.used[stem] = self.used.get(stem, 0) + 1
-        path = self.facts.folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+        stem = stem if number == 1 else f"{stem}-{number}"
         self.facts.folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask.astype(np.uint8 if self.count <= 256 else np.uint16)).save(path)
+        mask = mask.astype(np.uint8 if self.form.n_classes <= 256 else np.uint16)
+        if mask.ndim == 2:
+            path = self.facts.folder / f"{stem}.png"
+            Image.fromarray(mask).save(path)
+        else:
+            path = self.facts.folder / f"{stem}.npy"
+            np.save(path, mask)
         return path
 
 
 class Boxes(OutputKind):
     """Boxes in pictures: a row for each box. A picture without one has a row of empty cells."""
+
+    has_positions = True
 
     def __init__(self, output: Any, facts: Facts) -> None:
         super().__init__(output, facts)
@@ -196,7 +209,7 @@ def choose_kind(output: Any, target: Any, facts: Facts) -> OutputKind:
     Raises:
         UserError: the outputs are of no known kind.
     """
-    if is_of_boxes(output):
+    if predict_boxes(output):
         return Boxes(output, facts)
     if not isinstance(output, torch.Tensor):
         message = f"the model gives a {type(output).__name__}, which has no tensor of a row"
@@ -204,34 +217,15 @@ def choose_kind(output: Any, target: Any, facts: Facts) -> OutputKind:
     if not isinstance(target, torch.Tensor):
         return Numbers(output, facts, "output")
     target = target.cpu()
-    if output.ndim <= 2 and target.ndim in (1, 2):
-        kind = kind_of(output, target, facts.loss, facts.task)
+    collector = find_kind(output, target, facts.task)
+    if collector is MaskCollector and (form := find_form(output, target)) is not None:
+        return Masks(output, facts, form)
+    if collector is Rows:
+        kind = kind_of(output, target, facts.task.loss, facts.task.task)
         if kind in ("classification", "multilabel"):
             return Categories(output, facts, kind)
         return Numbers(output, facts, "prediction" if kind == "regression" else "output")
-    if output.ndim == 4 and _is_of_pixels(output, target, facts.loss):
-        return Masks(output, facts)
     return Numbers(output, facts, "prediction" if output.shape == target.shape else "output")
-
-
-def _is_of_pixels(output: torch.Tensor, target: torch.Tensor, loss: str) -> bool:
-    """Whether outputs (N, C, H, W) are scores of the classes of pixels."""
-    pixels = (output.shape[0], *output.shape[2:])
-    if tuple(target.shape) not in (pixels, (pixels[0], 1, *pixels[1:])):
-        return False
-    if not target.is_floating_point():
-        return True
-    is_binary_loss = simplify_loss(loss) in LABEL_LOSSES
-    return output.shape[1] == 1 and (is_binary_loss or is_zero_or_one(target))
-
-
-def is_of_boxes(output: Any) -> bool:
-    """Whether an output has the boxes of each picture, as torchvision's detectors give them."""
-    return (
-        isinstance(output, list | tuple)
-        and bool(output)
-        and all(isinstance(item, Mapping) and item.keys() >= BOX_KEYS for item in output)
-    )
 
 
 def simplify(output: Any) -> Any:
@@ -240,7 +234,7 @@ def simplify(output: Any) -> Any:
     Of a mapping, this is ``out`` (as of torchvision's segmentation models), or its first tensor; of
     a tuple or list, the first tensor. A batch of one may lack its first dimension.
     """
-    if is_of_boxes(output):
+    if predict_boxes(output):
         return output
     values = [output]
     if isinstance(output, Mapping):

@@ -12,28 +12,9 @@ import numpy as np
 import torch
 
 from base.data.image_file import is_torchvision_loader, open_image
-from base.tools.predict.reading import check_reading
+from base.tools.predict.reading import check_reading, read_some
 from base.tools.samples import Samples
 from utils.errors import UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-
-
-def list_pictures(source: Path) -> list[Path]:
-    """Returns the pictures in a folder and its subfolders, sorted by path; or the single file.
-
-    Raises:
-        UserError: there is no picture.
-    """
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise UserError(f"--predict {source}: there is no such file or folder")
-    found = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES]
-    pictures = sorted(path for path in found if path.is_file())
-    if not pictures:
-        raise UserError(f"--predict {source}: holds no picture ({', '.join(SUFFIXES)})")
-    return pictures
 
 
 def is_picture(values: Any) -> bool:
@@ -59,6 +40,7 @@ class PictureReader:
         assert is_picture(first)
         self.shape = tuple(first.shape)
         self.dtype = first.dtype
+        self.sizes_differ = len({values.shape for values in read_some(samples)}) > 1
         self.open: Callable[[str], Any] = open_image
         self._choose_open(samples)
 
@@ -80,15 +62,20 @@ class PictureReader:
         self.open = choices[-1]
         check_reading(samples, self.read)
 
-    def read(self, path: Path) -> torch.Tensor:
+    def read(self, path: Path, keeps_size: bool = False) -> torch.Tensor:
         """Reads a file as an input (C, H, W).
+
+        Args:
+            path: the file.
+            keeps_size: whether a picture may have another size than those of the dataset.
 
         Raises:
             OSError: it cannot be read.
             ValueError: it is not a picture.
         """
         values = torch.as_tensor(self.transform(self.open(str(path))))
-        if tuple(values.shape) != self.shape:  # the transform does not change the size
+        must_resize = not keeps_size and not self.sizes_differ
+        if must_resize and tuple(values.shape) != self.shape:  # the transform keeps the size
             height, width = self.shape[1:]
             mode = "L" if self.shape[0] == 1 else "RGB"
             resized = open_image(path, mode).resize((width, height))

@@ -16,7 +16,7 @@ import torch
 from base.loop.evaluate import forward
 from base.loop.losses import take_out_predictions
 from base.loop.reporter import TestSubject
-from base.loop.task import describe_loss
+from base.loop.task import TaskFacts
 from base.tools.predict.batches import BatchMaker
 from base.tools.predict.outputs import Facts, OutputKind, Row, choose_kind, simplify
 from base.tools.predict.sources import Entry, Source, open_source
@@ -91,13 +91,13 @@ def predict(
     inputs = open_source(source, samples, maker)
     transform = getattr(samples.inner, "target_transform", None)
     facts = Facts(
-        describe_loss(subject.criterion),
-        subject.task,
+        TaskFacts(subject.criterion, subject.task),
         samples.classes,
         getattr(transform, "inverse", None),
         folder / name,
     )
     predictor = Predictor(subject, maker, facts, call)
+    inputs.keeps_size = predictor.kind.has_positions
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:

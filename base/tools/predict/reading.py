@@ -50,13 +50,23 @@ def check_reading(samples: Samples, read: Callable[[Path], torch.Tensor]) -> Non
         )
 
 
-def _list_files(samples: Samples) -> list[tuple[int, Path]]:
-    """Some of the dataset's files, with their indices; empty if it lists none."""
+def read_some(samples: Samples) -> list[torch.Tensor]:
+    """Some inputs of the dataset; those that cannot be read are left out."""
+    inputs = map(samples.raw, _choose_indices(samples))
+    return [values for values in inputs if isinstance(values, torch.Tensor)]
+
+
+def _choose_indices(samples: Samples) -> list[int]:
     dataset: Any = samples.dataset
     size = len(dataset) if hasattr(dataset, "__len__") else 0
-    indices = sorted({index * (size - 1) // FILES_COMPARED for index in range(FILES_COMPARED + 1)})
+    chosen = {index * (size - 1) // FILES_COMPARED for index in range(FILES_COMPARED + 1)}
+    return sorted(chosen) if size else []
+
+
+def _list_files(samples: Samples) -> list[tuple[int, Path]]:
+    """Some of the dataset's files, with their indices; empty if it lists none."""
     found = []
-    for index in indices if size else []:
+    for index in _choose_indices(samples):
         path = samples.path(index) or _find_path(samples, index)
         if path is not None and Path(path).is_file():
             found.append((index, Path(path)))
@@ -100,9 +110,10 @@ def _only_transforms(samples: Samples) -> bool:
     dataset, transform = samples.inner, samples.inner.transform
     seen: list[tuple[Any, Any]] = []
 
-    def note(picture: Any) -> Any:
-        seen.append((picture, transform(picture)))
-        return seen[-1][1]
+    def note(picture: Any, *others: Any) -> Any:  # others: a mask, or boxes
+        result = transform(picture, *others)
+        seen.append((picture, result[0] if others else result))
+        return result
 
     try:
         dataset.transform = note

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from base.data.image_file import list_pictures
 from base.data.worker import InMemoryDataset
 from base.tools.predict.batches import BatchMaker, describe
-from base.tools.predict.pictures import PictureReader, is_picture, list_pictures
+from base.tools.predict.pictures import PictureReader, is_picture
 from base.tools.predict.reading import SIGNATURE
 from base.tools.samples import Samples
 from utils.errors import UserError, name_error
@@ -22,10 +23,12 @@ class Source:
     Attributes:
         column: the title of the names.
         count: the number of inputs; None if it is unknown.
+        keeps_size: whether pictures keep their size, although those of the dataset have one.
     """
 
     column = "name"
     count: int | None = None
+    keeps_size: bool = False
 
     def __iter__(self) -> Iterator[Entry]:
         raise NotImplementedError
@@ -50,7 +53,7 @@ class PictureSource(Source):
     def __iter__(self) -> Iterator[Entry]:
         for path in self.paths:
             try:
-                picture = self.reader.read(path)
+                picture = self.reader.read(path, self.keeps_size)
             except Exception as error:  # Pillow and the transform may raise anything
                 yield str(path), error
             else:

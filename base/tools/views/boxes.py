@@ -50,8 +50,9 @@ class BoxView(View):
         lines = [f"  {'class':<{width}} precision  recall    ap50  support"]
         for row in self.classes:
             name = f"{row['class'][:width]:<{width}}"
-            ap = "      -" if row["ap50"] is None else f"{row['ap50']:7.4f}"
-            scores = f"{row['precision']:9.4f} {row['recall']:7.4f} {ap}"
+            found = [row[key] for key in ("precision", "recall", "ap50")]
+            cells = ["-" if score is None else f"{score:.4f}" for score in found]
+            scores = f"{cells[0]:>9} {cells[1]:>7} {cells[2]:>7}"
             lines.append(f"  {name} {scores}  {row['support']:7d}")
         note = f"  at IoU {IOU_THRESHOLD:g}; precision and recall at score {SCORE_THRESHOLD:g}"
         return [*shorten_table(lines), note]
@@ -109,7 +110,8 @@ class BoxView(View):
 
     def _describe(self, row: int) -> str:
         picture = self.pictures[row]
-        texts = [f"{len(picture.target)} targets"]
+        count = len(picture.target)
+        texts = ["1 target" if count == 1 else f"{count or 'no'} targets"]
         texts += [f"{picture.n_missed} missed"] if picture.n_missed else []
         texts += [f"{picture.n_wrong} wrong"] if picture.n_wrong else []
         return f"{self.get_title(row)}: {', '.join(texts)}"

@@ -12,7 +12,7 @@ import torch
 
 from base.loop.evaluate import forward
 from base.tools.charts import draw_confusion_matrix, to_svg
-from base.tools.collectors.masks import ClassMaps, Masks, find_form
+from base.tools.collectors.masks import ClassMaps, Masks, find_form, name_classes
 from base.tools.overlays import Palette, draw_panels, draw_rows, middle_picture
 from base.tools.page import Page, Sample
 from base.tools.pictures import Image
@@ -35,11 +35,7 @@ class MaskView(View):
 
     @cached_property
     def names(self) -> list[str]:
-        """The names of the classes; their numbers if those of the dataset do not fit."""
-        known, count = self.samples.classes or [], self.collector.n_classes
-        if count == 2 and len(known) == 1:  # of one logit
-            return ["background", *known]
-        return known if len(known) == count else list(map(str, range(count)))
+        return name_classes(self.samples.classes, self.collector.n_classes)
 
     @cached_property
     def palette(self) -> Palette:

@@ -265,3 +265,11 @@ def test_the_error_of_a_metric_names_it_and_its_arguments() -> None:
     found.add_batch(ZERO, torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(UserError, match=text):
         found.result()
+
+
+def test_samples_are_counted_without_a_loss_too() -> None:
+    """As those of a detector, which gives no loss in evaluation."""
+    metrics = MetricSet([])
+    metrics.add_batch(None, torch.zeros(3, 2), torch.zeros(3))
+    metrics.add_batch(None, torch.zeros(2, 2), torch.zeros(2))
+    assert metrics.n_samples == 5

@@ -1,5 +1,6 @@
 """What reports and trackers show of a detector."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,7 @@ from base.loop.task import TaskFacts
 from base.tools.box_scores import match, score_classes
 from base.tools.collectors.boxes import MAX_BOXES, BoxCollector
 from base.tools.page import Page
+from base.tools.pictures import data_uri
 from base.tools.samples import Samples
 from base.tools.views.boxes import BoxView
 from base.tools.views.register import make_view
@@ -119,3 +121,25 @@ def test_trackers_get_a_picture_of_the_first_samples(view):
     picture = view.draw(inputs)
     assert picture is not None
     assert picture().shape == (2 * 248, 4 * 248, 3)
+
+
+def test_class_without_a_predicted_box_or_a_target_has_no_false_zero():
+    collector = BoxCollector()
+    boxes = torch.tensor([[0.0, 0, 9, 9]])
+    output = {"boxes": boxes, "labels": torch.tensor([1]), "scores": torch.tensor([0.9])}
+    collector.add([output], [{"boxes": boxes, "labels": torch.tensor([2])}], 1)
+    loader = torch.utils.data.DataLoader(BoxedShapes(1), collate_fn=list)
+    view = make_view(collector, Samples(loader))
+    found, missed = view.classes
+    assert (found["precision"], found["recall"], found["support"]) == (0, None, 0)
+    assert (missed["precision"], missed["recall"], missed["support"]) == (None, 0, 1)
+    assert view.format_lines()[1].split() == ["circle", "0.0000", "-", "-", "0"]
+    page = Page("title", "")
+    view.add_to(page, "")
+    assert "1 target, 1 missed" in page.to_html()
+
+
+def test_picture_with_noise_does_not_fill_a_report():
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    assert len(data_uri(noise, 400)) < 250_000  # a PNG has 640,000
+    assert data_uri(noise[:40, :40], 400).startswith("data:image/png")

@@ -89,8 +89,20 @@ def test_the_task_decides_what_a_loss_of_the_project_does_not_show() -> None:
     def dice(output: Any, target: Any) -> Any:
         return output.mean()
 
-    assert collect(draw(2, 1, 4, 5), BITS[:, None].float(), dice) is None
-    assert len(collect(draw(2, 1, 4, 5), BITS[:, None].float(), dice, "segmentation")) == 2
+    masks = BITS[:, None].float()
+    assert collect(draw(2, 1, 4, 5), masks + 0.5, dice) is None
+    assert len(collect(draw(2, 1, 4, 5), masks + 0.5, dice, "segmentation")) == 2
+    assert isinstance(collect(draw(2, 1, 4, 5), masks, dice), Masks)  # 0 and 1 say it, too
+    assert collect(draw(2, 1, 4, 5), masks, nn.MSELoss()) is None
+
+
+def test_outputs_from_0_to_1_are_probabilities_for_a_loss_of_the_project() -> None:
+    def dice(output: Any, target: Any) -> Any:
+        return output.mean()
+
+    masks = BITS[:, None].float()
+    found = collect(0.1 + 0.8 * masks, masks, dice)
+    assert found.confusion.tolist() == [[int((masks == 0).sum()), 0], [0, int(masks.sum())]]
 
 
 def test_ignored_pixels_and_absent_classes_count_nowhere() -> None:

@@ -10,9 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from base.tools.predict.predict import predict
+from data_loader.boxed_shapes import BoxedShapes
+from data_loader.shapes import Shapes
 from tests.base.tools.predict.subjects import Fixed, Readable, make_subject, read_table
 from utils.errors import UserError
 
@@ -149,3 +153,58 @@ def test_each_box_has_a_row(tmp_path: Path) -> None:
         ["line 2", "shape", "0.5", "1", "2", "3", "4"],
         ["line 2", "shape", "0.5", "1", "2", "3", "4"],
     ]
+
+
+def test_one_logit_for_each_pixel_gives_masks_also_with_a_loss_of_the_project(
+    tmp_path: Path,
+) -> None:
+    def dice(output: Any, target: Any) -> torch.Tensor:
+        return 1 - (output * target).sum() / (output + target).sum()
+
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png")
+    data = TensorDataset(torch.zeros(4, 1, 4, 4), torch.zeros(4, 1, 4, 4))
+
+    def run(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(pictures, 0.4).index_fill(3, torch.tensor([2]), 0.6)
+
+    (row,) = read_table(predict(make_subject(tmp_path, run, dice, data), tmp_path / "x.png").path)
+    assert row["fraction_1"] == "0.25"  # values from 0 to 1 are probabilities
+
+
+class Pairs(Dataset[Any]):
+    """Pictures and masks that one transform prepares, as those of torchvision's v2 do."""
+
+    def __init__(self, sizes: list[tuple[int, int]]) -> None:
+        self.images = [Image.fromarray(np.full(size, 9, np.uint8)) for size in sizes]
+        self.transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        mask = tv_tensors.Mask(torch.zeros(self.images[index].size[::-1], dtype=torch.uint8))
+        picture, mask = self.transform(self.images[index], mask)
+        return picture, mask.long()
+
+
+@pytest.mark.parametrize("sizes", [[(4, 4)], [(4, 4), (6, 5)]], ids=["one size", "several"])
+def test_a_picture_keeps_its_size_if_the_rows_have_positions(
+    tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    """A mask or a box in a resized picture would not fit the file."""
+    Image.fromarray(np.zeros((8, 6), np.uint8)).save(tmp_path / "x.png")
+    loss, loader = nn.CrossEntropyLoss(), DataLoader(Pairs(sizes), 1)
+    subject = make_subject(tmp_path, lambda x: x.repeat(1, 2, 1, 1), loss, loader)
+    (row,) = read_table(predict(subject, tmp_path / "x.png").path)
+    assert np.array(Image.open(row["mask"])).shape == (8, 6)
+
+
+@pytest.mark.parametrize("data", [Shapes(2, 16, 0), BoxedShapes(2)], ids=["masks", "boxes"])
+def test_the_generated_pictures_have_a_method_for_files(tmp_path: Path, data: Any) -> None:
+    pixels = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    (name, values), (_, error) = data.read(tmp_path)
+    assert name == str(tmp_path / "a.png")
+    assert torch.equal((values * 255).round(), torch.from_numpy(pixels).permute(2, 0, 1).float())
+    assert isinstance(error, OSError)
