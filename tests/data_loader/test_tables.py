@@ -53,7 +53,7 @@ def test_a_target_of_texts_is_a_class(tmp_path: Path) -> None:
     assert both[0][1].tolist() == [100, 10]
 
 
-def test_a_row_that_cannot_be_read_is_an_error_in_its_place(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_read_gives_an_error_and_the_rest_is_read(tmp_path: Path) -> None:
     dataset = CsvDataset(write(tmp_path), "price", None, ["town"])
     BaseDataLoader(dataset, 2)
     new = tmp_path / "new.csv"
@@ -70,7 +70,7 @@ def test_a_row_that_cannot_be_read_is_an_error_in_its_place(tmp_path: Path) -> N
     ]
 
 
-def test_a_category_that_the_training_does_not_have_is_told(
+def test_a_category_that_the_training_does_not_have_gets_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = CsvDataset(write(tmp_path), "price", categories=["town"])

@@ -53,7 +53,7 @@ def test_a_dataset_whose_training_part_is_hidden_is_refused() -> None:
         BaseDataLoader(joined, 4)
 
 
-def test_a_transform_that_was_fitted_before_the_split_is_told(
+def test_a_transform_that_was_fitted_before_the_split_gets_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     dataset: Any = TensorDataset(torch.rand(20, 2), torch.rand(20))

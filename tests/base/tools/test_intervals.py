@@ -105,7 +105,7 @@ def test_windows_whose_targets_overlap_have_no_intervals() -> None:
     assert scores.reasons["loss"] == "neighbouring windows have targets in common"
 
 
-def test_several_ranks_are_told_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_ranks_are_the_reason_for_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("base.tools.intervals.world_size", lambda: 2)
     reasons = bootstrap_intervals(None, F.mse_loss, [], {"loss": 1.0}).reasons
     assert reasons["loss"] == "each process has some samples only; test with one process"
