@@ -109,7 +109,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         steps = self.series[start : start + self.history]
         return steps[:, 0] if self.is_single else steps
 
-    def read(self, path: str | Path) -> Iterator[tuple[str, torch.Tensor | UserError]]:
+    def read(self, path: str | Path) -> Iterator[tuple[str, Any]]:
         """Reads the last window of a CSV file, or of each in a folder, to forecast what follows.
 
         A file has a line of names, and a column for each channel: those of ``columns``, or all.

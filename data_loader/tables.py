@@ -151,7 +151,7 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inputs[index], self.targets[index]
 
-    def read(self, path: str | Path) -> Iterator[tuple[str, torch.Tensor | UserError]]:
+    def read(self, path: str | Path) -> Iterator[tuple[str, Any]]:
         """Reads the inputs in a CSV file, which needs no target.
 
         Returns:
