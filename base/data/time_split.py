@@ -137,5 +137,5 @@ def count_shared_steps(targets: Sequence[torch.Tensor]) -> int:
         if pairs and all(torch.equal(first, second) for first, second in pairs):
             shared = torch.cat([first for first, _ in pairs])
             # Labels, which are 0 or 1, and constants are alike by chance.
-            return (shape[0] - 1) // stride if len(shared.unique()) > 2 else 0
+            return (shape[0] - 1) // stride if len(set(shared.flatten().tolist())) > 2 else 0
     return 0
