@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from base.data.target_transforms import as_target_transform
-from data_loader.tables import parse_numbers, read_csv
+from base.data.target_transforms import as_target_transform, fit_target_transform
+from data_loader.csv_table import parse_numbers, read_csv
 from utils.errors import UserError
 
 
@@ -36,7 +36,10 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     Attributes:
         overlap: the following windows that have targets in common with a window.
         fitted: what the transform has found in the training part.
+        columns: the names of the channels in the files that ``read`` reads; None if unknown.
     """
+
+    columns: list[str] | None = None
 
     def __init__(
         self,
@@ -77,8 +80,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         for index in np.asarray(indices).tolist():
             start = index * self.stride
             is_used[start : start + self.history + self.horizon] = True
-        self.target_transform.fit(self.series[is_used])
-        self.fitted = self.target_transform.state
+        self.fitted = fit_target_transform(self.target_transform, self.series[is_used])
 
     @property
     def fitted(self) -> dict[str, Any] | None:
@@ -107,15 +109,28 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         steps = self.series[start : start + self.history]
         return steps[:, 0] if self.is_single else steps
 
-    def read(self, path: str | Path) -> Iterator[tuple[str, torch.Tensor]]:
-        """Reads the last window of a CSV file, whose following steps are to be forecast.
+    def read(self, path: str | Path) -> Iterator[tuple[str, Any]]:
+        """Reads the last window of a CSV file, or of each in a folder, to forecast what follows.
 
-        The file has a line of names, and a column for each channel.
+        A file has a line of names, and a column for each channel: those of ``columns``, or all.
+
+        Returns:
+            For each file its name, and an input (L, C) or the error that names its fault.
 
         Raises:
-            UserError: it has too few rows or columns, or a cell is no number.
+            UserError: a folder has no CSV file.
         """
-        table = read_csv(path)
+        files = sorted(Path(path).glob("*.csv")) if Path(path).is_dir() else [Path(path)]
+        if not files:
+            raise UserError(f"{path} has no file *.csv")
+        for file in files:
+            try:
+                yield file.name, self._read_last_window(file)
+            except UserError as error:
+                yield file.name, error
+
+    def _read_last_window(self, path: Path) -> torch.Tensor:
+        table = read_csv(path, self.columns, key="")
         count = self.series.shape[1]
         if len(table.columns) != count:
             found = ", ".join(table.columns)
@@ -123,10 +138,11 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if len(table) < self.history:
             message = f"has {len(table)} rows, and the model needs the last {self.history} steps"
             raise UserError(f"{path}: {message}")
+        table = table.select(range(len(table) - self.history, len(table)))
         columns = [parse_numbers(table, name) for name in table.columns]
-        steps = torch.tensor(np.stack(columns, 1)[-self.history :], dtype=torch.float32)
+        steps = torch.tensor(np.stack(columns, 1), dtype=torch.float32)
         transform = self.target_transform
-        yield Path(path).name, steps if transform is None else transform(steps)
+        return steps if transform is None else transform(steps)  # type: ignore[no-any-return]
 
 
 class CsvSeries(WindowDataset):
@@ -152,6 +168,7 @@ class CsvSeries(WindowDataset):
         channels = [parse_numbers(table, name) for name in columns]
         series = channels[0] if len(channels) == 1 else np.stack(channels, 1)
         super().__init__(series, history, horizon, stride, target_transform, season)
+        self.columns = columns
 
 
 class SeasonalSeries(WindowDataset):

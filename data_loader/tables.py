@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,90 +12,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from base.data.target_transforms import as_target_transform
-from utils.errors import UserError, did_you_mean
+from base.data.target_transforms import as_target_transform, fit_target_transform
+from data_loader.csv_table import CsvTable, find_fault, parse_number, parse_numbers, read_csv
+from utils.errors import UserError
 
 MAX_CATEGORIES = 1000  # of a column
-
-
-class CsvTable:
-    """The cells of a CSV file, as texts.
-
-    Attributes:
-        path: of the file; empty for a table from memory.
-        columns: a list of cells for each name.
-        lines: the line of the file that each row begins at.
-    """
-
-    def __init__(self, path: str, columns: dict[str, list[str]], lines: list[int]) -> None:
-        self.path, self.columns, self.lines = path, columns, lines
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def error(self, row: int, column: str, message: str) -> UserError:
-        """Makes an error that names the line and the column of a cell."""
-        where = f"{self.path}:{self.lines[row]}" if self.path else f"row {row}"
-        return UserError(f"{where}: {column}: {message}")
-
-
-def read_csv(path: str | Path, columns: Sequence[str] | None = None, key: str = "path") -> CsvTable:
-    """Reads a CSV file (UTF-8) with a line of names.
-
-    Args:
-        path: the file.
-        columns: the names to read; None reads all.
-        key: the config's key of the names, for the error.
-
-    Raises:
-        UserError: the file cannot be read, has no rows, or has no such column; a row has another
-            number of cells than the first line.
-    """
-    try:
-        with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            names = [name.strip() for name in next(reader, [])]
-            rows, lines, line = [], [], reader.line_num + 1
-            for row in reader:
-                if row:
-                    rows.append(row)
-                    lines.append(line)
-                line = reader.line_num + 1
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path}: cannot be read as CSV: {reason}", key="path") from None
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"{path}:1: two columns have the name '{twice[0]}'", key="path")
-    for name in columns or ():
-        if name not in names:
-            hint = did_you_mean(name, names) or f"; it has {', '.join(names)}"
-            raise UserError(f"{path} has no column '{name}'{hint}", key=key)
-    if not rows:
-        raise UserError(f"{path}: has no rows below the names of its columns", key="path")
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(names):
-            raise UserError(f"{path}:{line}: has {len(row)} cells for {len(names)} columns")
-    chosen = names if columns is None else columns
-    found = {name: [row[names.index(name)].strip() for row in rows] for name in chosen}
-    return CsvTable(str(path), found, lines)
-
-
-def parse_numbers(table: CsvTable, name: str) -> np.ndarray[Any, Any]:
-    """The numbers in a column, shape (N,) float.
-
-    Raises:
-        UserError: a cell is empty or no finite number.
-    """
-    numbers = []
-    for row, cell in enumerate(table.columns[name]):
-        try:
-            number = float(cell)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise table.error(row, name, f"'{cell}' is no number" if cell else "is empty")
-        numbers.append(number)
-    return np.array(numbers)
+MAX_SHOWN = 5  # unknown categories in a warning
+ADVICE = "; name it in categories, or in numbers the columns to use"
 
 
 class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -143,7 +66,7 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.fitted = None
 
     def _read_numbers(self, table: CsvTable) -> torch.Tensor:
-        columns = [parse_numbers(table, name) for name in self.numbers]
+        columns = [parse_numbers(table, name, ADVICE) for name in self.numbers]
         return torch.tensor(np.stack(columns, 1) if columns else np.zeros((len(table), 0)))
 
     def _list_categories(self, table: CsvTable, name: str) -> list[str]:
@@ -160,7 +83,9 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             try:
                 parse_numbers(table, target)
             except UserError:
-                if _is_number(table.columns[target][0]):  # most likely a fault in a later row
+                if not math.isnan(
+                    parse_number(table.columns[target][0])
+                ):  # most likely a fault in a later row
                     raise
                 classify = True
         if not classify:
@@ -184,8 +109,8 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         found = {"mean": rows.mean(0).tolist(), "std": std.tolist(), "categories": self._known}
         if self.target_transform is not None:
             values = self._target[torch.as_tensor(np.asarray(indices))]
-            self.target_transform.fit(values.reshape(len(values), -1))
-            found["target"] = self.target_transform.state
+            values = values.reshape(len(values), -1)
+            found["target"] = fit_target_transform(self.target_transform, values)
         self.fitted = found
 
     @property
@@ -207,8 +132,17 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             numbers, known = (numbers - mean) / std, self._fitted["categories"]
         columns = [numbers]
         for name, values in cells.items():
-            is_value = [[value == category for category in known[name]] for value in values]
-            columns.append(torch.tensor(is_value, dtype=torch.float64))
+            positions = {category: position for position, category in enumerate(known[name])}
+            found = torch.tensor([positions.get(value, -1) for value in values])
+            columns.append((found[:, None] == torch.arange(len(positions))).double())
+            unknown = sorted(set(values) - set(positions))
+            if unknown:
+                logging.getLogger("data_loader").warning(
+                    "%s: the training data have no '%s', so all its columns are 0 in %d rows.",
+                    name,
+                    "', '".join(unknown[:MAX_SHOWN]),
+                    int((found < 0).sum()),
+                )
         return torch.cat(columns, 1).float()
 
     def __len__(self) -> int:
@@ -217,17 +151,35 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self.inputs[index], self.targets[index]
 
-    def read(self, path: str | Path) -> Iterator[tuple[str, torch.Tensor]]:
-        """Reads the inputs in a CSV file, which needs no target: a name and an input (F,) a row.
+    def read(self, path: str | Path) -> Iterator[tuple[str, Any]]:
+        """Reads the inputs in a CSV file, which needs no target.
+
+        Returns:
+            For each row a name, and an input (F,) or the error that names its fault.
 
         Raises:
-            UserError: a column is missing, or a cell is no number.
+            UserError: a column is missing, or the file cannot be read.
         """
-        table = read_csv(path, [*self.numbers, *self.categories])
-        cells = {name: table.columns[name] for name in self.categories}
-        inputs = self._encode(self._read_numbers(table), cells)
-        for line, values in zip(table.lines, inputs, strict=True):
-            yield f"{Path(path).name}:{line}", values
+        table = read_csv(path, [*self.numbers, *self.categories], strict=False)
+        faults = table.faults | self._find_faults(table)
+        rows = [row for row in range(len(table)) if row not in faults]
+        good = table.select(rows)
+        cells = {name: good.columns[name] for name in self.categories}
+        inputs = iter(self._encode(self._read_numbers(good), cells))
+        for row, line in enumerate(table.lines):
+            yield f"{Path(path).name}:{line}", faults[row] if row in faults else next(inputs)
+
+    def _find_faults(self, table: CsvTable) -> dict[int, UserError]:
+        """The first fault of each row that has one, among the cells that must be numbers."""
+        found = {}
+        for name in self.numbers:
+            for row in range(len(table)):
+                fault = (
+                    None if row in found or row in table.faults else find_fault(table, name, row)
+                )
+                if fault is not None:
+                    found[row] = fault
+        return found
 
 
 class CsvDataset(TableDataset):
@@ -247,10 +199,11 @@ class CsvDataset(TableDataset):
         classify: bool | None = None,
         target_transform: Any = None,
     ) -> None:
+        table = read_csv(path)
         given = {"target": target, "numbers": numbers, "categories": categories}
         for key, value in given.items():
-            read_csv(path, [value] if isinstance(value, str) else value, key)
-        super().__init__(read_csv(path), target, numbers, categories, classify, target_transform)
+            table.check_names([value] if isinstance(value, str) else value or [], key)
+        super().__init__(table, target, numbers, categories, classify, target_transform)
 
 
 class Diabetes(TableDataset):
@@ -274,10 +227,3 @@ class Diabetes(TableDataset):
         columns["progress"] = [repr(float(value)) for value in data.target]
         table = CsvTable("", columns, list(range(len(data.target))))
         super().__init__(table, "progress", None, ["sex"], False, target_transform)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False

@@ -21,6 +21,10 @@ from base.data.epoch_sampler import Array
 from utils.errors import UserError
 
 KEY = "fitted"  # in the description of a loader's data
+FITTED_ON_ALL = (
+    "%s has fitted its target_transform %s before the split. If that has seen the samples of the "
+    "validation, its numbers are too good: give the dataset a method fit_to(indices)."
+)
 MAX_DEPTH = 20  # of datasets inside datasets
 
 
@@ -52,6 +56,15 @@ def find_fitted_dataset(dataset: Any) -> Any:
             message = "each would be scaled in its own way; join the series or tables before"
             raise UserError(f"a {kinds}: {message}")
     return inner if is_fitted_on_samples(inner) else None
+
+
+def warn_if_fitted_on_all(dataset: Any) -> None:
+    """Warns of a target transform whose numbers a dataset has found before it was split."""
+    inner = locate(dataset)
+    transform = getattr(inner, "target_transform", None)
+    can_fit = callable(getattr(transform, "fit", None))
+    if can_fit and not is_fitted_on_samples(inner):
+        logging.getLogger("data_loader").warning(FITTED_ON_ALL, type(inner).__name__, transform)
 
 
 def _list_members(dataset: Any) -> list[Any]:

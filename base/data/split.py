@@ -11,7 +11,7 @@ import numpy as np
 
 from base.data.checks import warn_if_random
 from base.data.epoch_sampler import Array, EpochSampler
-from base.data.fitting import find_fitted_dataset, fit_dataset, locate
+from base.data.fitting import find_fitted_dataset, fit_dataset, locate, warn_if_fitted_on_all
 from utils.batch import TARGET_KEYS
 from utils.errors import UserError
 from utils.options import raise_problems
@@ -112,6 +112,8 @@ def make_samplers(
         valid_sampler = EpochSampler(valid, shuffle=False)
     if find_fitted_dataset(dataset) is not None:
         fit_dataset(dataset, np.asarray(train))
+    elif split.is_needed:
+        warn_if_fitted_on_all(dataset)
     weights = class_weights(dataset, train) if is_balanced else None
     return EpochSampler(train, shuffle, weights), valid_sampler
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils.errors import UserError
+from utils.errors import UserError, one_line
 
 State = dict[str, Any]
 PROBES = (-2.0, -1.0, 0.0, 1.0, 3.0)  # scaled values, to see whether an inverse is a line
@@ -25,7 +25,11 @@ class TargetTransform:
     state: State | None = None  # plain values; None before ``fit``
 
     def fit(self, values: torch.Tensor) -> None:
-        """Finds the numbers of each output in the training targets, shape (N, C) float."""
+        """Finds the numbers of each output in the training targets, shape (N, C) float.
+
+        A class that finds any keeps them in ``state``.
+        """
+        self.state = {}
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         """Transforms targets (…) or (…, C) in real units."""
@@ -104,8 +108,31 @@ class Sklearn(TargetTransform):
         self._line: tuple[list[float], list[float]] | None = None
 
     def fit(self, values: torch.Tensor) -> None:
-        self.transformer.fit(values.double().cpu().numpy())
-        self.state = get_state(self.transformer)
+        """See TargetTransform.
+
+        Raises:
+            UserError: the transformer does not give a number for each output, or a checkpoint
+                cannot hold what it finds, as that of a ``Pipeline``.
+        """
+        from sklearn.base import clone
+
+        rows = values.double().cpu().numpy()
+        try:
+            self.transformer.fit(rows)
+            self.state = get_state(self.transformer)
+            resumed = Sklearn(clone(self.transformer))
+            resumed.state = self.state
+            expected = self.transformer.transform(rows)
+            is_kept = expected.shape == rows.shape
+            is_kept &= np.array_equal(resumed.transformer.transform(rows), expected, equal_nan=True)
+        except Exception as error:  # of a transformer of any kind
+            raise self._refuse(one_line(error)) from error
+        if not is_kept:
+            raise self._refuse("it does not keep all that it finds in attributes of its own")
+
+    def _refuse(self, reason: str) -> UserError:
+        message = f"{type(self.transformer).__name__} cannot transform targets: {reason}"
+        return UserError(message, key="target_transform")
 
     @property
     def state(self) -> State | None:  # type: ignore[override]
@@ -128,7 +155,10 @@ class Sklearn(TargetTransform):
         offset = found[PROBES.index(0.0)]
         slope = found[PROBES.index(1.0)] - offset
         is_line = np.allclose(found, probes * slope + offset, rtol=1e-9, atol=1e-9)
-        return (slope.tolist(), offset.tolist()) if is_line and (slope != 0).all() else None
+        if not is_line or (slope == 0).any():
+            return None
+        is_exact = np.allclose(self.transformer.transform(found), probes)  # it may clip
+        return (slope.tolist(), offset.tolist()) if is_exact else None
 
     def _num_outputs(self) -> int:
         return int(self.transformer.n_features_in_)
@@ -155,15 +185,34 @@ def as_target_transform(transform: Any) -> Any:
     """Returns a transform with ``fit``, ``inverse`` and ``state``; None stays None.
 
     Raises:
-        UserError: it has no inverse.
+        UserError: it has no inverse, or is of another class.
     """
     if transform is None or isinstance(transform, TargetTransform):
         return transform
     if callable(getattr(transform, "inverse_transform", None)):
         return Sklearn(transform)
-    kind = type(transform).__name__
+    kind, has_inverse = type(transform).__name__, callable(getattr(transform, "inverse", None))
+    if has_inverse:
+        message = f"{kind} must derive from base.data.target_transforms.TargetTransform"
+        raise UserError(message, "target_transform")
     message = f"{kind} has no inverse; use Standardize, LogStandardize, a scaler of scikit-learn, "
     raise UserError(f"{message}or a class that derives from TargetTransform", "target_transform")
+
+
+def fit_target_transform(transform: Any, values: torch.Tensor) -> State:
+    """Fits a transform on training targets in real units, shape (N, C) float.
+
+    Returns:
+        What it has found, for checkpoints.
+
+    Raises:
+        UserError: its ``fit`` does not keep that in ``state``.
+    """
+    transform.fit(values)
+    if transform.state is None:
+        message = "must set self.state to a dict of plain values, which checkpoints hold"
+        raise UserError(f"{type(transform).__name__}.fit {message}", key="target_transform")
+    return dict(transform.state)
 
 
 def get_state(transformer: Any) -> State:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from utils.errors import UserError
 from utils.seed import temporary_seed
 
 MAX_STEPS_COMPARED = 1000  # of a target, to find out whether neighbours overlap
+SAMPLES_COMPARED = 8
 
 
 def split_dataset_by_time(
@@ -30,15 +33,13 @@ def split_dataset_by_time(
     Raises:
         UserError: a part would be empty.
     """
-    from base.data.fitting import locate
-
-    known = getattr(locate(dataset), "overlap", None)
-    used = gap if gap is not None else known if isinstance(known, int) else 0
+    known = get_known_overlap(dataset)
+    used = gap if gap is not None else known or 0
     train, valid = split_by_time(len(dataset), size, folds, fold, used)
     logger = logging.getLogger("data_loader")
     text = "By time: %d samples train, the %d after them are left out, and the next %d validate."
     logger.info(text, len(train), used, len(valid))
-    count = known if isinstance(known, int) else find_overlap(dataset, int(train[-1]))
+    count = find_overlap(dataset, int(train[-1])) if known is None else known
     if count > used:
         message = "The targets of %d training samples share steps with those of the validation, "
         message += "so its numbers are too good; set validation_gap: %d."
@@ -87,13 +88,19 @@ def split_by_time(
     return train, valid
 
 
+def get_known_overlap(dataset: Any) -> int | None:
+    """The ``overlap`` of a dataset: see ``find_overlap``. None if it has none."""
+    from base.data.fitting import locate
+
+    known = getattr(locate(dataset), "overlap", None)
+    return int(known) if isinstance(known, int | np.integer) else None
+
+
 def find_overlap(dataset: Any, index: int) -> int:
     """The number of following samples whose targets share steps with that of a sample.
 
-    It is known if the targets of neighbours are the same series, moved by one or more steps.
-
     Args:
-        dataset: map-style; two samples are read.
+        dataset: map-style; a few samples are read.
         index: of the first of them.
 
     Returns:
@@ -102,14 +109,33 @@ def find_overlap(dataset: Any, index: int) -> int:
     from utils.batch import find_target
 
     try:
+        indices = range(index, min(index + SAMPLES_COMPARED, len(dataset)))
         with temporary_seed(0):
-            first, second = (torch.as_tensor(find_target(dataset[i])) for i in (index, index + 1))
+            targets = [torch.as_tensor(find_target(dataset[i])) for i in indices]
     except Exception:  # a dataset may raise anything; the loader will report it
         return 0
-    steps = len(first) if first.ndim and first.shape == second.shape else 0
-    if not 1 < steps <= MAX_STEPS_COMPARED or bool((first == first[0]).all()):
+    return count_shared_steps(targets)
+
+
+def count_shared_steps(targets: Sequence[torch.Tensor]) -> int:
+    """The number of following targets that share steps with a target; 0 if none does.
+
+    That is known if the targets of neighbours are the same series, moved by one or more steps.
+
+    Args:
+        targets: of neighbours, (H,) or (H, C) float each.
+    """
+    targets = targets[:SAMPLES_COMPARED]
+    shapes = {tuple(target.shape) for target in targets}
+    if len(shapes) != 1 or not all(target.is_floating_point() for target in targets):
         return 0
-    for stride in range(1, steps):
-        if torch.equal(first[stride:], second[:-stride]):
-            return (steps - 1) // stride
+    shape = shapes.pop()
+    if len(shape) not in (1, 2) or not 1 < shape[0] <= MAX_STEPS_COMPARED:
+        return 0
+    for stride in range(1, shape[0]):
+        pairs = [(first[stride:], second[:-stride]) for first, second in pairwise(targets)]
+        if pairs and all(torch.equal(first, second) for first, second in pairs):
+            shared = torch.cat([first for first, _ in pairs])
+            # Labels, which are 0 or 1, and constants are alike by chance.
+            return (shape[0] - 1) // stride if len(set(shared.flatten().tolist())) > 2 else 0
     return 0

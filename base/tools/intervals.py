@@ -15,6 +15,7 @@ from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
 from base.loop.stateful_metric import is_stateful
 from base.tools.batch_means import explain, is_close
+from utils.distributed import world_size
 from utils.numbers import split_numbers
 from utils.util import one_number
 
@@ -24,6 +25,7 @@ MEAN_RESAMPLES = 1000
 OTHER_RESAMPLES = 200  # of a metric that has to be computed from the samples each time
 NAMES_SHOWN = 5
 NO_ROWS = "the outputs are not one row of numbers for each sample"
+SEVERAL_RANKS = "each process has some samples only; test with one process"
 
 
 class NoIntervalError(Exception):
@@ -80,7 +82,8 @@ def bootstrap_intervals(
         labels: the names of classes in those of numbers; see ``split_numbers``.
     """
     if rows is None:
-        return Intervals({}, dict.fromkeys(values, NO_ROWS))
+        reason = NO_ROWS if world_size() == 1 else SEVERAL_RANKS
+        return Intervals({}, dict.fromkeys(values, reason))
     found: dict[str, Interval] = {}
     reasons: dict[str, str] = {}
     for name, function in _list_functions(criterion, metrics, units).items():

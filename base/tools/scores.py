@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from base.data.time_split import SAMPLES_COMPARED, count_shared_steps, get_known_overlap
 from base.loop.reporter import SetResult, TestSubject
 from base.tools.intervals import Intervals, bootstrap_intervals
 from base.tools.page import Page
@@ -36,7 +37,10 @@ class Scores:
             rows, subject.criterion, metrics.metrics, result.values, metrics.units, metrics.labels
         )
 
-        if getattr(samples.inner, "overlap", 0):  # resampling takes samples for independent
+        known = get_known_overlap(samples.dataset)
+        if known is None and rows is not None:
+            known = count_shared_steps(list(rows[1][:SAMPLES_COMPARED]))
+        if known:  # resampling takes samples for independent
             reason = "neighbouring windows have targets in common"
             self.intervals, self.reasons = {}, dict.fromkeys(self.values, reason)
 

@@ -48,6 +48,19 @@ def test_the_last_window_of_a_file_is_read_as_the_model_sees_it(tmp_path: Path) 
     assert dataset.target_transform.inverse(values[:, 0]).tolist() == [16, 17, 18, 19]
 
 
+def test_a_folder_has_an_input_for_each_file_and_an_error_for_one_that_is_too_short(
+    tmp_path: Path,
+) -> None:
+    train = tmp_path / "train.csv"
+    train.write_text("time,load\n" + "".join(f"2024-{i},{i}\n" for i in range(20)))
+    dataset = CsvSeries(str(train), ["load"], 4, 2)
+    (tmp_path / "short.csv").write_text("load\n1\n")
+    found = dict(dataset.read(tmp_path))
+    assert list(found) == ["short.csv", "train.csv"]
+    assert "has 1 rows, and the model needs the last 4 steps" in str(found["short.csv"])
+    assert np.array_equal(found["train.csv"], [[16], [17], [18], [19]])
+
+
 @pytest.mark.parametrize("n_channels", [1, 2])
 def test_the_report_compares_each_step_with_naive_forecasts(n_channels: int) -> None:
     series = np.tile(np.arange(4.0), 20)

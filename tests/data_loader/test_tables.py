@@ -53,11 +53,49 @@ def test_a_target_of_texts_is_a_class(tmp_path: Path) -> None:
     assert both[0][1].tolist() == [100, 10]
 
 
+def test_a_row_that_cannot_be_read_gives_an_error_and_the_rest_is_read(tmp_path: Path) -> None:
+    dataset = CsvDataset(write(tmp_path), "price", None, ["town"])
+    BaseDataLoader(dataset, 2)
+    new = tmp_path / "new.csv"
+    new.write_text("town,area\nb,10\nb,wide\nb\na,\na,20\n")
+    found = list(dataset.read(new))
+    assert [name for name, _ in found] == [f"new.csv:{line}" for line in range(2, 7)]
+    assert torch.equal(torch.as_tensor(found[0][1]), dataset[0][0])
+    assert torch.equal(torch.as_tensor(found[4][1]), dataset[1][0])
+    errors = [str(value).removeprefix(f"{new}:") for _, value in found[1:4]]
+    assert errors == [
+        "3: area: 'wide' is no number",
+        "4: has 1 cells for 2 columns",
+        "5: area: is empty",
+    ]
+
+
+def test_a_category_that_the_training_does_not_have_gets_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = CsvDataset(write(tmp_path), "price", categories=["town"])
+    BaseDataLoader(first, 2)
+    other = CsvDataset(write(tmp_path, TEXT.replace("a,", "c,")), "price", categories=["town"])
+    assert not caplog.messages
+    other.fitted = first.fitted
+    expected = "town: the training data have no 'c', so all its columns are 0 in 2 rows."
+    assert caplog.messages == [expected]
+    assert other.inputs[1, 1:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_semicolons_and_tabs_divide_cells_too(tmp_path: Path, delimiter: str) -> None:
+    plain = CsvDataset(write(tmp_path), "price", categories=["town"])
+    found = CsvDataset(write(tmp_path, TEXT.replace(",", delimiter)), "price", categories=["town"])
+    assert torch.equal(found.inputs, plain.inputs)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         (TEXT.replace("30,", "3o,"), {}, r"homes.csv:4: area: '3o' is no number"),
         (TEXT.replace("300", ""), {}, r"homes.csv:4: price: is empty"),
+        (TEXT, {"categories": []}, r"town: 'b' is no number, as in 3 more rows; name it in categ"),
         (TEXT + "1,a\n", {}, r"homes.csv:6: has 2 cells for 3 columns"),
         (TEXT, {"target": "prize"}, r"no column 'prize' \(did you mean 'price'\?\)"),
         (TEXT, {"categories": ["twon"]}, r"^categories: .*no column 'twon'"),

@@ -189,7 +189,8 @@ class OutOfFold:
     def _score(self, seed: int, joined: Outputs) -> SetResult:
         criterion = self.result.subject.criterion
         result = score_outputs(joined, self.result.subject, self.config, self.result.sets[0])
-        if describe_loss(criterion) == LEARNED:  # that of another fold does not fit
+        is_scaled = result.metrics.units is not None  # by the training part of each fold
+        if is_scaled or describe_loss(criterion) == LEARNED:  # that of another fold does not fit
             folds = self._list_folds(seed)
             result.values["loss"] = statistics.fmean(
                 (fold.values["loss"] for fold in folds), weights=[fold.n_samples for fold in folds]

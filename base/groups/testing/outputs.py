@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from base.loop.collector import Collection
 from base.loop.evaluate import add_up
 from base.loop.metrics import MetricSet
 from base.loop.reporter import SetResult, TestSubject
-from base.loop.rows import Rows
 from base.loop.task import TaskFacts
 from base.loop.validation import in_eval_mode
 from base.tools.samples import Samples
@@ -71,7 +71,7 @@ def score_outputs(
     loss = subject.criterion
     criterion = loss.cpu() if isinstance(loss, nn.Module) else loss
     cpu, facts = torch.device("cpu"), TaskFacts(criterion, subject.task)
-    metrics = MetricSet(config.build_metrics(), None, cpu, Rows(facts), like.loader, "valid")
+    metrics = MetricSet(config.build_metrics(), None, cpu, Collection(facts), like.loader, "valid")
     units = metrics.units
     metrics.units = None  # the outputs are in real units already
     pieces = (torch.split(rows, outputs.sizes) for rows in (outputs.output, outputs.target))

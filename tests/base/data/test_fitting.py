@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import ConcatDataset, Subset
+from sklearn.preprocessing import StandardScaler
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from base import BaseDataLoader
 from base.data.loader import describe_data, prepare_loader
@@ -50,6 +51,19 @@ def test_a_dataset_whose_training_part_is_hidden_is_refused() -> None:
     joined = Subset(ConcatDataset([make_windows(), make_windows()]), range(9))
     with pytest.raises(UserError, match="a ConcatDataset of WindowDataset: each would be scaled"):
         BaseDataLoader(joined, 4)
+
+
+def test_a_transform_that_was_fitted_before_the_split_gets_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dataset: Any = TensorDataset(torch.rand(20, 2), torch.rand(20))
+    BaseDataLoader(dataset, 4, validation_split=0.2)
+    dataset.target_transform = StandardScaler()
+    BaseDataLoader(dataset, 4)
+    BaseDataLoader(Diabetes(Standardize()), 4, validation_split=0.2)
+    assert not caplog.messages
+    BaseDataLoader(dataset, 4, validation_split=0.2)
+    assert "has fitted its target_transform StandardScaler() before the split" in caplog.text
 
 
 def test_validation_data_are_scaled_like_the_training_data() -> None:

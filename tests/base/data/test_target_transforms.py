@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from sklearn.preprocessing import MinMaxScaler, Normalizer, PowerTransformer, StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    KBinsDiscretizer,
+    MinMaxScaler,
+    Normalizer,
+    PowerTransformer,
+    QuantileTransformer,
+    StandardScaler,
+)
 
-from base.data.target_transforms import LogStandardize, Standardize, as_target_transform
+from base.data.target_transforms import (
+    LogStandardize,
+    Standardize,
+    TargetTransform,
+    as_target_transform,
+)
 from base.data.units import TargetUnits
+from data_loader.series import WindowDataset
 from utils.errors import UserError
 
-MAKERS = [Standardize, LogStandardize, StandardScaler, MinMaxScaler, PowerTransformer]
+
+class Log1p(TargetTransform):
+    """A transform without numbers of its own."""
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return values.log1p()
+
+    def inverse(self, values: torch.Tensor) -> torch.Tensor:
+        return values.expm1()
+
+
+def make_quantiles() -> Any:
+    return QuantileTransformer(n_quantiles=20, output_distribution="normal")
+
+
+OF_SKLEARN = [StandardScaler, MinMaxScaler, PowerTransformer, make_quantiles]
+MAKERS = [Log1p, Standardize, LogStandardize, *OF_SKLEARN]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -32,18 +64,45 @@ def test_a_transform_has_an_inverse_and_its_state_survives_a_checkpoint(
     assert torch.allclose(second.inverse(scaled), shaped, rtol=1e-4)
 
 
-@pytest.mark.parametrize("make", [StandardScaler, MinMaxScaler, PowerTransformer])
+@pytest.mark.parametrize("make", [*OF_SKLEARN, partial(MinMaxScaler, clip=True)])
 def test_scikit_learn_gives_the_same_numbers(make: Any) -> None:
     values = torch.rand(50, 2, generator=torch.Generator().manual_seed(1)) * 90 + 5
     transform = as_target_transform(make())
     transform.fit(values)
-    expected = make().fit_transform(values.double().numpy())
-    assert torch.allclose(transform(values).double(), torch.from_numpy(expected), atol=1e-5)
+    other = values * 2  # also beyond the values that it was fitted on
+    expected = make().fit(values.double().numpy()).transform(other.double().numpy())
+    assert torch.allclose(transform(other).double(), torch.from_numpy(expected), atol=1e-5)
 
 
 def test_a_transform_without_an_inverse_is_refused() -> None:
     with pytest.raises(UserError, match=r"^target_transform: Normalizer has no inverse"):
         as_target_transform(Normalizer())
+    with pytest.raises(UserError, match=r"SimpleNamespace must derive from base\.data\.target"):
+        as_target_transform(SimpleNamespace(inverse=abs))
+
+
+def test_a_transform_without_numbers_scales_windows() -> None:
+    dataset = WindowDataset(torch.arange(20.0), 4, 2, target_transform=Log1p())
+    dataset.fit_to([0, 1, 2])
+    assert torch.allclose(dataset[0][1], torch.tensor([4.0, 5.0]).log1p())
+
+
+class Forgetful(Log1p):
+    """Keeps nothing for checkpoints."""
+
+    def fit(self, values: torch.Tensor) -> None:
+        self.mean = float(values.mean())
+
+
+def make_forgetful_pipeline() -> Any:
+    return make_pipeline(StandardScaler())
+
+
+@pytest.mark.parametrize("make", [Forgetful, make_forgetful_pipeline, KBinsDiscretizer])
+def test_a_transform_that_a_checkpoint_cannot_hold_is_refused(make: Any) -> None:
+    dataset = WindowDataset(torch.arange(20.0), 4, 2, target_transform=make())
+    with pytest.raises(UserError, match=r"^target_transform: .*(self\.state|cannot transform)"):
+        dataset.fit_to([0, 1, 2])
 
 
 def test_a_dataset_may_have_a_plain_scaler_of_scikit_learn() -> None:

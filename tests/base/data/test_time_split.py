@@ -11,7 +11,7 @@ from sklearn.model_selection import TimeSeriesSplit
 from torch.utils.data import Subset, TensorDataset
 
 from base import BaseDataLoader
-from base.data.time_split import find_overlap, split_by_time
+from base.data.time_split import count_shared_steps, find_overlap, split_by_time
 from config.check.folds import find_split_problems
 from data_loader.series import WindowDataset
 from tests.base.data.datasets import numbers
@@ -56,6 +56,10 @@ def test_a_warning_names_the_gap_if_targets_overlap(caplog: pytest.LogCaptureFix
     dataset = TensorDataset(torch.zeros(len(targets), 1), targets)
     assert find_overlap(dataset, 3) == 3
     assert find_overlap(numbers(10), 3) == 0
+    labels = [torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])] * 4
+    assert count_shared_steps(labels) == 0
+    assert count_shared_steps([torch.rand(5, 2) for _ in range(4)]) == 0
+    assert count_shared_steps(list(torch.arange(20.0).unfold(0, 5, 2))) == 2
     BaseDataLoader(dataset, 4, validation_split=0.2, **TIME)
     assert "set validation_gap: 3" in caplog.text
     BaseDataLoader(WindowDataset(series, 4, 3), 4, validation_split=0.2)

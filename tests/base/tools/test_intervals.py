@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
+from torch.nn import Identity
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 from torchmetrics.functional import r2_score
 
 from base.data.units import TargetUnits
+from base.loop.metrics import MetricSet
+from base.loop.reporter import SetResult, TestSubject
+from base.loop.rows import Rows
 from base.tools.intervals import OTHER_RESAMPLES, bootstrap_intervals
+from base.tools.scores import Scores
 from model.metric import accuracy, mae_by_step
 from tests.base.tools.scores import make_scores
 
@@ -82,6 +89,26 @@ def test_one_sample_has_no_interval() -> None:
     rows = torch.zeros(1, 3), torch.tensor([1])
     value = float(F.cross_entropy(*rows))
     assert bootstrap_intervals(rows, F.cross_entropy, [], {"loss": value}).found == {}
+
+
+def test_windows_whose_targets_overlap_have_no_intervals() -> None:
+    windows = torch.rand(40).unfold(0, 4, 1)
+    loader = DataLoader(TensorDataset(windows, windows), 10)
+    metrics = MetricSet([], None, None, Rows(), loader)
+    metrics.reset()
+    for output, target in loader:
+        metrics.add_batch(F.mse_loss(output + 1, target), output + 1, target)
+    result = SetResult("", loader, metrics.result(), metrics, len(windows))
+    subject = TestSubject(Identity(), F.mse_loss, loader, torch.device("cpu"), Path(), 1, "", "")
+    scores = Scores(result, subject)
+    assert scores.intervals == {}
+    assert scores.reasons["loss"] == "neighbouring windows have targets in common"
+
+
+def test_several_ranks_are_the_reason_for_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("base.tools.intervals.world_size", lambda: 2)
+    reasons = bootstrap_intervals(None, F.mse_loss, [], {"loss": 1.0}).reasons
+    assert reasons["loss"] == "each process has some samples only; test with one process"
 
 
 def test_a_mean_over_batches_that_is_no_mean_over_samples_has_a_reason_instead() -> None:

@@ -16,6 +16,7 @@ from base.data.split import split_indices
 from base.groups.testing.out_of_fold import write_out_of_fold
 from base.schema import SCHEMA
 from data_loader.data_loaders import DigitsDataLoader
+from tests.base.groups.conftest import train_members
 from tests.base.groups.testing.test_testing import read_rows
 
 
@@ -110,3 +111,31 @@ def test_two_runs_of_one_seed_and_fold_are_no_cross_validation(
     shutil.copytree(copied / "seed-1-fold-1", copied / "again")
     assert write_out_of_fold(copied, SCHEMA) is None
     assert "its runs are no cross-validation of one config" in caplog.text
+
+
+@pytest.mark.parametrize("channels", [["a"], ["a", "b"]])
+def test_forecasts_are_in_real_units_and_each_fold_scales_its_loss(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, channels: list[str]
+) -> None:
+    path = tmp_path / "series.csv"
+    random = np.random.default_rng(0)
+    steps = "".join(f"{step + random.normal()},{step * step}\n" for step in range(90))
+    path.write_text("a,b\n" + steps)
+    windows = {"path": str(path), "columns": channels, "history": 4, "horizon": 2}
+    dataset = {
+        "type": "series.CsvSeries",
+        "args": windows | {"target_transform": {"type": "Standardize"}},
+    }
+    args = {"dataset": dataset, "batch_size": 8, "folds": 2, "validation_split_by": "time"}
+    args["num_workers"] = 0
+    sizes = f"{{history: 4, horizon: 2, channels: {len(channels)}}}"
+    words = [f"arch={{type: series.MLPForecaster, args: {sizes}}}", "loss=L1Loss", "metrics=[]"]
+    changes = {f"fold-{fold}": [*words, f"data_loader.args.fold={fold}"] for fold in (1, 2)}
+    group = train_members(tmp_path, "cv", changes, {"type": "DatasetLoader", "args": args})
+    with caplog.at_level(logging.INFO):
+        assert write_out_of_fold(group, SCHEMA) is not None
+    lines = {line.split("  ")[0]: line.split()[-1] for line in caplog.text.splitlines()}
+    losses = [float(lines[name]) for name in ("fold-1", "fold-2")]
+    assert float(lines["all samples"]) == pytest.approx(sum(losses) / 2, rel=1e-3)
+    rows = read_rows(group / "predictions.csv")
+    assert max(float(row["target"].split()[0]) for row in rows) > 80
