@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from base import BaseDataLoader
 from tests.base.checkpoint.resumed_runs import check_resuming, copy_checkpoint
-from tests.helpers import load, make_trainer, small_config
+from tests.base.parallel.spread_runs import train
+from tests.helpers import differences, load, make_trainer, small_config
+from tests.ranks import in_ranks
 from trainer.trainer import Trainer
 from utils.errors import UserError
 from utils.util import inf_loop
@@ -169,6 +171,15 @@ def test_a_second_loader_continues_at_its_batch(config, caplog, kind):
     )
     assert "same bits" not in caplog.text
     assert "not exact" not in caplog.text
+
+
+def test_two_ranks_divide_the_batches_of_a_second_loader_and_resume(config, tmp_path):
+    config["trainer"] |= {"type": "Repeated", "save_steps": None}
+    in_ranks(2, train, config, "full")
+    run = tmp_path / "small/full"
+    before = load(run / "checkpoint-epoch2.pt")
+    in_ranks(2, train, config, None, run / "checkpoint-epoch1.pt")
+    assert differences(load(run / "checkpoint-epoch2.pt"), before) == []
 
 
 @pytest.mark.parametrize(
