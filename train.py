@@ -48,7 +48,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     from base.loop.phases import make_phases
     from base.loop.speedups import speed_up_steps
     from base.parallel.strategy import make_strategy
-    from utils.seed import seed_everything, seed_rank
+    from utils.seed import seed_everything, seeding_rank
     from utils.util import prepare_device
 
     seed_everything(config.seed, config["trainer"].get("deterministic", True))
@@ -65,17 +65,17 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     wrapped = parallel.wrap(model, device)
     criterion = make_criterion(config, wrapped, parallel)
     optimizer, lr_scheduler = make_optimizer(config, phases, model, criterion, fused, loaders[0])
-    seed_rank(config.seed, rank())  # so that dropout, for example, differs between ranks
-    return config.build_trainer(
-        model=wrapped,
-        criterion=criterion,
-        metric_ftns=config.build_metrics(),
-        optimizer=optimizer,
-        device=device,
-        data_loader=loaders[0],
-        valid_data_loader=loaders[1],
-        lr_scheduler=lr_scheduler,
-    )
+    with seeding_rank(config.seed, rank()):  # then dropout, for example, differs between ranks
+        return config.build_trainer(
+            model=wrapped,
+            criterion=criterion,
+            metric_ftns=config.build_metrics(),
+            optimizer=optimizer,
+            device=device,
+            data_loader=loaders[0],
+            valid_data_loader=loaders[1],
+            lr_scheduler=lr_scheduler,
+        )
 
 
 if __name__ == "__main__":

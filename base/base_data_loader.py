@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Self
 
-import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from base.data.checks import check_batching, check_sampling, choose_collate, keep_in_memory
@@ -19,7 +18,7 @@ from base.data.stream_reader import StreamReader
 from base.data.worker import make_loader_options, pins_memory
 from utils.batch import to_device
 from utils.distributed import rank
-from utils.seed import mix_seed, temporary_seed
+from utils.seed import get_shared_seed, mix_seed, temporary_seed
 
 
 class BaseDataLoader(DataLoader[Any], DividedLoader):
@@ -88,7 +87,7 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         self.shuffle, self.validation_split = shuffle, validation_split
         self.eval_transform, self.eval_batch_transform = eval_transform, eval_batch_transform
         self.batch_transform = batch_transform
-        self.seed = torch.initial_seed() % 2**63  # projects seed torch, and not the loader
+        self.seed = get_shared_seed()  # projects seed torch, and not the loader
         self.valid_sampler: Any = None
         self._position = Position(-1, 0)  # the last pass, and the number of batches it has given
         self._next = Position(0, 0)  # the start of the next pass

@@ -19,7 +19,7 @@ from base.loop.reporter import TestSubject
 from base.parallel.strategy import move_to_device, output_device
 from utils.errors import UserError
 from utils.run_files import set_run_folders
-from utils.seed import seed_everything
+from utils.seed import temporary_seed
 from utils.util import prepare_device
 
 Data = tuple[Any, str, str]  # see make_test_loader
@@ -44,11 +44,11 @@ def make_model(config: Any, checkpoint: dict[str, Any]) -> tuple[Any, dict[str, 
     try:
         return model, fill_weights(checkpoint, model, config.resume)
     except UserError:  # random weights depend on all that training makes before the model
-        seed_everything(config.seed, config["trainer"].get("deterministic", True))
-        config.build_loaders()
-        model = config.build("arch")
-        phases.load_start_weights(model)
-        phases.replace_head(model)
+        with temporary_seed(config.seed):  # of a teacher, a training must not notice it
+            config.build_loaders()
+            model = config.build("arch")
+            phases.load_start_weights(model)
+            phases.replace_head(model)
         return model, fill_weights(checkpoint, model, config.resume)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 _MASK_64_BITS = (1 << 64) - 1
+_SHARED_SEEDS: dict[int, int] = {}  # the seed of a run, by that of a rank
 
 
 def mix_seed(*values: int) -> int:
@@ -50,10 +51,23 @@ def seed_everything(seed: int, deterministic: bool = True) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def seed_rank(seed: int, rank: int) -> None:
-    """Gives each rank its own random numbers. Those of rank 0 stay as they are."""
+@contextlib.contextmanager
+def seeding_rank(seed: int, rank: int) -> Iterator[None]:
+    """Gives each rank its own random numbers when the context ends. Those of rank 0 stay.
+
+    What is made inside, such as a second network or loader, begins alike on all ranks.
+    """
+    yield
     if rank:
-        _seed_all(mix_seed(seed, rank))
+        rank_seed = mix_seed(seed, rank)
+        _SHARED_SEEDS[rank_seed] = seed
+        _seed_all(rank_seed)
+
+
+def get_shared_seed() -> int:
+    """The seed of torch, which projects may set too. It is the same one on all ranks."""
+    seed = torch.initial_seed() % 2**63
+    return _SHARED_SEEDS.get(seed, seed)
 
 
 def _seed_all(seed: int) -> None:

@@ -39,6 +39,7 @@ RUNNING = (
     zip,
 )
 ADVICE = "hold `inf_loop(loader)` and call next() on it"
+OTHER_LOADER = "a loader has one position, so make one for each pass"
 _LOGGED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # names, by the optimizer of a run
 
 
@@ -49,6 +50,7 @@ class HeldLoaders:
         loaders: by name; of torch, of this framework, or with a ``state_dict``; or an ``inf_loop``.
         iterators: by name; they run over one of the loaders, and continue with its position.
         running: other iterators by name, whose position cannot be saved.
+        shared: for passes over a loader with another pass, the name of that one.
         owner: of the run, so that a warning comes once.
     """
 
@@ -57,15 +59,16 @@ class HeldLoaders:
         loaders: dict[str, Any],
         iterators: dict[str, Any],
         running: dict[str, Any],
+        shared: dict[str, str],
         owner: Any,
     ) -> None:
         self.loaders, self.iterators, self.running = loaders, iterators, running
-        self.owner = owner
+        self.shared, self.owner = shared, owner
 
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to save or to warn of."""
-        return bool(self.loaders or self.running)
+        return bool(self.loaders or self.running or self.shared)
 
     def state_dict(self) -> dict[str, Any]:
         """The positions by name, and the reasons why others are missing. Those are logged once."""
@@ -81,11 +84,14 @@ class HeldLoaders:
             if positions.get(name, ...) is None:
                 kind = type(unwrap_loader(loader)).__name__
                 unsaved[name] = f"`{name}` is a {kind} inside a pass, whose position is unknown"
+        for name, other in self.shared.items():
+            unsaved[name] = f"`{name}` is a second pass over the loader of `{other}`"
         logged = _LOGGED.setdefault(self.owner, set())
-        for name in unsaved.keys() - logged:
+        for name in [name for name in unsaved if name not in logged]:
             logged.add(name)
+            advice = OTHER_LOADER if name in self.shared else ADVICE
             logging.getLogger("trainer").warning(
-                "A resumed run will not have the same bits: %s; %s.", unsaved[name], ADVICE
+                "A resumed run will not have the same bits: %s; %s.", unsaved[name], advice
             )
         return {"positions": positions, "unsaved": unsaved}
 
@@ -167,30 +173,37 @@ def find_held_loaders(objects: Mapping[str, Any]) -> HeldLoaders:
     Args:
         objects: the attributes of a trainer, with ``optimizer``.
     """
-    sets = [
-        objects.get("data_loader"),
-        *(s[1] for s in list_sets(objects.get("valid_data_loader"))),
-    ]
-    known = {id(item) for loader in sets for item in (loader, unwrap_loader(loader))}
+    validation = [loader for _, loader in list_sets(objects.get("valid_data_loader"))]
+    known: dict[int, str] = {}  # the names of passes, by loader; empty if nothing reads it
+    for name, loader in [
+        *(("valid_data_loader", loader) for loader in validation),
+        ("data_loader", objects.get("data_loader")),
+    ]:
+        known |= dict.fromkeys((id(loader), id(unwrap_loader(loader))), name)
     found: dict[str, Any] = {}
     iterators: dict[str, Any] = {}
     running: dict[str, Any] = {}
+    shared: dict[str, str] = {}
     main = objects.get("data_loader")
     if isinstance(main, inf_loop) and find_saveable_loader(main) is None:
         found["data_loader"] = main
     for name, item in _walk(objects):
         loader = _find_owner(item) if isinstance(item, RUNNING) else unwrap_loader(item)
+        is_pass = isinstance(item, (inf_loop, *RUNNING))
         if loader is None:
             running[name] = item
             continue
         if isinstance(item, RUNNING):
             iterators[name] = item
-        if id(loader) in known:
-            continue
-        known.add(id(loader))
-        found[name] = loader if isinstance(item, RUNNING) else item
+        if id(loader) not in known:
+            known[id(loader)] = name if is_pass else ""
+            found[name] = loader if isinstance(item, RUNNING) else item
+        elif is_pass and item is not main:
+            other = known[id(loader)]
+            known[id(loader)] = other if other else name
+            shared |= {name: other} if other else {}
     owner = objects["model"] if objects["optimizer"] is None else objects["optimizer"]
-    return HeldLoaders(found, iterators, running, owner)
+    return HeldLoaders(found, iterators, running, shared, owner)
 
 
 def _walk(objects: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -14,9 +14,10 @@ import torch
 
 from utils.seed import (
     get_random_state,
+    get_shared_seed,
     mix_seed,
     seed_everything,
-    seed_rank,
+    seeding_rank,
     set_random_state,
     temporary_seed,
 )
@@ -99,7 +100,9 @@ def test_ranks_draw_other_numbers_and_rank_0_those_of_a_single_process() -> None
     drawn = []
     for rank in range(3):
         seed_everything(7)
-        seed_rank(7, rank)
+        with seeding_rank(7, rank):
+            assert get_shared_seed() == 7
+        assert get_shared_seed() == 7
         drawn.append(draw())
     seed_everything(7)
     assert draw() == drawn[0]

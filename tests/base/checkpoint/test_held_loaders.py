@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from base import BaseDataLoader
 from tests.base.checkpoint.resumed_runs import check_resuming, copy_checkpoint
-from tests.helpers import load, make_trainer, small_config
+from tests.base.parallel.spread_runs import train
+from tests.helpers import differences, load, make_trainer, small_config
+from tests.ranks import in_ranks
 from trainer.trainer import Trainer
 from utils.errors import UserError
 from utils.util import inf_loop
@@ -137,8 +139,18 @@ class Probing(Zipped):
         return []
 
 
+class Shared(TwoLoaders):
+    """Its passes disturb each other."""
+
+    def hold(self, loader):
+        self.passes = [inf_loop(loader), inf_loop(loader), inf_loop(self.data_loader)]
+
+    def read(self):
+        return [next(self.passes[0]), next(self.passes[1]), next(self.passes[2])[:1]]
+
+
 KINDS = (Repeated, RepeatedTorch, RepeatedGenerator, RepeatedByWorkers, InContainers, Iterating)
-KINDS += (Zipped, ZippedTorch, IteratingTorch, Probing)
+KINDS += (Zipped, ZippedTorch, IteratingTorch, Probing, Shared)
 
 
 @pytest.fixture
@@ -161,11 +173,22 @@ def test_a_second_loader_continues_at_its_batch(config, caplog, kind):
     assert "not exact" not in caplog.text
 
 
+def test_two_ranks_divide_the_batches_of_a_second_loader_and_resume(config, tmp_path):
+    config["trainer"] |= {"type": "Repeated", "save_steps": None}
+    in_ranks(2, train, config, "full")
+    run = tmp_path / "small/full"
+    before = load(run / "checkpoint-epoch2.pt")
+    in_ranks(2, train, config, None, run / "checkpoint-epoch1.pt")
+    assert differences(load(run / "checkpoint-epoch2.pt"), before) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
         (ZippedTorch, "`second` is a DataLoader inside a pass, whose position is unknown"),
         (IteratingTorch, "`it` is a running iterator (_SingleProcessDataLoaderIter), which cannot"),
+        (Shared, "`passes.1` is a second pass over the loader of `passes.0`"),
+        (Shared, "`passes.2` is a second pass over the loader of `data_loader`"),
     ],
 )
 def test_a_position_that_cannot_be_saved_is_named(config, tmp_path, caplog, kind, reason):
@@ -175,7 +198,7 @@ def test_a_position_that_cannot_be_saved_is_named(config, tmp_path, caplog, kind
     assert caplog.text.count(f"A resumed run will not have the same bits: {reason}") == 1
     path = trainer.checkpoint_dir / "checkpoint-epoch1-step2.pt"
     make_trainer(config, resume=copy_checkpoint(path, tmp_path / "small/resumed")).train()
-    assert f"The resume is not exact: {reason}" in caplog.text
+    assert reason in caplog.text.partition("The resume is not exact: ")[2]
     config["trainer"]["on_inexact_resume"] = "stop"
     with pytest.raises(UserError, match="the resume is not exact: `"):
         make_trainer(config, resume=path).train()

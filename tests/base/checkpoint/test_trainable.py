@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from base.evaluation import load_subject
+from base.evaluation import load_subject, load_trained_model
 from base.schema import SCHEMA
 from config import ConfigParser
 from tests.base.checkpoint.resumed_runs import check_resuming
@@ -77,6 +77,17 @@ def test_a_test_gets_all_weights(tmp_path, kind):
     subject = get_subject(config, trainer.checkpoint_dir / "checkpoint-epoch2.pt", kind)
     model = trainer.model if kind == "trained" else trainer.update.averages["ema"].module
     assert differences(dict(subject.model.state_dict()), dict(model.state_dict())) == []
+
+
+def test_making_random_frozen_weights_again_does_not_touch_the_settings_of_a_training(tmp_path):
+    config = small_config(tmp_path, save="trainable", epochs=1)
+    config["transfer"] = {"freeze": "all_but_head"}
+    trainer = make_trainer(config, "run")
+    trainer.train()
+    torch.set_deterministic_debug_mode("default")
+    model, _ = load_trained_model(trainer.checkpoint_dir, SCHEMA)
+    assert differences(dict(model.state_dict()), dict(trainer.model.state_dict())) == []
+    assert torch.get_deterministic_debug_mode() == 0
 
 
 def test_other_start_weights_are_an_error(tmp_path):
