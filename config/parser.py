@@ -108,7 +108,9 @@ class ConfigParser(TemplateBuilder):
             ConfigError: the config has mistakes; the error lists all of them.
         """
         self.schema = schema
-        self._has_custom_loop = preflight.check(self.tree, schema).has_custom_loop
+        checker = preflight.check(self.tree, schema)
+        self._has_custom_loop = checker.has_custom_loop
+        self.resolved = {**checker.resolved, ("trainer",): self.trainer_class()}
         forget_read_keys(self.config)  # the check has read every key
 
     def unread_keys(self, has_trained: bool = False) -> list[str]:
