@@ -205,7 +205,7 @@ def test_unread_keys_of_the_trainer_are_found_if_its_loop_is_known(
     assert config.unread_keys(has_trained=True) == ["extra", "trainer.noise"]
 
 
-def test_keys_that_the_code_of_a_trainer_names_are_told_after_the_training(
+def test_keys_that_the_code_of_a_trainer_names_are_listed_after_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = make_parser(weights={"labels": 1}, late=2)
