@@ -75,8 +75,8 @@ class FormNet(torch.nn.Linear):
             inputs = astuple(args[0])
         elif isinstance(args[0], Graphs):
             inputs = args[0].nodes.chunk(2)
-        parts = [torch.stack(part) if isinstance(part, list) else part for part in inputs]
-        return super().forward(torch.cat(parts, 1))
+        tensors = [torch.stack(item) if isinstance(item, list) else item for item in inputs]
+        return super().forward(torch.cat(tensors, 1))
 
 
 class GraphTrainer(Trainer):
