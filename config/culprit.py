@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from config.check.project import FRAMEWORK, ROOT, USER_FOLDERS
 from config.read.tree import Finding, Keys, Tree, join_keys, split_keys
-from utils.describe import describe_values
 from utils.errors import text_of
 
 # Where the framework calls what the config names: file, function, and the key of the config.
@@ -129,6 +128,8 @@ def _format_line(
 
 
 def _describe_arguments(values: Mapping[str, Any]) -> str:
+    from utils.describe import describe_values  # imports torch
+
     kinds = (int, list, tuple, Mapping)
     shown = [
         f"{name}: {describe_values(value)}"
