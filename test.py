@@ -59,7 +59,7 @@ if __name__ == "__main__":
     def test(args: argparse.Namespace) -> Any:
         args.resume = find_checkpoint(args.resume, best_first=True)
         config = ConfigParser.from_args(args)
-        with init_distributed(config.process_settings()):
+        with init_distributed(config.process_settings()), config.locating_errors():
             return config, main(config, args)
 
     def start() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from config.check import preflight
 from config.check.schema import Schema
-from config.check.unread import find_unread_keys
+from config.check.unread import find_unread_keys, may_be_read_later
 from config.command_line import make_run_id, read_command_line
 from config.processes import get_process_settings
 from config.read.section import forget_read_keys
@@ -108,18 +108,23 @@ class ConfigParser(TemplateBuilder):
             ConfigError: the config has mistakes; the error lists all of them.
         """
         self.schema = schema
-        self._has_custom_loop = preflight.check(self.tree, schema).has_custom_loop
+        checker = preflight.check(self.tree, schema)
+        self._has_custom_loop = checker.has_custom_loop
+        self.resolved = {**checker.resolved, ("trainer",): self.trainer_class()}
         forget_read_keys(self.config)  # the check has read every key
 
     def unread_keys(self, has_trained: bool = False) -> list[str]:
         """Returns the project's own keys that nothing has read.
 
-        Those in ``trainer`` are known after the training, if a project's own loop may read them.
+        Those that a trainer may read in its loop are known after the training.
         """
         with_trainer, is_saved = has_trained or not self._has_custom_loop, self.resume is not None
         keys = find_unread_keys(
             self.tree, self.get_schema(), self.referenced, with_trainer, is_saved
         )
+        if not has_trained and keys:
+            trainer_class = self.trainer_class()
+            keys = [path for path in keys if not may_be_read_later(path, trainer_class)]
         return [join_keys(path) for path in keys]
 
     def log_unread_keys(self, logger: logging.Logger, has_trained: bool = False) -> None:

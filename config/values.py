@@ -12,10 +12,11 @@ from config.call import get_component_args
 from config.check.schema import Schema
 from config.check.signature import Signature
 from config.check.slots import resolve
+from config.culprit import add_culprit
 from config.read.merge import get_value, set_value
 from config.read.references import escape_references, interpolate
 from config.read.section import Section, copy_values, to_plain
-from config.read.tree import Mark, Tree, join_keys
+from config.read.tree import Keys, Mark, Tree, join_keys
 from utils.errors import UserError
 from utils.options import make_options
 
@@ -34,6 +35,7 @@ class ConfigValues:
         unresolved: the values as they were written, with references such as ``${name}``.
         referenced: the top-level keys that a ``${…}`` refers to.
         schema: what the names in the config mean; None until ``ConfigParser.check``.
+        resolved: the class or function of each component; empty until ``ConfigParser.check``.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class ConfigValues:
         self.referenced = interpolate(self.tree)
         self.tree.data = Section(self.tree.data)
         self.schema: Schema | None = None
+        self.resolved: Mapping[Keys, Any] = {}
 
     @property
     def config(self) -> Section:
@@ -90,7 +93,10 @@ class ConfigValues:
 
     @contextlib.contextmanager
     def locating_errors(self) -> Iterator[None]:
-        """Adds file, line and column to a UserError that is raised inside."""
+        """Adds file, line and column to a UserError that is raised inside.
+
+        Any other error gets a note with the component of the config in whose code it was raised.
+        """
         try:
             yield
         except UserError as error:
@@ -98,6 +104,9 @@ class ConfigValues:
             if located is error:
                 raise
             raise located from error
+        except Exception as error:
+            add_culprit(error, self.tree, self.resolved)
+            raise
 
     # -- with the schema ---------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from utils.world import World
 
 MODEL_CALL = "base/loop/evaluate.py"  # whose function `forward` calls the model
+READERS = "/base/data/"  # which read samples
 PATIENCE_SECONDS = 3.0  # to wait for another rank, whose error may be the cause of this one's
 LOST_CONNECTION = re.compile(
     "gloo|NCCL|ProcessGroup|TCPStore|pair closure|DistNetworkError|DistStoreError"
@@ -46,14 +47,15 @@ def user_error_from(error: BaseException) -> UserError | None:
         _, is_from_worker, text = str(error).rpartition("utils.errors.UserError: ")
         return UserError(text.strip()) if is_from_worker else error
     frames = traceback.extract_tb(error.__traceback__)
-    in_model = any(f.name == "forward" and f.filename.endswith(MODEL_CALL) for f in frames)
+    is_in_model = any(f.name == "forward" and f.filename.endswith(MODEL_CALL) for f in frames)
+    is_outside_loss = is_in_model or any(READERS in frame.filename for frame in frames)
     for known in KNOWN_ERRORS:
-        if in_model and known.key.startswith("loss"):
+        if is_outside_loss and known.key.startswith("loss"):
             continue
         if isinstance(error, known.kind) and re.search(known.pattern, text_of(error)):
             return UserError(known.advice.format(one_line(error)), key=known.key)
     is_of_torch = bool(frames) and frames[-1].filename.endswith("nn/functional.py")
-    if isinstance(error, AttributeError) and is_of_torch and not in_model:
+    if isinstance(error, AttributeError) and is_of_torch and not is_outside_loss:
         return UserError(LOSS_TAKES_TENSORS.format(one_line(error)), key="loss")
     if _is_lost_worker(error):
         known = KNOWN_ERRORS[0]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from base.data.epoch_sampler import EpochSampler
 from base.data.generators import GENERATORS, get_state, reseed, set_state
@@ -96,7 +96,12 @@ class KeptState:
                 target.load_state_dict(decode(value))
 
     def _is_left_out(self, path: str, value: Any) -> bool:
-        """Whether this is a state of a stream, which says where it is in a pass."""
+        """Whether another object saves it: the state of a stream, or the loader itself.
+
+        A loader is found here if its collate function is one of its methods.
+        """
+        if isinstance(value, DataLoader) and path.endswith(".self"):
+            return True
         is_of_stream = self.stream is not None and path.partition(".")[0] == self.stream
         return is_of_stream and not isinstance(value, GENERATORS)
 

@@ -41,7 +41,7 @@ def check_unknown_options(
     keys = [key for key in section if key not in known and not is_comment(key)]
     if not keys or signature.is_open or not hasattr(trainer_class, "logged_names"):
         return
-    sources = list(_read_sources(trainer_class))
+    sources = list(read_sources(trainer_class))
     if None in sources or any(READS_SECTION.search(source or "") for source in sources):
         return
     for key in keys:
@@ -57,7 +57,7 @@ def check_unknown_options(
         checker.fail(path, message)
 
 
-def _read_sources(trainer_class: type) -> Iterator[str | None]:
+def read_sources(trainer_class: type) -> Iterator[str | None]:
     """The text of each file with a class of the project; None if it cannot be read."""
     for module in dict.fromkeys(kind.__module__ for kind in trainer_class.__mro__[:-1]):
         if module.partition(".")[0] in (FRAMEWORK, "abc"):

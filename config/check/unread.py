@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from config.check.closed_trainer import read_sources
 from config.check.preflight import get_known_keys
 from config.check.schema import Schema
 from config.check.shapes import is_comment
@@ -35,6 +38,14 @@ def find_unread_keys(
     if is_saved:  # no ${…} is left that would use a key
         keys = [path for path in keys if tree.is_overridden(path)]
     return keys
+
+
+def may_be_read_later(keys: Keys, trainer_class: Any) -> bool:
+    """Whether the code of a trainer names a key, which it may read in its loop."""
+    if not inspect.isclass(trainer_class):
+        return True
+    named = re.compile(rf"""["'.]{re.escape(str(keys[-1]))}\b""")
+    return any(source is None or named.search(source) for source in read_sources(trainer_class))
 
 
 def _find_unread_overrides(tree: Tree, known: set[str]) -> list[Keys]:

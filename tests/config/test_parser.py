@@ -205,6 +205,17 @@ def test_unread_keys_of_the_trainer_are_found_if_its_loop_is_known(
     assert config.unread_keys(has_trained=True) == ["extra", "trainer.noise"]
 
 
+def test_keys_that_the_code_of_a_trainer_names_are_listed_after_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = make_parser(weights={"labels": 1}, late=2)
+    monkeypatch.setattr(
+        "config.check.unread.read_sources", lambda _: ["self.config['late'] + self.config.extra"]
+    )
+    assert config.unread_keys() == ["weights"]
+    assert config.unread_keys(has_trained=True) == ["extra", "weights", "late"]
+
+
 def test_an_override_inside_a_section_that_is_read_in_part_is_unread() -> None:
     tree = Tree(copy.deepcopy(CONFIG) | {"extra": {"a": 1, "c": {"d": 2}}})
     for override in ("extra.b=1", "extra.c.e=2", "extra.a=3"):

@@ -49,7 +49,7 @@ def test_a_launched_process_starts_no_others(monkeypatch: pytest.MonkeyPatch) ->
     assert num_processes_to_launch(ProcessSettings(num_processes=2)) == 1
 
 
-HEAVY = ("batch", "seed")
+HEAVY = ("batch", "describe", "rounds", "seed")
 
 
 def test_what_runs_before_the_config_is_checked_does_not_import_torch() -> None:
