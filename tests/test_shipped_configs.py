@@ -38,6 +38,7 @@ SHIPPED = (
     "digits_probe.yaml",
     "digits_simclr.yaml",
     "docstrings_finetune.yaml",
+    "docstrings_lora.yaml",
     "docstrings_transformer.yaml",
     "mnist_lenet.json",
     "seasonal_mlp.yaml",
