@@ -245,8 +245,7 @@ def save_pretrained(run: Path, folder: Path) -> None:
     import shutil
 
     from base.checkpoint.file import load
-    from base.checkpoint.weights import choose_weights, load_weights
-    from base.loop.phases import make_phases
+    from base.evaluation import make_trained_model
     from base.schema import SCHEMA
     from config import ConfigParser
     from utils.checkpoints import find_checkpoint
@@ -254,9 +253,8 @@ def save_pretrained(run: Path, folder: Path) -> None:
     path = find_checkpoint(run, best_first=True)
     config = ConfigParser.from_args(argparse.Namespace(config=None, resume=path, device=None))
     config.check(SCHEMA)
-    checkpoint, model = load(path), config.build("arch")
-    make_phases(config, config.get_logger("test")).replace_head(model)
-    load_weights(model, choose_weights(checkpoint, None, config)[0], path)
+    checkpoint = load(path)
+    model: Any = make_trained_model(config, checkpoint)[0]
     model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     if not hasattr(model, "save_pretrained"):
         raise UserError(f"{path}: a {type(model).__name__} is no model of HuggingFace")

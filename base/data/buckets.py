@@ -32,6 +32,18 @@ class Limits(NamedTuple):
         return ", ".join(f"{name}={value}" for name, value in named.items() if value is not None)
 
 
+class Earlier(NamedTuple):
+    """The state of a checkpoint. It is saved by ``state_dict`` only, because it is no plain value.
+
+    Attributes:
+        limits: of the run that wrote it.
+        resumed: the epoch that had begun with other limits, and these limits.
+    """
+
+    limits: Limits
+    resumed: tuple[int, Limits] | None
+
+
 class BucketBatchSampler(Sampler[list[int]]):
     """Gives batches of samples of similar lengths.
 
@@ -83,7 +95,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         self.generator = torch.Generator()
         self.epoch = 0
         self._limits = Limits(batch_size, max_tokens, per_bucket, shuffle, drop_last)
-        self._earlier: dict[str, Any] | None = None  # the state of a checkpoint
+        self._earlier: Earlier | None = None
         self._resumed: tuple[int, Limits] | None = None  # an epoch that has begun with others
 
     def set_epoch(self, epoch: int) -> None:
@@ -129,25 +141,25 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     def _get_earlier_limits(self) -> Limits:
         """The limits with which the epoch has begun, in an earlier run or in this one."""
-        if self._earlier is None:
-            is_same = self._resumed is not None and self._resumed[0] == self.epoch
-            return self._resumed[1] if is_same and self._resumed is not None else self._limits
-        resumed = self._earlier["resumed"]
-        is_same = resumed is not None and resumed[0] == self.epoch
-        return Limits(*(resumed[1] if is_same else self._earlier["limits"]))
+        limits, resumed = self._earlier or (self._limits, self._resumed)
+        return resumed[1] if resumed is not None and resumed[0] == self.epoch else limits
 
     def state_dict(self) -> dict[str, Any]:
         """The limits, which decide where a changed run continues an epoch."""
-        if self._earlier is not None:
-            return self._earlier
-        resumed = self._resumed
+        limits, resumed = self._earlier or (self._limits, self._resumed)
         return {
-            "limits": list(self._limits),
+            "limits": list(limits),
             "resumed": None if resumed is None else [resumed[0], list(resumed[1])],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._earlier = state
+        found = state["resumed"]
+        resumed = None if found is None else (found[0], Limits(*found[1]))
+        self._earlier = Earlier(Limits(*state["limits"]), resumed)
+
+    def forget_earlier(self) -> None:
+        """Begins a new epoch with the limits of this run."""
+        self._earlier = None
 
     # -- batches --------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from base.data.buckets import BucketBatchSampler
 from base.data.generators import reseeded
 from base.data.kept_state import KeptState
 from base.data.order import BatchFacts, Position
@@ -119,6 +120,9 @@ class Reader(ABC):
         if self._restored is not None:
             last_epoch, states = self._restored
             self.kept.restore_changes(states["start" if epoch == last_epoch else "now"])
+            for root in self.roots.values() if epoch != last_epoch else ():
+                if isinstance(root, BucketBatchSampler):
+                    root.forget_earlier()
         self._at_start = self.kept.capture()
         self._is_prepared = True
 

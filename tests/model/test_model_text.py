@@ -187,6 +187,24 @@ def test_the_model_of_a_run_is_the_start_of_another(tmp_path, monkeypatch, lora)
     make_trainer(second).train()
 
 
+def test_a_run_that_has_kept_its_adapters_only_is_written_too(tmp_path, monkeypatch) -> None:
+    make_model().save_pretrained(tmp_path / "start")
+    config = make_config(tmp_path, save="trainable")
+    config["arch"]["args"] = {"folder": str(tmp_path / "start"), "lora": {"r": 4}}
+    trainer = make_trainer(config)
+    trainer.train()
+    names = load(trainer.checkpoint_dir / "checkpoint-epoch1.pt")["state_dict"]
+    assert all("lora_" in name or "classifier" in name for name in names)
+    folder = tmp_path / "exported"
+    monkeypatch.setattr("sys.argv", ["text", str(trainer.checkpoint_dir), str(folder)])
+    main()
+    batch = next(iter(trainer.valid_data_loader))
+    with torch.no_grad():
+        expected = trainer.model.eval()(**batch).logits
+        found = transformer(folder=folder).eval()(**batch).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_loss_in_the_config_gives_the_loss_of_the_model(tmp_path: Path) -> None:
     losses = []
     for loss in (None, "cross_entropy"):

@@ -12,6 +12,7 @@ import torch
 from base import BaseDataLoader
 from base.data.buckets import BucketBatchSampler
 from base.data.padding import PadCollate
+from tests.helpers import differences
 from tests.ranks import in_ranks
 from utils.errors import UserError
 
@@ -78,6 +79,33 @@ def test_an_epoch_goes_on_from_any_batch(num_workers: int) -> None:
     resumed.load_state_dict(loader.state_dict())
     assert taken + list_indices(resumed) == expected
     assert list_indices(resumed) != expected
+
+
+@pytest.mark.parametrize("count", [5, None], ids=["in an epoch", "after an epoch"])
+def test_a_resumed_loader_has_the_state_of_one_without_a_stop(count: int | None) -> None:
+    loader = make_loader(batch_size=16)
+    list_indices(loader, count)
+    resumed = make_loader(batch_size=16)
+    resumed.load_state_dict(loader.state_dict())
+    list_indices(resumed, 7)
+    if count is None:
+        list_indices(loader, 7)
+    else:
+        loader = make_loader(batch_size=16)
+        list_indices(loader, count + 7)
+    assert not differences(loader.state_dict(), resumed.state_dict())
+
+
+def test_a_run_that_was_changed_between_two_epochs_resumes_the_second() -> None:
+    first = make_loader(batch_size=16)
+    list_indices(first)
+    changed = make_loader(batch_size=8)
+    changed.load_state_dict(first.state_dict())
+    taken = list_indices(changed, 7)
+    again = make_loader(batch_size=8)
+    again.load_state_dict(changed.state_dict())
+    rest = list_indices(again)
+    assert sorted(itertools.chain(*taken, *rest)) == list(range(N_SAMPLES))
 
 
 def test_changed_limits_give_each_sample_of_the_epoch_once(
