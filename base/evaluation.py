@@ -18,7 +18,7 @@ from base.loop.phases import make_phases
 from base.loop.reporter import TestSubject
 from base.parallel.strategy import move_to_device, output_device
 from utils.errors import UserError
-from utils.run_files import set_run_folders
+from utils.run_files import reading_from
 from utils.seed import temporary_seed
 from utils.util import prepare_device
 
@@ -69,9 +69,9 @@ def load_subject(
     if config.resume is None:
         raise UserError("there is no checkpoint to test; give one with -r")
     checkpoint = load(config.resume)
-    set_run_folders(None, config.resume)
-    loader, split, section = make_test_loader(config) if data is None else data
-    model, kind = make_trained_model(config, checkpoint, weights_kind)
+    with reading_from(config.resume):
+        loader, split, section = make_test_loader(config) if data is None else data
+        model, kind = make_trained_model(config, checkpoint, weights_kind)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = make_criterion(config, model, device=output_device(model, device))
     load_loss(criterion, checkpoint, config, config.resume)

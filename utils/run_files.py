@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,6 +32,18 @@ def set_run_folders(target: Path | None, checkpoint: Path | None) -> None:
     _Folders.target = target
     _Folders.source = None if checkpoint is None else checkpoint.parent
     _Folders.written.clear()
+
+
+@contextlib.contextmanager
+def reading_from(checkpoint: Path | None) -> Iterator[None]:
+    """Inside, data and models find what the run of a checkpoint has kept, and keep nothing."""
+    before = _Folders.target, _Folders.source, set(_Folders.written)
+    set_run_folders(None, checkpoint)
+    try:
+        yield
+    finally:
+        _Folders.target, _Folders.source = before[:2]
+        _Folders.written.update(before[2])
 
 
 def find_kept(name: str) -> Path | None:

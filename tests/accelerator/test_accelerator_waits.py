@@ -11,6 +11,7 @@ import torch
 from tests.accelerator.device import ON_CUDA, device_config
 from tests.accelerator.waits import MESSAGE, STAND_IN_WAITS, WAITS, Watch, find
 from tests.helpers import make_trainer
+from utils.errors import UserError
 
 IMAGES = {"type": "FakeData", "args": {"size": 300, "image_size": [3, 8, 8], "num_classes": 10}}
 
@@ -99,7 +100,7 @@ def waiting_accuracy(output: torch.Tensor, target: torch.Tensor) -> float:
 def test_a_metric_that_waits_is_found(tmp_path: Path) -> None:
     trainer = make(tmp_path, "plain")
     trainer.train_metrics.functions["accuracy"] = waiting_accuracy
-    with pytest.raises(RuntimeError, match=MESSAGE), Watch().forbidding():
+    with pytest.raises(UserError, match=MESSAGE), Watch().forbidding():
         trainer._train_epoch(1)
 
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-import json
-import re
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import torch
-import yaml
 
 from base.options import TrainerOptions
+from config.read.source import read_tree
 from tests.fuzz.render import Keys
 from tests.helpers import ROOT
 
@@ -108,10 +106,8 @@ def read_shipped_texts() -> dict[str, str]:
 def get_base_configs() -> dict[str, dict[str, Any]]:
     """Returns the values of every shipped config that extends no other, and of RICH."""
     found: dict[str, dict[str, Any]] = {}
-    for name, text in read_shipped_texts().items():
-        # PyYAML reads numbers by the 1.1 rules, where 1e-4 is a text.
-        dotted = re.sub(r"(?<=[ \[])(\d+)e-", r"\1.0e-", text)
-        data = json.loads(text) if name.endswith(".json") else yaml.safe_load(dotted)
+    for name in read_shipped_texts():
+        data = read_tree(ROOT / "config" / name).data  # PyYAML reads by the rules of YAML 1.1
         data.pop("$schema", None)
         if "extends" not in data:
             found[name] = data

@@ -199,7 +199,6 @@ def edit_trainer(data: Config, rng: Random) -> bool:
         "warmup_steps": 3,
         "lr_scheduler_interval": rng.choice(["epoch", "step", None]),
         "len_epoch": 10,
-        "my_option": [1, {"a": None}],
         "type": "trainer.Trainer",
     }
     chosen = rng.sample(sorted(options), rng.randint(1, 5))

@@ -32,7 +32,7 @@ from utils.checkpoints import find_checkpoint
 from utils.errors import UserError
 from utils.files import write_text
 from utils.provenance import collect_provenance
-from utils.run_files import set_run_folders
+from utils.run_files import reading_from
 from utils.seed import seed_everything
 
 MAX_CLASSES = 100  # whose probabilities are in the table of predictions
@@ -122,8 +122,8 @@ def predict_fold(run: RunRecord, schema: Schema) -> tuple[Fold, TestResult]:
     assert fold is not None
     assert folds is not None
     seed_everything(config.seed)
-    set_run_folders(None, config.resume)
-    loader = config.build("data_loader").split_validation()
+    with reading_from(config.resume):
+        loader = config.build("data_loader").split_validation()
     if loader is None:
         raise UserError(f"{run.folder}: its data loader gives no validation part for its fold")
     count = config["trainer"].get("limit_batches")
