@@ -39,7 +39,7 @@ class DigitsViewsDataLoader(BaseDataLoader):
     Args:
         augment_transform: makes a view of an image.
         training: whether to use the 1,438 training images or the 359 test images.
-        kwargs: as for ``BaseDataLoader``.
+        num_workers, drop_last: as for torch's DataLoader.
     """
 
     def __init__(
@@ -49,8 +49,16 @@ class DigitsViewsDataLoader(BaseDataLoader):
         shuffle: bool = True,
         validation_split: float | int = 0.0,
         training: bool = True,
-        **kwargs: Any,
+        num_workers: int = 0,
+        drop_last: bool = False,
     ) -> None:
         digits = DigitsDataLoader(training=training).dataset
         dataset = TwoViews(digits, augment_transform)
-        super().__init__(dataset, batch_size, shuffle, validation_split, **kwargs)
+        super().__init__(
+            dataset,
+            batch_size,
+            shuffle,
+            validation_split,
+            num_workers=num_workers,
+            drop_last=drop_last,
+        )

@@ -34,6 +34,11 @@ SLOTS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "metrics": ("model", ("model.metric", "torchmetrics"), 2),
     "trainer": ("trainer", ("trainer", "trainer.trainer"), 0),
     "dataset": ("data_loader", (LOADERS, "torchvision.datasets"), 0),
+    "target_transform": (
+        "data_loader",
+        (LOADERS, "base.data.target_transforms", "sklearn.preprocessing"),
+        0,
+    ),
     "transform": ("data_loader", (LOADERS, "torchvision.transforms.v2"), 0),
     "transforms": ("data_loader", (LOADERS, "torchvision.transforms.v2"), 0),
 }
@@ -152,7 +157,7 @@ def _list_inside(keys: Keys, slot: str, node: Any) -> Iterator[Component]:
     for key, value in component.args.items():
         inner = next((name for name in SLOTS if key.endswith(name)), "")
         for index, item in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(item, dict) and "type" in item:
+            if inner and isinstance(item, dict) and "type" in item:
                 end = (index,) if isinstance(value, list) else ()
                 yield from _list_inside((*keys, "args", key, *end), inner, item)
 
@@ -211,12 +216,15 @@ def get_trainer_options() -> dict[str, inspect.Parameter]:
 
 def get_logged_names(data: dict[str, Any]) -> set[str]:
     """Returns the names that ``monitor`` may hold."""
-    names = {"loss"}
+    names, trained = {"loss"}, {"loss"}
     for node in data.get("metrics", []):
         name = node if isinstance(node, str) else node.get("name", node["type"])
-        names.add(name.rpartition(".")[2])
+        name = name.rpartition(".")[2]
+        names.add("map" if name == "MeanAveragePrecision" else name)
+        if isinstance(node, str) or "on" not in node:
+            trained.add(name)
     ema = {f"val_ema_{name}" for name in names} if data["trainer"].get("ema_decay") else set()
-    return names | {f"val_{name}" for name in names} | ema
+    return trained | {f"val_{name}" for name in names} | ema
 
 
 def get_fitting_types(annotation: Any) -> set[type] | None:

@@ -205,6 +205,8 @@ def edit_trainer(data: Config, rng: Random) -> bool:
     data["trainer"] |= {
         key: options[key] for key in chosen if key != "type" or "type" not in data["trainer"]
     }
+    if "warmup_steps" in chosen:
+        data["trainer"].pop("warmup", None)
     if rng.random() < 0.7:
         choose_monitor(data, rng)
         data["trainer"]["early_stop"] = rng.choice([3, 2.5, 0, None])
@@ -245,8 +247,9 @@ def edit_references(data: Config, rng: Random) -> bool:
     data["my_values"] = {"lr": 0.02, "epochs": 6, "folder": "my/data"}
     data["optimizer"].setdefault("args", {})["lr"] = "${my_values.lr}"
     data["trainer"]["epochs"] = "${my_values.epochs}"
-    data["my_loss"] = data["loss"]
-    data["loss"] = "${my_loss}"
+    if "loss" in data:
+        data["my_loss"] = data["loss"]
+        data["loss"] = "${my_loss}"
     data["description"] = "${name} for ${trainer.epochs} epochs, in ${my_values.folder}"
     return True
 
@@ -286,4 +289,5 @@ def make_edited(data: Config, rng: Random) -> tuple[Config, bool]:
     if is_plateau:  # it steps after epochs only, and takes its direction from the monitor
         trainer.pop("lr_scheduler_interval", None)
         (data["lr_scheduler"].get("args") or {}).pop("mode", None)
-    return data, all(are_buildable)
+    needs_run = "teacher" in trainer or "init_from" in data.get("transfer", {})
+    return data, all(are_buildable) and not needs_run

@@ -92,7 +92,8 @@ def deletions(data: dict[str, Any], _: Random) -> Iterator[Mistake]:
         yield Mistake("deletion", drop(data, (key,)), (key,))
     yield Mistake("deletion", drop(data, ("trainer", "epochs")), ("trainer", "epochs"))
     for component in list_components(data):
-        if isinstance(component.node, dict):
+        is_left_empty = component.node == {"type": component.name}  # which may mean none
+        if isinstance(component.node, dict) and not is_left_empty:
             keys: Keys = (*component.keys, "type")
             yield Mistake("deletion", drop(data, keys), keys)
         known, _is_complete = get_parameters(component)
