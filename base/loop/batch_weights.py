@@ -64,7 +64,7 @@ class TargetWeights:
     Args:
         counter: counts the targets in a batch.
         metrics: of the pass; None if they are not a MetricSet.
-        window: is told the number of targets too; None without accumulation.
+        window: gets the number of targets too; None without accumulation.
         on_ranks: whether ranks share each batch.
 
     Attributes:

@@ -35,7 +35,7 @@ def watch_batches(
     Args:
         batches: of this rank.
         name: of the set; empty for the only one.
-        watchers: are told.
+        watchers: see each batch.
         poll: is called before each batch, also before those that only other ranks have.
     """
     for watcher in watchers:

@@ -64,7 +64,7 @@ def is_mean_over_samples(function: Any, output: Any, target: Any) -> bool | None
         output, target: of a batch, with the samples in the first dimension.
 
     Returns:
-        None if that cannot be told: the batch is too small, or the function does not take a half.
+        None if it is unknown: the batch is too small, or the function does not take a half.
     """
     are_tensors = isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor)
     if not are_tensors or not output.ndim or len(output) != len(target):
