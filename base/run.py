@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO
 
 from base.commands import format_summary, get_command
+from base.data.worker import end_workers
 from base.loop.logged_names import has_training_objective
 from config import ConfigParser
 from config.check.preflight import MAX_RUN_ID_WORDS
@@ -132,6 +133,7 @@ class RunFolder:
             close_files()  # the caller may delete the folder now
         if self._lock is not None:
             self._lock.close()
+        end_workers()  # a traceback, which a notebook keeps, keeps their loaders
 
     def _log_failure(self, error: BaseException) -> None:
         """Logs why the run ends. A run that ends while it is made gets its description."""

@@ -6,6 +6,7 @@ import atexit
 import multiprocessing
 import os
 import signal
+import threading
 import weakref
 from collections.abc import Callable
 from math import ceil
@@ -222,10 +223,11 @@ _workers: weakref.WeakSet[Any] = weakref.WeakSet()  # their processes
 
 
 def end_workers() -> None:
-    """Ends all workers when the program exits.
+    """Ends all workers when a run ends or the program exits.
 
-    Otherwise multiprocessing would kill the persistent ones, and each would leave a temporary
-    folder behind.
+    Otherwise multiprocessing would kill the persistent ones at the exit, and each would leave a
+    temporary folder behind. After an error, the garbage collection of a loader would wait 5 s for
+    each worker, because the queue that should end it may be collected first.
     """
     for loader in list(_loaders):
         stop_workers(loader)
@@ -235,10 +237,16 @@ def end_workers() -> None:
 def kill_workers() -> None:
     """Kills the workers that hang in a dataset, because multiprocessing waits for their end."""
     hanging = [worker for worker in _workers if worker.is_alive()]
-    if hanging and hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report them
+    if not hanging:
+        return
+    handler = None
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would report them
     for worker in hanging:
         worker.kill()
+        worker.join()
+    if handler is not None:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 atexit.register(end_workers)

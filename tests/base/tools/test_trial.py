@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -100,3 +101,12 @@ def test_an_error_names_the_section_and_the_user_s_lines(
     assert f"  {mistake.folder}/" in ended.err
     frame = re.compile(r"  (model|data_loader|trainer)/\w+\.py:\d+ in \w+: \S")
     assert all(frame.match(line) for line in frames), ended.err
+
+
+def test_a_failed_trial_leaves_no_workers(check: Callable[..., Ended], tmp_path: Path) -> None:
+    """Their loader lives on in the traceback, and its later end would block for 5 s a worker."""
+    before = set(multiprocessing.active_children())
+    sections = [line for line in CONFIG.splitlines() if not line.startswith("data_loader:")]
+    (tmp_path / "probe.yaml").write_text("\n".join([*sections, f"data_loader: {WITH_WORKERS}"]))
+    assert check("-c", str(tmp_path / "probe.yaml")).status == 2
+    assert set(multiprocessing.active_children()) <= before
