@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO
 
 from base.commands import format_summary, get_command
-from base.data.worker import end_workers
+from base.data.worker_processes import end_workers
 from base.loop.logged_names import has_training_objective
 from config import ConfigParser
 from config.check.preflight import MAX_RUN_ID_WORDS

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
-import signal
-import threading
-import weakref
 from collections.abc import Callable
 from math import ceil
 from typing import Any
@@ -24,12 +20,12 @@ from torch.utils.data import (
     get_worker_info,
 )
 
+from base.data import worker_processes
 from base.data.collate import collate, explain_failure
 from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.sharding import watch_worker_info
 from base.data.walk import find_generators
-from base.data.worker_start import starting_workers
 from utils.batch import PINNED_FOR
 from utils.distributed import local_world_size
 from utils.errors import UserError, one_line
@@ -209,47 +205,13 @@ class WorkerLoader(DataLoader[Any]):
         is_stream = isinstance(dataset, IterableDataset)
         init = WorkerInit(shown, options.pop("worker_init_fn", None), is_stream)
         super().__init__(dataset, worker_init_fn=init, **options)
-        _loaders.add(self)
+        worker_processes.loaders.add(self)
 
     def __iter__(self) -> Any:
-        with starting_workers(), deferred_signals():
+        with worker_processes.starting_workers(), deferred_signals():
             batches: Any = super().__iter__()
-        _workers.update(getattr(batches, "_workers", ()))
+        worker_processes.workers.update(getattr(batches, "_workers", ()))
         return batches
-
-
-_loaders: weakref.WeakSet[WorkerLoader] = weakref.WeakSet()
-_workers: weakref.WeakSet[Any] = weakref.WeakSet()  # their processes
-
-
-def end_workers() -> None:
-    """Ends all workers when a run ends or the program exits.
-
-    Otherwise multiprocessing would kill the persistent ones at the exit, and each would leave a
-    temporary folder behind. After an error, the garbage collection of a loader would wait 5 s for
-    each worker, because the queue that should end it may be collected first.
-    """
-    for loader in list(_loaders):
-        stop_workers(loader)
-    kill_workers()
-
-
-def kill_workers() -> None:
-    """Kills the workers that hang in a dataset, because multiprocessing waits for their end."""
-    hanging = [worker for worker in _workers if worker.is_alive()]
-    if not hanging:
-        return
-    handler = None
-    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's would report them
-    for worker in hanging:
-        worker.kill()
-        worker.join()
-    if handler is not None:
-        signal.signal(signal.SIGCHLD, handler)
-
-
-atexit.register(end_workers)
 
 
 def make_seeded_loader(
@@ -268,14 +230,6 @@ def make_seeded_loader(
     seeded = SeededBatches(dataset, collate_fn, is_batched)
     options = options | {"collate_fn": pass_through}
     return WorkerLoader(seeded, dataset, batch_sampler=batches, **options)
-
-
-def stop_workers(loader: DataLoader[Any]) -> None:
-    """Ends persistent workers. The next pass starts new ones, with new copies of the dataset."""
-    workers: Any = loader._iterator
-    if workers is not None:
-        workers._shutdown_workers()
-        loader._iterator = None
 
 
 class InMemoryDataset(TensorDataset):

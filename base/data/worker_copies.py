@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from torch.utils.data import DataLoader
 
 from base.data.fingerprint import fingerprint
-from base.data.worker import stop_workers
+from base.data.worker_processes import stop_workers
 
 
 class WorkerCopies:

@@ -23,8 +23,8 @@ from torch.utils.data import (
 from base import BaseDataLoader
 from base.data.fingerprint import fingerprint
 from base.data.loader import set_position
-from base.data.worker import stop_workers
 from base.data.worker_copies import WorkerCopies
+from base.data.worker_processes import stop_workers
 from utils.util import inf_loop
 
 

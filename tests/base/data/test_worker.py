@@ -29,7 +29,8 @@ from torchvision.datasets import FakeData
 from base import BaseDataLoader, DatasetLoader
 from base.data.loader import prepare_loader
 from base.data.sampler import BatchIndices
-from base.data.worker import SeededBatches, default_num_workers, holds_tensors, kill_workers
+from base.data.worker import SeededBatches, default_num_workers, holds_tensors
+from base.data.worker_processes import kill_workers
 from tests.base.data.datasets import Noisy, Stream, get_global_random_state
 from utils.errors import UserError
 from utils.failure import user_error_from
@@ -220,7 +221,7 @@ class Hanging(Dataset[Any]):
 
 def test_workers_that_hang_are_killed_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     # Workers of other tests may be alive, and torch would report that they were killed.
-    monkeypatch.setattr("base.data.worker._workers", weakref.WeakSet())
+    monkeypatch.setattr("base.data.worker_processes.workers", weakref.WeakSet())
     loader = BaseDataLoader(Hanging(), 1, shuffle=False, num_workers=1, prefetch_factor=3)
     batches: Any = iter(loader._reader.loader)
     next(batches)
