@@ -257,7 +257,7 @@ def save_pretrained(run: Path, folder: Path) -> None:
     model: Any = make_trained_model(config, checkpoint)[0]
     model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     if not hasattr(model, "save_pretrained"):
-        raise UserError(f"{path}: a {type(model).__name__} is no model of HuggingFace")
+        raise UserError(f"{path}: a {type(model).__name__} is not a model of HuggingFace")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty")
     classes = (checkpoint.get("environment") or {}).get("classes")

@@ -1,4 +1,4 @@
-"""Digests of tensors: short numbers that show whether any bit has changed."""
+"""Digests of tensors: 64-bit numbers that show whether any bit has changed."""
 
 from __future__ import annotations
 

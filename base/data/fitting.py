@@ -1,12 +1,12 @@
-"""Datasets that are fitted on the training part, as for the mean and spread of a table's columns.
+"""Datasets with statistics of the training part, such as the mean of each column of a table.
 
 Such a dataset has two members:
 
-- ``fit_to(indices)`` computes what it needs from these samples only. The loader calls it when it
+- ``fit_to(indices)`` computes the statistics from these samples only. The loader calls it after it
   has split the dataset.
-- ``fitted``: what it has found, as plain numbers, texts, lists and dicts; None before. The
-  framework sets it for the data of a validation or test, which must be scaled like the training
-  data, and when a run resumes. Checkpoints hold it.
+- ``fitted``: the statistics, as plain numbers, texts, lists and dicts; None before ``fit_to``.
+  Checkpoints hold them. The framework sets them when a run resumes, and for validation and test
+  data, which must be scaled like the training data.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def find_fitted_dataset(dataset: Any) -> Any:
     """The dataset with ``fit_to``, which may be inside others; None if there is none.
 
     Raises:
-        UserError: it is one of several that are joined, each of which would have a fit of its own.
+        UserError: it is in a ``ConcatDataset``, whose members would each be fitted separately.
     """
     inner = locate(dataset)
     for member in _list_members(inner):
@@ -59,7 +59,7 @@ def find_fitted_dataset(dataset: Any) -> Any:
 
 
 def warn_if_fitted_on_all(dataset: Any) -> None:
-    """Warns of a target transform whose numbers a dataset has found before it was split."""
+    """Warns of a target transform that a dataset has fitted before it was split."""
     inner = locate(dataset)
     transform = getattr(inner, "target_transform", None)
     can_fit = callable(getattr(transform, "fit", None))

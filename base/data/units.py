@@ -1,4 +1,4 @@
-"""Turns outputs and targets that a ``target_transform`` has scaled into real units, and back."""
+"""Converts outputs and targets that a ``target_transform`` has scaled to real units, and back."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from utils.errors import UserError, one_line
 
 
 class TargetUnits:
-    """Turns scaled outputs and targets into real units, and back.
+    """Converts scaled outputs and targets to real units, and back.
 
     Args:
-        transform: of a dataset: a function of targets with ``inverse`` or ``inverse_transform``.
+        transform: of a dataset; has ``inverse`` or, as in scikit-learn, ``inverse_transform``.
     """
 
     def __init__(self, transform: Any) -> None:

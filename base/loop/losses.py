@@ -15,7 +15,7 @@ from config.check.checker import get_name
 from utils.batch import as_plain
 from utils.errors import UserError
 
-# These losses of torch take an output (N, 1) and a target (N,) for a pair of (N, N), in silence.
+# These losses of torch broadcast an output (N, 1) and a target (N,) to (N, N) without a warning.
 BROADCASTING = (
     *("poisson_nll_loss", "PoissonNLLLoss", "kl_div", "KLDivLoss"),
     *("hinge_embedding_loss", "HingeEmbeddingLoss", "soft_margin_loss", "SoftMarginLoss"),

@@ -40,9 +40,9 @@ class TargetCounter:
 
     It counts batches on the CPU, before they are moved, so that nothing waits for an accelerator.
 
-    - A loss counts the classes in integer targets, except ``ignore_index``. Targets (N,) count as
-      equal batches if the loss has torch's default of -100 and a batch has no such class.
-    - Of torch's losses, the weights of the classes count, as they do in their mean.
+    - A loss counts the classes in integer targets, except ``ignore_index``. If the loss has torch's
+      default of -100, and targets (N,) have no such class, all batches have the same weight.
+    - torch's losses with weights of classes count these weights, as their mean does.
     - A loss with a method ``count_targets(batch)`` counts them itself, for example by a mask.
     - A metric that takes an ``ignore_index`` is a mean over the targets that count.
 
@@ -72,8 +72,8 @@ class TargetCounter:
 
         Args:
             batch: of the pass.
-            on_ranks: whether ranks share a batch. Targets (N,) then must be known to have ignored
-                classes, because otherwise each step would wait for the other ranks without need.
+            on_ranks: whether each batch is divided among ranks. Then targets (N,) are counted only
+                if the loss names its ``ignore_index``, because counting waits for the other ranks.
         """
         if self.ask is not None:
             return True
@@ -119,7 +119,8 @@ def find_counter(
 ) -> TargetCounter | None:
     """Returns the counter of a pass from its first batch; None if batches weigh by samples.
 
-    In a training, all ranks must call this together, because a rank's first batch may be empty.
+    With ``on_ranks``, all ranks must call this at the same time: the first batch of one of them may
+    be empty.
     """
     counter = TargetCounter(criterion, metrics)
     if counter.ask is None and counter.ignore_index is None:

@@ -15,8 +15,8 @@ POSITIONS = ("position_embeddings", "wpe", "embed_positions", "pos_embed")  # na
 def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> None:
     """Compares the data with a model of HuggingFace before the first batch.
 
-    A rare token that the model does not know would end the run late, and on an accelerator without
-    an explanation.
+    Otherwise, a rare token that the model does not know would end the run late, and on an
+    accelerator without an explanation.
 
     Args:
         model: of any class.

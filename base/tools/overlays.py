@@ -22,7 +22,7 @@ BACKGROUNDS = ("background", "__background__", "_background_", "void", "unlabele
 STRENGTH = 0.6  # of a colour over the picture
 GOLDEN_RATIO = 0.618034
 SWATCH_PIXELS = 24
-GREY = 128  # where an input is no picture
+GREY = 128  # the background if an input is not a picture
 MAX_LEGEND = 32  # classes
 
 
@@ -111,7 +111,7 @@ def draw_rows(
     """Draws rows of inputs, of targets and of predictions, and a legend below.
 
     Args:
-        pictures: the inputs; None where one is no picture.
+        pictures: the inputs; None for one that is not a picture.
         maps: their classes.
         captions: for the predictions.
     """

@@ -1,4 +1,4 @@
-"""What the outputs of a model are: classes, labels, numbers, masks, boxes; and their rows."""
+"""The kinds of outputs of a model (classes, labels, numbers, masks, boxes), and their rows."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ class Categories(OutputKind):
 
 
 class Numbers(OutputKind):
-    """Numbers: a column for each of them, in real units if the dataset can tell these.
+    """Numbers: a column for each of them, in real units if the dataset has a target transform.
 
     Args:
-        title: of the columns, which is ``output`` if the numbers are no predictions of the target.
+        title: of the columns: ``prediction``, or ``output`` if they do not predict the target.
     """
 
     def __init__(self, output: torch.Tensor, facts: Facts, title: str) -> None:
