@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import tv_tensors
@@ -79,7 +80,17 @@ def test_numbers_have_real_units(
     assert [*rows[1].values()] == ["line 2", *cells]
 
 
-def test_an_output_that_is_no_prediction_is_written_as_it_is(tmp_path: Path) -> None:
+def test_a_scaler_of_scikit_learn_gives_real_units_too(tmp_path: Path) -> None:
+    data = Readable(torch.zeros(4, 2), torch.rand(4, 2))
+    scaler = StandardScaler().fit([[0.0, 10.0], [2.0, 30.0]])
+    data.target_transform = scaler  # type: ignore[attr-defined]
+    (tmp_path / "rows").write_text("1 2")
+    subject = make_subject(tmp_path, lambda x: torch.ones(len(x), 2), nn.MSELoss(), data)
+    (row,) = read_table(predict(subject, tmp_path / "rows").path)
+    assert row == {"name": "line 1", "prediction_1": "2", "prediction_2": "30"}
+
+
+def test_an_output_that_is_not_a_prediction_is_written_as_it_is(tmp_path: Path) -> None:
     """As that of an encoder, whose targets are classes, or which has none."""
     data = Readable(torch.zeros(4, 2), CLASSES)
     data.target_transform = Standardised()  # type: ignore[attr-defined]
