@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
+from utils.dtensor import full_tensor, is_dtensor
+
 VALUES_PER_ROW = 1 << 15  # of 8 bytes; a row fits into the cache of a CPU core
 ROWS_AT_ONCE_ON_CPU = 1
 ROWS_AT_ONCE_ON_ACCELERATOR = 1 << 9
@@ -42,21 +44,11 @@ def digest_state(state: Mapping[str, Any]) -> int | None:
     return digest_tensors({"": data})[""]
 
 
-def gather(value: Any) -> Any:
-    """The full tensor of a sharded one; all ranks must call this. Other values stay."""
-    return value.full_tensor() if _is_sharded(value) else value
-
-
-def _is_sharded(value: Any) -> bool:
-    """Whether this is a DTensor, whose module takes long to import."""
-    return hasattr(value, "full_tensor")
-
-
 def _has_plain_data(value: Any) -> bool:
     if not isinstance(value, torch.Tensor) or is_lazy(value) or value.is_meta:
         return False
     is_special = value.layout is not torch.strided or value.is_quantized or value.is_nested
-    is_plain = _is_sharded(value) or type(value) in (torch.Tensor, torch.nn.Parameter)
+    is_plain = is_dtensor(value) or type(value) in (torch.Tensor, torch.nn.Parameter)
     return is_plain and not is_special
 
 
@@ -68,7 +60,7 @@ def _add_type(digest: int, value: torch.Tensor) -> int:
 @torch.no_grad()
 def _digest(value: torch.Tensor) -> torch.Tensor:
     """The digest of the bytes, a tensor of shape () on the device of ``value``."""
-    plain = gather(value.detach()).resolve_conj().resolve_neg()
+    plain = full_tensor(value.detach()).resolve_conj().resolve_neg()
     data = plain.contiguous().reshape(-1).view(torch.uint8)
     if missing := -data.numel() % 8:
         data = torch.nn.functional.pad(data, (0, missing))

@@ -18,9 +18,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from base.checkpoint.digests import digest_state, digest_tensors, gather
+from base.checkpoint.digests import digest_state, digest_tensors
 from base.parallel.strategy import Parallel
 from utils.distributed import broadcast
+from utils.dtensor import full_tensor
 from utils.errors import UserError, abbreviate
 
 KEY = "left_out"  # in a checkpoint: the digests of ``weights`` and of ``modules``, by name
@@ -166,7 +167,7 @@ def fill_weights(state: dict[str, Any], model: nn.Module, source: object) -> dic
     digests = get_left_out(state, "weights")
     if not digests:
         return state
-    made = {n: gather(value) for n, value in model.state_dict().items() if n in digests}
+    made = {n: full_tensor(value) for n, value in model.state_dict().items() if n in digests}
     found = digest_tensors(made)
     changed = [name for name, digest in digests.items() if found.get(name) != digest]
     if changed:
