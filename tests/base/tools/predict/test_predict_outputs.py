@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from base.loop.evaluate import mark_computes_loss
 from base.tools.predict.predict import predict
 from data_loader.boxed_shapes import BoxedShapes
 from data_loader.shapes import Shapes
@@ -155,7 +156,7 @@ def test_each_box_has_a_row(tmp_path: Path) -> None:
     boxes = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     data = Detection([torch.zeros(2)] * 4, [boxes] * 4)
     model = Fixed(run)
-    vars(model)["gives_loss"] = True
+    mark_computes_loss(model, True)
     (tmp_path / "rows").write_text("0 0\n1 2\n")
     loader = DataLoader(data, 2, collate_fn=collate)
     rows = read_table(predict(make_subject(tmp_path, model, None, loader), tmp_path / "rows").path)
