@@ -25,7 +25,6 @@ PEFT_TASKS = {
     "TokenClassification": "TOKEN_CLS",
     "CausalLM": "CAUSAL_LM",
 }
-ALL_LINEAR = "all-linear"  # for peft's target_modules
 HEADS = ("classifier", "score")  # the ends of the names of modules that peft trains in full
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -213,10 +212,9 @@ def _add_adapters(model: Any, lora: Lora, task: Task) -> nn.Module:
     usual = peft.utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     names = [name for name, module in model.named_modules() if name and not [*module.children()]]
     if lora.target_modules is None and model.config.model_type not in usual:
-        options["target_modules"] = ALL_LINEAR
-    if options["target_modules"] == ALL_LINEAR:  # a head gets no adapter, because all of it is new
-        heads = [name for name in names if name.endswith(HEADS)]
-        options["exclude_modules"] = heads if heads else None
+        options["target_modules"] = "all-linear"
+    if options["target_modules"] == "all-linear":  # a new head is trained in full, without adapters
+        options["exclude_modules"] = [name for name in names if name.endswith(HEADS)]
     for target in lora.target_modules if isinstance(lora.target_modules, list) else ():
         if not any(f".{name}".endswith(f".{target}") for name in names):
             last = sorted({name.rpartition(".")[2] for name in names})
