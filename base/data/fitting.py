@@ -28,6 +28,13 @@ FITTED_ON_ALL = (
 MAX_DEPTH = 20  # of datasets inside datasets
 
 
+def find_dataset(loader: Any) -> Any:
+    """The dataset of a loader of any class, also behind ``inf_loop``; None if it has none."""
+    from base.data.loader import unwrap_loader
+
+    return getattr(unwrap_loader(loader), "dataset", None)
+
+
 def locate(dataset: Any) -> Any:
     """The dataset inside ``Subset`` and other wrappers that name it ``dataset``."""
     for _ in range(MAX_DEPTH):
@@ -107,9 +114,7 @@ def take_over_fit(loader: Any, trained_on: Mapping[str, Any] | None) -> None:
         trained_on: ``describe_data`` of the training data. None if this is their loader; then the
             dataset is fitted on all its samples, unless it is fitted already.
     """
-    from base.data.loader import unwrap_loader
-
-    dataset = getattr(unwrap_loader(loader), "dataset", None)
+    dataset = find_dataset(loader)
     inner = find_fitted_dataset(dataset)
     if inner is None:
         return
@@ -140,10 +145,10 @@ def restore_fit(
 
 
 def _list_fitted(objects: Mapping[str, Any]) -> Iterator[Any]:
-    from base.data.loader import list_sets, unwrap_loader
+    from base.data.loader import list_sets
 
     for name in ("data_loader", "valid_data_loader"):
         for _, loader in list_sets(objects.get(name)):
-            inner = find_fitted_dataset(getattr(unwrap_loader(loader), "dataset", None))
+            inner = find_fitted_dataset(find_dataset(loader))
             if inner is not None:
                 yield inner

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from base.data.fitting import locate
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def warn_if_misread(dataset: Any) -> None:
     Args:
         dataset: of any kind, also in a ``Subset``.
     """
-    while hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
+    dataset = locate(dataset)
     if not is_torchvision_loader(getattr(dataset, "loader", None)):
         return
     samples = dataset.samples

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.data.fitting import locate
-from base.data.loader import unwrap_loader
+from base.data.fitting import find_dataset, locate
 from base.data.target_transforms import Sklearn
 from utils.errors import UserError, one_line
 
@@ -76,7 +75,7 @@ def _on_rows(function: Callable[[Any], Any]) -> Callable[[torch.Tensor], torch.T
 
 def find_units(loader: Any) -> TargetUnits | None:
     """The units of a loader's targets; None if its dataset has no transform with an inverse."""
-    dataset = locate(getattr(unwrap_loader(loader), "dataset", None))
+    dataset = locate(find_dataset(loader))
     transform = getattr(dataset, "target_transform", None)
     names = ("inverse", "inverse_transform")
     has_inverse = any(callable(getattr(transform, name, None)) for name in names)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from base.data.units import TargetUnits
+from base.loop.box_metric import name_label
 from base.loop.collector import find_kind
 from base.loop.rows import Rows
 from base.loop.task import TaskFacts
@@ -43,8 +44,7 @@ class Facts:
 
     def name(self, label: int) -> str:
         """The name of a class, or its number."""
-        is_named = self.classes is not None and 0 <= label < len(self.classes)
-        return self.classes[label] if is_named and self.classes else str(label)
+        return name_label(label, self.classes or ())
 
 
 class OutputKind:
