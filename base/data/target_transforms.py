@@ -103,9 +103,11 @@ class Sklearn(TargetTransform):
         transformer: of scikit-learn.
     """
 
+    _state: State | None = None
+    _line: tuple[list[float], list[float]] | None = None  # slopes and offsets; None if not linear
+
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
-        self._line: tuple[list[float], list[float]] | None = None
 
     def fit(self, values: torch.Tensor) -> None:
         """See TargetTransform.
@@ -123,11 +125,10 @@ class Sklearn(TargetTransform):
             resumed = Sklearn(clone(self.transformer))
             resumed.state = self.state
             expected = self.transformer.transform(rows)
-            is_kept = expected.shape == rows.shape
-            is_kept &= np.array_equal(resumed.transformer.transform(rows), expected, equal_nan=True)
+            found = resumed.transformer.transform(rows)
         except Exception as error:  # of a transformer of any kind
             raise self._refuse(one_line(error)) from error
-        if not is_kept:
+        if expected.shape != rows.shape or not np.array_equal(found, expected, equal_nan=True):
             raise self._refuse("it does not keep all its parameters in its own attributes")
 
     def _refuse(self, reason: str) -> UserError:
@@ -145,8 +146,6 @@ class Sklearn(TargetTransform):
         if state is not None:
             set_state(self.transformer, state)
             self._line = self._find_line()
-
-    _state: State | None = None
 
     def _find_line(self) -> tuple[list[float], list[float]] | None:
         """The slope and the offset of the inverse for each output; None if it is not linear."""
@@ -191,8 +190,8 @@ def as_target_transform(transform: Any) -> Any:
         return transform
     if callable(getattr(transform, "inverse_transform", None)):
         return Sklearn(transform)
-    kind, has_inverse = type(transform).__name__, callable(getattr(transform, "inverse", None))
-    if has_inverse:
+    kind = type(transform).__name__
+    if callable(getattr(transform, "inverse", None)):
         message = f"{kind} must derive from base.data.target_transforms.TargetTransform"
         raise UserError(message, "target_transform")
     message = f"{kind} has no inverse; use Standardize, LogStandardize, a scaler of scikit-learn, "
