@@ -126,7 +126,7 @@ def find_fault(table: CsvTable, name: str, row: int) -> UserError | None:
     cell = table.columns[name][row]
     if not math.isnan(parse_number(cell)):
         return None
-    return table.error(row, name, f"'{cell}' is no number" if cell else "is empty")
+    return table.error(row, name, f"'{cell}' is not a number" if cell else "is empty")
 
 
 def parse_numbers(table: CsvTable, name: str, advice: str = "") -> np.ndarray[Any, Any]:

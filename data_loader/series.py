@@ -61,7 +61,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             message = f"has {len(values)} steps, and a window needs {history} + {horizon}"
             raise UserError(f"the series {message}", key="history")
         if bad := np.flatnonzero(~np.isfinite(values.numpy().reshape(len(values), -1)).all(1)).size:
-            raise UserError(f"the series has {bad} steps that are no finite numbers")
+            raise UserError(f"the series has {bad} steps that are not finite numbers")
         self.is_single = values.ndim == 1
         self.series = values[:, None] if self.is_single else values
         self.history, self.horizon, self.stride, self.season = history, horizon, stride, season

@@ -40,7 +40,7 @@ class TextDataset(Dataset[Inputs]):
         classes: the names of the classes in the order of their labels; sorted by default.
 
     Attributes:
-        texts, tokenizer, classes: as above; ``classes`` is None if the target is no class.
+        texts, tokenizer, classes: as above; ``classes`` is None unless the target is a class.
         targets: a label for each sample, shape (N,); None for models of language.
         lengths: the number of tokens of each sample, shape (N,).
 

@@ -45,7 +45,7 @@ def read_table(
                 rows.append((reader.line_num, [row[name] for name in columns.values()]))
     except csv.Error as error:
         line = reader.reader.line_num
-        raise UserError(f"{path}: line {line}: is no CSV: {one_line(error)}") from None
+        raise UserError(f"{path}: line {line}: is not valid CSV: {one_line(error)}") from None
     except (OSError, UnicodeError, LookupError) as error:
         raise _explain(path, error) from None
     if not rows:

@@ -135,7 +135,7 @@ def load_tokenizer(folder: Path) -> Any:
 def train_tokenizer(options: NewTokenizer, texts: Iterable[str]) -> Any:
     """Trains a tokenizer. The same texts give the same one.
 
-    The library's WordPiece is no choice, because it depends on the order of a hash table.
+    The library's WordPiece is not offered, because it depends on the order of a hash table.
     """
     tokenizers, transformers = import_optional("tokenizers", TEXT), import_transformers()
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())

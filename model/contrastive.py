@@ -95,7 +95,7 @@ class NTXent(nn.Module):
             anchors, others = projections.flatten(0, 1), everyone.flatten(0, 1)
             logits = anchors @ others.T / self.temperature
             rows = torch.arange(len(anchors), device=logits.device) + 2 * start
-            logits = logits.scatter(1, rows[:, None], -torch.inf)  # a view is no pair with itself
+            logits = logits.scatter(1, rows[:, None], -torch.inf)  # a view must not match itself
             return F.cross_entropy(logits, rows ^ 1)  # the views of a sample are neighbours
 
 

@@ -106,6 +106,7 @@ def mae_by_step(output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.T
     if output.shape != target.shape or output.ndim < 2:
         shapes = f"{tuple(output.shape)} and {tuple(target.shape)}"
         raise UserError(f"mae_by_step needs forecasts and targets (N, H), not {shapes}", "metrics")
-    errors = (output - target).abs().flatten(2).mean(-1) if output.ndim > 2 else output - target
-    means = errors.abs().mean(0)
-    return {str(step): mean for step, mean in enumerate(means, 1)}
+    errors = (output - target).abs()
+    if errors.ndim > 2:
+        errors = errors.flatten(2).mean(-1)  # over the channels
+    return {str(step): mean for step, mean in enumerate(errors.mean(0), 1)}

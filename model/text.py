@@ -25,6 +25,7 @@ PEFT_TASKS = {
     "TokenClassification": "TOKEN_CLS",
     "CausalLM": "CAUSAL_LM",
 }
+HEADS = ("classifier", "score")  # the ends of the names of modules that peft trains in full
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 
@@ -209,9 +210,11 @@ def _add_adapters(model: Any, lora: Lora, task: Task) -> nn.Module:
     peft = import_optional("peft", TEXT)
     options = asdict(lora)
     usual = peft.utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    names = [name for name, module in model.named_modules() if name and not [*module.children()]]
     if lora.target_modules is None and model.config.model_type not in usual:
         options["target_modules"] = "all-linear"
-    names = [name for name, module in model.named_modules() if name and not [*module.children()]]
+    if options["target_modules"] == "all-linear":  # a new head is trained in full, without adapters
+        options["exclude_modules"] = [name for name in names if name.endswith(HEADS)]
     for target in lora.target_modules if isinstance(lora.target_modules, list) else ():
         if not any(f".{name}".endswith(f".{target}") for name in names):
             last = sorted({name.rpartition(".")[2] for name in names})
@@ -257,7 +260,7 @@ def save_pretrained(run: Path, folder: Path) -> None:
     model: Any = make_trained_model(config, checkpoint)[0]
     model = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     if not hasattr(model, "save_pretrained"):
-        raise UserError(f"{path}: a {type(model).__name__} is no model of HuggingFace")
+        raise UserError(f"{path}: a {type(model).__name__} is not a model of HuggingFace")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty")
     classes = (checkpoint.get("environment") or {}).get("classes")

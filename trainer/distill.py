@@ -84,7 +84,7 @@ class Distill(Trainer):
 
 
 def describe_shape(output: Any) -> str:
-    """The shape of an output, or its type if it is no tensor."""
+    """The shape of an output, or its type if it is not a tensor."""
     is_tensor = isinstance(output, torch.Tensor)
     return str(tuple(output.shape)) if is_tensor else f"a {type(output).__name__}"
 

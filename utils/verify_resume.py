@@ -83,12 +83,11 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
     words = make_words(args, save_dir)
     straight, killed = (save_dir / "verify" / name for name in ("straight", "killed"))
     start = time.monotonic()
-    names, gap = train_straight([*words, "--run-id", "straight"], straight)
+    names, seconds_between = train_straight([*words, "--run-id", "straight"], straight)
     if not names:
         raise NotTestedError("Nothing was tested: the run has written no checkpoint.")
     seconds = time.monotonic() - start
-    times = "checkpoint" if len(names) == 1 else "checkpoints"
-    print(f"Without a kill: {len(names)} {times} seen in {seconds:.1f} s.")
+    print(f"Without a kill: {count_checkpoints(len(names))} seen in {seconds:.1f} s.")
     if args.kills > 0 and len(names) == 1:
         raise NotTestedError(explain_missing(0, args.kills, names))
 
@@ -98,7 +97,9 @@ def verify(args: argparse.Namespace, save_dir: Path) -> list[str]:
     for attempt in range(MAX_TRIES):  # a small model may have ended before its kill
         shutil.rmtree(killed, ignore_errors=True)
         targets = choose_checkpoints(names, args.kills, rng)
-        delays = [0.0 if attempt else rng.uniform(0.0, gap) for _ in targets]
+        delays = [0.0] * len(targets)  # if the first attempt was too late
+        if attempt == 0:
+            delays = [rng.uniform(0.0, seconds_between) for _ in targets]
         kills = train_with_kills(words, killed, targets, names[-1], delays)
         print(describe_kills(kills))
         if differences := compare(straight, killed):
@@ -135,7 +136,7 @@ def compare(straight: Path, killed: Path) -> list[str]:
 
 
 def describe_kills(kills: list[Kill]) -> str:
-    """What was done to the training, for the terminal."""
+    """Returns a sentence with the number of kills, and the newest checkpoint at each."""
     times = "time" if len(kills) == 1 else "times"
     shown = ", ".join(kill.checkpoint for kill in kills)
     text = f"Killed {len(kills)} {times}" + (f", after {shown}" if kills else "")
@@ -145,15 +146,20 @@ def describe_kills(kills: list[Kill]) -> str:
 
 def explain_missing(num_kills: int, wanted: int, names: list[str]) -> str:
     """Why there were fewer kills than wanted, and what to do."""
-    what = f"Only {num_kills} of {wanted} kills were tested"
+    result = f"Only {num_kills} of {wanted} kills were tested"
     if num_kills == 0:
-        what = "Nothing was tested"
-    why = "the training ended before its kills"
+        result = "Nothing was tested"
+    reason = "the training ended before its kills"
     if len(names) - 1 < wanted:
-        n_before = len(names) - 1
-        why = f"the run has written {n_before or 'no'} checkpoint{'s' * (n_before != 1)} before "
-        why += f"the last one, {names[-1]}, and each kill needs one"
-    return f"{what}: {why}. Raise --epochs, or lower --save-steps."
+        written = count_checkpoints(len(names) - 1)
+        reason = f"the run has written {written} before the last one, {names[-1]}, and each kill "
+        reason += "needs one"
+    return f"{result}: {reason}. Raise --epochs, or lower --save-steps."
+
+
+def count_checkpoints(count: int) -> str:
+    """A number of checkpoints in words: ``no checkpoints``, ``1 checkpoint``, …"""
+    return "1 checkpoint" if count == 1 else f"{count or 'no'} checkpoints"
 
 
 def parse_args() -> argparse.Namespace:

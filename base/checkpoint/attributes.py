@@ -23,7 +23,7 @@ from base.loop.update import Update
 from utils.util import MetricTracker
 
 STATEFUL_TYPES = (Optimizer, LRScheduler, nn.Module, torch.amp.GradScaler, Update)
-# These have owners that save them, or are made anew by a resumed run.
+# Something else saves these, or a resumed run makes them again.
 SAVED_ELSEWHERE = (
     "model",
     "optimizer",
@@ -36,7 +36,7 @@ LEAVES = (MetricTracker, DataLoader, Dataset, Sampler, PositionedLoader)  # are 
 # Objects of these packages are not searched.
 FRAMEWORK = {"base", "config", "logger", "utils", "data_loader", "torch", "numpy", "torchvision"}
 MAX_DEPTH = 6
-MAX_ITEMS = 1000  # a longer list holds numbers
+MAX_ITEMS = 1000  # a longer container holds data, and no objects with a state
 
 
 def _is_of_project(item: Any) -> bool:

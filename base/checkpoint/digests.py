@@ -1,4 +1,4 @@
-"""Digests of tensors: short numbers that show whether any bit has changed."""
+"""Digests of tensors: 64-bit numbers that show whether any bit has changed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
-ROW = 1 << 15  # values of 8 bytes, which fit into the cache of a CPU core
-ROWS_AT_ONCE = {"cpu": 1}  # by the type of the device
-ROWS_ON_ACCELERATOR = 1 << 9
+from utils.dtensor import full_tensor, is_dtensor
+
+VALUES_PER_ROW = 1 << 15  # of 8 bytes; a row fits into the cache of a CPU core
+ROWS_AT_ONCE_ON_CPU = 1
+ROWS_AT_ONCE_ON_ACCELERATOR = 1 << 9
 # Odd constants of splitmix64, as signed integers: https://prng.di.unimi.it/splitmix64.c
 FIRST_FACTOR, SECOND_FACTOR = 0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64)
 STEP = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -27,6 +29,7 @@ def digest_tensors(state: Mapping[str, Any]) -> dict[str, int]:
     Args:
         state: tensors by name. Lazy, sparse and quantized ones are left out, and all other values.
     """
+    # All digests are computed before the first one is read, because reading waits for the device.
     digests = {name: _digest(value) for name, value in state.items() if _has_plain_data(value)}
     return {name: _add_type(int(digest), state[name]) for name, digest in digests.items()}
 
@@ -41,36 +44,33 @@ def digest_state(state: Mapping[str, Any]) -> int | None:
     return digest_tensors({"": data})[""]
 
 
-def gather(value: Any) -> Any:
-    """The full tensor of a sharded one; all ranks must call this. Other values stay."""
-    return value.full_tensor() if hasattr(value, "full_tensor") else value
-
-
 def _has_plain_data(value: Any) -> bool:
     if not isinstance(value, torch.Tensor) or is_lazy(value) or value.is_meta:
         return False
     is_special = value.layout is not torch.strided or value.is_quantized or value.is_nested
-    is_plain = hasattr(value, "full_tensor") or type(value) in (torch.Tensor, torch.nn.Parameter)
+    is_plain = is_dtensor(value) or type(value) in (torch.Tensor, torch.nn.Parameter)
     return is_plain and not is_special
 
 
 def _add_type(digest: int, value: torch.Tensor) -> int:
+    """Mixes the dtype and the shape of a tensor into its digest."""
     return digest ^ zlib.crc32(f"{value.dtype}{tuple(value.shape)}".encode())
 
 
 @torch.no_grad()
 def _digest(value: torch.Tensor) -> torch.Tensor:
     """The digest of the bytes, a tensor of shape () on the device of ``value``."""
-    plain = gather(value.detach()).resolve_conj().resolve_neg()
+    plain = full_tensor(value.detach()).resolve_conj().resolve_neg()
     data = plain.contiguous().reshape(-1).view(torch.uint8)
     if missing := -data.numel() % 8:
         data = torch.nn.functional.pad(data, (0, missing))
     values = data.view(torch.int64)
-    num_rows = values.numel() // ROW
-    rows, rest = values[: num_rows * ROW].view(num_rows, ROW), values[num_rows * ROW :]
-    columns = torch.arange(ROW, device=data.device).mul_(STEP)
+    num_rows = values.numel() // VALUES_PER_ROW
+    num_in_rows = num_rows * VALUES_PER_ROW
+    rows, rest = values[:num_in_rows].view(num_rows, VALUES_PER_ROW), values[num_in_rows:]
+    columns = torch.arange(VALUES_PER_ROW, device=data.device).mul_(STEP)
     total = _digest_rows(rest[None], num_rows, columns)
-    num_at_once = ROWS_AT_ONCE.get(data.device.type, ROWS_ON_ACCELERATOR)
+    num_at_once = ROWS_AT_ONCE_ON_CPU if data.is_cpu else ROWS_AT_ONCE_ON_ACCELERATOR
     for first in range(0, num_rows, num_at_once):
         total += _digest_rows(rows[first : first + num_at_once], first, columns)
     return total

@@ -1,8 +1,8 @@
-"""Weights that checkpoints leave out, because the code of a run makes them again.
+"""Weights that checkpoints leave out, because a resumed run makes them again.
 
-These are the weights of the model that are not trained, with ``trainer.save: trainable``, and
-modules of a trainer without a trained parameter, such as a teacher. A weight that differs from its
-source, the bits that the constructors made, is saved. A digest of each source is kept.
+With ``trainer.save: trainable``, these are the weights of the model that are not trained. Modules
+of a trainer without a trained parameter, such as a teacher, are always left out. A checkpoint holds
+digests of these weights as the constructors made them. A weight that has changed since is saved.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from base.checkpoint.digests import digest_state, digest_tensors, gather
+from base.checkpoint.digests import digest_state, digest_tensors
 from base.parallel.strategy import Parallel
 from utils.distributed import broadcast
+from utils.dtensor import full_tensor
 from utils.errors import UserError, abbreviate
 
 KEY = "left_out"  # in a checkpoint: the digests of ``weights`` and of ``modules``, by name
@@ -51,11 +52,11 @@ class LeftOut:
     # -- saving ---------------------------------------------------------------------------------
 
     def note_modules(self, attributes: Mapping[str, Any], objects: Mapping[str, Any]) -> None:
-        """Takes the digests of untrained modules, before anything in them is restored or changed.
+        """Computes the digests of untrained modules, before they are restored or changed.
 
-        Later calls do nothing: a module that has changed since is no longer its source.
-        A module with weights of the model may be a copy of it, which a resumed run could not make
-        again: the model then begins with the weights of the checkpoint. Such a module is saved.
+        Only the first call does something, because a module may change later.
+        A module that has weights of the model may be a copy of it. A resumed run cannot make that
+        copy again, because its model gets the weights of the checkpoint. Such a module is saved.
 
         Args:
             attributes: of the trainer, with ``model`` and ``optimizer``.
@@ -74,7 +75,7 @@ class LeftOut:
     def reduce(
         self, state: dict[str, Any], attributes: Mapping[str, Any], objects: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Removes what is left out from a state.
+        """Removes the weights that are left out from a state.
 
         Args:
             state: with ``state_dict`` and ``parts``.
@@ -158,7 +159,7 @@ def fill_weights(state: dict[str, Any], model: nn.Module, source: object) -> dic
         source: the file of the checkpoint, for the error.
 
     Returns:
-        A state as of a checkpoint with all weights; the same one if nothing is missing.
+        The state with all weights; ``state`` itself if none is missing.
 
     Raises:
         UserError: the weights of ``model`` are not those that were left out.
@@ -166,7 +167,7 @@ def fill_weights(state: dict[str, Any], model: nn.Module, source: object) -> dic
     digests = get_left_out(state, "weights")
     if not digests:
         return state
-    made = {n: gather(value) for n, value in model.state_dict().items() if n in digests}
+    made = {n: full_tensor(value) for n, value in model.state_dict().items() if n in digests}
     found = digest_tensors(made)
     changed = [name for name, digest in digests.items() if found.get(name) != digest]
     if changed:
@@ -199,13 +200,13 @@ def leaves_out_weights(path: Path | None) -> bool:
         return False
     try:
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception:  # whoever loads the file tells what is wrong with it
+    except Exception:  # loading the file later explains the error
         return False
     return isinstance(state, dict) and bool(get_left_out(state, "weights"))
 
 
 def find_other_modules(state: Mapping[str, Any], objects: Mapping[str, Any]) -> list[str]:
-    """Names the modules that were left out, and are others in this run. All ranks must call it."""
+    """Names the left-out modules whose weights differ in this run. All ranks must call it."""
     digests = get_left_out(state, "modules")
     changed = [
         name
@@ -220,7 +221,7 @@ def find_other_modules(state: Mapping[str, Any], objects: Mapping[str, Any]) -> 
 
 
 def _find_untrained(optimizer: Any, objects: Mapping[str, Any]) -> dict[str, nn.Module]:
-    """The modules with parameters, none of which an optimizer trains."""
+    """The modules that have parameters, but none that an optimizer trains."""
     modules = {name: item for name, item in objects.items() if isinstance(item, nn.Module)}
     if not modules:
         return {}

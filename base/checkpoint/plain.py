@@ -32,6 +32,7 @@ from base.checkpoint.codecs import (
 )
 from base.checkpoint.nested import map_items
 from base.checkpoint.views import copy_views
+from utils.dtensor import is_dtensor
 from utils.errors import UserError
 
 # torch.load(weights_only=True) returns values of these types unchanged.
@@ -114,7 +115,7 @@ class Encoder:
             if value.is_nested:
                 raise refuse(name, value, "that is nested")
             return value.detach() if vars(value) else value
-        if hasattr(value, "full_tensor"):  # a DTensor, whose shards are saved
+        if is_dtensor(value):  # its shards are saved
             return value
         if not is_traceable_wrapper_subclass(value):
             return value.detach().as_subclass(torch.Tensor)

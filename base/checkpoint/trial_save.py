@@ -1,4 +1,4 @@
-"""Measures how long a save takes, for runs that must stop in time."""
+"""Measures how long a save takes, so that ``max_minutes`` can stop a run early enough."""
 
 from __future__ import annotations
 

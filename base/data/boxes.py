@@ -15,8 +15,8 @@ def find_mistake(targets: Any) -> str | None:
     """Returns the first mistake in the targets of a batch; None if there is none.
 
     Args:
-        targets: one for each picture. Anything but a list of dicts, some of which have ``boxes``,
-            is no target of a detector, and has no mistake.
+        targets: one for each picture. If none of them is a dict with ``boxes``, they are not for a
+            detector, and are not checked.
     """
     if not isinstance(targets, list | tuple):
         return None
@@ -29,11 +29,12 @@ def find_mistake(targets: Any) -> str | None:
 
 
 def explain_targets(error: BaseException, model: nn.Module, targets: Any) -> str | None:
-    """Returns the reason why a detector failed; None if its targets are not the reason.
+    """Returns the mistake in the targets that made a detector fail; None if they have none.
 
     Args:
-        error: of the call of the detector.
-        model: may be wrapped, as by DDP. Models of other kinds have no reason.
+        error: raised by the model.
+        model: may be wrapped, for example by DDP. None is returned unless it is a detector of
+            torchvision.
         targets: of the batch.
     """
     kinds = {kind.__module__ for part in model.modules() for kind in type(part).__mro__}
@@ -47,7 +48,7 @@ def explain_targets(error: BaseException, model: nn.Module, targets: Any) -> str
     if not isinstance(error, IndexError | RuntimeError) or "out of " not in str(error):
         return None
     labels = torch.cat([target["labels"] for target in targets])
-    if not labels.is_cpu or not len(labels):  # after a failure, an accelerator gives no numbers
+    if not labels.is_cpu or not len(labels):  # an accelerator cannot be read after it failed
         return None
     shown = f"{int(labels.min())} to {int(labels.max())}"
     return f"the labels are {shown}; num_classes must be larger, because it counts the background"

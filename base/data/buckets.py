@@ -19,7 +19,7 @@ BATCHES_PER_BUCKET = 50
 
 
 class Limits(NamedTuple):
-    """What decides which samples make a batch, beside their lengths and the random numbers."""
+    """The arguments that, with the lengths and the random numbers, decide the batches."""
 
     batch_size: int | None
     max_tokens: int | None
@@ -33,7 +33,7 @@ class Limits(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """The state of a checkpoint. It is saved by ``state_dict`` only, because it is no plain value.
+    """The limits in a checkpoint. Only ``state_dict`` saves them, because this is no plain value.
 
     Attributes:
         limits: of the run that wrote it.

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from base.data.loader import unwrap_loader
 from utils.batch import TARGET_KEYS
 from utils.errors import UserError
 
@@ -41,7 +40,9 @@ def find_classes(dataset: Any, key: str = "data_loader") -> dict[str, int] | Non
 
 def list_labels(loader: Any) -> list[str]:
     """The names of the classes in a loader's dataset, by label; empty if it names none."""
-    classes = find_classes(getattr(unwrap_loader(loader), "dataset", None)) or {}
+    from base.data.fitting import find_dataset
+
+    classes = find_classes(find_dataset(loader)) or {}
     names = {label: name for name, label in classes.items()}
     is_complete = sorted(names) == list(range(len(names))) and all(map(str.isprintable, classes))
     return [names[label] for label in range(len(names))] if is_complete else []

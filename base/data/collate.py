@@ -186,7 +186,7 @@ def _describe_type(value: Any) -> str:
 
 
 def explain_failure(error: Exception, function: Any, samples: list[Any]) -> str:
-    """Says which collate function of the user has failed, on what, and in which line."""
+    """Describes the failure of the user's collate function: its name, a sample, and the line."""
     name = getattr(function, "__name__", type(function).__name__)
     found = describe_values(samples[0]) if samples else "nothing"
     reason = f"{name_error(error)}{locate_in_project(error)}"

@@ -1,12 +1,12 @@
-"""Datasets that are fitted on the training part, as for the mean and spread of a table's columns.
+"""Datasets with statistics of the training part, such as the mean of each column of a table.
 
 Such a dataset has two members:
 
-- ``fit_to(indices)`` computes what it needs from these samples only. The loader calls it when it
+- ``fit_to(indices)`` computes the statistics from these samples only. The loader calls it after it
   has split the dataset.
-- ``fitted``: what it has found, as plain numbers, texts, lists and dicts; None before. The
-  framework sets it for the data of a validation or test, which must be scaled like the training
-  data, and when a run resumes. Checkpoints hold it.
+- ``fitted``: the statistics, as plain numbers, texts, lists and dicts; None before ``fit_to``.
+  Checkpoints hold them. The framework sets them when a run resumes, and for validation and test
+  data, which must be scaled like the training data.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ FITTED_ON_ALL = (
 MAX_DEPTH = 20  # of datasets inside datasets
 
 
+def find_dataset(loader: Any) -> Any:
+    """The dataset of a loader of any class, also behind ``inf_loop``; None if it has none."""
+    from base.data.loader import unwrap_loader
+
+    return getattr(unwrap_loader(loader), "dataset", None)
+
+
 def locate(dataset: Any) -> Any:
     """The dataset inside ``Subset`` and other wrappers that name it ``dataset``."""
     for _ in range(MAX_DEPTH):
@@ -47,7 +54,7 @@ def find_fitted_dataset(dataset: Any) -> Any:
     """The dataset with ``fit_to``, which may be inside others; None if there is none.
 
     Raises:
-        UserError: it is one of several that are joined, each of which would have a fit of its own.
+        UserError: it is in a ``ConcatDataset``, whose members would each be fitted separately.
     """
     inner = locate(dataset)
     for member in _list_members(inner):
@@ -59,7 +66,7 @@ def find_fitted_dataset(dataset: Any) -> Any:
 
 
 def warn_if_fitted_on_all(dataset: Any) -> None:
-    """Warns of a target transform whose numbers a dataset has found before it was split."""
+    """Warns of a target transform that a dataset has fitted before it was split."""
     inner = locate(dataset)
     transform = getattr(inner, "target_transform", None)
     can_fit = callable(getattr(transform, "fit", None))
@@ -107,9 +114,7 @@ def take_over_fit(loader: Any, trained_on: Mapping[str, Any] | None) -> None:
         trained_on: ``describe_data`` of the training data. None if this is their loader; then the
             dataset is fitted on all its samples, unless it is fitted already.
     """
-    from base.data.loader import unwrap_loader
-
-    dataset = getattr(unwrap_loader(loader), "dataset", None)
+    dataset = find_dataset(loader)
     inner = find_fitted_dataset(dataset)
     if inner is None:
         return
@@ -140,10 +145,10 @@ def restore_fit(
 
 
 def _list_fitted(objects: Mapping[str, Any]) -> Iterator[Any]:
-    from base.data.loader import list_sets, unwrap_loader
+    from base.data.loader import list_sets
 
     for name in ("data_loader", "valid_data_loader"):
         for _, loader in list_sets(objects.get(name)):
-            inner = find_fitted_dataset(getattr(unwrap_loader(loader), "dataset", None))
+            inner = find_fitted_dataset(find_dataset(loader))
             if inner is not None:
                 yield inner

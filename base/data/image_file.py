@@ -1,4 +1,4 @@
-"""Reads image files as Pillow does, and those right that Pillow converts wrongly."""
+"""Reads image files by Pillow, and converts 16-bit files correctly, which Pillow does not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from base.data.fitting import locate
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ FILES_CHECKED = 32
 CLIPS = "makes 16-bit pixels white"
 IGNORES = "ignores the orientation that a camera notes"
 
-_warned: set[str] = set()  # the parts of a split have the same files
+_warned: set[str] = set()  # training and validation data have the same files
 
 
 def open_image(path: str | Path, mode: str = "RGB", turn: bool = True) -> Image.Image:
@@ -73,7 +74,7 @@ def list_pictures(source: Path) -> list[Path]:
 
 
 def read_pictures(source: Path) -> Iterator[tuple[str, torch.Tensor | Exception]]:
-    """Reads pictures as (3, H, W) float from 0 to 1: a method ``read`` of datasets, ready to use.
+    """Reads pictures as (3, H, W) float32 from 0 to 1; a dataset can call it in its ``read``.
 
     Args:
         source: a picture, or a folder of them.
@@ -102,13 +103,12 @@ def is_torchvision_loader(loader: Any) -> bool:
 
 
 def warn_if_misread(dataset: Any) -> None:
-    """Warns if torchvision's loader misreads a file of an ImageFolder. It looks at a few headers.
+    """Warns if torchvision's loader misreads a file of an ImageFolder, by a few of the headers.
 
     Args:
         dataset: of any kind, also in a ``Subset``.
     """
-    while hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
+    dataset = locate(dataset)
     if not is_torchvision_loader(getattr(dataset, "loader", None)):
         return
     samples = dataset.samples
@@ -127,7 +127,7 @@ def warn_if_misread(dataset: Any) -> None:
 
 
 def find_fault(path: str | Path) -> str:
-    """What torchvision's loader does wrong with a file; empty if it reads it right."""
+    """Returns what torchvision's loader does wrong with a file; empty if nothing."""
     from PIL import Image
 
     with Image.open(path) as file:

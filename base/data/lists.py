@@ -1,4 +1,4 @@
-"""ListCollate: batches of samples that are not stacked, as detectors take them."""
+"""ListCollate: batches that are lists of samples, as detectors take them."""
 
 from __future__ import annotations
 

@@ -171,10 +171,9 @@ def describe_data(loader: Any, key: str = "data_loader") -> dict[str, Any]:
     Of a dataset that was fitted on the training part, also what it has found there.
     """
     from base.data.classes import find_classes
-    from base.data.fitting import describe_fit
+    from base.data.fitting import describe_fit, find_dataset
 
-    divided = find_divided_loader(loader)
-    dataset = getattr(unwrap_loader(loader), "dataset", None)
+    divided, dataset = find_divided_loader(loader), find_dataset(loader)
     return {
         "samples": None if divided is None else divided.n_samples,
         "classes": find_classes(dataset, key),

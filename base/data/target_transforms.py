@@ -16,18 +16,18 @@ PROBES = (-2.0, -1.0, 0.0, 1.0, 3.0)  # scaled values, to see whether an inverse
 
 
 class TargetTransform:
-    """The parent of transforms of targets. A target is transformed before a model learns it.
+    """The base class of invertible transforms of targets, such as a standardisation.
 
-    The last dimension has the outputs, each of which has numbers of its own. With one output, a
-    target may have any shape, such as (N, H) for the steps of a forecast.
+    Each output (the last dimension) has its own parameters. With a single output, a target may have
+    any shape, such as (N, H) for the steps of a forecast.
     """
 
     state: State | None = None  # plain values; None before ``fit``
 
     def fit(self, values: torch.Tensor) -> None:
-        """Finds the numbers of each output in the training targets, shape (N, C) float.
+        """Computes the parameters from the training targets, shape (N, C) float.
 
-        A class that finds any keeps them in ``state``.
+        A subclass with parameters keeps them in ``state``.
         """
         self.state = {}
 
@@ -40,13 +40,13 @@ class TargetTransform:
         raise NotImplementedError
 
     def _get(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """A number for each output, on the device of ``like``: shape (C,), or () for one."""
+        """A parameter of each output, on the device of ``like``: shape (C,), or () for C = 1."""
         if self.state is None:
             raise UserError(f"{type(self).__name__} is used before it was fitted on training data")
         return _to_tensor(tuple(self.state[name]), like.device)
 
 
-@functools.lru_cache(maxsize=64)  # a copy to an accelerator in each step would wait for it
+@functools.lru_cache(maxsize=64)  # without it, each step would copy to the device, and wait
 def _to_tensor(numbers: tuple[float, ...], device: torch.device) -> torch.Tensor:
     tensor = torch.tensor(numbers, dtype=torch.float32, device=device)
     return tensor[0] if len(numbers) == 1 else tensor
@@ -95,24 +95,26 @@ class LogStandardize(Standardize):
 class Sklearn(TargetTransform):
     """A transformer of scikit-learn with ``inverse_transform``.
 
-    If its inverse is a line, as that of ``StandardScaler``, ``MinMaxScaler`` and ``RobustScaler``,
-    it runs on the device. Any other one, as ``PowerTransformer``, runs on the CPU, so each batch
+    If its inverse is linear, as for ``StandardScaler``, ``MinMaxScaler`` and ``RobustScaler``, it
+    runs on the device. Any other one, such as ``PowerTransformer``, runs on the CPU, so each batch
     waits for the device.
 
     Args:
         transformer: of scikit-learn.
     """
 
+    _state: State | None = None
+    _line: tuple[list[float], list[float]] | None = None  # slopes and offsets; None if not linear
+
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
-        self._line: tuple[list[float], list[float]] | None = None
 
     def fit(self, values: torch.Tensor) -> None:
         """See TargetTransform.
 
         Raises:
-            UserError: the transformer does not give a number for each output, or a checkpoint
-                cannot hold what it finds, as that of a ``Pipeline``.
+            UserError: the transformer changes the number of columns, or keeps its parameters where
+                a checkpoint cannot find them, as a ``Pipeline`` does.
         """
         from sklearn.base import clone
 
@@ -123,12 +125,11 @@ class Sklearn(TargetTransform):
             resumed = Sklearn(clone(self.transformer))
             resumed.state = self.state
             expected = self.transformer.transform(rows)
-            is_kept = expected.shape == rows.shape
-            is_kept &= np.array_equal(resumed.transformer.transform(rows), expected, equal_nan=True)
+            found = resumed.transformer.transform(rows)
         except Exception as error:  # of a transformer of any kind
             raise self._refuse(one_line(error)) from error
-        if not is_kept:
-            raise self._refuse("it does not keep all that it finds in attributes of its own")
+        if expected.shape != rows.shape or not np.array_equal(found, expected, equal_nan=True):
+            raise self._refuse("it does not keep all its parameters in its own attributes")
 
     def _refuse(self, reason: str) -> UserError:
         message = f"{type(self.transformer).__name__} cannot transform targets: {reason}"
@@ -146,10 +147,8 @@ class Sklearn(TargetTransform):
             set_state(self.transformer, state)
             self._line = self._find_line()
 
-    _state: State | None = None
-
     def _find_line(self) -> tuple[list[float], list[float]] | None:
-        """The slope and the offset of the inverse for each output; None if it is no line."""
+        """The slope and the offset of the inverse for each output; None if it is not linear."""
         probes = np.repeat(np.array(PROBES)[:, None], self._num_outputs(), axis=1)
         found = self.transformer.inverse_transform(probes)
         offset = found[PROBES.index(0.0)]
@@ -191,8 +190,8 @@ def as_target_transform(transform: Any) -> Any:
         return transform
     if callable(getattr(transform, "inverse_transform", None)):
         return Sklearn(transform)
-    kind, has_inverse = type(transform).__name__, callable(getattr(transform, "inverse", None))
-    if has_inverse:
+    kind = type(transform).__name__
+    if callable(getattr(transform, "inverse", None)):
         message = f"{kind} must derive from base.data.target_transforms.TargetTransform"
         raise UserError(message, "target_transform")
     message = f"{kind} has no inverse; use Standardize, LogStandardize, a scaler of scikit-learn, "
@@ -203,10 +202,10 @@ def fit_target_transform(transform: Any, values: torch.Tensor) -> State:
     """Fits a transform on training targets in real units, shape (N, C) float.
 
     Returns:
-        What it has found, for checkpoints.
+        Its parameters, for checkpoints.
 
     Raises:
-        UserError: its ``fit`` does not keep that in ``state``.
+        UserError: its ``fit`` does not set ``state``.
     """
     transform.fit(values)
     if transform.state is None:

@@ -15,7 +15,7 @@ from base.data.split import get_validation_size
 from utils.errors import UserError
 from utils.seed import temporary_seed
 
-MAX_STEPS_COMPARED = 1000  # of a target, to find out whether neighbours overlap
+MAX_STEPS_COMPARED = 1000  # longer targets are not compared with their neighbours
 SAMPLES_COMPARED = 8
 
 
@@ -120,7 +120,7 @@ def find_overlap(dataset: Any, index: int) -> int:
 def count_shared_steps(targets: Sequence[torch.Tensor]) -> int:
     """The number of following targets that share steps with a target; 0 if none does.
 
-    That is known if the targets of neighbours are the same series, moved by one or more steps.
+    Two targets share steps if one is the other, shifted by one or more steps.
 
     Args:
         targets: of neighbours, (H,) or (H, C) float each.

@@ -1,4 +1,4 @@
-"""Turns outputs and targets that a ``target_transform`` has scaled into real units, and back."""
+"""Converts outputs and targets that a ``target_transform`` has scaled to real units, and back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from base.data.fitting import locate
-from base.data.loader import unwrap_loader
+from base.data.fitting import find_dataset, locate
 from base.data.target_transforms import Sklearn
 from utils.errors import UserError, one_line
 
 
 class TargetUnits:
-    """Turns scaled outputs and targets into real units, and back.
+    """Converts scaled outputs and targets to real units, and back.
 
     Args:
-        transform: of a dataset: a function of targets with ``inverse`` or ``inverse_transform``.
+        transform: of a dataset; has ``inverse`` or, as in scikit-learn, ``inverse_transform``.
     """
 
     def __init__(self, transform: Any) -> None:
@@ -76,7 +75,7 @@ def _on_rows(function: Callable[[Any], Any]) -> Callable[[torch.Tensor], torch.T
 
 def find_units(loader: Any) -> TargetUnits | None:
     """The units of a loader's targets; None if its dataset has no transform with an inverse."""
-    dataset = locate(getattr(unwrap_loader(loader), "dataset", None))
+    dataset = locate(find_dataset(loader))
     transform = getattr(dataset, "target_transform", None)
     names = ("inverse", "inverse_transform")
     has_inverse = any(callable(getattr(transform, name, None)) for name in names)

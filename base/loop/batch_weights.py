@@ -32,11 +32,11 @@ LOGGER = logging.getLogger("train")
 
 
 class SampleWeights:
-    """Weighs batches by their samples. A batch of which the loss ignores all targets weighs 0.
+    """Weighs batches by their samples. If the loss ignores all targets of a batch, it weighs 0.
 
     Args:
         ignore_index: the class that the loss ignores; None if it ignores nothing.
-        on_ranks: whether ranks share each batch.
+        on_ranks: whether each batch is divided among ranks.
 
     Attributes:
         skips: whether nothing in the last batch counts, on any rank.
@@ -59,13 +59,13 @@ class SampleWeights:
 
 
 class TargetWeights:
-    """Weighs batches by their targets, and tells a MetricSet the number of them.
+    """Weighs batches by their targets, and gives a MetricSet the number of them.
 
     Args:
         counter: counts the targets in a batch.
         metrics: of the pass; None if they are not a MetricSet.
         window: gets the number of targets too; None without accumulation.
-        on_ranks: whether ranks share each batch.
+        on_ranks: whether each batch is divided among ranks.
 
     Attributes:
         skips: whether nothing in the last batch counts, on any rank.
@@ -85,7 +85,7 @@ class TargetWeights:
     def weigh(self, batch: Any, weight: float) -> float:
         """Returns the weight of a batch; ``weight`` is 0 if its samples do not count."""
         counts = NO_TARGETS if weight == 0 else self.counter.count(batch)
-        total = add_ranks(counts.weight) if self.on_ranks else counts.weight
+        total = sum_over_ranks(counts.weight) if self.on_ranks else counts.weight
         self.skips = total == 0
         if self.metrics is not None:
             self.metrics.counts = counts.of_means
@@ -123,14 +123,16 @@ class WindowTargets:
 def choose_weights(
     batch: Any, criterion: Any, metrics: MetricSet | None, update: Update | None, on_ranks: bool
 ) -> SampleWeights | TargetWeights:
-    """Chooses by its first batch how the batches of a pass weigh.
+    """Chooses by the first batch of a pass whether batches weigh by samples or by targets.
+
+    With ``on_ranks``, all ranks must call this at the same time.
 
     Args:
-        batch: the first one. Where ranks share it, all of them call this together.
+        batch: the first one.
         criterion: the loss.
         metrics: of the pass; None if they are not a MetricSet.
         update: of a training; gets ``targets`` if its windows must weigh their batches.
-        on_ranks: whether ranks share each batch.
+        on_ranks: whether each batch is divided among ranks.
     """
     counter = find_counter(criterion, metrics, batch, on_ranks)
     has_windows = update is not None and update.options.accumulation_steps > 1
@@ -142,8 +144,8 @@ def choose_weights(
     return TargetWeights(counter, metrics, window, on_ranks)
 
 
-def add_ranks(weight: float) -> float:
-    """The sum of the ranks' weights of a batch. All ranks must call this together."""
+def sum_over_ranks(weight: float) -> float:
+    """The sum of the ranks' weights of a batch. All ranks must call this at the same time."""
     total = torch.tensor(weight, dtype=torch.float64)
     torch.distributed.all_reduce(total, group=process_group())
     return total.item()
@@ -151,7 +153,7 @@ def add_ranks(weight: float) -> float:
 
 @functools.cache  # once
 def warn_of_ranks(ignore_index: int) -> None:
-    """Warns that ranks ignore targets (N,) which no option has announced."""
+    """Warns that targets (N,) have the default ``ignore_index``, which the loss does not name."""
     LOGGER.warning(
         "loss: some targets are %d and ignored, but the processes weigh their batches by samples. "
         "Give the loss the argument ignore_index to weigh them by the targets that count.",

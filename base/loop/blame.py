@@ -1,4 +1,4 @@
-"""Says which metric has failed, and on what."""
+"""The error of a metric: its name, its arguments and the line of code that failed."""
 
 from __future__ import annotations
 

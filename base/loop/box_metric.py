@@ -1,4 +1,4 @@
-"""torchmetrics' MeanAveragePrecision: numbers with plain names, and none where it has no value."""
+"""torchmetrics' MeanAveragePrecision: plain names for its numbers, of which only defined ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from base.loop.metrics import name_of
 from base.loop.stateful_metric import StatefulMetric
 
 NAME = "MeanAveragePrecision"
-NO_VALUE = -1.0  # of COCO's evaluation, for example for large boxes if no target is large
+NO_VALUE = -1.0  # in COCO's evaluation: for example of large boxes, if no target is large
 FIELDS = ("boxes", "labels", "scores", "masks", "iscrowd", "area")  # that the metric reads
 MASK_THRESHOLD = 0.5  # of the probabilities in a predicted mask
 SUMMARY = ("ious", "precision", "recall", "scores")  # tables of `extended_summary`
@@ -27,7 +27,7 @@ class BoxMetric(StatefulMetric):
         super().update(_keep_fields(output), _keep_fields(target))
 
     def compute_numbers(self, name: str, labels: Sequence[str]) -> dict[str, float]:
-        """The numbers that have a value, those of single classes by the names of the classes."""
+        """The numbers that have a value. Those of a single class end with the name of the class."""
         values = self.compute()
         classes = values.pop("classes").reshape(-1).tolist()
         numbers: dict[str, float] = {}
@@ -79,7 +79,7 @@ def _keep_fields(items: Any) -> Any:
 
 
 def _make_plain(key: str, value: Any) -> Any:
-    """A plain tensor. ``torchvision.tv_tensors`` are a class of their own.
+    """A plain tensor, also from one of ``torchvision.tv_tensors``, a subclass.
 
     Mask R-CNN predicts masks (n, 1, H, W) of probabilities; the metric takes (n, H, W) uint8.
     """

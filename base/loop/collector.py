@@ -141,8 +141,8 @@ class Collection(Collector):
             return
         chosen = self.chosen
         known = None if chosen is None else chosen.locate(indices)
-        found = None if chosen is None else (type(chosen).__name__, chosen.state_dict(), known)
-        of_ranks = [item for item in all_gather(found) if item is not None]
+        collected = None if chosen is None else (type(chosen).__name__, chosen.state_dict(), known)
+        of_ranks = [item for item in all_gather(collected) if item is not None]
         kinds = {kind.__name__: kind for kind in list_kinds()}
         names = {name for name, _, _ in of_ranks}
         if len(names) != 1:
@@ -163,10 +163,11 @@ def list_kinds() -> list[type[Collector]]:
 
 
 def choose(output: Any, target: Any, facts: TaskFacts) -> Collector | None:
-    """Makes the collector that fits a first batch; None if none does."""
+    """Makes the collector that fits a first batch; None if none does, or it cannot merge ranks."""
     kind = find_kind(output, target, facts)
-    is_possible = kind is not None and (world_size() == 1 or kind.can_merge)
-    return kind(facts) if kind is not None and is_possible else None
+    if kind is None or (world_size() > 1 and not kind.can_merge):
+        return None
+    return kind(facts)
 
 
 def find_kind(output: Any, target: Any, facts: TaskFacts) -> type[Collector] | None:

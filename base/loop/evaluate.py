@@ -30,8 +30,8 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     Raises:
         UserError: the batch has no target, or the model does not take its inputs.
     """
-    gives_loss = vars(model).get("gives_loss", False)
-    inputs, target = (batch, find_target(batch)) if gives_loss else split_target(batch)
+    is_with_target = computes_loss(model)
+    inputs, target = (batch, find_target(batch)) if is_with_target else split_target(batch)
     try:
         if isinstance(inputs, Mapping):
             output = model(**inputs)
@@ -42,18 +42,28 @@ def forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     except (AttributeError, RuntimeError, TypeError) as error:
         from base.loop.mismatch import check_inputs
 
-        check_inputs(error, model, inputs, target if gives_loss else None)
+        check_inputs(error, model, inputs, target if is_with_target else None)
         raise
     except (AssertionError, LookupError, ValueError) as error:
         from base.loop.mismatch import check_targets
 
-        check_targets(error, model, target if gives_loss else None)
+        check_targets(error, model, target if is_with_target else None)
         raise
-    if not gives_loss and not isinstance(output, torch.Tensor):
+    if not is_with_target and not isinstance(output, torch.Tensor):
         output = find_predictions(output)
     if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
         target = to_device(target, output.device)
     return output, target
+
+
+def computes_loss(model: nn.Module) -> bool:
+    """Whether a model computes its loss, and so gets the batch with the target."""
+    return bool(vars(model).get("gives_loss", False))
+
+
+def mark_computes_loss(model: nn.Module, value: bool) -> None:
+    """Sets what ``computes_loss`` returns for a model."""
+    vars(model)["gives_loss"] = value
 
 
 def find_predictions(output: Any) -> Any:

@@ -19,6 +19,7 @@ from base.loop.progress import Progress
 from base.options import TrainerOptions
 from base.parallel.strategy import Parallel
 from utils.distributed import all_gather
+from utils.dtensor import local_shard
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -192,9 +193,7 @@ def _list_tensors(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[str, torc
         for index, item in enumerate(value):
             yield from _list_tensors(item, (*keys, str(index)))
     elif isinstance(value, torch.Tensor) and not is_lazy(value):
-        value = value.detach()
-        if hasattr(value, "to_local"):  # importing DTensor takes 0.7 s
-            value = value.to_local()
+        value = local_shard(value.detach())
         if value.layout is not torch.strided:
             value = value.coalesce().values() if value.is_sparse else value.values()
         if value.is_complex():

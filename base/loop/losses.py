@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from base.loop.evaluate import add_up, find_predictions
+from base.loop.evaluate import add_up, find_predictions, mark_computes_loss
 from base.loop.metrics import LOSSES_ONLY
 from config.check.checker import get_name
 from utils.batch import as_plain
 from utils.errors import UserError
 
-# These losses of torch take an output (N, 1) and a target (N,) for a pair of (N, N), in silence.
+# These losses of torch broadcast an output (N, 1) and a target (N,) to (N, N) without a warning.
 BROADCASTING = (
     *("poisson_nll_loss", "PoissonNLLLoss", "kl_div", "KLDivLoss"),
     *("hinge_embedding_loss", "HingeEmbeddingLoss", "soft_margin_loss", "SoftMarginLoss"),
@@ -67,7 +67,8 @@ class ModelLoss(nn.Module):
         super().__init__()
         from base.loop.targets import shifts_labels
 
-        vars(model)["gives_loss"] = vars(unwrapped)["gives_loss"] = True
+        for module in (model, unwrapped):
+            mark_computes_loss(module, True)
         self.shifts_labels = shifts_labels(unwrapped)
         if hasattr(unwrapped, "count_targets"):  # as a loss may have it
             self.count_targets = unwrapped.count_targets

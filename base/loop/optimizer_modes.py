@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from base.loop.several_optimizers import list_optimizers
+from utils.dtensor import local_shard
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def list_parameters(optimizer: Optimizer) -> list[torch.Tensor]:
 
 def get_address(value: Any) -> int:
     """Returns the address of a tensor's memory; of a sharded one, that of this rank's shard."""
-    local = value.to_local() if hasattr(value, "to_local") else value  # FSDP's DTensor
+    local = local_shard(value)
     is_plain = local.layout is torch.strided and not local.is_meta
     return local.untyped_storage().data_ptr() if is_plain else 0
 

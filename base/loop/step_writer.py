@@ -96,7 +96,7 @@ class StepWriter:
             The numbers of the main rank, which all ranks get.
 
         Raises:
-            UserError: they are no numbers by name, or a name is taken.
+            UserError: they are not a dict of numbers, or a name is taken.
         """
         added = broadcast({} if added is None else added)
         if added == {}:

@@ -40,9 +40,9 @@ class TargetCounter:
 
     It counts batches on the CPU, before they are moved, so that nothing waits for an accelerator.
 
-    - A loss counts the classes in integer targets, except ``ignore_index``. Targets (N,) count as
-      equal batches if the loss has torch's default of -100 and a batch has no such class.
-    - Of torch's losses, the weights of the classes count, as they do in their mean.
+    - A loss counts the classes in integer targets, except ``ignore_index``. If the loss has torch's
+      default of -100, and targets (N,) have no such class, all batches have the same weight.
+    - torch's losses with weights of classes count these weights, as their mean does.
     - A loss with a method ``count_targets(batch)`` counts them itself, for example by a mask.
     - A metric that takes an ``ignore_index`` is a mean over the targets that count.
 
@@ -52,7 +52,9 @@ class TargetCounter:
     """
 
     def __init__(self, criterion: Any, metrics: MetricSet | None) -> None:
-        self.ask: Callable[[Any], float] | None = getattr(criterion, "count_targets", None)
+        self.count_by_loss: Callable[[Any], float] | None = getattr(
+            criterion, "count_targets", None
+        )
         is_mean = _get_option(criterion, "reduction", "mean") == "mean"
         self.ignore_index = find_ignore_index(criterion) if is_mean else None
         self.is_explicit = self.ignore_index not in (None, IGNORE_INDEX)
@@ -72,10 +74,10 @@ class TargetCounter:
 
         Args:
             batch: of the pass.
-            on_ranks: whether ranks share a batch. Targets (N,) then must be known to have ignored
-                classes, because otherwise each step would wait for the other ranks without need.
+            on_ranks: whether each batch is divided among ranks. Then targets (N,) are counted only
+                if the loss names its ``ignore_index``, because counting waits for the other ranks.
         """
-        if self.ask is not None:
+        if self.count_by_loss is not None:
             return True
         target = find_target(batch)
         if self.ignore_index is None or not has_classes(target):
@@ -85,8 +87,8 @@ class TargetCounter:
     def count(self, batch: Any) -> TargetCounts:
         """Counts the targets in a batch."""
         target = find_target(batch)
-        if self.ask is not None:
-            count = float(self.ask(batch))
+        if self.count_by_loss is not None:
+            count = float(self.count_by_loss(batch))
             return TargetCounts(count, self._count_means(target, count))
         if self.ignore_index is None or not has_classes(target):
             return NO_TARGETS
@@ -119,10 +121,11 @@ def find_counter(
 ) -> TargetCounter | None:
     """Returns the counter of a pass from its first batch; None if batches weigh by samples.
 
-    In a training, all ranks must call this together, because a rank's first batch may be empty.
+    With ``on_ranks``, all ranks must call this at the same time: the first batch of one of them may
+    be empty.
     """
     counter = TargetCounter(criterion, metrics)
-    if counter.ask is None and counter.ignore_index is None:
+    if counter.count_by_loss is None and counter.ignore_index is None:
         return None
     fits = counter.fits(batch, on_ranks)
     if on_ranks:
@@ -165,8 +168,8 @@ def find_ignore_index(criterion: Any) -> int | None:
     parameter = inspect.signature(criterion).parameters.get("ignore_index")
     if parameter is not None and isinstance(parameter.default, int):
         return parameter.default
-    is_of_torch = (getattr(criterion, "__module__", None) or "").startswith("torch")
-    return None if is_of_torch else IGNORE_INDEX
+    # Also of torchvision, whose losses ignore nothing.
+    return None if _get_module(criterion).startswith("torch") else IGNORE_INDEX
 
 
 def has_classes(target: Any) -> bool:
@@ -189,7 +192,7 @@ def count_classes(
 def find_class_weights(criterion: Any) -> torch.Tensor | None:
     """The weights of the classes in a loss of torch; None if there are none."""
     function = criterion.func if isinstance(criterion, functools.partial) else criterion
-    is_of_torch = (getattr(function, "__module__", None) or "").startswith("torch.")
+    is_of_torch = _get_module(function).startswith("torch.")
     weight = _get_option(criterion, "weight", None) if is_of_torch else None
     return weight.detach().cpu() if isinstance(weight, torch.Tensor) else None
 
@@ -233,6 +236,11 @@ def align_labels(output: Any, target: Any) -> tuple[Any, Any]:
     if logits.shape[:-1] != target.shape:
         return output, target
     return logits[..., :-1, :], target[..., 1:]
+
+
+def _get_module(function: Any) -> str:
+    """The name of the module that defines a loss or its class; empty if unknown."""
+    return getattr(function, "__module__", None) or ""
 
 
 def _get_option(criterion: Any, name: str, default: Any) -> Any:

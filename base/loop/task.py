@@ -18,7 +18,7 @@ BINARY_LOSSES = ("bce", "binarycrossentropy", "bcewithlogits", "binarycrossentro
 LABEL_LOSSES = (*BINARY_LOSSES, "multilabelsoftmargin", "softmargin")
 NUMBER_LOSSES = ("mse", "l1", "smoothl1", "huber", "poissonnll", "gaussiannll")
 LEARNED = "a learned loss"
-PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are no logits
+PROBABILITY_LOSSES = ("BCELoss", "binary_cross_entropy")  # their outputs are probabilities
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from base.data.loader import unwrap_loader
+from base.data.fitting import find_dataset
 from utils.errors import UserError
 
 POSITIONS = ("position_embeddings", "wpe", "embed_positions", "pos_embed")  # names of embeddings
@@ -15,8 +15,8 @@ POSITIONS = ("position_embeddings", "wpe", "embed_positions", "pos_embed")  # na
 def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> None:
     """Compares the data with a model of HuggingFace before the first batch.
 
-    A rare token that the model does not know would end the run late, and on an accelerator without
-    an explanation.
+    Otherwise, a rare token that the model does not know would end the run late, and on an
+    accelerator without an explanation.
 
     Args:
         model: of any class.
@@ -27,7 +27,7 @@ def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> N
     Raises:
         UserError: the vocabulary, a text or the number of classes is too large for the model.
     """
-    dataset: Any = getattr(unwrap_loader(loader), "dataset", None)
+    dataset = find_dataset(loader)
     tokenizer, config = getattr(dataset, "tokenizer", None), getattr(model, "config", None)
     embeddings = getattr(model, "get_input_embeddings", None)
     if tokenizer is None or config is None or embeddings is None:

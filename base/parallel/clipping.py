@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from utils.dtensor import local_shard
+
 
 @torch.no_grad()
 def clip_grad_value(parameters: Iterable[nn.Parameter], max_value: float) -> None:
@@ -27,7 +29,7 @@ def clip_grad_value(parameters: Iterable[nn.Parameter], max_value: float) -> Non
         if grad.is_sparse:  # only the sum of the values at one index is a number of the gradient
             parameter.grad = grad.coalesce()
             grad = parameter.grad.values()  # type: ignore[union-attr]
-        grad = grad.to_local() if hasattr(grad, "to_local") else grad  # FSDP's DTensor
+        grad = local_shard(grad)
         grad = torch.view_as_real(grad) if grad.is_complex() else grad
         is_infinite = grad.isinf()
         grad.clamp_(-max_value, max_value).masked_fill_(is_infinite, torch.inf)

@@ -23,6 +23,7 @@ from base.parallel.ddp import SeveralProcesses
 from base.parallel.strategy import refuse_spread
 from config.read.section import list_components
 from utils import distributed
+from utils.dtensor import full_tensor, is_dtensor, local_shard
 from utils.errors import UserError, one_line
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
@@ -242,21 +243,6 @@ class FSDP(SeveralProcesses):
 def is_sharded(module: nn.Module) -> bool:
     """Whether ``fully_shard`` was applied to a module."""
     return hasattr(module, "unshard")  # importing FSDPModule takes 0.7 s
-
-
-def is_dtensor(value: Any) -> bool:
-    """Whether a value is a DTensor."""
-    return hasattr(value, "full_tensor")  # importing DTensor takes 0.7 s
-
-
-def full_tensor(value: Any) -> Any:
-    """Gathers a DTensor on every rank; returns any other value unchanged."""
-    return value.full_tensor() if is_dtensor(value) else value
-
-
-def local_shard(value: Any) -> Any:
-    """Returns this rank's shard of a DTensor; any other value unchanged."""
-    return value.to_local() if is_dtensor(value) else value
 
 
 def gather_on_main(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Metrics that are no means over samples, such as F1 or R2 computed batch by batch.
+"""Metrics that are not means over samples, such as F1 or R2 computed batch by batch.
 
 The framework takes the mean of a function over batches, weighted by their samples. That is the
 value over all samples only if the function itself is a mean over samples.
@@ -84,7 +84,7 @@ def is_mean_over_samples(function: Any, output: Any, target: Any) -> bool | None
                 mean = (first[name] * len(halves[0]) + second[name] * len(halves[1])) / count
                 if np.isfinite(value) and not is_close(mean, value):
                     return False
-    except Exception:  # a metric of the user may raise anything
+    except Exception:  # the user's metric may raise anything
         return None
     return True
 
@@ -127,7 +127,7 @@ def explain(metric: Any) -> str:
 
 
 def find_batch_means(metrics: list[Any], output: Any, target: Any) -> dict[str, str]:
-    """Finds the functions among ``metrics`` that are no means over samples, each explained.
+    """Finds the functions that are not means over samples. Returns an explanation by name.
 
     Args:
         metrics: functions and torchmetrics objects.

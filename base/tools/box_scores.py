@@ -106,10 +106,10 @@ def score_classes(pictures: Sequence[Matched]) -> dict[int, ClassScore]:
     if not pictures:
         return {}
     targets = np.concatenate([picture.target_label for picture in pictures])
-    labels, scores, is_right, is_shown = (
-        np.concatenate([getattr(picture, name) for picture in pictures])
-        for name in ("label", "score", "is_right", "is_shown")
-    )
+    labels = np.concatenate([picture.label for picture in pictures])
+    scores = np.concatenate([picture.score for picture in pictures])
+    is_right = np.concatenate([picture.is_right for picture in pictures])
+    is_shown = np.concatenate([picture.is_shown for picture in pictures])
     found = {}
     for label in sorted({*targets.tolist(), *labels[is_shown].tolist()}):
         support = int((targets == label).sum())

@@ -104,7 +104,7 @@ def try_everything(trainer: BaseTrainer, folder: Path) -> dict[str, str]:
         if first_batch.batch is not None:
             found |= find_batch_means(metrics.metrics, *first_batch.batch)
     for name, reason in found.items():
-        trainer.logger.warning("%s is no mean over samples: %s.", name, reason)
+        trainer.logger.warning("%s is not a mean over samples: %s.", name, reason)
     return {
         "model": f"{type(model).__name__} on {trainer.device}",
         "parameters": describe_parameters(model, trainer.criterion),

@@ -14,6 +14,7 @@ import torch
 from base.data.loader import list_sets
 from base.loop.box_metric import get_chart_name
 from base.loop.collector import Collection
+from base.loop.evaluate import computes_loss
 from base.loop.logged_names import has_training_objective
 from base.loop.metrics import MetricSet, select
 from base.loop.targets import find_ignore_index, ignores_all
@@ -126,8 +127,8 @@ class Display(Watcher):
     def _show_graph(self, inputs: Any) -> None:
         """Traces the model with two samples; a sharded model would need the other ranks."""
         model = self.trainer.model
-        gives_loss = vars(model).get("gives_loss", False)  # it needs the target too
-        is_traceable = isinstance(inputs, torch.Tensor | tuple) and not gives_loss
+        needs_target = computes_loss(model)
+        is_traceable = isinstance(inputs, torch.Tensor | tuple) and not needs_target
         if not is_traceable or not self.trainer.parallel.is_local(model):
             return
         state = get_random_state()  # tracing draws random numbers

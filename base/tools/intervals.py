@@ -90,19 +90,19 @@ def bootstrap_intervals(
         if is_stateful(function):
             statistics = [_Statistic(name, _make_compute(function))]
         else:
-            statistics = _divide(name, function, rows, labels)
+            statistics = _list_statistics(name, function, rows, labels)
         for statistic in statistics:
             if statistic.name not in values:
                 continue
             try:
-                interval = _get_interval(statistic, function, *rows, values[statistic.name])
+                interval = _find_interval(statistic, function, *rows, values[statistic.name])
                 if np.isfinite(interval).all():
                     found[statistic.name] = interval
                 else:
                     reasons[statistic.name] = "some resamples of the data have no value"
             except NoIntervalError as error:
                 reasons[statistic.name] = str(error)
-            except Exception:  # a metric of the user may raise anything
+            except Exception:  # the user's metric may raise anything
                 reasons[statistic.name] = "it cannot be computed on resamples of the data"
     several = "it is one of several numbers of a metric, or computed in another way"
     reasons |= {name: several for name in values if name not in found and name not in reasons}
@@ -119,22 +119,23 @@ class _Statistic(NamedTuple):
 def _list_functions(
     criterion: Any, metrics: Sequence[Any], units: TargetUnits | None
 ) -> dict[str, Any]:
+    """The loss, its terms and the metrics by name, as functions of rows in real units."""
     criterion = criterion.cpu() if isinstance(criterion, torch.nn.Module) else criterion
 
-    def scaled(loss: Any) -> Any:
+    def take_real_units(loss: Any) -> Any:
         if units is None:
             return lambda output, target: add_up(loss(output, target))
         return lambda output, target: add_up(loss(units.scale(output), units.scale(target)))
 
-    functions: dict[str, Any] = {"loss": scaled(criterion)}
+    functions: dict[str, Any] = {"loss": take_real_units(criterion)}
     if isinstance(criterion, WeightedSum):
         terms = criterion.losses.items()
-        functions |= {get_term_name(name): scaled(loss) for name, loss in terms}
+        functions |= {get_term_name(name): take_real_units(loss) for name, loss in terms}
     return functions | {name_of(metric): metric for metric in metrics}
 
 
 def _make_compute(metric: Any) -> Callable[[torch.Tensor, torch.Tensor], float]:
-    """Computes the number of a torchmetrics object on rows."""
+    """Returns a function of rows that computes the number of a torchmetrics object."""
     metric = metric.clone().cpu()
 
     def compute(output: torch.Tensor, target: torch.Tensor) -> float:
@@ -145,7 +146,7 @@ def _make_compute(metric: Any) -> Callable[[torch.Tensor, torch.Tensor], float]:
     return compute
 
 
-def _divide(
+def _list_statistics(
     name: str, function: Any, rows: tuple[torch.Tensor, torch.Tensor], labels: Sequence[str]
 ) -> list[_Statistic]:
     """The numbers that a function gives: one, or several in a vector or dict."""
@@ -158,45 +159,64 @@ def _divide(
     try:
         with torch.no_grad():
             keys = list(split_numbers(name, function(*rows), labels))
-    except Exception:  # as above
+    except Exception:  # the user's metric may raise anything
         keys = [name]
     return [_Statistic(key, pick(key)) for key in keys]
 
 
 @torch.no_grad()
-def _get_interval(
+def _find_interval(
     statistic: _Statistic, function: Any, output: torch.Tensor, target: torch.Tensor, value: float
 ) -> Interval:
+    """Bootstraps a number, as a mean over samples if it is one: that needs no recomputation.
+
+    Args:
+        statistic: computes the number.
+        function: the loss or metric that gives it.
+        output, target: the rows.
+        value: the reported number.
+
+    Raises:
+        NoIntervalError: neither way reproduces ``value`` on all rows.
+    """
+
     def compute(indices: NDArray[Any]) -> float:
         return statistic.compute(output[indices], target[indices])
 
-    if not is_stateful(function):
-        order = np.random.default_rng(0).permutation(len(output))
-        blocks = np.array_split(order, min(len(output), MAX_BLOCKS))
-        sizes = np.array([len(block) for block in blocks], dtype=float)
-        sums = _add_up_blocks(compute, blocks, sizes)
-        if sums is not None and is_close(sums.sum() / len(output), value):
-            return _bootstrap(
-                len(blocks),
-                lambda indices: sums[indices].sum(-1) / sizes[indices].sum(-1),
-                MEAN_RESAMPLES,
-                vectorized=True,
-            )
-    if not is_close(on_all := compute(np.arange(len(output))), value):
-        if not is_stateful(function) and not statistic.name.startswith("loss"):
-            raise NoIntervalError(explain(function))
-        raise NoIntervalError(f"it is {on_all:.6g} if it is computed from the outputs")
-    return _bootstrap(len(output), compute, OTHER_RESAMPLES)
+    interval = None if is_stateful(function) else _bootstrap_mean(compute, len(output), value)
+    if interval is not None:
+        return interval
+    computed = compute(np.arange(len(output)))
+    if is_close(computed, value):
+        return _bootstrap(len(output), compute, OTHER_RESAMPLES)
+    if is_stateful(function) or statistic.name.startswith("loss"):
+        raise NoIntervalError(f"it is {computed:.6g} if it is computed from the outputs")
+    raise NoIntervalError(explain(function))
 
 
-def _add_up_blocks(
-    compute: Callable[[NDArray[Any]], float], blocks: list[NDArray[Any]], sizes: NDArray[Any]
-) -> NDArray[Any] | None:
-    """The value on each block, times its size; None if the metric does not take a few samples."""
+def _bootstrap_mean(
+    compute: Callable[[NDArray[Any]], float], n: int, value: float
+) -> Interval | None:
+    """Bootstraps a mean over ``n`` samples from its values on blocks of samples.
+
+    Returns:
+        The interval; None if ``value`` is not such a mean, or cannot be computed on a block.
+    """
+    order = np.random.default_rng(0).permutation(n)
+    blocks = np.array_split(order, min(n, MAX_BLOCKS))
+    sizes = np.array([len(block) for block in blocks], dtype=float)
     try:
-        return np.asarray(sizes * [compute(block) for block in blocks])
+        sums = np.asarray(sizes * [compute(block) for block in blocks])
     except Exception:  # R2, for example, needs several samples
         return None
+    if not is_close(sums.sum() / n, value):
+        return None
+    return _bootstrap(
+        len(blocks),
+        lambda indices: sums[indices].sum(-1) / sizes[indices].sum(-1),
+        MEAN_RESAMPLES,
+        vectorized=True,
+    )
 
 
 def _bootstrap(

@@ -22,12 +22,12 @@ BACKGROUNDS = ("background", "__background__", "_background_", "void", "unlabele
 STRENGTH = 0.6  # of a colour over the picture
 GOLDEN_RATIO = 0.618034
 SWATCH_PIXELS = 24
-GREY = 128  # where an input is no picture
+GREY = 128  # the background if an input is not a picture
 MAX_LEGEND = 32  # classes
 
 
 class Palette:
-    """The colours of classes. The background, and a class 0 that has no name, has none.
+    """The colours of classes. The background, or a class that is named ``0``, is not painted.
 
     Args:
         names: of the classes.
@@ -37,9 +37,10 @@ class Palette:
         self.names = list(names)
         first = self.names[0].casefold() if self.names else ""
         self.has_background = first in (*BACKGROUNDS, "0")
-        count = len(self.names) - self.has_background
-        rgb = [_choose(number) for number in range(count)]
-        self.rgb = np.array([(0, 0, 0)] * self.has_background + rgb, dtype=np.float32)
+        self.num_unpainted = 1 if self.has_background else 0  # the first classes
+        painted = range(len(self.names) - self.num_unpainted)
+        rgb = [(0, 0, 0)] * self.num_unpainted + [_choose_colour(number) for number in painted]
+        self.rgb = np.array(rgb, dtype=np.float32)
 
     def paint(self, picture: Image, classes: torch.Tensor) -> Image:
         """Lays the colours of ``classes`` (h, w) over ``picture`` (H, W, 3)."""
@@ -63,7 +64,7 @@ class Palette:
     def legend(self) -> list[tuple[str, tuple[int, ...]]]:
         """The names and colours of the classes that have one."""
         pairs = zip(self.names, self.rgb.astype(int).tolist(), strict=True)
-        shown = [(name, tuple(rgb)) for name, rgb in pairs][self.has_background :]
+        shown = [(name, tuple(rgb)) for name, rgb in pairs][self.num_unpainted :]
         return [*shown[:MAX_LEGEND], (LEFT_OUT_NAME, LEFT_OUT_RGB)]
 
     def to_html(self) -> str:
@@ -77,7 +78,7 @@ class Palette:
         return f'<p class="legend">{"".join(items)}</p>'
 
 
-def _choose(number: int) -> tuple[int, ...]:
+def _choose_colour(number: int) -> tuple[int, ...]:
     if number < len(OKABE_ITO):
         text = OKABE_ITO[number].removeprefix("#")
         return tuple(bytes.fromhex(text))
@@ -111,7 +112,7 @@ def draw_rows(
     """Draws rows of inputs, of targets and of predictions, and a legend below.
 
     Args:
-        pictures: the inputs; None where one is no picture.
+        pictures: the inputs; None for one that is not a picture.
         maps: their classes.
         captions: for the predictions.
     """

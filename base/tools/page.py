@@ -63,7 +63,7 @@ class Sample(NamedTuple):
         caption: the prediction in words.
         is_correct: whether the prediction is correct; None if it is neither right nor wrong.
         picture: (H, W, 3) uint8, if the sample is a picture.
-        text: describes a sample that is no picture.
+        text: describes a sample that is not a picture.
     """
 
     title: str

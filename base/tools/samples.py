@@ -7,7 +7,9 @@ from typing import Any
 
 from torch.utils.data import SequentialSampler
 
+from base.data.fitting import find_dataset
 from base.data.loader import DividedLoader, unwrap_loader
+from base.loop.box_metric import name_label
 from base.tools.pictures import Image, to_picture
 from utils.batch import split_target
 
@@ -28,8 +30,7 @@ class Samples:
     """
 
     def __init__(self, loader: Any) -> None:
-        self.loader = unwrap_loader(loader)
-        self.dataset = getattr(self.loader, "dataset", None)
+        self.loader, self.dataset = unwrap_loader(loader), find_dataset(loader)
         self.inner, _ = self.locate(0)
         classes = getattr(self.inner, "classes", None)
         self.classes: list[str] | None = None
@@ -49,9 +50,7 @@ class Samples:
 
     def name(self, label: int) -> str:
         """Returns the name of a class, or its number."""
-        if self.classes is not None and 0 <= label < len(self.classes):
-            return self.classes[label]
-        return str(label)
+        return name_label(label, self.classes or ())
 
     def path(self, index: int) -> str | None:
         """Returns the file of a sample, if the dataset lists files as torchvision's datasets do."""

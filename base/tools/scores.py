@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from base.data.time_split import SAMPLES_COMPARED, count_shared_steps, get_known_overlap
 from base.loop.reporter import SetResult, TestSubject
 from base.tools.intervals import Intervals, bootstrap_intervals
 from base.tools.page import Page
 from base.tools.samples import Samples
 from base.tools.views.register import make_view
+
+OVERLAP = "neighbouring windows have targets in common"
 
 
 class Scores:
@@ -33,16 +37,13 @@ class Scores:
         samples = Samples(result.loader)
         self.view = make_view(metrics.rows, samples, subject)
         self.units = metrics.units
-        self.intervals, self.reasons = bootstrap_intervals(
-            rows, subject.criterion, metrics.metrics, result.values, metrics.units, metrics.labels
-        )
-
-        known = get_known_overlap(samples.dataset)
-        if known is None and rows is not None:
-            known = count_shared_steps(list(rows[1][:SAMPLES_COMPARED]))
-        if known:  # resampling takes samples for independent
-            reason = "neighbouring windows have targets in common"
-            self.intervals, self.reasons = {}, dict.fromkeys(self.values, reason)
+        if has_overlapping_targets(samples, rows):  # a bootstrap needs independent samples
+            self.intervals, self.reasons = Intervals({}, dict.fromkeys(self.values, OVERLAP))
+        else:
+            functions = subject.criterion, metrics.metrics
+            self.intervals, self.reasons = bootstrap_intervals(
+                rows, *functions, result.values, metrics.units, metrics.labels
+            )
 
     def format_lines(self) -> list[str]:
         """Returns the numbers with their intervals, and a line for each class."""
@@ -94,3 +95,18 @@ class Scores:
         """Adds the charts, the classes and samples to a page."""
         if self.view is not None:
             self.view.add_to(page, f" · {self.name}" if self.name else "")
+
+
+def has_overlapping_targets(
+    samples: Samples, rows: tuple[torch.Tensor, torch.Tensor] | None
+) -> bool:
+    """Whether neighbouring samples have targets in common, as windows of a series have.
+
+    Args:
+        samples: of the test set, whose dataset may have an ``overlap``.
+        rows: outputs and targets of all samples in their order; None if unknown.
+    """
+    overlap = get_known_overlap(samples.dataset)
+    if overlap is None and rows is not None:
+        overlap = count_shared_steps(list(rows[1][:SAMPLES_COMPARED]))
+    return bool(overlap)

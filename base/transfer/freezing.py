@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from base.transfer.selection import count_parameters
+from utils.dtensor import local_shard
 from utils.errors import UserError, abbreviate
 
 # The parameters that a constructor has frozen. They stay frozen, whatever `transfer` freezes.
@@ -184,6 +185,6 @@ class Audit:
 
 def checksum(value: Any) -> int:
     """Returns the CRC-32 of a tensor's bytes; of a sharded one, of this rank's shard."""
-    local = value.to_local() if hasattr(value, "to_local") else value  # FSDP's DTensor
+    local = local_shard(value)
     data = local.detach().cpu().contiguous().flatten().view(torch.uint8)
     return zlib.crc32(data.numpy().tobytes())

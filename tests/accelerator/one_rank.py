@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 
 from base.parallel.ddp import DDP
-from base.parallel.fsdp import is_dtensor, is_sharded
+from base.parallel.fsdp import is_sharded
 from tests.accelerator.device import N_GPU, ON_CPU, mlp_config
 from tests.base.checkpoint.resumed_runs import copy_checkpoint
 from tests.helpers import make_trainer
@@ -26,6 +26,7 @@ from tests.ranks import make_environment
 from utils import distributed
 from utils.checkpoints import list_checkpoints
 from utils.distributed import init_distributed, process_group
+from utils.dtensor import is_dtensor
 from utils.world import ProcessSettings
 
 FSDP = {"type": "fsdp", "args": {"blocks": ["front", "back"]}}

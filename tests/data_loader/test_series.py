@@ -34,7 +34,7 @@ def test_a_window_has_its_history_and_the_steps_after_it(n_channels: int) -> Non
 def test_a_series_that_is_too_short_or_has_gaps_is_refused() -> None:
     with pytest.raises(UserError, match=r"^history: the series has 5 steps"):
         WindowDataset(np.arange(5.0), 4, 3)
-    with pytest.raises(UserError, match="1 steps that are no finite numbers"):
+    with pytest.raises(UserError, match="1 steps that are not finite numbers"):
         WindowDataset(np.array([1.0, np.nan, 2.0]), 1, 1)
 
 

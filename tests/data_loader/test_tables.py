@@ -64,7 +64,7 @@ def test_a_row_that_cannot_be_read_gives_an_error_and_the_rest_is_read(tmp_path:
     assert torch.equal(torch.as_tensor(found[4][1]), dataset[1][0])
     errors = [str(value).removeprefix(f"{new}:") for _, value in found[1:4]]
     assert errors == [
-        "3: area: 'wide' is no number",
+        "3: area: 'wide' is not a number",
         "4: has 1 cells for 2 columns",
         "5: area: is empty",
     ]
@@ -93,9 +93,9 @@ def test_semicolons_and_tabs_divide_cells_too(tmp_path: Path, delimiter: str) ->
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (TEXT.replace("30,", "3o,"), {}, r"homes.csv:4: area: '3o' is no number"),
+        (TEXT.replace("30,", "3o,"), {}, r"homes.csv:4: area: '3o' is not a number"),
         (TEXT.replace("300", ""), {}, r"homes.csv:4: price: is empty"),
-        (TEXT, {"categories": []}, r"town: 'b' is no number, as in 3 more rows; name it in categ"),
+        (TEXT, {"categories": []}, r"town: 'b' is not a number, as in 3 more rows; name it in cat"),
         (TEXT + "1,a\n", {}, r"homes.csv:6: has 2 cells for 3 columns"),
         (TEXT, {"target": "prize"}, r"no column 'prize' \(did you mean 'price'\?\)"),
         (TEXT, {"categories": ["twon"]}, r"^categories: .*no column 'twon'"),

@@ -155,7 +155,7 @@ def test_an_empty_text_has_tokens_and_numbers_sort_as_numbers(tmp_path: Path) ->
         (b"text,label\na,b,c\n", "line 2: must have 2 columns"),
         (b"text,label\na,\n", "line 2: the column 'label' is empty"),
         (b"text,label\n\xff,b\n", "byte 0xff is not utf-8; .* encoding, such as latin-1"),
-        (b'text,label\n"a,b\n', "line 2: is no CSV"),
+        (b'text,label\n"a,b\n', "line 2: is not valid CSV"),
     ],
 )
 def test_a_bad_csv_is_an_error_that_names_the_line(tmp_path: Path, content, message) -> None:

@@ -165,6 +165,16 @@ def test_only_adapters_and_the_head_are_trained_with_lora(tmp_path: Path) -> Non
     assert all("lora_" in name or "classifier" in name for name in changed)
 
 
+def test_a_head_of_two_layers_is_trained_in_full_with_lora() -> None:
+    config = {"model_type": "distilbert", "dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 16}
+    model = transformer(config=config | {"vocab_size": 300}, num_labels=2, lora=Lora(r=2))
+    names = [name for name, value in model.named_parameters() if value.requires_grad]
+    heads = [name for name in names if "classifier" in name]
+    assert len(heads) == 4  # weight and bias of `pre_classifier` and `classifier`
+    assert not any("lora_" in name for name in heads)
+    assert any("q_lin.lora_A" in name for name in names)
+
+
 @pytest.mark.parametrize("lora", [None, {"r": 4}])
 def test_the_model_of_a_run_is_the_start_of_another(tmp_path, monkeypatch, lora) -> None:
     config = make_config(tmp_path)

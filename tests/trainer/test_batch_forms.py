@@ -19,7 +19,7 @@ NamedBatch = namedtuple("NamedBatch", ["x", "z", "target"])
 
 
 class Encoding(UserDict[str, Any]):
-    """A mapping that is no dict, as HuggingFace's BatchEncoding."""
+    """A mapping that is not a dict, as HuggingFace's BatchEncoding."""
 
 
 @dataclass

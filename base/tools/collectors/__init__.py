@@ -1,1 +1,1 @@
-"""Collectors of data that are no rows of numbers."""
+"""Collectors of data other than rows of numbers."""

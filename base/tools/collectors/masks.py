@@ -168,7 +168,7 @@ class Masks(Collector):
 
     @property
     def num_unknown(self) -> int:
-        """The number of pixels whose target is no class, and not left out either."""
+        """The number of pixels whose target is neither a class nor ignored by the loss."""
         return 0 if self._confusion is None else int(self._confusion[-1])
 
     @property

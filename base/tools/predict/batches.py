@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import default_collate
 
 from base.base_data_loader import BaseDataLoader
+from base.data.fitting import find_dataset
 from base.data.loader import unwrap_loader
 from utils.batch import TARGET_KEYS, find_target, is_sequence
 from utils.errors import UserError, name_error
@@ -36,8 +37,7 @@ class BatchMaker:
     """
 
     def __init__(self, loader: Any) -> None:
-        self.loader = unwrap_loader(loader)
-        self.dataset = getattr(self.loader, "dataset", None)
+        self.loader, self.dataset = unwrap_loader(loader), find_dataset(loader)
         if self.dataset is None or getattr(self.loader, "batch_sampler", True) is None:
             message = "whose items are batches" if self.dataset is not None else "without a dataset"
             name = type(self.loader).__name__

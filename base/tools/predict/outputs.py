@@ -1,8 +1,8 @@
-"""What the outputs of a model are: classes, labels, numbers, masks, boxes; and their rows."""
+"""The kinds of outputs of a model (classes, labels, numbers, masks, boxes), and their rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from base.data.units import TargetUnits
+from base.loop.box_metric import name_label
 from base.loop.collector import find_kind
 from base.loop.rows import Rows
 from base.loop.task import TaskFacts
@@ -31,19 +33,18 @@ class Facts:
     Attributes:
         task: the loss, and the config's ``task``.
         classes: their names, or None.
-        inverse: turns predicted numbers into real units; None leaves them as they are.
+        units: convert predicted numbers to real units; None if they are in real units already.
         folder: for files that belong to predictions.
     """
 
     task: TaskFacts
     classes: list[str] | None
-    inverse: Callable[[Any], Any] | None
+    units: TargetUnits | None
     folder: Path
 
     def name(self, label: int) -> str:
         """The name of a class, or its number."""
-        is_named = self.classes is not None and 0 <= label < len(self.classes)
-        return self.classes[label] if is_named and self.classes else str(label)
+        return name_label(label, self.classes or ())
 
 
 class OutputKind:
@@ -103,15 +104,15 @@ class Categories(OutputKind):
 
 
 class Numbers(OutputKind):
-    """Numbers: a column for each of them, in real units if the dataset can tell these.
+    """Numbers: a column for each of them, in real units if the dataset has a target transform.
 
     Args:
-        title: of the columns, which is ``output`` if the numbers are no predictions of the target.
+        title: of the columns: ``prediction``, or ``output`` if they do not predict the target.
     """
 
     def __init__(self, output: torch.Tensor, facts: Facts, title: str) -> None:
         super().__init__(output, facts)
-        self.inverse = facts.inverse if title == "prediction" else None
+        self.units = facts.units if title == "prediction" else None
         shape = tuple(self._in_units(output).shape[1:])
         self.shape = () if shape == (1,) else shape
         if int(np.prod(shape)) > MAX_NUMBERS:
@@ -124,7 +125,8 @@ class Numbers(OutputKind):
         return list(product(*(range(1, size + 1) for size in self.shape)))
 
     def _in_units(self, output: torch.Tensor) -> torch.Tensor:
-        return output if self.inverse is None else torch.as_tensor(self.inverse(output))
+        values: torch.Tensor = output if self.units is None else self.units.invert(output)
+        return values
 
     def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
         rows = self._in_units(output).reshape(len(names), -1).tolist()

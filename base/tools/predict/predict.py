@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from base.loop.evaluate import forward
+from base.data.units import find_units
+from base.loop.evaluate import computes_loss, forward, mark_computes_loss
 from base.loop.losses import take_out_predictions
 from base.loop.reporter import TestSubject
 from base.loop.task import TaskFacts
@@ -89,13 +90,8 @@ def predict(
     samples = Samples(subject.first_loader)
     maker = BatchMaker(subject.first_loader)
     inputs = open_source(source, samples, maker)
-    transform = getattr(samples.inner, "target_transform", None)
-    facts = Facts(
-        TaskFacts(subject.criterion, subject.task),
-        samples.classes,
-        getattr(transform, "inverse", None),
-        folder / name,
-    )
+    task, units = TaskFacts(subject.criterion, subject.task), find_units(subject.first_loader)
+    facts = Facts(task, samples.classes, units, folder / name)
     predictor = Predictor(subject, maker, facts, call)
     inputs.keeps_size = predictor.kind.has_positions
     try:
@@ -155,23 +151,22 @@ class Predictor:
         return to_device(as_plain(output), torch.device("cpu"))
 
     def _run_inputs(self, batch: Any) -> Any:
-        """Runs the model on a batch without targets of its own.
+        """Runs the model on a batch whose targets are placeholders; see ``BatchMaker``.
 
-        A model that computes its loss gets the batch with targets that are not of its samples, and
-        without them if it does not take these.
+        A model that computes its loss gets the placeholders too. If it fails, it is called without
+        them, now and for all further batches.
         """
         try:
             return self._run(batch)
         except Exception:
-            flags = vars(self.model)
-            if not flags.get("gives_loss"):
+            if not computes_loss(self.model):
                 raise
-            flags["gives_loss"] = False
+            mark_computes_loss(self.model, False)
             try:
                 return self._run(batch)
             except Exception:
-                flags["gives_loss"] = True
-            raise
+                mark_computes_loss(self.model, True)
+            raise  # the first error
 
     def predict_all(self, inputs: Source) -> Iterator[tuple[str, list[Row] | None]]:
         """Yields the name and the rows of each input, in order; None for one that fails.
@@ -183,22 +178,31 @@ class Predictor:
         total = None if inputs.count is None else ceil(inputs.count / size)
         batches = progress(split(inputs, size), total, "predict", self.logger)
         for number, entries in enumerate(batches):
-            is_read = [not isinstance(value, Exception) for _, value in entries]
-            found = self._predict([e for e, ok in zip(entries, is_read, strict=True) if ok])
-            if number == 0 and found and all(isinstance(result, Exception) for result in found):
-                assert isinstance(found[0], Exception)
-                message = f"the model fails on {entries[is_read.index(True)][0]}"
-                raise UserError(f"--predict: {message}: {name_error(found[0])}") from found[0]
-            results = iter(found)
-            for (name, value), ok in zip(entries, is_read, strict=True):
-                result = next(results) if ok else value
+            results = self._predict_readable(entries)
+            if number == 0:
+                check_first_batch(entries, results)
+            for (name, value), result in zip(entries, results, strict=True):
                 if isinstance(result, Exception):
-                    verb = "predicted" if ok else "read"
+                    verb = "read" if result is value else "predicted"
                     self.logger.warning("%s: cannot be %s: %s", name, verb, one_line(result))
-                yield name, None if isinstance(result, Exception) else result
+                    yield name, None
+                else:
+                    yield name, result
+
+    def _predict_readable(self, entries: list[Entry]) -> list[list[Row] | Exception]:
+        """Returns the rows of each input. One that cannot be read keeps its error."""
+        results = [value for _, value in entries]
+        readable = [i for i, value in enumerate(results) if not isinstance(value, Exception)]
+        predicted = self._predict([entries[index] for index in readable])
+        for index, result in zip(readable, predicted, strict=True):
+            results[index] = result
+        return results
 
     def _predict(self, entries: list[Entry]) -> list[list[Row] | Exception]:
-        """Returns the rows of each input, or the error of one that fails."""
+        """Returns the rows of each input, or the error of one that fails.
+
+        If a batch fails, its inputs are predicted one by one.
+        """
         if not entries:
             return []
         names = [name for name, _ in entries]
@@ -213,6 +217,16 @@ class Predictor:
             if len(entries) == 1:
                 return [error]
             return [result for entry in entries for result in self._predict([entry])]
+
+
+def check_first_batch(entries: list[Entry], results: list[list[Row] | Exception]) -> None:
+    """Raises UserError if the model fails on each input of a batch that could be read."""
+    pairs = zip(entries, results, strict=True)
+    predicted = [(name, result) for (name, value), result in pairs if result is not value]
+    errors = [(name, result) for name, result in predicted if isinstance(result, Exception)]
+    if errors and len(errors) == len(predicted):
+        name, error = errors[0]
+        raise UserError(f"--predict: the model fails on {name}: {name_error(error)}") from error
 
 
 def split(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:

@@ -129,7 +129,7 @@ def open_source(path: Path, samples: Samples, maker: BatchMaker) -> Source:
         return PictureSource(path, samples, key)
     name = type(samples.inner).__name__
     raise UserError(
-        f"--predict: the inputs of {name} are no pictures (1 or 3, H, W), so it must read {path} "
+        f"--predict: the inputs of {name} are not pictures (1 or 3, H, W), so it must read {path} "
         f"itself: give it a method `{SIGNATURE}`, which yields a name and an input, as its samples "
         "have it, without the target"
     )

@@ -89,7 +89,7 @@ class MaskView(View):
     def _describe_pixels(self) -> str:
         left_out, unknown = self.collector.num_left_out, self.collector.num_unknown
         text = f"; {left_out:,} pixels are left out" if left_out else ""
-        return text + (f"; {unknown:,} pixels have a target that is no class" if unknown else "")
+        return text + (f"; {unknown:,} pixels have a target that is not a class" if unknown else "")
 
     def list_predictions(self) -> list[list[Any]]:
         """For each picture its mean IoU and its pixel accuracy; empty where nothing counts."""

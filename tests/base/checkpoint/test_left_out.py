@@ -157,5 +157,5 @@ def test_a_digest_changes_with_every_bit_dtype_and_shape():
 def test_a_digest_does_not_depend_on_how_many_rows_are_read_at_once(monkeypatch):
     values = torch.randn(300_001)
     before = digest_tensors({"a": values})
-    monkeypatch.setattr("base.checkpoint.digests.ROWS_AT_ONCE", {"cpu": 3})
+    monkeypatch.setattr("base.checkpoint.digests.ROWS_AT_ONCE_ON_CPU", 3)
     assert digest_tensors({"a": values}) == before

@@ -9,7 +9,6 @@ import torch
 
 from base.checkpoint.file import load
 from base.checkpoint.sharded import SUFFIX, ShardedStore, find_shards
-from base.parallel.fsdp import is_dtensor
 from base.tools.run_record import list_runs
 from base.tools.runs import clean_runs
 from tests.base.checkpoint.resumed_runs import copy_checkpoint, read_lines
@@ -18,6 +17,7 @@ from tests.base.parallel.spread_runs import check_same_lines, train_sharded
 from tests.helpers import differences, make_trainer
 from tests.ranks import ForkedProgram, in_ranks
 from utils.checkpoints import list_checkpoints
+from utils.dtensor import is_dtensor
 from utils.errors import UserError
 
 PARAMETERS = 513  # of the model

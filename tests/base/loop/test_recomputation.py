@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from base.loop.recomputation import checkpoint_activations, is_recomputing
-from base.parallel.fsdp import is_dtensor
 from tests.base.parallel.spread_runs import FSDP_SECTION, table_config
 from tests.base.transfer.models import thawing_config
 from tests.helpers import differences, make_trainer, small_config
 from tests.ranks import in_ranks
+from utils.dtensor import is_dtensor
 from utils.errors import UserError
 
 LOGGER = logging.getLogger("test")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from base.loop.evaluate import Weigher, evaluate, forward
+from base.loop.evaluate import Weigher, computes_loss, evaluate, forward, mark_computes_loss
 from base.loop.losses import ModelLoss
 from base.loop.metrics import MetricSet
 from base.loop.targets import TargetCounter
@@ -111,7 +111,7 @@ def train(kind, sizes, accumulation_steps=1, length=None, **options):
     model, criterion, batch = make_case(kind)
     parallel = DDP() if world_size() > 1 else NoParallel()
     wrapped = parallel.wrap(model, CPU)
-    vars(wrapped)["gives_loss"] = vars(model).get("gives_loss", False)
+    mark_computes_loss(wrapped, computes_loss(model))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
     gradients = []
     optimizer.register_step_pre_hook(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from base.parallel.fsdp import is_dtensor
 from tests.base.checkpoint.resumed_runs import read_lines
 from tests.helpers import make_trainer, small_config
 from utils.distributed import rank
+from utils.dtensor import is_dtensor
 
 FSDP_SECTION = {"parallel": {"type": "fsdp", "args": {"blocks": ["layers.*"]}}}
 

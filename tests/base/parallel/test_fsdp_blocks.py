@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from base.parallel.fsdp import FSDP, full_tensor
+from base.parallel.fsdp import FSDP
 from tests.base.parallel.spread_runs import FSDP_SECTION, table_config
 from tests.helpers import make_trainer, small_config
 from tests.ranks import in_ranks
 from utils.distributed import rank
+from utils.dtensor import full_tensor
 from utils.errors import UserError
 
 CPU = torch.device("cpu")

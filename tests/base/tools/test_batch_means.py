@@ -1,4 +1,4 @@
-"""Functions that are no means over samples are found by their numbers, not by their names."""
+"""Functions that are not means over samples are found by their numbers, not by their names."""
 
 from __future__ import annotations
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from base.loop.evaluate import mark_computes_loss
 from base.tools.predict.predict import predict
 from data_loader.boxed_shapes import BoxedShapes
 from data_loader.shapes import Shapes
@@ -79,7 +81,17 @@ def test_numbers_have_real_units(
     assert [*rows[1].values()] == ["line 2", *cells]
 
 
-def test_an_output_that_is_no_prediction_is_written_as_it_is(tmp_path: Path) -> None:
+def test_a_scaler_of_scikit_learn_gives_real_units_too(tmp_path: Path) -> None:
+    data = Readable(torch.zeros(4, 2), torch.rand(4, 2))
+    scaler = StandardScaler().fit([[0.0, 10.0], [2.0, 30.0]])
+    data.target_transform = scaler  # type: ignore[attr-defined]
+    (tmp_path / "rows").write_text("1 2")
+    subject = make_subject(tmp_path, lambda x: torch.ones(len(x), 2), nn.MSELoss(), data)
+    (row,) = read_table(predict(subject, tmp_path / "rows").path)
+    assert row == {"name": "line 1", "prediction_1": "2", "prediction_2": "30"}
+
+
+def test_an_output_that_is_not_a_prediction_is_written_as_it_is(tmp_path: Path) -> None:
     """As that of an encoder, whose targets are classes, or which has none."""
     data = Readable(torch.zeros(4, 2), CLASSES)
     data.target_transform = Standardised()  # type: ignore[attr-defined]
@@ -144,7 +156,7 @@ def test_each_box_has_a_row(tmp_path: Path) -> None:
     boxes = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     data = Detection([torch.zeros(2)] * 4, [boxes] * 4)
     model = Fixed(run)
-    vars(model)["gives_loss"] = True
+    mark_computes_loss(model, True)
     (tmp_path / "rows").write_text("0 0\n1 2\n")
     loader = DataLoader(data, 2, collate_fn=collate)
     rows = read_table(predict(make_subject(tmp_path, model, None, loader), tmp_path / "rows").path)
