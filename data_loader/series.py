@@ -69,6 +69,11 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self._scaled = self.series
 
     @property
+    def target_names(self) -> list[str] | None:
+        """The names of the channels for reports."""
+        return self.columns
+
+    @property
     def overlap(self) -> int:
         return (self.horizon - 1) // self.stride
 
