@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -33,12 +33,14 @@ class Facts:
         classes: their names, or None.
         inverse: turns predicted numbers into real units; None leaves them as they are.
         folder: for files that belong to predictions.
+        name_numbers: names each number of a target of a shape.
     """
 
     task: TaskFacts
     classes: list[str] | None
     inverse: Callable[[Any], Any] | None
     folder: Path
+    name_numbers: Callable[[Sequence[int]], list[str]]
 
     def name(self, label: int) -> str:
         """The name of a class, or its number."""
@@ -107,17 +109,23 @@ class Numbers(OutputKind):
 
     Args:
         title: of the columns, which is ``output`` if the numbers are no predictions of the target.
+        are_of_targets: whether they have the targets' unit, as several quantiles of each do.
     """
 
-    def __init__(self, output: torch.Tensor, facts: Facts, title: str) -> None:
+    def __init__(
+        self, output: torch.Tensor, facts: Facts, title: str, are_of_targets: bool = False
+    ) -> None:
         super().__init__(output, facts)
-        self.inverse = facts.inverse if title == "prediction" else None
+        is_prediction = title == "prediction"
+        self.inverse = facts.inverse if is_prediction or are_of_targets else None
         shape = tuple(self._in_units(output).shape[1:])
         self.shape = () if shape == (1,) else shape
         if int(np.prod(shape)) > MAX_NUMBERS:
             message = f"the model gives {shape} numbers for an input, which are too many for a row"
             raise UserError(f"--predict: {message}")
         numbered = ["_".join(map(str, index)) for index in self._list_indices()]
+        if is_prediction and self.shape:
+            numbered = facts.name_numbers(self.shape)
         self.columns = [f"{title}_{number}" if number else title for number in numbered]
 
     def _list_indices(self) -> list[tuple[int, ...]]:
@@ -224,8 +232,11 @@ def choose_kind(output: Any, target: Any, facts: Facts) -> OutputKind:
         kind = kind_of(output, target, facts.task.loss, facts.task.task)
         if kind in ("classification", "multilabel"):
             return Categories(output, facts, kind)
-        return Numbers(output, facts, "prediction" if kind == "regression" else "output")
-    return Numbers(output, facts, "prediction" if output.shape == target.shape else "output")
+        title = "prediction" if kind == "regression" else "output"
+        return Numbers(output, facts, title, output.shape[:-1] == target.shape)
+    if output.shape == target.shape:
+        return Numbers(output, facts, "prediction")
+    return Numbers(output, facts, "output", output.shape[:-1] == target.shape)
 
 
 def simplify(output: Any) -> Any:

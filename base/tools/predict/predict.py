@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from base.data.units import find_units
 from base.loop.evaluate import forward
 from base.loop.losses import take_out_predictions
 from base.loop.reporter import TestSubject
@@ -89,12 +90,13 @@ def predict(
     samples = Samples(subject.first_loader)
     maker = BatchMaker(subject.first_loader)
     inputs = open_source(source, samples, maker)
-    transform = getattr(samples.inner, "target_transform", None)
+    units = find_units(subject.first_loader)
     facts = Facts(
         TaskFacts(subject.criterion, subject.task),
         samples.classes,
-        getattr(transform, "inverse", None),
+        None if units is None else units.invert,
         folder / name,
+        samples.name_numbers,
     )
     predictor = Predictor(subject, maker, facts, call)
     inputs.keeps_size = predictor.kind.has_positions
