@@ -111,3 +111,13 @@ def test_a_dataset_may_have_a_plain_scaler_of_scikit_learn() -> None:
     assert (output.item(), target.item()) == (10.0, 0.0)
     assert units.scale(torch.tensor([10.0])).item() == 1.0
     assert units.invert({"boxes": 1}) == {"boxes": 1}
+
+
+def test_an_output_with_hidden_states_and_its_target_both_stay_scaled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    units = TargetUnits(StandardScaler().fit([[0.0], [10.0]]))
+    output, target = (torch.tensor([1.0]), torch.zeros(2)), torch.tensor([-1.0])
+    assert units.to_real(output, target) == (output, target)
+    assert units.to_real(output, target) == (output, target)
+    assert caplog.text.count("metrics are of scaled targets, because the output is a tuple") == 1
