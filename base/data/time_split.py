@@ -111,7 +111,7 @@ def shares_targets(dataset: Any) -> bool:
         return known > 0
     if any(hasattr(locate(dataset), name) for name in NO_SERIES):
         return False
-    last = len(dataset) - SAMPLES_COMPARED
+    last = len(dataset) - SAMPLES_COMPARED if hasattr(dataset, "__len__") else -1
     return last >= 0 and all(find_overlap(dataset, start) for start in (0, last // 2, last))
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from base.data.time_split import SAMPLES_COMPARED, count_shared_steps, get_known_overlap
+from base.data.time_split import (
+    SAMPLES_COMPARED,
+    count_shared_steps,
+    get_known_overlap,
+    shares_targets,
+)
 from base.loop.reporter import SetResult, TestSubject
 from base.tools.intervals import Intervals, bootstrap_intervals
 from base.tools.page import Page
@@ -39,7 +44,8 @@ class Scores:
 
         known = get_known_overlap(samples.dataset)
         if known is None and rows is not None:
-            known = count_shared_steps(list(rows[1][:SAMPLES_COMPARED]))
+            found = count_shared_steps(list(rows[1][:SAMPLES_COMPARED]))
+            known = found or shares_targets(samples.dataset)  # which a random split may hide
         if known:  # resampling takes samples for independent
             reason = "neighbouring windows have targets in common"
             self.intervals, self.reasons = {}, dict.fromkeys(self.values, reason)
