@@ -35,10 +35,12 @@ class TargetUnits:
     def to_real(self, output: Any, target: Any) -> tuple[Any, Any]:
         """Returns the arguments of a metric in real units.
 
-        If one of them is no tensor, such as an output with hidden states, both stay scaled.
+        The last dimension of an output may have several numbers for each target, as quantiles. If
+        one of them is no tensor, such as an output with hidden states, both stay scaled.
         """
         if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
-            return self.invert(output), self.invert(target)
+            has_several = output.shape[:-1] == target.shape
+            return invert_several(self, output, has_several), self.invert(target)
         _warn_of_scaled(type(output).__name__, type(target).__name__)
         return output, target
 
@@ -69,6 +71,13 @@ class TargetUnits:
             kind, shape = type(self.transform).__name__, tuple(values.shape)
             message = f"{kind} does not take values of shape {shape}: {one_line(error)}"
             raise UserError(message, key="target_transform") from error
+
+
+def invert_several(units: TargetUnits, output: Any, has_several: bool) -> Any:
+    """Inverts an output whose last dimension may have several numbers for each target."""
+    if not has_several:
+        return units.invert(output)
+    return torch.stack([units.invert(values) for values in output.unbind(-1)], -1)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from base.data.units import TargetUnits, invert_several
 from base.loop.collector import find_kind
 from base.loop.rows import Rows
 from base.loop.task import TaskFacts
@@ -31,14 +32,14 @@ class Facts:
     Attributes:
         task: the loss, and the config's ``task``.
         classes: their names, or None.
-        inverse: turns predicted numbers into real units; None leaves them as they are.
+        units: turns predicted numbers into real units; None leaves them as they are.
         folder: for files that belong to predictions.
         name_numbers: names each number of a target of a shape.
     """
 
     task: TaskFacts
     classes: list[str] | None
-    inverse: Callable[[Any], Any] | None
+    units: TargetUnits | None
     folder: Path
     name_numbers: Callable[[Sequence[int]], list[str]]
 
@@ -117,7 +118,8 @@ class Numbers(OutputKind):
     ) -> None:
         super().__init__(output, facts)
         is_prediction = title == "prediction"
-        self.inverse = facts.inverse if is_prediction or are_of_targets else None
+        self.units = facts.units if is_prediction or are_of_targets else None
+        self.has_several = are_of_targets and not is_prediction
         shape = tuple(self._in_units(output).shape[1:])
         self.shape = () if shape == (1,) else shape
         if int(np.prod(shape)) > MAX_NUMBERS:
@@ -132,7 +134,9 @@ class Numbers(OutputKind):
         return list(product(*(range(1, size + 1) for size in self.shape)))
 
     def _in_units(self, output: torch.Tensor) -> torch.Tensor:
-        return output if self.inverse is None else torch.as_tensor(self.inverse(output))
+        if self.units is None:
+            return output
+        return torch.as_tensor(invert_several(self.units, output, self.has_several))
 
     def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
         rows = self._in_units(output).reshape(len(names), -1).tolist()

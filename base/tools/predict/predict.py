@@ -90,11 +90,10 @@ def predict(
     samples = Samples(subject.first_loader)
     maker = BatchMaker(subject.first_loader)
     inputs = open_source(source, samples, maker)
-    units = find_units(subject.first_loader)
     facts = Facts(
         TaskFacts(subject.criterion, subject.task),
         samples.classes,
-        None if units is None else units.invert,
+        find_units(subject.first_loader),
         folder / name,
         samples.name_numbers,
     )
