@@ -64,7 +64,7 @@ class Samples:
     def name_numbers(self, shape: Sequence[int]) -> list[str]:
         """Returns a name for each number of a target of this shape, such as (C,) or (H, C)."""
         names = [list(map(str, range(1, size + 1))) for size in shape[:-1]]
-        return ["_".join(parts) for parts in product(*names, self.name_targets(shape[-1]))]
+        return ["_".join(keys) for keys in product(*names, self.name_targets(shape[-1]))]
 
     def path(self, index: int) -> str | None:
         """Returns the file of a sample, if the dataset lists files as torchvision's datasets do."""

@@ -81,7 +81,7 @@ def write_hours(tmp_path: Path, hours: list[str]) -> str:
         ([*HOURS, "31.03.2024 20:00"], r"hours.csv:22: time: '31.03.2024 20:00' is no time"),
     ],
 )
-def test_times_that_do_not_rise_are_refused_or_told(
+def test_times_that_do_not_rise_are_an_error_or_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, hours: list[str], message: str
 ) -> None:
     path = write_hours(tmp_path, hours)
@@ -95,7 +95,7 @@ def test_times_that_do_not_rise_are_refused_or_told(
     assert isinstance(found, UserError)
 
 
-def test_a_gap_is_told_and_times_with_an_offset_have_none(
+def test_a_gap_gets_a_warning_and_times_with_an_offset_have_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     summer = ["2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00", "2024-03-31 04:00+02:00"]

@@ -83,7 +83,7 @@ class Windows(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.series[index : index + 4], self.series[index + 4 : index + 8]
 
 
-def test_a_random_split_of_windows_is_told_also_if_they_do_not_say_that_they_overlap(
+def test_a_random_split_of_windows_without_an_overlap_gets_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     windows = Windows()
