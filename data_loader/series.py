@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from base.data.target_transforms import as_target_transform, fit_target_transform
 from data_loader.csv_table import parse_numbers, read_csv
+from data_loader.times import check_times
 from utils.errors import UserError
 
 
@@ -37,9 +38,12 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         overlap: the following windows that have targets in common with a window.
         fitted: what the transform has found in the training part.
         columns: the names of the channels in the files that ``read`` reads; None if unknown.
+        time, decimal: of these files; see CsvSeries.
     """
 
     columns: list[str] | None = None
+    time: str | None = None
+    decimal: str = "."
 
     def __init__(
         self,
@@ -67,6 +71,11 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.history, self.horizon, self.stride, self.season = history, horizon, stride, season
         self.target_transform = as_target_transform(target_transform)
         self._scaled = self.series
+
+    @property
+    def target_names(self) -> list[str] | None:
+        """The names of the channels for reports."""
+        return self.columns
 
     @property
     def overlap(self) -> int:
@@ -130,7 +139,11 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
                 yield file.name, error
 
     def _read_last_window(self, path: Path) -> torch.Tensor:
-        table = read_csv(path, self.columns, key="")
+        table = read_csv(path, decimal=self.decimal)
+        if self.columns is not None:
+            table.check_names(self.columns, key="")
+            check_times(table, self.time if self.time in table.columns else None, self.columns)
+            table.columns = {name: table.columns[name] for name in self.columns}
         count = self.series.shape[1]
         if len(table.columns) != count:
             found = ", ".join(table.columns)
@@ -151,6 +164,9 @@ class CsvSeries(WindowDataset):
     Args:
         path: the file, with a line of names.
         columns: the names of the channels.
+        time: the column of times: dates as 2024-01-31 13:00, or numbers. They must rise. None
+            takes the first column of dates, whose faults are only warnings.
+        decimal: the decimal point of the numbers.
         history, horizon, stride, target_transform, season: see WindowDataset.
     """
 
@@ -163,12 +179,17 @@ class CsvSeries(WindowDataset):
         stride: int = 1,
         target_transform: Any = None,
         season: int | None = None,
+        time: str | None = None,
+        decimal: Literal[".", ","] = ".",
     ) -> None:
-        table = read_csv(path, columns, key="columns")
+        table = read_csv(path, decimal=decimal)
+        table.check_names(columns, "columns")
+        table.check_names([] if time is None else [time], "time")
+        check_times(table, time, columns)
         channels = [parse_numbers(table, name) for name in columns]
         series = channels[0] if len(channels) == 1 else np.stack(channels, 1)
         super().__init__(series, history, horizon, stride, target_transform, season)
-        self.columns = columns
+        self.columns, self.time, self.decimal = columns, time, decimal
 
 
 class SeasonalSeries(WindowDataset):

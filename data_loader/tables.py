@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from base.data.target_transforms import as_target_transform, fit_target_transform
-from data_loader.csv_table import CsvTable, find_fault, parse_number, parse_numbers, read_csv
+from base.data.target_transforms import as_target_transform, fit_target_transform, get_std
+from data_loader.csv_table import CsvTable, find_fault, looks_like_number, parse_numbers, read_csv
 from utils.errors import UserError
 
 MAX_CATEGORIES = 1000  # of a column
@@ -27,7 +27,7 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     Columns of numbers are scaled to mean 0 and standard deviation 1 of the training rows. A
     category is 1 in a column of its own; one that no row of the training data's table has is 0 in
     all of them. The target is a number, or (T,) numbers for several columns. A target of texts is a
-    class.
+    class. Validation and test data have the columns of the training data, in any order.
 
     Args:
         table: the cells.
@@ -37,9 +37,11 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         classify: whether the target is a class; None finds out whether it has texts.
         target_transform: of numbers, with an inverse: of ``base/data/target_transforms.py`` or of
             scikit-learn. It is fitted on the training rows.
+        classes: the names of the classes; None takes those in the table, sorted. Name them if a
+            table does not have all.
 
     Attributes:
-        classes: the names of the classes, sorted.
+        target_names: the columns of targets that are numbers.
         fitted: what was found in the training rows.
     """
 
@@ -51,8 +53,9 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         categories: list[str] | None = None,
         classify: bool | None = None,
         target_transform: Any = None,
+        classes: list[str] | None = None,
     ) -> None:
-        self.categories = categories or []
+        self.categories, self.decimal = categories or [], table.decimal
         targets = [target] if isinstance(target, str) else target
         others = [name for name in table.columns if name not in {*targets, *self.categories}]
         self.numbers = others if numbers is None else numbers
@@ -62,53 +65,69 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self._numbers = self._read_numbers(table)
         self._cells = {name: table.columns[name] for name in self.categories}
         self._known = {name: self._list_categories(table, name) for name in self.categories}
-        self._target = self._read_target(table, target, classify)
+        self._target = self._read_target(table, target, classify, classes)
         self.fitted = None
 
     def _read_numbers(self, table: CsvTable) -> torch.Tensor:
         columns = [parse_numbers(table, name, ADVICE) for name in self.numbers]
         return torch.tensor(np.stack(columns, 1) if columns else np.zeros((len(table), 0)))
 
-    def _list_categories(self, table: CsvTable, name: str) -> list[str]:
+    def _list_categories(self, table: CsvTable, name: str, key: str = "categories") -> list[str]:
         known = sorted(set(table.columns[name]))
         if len(known) > MAX_CATEGORIES:
             message = f"'{name}' has {len(known)} different values; is it a column of numbers?"
-            raise UserError(message, key="categories")
+            raise UserError(message, key=key)
         return known
 
     def _read_target(
-        self, table: CsvTable, target: str | list[str], classify: bool | None
+        self,
+        table: CsvTable,
+        target: str | list[str],
+        classify: bool | None,
+        classes: list[str] | None,
     ) -> torch.Tensor:
-        if isinstance(target, str) and classify is None:
-            try:
-                parse_numbers(table, target)
-            except UserError:
-                if not math.isnan(
-                    parse_number(table.columns[target][0])
-                ):  # most likely a fault in a later row
-                    raise
-                classify = True
+        if classify is None:
+            cells = table.columns[target] if isinstance(target, str) else []
+            has_numbers = any(looks_like_number(cell, table.decimal) for cell in cells)
+            classify = isinstance(target, str) and (classes is not None or not has_numbers)
         if not classify:
-            names = [target] if isinstance(target, str) else target
-            columns = np.stack([parse_numbers(table, name) for name in names], 1)
+            if classes is not None:
+                raise UserError("a target of numbers has none", key="classes")
+            self.target_names = [target] if isinstance(target, str) else target
+            columns = np.stack([parse_numbers(table, name) for name in self.target_names], 1)
             found = torch.tensor(columns, dtype=torch.float32)
             return found[:, 0] if isinstance(target, str) else found
         if self.target_transform is not None or not isinstance(target, str):
             message = "does not fit a target of classes" if isinstance(target, str) else "takes one"
             key = "target_transform" if isinstance(target, str) else "target"
             raise UserError(message, key=key)
+        return self._read_classes(table, target, classes)
+
+    def _read_classes(
+        self, table: CsvTable, target: str, classes: list[str] | None
+    ) -> torch.Tensor:
         cells = table.columns[target]
-        self.classes = sorted(set(cells))
+        if "" in cells:
+            raise table.error(cells.index(""), target, "is empty")
+        found = self._list_categories(table, target, "target")
+        self.classes = found if classes is None else classes
+        if unknown := [name for name in found if name not in self.classes]:
+            message = f"'{unknown[0]}' is none of the classes {', '.join(self.classes)}"
+            raise table.error(cells.index(unknown[0]), target, message)
         return torch.tensor([self.classes.index(cell) for cell in cells])
 
     def fit_to(self, indices: Any) -> None:
         """Finds mean and spread of the columns, and fits the target's transform."""
-        rows = self._numbers[torch.as_tensor(np.asarray(indices))]
-        std = rows.std(0, correction=0)
-        std = torch.where(std > 0, std, torch.ones_like(std))
-        found = {"mean": rows.mean(0).tolist(), "std": std.tolist(), "categories": self._known}
+        rows = torch.as_tensor(np.asarray(indices))
+        numbers, values = self._numbers[rows], self._target[rows]
+        found = {
+            "numbers": self.numbers,
+            "mean": numbers.mean(0).tolist(),
+            "std": get_std(numbers).tolist(),
+            "categories": self._known,
+            "targets": zlib.crc32(values.numpy().tobytes()),  # shows a resumed run a changed file
+        }
         if self.target_transform is not None:
-            values = self._target[torch.as_tensor(np.asarray(indices))]
             values = values.reshape(len(values), -1)
             found["target"] = fit_target_transform(self.target_transform, values)
         self.fitted = found
@@ -120,10 +139,23 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     @fitted.setter
     def fitted(self, found: dict[str, Any] | None) -> None:
         self._fitted, self.targets = found, self._target
+        if found is not None:
+            self._take_columns(found.get("numbers", self.numbers), [*found["categories"]])
         if found is not None and self.target_transform is not None:
             self.target_transform.state = found["target"]
             self.targets = self.target_transform(self._target)
         self.inputs = self._encode(self._numbers, self._cells)
+
+    def _take_columns(self, numbers: Sequence[str], categories: Sequence[str]) -> None:
+        """Brings the columns into the order of the training data, and leaves out all others."""
+        wanted = {"numbers": (numbers, self.numbers), "categories": (categories, self.categories)}
+        for key, (names, known) in wanted.items():
+            if missing := [name for name in names if name not in known]:
+                message = f"the training data have '{missing[0]}' among them, and these data do not"
+                raise UserError(message, key=key)
+        self._numbers = self._numbers[:, [self.numbers.index(name) for name in numbers]]
+        self._cells = {name: self._cells[name] for name in categories}
+        self.numbers, self.categories = list(numbers), list(categories)
 
     def _encode(self, numbers: torch.Tensor, cells: dict[str, list[str]]) -> torch.Tensor:
         known = self._known
@@ -160,7 +192,8 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         Raises:
             UserError: a column is missing, or the file cannot be read.
         """
-        table = read_csv(path, [*self.numbers, *self.categories], strict=False)
+        columns = [*self.numbers, *self.categories]
+        table = read_csv(path, columns, strict=False, decimal=self.decimal)
         faults = table.faults | self._find_faults(table)
         rows = [row for row in range(len(table)) if row not in faults]
         good = table.select(rows)
@@ -187,7 +220,8 @@ class CsvDataset(TableDataset):
 
     Args:
         path: the file.
-        target, numbers, categories, classify, target_transform: see TableDataset.
+        target, numbers, categories, classify, target_transform, classes: see TableDataset.
+        decimal: the decimal point of the numbers.
     """
 
     def __init__(
@@ -198,12 +232,15 @@ class CsvDataset(TableDataset):
         categories: list[str] | None = None,
         classify: bool | None = None,
         target_transform: Any = None,
+        classes: list[str] | None = None,
+        decimal: Literal[".", ","] = ".",
     ) -> None:
-        table = read_csv(path)
+        table = read_csv(path, decimal=decimal)
         given = {"target": target, "numbers": numbers, "categories": categories}
         for key, value in given.items():
             table.check_names([value] if isinstance(value, str) else value or [], key)
-        super().__init__(table, target, numbers, categories, classify, target_transform)
+        others = numbers, categories, classify, target_transform, classes
+        super().__init__(table, target, *others)
 
 
 class Diabetes(TableDataset):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from utils.errors import UserError
 from utils.util import one_number
 
 MAX_NUMBERS = 1000  # of one metric
+MIN_FAMILY = 3  # numbers that share one chart
 
 
 def split_numbers(name: str, value: Any, labels: Sequence[str] = ()) -> dict[str, Any]:
@@ -42,3 +43,25 @@ def split_numbers(name: str, value: Any, labels: Sequence[str] = ()) -> dict[str
     found = kind if shape is None else f"{kind.lower()} of shape {tuple(shape)}"
     message = f"must give a number, or a vector or dict of up to {MAX_NUMBERS} numbers"
     raise UserError(f"the metric '{name}' {message}, not a {found}")
+
+
+def find_families(names: Iterable[str]) -> dict[str, list[str]]:
+    """Finds numbers that are counted, such as ``mae_1``, ``mae_2``, ``mae_3``, by their stem.
+
+    A chart for each of them would be too many to read.
+    """
+    families: dict[str, list[str]] = {}
+    for name in names:
+        stem, _, number = name.rpartition("_")
+        if stem and number.isdigit():
+            families.setdefault(stem, []).append(name)
+    return {stem: members for stem, members in families.items() if len(members) >= MIN_FAMILY}
+
+
+def make_tags(names: Iterable[str]) -> dict[str, str]:
+    """The tag of each number for trackers: ``mae/1`` of a family, which is one group of charts."""
+    names = list(names)
+    tags = {name: name for name in names}
+    for stem, members in find_families(names).items():
+        tags |= {name: f"{stem}/{name[len(stem) + 1 :]}" for name in members}
+    return tags

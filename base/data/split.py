@@ -11,7 +11,7 @@ import numpy as np
 
 from base.data.checks import warn_if_random
 from base.data.epoch_sampler import Array, EpochSampler
-from base.data.fitting import find_fitted_dataset, fit_dataset, locate, warn_if_fitted_on_all
+from base.data.fitting import find_fitted_dataset, fit_dataset, warn_if_fitted_on_all
 from utils.batch import TARGET_KEYS
 from utils.errors import UserError
 from utils.options import raise_problems
@@ -71,14 +71,14 @@ class Split:
         Raises:
             UserError: a part would be empty, or the classes or groups are unknown.
         """
-        if self.validation_split_by == "time":
-            from base.data.time_split import split_dataset_by_time
+        from base.data.time_split import shares_targets, split_dataset_by_time
 
+        if self.validation_split_by == "time":
             size = self.validation_split if self.folds is None else 0
             return split_dataset_by_time(
                 dataset, size, self.folds, self.fold or 1, self.validation_gap
             )
-        if getattr(locate(dataset), "overlap", 0) and self.groups is None:
+        if self.groups is None and shares_targets(dataset):
             logging.getLogger("data_loader").warning(WINDOWS)
         labels = get_labels(dataset) if self.stratify else None
         if self.folds is None and self.groups is None:

@@ -46,6 +46,16 @@ class TargetTransform:
         return _to_tensor(tuple(self.state[name]), like.device)
 
 
+def get_std(values: torch.Tensor) -> torch.Tensor:
+    """The standard deviation of each column of (N, C) float; 1 for a constant one, shape (C,).
+
+    Rounding may give a constant column a tiny deviation, by which nothing must be divided.
+    """
+    std = values.std(0, correction=0)
+    varies = (std > 0) & (values != values[:1]).any(0)
+    return torch.where(varies, std, torch.ones_like(std))
+
+
 @functools.lru_cache(maxsize=64)  # without it, each step would copy to the device, and wait
 def _to_tensor(numbers: tuple[float, ...], device: torch.device) -> torch.Tensor:
     tensor = torch.tensor(numbers, dtype=torch.float32, device=device)
@@ -57,9 +67,7 @@ class Standardize(TargetTransform):
 
     def fit(self, values: torch.Tensor) -> None:
         values = values.double()
-        std = values.std(0, correction=0)
-        std = torch.where(std > 0, std, torch.ones_like(std))
-        self.state = {"mean": values.mean(0).tolist(), "std": std.tolist()}
+        self.state = {"mean": values.mean(0).tolist(), "std": get_std(values).tolist()}
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return (values - self._get("mean", values)) / self._get("std", values)

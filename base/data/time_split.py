@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,6 +18,7 @@ from utils.seed import temporary_seed
 
 MAX_STEPS_COMPARED = 1000  # longer targets are not compared with their neighbours
 SAMPLES_COMPARED = 8
+NO_SERIES = ("targets", "labels", "classes", "samples", "imgs")  # of datasets of classes or files
 
 
 def split_dataset_by_time(
@@ -96,11 +98,28 @@ def get_known_overlap(dataset: Any) -> int | None:
     return int(known) if isinstance(known, int | np.integer) else None
 
 
+def shares_targets(dataset: Any) -> bool:
+    """Whether neighbours have steps of their targets in common, so that no random split is fair.
+
+    If the dataset has no ``overlap``, a few samples are read, at three places. One sample is read
+    if its target is no series, and none of a dataset of classes or files.
+    """
+    from base.data.fitting import locate
+
+    known = get_known_overlap(dataset)
+    if known is not None:
+        return known > 0
+    if any(hasattr(locate(dataset), name) for name in NO_SERIES):
+        return False
+    last = len(dataset) - SAMPLES_COMPARED if hasattr(dataset, "__len__") else -1
+    return last >= 0 and all(find_overlap(dataset, start) for start in (0, last // 2, last))
+
+
 def find_overlap(dataset: Any, index: int) -> int:
     """The number of following samples whose targets share steps with that of a sample.
 
     Args:
-        dataset: map-style; a few samples are read.
+        dataset: map-style; a few samples are read from a shallow copy, as reading may change it.
         index: of the first of them.
 
     Returns:
@@ -109,9 +128,14 @@ def find_overlap(dataset: Any, index: int) -> int:
     from utils.batch import find_target
 
     try:
+        dataset = copy.copy(dataset)
         indices = range(index, min(index + SAMPLES_COMPARED, len(dataset)))
+        targets: list[torch.Tensor] = []
         with temporary_seed(0):
-            targets = [torch.as_tensor(find_target(dataset[i])) for i in indices]
+            for i in indices:
+                targets.append(torch.as_tensor(find_target(dataset[i])))
+                if not _may_be_series(targets[0]):
+                    return 0
     except Exception:  # a dataset may raise anything; the loader will report it
         return 0
     return count_shared_steps(targets)
@@ -127,11 +151,9 @@ def count_shared_steps(targets: Sequence[torch.Tensor]) -> int:
     """
     targets = targets[:SAMPLES_COMPARED]
     shapes = {tuple(target.shape) for target in targets}
-    if len(shapes) != 1 or not all(target.is_floating_point() for target in targets):
+    if len(shapes) != 1 or not all(map(_may_be_series, targets)):
         return 0
     shape = shapes.pop()
-    if len(shape) not in (1, 2) or not 1 < shape[0] <= MAX_STEPS_COMPARED:
-        return 0
     for stride in range(1, shape[0]):
         pairs = [(first[stride:], second[:-stride]) for first, second in pairwise(targets)]
         if pairs and all(torch.equal(first, second) for first, second in pairs):
@@ -139,3 +161,8 @@ def count_shared_steps(targets: Sequence[torch.Tensor]) -> int:
             # Labels, which are 0 or 1, and constants are alike by chance.
             return (shape[0] - 1) // stride if len(set(shared.flatten().tolist())) > 2 else 0
     return 0
+
+
+def _may_be_series(target: torch.Tensor) -> bool:
+    is_long = target.ndim in (1, 2) and 1 < len(target) <= MAX_STEPS_COMPARED
+    return is_long and target.is_floating_point()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +32,16 @@ class TargetUnits:
         return type(self.transform if inner is None else inner).__name__
 
     def to_real(self, output: Any, target: Any) -> tuple[Any, Any]:
-        """Returns the arguments of a metric in real units. Values other than tensors stay."""
-        return self.invert(output), self.invert(target)
+        """Returns the arguments of a metric in real units.
+
+        The last dimension of an output may have several numbers for each target, as quantiles. If
+        one of them is no tensor, such as an output with hidden states, both stay scaled.
+        """
+        if isinstance(output, torch.Tensor) and isinstance(target, torch.Tensor):
+            has_several = output.shape[:-1] == target.shape
+            return invert_several(self, output, has_several), self.invert(target)
+        _warn_of_scaled(type(output).__name__, type(target).__name__)
+        return output, target
 
     def invert(self, values: Any) -> Any:
         """Returns a tensor in real units, as float32.
@@ -60,6 +70,20 @@ class TargetUnits:
             kind, shape = type(self.transform).__name__, tuple(values.shape)
             message = f"{kind} does not take values of shape {shape}: {one_line(error)}"
             raise UserError(message, key="target_transform") from error
+
+
+def invert_several(units: TargetUnits, output: Any, has_several: bool) -> Any:
+    """Inverts an output whose last dimension may have several numbers for each target."""
+    if not has_several:
+        return units.invert(output)
+    return torch.stack([units.invert(values) for values in output.unbind(-1)], -1)
+
+
+@functools.cache
+def _warn_of_scaled(output: str, target: str) -> None:
+    message = "The metrics are of scaled targets, because the output is a %s and the target a %s. "
+    message += "For real units, override the trainer's forward, which returns both as tensors."
+    logging.getLogger("data_loader").warning(message, output, target)
 
 
 def _on_rows(function: Callable[[Any], Any]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -81,8 +81,10 @@ class StepWriter:
 
     def write(self, log: dict[str, float]) -> dict[str, float]:
         """Writes numbers at the writer's step, and returns them."""
-        for name, value in log.items():
-            self.writer.add_scalar(name, value)
+        from utils.numbers import make_tags
+
+        for name, tag in make_tags(log).items():
+            self.writer.add_scalar(tag, log[name])
         return log
 
     def write_added(self, added: Any, log: Mapping[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.run_record import Facts, RunRecord, choose_axis, get_points, is_loss
 from config.read.text import compare_configs
 from utils.files import write_text
+from utils.numbers import find_families
 from utils.provenance import run_git
 from utils.tables import print_table
 
@@ -83,6 +84,8 @@ def _draw(runs: dict[str, RunRecord], picture: Path) -> None:
     numbers = dict.fromkeys(key for run in runs.values() for row in run.rows for key in row)
     # If training and validation have the same number, only that of validation is drawn.
     drawn = [key for key in numbers if key not in NOT_DRAWN and f"val_{key}" not in numbers]
+    for members in find_families(drawn).values():  # such as the error of each step of a forecast
+        drawn = [key for key in drawn if key not in members[1:-1]]
     objectives = [key for key in numbers if is_loss(key) and key not in drawn]
     x = choose_axis([row for run in runs.values() for row in run.rows])
 

@@ -93,7 +93,7 @@ class Display(Watcher):
     def show_first_batch(self, batch: Any) -> None:
         """Shows the first batch as the model gets it, the model's graph, and the config.
 
-        For each number that both have, training and validation are in one chart.
+        For each number of the validation, training and validation are in one chart.
         """
         if not self.writer.enabled:
             return
@@ -101,7 +101,7 @@ class Display(Watcher):
             [get_chart_name(metric) for metric in select(self.trainer.metric_ftns, phase)]
             for phase in ("train", "valid")
         )
-        names = ["loss", *(name for name in trained if name in validated)]
+        names = ["loss", *validated]
         sets = [name for name, *_ in self._list_sets()] or [""]
         charts = {}
         if has_training_objective(self.trainer.__class__):  # `type` gives that of the proxy
@@ -110,8 +110,11 @@ class Display(Watcher):
             of_sets = [f"{key}_loss/valid" if key else "loss/valid" for key in sets]
             charts["loss, validation"] = ["Multiline", of_sets]
         for name in names:
-            of_sets = [f"{key}_{name}/valid" if key else f"{name}/valid" for key in sets]
-            charts[name] = ["Multiline", [f"{name}/train", *of_sets]]
+            tags = [f"{name}/train"] if name in ("loss", *trained) else []
+            for stem in (f"{key}_{name}" if key else name for key in sets):
+                # A tag is a pattern. The second one is for a metric that gives several numbers.
+                tags += [f"{stem}/valid", rf"{stem}/\d+/valid"]
+            charts[name] = ["Multiline", tags]
         self.writer.add_custom_scalars({"training and validation": charts})
         text = json.dumps(self.trainer.config.plain(), indent=4)
         self.writer.add_text("config", "    " + text.replace("\n", "\n    "))

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from base.tools.charts import LineChart, draw_lines, to_svg
 from base.tools.pictures import Image, data_uri
 from base.tools.run_record import choose_axis, get_points, is_loss
+from utils.numbers import find_families
 
 MAX_PIXELS, WIDE_PIXELS = 160, 640  # the sides of pictures
+MAX_LINES = 6  # of a chart
 NO_CURVES = ("epoch", "batch", "step", "seconds", "lr")
 CSS = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2430;
@@ -202,7 +204,8 @@ def draw_curves(
 ) -> list[str]:
     """Draws every number over the epochs as SVG. The learning rate comes last.
 
-    Training and validation of the same number are in one chart. If there are validations inside
+    Training and validation of the same number are in one chart. Numbers that are counted, such as
+    the error of each step of a forecast, are in one chart too. If there are validations inside
     epochs, the charts have steps instead of epochs.
 
     Args:
@@ -213,8 +216,11 @@ def draw_curves(
     x = choose_axis(rows)
     names = dict.fromkeys(key for row in rows for key in row if key not in NO_CURVES)
     trained = [name for name in names if not name.startswith("val_")]
+    families = find_families(names)
     bases: dict[str, dict[str, Any]] = {}
     for name in names:
+        if name in families.get(name.rpartition("_")[0], ()):
+            continue
         base = _find_base(name, trained)
         if has_training_objective and is_loss(base):
             base = f"{base}, training objective" if name in trained else f"{base}, validation"
@@ -222,8 +228,19 @@ def draw_curves(
     charts = [
         LineChart(base, series, x, log_y=base.startswith("loss")) for base, series in bases.items()
     ]
+    charts += [_chart_family(rows, stem, members, x) for stem, members in families.items()]
     charts.append(LineChart("learning rate", {"lr": get_points(rows, "lr", x)}, x))
     return [to_svg(draw_lines([chart])) for chart in charts]
+
+
+def _chart_family(
+    rows: Sequence[Mapping[str, Any]], stem: str, members: Sequence[str], x: str
+) -> LineChart:
+    """A chart of some members of a family, at even distances, the first and the last among them."""
+    last, count = len(members) - 1, min(len(members), MAX_LINES)
+    shown = [members[round(number * last / (count - 1))] for number in range(count)]
+    title = stem if count > last else f"{stem}: {count} of {len(members)}"
+    return LineChart(title, {name[len(stem) + 1 :]: get_points(rows, name, x) for name in shown}, x)
 
 
 def _find_base(name: str, trained: Sequence[str]) -> str:

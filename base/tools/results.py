@@ -177,7 +177,11 @@ class Results(Predictions):
         guess = self.prediction if self.probability is None else self.probability
         if guess.shape != self.target.shape:
             return []
-        errors = np.abs(guess - self.target).reshape(len(self.target), -1).max(1)
+        errors = np.abs(guess - self.target)
+        if self.kind == "regression" and errors.ndim > 1:  # the targets may have different units
+            spread = self.target.reshape(-1, self.target.shape[-1]).std(0)
+            errors = errors / np.where(spread > 0, spread, 1)
+        errors = errors.reshape(len(self.target), -1).max(1)
         return [int(index) for index in np.argsort(-errors, kind="stable")[:number]]
 
     def least_confident_correct(self, number: int) -> list[int]:

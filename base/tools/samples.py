@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from torch.utils.data import SequentialSampler
@@ -51,6 +52,18 @@ class Samples:
     def name(self, label: int) -> str:
         """Returns the name of a class, or its number."""
         return name_label(label, self.classes or ())
+
+    def name_targets(self, count: int) -> list[str]:
+        """Returns the ``target_names`` of the dataset, or numbers from 1."""
+        names = getattr(self.inner, "target_names", None)
+        if isinstance(names, list | tuple) and len(names) == count:
+            return [str(name) for name in names]
+        return [str(number) for number in range(1, count + 1)]
+
+    def name_numbers(self, shape: Sequence[int]) -> list[str]:
+        """Returns a name for each number of a target of this shape, such as (C,) or (H, C)."""
+        names = [list(map(str, range(1, size + 1))) for size in shape[:-1]]
+        return ["_".join(keys) for keys in product(*names, self.name_targets(shape[-1]))]
 
     def path(self, index: int) -> str | None:
         """Returns the file of a sample, if the dataset lists files as torchvision's datasets do."""

@@ -7,7 +7,12 @@ from typing import Any
 
 import torch
 
-from base.data.time_split import SAMPLES_COMPARED, count_shared_steps, get_known_overlap
+from base.data.time_split import (
+    SAMPLES_COMPARED,
+    count_shared_steps,
+    get_known_overlap,
+    shares_targets,
+)
 from base.loop.reporter import SetResult, TestSubject
 from base.tools.intervals import Intervals, bootstrap_intervals
 from base.tools.page import Page
@@ -107,6 +112,9 @@ def has_overlapping_targets(
         rows: outputs and targets of all samples in their order; None if unknown.
     """
     overlap = get_known_overlap(samples.dataset)
-    if overlap is None and rows is not None:
-        overlap = count_shared_steps(list(rows[1][:SAMPLES_COMPARED]))
-    return bool(overlap)
+    if overlap is not None:
+        return overlap > 0
+    if rows is None:
+        return False
+    found = count_shared_steps(list(rows[1][:SAMPLES_COMPARED]))
+    return bool(found) or shares_targets(samples.dataset)  # a random split may hide it

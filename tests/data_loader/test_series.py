@@ -61,6 +61,51 @@ def test_a_folder_has_an_input_for_each_file_and_an_error_for_one_that_is_too_sh
     assert np.array_equal(found["train.csv"], [[16], [17], [18], [19]])
 
 
+HOURS = [f"2024-03-31 {hour:02}:00" for hour in range(20)]
+
+
+def write_hours(tmp_path: Path, hours: list[str]) -> str:
+    path = tmp_path / "hours.csv"
+    path.write_text("time,load\n" + "".join(f"{hour},{i}\n" for i, hour in enumerate(hours)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("hours", "message"),
+    [
+        (
+            [HOURS[1], HOURS[0], *HOURS[2:]],
+            r"hours.csv:3: time: 2024-03-31 00:00 is not later than",
+        ),
+        ([HOURS[0], *HOURS], r"hours.csv:3: time: 2024-03-31 00:00 is not later than"),
+        ([*HOURS, "31.03.2024 20:00"], r"hours.csv:22: time: '31.03.2024 20:00' is no time"),
+    ],
+)
+def test_times_that_do_not_rise_are_an_error_or_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, hours: list[str], message: str
+) -> None:
+    path = write_hours(tmp_path, hours)
+    with pytest.raises(UserError, match=message):
+        CsvSeries(path, ["load"], 4, time="time")
+    assert not caplog.messages
+    dataset = CsvSeries(path, ["load"], 4)
+    assert message.split(": ")[1] in caplog.text
+    dataset.time = "time"
+    ((_, found),) = dataset.read(path)
+    assert isinstance(found, UserError)
+
+
+def test_a_gap_gets_a_warning_and_times_with_an_offset_have_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    summer = ["2024-03-31 01:00+01:00", "2024-03-31 03:00+02:00", "2024-03-31 04:00+02:00"]
+    for hours in (HOURS, summer, [str(hour) for hour in range(9)]):
+        CsvSeries(write_hours(tmp_path, hours), ["load"], 1, time="time")
+    assert not caplog.messages
+    CsvSeries(write_hours(tmp_path, [*HOURS[:4], *HOURS[6:]]), ["load"], 1)
+    assert "hours.csv:6: time: 1 steps are longer than 1:00:00. Windows span" in caplog.text
+
+
 @pytest.mark.parametrize("n_channels", [1, 2])
 def test_the_report_compares_each_step_with_naive_forecasts(n_channels: int) -> None:
     series = np.tile(np.arange(4.0), 20)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from base.data.units import TargetUnits
+from base.data.units import TargetUnits, invert_several
 from base.loop.box_metric import name_label
 from base.loop.collector import find_kind
 from base.loop.rows import Rows
@@ -35,12 +35,14 @@ class Facts:
         classes: their names, or None.
         units: convert predicted numbers to real units; None if they are in real units already.
         folder: for files that belong to predictions.
+        name_numbers: names each number of a target of a shape.
     """
 
     task: TaskFacts
     classes: list[str] | None
     units: TargetUnits | None
     folder: Path
+    name_numbers: Callable[[Sequence[int]], list[str]]
 
     def name(self, label: int) -> str:
         """The name of a class, or its number."""
@@ -108,25 +110,33 @@ class Numbers(OutputKind):
 
     Args:
         title: of the columns: ``prediction``, or ``output`` if they do not predict the target.
+        are_of_targets: whether they have the targets' unit, as several quantiles of each do.
     """
 
-    def __init__(self, output: torch.Tensor, facts: Facts, title: str) -> None:
+    def __init__(
+        self, output: torch.Tensor, facts: Facts, title: str, are_of_targets: bool = False
+    ) -> None:
         super().__init__(output, facts)
-        self.units = facts.units if title == "prediction" else None
+        is_prediction = title == "prediction"
+        self.units = facts.units if is_prediction or are_of_targets else None
+        self.has_several = are_of_targets and not is_prediction
         shape = tuple(self._in_units(output).shape[1:])
         self.shape = () if shape == (1,) else shape
         if int(np.prod(shape)) > MAX_NUMBERS:
             message = f"the model gives {shape} numbers for an input, which are too many for a row"
             raise UserError(f"--predict: {message}")
         numbered = ["_".join(map(str, index)) for index in self._list_indices()]
+        if is_prediction and self.shape:
+            numbered = facts.name_numbers(self.shape)
         self.columns = [f"{title}_{number}" if number else title for number in numbered]
 
     def _list_indices(self) -> list[tuple[int, ...]]:
         return list(product(*(range(1, size + 1) for size in self.shape)))
 
     def _in_units(self, output: torch.Tensor) -> torch.Tensor:
-        values: torch.Tensor = output if self.units is None else self.units.invert(output)
-        return values
+        if self.units is None:
+            return output
+        return torch.as_tensor(invert_several(self.units, output, self.has_several))
 
     def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
         rows = self._in_units(output).reshape(len(names), -1).tolist()
@@ -226,8 +236,11 @@ def choose_kind(output: Any, target: Any, facts: Facts) -> OutputKind:
         kind = kind_of(output, target, facts.task.loss, facts.task.task)
         if kind in ("classification", "multilabel"):
             return Categories(output, facts, kind)
-        return Numbers(output, facts, "prediction" if kind == "regression" else "output")
-    return Numbers(output, facts, "prediction" if output.shape == target.shape else "output")
+        title = "prediction" if kind == "regression" else "output"
+        return Numbers(output, facts, title, output.shape[:-1] == target.shape)
+    if output.shape == target.shape:
+        return Numbers(output, facts, "prediction")
+    return Numbers(output, facts, "output", output.shape[:-1] == target.shape)
 
 
 def simplify(output: Any) -> Any:

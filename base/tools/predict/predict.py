@@ -90,8 +90,13 @@ def predict(
     samples = Samples(subject.first_loader)
     maker = BatchMaker(subject.first_loader)
     inputs = open_source(source, samples, maker)
-    task, units = TaskFacts(subject.criterion, subject.task), find_units(subject.first_loader)
-    facts = Facts(task, samples.classes, units, folder / name)
+    facts = Facts(
+        TaskFacts(subject.criterion, subject.task),
+        samples.classes,
+        find_units(subject.first_loader),
+        folder / name,
+        samples.name_numbers,
+    )
     predictor = Predictor(subject, maker, facts, call)
     inputs.keeps_size = predictor.kind.has_positions
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from base.loop.rows import Rows
-from base.tools.charts import LineChart, draw_confusion_matrix, draw_lines, draw_scatter, to_svg
+from base.tools.charts import draw_confusion_matrix, draw_scatter, to_svg
 from base.tools.page import Page, Sample
 from base.tools.pictures import Image
 from base.tools.results import Results
+from base.tools.views.regression import Regression
 from base.tools.views.view import MAX_SAMPLES, Curve, View, draw_matrix, draw_samples, shorten_table
 
-MAX_POINTS = 2000  # of a scatter plot
 MAX_DRAWN_CLASSES = 60  # of a confusion matrix in a report
 MAX_CLASSES_IN_MATRIX = 50  # of a tracker's
 MAX_CLASSES_WITH_CURVES = 20
@@ -43,7 +44,26 @@ class RowView(View):
     def classes(self) -> list[dict[str, Any]]:
         return self.results.score_classes()
 
+    @cached_property
+    def regression(self) -> Regression | None:
+        """The predicted numbers; None of other tasks."""
+        results = self.results
+        if results.kind != "regression":
+            return None
+        target, prediction = self._align(results.target), self._align(results.prediction)
+        return Regression(target, prediction, self.samples.name_targets(target.shape[1]))
+
+    def _align(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Numbers (N,) or (N, C) as (N, C): a column for each target."""
+        return values.reshape(len(values), -1)
+
+    def to_dict(self) -> dict[str, Any]:
+        scores = [] if self.regression is None else self.regression.scores
+        return super().to_dict() | ({"targets": scores} if scores else {})
+
     def format_lines(self) -> list[str]:
+        if self.regression is not None:
+            return self.regression.format_lines()
         if not self.results.kind:
             return [
                 "  The report shows no predictions: the task is unknown, or does not fit",
@@ -66,21 +86,35 @@ class RowView(View):
             return []
         indices = list(range(len(results.target))) if self.indices is None else self.indices
         texts = [] if self.indices is None else [*map(self.samples.text, indices)]
-        rows: list[list[Any]] = [["index", "target", "prediction", "confidence", "path"]]
+        rows: list[list[Any]] = [["index", *self._name_columns(), "confidence", "path"]]
         rows[0] += ["text"] if any(texts) else []
         for row in range(len(results.target)):
             index = indices[row]
             path = None if self.indices is None else self.samples.path(index)
-            target = results.describe(results.target[row])
-            rows.append([index, target, *results.describe_prediction(row), path or ""])
+            target, prediction = results.target[row], results.prediction[row]
+            cells = [[results.describe(target)], [results.describe(prediction)]]
+            if results.kind == "regression":
+                cells = [[f"{x:.6g}" for x in values.flat] for values in (target, prediction)]
+            confidence = results.describe_prediction(row)[1]
+            rows.append([index, *cells[0], *cells[1], confidence, path or ""])
             rows[-1] += [texts[row]] if any(texts) else []
         return rows
+
+    def _name_columns(self) -> list[str]:
+        """The titles of the columns of targets and predictions: one for each number."""
+        shape = self.results.target.shape[1:] if self.results.kind == "regression" else ()
+        if prod(shape) == 1:
+            return ["target", "prediction"]
+        names = self.samples.name_numbers(shape)
+        return [f"{title}_{name}" for title in ("target", "prediction") for name in names]
 
     def list_probabilities(self) -> tuple[list[str], NDArray[np.floating[Any]] | None]:
         return self.results.names, self.results.probability
 
     def add_to(self, page: Page, ending: str) -> None:
         results = self.results
+        if self.regression is not None:
+            self.regression.add_to(page, ending)
         _add_results(page, results, ending)
         heading = "Labels" if results.kind == "multilabel" else "Classes"
         page.add_table(heading + ending, self.classes)
@@ -152,9 +186,6 @@ class RowView(View):
 
 def _add_results(page: Page, results: Results, ending: str) -> None:
     """Adds the charts that fit the kind of task."""
-    if results.kind == "regression":
-        targets, predictions = results.target.ravel(), results.prediction.ravel()
-        _add_regression(page, targets.tolist(), predictions.tolist(), ending)
     if results.confusion is not None and len(results.names) <= MAX_DRAWN_CLASSES:
         matrix = draw_confusion_matrix(results.confusion, results.names)
         page.add_charts("Confusion matrix" + ending, [to_svg(matrix)])
@@ -162,18 +193,3 @@ def _add_results(page: Page, results: Results, ending: str) -> None:
     curve = draw_scatter("Calibration", calibration.points, "confidence", "accuracy", True)
     heading = f"Calibration: expected calibration error {calibration.error:.3g}{ending}"
     page.add_charts(heading, [to_svg(curve)])
-
-
-def _add_regression(
-    page: Page, targets: Sequence[float], predictions: Sequence[float], ending: str
-) -> None:
-    points = list(zip(targets, predictions, strict=True))
-    shown = points[:: max(1, len(points) // MAX_POINTS)]
-    errors = sorted(prediction - target for target, prediction in points)
-    percentiles = [
-        (errors[int(percent * (len(errors) - 1) / 100)], float(percent)) for percent in range(101)
-    ]
-    title = "Samples below each error, %"
-    chart = LineChart(title, {"%": percentiles}, "error: prediction - target")
-    scatter = draw_scatter("Predictions", shown, "target", "prediction")
-    page.add_charts("Predictions" + ending, [to_svg(scatter), to_svg(draw_lines([chart]))])

@@ -36,6 +36,10 @@ class SeriesView(RowView):
         rows = collector.get() if has_history and isinstance(collector, Rows) else None
         return rows is not None and rows[0].ndim > 1 and rows[0].shape == rows[1].shape
 
+    def _align(self, values: NDArray[Any]) -> NDArray[Any]:
+        """All steps of a channel have one unit, so they are in one column."""
+        return values.reshape(-1, values.shape[2] if values.ndim == 3 else 1)
+
     def _get_arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """The forecasts and the targets, each (N, H, C) float."""
         rows = self.collector.get()
@@ -95,11 +99,11 @@ class SeriesView(RowView):
         output, target = self._get_arrays()
         count = len(output)
         rows = np.unique(np.linspace(0, count - 1, min(N_SHOWN, count)).astype(int))
-        figures = []
+        figures, names = [], self.samples.name_targets(output.shape[2])
         for row in rows.tolist():
             history = self._get_history(row)
             for channel in range(min(output.shape[2], MAX_CHANNELS)):
-                name = f", channel {channel}" if output.shape[2] > 1 else ""
+                name = f", {names[channel]}" if output.shape[2] > 1 else ""
                 past = history[:, channel].tolist()
                 lines = {"history": list(enumerate(past, 1 - len(past)))}
                 for key, values in (("target", target), ("prediction", output)):

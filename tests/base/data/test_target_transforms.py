@@ -111,3 +111,24 @@ def test_a_dataset_may_have_a_plain_scaler_of_scikit_learn() -> None:
     assert (output.item(), target.item()) == (10.0, 0.0)
     assert units.scale(torch.tensor([10.0])).item() == 1.0
     assert units.invert({"boxes": 1}) == {"boxes": 1}
+
+
+def test_an_output_with_hidden_states_and_its_target_both_stay_scaled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    units = TargetUnits(StandardScaler().fit([[0.0], [10.0]]))
+    output, target = (torch.tensor([1.0]), torch.zeros(2)), torch.tensor([-1.0])
+    assert units.to_real(output, target) == (output, target)
+    assert units.to_real(output, target) == (output, target)
+    assert caplog.text.count("metrics are of scaled targets, because the output is a tuple") == 1
+
+
+def test_several_quantiles_of_several_targets_are_in_the_unit_of_each() -> None:
+    transform = Standardize()
+    transform.fit(torch.tensor([[0.0, 100.0], [2.0, 300.0]]))
+    output = torch.tensor([[[-1.0, 1.0], [-1.0, 1.0]]])  # (N, targets, quantiles)
+    found, target = TargetUnits(transform).to_real(output, torch.zeros(1, 2))
+    assert found.tolist() == [[[0, 2], [100, 300]]]
+    assert target.tolist() == [[1, 200]]
+    units = TargetUnits(StandardScaler().fit([[0.0], [10.0]]))
+    assert units.to_real(torch.tensor([[-1.0, 1.0]]), torch.zeros(1))[0].tolist() == [[0, 10]]

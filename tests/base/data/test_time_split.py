@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.model_selection import TimeSeriesSplit
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from base import BaseDataLoader
 from base.data.time_split import count_shared_steps, find_overlap, split_by_time
@@ -67,6 +67,41 @@ def test_a_warning_names_the_gap_if_targets_overlap(caplog: pytest.LogCaptureFix
     caplog.clear()
     BaseDataLoader(dataset, 4, validation_split=0.2, validation_gap=3, **TIME)
     assert "validation_gap" not in caplog.text
+
+
+class Windows(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Windows of a user, which do not say how they overlap, and count how often they are read."""
+
+    def __init__(self, n_steps: int = 60) -> None:
+        self.series, self.count = torch.rand(n_steps), 0
+
+    def __len__(self) -> int:
+        return len(self.series) - 8
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.count += 1
+        return self.series[index : index + 4], self.series[index + 4 : index + 8]
+
+
+def test_a_random_split_of_windows_without_an_overlap_gets_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    windows = Windows()
+    BaseDataLoader(windows, 4, validation_split=0.2)
+    assert caplog.text.count("divided at random") == 1
+    assert windows.count == 0
+
+
+def test_a_random_split_without_overlap_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    apart = Subset(Windows(), range(0, 50, 4))
+    labels = TensorDataset(torch.rand(40, 2), torch.eye(4).repeat(10, 1))
+    several: Any = TensorDataset(torch.rand(40, 2), torch.rand(40, 3))
+    for dataset in (apart, labels, several, numbers(40)):
+        BaseDataLoader(dataset, 4, validation_split=0.2)
+    groups = [index // 20 for index in range(52)]
+    BaseDataLoader(Windows(), 4, validation_split=0.4, groups=groups)
+    BaseDataLoader(Windows(), 4)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(

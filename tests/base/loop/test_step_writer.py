@@ -18,6 +18,7 @@ from base.loop.step_writer import StepWriter, peak_memory_mb
 from base.loop.update import Update
 from base.options import TrainerOptions
 from utils.errors import UserError
+from utils.numbers import make_tags
 
 CPU = torch.device("cpu")
 
@@ -45,6 +46,20 @@ def test_the_means_of_an_epoch_are_written_at_its_last_step() -> None:
     recorder = Recorder()
     StepWriter(recorder, update, CPU).write_means({"loss": 0.5, "accuracy": 0.75})
     assert recorder.steps == {18: {"accuracy": 0.75}}
+
+
+def test_numbers_that_are_counted_are_one_group_for_the_trackers() -> None:
+    names = ["loss", *(f"ema_mae_{step}" for step in range(1, 13)), "map_50", "map_75"]
+    expected = {f"ema_mae_{step}": f"ema_mae/{step}" for step in range(1, 13)}
+    assert make_tags(names) == {name: expected.get(name, name) for name in names}
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    update = Update(nn.ParameterList([weight]), optimizer, TrainerOptions(epochs=1), CPU)
+    recorder = Recorder()
+    recorder.set_step(1)
+    log = dict.fromkeys(names, 0.5)
+    assert StepWriter(recorder, update, CPU).write(log) == log
+    assert list(recorder.values) == list(make_tags(names).values())
 
 
 class Training:

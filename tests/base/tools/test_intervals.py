@@ -91,9 +91,10 @@ def test_one_sample_has_no_interval() -> None:
     assert bootstrap_intervals(rows, F.cross_entropy, [], {"loss": value}).found == {}
 
 
-def test_windows_whose_targets_overlap_have_no_intervals() -> None:
+@pytest.mark.parametrize("shuffle", [False, True])  # a random split hides the overlap
+def test_windows_whose_targets_overlap_have_no_intervals(shuffle: bool) -> None:
     windows = torch.rand(40).unfold(0, 4, 1)
-    loader = DataLoader(TensorDataset(windows, windows), 10)
+    loader = DataLoader(TensorDataset(windows, windows), 10, shuffle)
     metrics = MetricSet([], None, None, Rows(), loader)
     metrics.reset()
     for output, target in loader:

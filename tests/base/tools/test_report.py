@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from base.tools.page import draw_curves
 from tests.base.tools.programs import Ended, add_module
 from tests.helpers import make_trainer, small_config
 
@@ -54,6 +55,15 @@ class Line(BaseModel):
     def forward(self, x):
         return self.layer(x)
 """
+
+
+def test_the_error_of_each_step_of_a_forecast_is_in_one_chart() -> None:
+    steps = {f"val_mae_{step}": float(step) for step in range(1, 13)}
+    rows = [{"epoch": epoch, "loss": 1.0, "lr": 0.1, **steps} for epoch in (1, 2)]
+    charts = draw_curves(rows)
+    assert len(charts) == 3
+    assert "val_mae: 6 of 12" in charts[1]
+    assert ">12<" in charts[1]
 
 
 def read_report(folder: Path) -> str:
