@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from base.data.target_transforms import as_target_transform, fit_target_transform
+from base.data.target_transforms import AnyTransform, as_target_transform, fit_target_transform
 from data_loader.csv_table import CsvTable, find_fault, parse_number, parse_numbers, read_csv
 from utils.errors import UserError
 
@@ -50,7 +50,7 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         numbers: list[str] | None = None,
         categories: list[str] | None = None,
         classify: bool | None = None,
-        target_transform: Any = None,
+        target_transform: AnyTransform | None = None,
     ) -> None:
         self.categories = categories or []
         targets = [target] if isinstance(target, str) else target
@@ -197,7 +197,7 @@ class CsvDataset(TableDataset):
         numbers: list[str] | None = None,
         categories: list[str] | None = None,
         classify: bool | None = None,
-        target_transform: Any = None,
+        target_transform: AnyTransform | None = None,
     ) -> None:
         table = read_csv(path)
         given = {"target": target, "numbers": numbers, "categories": categories}
@@ -215,7 +215,7 @@ class Diabetes(TableDataset):
         target_transform: see TableDataset.
     """
 
-    def __init__(self, target_transform: Any = None) -> None:
+    def __init__(self, target_transform: AnyTransform | None = None) -> None:
         from sklearn.datasets import load_diabetes
 
         data = load_diabetes(scaled=False)
