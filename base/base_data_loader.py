@@ -95,8 +95,8 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         collate_fn = choose_collate(collate_fn, batch_size, batch_sampler)
         options = make_loader_options(num_workers, collate_fn=collate_fn, **dataloader_kwargs)
         dataset = keep_in_memory(dataset) if cache else dataset
-        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
-        self.init_kwargs |= options
+        given = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
+        self.init_kwargs: dict[str, Any] = given | options
         self.stream_sharding = stream_sharding
         is_custom = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
         if not is_custom and not isinstance(dataset, IterableDataset):

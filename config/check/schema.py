@@ -58,7 +58,7 @@ class Schema:
             same = {**self.slots, **self.section_slots}[outer.nests]
             return same._replace(is_duck_typed=True, is_component=is_component)
         choices = [choice for choice in get_choices(annotation) if choice not in NONE]
-        kind = get_class(choices[0]) if len(choices) == 1 else None
+        kind: Any = get_class(choices[0]) if len(choices) == 1 else None
         is_class = kind is not None and kind is choices[0] and kind.__module__ != "builtins"
         if is_class and "." not in kind.__qualname__:
             slot = slot._replace(base_class=f"{kind.__module__}.{kind.__name__}")
