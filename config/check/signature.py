@@ -77,9 +77,9 @@ class Signature(NamedTuple):
         elif inspect.isclass(kind := get_origin(others) or others) and issubclass(kind, Mapping):
             others = Any  # a common slip: the annotation of all, and not of each
         signature = cls(named, is_open, owner, others)
-        return signature._add_forwarded(found) if is_open else signature
+        return signature.add_forwarded(found) if is_open else signature
 
-    def _add_forwarded(self, found: Any) -> Signature:
+    def add_forwarded(self, found: Any) -> Signature:
         """Adds the parameters of what a class or function passes its other arguments to."""
         is_class = inspect.isclass(found)
         way = find_forwarding(found.__init__ if is_class else found)

@@ -104,7 +104,7 @@ def test_a_search_is_described_below_its_table(look: Look) -> None:
 
 
 @pytest.mark.parametrize("words", [["trainer"], ["trainer.epoks"], []])
-def test_a_mistake_is_told_below_the_table(look: Look, words: list[str]) -> None:
+def test_a_mistake_is_shown_below_the_table(look: Look, words: list[str]) -> None:
     _, out, _ = look("explain", *words, "-c", "base.yaml", "trainer.epoks=3")
     assert out.splitlines()[-2:] == [
         "This is wrong:",
