@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Self
 
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from base.data.checks import check_batching, check_sampling, choose_collate, keep_in_memory
 from base.data.loader import DividedLoader
@@ -56,17 +56,17 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset[Any] | Iterable[Any],
         batch_size: int | None,
         shuffle: bool = True,
         validation_split: float | int = 0.0,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = default_collate,
         *,
-        eval_transform: Any = None,
+        eval_transform: Callable[[Any], Any] | None = None,
         cache: bool = False,
-        batch_transform: Any = None,
-        eval_batch_transform: Any = None,
+        batch_transform: Callable[[Any], Any] | None = None,
+        eval_batch_transform: Callable[[Any], Any] | None = None,
         split_seed: int = 0,
         stratify: bool = False,
         folds: int | None = None,
@@ -74,8 +74,8 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         groups: str | list[Any] | None = None,
         validation_split_by: Literal["random", "time"] = "random",
         validation_gap: int | None = None,
-        sampler: Any = None,
-        batch_sampler: Any = None,
+        sampler: Iterable[int] | Literal["class_balanced"] | None = None,
+        batch_sampler: Iterable[list[int]] | None = None,
         stream_sharding: Literal["dataset", "samples"] | None = None,
         **dataloader_kwargs: Any,
     ) -> None:
@@ -95,8 +95,8 @@ class BaseDataLoader(DataLoader[Any], DividedLoader):
         collate_fn = choose_collate(collate_fn, batch_size, batch_sampler)
         options = make_loader_options(num_workers, collate_fn=collate_fn, **dataloader_kwargs)
         dataset = keep_in_memory(dataset) if cache else dataset
-        self.init_kwargs = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
-        self.init_kwargs |= options
+        given = {"dataset": dataset, "batch_size": batch_size, "shuffle": False}
+        self.init_kwargs: dict[str, Any] = given | options
         self.stream_sharding = stream_sharding
         is_custom = batch_sampler is not None or not (sampler is None or isinstance(sampler, str))
         if not is_custom and not isinstance(dataset, IterableDataset):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
 from base.base_data_loader import BaseDataLoader
 from base.data.worker import default_num_workers
@@ -24,7 +25,7 @@ class DatasetLoader(BaseDataLoader):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset[Any] | Iterable[Any],
         batch_size: int | None = 32,
         shuffle: bool | None = None,
         *,

@@ -56,12 +56,23 @@ def name_culprit(error: BaseException, tree: Tree, resolved: Mapping[Keys, Any])
         if not keys and _is_of_framework(frame.path):
             keys = _find_caller(frame, frames[number:])
             if not keys:
-                return None
+                return _locate(frames[:number])
         if keys:
             section = split_keys(_find_section(frames[number:]))
             keys = [path for path in keys if path[: len(section)] == section] or keys
             return _format_line(tree, keys, resolved, frames[: number + 1])
     return None
+
+
+def _locate(frames: list[Frame]) -> str | None:
+    """A line about code of the user that belongs to no component, as the backward of a function."""
+    folders = [ROOT / folder for folder in USER_FOLDERS]
+    of_user = [frame for frame in frames if frame.path.parent in folders]
+    if not of_user:
+        return None
+    path, line, function, values, _ = of_user[0]
+    shown = _describe_arguments(values)
+    return f"{path.relative_to(ROOT)}:{line}: {function} failed{shown}"
 
 
 def _list_frames(error: BaseException) -> Iterator[Frame]:

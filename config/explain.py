@@ -17,10 +17,10 @@ from config.check.signature import Signature
 from config.check.slots import get_names
 from config.read.merge import get_value
 from config.read.text import MAX_CELL_CHARS, flatten, to_cell, to_text
-from config.read.tree import Keys, Tree, join_keys, split_keys
+from config.read.tree import ConfigError, Finding, Keys, Tree, join_keys, split_keys
 from utils.errors import UserError, did_you_mean, shorten
 from utils.options import find_dataclass
-from utils.tables import print_table
+from utils.tables import BOLD, paint, print_table
 
 HEAD = ("key", "value", "from", "taken by")
 DEFAULT = "default"
@@ -61,7 +61,8 @@ def print_explanation(tree: Tree, schema: Schema, key: str) -> None:
         UserError: neither the config nor the schema has such a key.
     """
     wanted = split_keys(key) if key else ("",)
-    entries = dict(_find_entries(tree, schema, wanted))
+    checker = examine(tree, schema)
+    entries = dict(_find_entries(checker, wanted))
     shown = {keys: entry for keys, entry in entries.items() if _is_below(keys, tree, wanted)}
     if not shown:
         names = dict.fromkeys([*map(join_keys, entries), *schema.slots, *schema.sections])
@@ -79,6 +80,7 @@ def print_explanation(tree: Tree, schema: Schema, key: str) -> None:
         slot = schema.slots.get(str(wanted[0]))
     if slot is not None:
         print(f"Names without a path: {', '.join([*slot.words, *get_names(slot)])}")
+    _print_findings([item for item in checker.findings if _is_below(item.keys, tree, wanted)])
 
 
 def print_overview(tree: Tree, schema: Schema) -> None:
@@ -96,11 +98,18 @@ def print_overview(tree: Tree, schema: Schema) -> None:
         rows.append((key, shorten(value, MAX_CELL_CHARS), source))
         notes.append(schema.meanings.get(key, ""))
     print_table(rows, notes)
+    _print_findings(examine(tree, schema).findings)
 
 
-def _find_entries(tree: Tree, schema: Schema, wanted: Keys) -> Iterator[tuple[Keys, Entry]]:
+def _print_findings(findings: list[Finding]) -> None:
+    """Prints what is wrong with the values that are shown."""
+    if findings:
+        print(f"{paint('This is wrong:', BOLD)}\n{ConfigError(findings)}")
+
+
+def _find_entries(checker: Checker, wanted: Keys) -> Iterator[tuple[Keys, Entry]]:
     """Yields the keys of the config, then those with a default value that it may set."""
-    checker = examine(tree, schema)
+    tree, schema = checker.tree, checker.schema
     written = flatten(tree.data)
     for keys, value in written.items():
         history = [f"(was {to_text(old)} in {mark})" for mark, old in tree.replaced.get(keys, [])]

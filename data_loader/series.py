@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from base.data.target_transforms import as_target_transform, fit_target_transform
+from base.data.target_transforms import AnyTransform, as_target_transform, fit_target_transform
 from data_loader.csv_table import parse_numbers, read_csv
 from data_loader.times import check_times
 from utils.errors import UserError
@@ -51,7 +51,7 @@ class WindowDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         history: int,
         horizon: int = 1,
         stride: int = 1,
-        target_transform: Any = None,
+        target_transform: AnyTransform | None = None,
         season: int | None = None,
     ) -> None:
         values = torch.as_tensor(np.asarray(series), dtype=torch.float32)
@@ -177,7 +177,7 @@ class CsvSeries(WindowDataset):
         history: int,
         horizon: int = 1,
         stride: int = 1,
-        target_transform: Any = None,
+        target_transform: AnyTransform | None = None,
         season: int | None = None,
         time: str | None = None,
         decimal: Literal[".", ","] = ".",
@@ -207,7 +207,7 @@ class SeasonalSeries(WindowDataset):
         history: int = 48,
         horizon: int = 12,
         noise: float = 12.0,
-        target_transform: Any = None,
+        target_transform: AnyTransform | None = None,
     ) -> None:
         random, hours = np.random.default_rng(0), np.arange(n_steps)
         lasting = np.zeros(n_steps)

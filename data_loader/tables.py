@@ -12,7 +12,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from base.data.target_transforms import as_target_transform, fit_target_transform, get_std
+from base.data.target_transforms import (
+    AnyTransform,
+    as_target_transform,
+    fit_target_transform,
+    get_std,
+)
 from data_loader.csv_table import CsvTable, find_fault, looks_like_number, parse_numbers, read_csv
 from utils.errors import UserError
 
@@ -52,7 +57,7 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         numbers: list[str] | None = None,
         categories: list[str] | None = None,
         classify: bool | None = None,
-        target_transform: Any = None,
+        target_transform: AnyTransform | None = None,
         classes: list[str] | None = None,
     ) -> None:
         self.categories, self.decimal = categories or [], table.decimal
@@ -231,7 +236,7 @@ class CsvDataset(TableDataset):
         numbers: list[str] | None = None,
         categories: list[str] | None = None,
         classify: bool | None = None,
-        target_transform: Any = None,
+        target_transform: AnyTransform | None = None,
         classes: list[str] | None = None,
         decimal: Literal[".", ","] = ".",
     ) -> None:
@@ -252,7 +257,7 @@ class Diabetes(TableDataset):
         target_transform: see TableDataset.
     """
 
-    def __init__(self, target_transform: Any = None) -> None:
+    def __init__(self, target_transform: AnyTransform | None = None) -> None:
         from sklearn.datasets import load_diabetes
 
         data = load_diabetes(scaled=False)

@@ -102,7 +102,7 @@ class TextDataLoader(BaseDataLoader):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: TextDataset,
         batch_size: int = 32,
         shuffle: bool = True,
         validation_split: float | int = 0.0,

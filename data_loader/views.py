@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -20,8 +21,9 @@ class TwoViews(Dataset[Any]):
         augment: makes a view, as a random transform of torchvision does.
     """
 
-    def __init__(self, dataset: Any, augment: Any) -> None:
-        self.dataset, self.augment = dataset, augment
+    def __init__(self, dataset: Dataset[Any], augment: Callable[[Any], Any]) -> None:
+        self.dataset: Any = dataset
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -44,7 +46,7 @@ class DigitsViewsDataLoader(BaseDataLoader):
 
     def __init__(
         self,
-        augment_transform: Any,
+        augment_transform: Callable[[Any], Any],
         batch_size: int = 128,
         shuffle: bool = True,
         validation_split: float | int = 0.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,12 @@ from utils.errors import UserError, one_line
 
 State = dict[str, Any]
 PROBES = (-2.0, -1.0, 0.0, 1.0, 3.0)  # scaled values, to see whether an inverse is a line
+
+
+class Scaler(Protocol):
+    """A transformer of scikit-learn."""
+
+    def inverse_transform(self, values: Any, /) -> Any: ...
 
 
 class TargetTransform:
@@ -98,6 +104,9 @@ class LogStandardize(Standardize):
 
     def inverse(self, values: torch.Tensor) -> torch.Tensor:
         return super().inverse(values).exp() - self.offset
+
+
+AnyTransform = TargetTransform | Scaler
 
 
 class Sklearn(TargetTransform):

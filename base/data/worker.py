@@ -87,10 +87,14 @@ class SeededBatches(Dataset[Any]):
 
     def _read(self, indices: BatchIndices) -> Any:
         with temporary_seed(indices.seed), reseeded(self._generators, indices.seed):
-            if self.read_many is not None:
-                samples = self.read_many(indices)
-            else:
-                samples = [self.read_sample(index) for index in indices]
+            try:
+                if self.read_many is not None:
+                    samples = self.read_many(indices)
+                else:
+                    samples = [self.read_sample(index) for index in indices]
+            except StopIteration as error:  # would end the epoch without a word
+                reason = RuntimeError("the dataset raised StopIteration")
+                raise reason.with_traceback(error.__traceback__) from None
             try:
                 return self.collate_fn(samples if self.is_batched else samples[0])
             except UserError as error:
@@ -102,11 +106,7 @@ class SeededBatches(Dataset[Any]):
                 raise UserError(message, key=f"{self.section}.args.collate_fn") from error
 
     def read_sample(self, index: int) -> Any:
-        """Reads one sample.
-
-        Raises:
-            UserError: its file is missing or damaged.
-        """
+        """Reads one sample. Raises UserError if its file is missing or damaged."""
         try:
             return self.dataset[index]
         except OSError as error:  # PIL, for example, does not name the file

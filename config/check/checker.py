@@ -15,10 +15,11 @@ from config.check.shapes import (
     get_fields,
     get_members,
     is_comment,
-    is_component,
     is_path,
+    means_component,
     takes_list,
     takes_mapping,
+    takes_words,
 )
 from config.check.signature import Signature
 from config.check.slots import FLAT, Slot, get_signature, resolve
@@ -200,7 +201,10 @@ class Checker(Findings):
         self, annotation: Any, value: Any, keys: Keys, slot: Slot, holder: Any
     ) -> None:
         """Checks a value, or a member of one. ``slot`` is for a component at this position."""
-        if isinstance(value, str | int | float) and slot.is_callback:
+        is_name = isinstance(value, str | int | float) and slot.is_callback
+        if isinstance(value, str) and slot.is_component and not takes_words(annotation):
+            is_name = is_name or not accepts(annotation, value)
+        if is_name:
             self.check_component(value, slot, keys)
         elif slot != FLAT and _holds_component(annotation, value, slot):
             self.check_nested(value, keys, slot)
@@ -273,7 +277,7 @@ class Checker(Findings):
     def check_nested(self, value: Any, keys: Keys, slot: Slot) -> None:
         """Checks the components in ``value``, which may be a list. Plain values are not checked."""
         is_list_item = isinstance(keys[-1], int)
-        if is_component(value) or (slot.is_component and isinstance(value, dict)):
+        if means_component(value, slot.is_component):
             self.check_component(value, slot, keys)
         elif isinstance(value, list):
             for index, item in enumerate(value):
@@ -291,10 +295,6 @@ def _holds_component(annotation: Any, value: Any, slot: Slot) -> bool:
         pairs = list(zip(known, value, strict=True))
     return any(
         (isinstance(item, str) and slot.is_callback)
-        or (
-            isinstance(item, dict)
-            and (slot.is_component or is_component(item))
-            and not takes_mapping(kind)
-        )
+        or (means_component(item, slot.is_component) and not takes_mapping(kind))
         for kind, item in pairs
     )

@@ -114,6 +114,12 @@ def find_named(kind: Any, value: Any) -> Any:
     return None
 
 
+def takes_text(kind: type) -> bool:
+    """Whether a text may name an instance of a class; see ``find_named``."""
+    is_of_torch = (kind.__module__, kind.__name__) in (("torch", "dtype"), ("torch", "device"))
+    return issubclass(kind, enum.Enum) or is_path_type(kind) or is_of_torch
+
+
 def is_path_type(kind: Any) -> bool:
     """Whether instances of a class are paths."""
     return kind is not None and issubclass(kind, os.PathLike) and not issubclass(kind, Mapping)

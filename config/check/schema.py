@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from config.check.shapes import NONE, Member, get_choices, get_class
+from config.check.shapes import NONE, Member, get_choices, get_class, wants_component
 from config.check.slots import Slot, get_base_class
 from utils.options import SectionOptions
 
@@ -48,18 +48,21 @@ class Schema:
         fits = [self.find_nesting_slot(kind) == outer.nests for kind in kinds]
         name = self.get_inner_name(parameter)
         if name is not None and not any(fits):
-            return self.inner_slots[name]
+            slot = self.inner_slots[name]
+            is_component = slot.is_component or wants_component(annotation)
+            return slot._replace(is_component=is_component)
         usual = Slot(outer.folder, outer.homes, "", is_duck_typed=True)
         slot = self.nested_slots.get(outer.folder, usual)
         if outer.nests and (any(fits) or not kinds):
             is_component = bool(fits) and all(fits)
             same = {**self.slots, **self.section_slots}[outer.nests]
             return same._replace(is_duck_typed=True, is_component=is_component)
-        kind = get_class(annotation)
-        is_class = kind is annotation and kind is not None and kind.__module__ != "builtins"
+        choices = [choice for choice in get_choices(annotation) if choice not in NONE]
+        kind: Any = get_class(choices[0]) if len(choices) == 1 else None
+        is_class = kind is not None and kind is choices[0] and kind.__module__ != "builtins"
         if is_class and "." not in kind.__qualname__:
             slot = slot._replace(base_class=f"{kind.__module__}.{kind.__name__}")
-        return slot._replace(is_component=False)
+        return slot._replace(is_component=wants_component(annotation))
 
     def get_member_slot(self, member: Member, slot: Slot) -> Slot:
         """Returns the slot of a component that is a member of a list, a mapping or a dataclass.
@@ -69,7 +72,8 @@ class Schema:
             slot: of the list, the mapping or the dataclass.
         """
         if not member.is_field:
-            return slot
+            is_component = slot.is_component or wants_component(member.annotation)
+            return slot._replace(is_component=is_component)
         return self.get_inner_slot(member.key, slot, member.annotation)
 
     def find_nesting_slot(self, kind: Any) -> str:

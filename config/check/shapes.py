@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, is_typeddict
 
 from config.check.generics import get_types, substitute_all
-from config.check.plain_types import LEAF_TYPES, is_path_type, unwrap
+from config.check.plain_types import LEAF_TYPES, is_path_type, takes_text, unwrap
 from config.check.signature import Signature, get_typed_dict_parameters, is_named_tuple
+from utils.errors import is_typo_of
 
 UNKNOWN = (inspect.Parameter.empty, Any, object)
 NONE = (None, type(None))
@@ -36,6 +37,21 @@ def is_component(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return False
     return {key for key in value if not is_comment(key)} <= {"type", "args"}
+
+
+def means_component(value: Any, slot_is_component: bool = False) -> bool:
+    """Whether a value is a component, perhaps with a mistake in its keys.
+
+    Args:
+        value: from the config.
+        slot_is_component: whether a mapping is never a plain value at its position.
+    """
+    if not isinstance(value, dict) or slot_is_component:
+        return isinstance(value, dict)
+    keys = [str(key) for key in value]
+    has_type = any(is_typo_of(key, "type") for key in keys)
+    args = [value[key] for key in value if is_typo_of(str(key), "args")]
+    return is_component(value) or (has_type and any(isinstance(item, dict) for item in args))
 
 
 Phase = Literal["train", "valid"]  # of a metric: `valid` is validation and test
@@ -161,7 +177,12 @@ def wants_list(choice: Any) -> bool:
     if kind is None or issubclass(kind, Mapping):
         return False
     is_deque = kind.__module__ == "collections" and issubclass(kind, Sequence)
-    return issubclass(list, kind) or issubclass(kind, list | tuple | Set) or is_deque
+    if is_deque or issubclass(kind, list | tuple | Set):
+        return True
+    try:
+        return issubclass(list, kind)
+    except TypeError:  # a Protocol that only a type checker compares
+        return False
 
 
 def wants_mapping(choice: Any) -> bool:
@@ -184,6 +205,22 @@ def may_be_component(choice: Any) -> bool:
     return kind is None or kind not in LEAF_TYPES
 
 
+def wants_component(annotation: Any) -> bool:
+    """Whether only objects fit, or lists of them: then no mapping is a plain value."""
+    choices = [choice for choice in get_choices(annotation) if choice not in NONE]
+    return bool(choices) and all(map(_is_of_objects, choices))
+
+
+def _is_of_objects(choice: Any) -> bool:
+    kind = get_class(choice)
+    if kind is None or get_fields(choice) is not None or wants_mapping(choice):
+        return False
+    if wants_list(choice):
+        items = [item for item in get_args(choice) if item is not Ellipsis]
+        return bool(items) and all(map(wants_component, items))
+    return may_be_component(choice) and not takes_text(kind)
+
+
 def is_wanted_component(annotation: Any, value: Any) -> bool:
     """Whether a value is a component where the annotation wants no plain mapping."""
     return is_component(value) and not takes_mapping(annotation)
@@ -198,6 +235,11 @@ def takes_mapping(annotation: Any) -> bool:
 def takes_list(annotation: Any) -> bool:
     """Whether a list of anything fits an annotation, or nothing is known."""
     return any(is_unknown(choice) or wants_list(choice) for choice in get_choices(annotation))
+
+
+def takes_words(annotation: Any) -> bool:
+    """Whether certain texts fit an annotation."""
+    return any(get_origin(choice) is Literal for choice in get_choices(annotation))
 
 
 def is_path(annotation: Any) -> bool:

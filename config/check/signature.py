@@ -17,7 +17,8 @@ from typing import (
     get_type_hints,
 )
 
-from config.check.generics import get_inherited_types, resolve_inherited, substitute_all
+from config.check.forwarding import find_forwarding
+from config.check.generics import Types, get_inherited_types, resolve_inherited, substitute_all
 from config.check.project import FRAMEWORK
 from utils.options import SectionOptions, get_key
 
@@ -47,7 +48,8 @@ class Signature(NamedTuple):
         """Reads the signature of a class or function, without its first ``n_skipped`` parameters.
 
         A class usually passes its ``**kwargs`` on to its parent, so the parent's parameters belong
-        to the signature. Classes of the framework always do so. Any other class stays open.
+        to the signature. Classes of the framework always do so. Any other class or function stays
+        open, unless its code shows that it passes them to one class or function and nowhere else.
         """
         owner = f"{get_module_name(found)}.{getattr(found, '__qualname__', found)}"
         try:
@@ -74,17 +76,36 @@ class Signature(NamedTuple):
             is_open, others = False, Any
         elif inspect.isclass(kind := get_origin(others) or others) and issubclass(kind, Mapping):
             others = Any  # a common slip: the annotation of all, and not of each
-        if not is_open or not inspect.isclass(found) or found.__mro__[1] is object:
-            return cls(named, is_open, owner, others)
-        parent = cls.from_callable(found.__mro__[1])
-        types = get_inherited_types(found).get(found.__mro__[1], {})
-        # No inherited parameter is required, because the class may pass it itself.
-        inherited = {
+        signature = cls(named, is_open, owner, others)
+        return signature.add_forwarded(found) if is_open else signature
+
+    def add_forwarded(self, found: Any) -> Signature:
+        """Adds the parameters of what a class or function passes its other arguments to."""
+        is_class = inspect.isclass(found)
+        way = find_forwarding(found.__init__ if is_class else found)
+        parents = found.__mro__[1:-1] if is_class else ()
+        types: Types = {}
+        if way is not None and way.target not in (None, found):
+            target, is_closed = way.target, True
+        elif parents:  # a class usually passes them on to its parent
+            target, types = parents[0], get_inherited_types(found).get(parents[0], {})
+            is_single = found.__mro__[1:] == parents[0].__mro__  # else `super` may be another class
+            is_passed = way is not None and way.target is None and is_single
+            is_closed = is_passed or found.__module__.startswith(f"{FRAMEWORK}.")
+        else:
+            return self
+        inner = Signature.from_callable(target)
+        # None of them is required, because the class or function may pass it itself.
+        forwarded = {
             name: parameter.replace(default=None)
-            for name, parameter in substitute_all(parent.parameters, types).items()
+            for name, parameter in substitute_all(inner.parameters, types).items()
+            if way is None or name not in way.given
         }
-        is_open = parent.is_open or not found.__module__.startswith(f"{FRAMEWORK}.")
-        return cls(inherited | named, is_open, owner, others)
+        for name in () if way is None else way.names:
+            unknown = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+            forwarded.setdefault(name, unknown)
+        parameters = forwarded | self.parameters
+        return self._replace(parameters=parameters, is_open=inner.is_open or not is_closed)
 
 
 def _list_parameters(found: Any) -> list[inspect.Parameter]:

@@ -27,6 +27,8 @@ class Points(Dataset):
     def __getitem__(self, index):
         if self.fault == "list" and index == 7:
             torch.nn.functional.normalize([1.0])
+        if self.fault == "stop" and index == 7:
+            next(iter(()))
         x = torch.full((4,), float(index))
         return scale(x) if self.fault == "scale" and index == 7 else x, index % 2
 
@@ -50,6 +52,19 @@ import torch
 class Net(torch.nn.Linear):
     def forward(self, x):
         return super().forward(x.view(-1, 5))
+
+class Halt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError("no gradient")
+
+class Halted(torch.nn.Linear):
+    def forward(self, x):
+        return Halt.apply(super().forward(x))
 
 def square(output, target):
     return (output - target).square().mean()
@@ -108,16 +123,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{DATASET[:-5]}: Points failed at data_loader/broken.py:17, with index: 7",
         ),
         (
+            [f"{DATASET}={{fault: stop}}"],
+            f"{DATASET[:-5]}: Points failed at data_loader/broken.py:19, with index: 7",
+        ),
+        (
             [f"valid_data_loader={VALID}"],
             "valid_data_loader.args.dataset: Points failed at data_loader/broken.py:6",
         ),
         (
             ["data_loader.args.sampler={type: broken.Few}"],
-            "data_loader.args.sampler: Few failed at data_loader/broken.py:26",
+            "data_loader.args.sampler: Few failed at data_loader/broken.py:28",
         ),
         (
             ["data_loader.args.batch_transform={type: broken.Flatten}"],
-            "Flatten failed at data_loader/broken.py:33, with batch: list of 2 ((4, 4) float32, ",
+            "Flatten failed at data_loader/broken.py:35, with batch: list of 2 ((4, 4) float32, ",
         ),
         ([NET], "arch: Net failed at model/broken.py:6, with x: (4, 4) float32"),
         (
@@ -126,7 +145,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (
             ["loss=broken.square"],
-            "loss: square failed at model/broken.py:9, with output: (4, 2) float32, target: (4,) ",
+            "loss: square failed at model/broken.py:22, with output: (4, 2) float32, target: (4,) ",
+        ),
+        (
+            ["arch.type=broken.Halted"],
+            "model/broken.py:15: backward failed, with gradient: (4, 2) float32",
         ),
         (["loss=mse_loss"], "loss: mse_loss failed, with input: (4, 2) float32, target: (4,) "),
         (

@@ -103,6 +103,15 @@ def test_a_search_is_described_below_its_table(look: Look) -> None:
     ]
 
 
+@pytest.mark.parametrize("words", [["trainer"], ["trainer.epoks"], []])
+def test_a_mistake_is_shown_below_the_table(look: Look, words: list[str]) -> None:
+    _, out, _ = look("explain", *words, "-c", "base.yaml", "trainer.epoks=3")
+    assert out.splitlines()[-2:] == [
+        "This is wrong:",
+        "trainer.epoks=3: trainer.epoks: unknown key (did you mean 'epochs'?)",
+    ]
+
+
 def test_without_a_key_the_sections_are_listed(look: Look) -> None:
     status, out, _ = look("explain", "-c", "base.yaml")
     rows = get_rows(out)

@@ -76,6 +76,47 @@ def test_nested_components_are_checked_at_any_depth_and_in_lists() -> None:
     ]
 
 
+LINEAR = {"type": "Linear", "args": {"in_features": 1, "out_features": 2}}
+
+
+@pytest.mark.parametrize(
+    ("args", "messages"),
+    [
+        (
+            {"encoder": {"tpye": "Linear", "args": {}}},
+            ["arch.args.encoder.tpye: unknown key (did you mean 'type'?); a component has "],
+        ),
+        ({"encoder": LINEAR | {"extra": 1}}, ["arch.args.encoder.extra: unknown key; "]),
+        ({"encoder": {"type": "ReLU", "inplace": True}}, ["arch.args.encoder.inplace: unknown "]),
+        ({"encoder": "ReLU"}, ["arch.args.encoder: must be {"]),
+        ({"layers": [LINEAR | {"extra": 1}]}, ["arch.args.layers.0.extra: unknown key; "]),
+        ({"table": {"a": LINEAR | {"extra": 1}}}, ["arch.args.table.a.extra: unknown key; "]),
+        ({"anything": LINEAR | {"extra": 1}}, ["arch.args.anything.extra: unknown key; "]),
+        ({"anything": {"type": "ReLU", "arg": {}}}, ["arch.args.anything.arg: unknown key (did "]),
+    ],
+    ids=repr,
+)
+def test_a_mistyped_key_does_not_make_a_component_a_plain_value(
+    args: dict[str, Any], messages: list[str]
+) -> None:
+    found = find("arch", net(**args))
+    assert len(found) == len(messages)
+    assert all(map(str.startswith, found, messages)), found
+
+
+@pytest.mark.parametrize("key", ["batch_transform", "eval_transform", "batch_sampler", "dataset"])
+def test_a_name_is_no_component_where_one_is_needed(key: str) -> None:
+    args = {"dataset": {"type": "probe.Squares", "args": {"n": 4}}} | {key: "FlipEach"}
+    (message,) = find("data_loader", {"type": "DatasetLoader", "args": args})
+    assert message.startswith(f"data_loader.args.{key}: must be {{")
+
+
+def test_a_word_that_an_option_does_not_know_is_refused() -> None:
+    args = {"dataset": {"type": "probe.Squares", "args": {"n": 4}}, "sampler": "class_balancd"}
+    (message,) = find("data_loader", {"type": "DatasetLoader", "args": args})
+    assert "class_balanced" in message
+
+
 def test_a_nested_component_among_other_keyword_arguments_is_checked() -> None:
     node = {"type": "probe.make_net", "args": {"encoder": net(rate="x")}}
     assert find("arch", node) == ["arch.args.encoder.args.rate: wants float, not 'x'"]
