@@ -106,6 +106,13 @@ KNOWN_ERRORS = (
         "{} Reshape one of them, for example by target.view_as(output)",
     ),
     KnownError(
+        ValueError,
+        "^Expected more than 1 value per channel when training",
+        "data_loader",
+        "a batch norm cannot train on one sample, as in a last batch (on ranks, in a part of it): "
+        "set drop_last: true, or another batch_size: {}",
+    ),
+    KnownError(
         RuntimeError,
         "^(element 0 of tensors does not require grad|grad can be implicitly created only)",
         "loss",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 WANTED = "give {boxes: (n, 4) float32 of x1, y1, x2, y2, labels: (n,) int64}"
+FROM_COCO = "torchvision.ops.box_convert(boxes, 'xywh', 'xyxy')"
 
 
 def find_mistake(targets: Any) -> str | None:
@@ -24,7 +25,8 @@ def find_mistake(targets: Any) -> str | None:
         return None
     for number, target in enumerate(targets):
         if reason := _find_mistake(target):
-            return f"the target of picture {number} of a batch {reason}"
+            of_picture = f" of picture {number} of a batch" if len(targets) > 1 else ""
+            return f"the target{of_picture} {reason}"
     return None
 
 
@@ -81,6 +83,8 @@ def _find_mistake(target: Any) -> str | None:
         return f"has labels of {_name(labels)}; give int64, for example by labels.long()"
     if labels.shape != boxes.shape[:1]:
         return f"has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}; give (n,)"
+    if len(labels) and labels.min() < 0:
+        return f"has the label {int(labels.min())}; classes count from 1, and 0 is the background"
     return _find_wrong_box(boxes)
 
 
@@ -88,9 +92,12 @@ def _find_wrong_box(boxes: torch.Tensor) -> str | None:
     is_right = torch.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
     if is_right.all():
         return None
-    box = boxes[int((~is_right).nonzero()[0])].tolist()
+    x1, y1, x2, y2 = box = boxes[int((~is_right).nonzero()[0])].tolist()
     shown = ", ".join(f"{value:g}" for value in box)
-    return f"has the box ({shown}); a box has x1 < x2 and y1 < y2 (x1, y1, x2, y2)"
+    if x1 == x2 or y1 == y2:
+        return f"has the box ({shown}) without an area; leave such boxes out"
+    advice = f"if it is (x, y, width, height), as in COCO: {FROM_COCO}"
+    return f"has the box ({shown}); a box has x1 < x2 and y1 < y2 (x1, y1, x2, y2); {advice}"
 
 
 def _name(tensor: torch.Tensor) -> str:

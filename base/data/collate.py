@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from numbers import Number
 from types import NoneType
@@ -191,3 +192,46 @@ def explain_failure(error: Exception, function: Any, samples: list[Any]) -> str:
     found = describe_values(samples[0]) if samples else "nothing"
     reason = f"{name_error(error)}{locate_in_project(error)}"
     return f"'{name}' failed on samples such as {found}: {reason}"
+
+
+def name_sample(
+    error: UserError,
+    function: Callable[[list[Any]], Any],
+    samples: list[Any],
+    dataset: Any,
+    indices: Sequence[int],
+) -> UserError:
+    """The error of the first sample that makes no batch alone, with its number in the dataset.
+
+    Args:
+        error: of the batch. It is returned if no sample, or each of several, makes no batch.
+        function: makes a batch.
+        samples: of the batch.
+        dataset: gives the samples.
+        indices: of the samples.
+    """
+    if function is collate:  # its errors are of several samples
+        return error
+    failures = []
+    for index, sample in zip(indices, samples, strict=False):
+        try:
+            function([sample])
+        except UserError as failure:
+            failures.append((index, failure))
+        except Exception:  # a function of the user may need several samples
+            return error
+    if not failures or len(failures) == len(samples) > 1:
+        return error
+    index, first = failures[0]
+    name = describe_sample(dataset, index).rstrip(",")
+    return UserError(
+        problem._replace(message=f"{name}: {problem.message}") for problem in first.problems
+    )
+
+
+def describe_sample(dataset: Any, index: int) -> str:
+    """The number of a sample and, if the dataset lists its files as torchvision does, its file."""
+    try:
+        return f"sample {index} of the dataset, {os.fspath(dataset.samples[index][0])},"
+    except Exception:
+        return f"sample {index} of the dataset"

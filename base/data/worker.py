@@ -21,7 +21,7 @@ from torch.utils.data import (
 )
 
 from base.data import worker_processes
-from base.data.collate import collate, explain_failure
+from base.data.collate import collate, describe_sample, explain_failure, name_sample
 from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.sharding import watch_worker_info
@@ -98,6 +98,8 @@ class SeededBatches(Dataset[Any]):
             try:
                 return self.collate_fn(samples if self.is_batched else samples[0])
             except UserError as error:
+                if self.is_batched:
+                    error = name_sample(error, self.collate_fn, samples, self.dataset, indices)
                 raise error if error.problems[0].key else error.under(self.section) from error
             except Exception as error:
                 if not self.is_batched or self.collate_fn in (collate, default_collate):
@@ -115,14 +117,6 @@ class SeededBatches(Dataset[Any]):
         except Exception as error:
             error.add_note(READING + describe_sample(self.dataset, index))
             raise
-
-
-def describe_sample(dataset: Any, index: int) -> str:
-    """The number of a sample and, if the dataset lists its files as torchvision does, its file."""
-    try:
-        return f"sample {index} of the dataset, {os.fspath(dataset.samples[index][0])},"
-    except Exception:
-        return f"sample {index} of the dataset"
 
 
 def pass_through(batch: Any) -> Any:

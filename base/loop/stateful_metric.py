@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -43,9 +44,12 @@ class StatefulMetric:
             raise UserError(message, key="metrics")
         self.device, self.key = device, key
         self.metric = metric.clone().to(device)
+        states = []
         for part in self._modules().values():
+            states += part._defaults.values()
             part.persistent(True)
             part.distributed_available_fn = lambda: False  # the ranks are merged here
+        self._only_counts = bool(states) and all(map(_is_count, states))
 
     def clone(self) -> Self:
         return type(self)(self.metric, self.device, self.key)
@@ -58,10 +62,31 @@ class StatefulMetric:
         """
         count = self.metric._update_count
         try:
-            self.metric.update(output, fit_target(self.metric, output, target))
+            with self._choosing_algorithms(output):
+                self.metric.update(output, fit_target(self.metric, output, target))
         except Exception as error:
             blame_metric(error, name_of(self.metric), output, target, self.key)
         self.metric._update_count = count + 1  # torchmetrics' wrappers leave it at 0
+
+    @contextlib.contextmanager
+    def _choosing_algorithms(self, output: Any) -> Iterator[None]:
+        """Lets a metric that only counts use any algorithm: the sums of integers are the same.
+
+        Under deterministic algorithms, torchmetrics compares each pixel with each pair of classes,
+        which needs ten times as long, and gigabytes. On an accelerator, ``torch.bincount`` waits,
+        as the metric does if it validates its arguments.
+        """
+        on_cpu = isinstance(output, torch.Tensor) and output.is_cpu
+        is_free = self._only_counts and (on_cpu or getattr(self.metric, "validate_args", False))
+        mode = torch.get_deterministic_debug_mode()
+        if not is_free or mode == 0:
+            yield
+            return
+        torch.set_deterministic_debug_mode("default")
+        try:
+            yield
+        finally:
+            torch.set_deterministic_debug_mode(mode)
 
     def reset(self) -> None:
         self.metric.reset()
@@ -189,6 +214,10 @@ def _make_object(metric: Any, device: torch.device | None, key: str) -> Stateful
     from base.loop.box_metric import NAME, BoxMetric
 
     return (BoxMetric if type(metric).__name__ == NAME else StatefulMetric)(metric, device, key)
+
+
+def _is_count(state: Any) -> bool:
+    return isinstance(state, torch.Tensor) and not state.is_floating_point()
 
 
 def is_stateful(metric: Any) -> bool:

@@ -60,17 +60,21 @@ class Palette:
         painted: Image = mixed.round().astype(np.uint8)
         return painted
 
-    @property
-    def legend(self) -> list[tuple[str, tuple[int, ...]]]:
-        """The names and colours of the classes that have one."""
+    def list_legend(self, has_left_out: bool) -> list[tuple[str, tuple[int, ...]]]:
+        """The names and colours of the classes that have one.
+
+        Args:
+            has_left_out: whether the last entry is that of pixels that do not count.
+        """
         pairs = zip(self.names, self.rgb.astype(int).tolist(), strict=True)
         shown = [(name, tuple(rgb)) for name, rgb in pairs][self.num_unpainted :]
-        return [*shown[:MAX_LEGEND], (LEFT_OUT_NAME, LEFT_OUT_RGB)]
+        left_out = [(LEFT_OUT_NAME, LEFT_OUT_RGB)] if has_left_out else []
+        return [*shown[:MAX_LEGEND], *left_out]
 
-    def to_html(self) -> str:
+    def to_html(self, has_left_out: bool) -> str:
         """The legend for a page."""
         items = []
-        for name, rgb in self.legend:
+        for name, rgb in self.list_legend(has_left_out):
             colour = "#" + "".join(f"{value:02x}" for value in rgb)
             style = f"display:inline-block;width:1em;height:1em;background:{colour}"
             items.append(f'<span style="white-space:nowrap"><i style="{style}"></i> ')
@@ -128,10 +132,9 @@ def draw_rows(
             tiles += [column[panel] for column in columns] + [blank] * blanks
             texts += words * (len(columns) // len(words)) + [""] * blanks
     grid = draw_grid(tiles, texts)
-    swatches = [
-        np.full((SWATCH_PIXELS, 4 * SWATCH_PIXELS, 3), rgb, np.uint8) for _, rgb in palette.legend
-    ]
-    legend = draw_grid(swatches, [name for name, _ in palette.legend])
+    entries = palette.list_legend(any((item.target == LEFT_OUT).any() for item in maps))
+    swatches = [np.full((SWATCH_PIXELS, 4 * SWATCH_PIXELS, 3), rgb, np.uint8) for _, rgb in entries]
+    legend = draw_grid(swatches, [name for name, _ in entries])
     width = max(grid.shape[1], legend.shape[1])
     joined = [_widen(part, width) for part in (grid, legend)]
     gap = np.full((GAP_PIXELS, width, 3), 255, dtype=np.uint8)

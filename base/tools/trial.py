@@ -111,7 +111,7 @@ class Trial:
         if not keys and "DataLoader worker" in str(error):
             keys = ("data_loader",)
         message = name_error(error)
-        if isinstance(error, IndexError) and (known := user_error_from(error)) is not None:
+        if (known := user_error_from(error)) is not None and known.problems[0].key == "loss":
             message = f"{type(error).__name__}: {known.problems[0].message}"  # with advice
         if "Original Traceback" in str(error):  # of a loader's worker, as text
             traceback = str(error).strip().splitlines()

@@ -86,7 +86,8 @@ class TensorboardBackEnd(BackEnd):
         Args:
             model: its training and evaluation modes are restored after the trace.
             inputs: its arguments: a tensor or a tuple.
-            kwargs: ``verbose`` and ``use_strict_trace``, as SummaryWriter's.
+            kwargs: ``verbose`` and ``use_strict_trace``, as SummaryWriter's. By default the trace
+                is not strict, because a strict one refuses outputs that are dicts.
         """
         self.import_module()
         from torch.utils.tensorboard import _pytorch_graph
@@ -94,7 +95,7 @@ class TensorboardBackEnd(BackEnd):
         # The module prints an error before it raises it. One line in the log is enough.
         _pytorch_graph.print = lambda *_: None  # type: ignore[attr-defined]
         verbose = kwargs.get("verbose", False)
-        strict = kwargs.get("use_strict_trace", True)
+        strict = kwargs.get("use_strict_trace", False)
         modes = [(module, module.training) for module in model.modules()]
         try:
             with warnings.catch_warnings(action="ignore"):  # about what a trace cannot follow

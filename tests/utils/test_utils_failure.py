@@ -94,6 +94,11 @@ def _quick_and_harmless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "loss",
             "it needs classes of int64, for example by target.long()",
         ),
+        (
+            ValueError("Expected more than 1 value per channel when training, got input size …"),
+            "data_loader",
+            "set drop_last: true",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -23,11 +23,11 @@ MIN_SPATIAL_DIMS = 2  # (N, C, L) is a sequence, unless the config says task: se
 MAX_COUNTS = 2**22  # of pairs of classes that are counted at once
 MAPS_KEPT = 16  # of the first samples, for trackers
 MAX_SIDE_PIXELS = 256  # of such a map
-LEFT_OUT = 255  # in the maps; the classes above it are drawn as the last one
+LEFT_OUT = -1  # in the maps
 
 
 class ClassMaps(NamedTuple):
-    """The classes of the pixels of one sample, (H, W) uint8; ``LEFT_OUT`` where none counts."""
+    """The classes of the pixels of one sample, (H, W) int16; ``LEFT_OUT`` where none counts."""
 
     target: torch.Tensor
     prediction: torch.Tensor
@@ -207,14 +207,14 @@ def count_pairs(pairs: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def to_map(classes: torch.Tensor) -> torch.Tensor:
-    """Reduces the classes of a sample, (H, W) or a volume, to a small (H, W) uint8.
+    """Reduces the classes of a sample, (H, W) or a volume, to a small (H, W) int16.
 
     Of a volume it takes the middle.
     """
     while classes.ndim > 2:
         classes = classes[len(classes) // 2]
     step = -(-max(classes.shape) // MAX_SIDE_PIXELS)
-    return classes[..., ::step, ::step].clamp(0, LEFT_OUT).to(torch.uint8)
+    return classes[..., ::step, ::step].to(torch.int16)
 
 
 def predict_classes(output: torch.Tensor, form: Form, loss: str) -> torch.Tensor:

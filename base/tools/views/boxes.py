@@ -18,7 +18,7 @@ PICTURE_PIXELS = 400  # the longer side of a picture in the report
 LEGEND = (
     f"Blue: predicted and right (same class, IoU {IOU_THRESHOLD:g} or more). Red: predicted and "
     f"wrong. Green: a target that was found. Orange: one that was missed. Predicted boxes have a "
-    f"score of {SCORE_THRESHOLD:g} or more."
+    f"confidence of {SCORE_THRESHOLD:g} or more."
 )
 
 
@@ -54,12 +54,12 @@ class BoxView(View):
             cells = ["-" if score is None else f"{score:.4f}" for score in found]
             scores = f"{cells[0]:>9} {cells[1]:>7} {cells[2]:>7}"
             lines.append(f"  {name} {scores}  {row['support']:7d}")
-        note = f"  at IoU {IOU_THRESHOLD:g}; precision and recall at score {SCORE_THRESHOLD:g}"
+        note = f"  at IoU {IOU_THRESHOLD:g}; precision and recall at confidence {SCORE_THRESHOLD:g}"
         return [*shorten_table(lines), note]
 
     def list_predictions(self) -> list[list[Any]]:
         """A row for each predicted box."""
-        rows: list[list[Any]] = [["index", "path", "class", "score", "x1", "y1", "x2", "y2"]]
+        rows: list[list[Any]] = [["index", "path", "class", "confidence", "x1", "y1", "x2", "y2"]]
         for row, picture in enumerate(self.pictures):
             index = row if self.indices is None else self.indices[row]
             path = None if self.indices is None else self.samples.path(index)
@@ -77,7 +77,7 @@ class BoxView(View):
         page.add_table("Classes" + ending, rows)
         page.add_note(
             f"ap50 is the average precision at an IoU of {IOU_THRESHOLD:g}. Precision and recall "
-            f"count the boxes with a score of {SCORE_THRESHOLD:g} or more."
+            f"count the boxes with a confidence of {SCORE_THRESHOLD:g} or more."
         )
         mistakes = [picture.n_missed + picture.n_wrong for picture in self.pictures]
         order = sorted(range(len(mistakes)), key=lambda row: -mistakes[row])
@@ -88,7 +88,7 @@ class BoxView(View):
         self._add_pictures(page, heading, right[:MAX_SAMPLES])
 
     def _get_confidence(self, row: int) -> float:
-        """The lowest score of a right box; those without any box come last."""
+        """The lowest confidence of a right box; those without any box come last."""
         picture = self.pictures[row]
         return float(picture.score[picture.is_shown].min(initial=1.0))
 

@@ -118,7 +118,8 @@ class MaskView(View):
         if samples:
             page.add_samples("Worst pictures" + ending, samples, is_wide=True)
             page.add_note("Each picture: the input, the target, the prediction.")
-            page.add_html("", self.palette.to_html())
+            has_left_out = self.collector.num_left_out + self.collector.num_unknown > 0
+            page.add_html("", self.palette.to_html(has_left_out))
 
     def _worst(self) -> list[int]:
         """The rows of the samples with the lowest IoU, the worst first."""

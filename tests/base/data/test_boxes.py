@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from base import BaseDataLoader
 from base.data.boxes import explain_targets, find_mistake
 from base.data.collate import explain
 from base.data.lists import ListCollate
@@ -38,7 +39,9 @@ def test_number_of_samples_is_that_of_the_lists():
     ("target", "words"),
     [
         (make_target([[5, 2, 1, 6]]), r"has the box \(5, 2, 1, 6\); a box has x1 < x2"),
-        (make_target([[1, 2, 1, 6]]), "x1 < x2"),
+        (make_target([[5, 2, 1, 6]]), r"\(x, y, width, height\), as in COCO: .*box_convert"),
+        (make_target([[1, 2, 1, 6]]), r"\(1, 2, 1, 6\) without an area"),
+        (make_target(labels=(-1,)), "has the label -1; classes count from 1"),
         (make_target([[1, 2, float("nan"), 6]]), "x1 < x2"),
         (make_target(dtype=torch.float64), "boxes of float64; give float32"),
         (make_target(labels=(1.0,)), "labels of float32; give int64"),
@@ -53,6 +56,20 @@ def test_wrong_target_is_an_error_of_the_data(target, words):
     samples = [(torch.rand(3, 4, 4), make_target()), (torch.rand(3, 4, 4), target)]
     with pytest.raises(UserError, match=f"target of picture 1 of a batch .*{words}"):
         ListCollate()(samples)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(4, 0), (1, 0), (3, 1)])
+def test_error_names_the_sample_with_the_wrong_box(batch_size, workers):
+    samples = [(torch.rand(3, 4, 4), make_target()) for _ in range(8)]
+    samples[5] = (torch.rand(3, 4, 4), make_target([[1, 2, 1, 6]]))
+    loader = BaseDataLoader(
+        samples, batch_size, shuffle=True, num_workers=workers, collate_fn=ListCollate()
+    )
+    with pytest.raises(UserError) as error:
+        list(loader)
+    (line,) = str(error.value).splitlines()[-1:]
+    words = "data_loader: sample 5 of the dataset: the target has the box (1, 2, 1, 6) without"
+    assert words in line
 
 
 def test_lists_without_boxes_have_no_mistake():

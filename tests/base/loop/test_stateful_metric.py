@@ -113,3 +113,30 @@ def test_a_loaded_state_is_on_the_device_of_the_metric(kind: str) -> None:
     ]
     assert found
     assert set(found) == {"meta"}
+
+
+@pytest.mark.parametrize(("state", "is_free"), [(torch.tensor(0), True), (torch.zeros(1), False)])
+def test_only_a_metric_that_counts_may_use_any_algorithm(state: Any, is_free: bool) -> None:
+    """Under deterministic ones, torchmetrics needs pixels x classes x classes numbers to count."""
+    modes = []
+
+    class Probe(torchmetrics.Metric):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_state("total", state, dist_reduce_fx="sum")
+
+        def update(self, output: torch.Tensor, target: torch.Tensor) -> None:
+            modes.append(torch.are_deterministic_algorithms_enabled())
+
+        def compute(self) -> torch.Tensor:
+            return self.total
+
+    metric = StatefulMetric(Probe())
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
+    try:
+        metric.update(torch.zeros(2), torch.zeros(2))
+        modes.append(torch.are_deterministic_algorithms_enabled())
+    finally:
+        torch.set_deterministic_debug_mode(before)
+    assert modes == [not is_free, True]

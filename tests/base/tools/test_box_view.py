@@ -103,7 +103,7 @@ def test_report_shows_classes_worst_pictures_and_a_row_for_each_box(view, collec
         len(boxes.target) for boxes in collector.list_boxes()
     )
     header, *rows = view.list_predictions()
-    assert header == ["index", "path", "class", "score", "x1", "y1", "x2", "y2"]
+    assert header == ["index", "path", "class", "confidence", "x1", "y1", "x2", "y2"]
     assert len(rows) == sum(len(boxes.predicted) for boxes in collector.list_boxes())
     page = Page("a", "b")
     view.add_to(page, "")

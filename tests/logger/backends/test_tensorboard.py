@@ -253,3 +253,22 @@ def test_a_folder_that_goes_away_costs_one_warning_and_no_traceback(
     assert time.monotonic() - start < 2 * PATIENCE_SECONDS + 2
     assert len(caplog.records) == 1
     assert tracebacks == []
+
+
+def test_a_model_that_gives_a_dict_has_a_graph(
+    writer: TensorboardWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As those of torchvision's segmentation, whose output a strict trace refuses."""
+
+    class Scores(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"out": self.layer(x), "aux": x}
+
+    with caplog.at_level(logging.INFO):
+        writer.add_graph(Scores(), torch.zeros(1, 3, 4, 4))
+    assert not caplog.messages
+    assert b"layer" in read(writer).Graph().SerializeToString()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from torch.utils.data import DataLoader
 
 from base.loop.task import TaskFacts
 from base.tools.collectors.masks import LEFT_OUT, ClassMaps, Masks
 from base.tools.overlays import Palette, draw_panels
+from base.tools.page import Page
+from base.tools.pictures import CAPTION_PIXELS, TILE_PIXELS
 from base.tools.samples import Samples
 from base.tools.views.masks import MaskView
 from tests.base.tools.programs import Ended, call_program
@@ -118,10 +122,38 @@ def test_an_absent_class_has_no_iou() -> None:
 
 def test_an_overlay_tints_the_classes_and_leaves_the_background() -> None:
     picture = np.full((4, 4, 3), 100, dtype=np.uint8)
-    target = torch.zeros(2, 2, dtype=torch.uint8)
+    target = torch.zeros(2, 2, dtype=torch.int16)
     target[0, 1], target[1, 1] = 1, LEFT_OUT
     panels = draw_panels(picture, ClassMaps(target, target), Palette(["background", "cat"]))
     shown = panels[:, 6:10]  # after the input and a gap
     assert shown[0, 0].tolist() == [100, 100, 100]
     assert shown[3, 3].tolist() == [0, 0, 0]
     assert shown[0, 3].tolist() not in ([100, 100, 100], [0, 0, 0])
+
+
+def test_the_legend_has_left_out_pixels_only_where_there_are_some() -> None:
+    output = nn.functional.one_hot(torch.zeros(1, 2, 2, dtype=torch.int64), 2).movedim(3, 1)
+    found = {}
+    for name, value in (("all", 1), ("some", 255)):
+        masks = Masks(TaskFacts(partial(nn.functional.cross_entropy, ignore_index=255)))
+        masks.add(output.float(), torch.tensor([[[0, 0], [0, value]]]), 1)
+        loader = DataLoader([(torch.zeros(3, 2, 2), torch.zeros(2, 2, dtype=torch.int64))])
+        view = MaskView(masks, Samples(loader))
+        page = Page("title", "")
+        view.add_to(page, "")
+        drawn = view.draw([torch.zeros(3, 2, 2)])
+        assert drawn is not None
+        legend = drawn()[-TILE_PIXELS - CAPTION_PIXELS :]
+        is_black = (legend[: TILE_PIXELS // 4] == 0).all(2).sum() > TILE_PIXELS
+        found[name] = "left out</span>" in page.to_html(), bool(is_black)
+    assert found == {"all": (False, False), "some": (True, True)}
+
+
+def test_a_class_with_a_high_number_is_not_drawn_as_left_out() -> None:
+    masks = Masks(TaskFacts(nn.CrossEntropyLoss()))
+    masks.add(torch.rand(1, 300, 2, 2), torch.tensor([[[255, 299], [0, 1]]]), 1)
+    (maps,) = masks.maps
+    assert maps.target.tolist() == [[255, 299], [0, 1]]
+    picture = np.full((2, 2, 3), 100, dtype=np.uint8)
+    painted = Palette([str(number) for number in range(300)]).paint(picture, maps.target)
+    assert len({tuple(pixel) for pixel in painted.reshape(-1, 3).tolist()}) == 4
