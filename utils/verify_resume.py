@@ -23,6 +23,7 @@ from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
 from utils.killed_training import Kill, choose_checkpoints, train_straight, train_with_kills
 from utils.main import run_main
+from utils.world import is_launched
 
 CLOCK_KEYS = ("seconds",)  # of a line of metrics.jsonl: they differ from run to run
 MAX_SHOWN = 5  # values that differ
@@ -181,6 +182,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """The program. Returns its exit status: 1 if the results differ, 3 if kills are missing."""
     args = parse_args()
+    if is_launched():
+        message = "verify_resume starts its processes itself; run it without torchrun, and with"
+        raise UserError(f"{message} parallel.args.num_processes=N for N processes")
     try:
         with tempfile.TemporaryDirectory(prefix="verify-") as folder:
             differences = verify(args, Path(folder))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
+import time
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,73 @@ def test_the_undisturbed_training_shows_its_checkpoints(folder: Path) -> None:
     names, gap = train_straight(["0.3", str(folder)], folder)
     assert names == NAMES
     assert gap >= 0.3
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# A run that starts a process in a session of its own, as torch starts ranks. Both would write.
+LAUNCHER = """
+import pathlib, subprocess, sys, time
+folder = pathlib.Path(sys.argv[-1])
+folder.mkdir(exist_ok=True)
+code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+command = [sys.executable, "-c", code]
+rank = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+(folder / "pid").write_text(rank.stdout.readline().decode())
+(folder / "checkpoint-epoch1-step1.pt").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux lists processes")
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_a_kill_and_ctrl_c_end_the_ranks_too(folder: Path, error: BaseException | None) -> None:
+    (folder.parent / "program.py").write_text(LAUNCHER)
+    training = killed_training.Training([str(folder)], folder, "the training")
+    with contextlib.suppress(KeyboardInterrupt), training:
+        next(training.follow())
+        if error is not None:
+            raise error
+    assert not is_running(training.process.pid)
+    end = time.monotonic() + 20  # its new parent may be slow
+    while is_running(int((folder / "pid").read_text())) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not is_running(int((folder / "pid").read_text()))
+
+
+def test_output_that_is_no_text_does_not_stop_a_training(folder: Path) -> None:
+    noise = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000)"
+    (folder.parent / "program.py").write_text(
+        f"{noise}{PROGRAM.format(resumed_seconds=0, fails=False)}"
+    )
+    assert train_straight(["0", str(folder)], folder)[0][-1] == NAMES[-1]
+
+
+def test_a_debugger_gets_no_input(folder: Path) -> None:
+    (folder.parent / "program.py").write_text("breakpoint()\nprint(1)")
+    with pytest.raises(UserError, match=r"failed by itself, with status 1:(.|\n)*bdb.BdbQuit"):
+        train_straight(["0", str(folder)], folder)
+
+
+def test_several_runs_of_one_config_are_refused_at_once(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "group.json").touch()
+    with pytest.raises(UserError, match=r"makes several runs, .* ~search or ~repeat"):
+        train_straight(["60", str(folder)], folder)
+
+
+def test_a_rank_of_torchrun_refuses_to_start_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["verify"])
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="run it without torchrun, and with"):
+        verify_resume.main()
 
 
 @pytest.mark.parametrize(("wanted", "kills"), [(0, 0), (2, 2), (4, 4), (9, 4)])
