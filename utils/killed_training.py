@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -22,8 +23,8 @@ from utils.errors import UserError
 
 PROGRAM = Path(__file__).parent.parent / "train.py"
 POLL_SECONDS = 0.002  # a small model trains an epoch in a tenth of a second
-MAX_SECONDS_TO_END = 30.0  # of all that holds the output; what a tracker has started may stay
-LINES_SHOWN = 20  # of the output of a training that has failed
+MAX_SECONDS_TO_END = 30.0  # of all that holds the pipe; what a tracker has started may stay
+LINES_SHOWN = 20  # of the errors of a training that has failed
 
 
 class Kill(NamedTuple):
@@ -62,8 +63,8 @@ class Training:
             self.kill()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        self.last_lines.extend(self.process.stdout)
+        assert self.process.stderr is not None
+        self.last_lines.extend(self.process.stderr)
 
     def follow(self) -> Iterator[str]:
         """Yields the name of the newest checkpoint when there is a new one, until the end.
@@ -95,7 +96,7 @@ class Training:
         return False
 
     def kill(self) -> None:
-        """Kills the training; returns when all its processes have ended, which hold its output.
+        """Kills the training; returns when all its processes have ended, which hold its pipe.
 
         Its ranks must die too: they would write a checkpoint as soon as they miss their launcher.
         """
@@ -113,16 +114,19 @@ class Training:
         if status:
             last_lines = "".join(self.last_lines).rstrip()
             message = f"{self.description} failed by itself, with status {status}"
-            raise UserError(f"{message}:\n{last_lines}")
+            message += f":\n{last_lines}" if last_lines else ""
+            if os.strerror(errno.ENOSPC) in last_lines:
+                message += "\nSet the environment variable TMPDIR to a folder with more space."
+            raise UserError(message)
 
 
 def start_python(*words: str) -> subprocess.Popen[str]:
-    """Starts Python with these arguments, and with a pipe for all that it prints."""
+    """Starts Python with these arguments, and with a pipe for its errors."""
     return subprocess.Popen(
         [sys.executable, *words],
         stdin=subprocess.DEVNULL,  # nobody sees what a debugger, for example, asks
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",  # an error in the reader would let the training wait for it forever
     )

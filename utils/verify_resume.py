@@ -179,6 +179,19 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def make_folder() -> tempfile.TemporaryDirectory[str]:
+    """A new temporary folder, which its context removes.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True)
+    except OSError as error:
+        message = f"no temporary folder can be made: {error.strerror}"
+        raise UserError(f"{message}; set the environment variable TMPDIR to another one") from None
+
+
 def main() -> int:
     """The program. Returns its exit status: 1 if the results differ, 3 if kills are missing."""
     args = parse_args()
@@ -186,7 +199,7 @@ def main() -> int:
         message = "verify_resume starts its processes itself; run it without torchrun, and with"
         raise UserError(f"{message} parallel.args.num_processes=N for N processes")
     try:
-        with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        with make_folder() as folder:
             differences = verify(args, Path(folder))
     except NotTestedError as error:
         print(error)

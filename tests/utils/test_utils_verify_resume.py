@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import random
 import sys
+import tempfile
 import time
 from math import nan
 from pathlib import Path
@@ -68,8 +69,8 @@ folder = pathlib.Path(words[-1])
 folder.mkdir(exist_ok=True)
 seconds = float(words[0]) if "-r" not in words else {resumed_seconds}
 done = len(list(folder.iterdir()))
-if done and {fails}:
-    print("no data")
+if done and "{fails}":
+    print("{fails}", file=sys.stderr)
     sys.exit(3)
 for step in range(done + 1, 6):
     name = f"checkpoint-epoch1-step{{step}}.pt" if step < 5 else "checkpoint-epoch1.pt"
@@ -87,7 +88,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run"
 
 
-def write_program(folder: Path, resumed_seconds: float = 0.5, fails: bool = False) -> None:
+def write_program(folder: Path, resumed_seconds: float = 0.5, fails: str = "") -> None:
     text = PROGRAM.format(resumed_seconds=resumed_seconds, fails=fails)
     (folder / "program.py").write_text(text)
 
@@ -118,10 +119,26 @@ def test_a_training_that_has_ended_before_its_kill_has_none(folder: Path) -> Non
 
 
 def test_a_training_that_fails_is_reported_with_its_last_lines(folder: Path) -> None:
-    write_program(folder.parent, fails=True)
+    write_program(folder.parent, fails="no data")
     text = f"^the training that resumed {NAMES[1]} failed by itself, with status 3:\nno data$"
     with pytest.raises(UserError, match=text):
         kill(folder, 2.0, [NAMES[1]])
+
+
+def test_a_full_disk_is_told_with_a_way_out(folder: Path) -> None:
+    write_program(folder.parent, fails="x.pt: No space left on device")
+    with pytest.raises(UserError, match=r"x.pt: No space left on device\nSet .* TMPDIR to"):
+        kill(folder, 2.0, [NAMES[1]])
+
+
+def test_a_missing_temporary_folder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(sys, "argv", ["verify"])
+    with pytest.raises(UserError, match=r"No usable temporary directory found; set .* TMPDIR"):
+        verify_resume.main()
 
 
 def test_the_undisturbed_training_shows_its_checkpoints(folder: Path) -> None:
@@ -169,9 +186,9 @@ def test_a_kill_and_ctrl_c_end_the_ranks_too(folder: Path, error: BaseException 
 
 
 def test_output_that_is_no_text_does_not_stop_a_training(folder: Path) -> None:
-    noise = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000)"
+    noise = "import sys; sys.stderr.buffer.write(bytes(range(256)) * 1000)"
     (folder.parent / "program.py").write_text(
-        f"{noise}{PROGRAM.format(resumed_seconds=0, fails=False)}"
+        f"{noise}{PROGRAM.format(resumed_seconds=0, fails='')}"
     )
     assert train_straight(["0", str(folder)], folder)[0][-1] == NAMES[-1]
 
