@@ -50,7 +50,8 @@ class Training:
 
     def __init__(self, words: Sequence[str], folder: Path, description: str) -> None:
         self.folder, self.description = folder, description
-        self.process = start_python(str(PROGRAM), *words)
+        # Killed processes leave temporary files. Those belong into the folder of all runs, too.
+        self.process = start_python(str(PROGRAM), *words, TMPDIR=str(folder.parents[1]))
         self.last_lines: deque[str] = deque(maxlen=LINES_SHOWN)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -120,13 +121,14 @@ class Training:
             raise UserError(message)
 
 
-def start_python(*words: str) -> subprocess.Popen[str]:
-    """Starts Python with these arguments, and with a pipe for its errors."""
+def start_python(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """Starts Python with these arguments and variables, and with a pipe for its errors."""
     return subprocess.Popen(
         [sys.executable, *words],
         stdin=subprocess.DEVNULL,  # nobody sees what a debugger, for example, asks
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
         encoding="utf-8",
         errors="replace",  # an error in the reader would let the training wait for it forever
     )

@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -192,12 +193,20 @@ def make_folder() -> tempfile.TemporaryDirectory[str]:
         raise UserError(f"{message}; set the environment variable TMPDIR to another one") from None
 
 
+def end_on_hangup() -> None:
+    """Lets the end of the terminal remove processes and files, as Ctrl-C does."""
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+        signal.signal(number, lambda *_: sys.exit(128 + number))
+
+
 def main() -> int:
     """The program. Returns its exit status: 1 if the results differ, 3 if kills are missing."""
     args = parse_args()
     if is_launched():
         message = "verify_resume starts its processes itself; run it without torchrun, and with"
         raise UserError(f"{message} parallel.args.num_processes=N for N processes")
+    end_on_hangup()
     try:
         with make_folder() as folder:
             differences = verify(args, Path(folder))
