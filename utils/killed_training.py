@@ -118,6 +118,8 @@ class Training:
             message += f":\n{last_lines}" if last_lines else ""
             if os.strerror(errno.ENOSPC) in last_lines:
                 message += "\nSet the environment variable TMPDIR to a folder with more space."
+            if "unrecognized arguments" in last_lines:  # of a project that keeps its own parser
+                message += "\nIt must take KEY=VALUE and --run-id, as Plainloop's train.py does."
             raise UserError(message)
 
 

@@ -83,9 +83,18 @@ def test_a_training_that_fails_is_reported_with_its_last_lines(folder: Path) -> 
         kill(folder, 2.0, [NAMES[1]])
 
 
-def test_a_full_disk_is_told_with_a_way_out(folder: Path) -> None:
-    write_program(folder.parent, fails="x.pt: No space left on device")
-    with pytest.raises(UserError, match=r"x.pt: No space left on device\nSet .* TMPDIR to"):
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("x.pt: No space left on device", "Set the environment variable TMPDIR to a folder"),
+        ("error: unrecognized arguments: name=verify", "It must take KEY=VALUE and --run-id"),
+    ],
+)
+def test_a_full_disk_and_another_parser_get_a_way_out(
+    folder: Path, error: str, advice: str
+) -> None:
+    write_program(folder.parent, fails=error)
+    with pytest.raises(UserError, match=f"{error}\n{advice}"):
         kill(folder, 2.0, [NAMES[1]])
 
 
