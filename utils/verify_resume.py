@@ -12,6 +12,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from utils.checkpoints import list_checkpoints
 from utils.errors import UserError
 from utils.killed_training import Kill, choose_checkpoints, train_straight, train_with_kills
 from utils.main import run_main
+from utils.world import is_launched
 
 CLOCK_KEYS = ("seconds",)  # of a line of metrics.jsonl: they differ from run to run
 MAX_SHOWN = 5  # values that differ
@@ -184,11 +186,35 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def make_folder() -> tempfile.TemporaryDirectory[str]:
+    """A new temporary folder, which its context removes.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True)
+    except OSError as error:
+        message = f"no temporary folder can be made: {error.strerror}"
+        raise UserError(f"{message}; set the environment variable TMPDIR to another one") from None
+
+
+def end_on_hangup() -> None:
+    """Lets the end of the terminal remove processes and files, as Ctrl-C does."""
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+        signal.signal(number, lambda *_: sys.exit(128 + number))
+
+
 def main() -> int:
     """The program. Returns its exit status: 1 if the results differ, 3 if kills are missing."""
     args = parse_args()
+    if is_launched():
+        message = "verify_resume starts its processes itself; run it without torchrun, and with"
+        raise UserError(f"{message} parallel.args.num_processes=N for N processes")
+    end_on_hangup()
     try:
-        with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        with make_folder() as folder:
             differences = verify(args, Path(folder))
     except NotTestedError as error:
         print(error)

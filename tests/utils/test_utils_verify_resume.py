@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import random
+import signal
 import sys
+import tempfile
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from utils import killed_training, verify_resume
+from utils import verify_resume
 from utils.errors import UserError
-from utils.killed_training import (
-    Kill,
-    choose_checkpoints,
-    find_newest,
-    train_straight,
-    train_with_kills,
-)
+from utils.killed_training import Kill
 from utils.verify_resume import NotTestedError, find_differences
 
+NAMES = [f"checkpoint-epoch1-step{step}.pt" for step in range(1, 5)] + ["checkpoint-epoch1.pt"]
 ONE = torch.ones(2)
 
 
@@ -58,83 +54,32 @@ def test_a_difference_in_one_bit_or_in_the_type_is_found(a: Any, b: Any, paths: 
     assert list(find_differences(a, b)) == paths
 
 
-# A run of five checkpoints. It waits after each of them, if it is told so, to be killed there.
-PROGRAM = """
-import pathlib, sys, time
-words = sys.argv[1:]
-folder = pathlib.Path(words[-1])
-folder.mkdir(exist_ok=True)
-seconds = float(words[0]) if "-r" not in words else {resumed_seconds}
-done = len(list(folder.iterdir()))
-if done and {fails}:
-    print("no data")
-    sys.exit(3)
-for step in range(done + 1, 6):
-    name = f"checkpoint-epoch1-step{{step}}.pt" if step < 5 else "checkpoint-epoch1.pt"
-    (folder / name).touch()
-    time.sleep(seconds)
-"""
-NAMES = [f"checkpoint-epoch1-step{step}.pt" for step in range(1, 5)] + ["checkpoint-epoch1.pt"]
+def test_the_end_of_the_terminal_ends_the_program_in_order() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        verify_resume.end_on_hangup()
+        with pytest.raises(SystemExit, match="129"):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run of ``PROGRAM``."""
-    write_program(tmp_path)
-    monkeypatch.setattr(killed_training, "PROGRAM", tmp_path / "program.py")
-    return tmp_path / "run"
+def test_a_missing_temporary_folder_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(sys, "argv", ["verify"])
+    with pytest.raises(UserError, match=r"No usable temporary directory found; set .* TMPDIR"):
+        verify_resume.main()
 
 
-def write_program(folder: Path, resumed_seconds: float = 0.5, fails: bool = False) -> None:
-    text = PROGRAM.format(resumed_seconds=resumed_seconds, fails=fails)
-    (folder / "program.py").write_text(text)
-
-
-def kill(folder: Path, seconds: float, targets: list[str], delay: float = 0.0) -> list[Kill]:
-    words = [str(seconds), str(folder)]
-    return train_with_kills(words, folder, targets, NAMES[-1], [delay] * len(targets))
-
-
-def test_a_training_is_killed_after_each_of_some_checkpoints(folder: Path) -> None:
-    kills = kill(folder, 2.0, [NAMES[0], NAMES[2]])
-    assert kills == [Kill(NAMES[0], False), Kill(NAMES[2], True)]
-    assert find_newest(folder) == NAMES[-1]
-
-
-def test_a_kill_comes_some_time_after_the_checkpoint(folder: Path) -> None:
-    (found,) = kill(folder, 0.5, [NAMES[0]], delay=0.75)
-    assert found.checkpoint > NAMES[0]
-
-
-def test_each_process_writes_a_checkpoint_before_it_is_killed(folder: Path) -> None:
-    kills = kill(folder, 2.0, [NAMES[0], NAMES[0]])
-    assert [item.checkpoint for item in kills] == NAMES[:2]
-
-
-def test_a_training_that_has_ended_before_its_kill_has_none(folder: Path) -> None:
-    assert kill(folder, 0.0, [NAMES[-1], NAMES[-1]]) == []
-
-
-def test_a_training_that_fails_is_reported_with_its_last_lines(folder: Path) -> None:
-    write_program(folder.parent, fails=True)
-    text = f"^the training that resumed {NAMES[1]} failed by itself, with status 3:\nno data$"
-    with pytest.raises(UserError, match=text):
-        kill(folder, 2.0, [NAMES[1]])
-
-
-def test_the_undisturbed_training_shows_its_checkpoints(folder: Path) -> None:
-    names, gap = train_straight(["0.3", str(folder)], folder)
-    assert names == NAMES
-    assert gap > 0.1  # 0.3 s on a quiet machine
-
-
-@pytest.mark.parametrize(("wanted", "kills"), [(0, 0), (2, 2), (4, 4), (9, 4)])
-def test_no_kill_comes_after_the_last_checkpoint(wanted: int, kills: int) -> None:
-    for seed in range(5):
-        chosen = choose_checkpoints(NAMES, wanted, random.Random(seed))
-        assert len(set(chosen)) == kills
-        assert chosen == sorted(chosen)
-        assert NAMES[-1] not in chosen
+def test_a_rank_of_torchrun_refuses_to_start_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["verify"])
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="run it without torchrun, and with"):
+        verify_resume.main()
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,14 @@ def test_a_second_loader_continues_at_its_batch(config, caplog, kind):
     assert "not exact" not in caplog.text
 
 
+def test_a_loader_of_torch_between_its_passes_costs_no_walk_over_all_objects(config, monkeypatch):
+    config["trainer"] |= {"type": "Probing", "epochs": 1}
+    trainer = make_trainer(config, "run")
+    monkeypatch.setattr("base.checkpoint.held_loaders.gc", None)
+    trainer.train()
+    assert "generators" in str(load(trainer.checkpoint_dir / "checkpoint-epoch1.pt")["parts"])
+
+
 def test_two_ranks_divide_the_batches_of_a_second_loader_and_resume(config, tmp_path):
     config["trainer"] |= {"type": "Repeated", "save_steps": None}
     in_ranks(2, train, config, "full")
