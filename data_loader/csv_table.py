@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -95,10 +95,7 @@ def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]], list[int]]
     """The names of the columns, the cells of each row, and the line that each row begins at."""
     try:
         with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = next((d for d in DELIMITERS if d in first and "," not in first), ",")
-            reader = csv.reader(file, strict=True, delimiter=delimiter)
+            reader = csv.reader(file, strict=True, delimiter=find_delimiter(file))
             names = [name.strip() for name in next(reader, [])]
             rows, lines, line = [], [], reader.line_num + 1
             for row in reader:
@@ -110,6 +107,13 @@ def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]], list[int]]
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: cannot be read as CSV: {reason}", key="path") from None
     return names, rows, lines
+
+
+def find_delimiter(file: TextIO) -> str:
+    """What divides the cells of a file, which is at its start."""
+    first = file.readline()
+    file.seek(0)
+    return next((d for d in DELIMITERS if d in first and "," not in first), ",")
 
 
 def parse_number(cell: str) -> float:
