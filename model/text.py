@@ -19,11 +19,12 @@ from utils.errors import UserError, abbreviate, did_you_mean, one_line
 from utils.optional import TEXT, import_optional, import_transformers
 from utils.options import find_too_small, raise_problems
 
-Task = Literal["SequenceClassification", "TokenClassification", "CausalLM", "MaskedLM"]
+Task = Literal["SequenceClassification", "TokenClassification", "CausalLM", "MaskedLM", "Seq2SeqLM"]
 PEFT_TASKS = {
     "SequenceClassification": "SEQ_CLS",
     "TokenClassification": "TOKEN_CLS",
     "CausalLM": "CAUSAL_LM",
+    "Seq2SeqLM": "SEQ_2_SEQ_LM",
 }
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -95,6 +96,9 @@ def transformer(
     made = _make_config(transformers, folder, dict(config or {}), num_labels)
     _check_attention(made)
     made.use_cache = False  # it is for generation
+    if task == "SequenceClassification" and made.pad_token_id is None:
+        ends = made.eos_token_id  # the model looks for the end of each text
+        made.pad_token_id = ends[0] if isinstance(ends, list) else ends
     kind = getattr(transformers, f"AutoModelFor{task}")
     options = {} if attention is None else {"attn_implementation": attention}
     try:
@@ -105,9 +109,13 @@ def transformer(
     except UserError:
         raise
     except Exception as error:  # the library raises anything for what does not fit
-        name = f"{made.model_type} as a model for {task}"
-        message = f"cannot make {name}: {one_line(error)}"
-        raise UserError(message, key="config" if folder is None else "folder") from None
+        message = f"cannot make {made.model_type} as a model for {task}: {one_line(error)}"
+        if folder is None:
+            raise UserError(message, key="config") from None
+        raise UserError(f"{folder}: {message}", key="folder") from None
+    if task == "CausalLM" and getattr(model.config, "is_decoder", True) is False:
+        message = f"a {made.model_type} sees the tokens that it shall predict; add is_decoder: true"
+        raise UserError(message, key="config")
     return model if lora is None else _add_adapters(model, lora, task)
 
 
@@ -157,8 +165,6 @@ def _change(found: Any, changes: dict[str, Any]) -> Any:
         made = type(found)(**values)
     except Exception as error:
         raise UserError(one_line(error), key="config") from None
-    if made.pad_token_id is None and isinstance(made.eos_token_id, int):
-        made.pad_token_id = made.eos_token_id  # a batch of texts needs one
     return made
 
 
@@ -169,7 +175,8 @@ def _check_folder(folder: Path) -> None:
         message = f"{folder}: has no {CONFIG}; save_pretrained writes such a folder"
         raise UserError(message, key="folder")
     if not any((folder / name).is_file() for name in (WEIGHTS, SHARDS)):
-        message = f"{folder}: has no {WEIGHTS}; weights are read from safetensors only"
+        message = f"{folder}: has no {WEIGHTS}; weights are read from safetensors only, "
+        message += "as save_pretrained writes them"
         raise UserError(message, key="folder")
 
 
@@ -201,7 +208,10 @@ def _load(kind: Any, folder: Path, config: Any, options: dict[str, Any]) -> Any:
         raise UserError("none of its tensors has a name and shape of the model", key="folder")
     text = f"{count - len(new)} of {count} tensors are from {folder}"
     text += f"; {len(new)} are new: {abbreviate(new)}" if new else ""
-    logging.getLogger("train").info("Start weights: %s", text)
+    unused = sorted(facts["unexpected_keys"])
+    text += f"; the model has none of {len(unused)} others: {abbreviate(unused)}" if unused else ""
+    level = logging.WARNING if len(new) > count / 2 else logging.INFO
+    logging.getLogger("train").log(level, "Start weights: %s", text)
     return model
 
 

@@ -227,9 +227,12 @@ def infer_shapes(config: ConfigParser, model: nn.Module, loader: Any) -> None:
         UserError: the model cannot run on the batch, or leaves a module without a shape.
     """
     if hasattr(model, "get_input_embeddings"):  # of HuggingFace
-        from base.loop.token_checks import check_tokens
+        from base.loop.token_checks import check_tokens, warn_of_random_adapters
 
-        check_tokens(model, loader, has_new_head=bool((config.get("transfer") or {}).get("head")))
+        transfer = config.get("transfer") or {}
+        check_tokens(model, loader, has_new_head=bool(transfer.get("head")))
+        has_weights = config.resume is not None or transfer.get("init_from") is not None
+        warn_of_random_adapters(model, has_weights)
     names = find_lazy(model)
     if not names:
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import torch
 from torch import nn
 
 from base.data.loader import unwrap_loader
@@ -37,6 +39,7 @@ def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> N
         message = f"the tokenizer has {len(tokenizer):,} tokens, and the model embeds {n_known:,}"
         advice = "give both the same vocab_size, or the tokenizer of the model's folder"
         raise UserError(f"{message}; {advice}", key="arch")
+    _check_padding(model, tokenizer)
     longest, limit = max(map(int, dataset.lengths)), _find_max_length(model)
     if limit is not None and longest > limit:
         message = f"a text has {longest:,} tokens, and the model takes {limit:,} of them"
@@ -45,6 +48,43 @@ def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> N
     if classes and not has_new_head and n_labels is not None and n_labels < len(classes):
         message = f"the data have {len(classes)} classes, and the model predicts {n_labels}"
         raise UserError(f"{message}; give it num_labels: {len(classes)}", key="arch")
+    if classes and not has_new_head and n_labels is not None and n_labels > len(classes):
+        message = "arch: the model predicts %d classes, and the data have %d."
+        logging.getLogger("train").warning(message, n_labels, len(classes))
+    targets = getattr(dataset, "targets", None)
+    are_numbers = isinstance(targets, torch.Tensor) and targets.is_floating_point()
+    if are_numbers and targets.ndim == 1 and n_labels not in (None, 1) and not has_new_head:
+        message = f"the targets are numbers, and the model predicts {n_labels} classes"
+        raise UserError(f"{message}; give it num_labels: 1", key="arch")
+
+
+def _check_padding(model: Any, tokenizer: Any) -> None:
+    """Raises UserError if a model takes another token for padding than the batches have.
+
+    Those that classify by the last token of a text would take that of the padding.
+    """
+    padding = tokenizer.pad_token_id
+    padding = tokenizer.eos_token_id if padding is None else padding
+    known = getattr(model.config, "pad_token_id", None)
+    if padding is None or known is None or padding == known:
+        return
+    message = f"the tokenizer pads with the token {padding}, and the model takes {known} for it"
+    raise UserError(f"{message}; give its config {{pad_token_id: {padding}}}", key="arch")
+
+
+def warn_of_random_adapters(model: Any, has_start_weights: bool) -> None:
+    """Warns of adapters by ``peft`` on frozen weights that no training has made.
+
+    Args:
+        model: of HuggingFace, which knows the folder that its weights are from.
+        has_start_weights: whether the run loads weights from elsewhere.
+    """
+    is_random = not getattr(model.config, "name_or_path", "")
+    if hasattr(model, "peft_config") and is_random and not has_start_weights:
+        logging.getLogger("train").warning(
+            "arch: lora: the weights are random and stay so; only adapters and head are trained. "
+            "Give a folder with trained weights."
+        )
 
 
 def _find_max_length(model: Any) -> int | None:
