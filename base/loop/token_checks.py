@@ -52,8 +52,10 @@ def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> N
         message = "arch: the model predicts %d classes, and the data have %d."
         logging.getLogger("train").warning(message, n_labels, len(classes))
     targets = getattr(dataset, "targets", None)
-    are_numbers = isinstance(targets, torch.Tensor) and targets.is_floating_point()
-    if are_numbers and targets.ndim == 1 and n_labels not in (None, 1) and not has_new_head:
+    are_numbers = False
+    if isinstance(targets, torch.Tensor):
+        are_numbers = targets.is_floating_point() and targets.ndim == 1
+    if are_numbers and n_labels not in (None, 1) and not has_new_head:
         message = f"the targets are numbers, and the model predicts {n_labels} classes"
         raise UserError(f"{message}; give it num_labels: 1", key="arch")
 

@@ -95,6 +95,7 @@ def predict(
         samples.classes,
         getattr(transform, "inverse", None),
         folder / name,
+        getattr(samples.inner, "tokenizer", None),
     )
     predictor = Predictor(subject, maker, facts, call)
     inputs.keeps_size = predictor.kind.has_positions
@@ -203,10 +204,11 @@ class Predictor:
             return []
         names = [name for name, _ in entries]
         try:
-            output = self._run_inputs(self.maker.make_batch([value for _, value in entries]))
+            batch = self.maker.make_batch([value for _, value in entries])
+            output = self._run_inputs(batch)
             if len(output) != len(names):
                 raise ValueError(f"the model gives {len(output)} outputs for {len(names)} inputs")
-            return list(self.kind.list_rows(output, names))
+            return list(self.kind.list_rows(output, names, batch))
         except Exception as error:  # the user's model and collate function may raise anything
             if is_out_of_memory(error) or isinstance(error, OSError):  # a full disk
                 raise
