@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from base.evaluation import load_subject
 from base.loop.assembly import infer_shapes
+from base.schema import SCHEMA
 from base.transfer.selection import get_layers
 from config import ConfigParser
 from data_loader.texts import TextDataLoader
@@ -155,6 +158,31 @@ def test_data_that_the_model_cannot_take_are_an_error(tmp_path, changes, data, m
     model = transformer(config=SMALL | changes, num_labels=2)
     with pytest.raises(UserError, match=message):
         infer_shapes(ConfigParser(make_config(tmp_path)), model, loader)
+
+
+def test_texts_of_other_data_that_are_too_long_are_an_error_too(tmp_path: Path) -> None:
+    """They would end a run in its first validation, or a test."""
+    short = make_dataset(write_reviews(tmp_path / "train.csv"), max_length=20)
+    loaders = (
+        TextDataLoader(short, 8),
+        {"all": TextDataLoader(make_dataset(tmp_path / "train.csv"))},
+    )
+    model = transformer(config=SMALL | {"max_position_embeddings": 20}, num_labels=2)
+    infer_shapes(ConfigParser(make_config(tmp_path)), model, loaders[0])
+    with pytest.raises(UserError, match=r"valid_data_loader.all: a text has .* max_length: 20"):
+        infer_shapes(ConfigParser(make_config(tmp_path)), model, *loaders)
+    config = make_config(tmp_path)
+    config["arch"]["args"]["config"]["max_position_embeddings"] = 20
+    for section in ("data_loader", "test_data_loader"):
+        config[section] = copy.deepcopy(config["data_loader"])
+    config["data_loader"]["args"]["dataset"]["args"]["max_length"] = 20
+    trainer = make_trainer(config)
+    trainer.train()
+    short.tokenizer.save_pretrained(trainer.checkpoint_dir / "tokenizer")
+    tested = ConfigParser(config, resume=trainer.checkpoint_dir / "checkpoint-epoch1.pt")
+    tested.check(SCHEMA)
+    with pytest.raises(UserError, match=r"test_data_loader: a text has .* max_length: 20"):
+        load_subject(tested)
 
 
 def test_what_is_odd_but_possible_is_one_warning(tmp_path: Path, caplog: Any) -> None:

@@ -137,7 +137,10 @@ class Numbers(OutputKind):
     def list_rows(self, output: torch.Tensor, names: list[str], batch: Any) -> list[list[Row]]:
         rows = self._in_units(output).reshape(len(names), -1).tolist()
         if len(rows[0]) != len(self.columns):
-            raise ValueError(f"gives {len(rows[0])} numbers, and not {len(self.columns)}")
+            found = (
+                f"gives {len(rows[0])} numbers, and not {len(self.columns)} as for the test data"
+            )
+            raise ValueError(f"{found}; let Trainer.forward return equally many for each input")
         return [[row] for row in rows]
 
 
