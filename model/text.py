@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from model.text_checks import check_causal, prepare_config
 from utils.errors import UserError, abbreviate, did_you_mean, one_line
 from utils.optional import TEXT, import_optional, import_transformers
 from utils.options import find_too_small, raise_problems
@@ -26,7 +27,6 @@ PEFT_TASKS = {
     "CausalLM": "CAUSAL_LM",
     "Seq2SeqLM": "SEQ_2_SEQ_LM",
 }
-ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
@@ -94,11 +94,7 @@ def transformer(
         message = "is missing; give it, or config with a model_type, such as {model_type: bert}"
         raise UserError(message, key="folder")
     made = _make_config(transformers, folder, dict(config or {}), num_labels)
-    _check_attention(made)
-    made.use_cache = False  # it is for generation
-    if task == "SequenceClassification" and made.pad_token_id is None:
-        ends = made.eos_token_id  # the model looks for the end of each text
-        made.pad_token_id = ends[0] if isinstance(ends, list) else ends
+    prepare_config(made, task)
     kind = getattr(transformers, f"AutoModelFor{task}")
     options = {} if attention is None else {"attn_implementation": attention}
     try:
@@ -110,12 +106,9 @@ def transformer(
         raise
     except Exception as error:  # the library raises anything for what does not fit
         message = f"cannot make {made.model_type} as a model for {task}: {one_line(error)}"
-        if folder is None:
-            raise UserError(message, key="config") from None
-        raise UserError(f"{folder}: {message}", key="folder") from None
-    if task == "CausalLM" and getattr(model.config, "is_decoder", True) is False:
-        message = f"a {made.model_type} sees the tokens that it shall predict; add is_decoder: true"
-        raise UserError(message, key="config")
+        message = message if folder is None else f"{folder}: {message}"
+        raise UserError(message, key="config" if folder is None else "folder") from None
+    check_causal(model, task)
     return model if lora is None else _add_adapters(model, lora, task)
 
 
@@ -178,15 +171,6 @@ def _check_folder(folder: Path) -> None:
         message = f"{folder}: has no {WEIGHTS}; weights are read from safetensors only, "
         message += "as save_pretrained writes them"
         raise UserError(message, key="folder")
-
-
-def _check_attention(config: Any) -> None:
-    """Refuses a configuration that names code of a hub."""
-    for name, value in config.to_dict().items():
-        if "implementation" in name and value is not None and value not in ATTENTIONS:
-            raise UserError(
-                f"its {name} '{value}' is none of {', '.join(ATTENTIONS)}", key="config"
-            )
 
 
 def _load(kind: Any, folder: Path, config: Any, options: dict[str, Any]) -> Any:

@@ -154,7 +154,9 @@ def test_an_empty_text_has_tokens_and_numbers_sort_as_numbers(tmp_path: Path) ->
     assert dataset.lengths.tolist()[0] == 2
 
 
-def test_labels_that_are_numbers_sort_by_value_and_nan_is_told(tmp_path: Path, caplog: Any) -> None:
+def test_labels_that_are_numbers_sort_by_value_and_nan_is_a_warning(
+    tmp_path: Path, caplog: Any
+) -> None:
     path = tmp_path / "odd.csv"
     path.write_text("text,label\na,10.0\nb,-1\nc,2.0\n", encoding="utf-8")
     assert make_dataset(path).classes == ["-1", "2.0", "10.0"]

@@ -208,7 +208,7 @@ def test_a_classifier_finds_the_end_of_a_text_without_a_padding_token(tmp_path: 
     torch.testing.assert_close(padded, model(input_ids=torch.tensor([[7, 8]])).logits[0])
 
 
-def test_tensors_of_a_folder_that_the_model_has_not_are_told(tmp_path: Path, caplog: Any) -> None:
+def test_tensors_of_a_folder_that_the_model_lacks_are_logged(tmp_path: Path, caplog: Any) -> None:
     caplog.set_level("INFO")
     transformer("MaskedLM", config=SMALL).save_pretrained(tmp_path)
     transformer(folder=tmp_path, config={"num_hidden_layers": 1}, num_labels=2)
