@@ -55,7 +55,7 @@ def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | No
     parallel, phases = make_strategy(config, check=True), make_phases(config, logger)
     with main_process_first():  # the other processes reuse its downloads
         loaders, model = config.build_loaders(), config.build("arch")
-    infer_shapes(config, model, loaders[0])  # of lazy modules
+    infer_shapes(config, model, *loaders)  # of lazy modules
     phases.prepare_model(model, loaders[0], resuming=config.resume is not None)
     logger.info(model)
     model, device = parallel.move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])

@@ -19,6 +19,7 @@ from base.loop.watcher import Watcher
 from base.tools.collectors.boxes import BoxCollector  # what reports show of a detection
 from base.tools.collectors.masks import Masks  # of a segmentation
 from base.tools.collectors.series import SeriesRows  # of forecasts
+from base.tools.collectors.tokens import TokenScores  # of texts
 from base.tools.debug import Debug  # trainer.debug
 from base.tools.display import Display  # pictures, curves and the graph, for the trackers
 from base.tools.histograms import Histograms  # trainer.histogram_period

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -114,12 +114,7 @@ def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]], list[int]]
     """The names of the columns, the cells of each row, and the line that each row begins at."""
     try:
         with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(
-                DELIMITERS, key=lambda d: len(next(csv.reader([first], delimiter=d), []))
-            )
-            reader = csv.reader(file, strict=True, delimiter=delimiter)
+            reader = csv.reader(file, strict=True, delimiter=find_delimiter(file))
             names = [name.strip() for name in next(reader, [])]
             rows, lines, line = [], [], reader.line_num + 1
             for row in reader:
@@ -138,8 +133,11 @@ def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]], list[int]]
     return names, rows, lines
 
 
-def _count_cells(line: str, delimiter: str) -> int:
-    return len(next(csv.reader([line], delimiter=delimiter), []))
+def find_delimiter(file: TextIO) -> str:
+    """What divides the cells of a file, which is at its start: it gives the most columns."""
+    first = file.readline()
+    file.seek(0)
+    return max(DELIMITERS, key=lambda d: len(next(csv.reader([first], delimiter=d), [])))
 
 
 def parse_number(cell: str, decimal: str = ".") -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from base.data.padding import PadCollate
+from data_loader.csv_table import parse_number
 from data_loader.text_files import iterate_texts
 from data_loader.tokenizer import NewTokenizer, get_tokenizer
 from utils.errors import UserError, abbreviate, did_you_mean
@@ -85,13 +87,15 @@ class TextDataset(Dataset[Inputs]):
 
     def _read_labels(self, labels: list[str], classes: list[str] | None) -> torch.Tensor:
         if self.target == "number":
-            try:
-                return torch.tensor([float(label) for label in labels])
-            except ValueError as error:
-                message = f"is number, but a label is not: {error}"
-                raise UserError(message, key="target") from None
+            return torch.tensor(_read_numbers(labels))
         found = set(labels)
+        if classes is None and len(found) == 1:
+            message = f"the texts have one label only, '{labels[0]}'; name all classes"
+            raise UserError(message, key="classes")
         self.classes = _sort_classes(found) if classes is None else [str(name) for name in classes]
+        if len({*self.classes}) < max(1, len(self.classes)):
+            message = "a name is given twice" if self.classes else "names no class"
+            raise UserError(message, key="classes")
         numbers = {name: number for number, name in enumerate(self.classes)}
         if unknown := sorted(found - numbers.keys()):
             hint = did_you_mean(unknown[0], self.classes)
@@ -219,6 +223,23 @@ class TextDataset(Dataset[Inputs]):
 
 
 def _sort_classes(names: set[str]) -> list[str]:
-    """Sorts the names of classes; numbers by their value."""
-    are_numbers = all(name.lstrip("-").isdecimal() for name in names)
-    return sorted(names, key=int) if are_numbers else sorted(names)
+    """Sorts the names of classes; numbers by their value. Warns of a name that is no class."""
+    if missing := sorted(name for name in names if name.lower() == "nan"):
+        message = "Some texts have the label '%s', which is taken for a class."
+        logging.getLogger("data_loader").warning(message, missing[0])
+        return sorted(names)
+    try:
+        return sorted(names, key=lambda name: (float(name), name))
+    except ValueError:
+        return sorted(names)
+
+
+def _read_numbers(labels: list[str]) -> list[float]:
+    numbers = []
+    for row, label in enumerate(labels, 1):
+        number = parse_number(label)
+        if math.isnan(number):
+            message = f"is number, but the label of text {row:,} is no finite number: '{label}'"
+            raise UserError(message, key="target")
+        numbers.append(number)
+    return numbers

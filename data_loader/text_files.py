@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_loader.csv_table import find_delimiter
 from utils.errors import UserError, abbreviate, did_you_mean, one_line
 
 SUFFIX = ".txt"
@@ -17,6 +19,8 @@ def read_table(
     path: Path, columns: dict[str, str], encoding: str = "utf-8"
 ) -> list[tuple[int, list[str]]]:
     """Reads columns of a CSV file with a header, or of a TSV file.
+
+    Cells are divided by commas, or by semicolons or tabs if the header has no comma.
 
     Args:
         path: of the file. A byte order mark at its start is left out.
@@ -30,11 +34,11 @@ def read_table(
         UserError: the file is missing or damaged, or lacks a column or a value.
     """
     csv.field_size_limit(sys.maxsize)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     rows = []
     try:
         with path.open(encoding=encoding, newline="") as file:
+            delimiter = "\t" if path.suffix.lower() == ".tsv" else find_delimiter(file)
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             names = list(reader.fieldnames or ())
             _check_columns(path, names, columns)
@@ -65,11 +69,12 @@ def _check_columns(path: Path, names: list[str], columns: dict[str, str]) -> Non
 
 def _explain(path: Path, error: Exception) -> UserError:
     if isinstance(error, UnicodeDecodeError):
-        byte = error.object[error.start]
+        byte, start = error.object[error.start], error.object[:2]
+        usual = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "cp1252"
         message = (
             f"byte {byte:#04x} is not {error.encoding}; convert the file, or give its encoding"
         )
-        return UserError(f"{path}: {message}, such as latin-1", key="encoding")
+        return UserError(f"{path}: {message}, such as {usual}", key="encoding")
     if isinstance(error, LookupError):
         return UserError(one_line(error), key="encoding")
     reason = error.strerror if isinstance(error, OSError) else one_line(error)
@@ -91,16 +96,28 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 def list_files(folder: Path) -> list[Path]:
     """Lists the ``.txt`` files in a folder and its subfolders, sorted by path.
 
+    Hidden files and folders are left out.
+
     Raises:
         UserError: there are none.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     found = [path for path in folder.rglob("*") if path.suffix.lower() == SUFFIX]
-    files = sorted(path for path in found if path.is_file())
+    files = sorted(path for path in found if path.is_file() and not _is_hidden(path, folder))
     if not files:
         raise UserError(f"{folder}: holds no {SUFFIX} files")
     return files
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def list_empty_folders(folder: Path, known: set[str]) -> list[str]:
+    """Lists the names of the subfolders that are not hidden and not in ``known``, sorted."""
+    found = [path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path, folder)]
+    return sorted({path.name for path in found} - known)
 
 
 def iterate_texts(path: Path, column: str, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from base import BaseDataLoader
 from base.data.buckets import BucketBatchSampler
 from base.data.split import Split
 from data_loader.text_dataset import Target, TextDataset
-from data_loader.text_files import list_files, read_table, read_text
+from data_loader.text_files import list_empty_folders, list_files, read_table, read_text
 from data_loader.tokenizer import NewTokenizer
 from utils.errors import UserError
 
@@ -76,6 +76,9 @@ class FolderTexts(TextDataset):
             labels = [path.relative_to(folder).parts[0] for path in files]
             if loose := next((path for path in files if path.parent == folder), None):
                 message = f"{loose} is in no subfolder, whose name would be its class"
+                raise UserError(message, key="folder")
+            if empty := list_empty_folders(folder, {*labels, *(classes or [])}):
+                message = f"{folder / empty[0]} holds no .txt files; delete it, or name all classes"
                 raise UserError(message, key="folder")
         texts = [read_text(path, encoding) for path in files]
         super().__init__(texts, labels, tokenizer, max_length, target, classes)

@@ -17,6 +17,7 @@ from utils.run_files import find_kept, keep
 
 FOLDER = "tokenizer"  # of a run
 FACTS = "training.json"  # in it: how the tokenizer was trained
+MIN_WORDS = 2  # of a tokenizer; one without files knows special tokens, and perhaps a space
 SPECIAL = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -123,13 +124,18 @@ def load_tokenizer(folder: Path) -> Any:
     transformers = import_transformers()
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder", key="tokenizer")
+    advice = "a folder with tokenizer.json, as save_pretrained writes it, needs nothing else"
     try:
-        return transformers.AutoTokenizer.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # the libraries raise anything for damaged files
-        message = f"{folder}: holds no tokenizer that can be read: {one_line(error)}"
+        message = f"{folder}: holds no tokenizer that can be read ({advice}): {one_line(error)}"
         raise UserError(message, key="tokenizer") from None
+    words = {*tokenizer.get_vocab().values()} - {*tokenizer.all_special_ids}
+    if len(words) < MIN_WORDS:  # the library makes one for a folder that has none
+        raise UserError(f"{folder}: holds no tokenizer; {advice}", key="tokenizer")
+    return tokenizer
 
 
 def train_tokenizer(options: NewTokenizer, texts: Iterable[str]) -> Any:

@@ -15,18 +15,19 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from model.text_checks import check_causal, prepare_config
 from utils.errors import UserError, abbreviate, did_you_mean, one_line
 from utils.optional import TEXT, import_optional, import_transformers
 from utils.options import find_too_small, raise_problems
 
-Task = Literal["SequenceClassification", "TokenClassification", "CausalLM", "MaskedLM"]
+Task = Literal["SequenceClassification", "TokenClassification", "CausalLM", "MaskedLM", "Seq2SeqLM"]
 PEFT_TASKS = {
     "SequenceClassification": "SEQ_CLS",
     "TokenClassification": "TOKEN_CLS",
     "CausalLM": "CAUSAL_LM",
+    "Seq2SeqLM": "SEQ_2_SEQ_LM",
 }
 HEADS = ("classifier", "score")  # the ends of the names of modules that peft trains in full
-ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
@@ -94,8 +95,7 @@ def transformer(
         message = "is missing; give it, or config with a model_type, such as {model_type: bert}"
         raise UserError(message, key="folder")
     made = _make_config(transformers, folder, dict(config or {}), num_labels)
-    _check_attention(made)
-    made.use_cache = False  # it is for generation
+    prepare_config(made, task)
     kind = getattr(transformers, f"AutoModelFor{task}")
     options = {} if attention is None else {"attn_implementation": attention}
     try:
@@ -106,9 +106,10 @@ def transformer(
     except UserError:
         raise
     except Exception as error:  # the library raises anything for what does not fit
-        name = f"{made.model_type} as a model for {task}"
-        message = f"cannot make {name}: {one_line(error)}"
+        message = f"cannot make {made.model_type} as a model for {task}: {one_line(error)}"
+        message = message if folder is None else f"{folder}: {message}"
         raise UserError(message, key="config" if folder is None else "folder") from None
+    check_causal(model, task)
     return model if lora is None else _add_adapters(model, lora, task)
 
 
@@ -158,8 +159,6 @@ def _change(found: Any, changes: dict[str, Any]) -> Any:
         made = type(found)(**values)
     except Exception as error:
         raise UserError(one_line(error), key="config") from None
-    if made.pad_token_id is None and isinstance(made.eos_token_id, int):
-        made.pad_token_id = made.eos_token_id  # a batch of texts needs one
     return made
 
 
@@ -170,17 +169,9 @@ def _check_folder(folder: Path) -> None:
         message = f"{folder}: has no {CONFIG}; save_pretrained writes such a folder"
         raise UserError(message, key="folder")
     if not any((folder / name).is_file() for name in (WEIGHTS, SHARDS)):
-        message = f"{folder}: has no {WEIGHTS}; weights are read from safetensors only"
+        message = f"{folder}: has no {WEIGHTS}; weights are read from safetensors only, "
+        message += "as save_pretrained writes them"
         raise UserError(message, key="folder")
-
-
-def _check_attention(config: Any) -> None:
-    """Refuses a configuration that names code of a hub."""
-    for name, value in config.to_dict().items():
-        if "implementation" in name and value is not None and value not in ATTENTIONS:
-            raise UserError(
-                f"its {name} '{value}' is none of {', '.join(ATTENTIONS)}", key="config"
-            )
 
 
 def _load(kind: Any, folder: Path, config: Any, options: dict[str, Any]) -> Any:
@@ -202,7 +193,10 @@ def _load(kind: Any, folder: Path, config: Any, options: dict[str, Any]) -> Any:
         raise UserError("none of its tensors has a name and shape of the model", key="folder")
     text = f"{count - len(new)} of {count} tensors are from {folder}"
     text += f"; {len(new)} are new: {abbreviate(new)}" if new else ""
-    logging.getLogger("train").info("Start weights: %s", text)
+    unused = sorted(facts["unexpected_keys"])
+    text += f"; the model has none of {len(unused)} others: {abbreviate(unused)}" if unused else ""
+    level = logging.WARNING if len(new) > count / 2 else logging.INFO
+    logging.getLogger("train").log(level, "Start weights: %s", text)
     return model
 
 

@@ -211,7 +211,7 @@ def find_lazy(model: nn.Module) -> list[str]:
     return [name for name, tensor in named if is_lazy(tensor)]
 
 
-def infer_shapes(config: ConfigParser, model: nn.Module, loader: Any) -> None:
+def infer_shapes(config: ConfigParser, model: nn.Module, loader: Any, valid: Any = None) -> None:
     """Runs a lazy model on a first batch, which gives its parameters their shapes.
 
     Checks that a model of texts knows the tokens of the data.
@@ -222,14 +222,15 @@ def infer_shapes(config: ConfigParser, model: nn.Module, loader: Any) -> None:
         config: names the trainer, which may call the model in its own way.
         model: on the CPU; a model without lazy modules is left as it is.
         loader: gives the batch.
+        valid: the loader of the validation, or a dict of them, whose texts are compared too.
 
     Raises:
         UserError: the model cannot run on the batch, or leaves a module without a shape.
     """
     if hasattr(model, "get_input_embeddings"):  # of HuggingFace
-        from base.loop.token_checks import check_tokens
+        from base.loop.token_checks import check_texts
 
-        check_tokens(model, loader, has_new_head=bool((config.get("transfer") or {}).get("head")))
+        check_texts(config, model, loader, valid)
     names = find_lazy(model)
     if not names:
         return

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import torch
 from torch import nn
 
 from base.data.fitting import find_dataset
+from base.data.loader import list_sets
 from utils.errors import UserError
 
 POSITIONS = ("position_embeddings", "wpe", "embed_positions", "pos_embed")  # names of embeddings
+
+
+def check_texts(config: Any, model: nn.Module, loader: Any, valid: Any = None) -> None:
+    """Compares the data of a training with a model of HuggingFace.
+
+    Args:
+        config: of the run.
+        model: of any class.
+        loader: of the training.
+        valid: of the validation, or a dict of them; None for none.
+
+    Raises:
+        UserError: as for ``check_tokens``.
+    """
+    transfer = config.get("transfer") or {}
+    check_tokens(model, loader, has_new_head=bool(transfer.get("head")))
+    for name, item in list_sets(valid):
+        check_lengths(model, item, f"valid_data_loader.{name}".rstrip("."))
+    has_weights = config.resume is not None or transfer.get("init_from") is not None
+    warn_of_random_adapters(model, has_weights)
 
 
 def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> None:
@@ -27,24 +50,87 @@ def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> N
     Raises:
         UserError: the vocabulary, a text or the number of classes is too large for the model.
     """
+    if not check_lengths(model, loader, "data_loader"):
+        return
+    dataset = find_dataset(loader)
+    config: Any = model.config
+    _check_padding(model, dataset.tokenizer)
+    classes, n_labels = getattr(dataset, "classes", None), getattr(config, "num_labels", None)
+    if classes and not has_new_head and n_labels is not None and n_labels < len(classes):
+        message = f"the data have {len(classes)} classes, and the model predicts {n_labels}"
+        raise UserError(f"{message}; give it num_labels: {len(classes)}", key="arch")
+    if classes and not has_new_head and n_labels is not None and n_labels > len(classes):
+        message = "arch: the model predicts %d classes, and the data have %d."
+        logging.getLogger("train").warning(message, n_labels, len(classes))
+    targets = getattr(dataset, "targets", None)
+    are_numbers = False
+    if isinstance(targets, torch.Tensor):
+        are_numbers = targets.is_floating_point() and targets.ndim == 1
+    if are_numbers and n_labels not in (None, 1) and not has_new_head:
+        message = f"the targets are numbers, and the model predicts {n_labels} classes"
+        raise UserError(f"{message}; give it num_labels: 1", key="arch")
+
+
+def check_lengths(model: nn.Module, loader: Any, key: str) -> bool:
+    """Compares the vocabulary and the longest text of the data with a model of HuggingFace.
+
+    Args:
+        model: of any class.
+        loader: as for ``check_tokens``; None for none.
+        key: of the loader in the config.
+
+    Returns:
+        Whether the model and the data are of texts, so that they could be compared.
+
+    Raises:
+        UserError: the vocabulary or a text is too large for the model.
+    """
     dataset = find_dataset(loader)
     tokenizer, config = getattr(dataset, "tokenizer", None), getattr(model, "config", None)
     embeddings = getattr(model, "get_input_embeddings", None)
     if tokenizer is None or config is None or embeddings is None:
-        return
+        return False
     n_known = getattr(embeddings(), "num_embeddings", None)
     if n_known is not None and len(tokenizer) > n_known:
         message = f"the tokenizer has {len(tokenizer):,} tokens, and the model embeds {n_known:,}"
         advice = "give both the same vocab_size, or the tokenizer of the model's folder"
         raise UserError(f"{message}; {advice}", key="arch")
-    longest, limit = max(map(int, dataset.lengths)), _find_max_length(model)
+    lengths = getattr(dataset, "lengths", None)
+    longest = 0 if lengths is None else max(map(int, lengths))
+    limit = _find_max_length(model)
     if limit is not None and longest > limit:
         message = f"a text has {longest:,} tokens, and the model takes {limit:,} of them"
-        raise UserError(f"{message}; give the dataset max_length: {limit}", key="data_loader")
-    classes, n_labels = getattr(dataset, "classes", None), getattr(config, "num_labels", None)
-    if classes and not has_new_head and n_labels is not None and n_labels < len(classes):
-        message = f"the data have {len(classes)} classes, and the model predicts {n_labels}"
-        raise UserError(f"{message}; give it num_labels: {len(classes)}", key="arch")
+        raise UserError(f"{message}; give the dataset max_length: {limit}", key=key)
+    return True
+
+
+def _check_padding(model: Any, tokenizer: Any) -> None:
+    """Raises UserError if a model takes another token for padding than the batches have.
+
+    Those that classify by the last token of a text would take that of the padding.
+    """
+    padding = getattr(tokenizer, "pad_token_id", None)
+    padding = getattr(tokenizer, "eos_token_id", None) if padding is None else padding
+    known = getattr(model.config, "pad_token_id", None)
+    if padding is None or known is None or padding == known:
+        return
+    message = f"the tokenizer pads with the token {padding}, and the model takes {known} for it"
+    raise UserError(f"{message}; give its config {{pad_token_id: {padding}}}", key="arch")
+
+
+def warn_of_random_adapters(model: Any, has_start_weights: bool) -> None:
+    """Warns of adapters by ``peft`` on frozen weights that no training has made.
+
+    Args:
+        model: of HuggingFace, which knows the folder that its weights are from.
+        has_start_weights: whether the run loads weights from elsewhere.
+    """
+    is_random = not getattr(model.config, "name_or_path", "")
+    if hasattr(model, "peft_config") and is_random and not has_start_weights:
+        logging.getLogger("train").warning(
+            "arch: lora: the weights are random and stay so; only adapters and head are trained. "
+            "Give a folder with trained weights."
+        )
 
 
 def _find_max_length(model: Any) -> int | None:

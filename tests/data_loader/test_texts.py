@@ -137,12 +137,54 @@ def test_a_bom_quotes_and_line_breaks_in_a_csv_are_read(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_header_without_commas_shows_the_delimiter(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "odd.csv"
+    content = 'text;label\n"a; b, c";1\n'.replace(";", delimiter)
+    path.write_text(content, encoding="utf-8-sig")
+    expected = [(2, ["a; b, c".replace(";", delimiter), "1"])]
+    assert read_table(path, {"text": "text", "label": "label"}) == expected
+
+
 def test_an_empty_text_has_tokens_and_numbers_sort_as_numbers(tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     path.write_text("text,label\n,10\nb,9\n", encoding="utf-8")
     dataset = make_dataset(path)
     assert dataset.classes == ["9", "10"]
     assert dataset.lengths.tolist()[0] == 2
+
+
+def test_labels_that_are_numbers_sort_by_value_and_nan_is_a_warning(
+    tmp_path: Path, caplog: Any
+) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("text,label\na,10.0\nb,-1\nc,2.0\n", encoding="utf-8")
+    assert make_dataset(path).classes == ["-1", "2.0", "10.0"]
+    assert "NaN" not in caplog.text
+    path.write_text("text,label\na,10.0\nb,NaN\nc,2.0\n", encoding="utf-8")
+    assert make_dataset(path).classes == ["10.0", "2.0", "NaN"]
+    assert "the label 'NaN', which is taken for a class" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999", "good"])
+def test_a_number_that_is_not_finite_is_an_error(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text(f"text,label\na,1.5\nb,{value}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"label of text 2 is no finite number: '{value}'"):
+        make_dataset(path, target="number")
+
+
+def test_a_class_folder_without_texts_is_an_error_unless_it_is_named(tmp_path: Path) -> None:
+    for name in ("bad/1.txt", "good/1.txt", "good/.hidden.txt", ".checkpoints/1.txt"):
+        (tmp_path / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "train" / name).write_text("a film", encoding="utf-8")
+    tokenizer = NewTokenizer(270, tmp_path / "train")
+    assert len(FolderTexts(tmp_path / "train", tokenizer)) == 2
+    (tmp_path / "train" / "ugly").mkdir()
+    with pytest.raises(UserError, match="ugly holds no"):
+        FolderTexts(tmp_path / "train", tokenizer)
+    classes = ["bad", "good", "ugly"]
+    assert FolderTexts(tmp_path / "train", tokenizer, classes=classes).classes == classes
 
 
 @pytest.mark.parametrize(
@@ -154,7 +196,9 @@ def test_an_empty_text_has_tokens_and_numbers_sort_as_numbers(tmp_path: Path) ->
         (b"text,label\na\n", "line 2: must have 2 columns"),
         (b"text,label\na,b,c\n", "line 2: must have 2 columns"),
         (b"text,label\na,\n", "line 2: the column 'label' is empty"),
-        (b"text,label\n\xff,b\n", "byte 0xff is not utf-8; .* encoding, such as latin-1"),
+        (b"text,label\n\xff,b\n", "byte 0xff is not utf-8; .* encoding, such as cp1252"),
+        ("text,label\na,b\n".encode("utf-16"), "encoding, such as utf-16"),
+        (b"text,label\na,b\nc,b\n", "the texts have one label only, 'b'; name all classes"),
         (b'text,label\n"a,b\n', "line 2: is not valid CSV"),
     ],
 )
@@ -171,6 +215,7 @@ def test_a_bad_csv_is_an_error_that_names_the_line(tmp_path: Path, content, mess
         ({"classes": ["good"]}, "classes"),
         ({"max_length": 2}, "max_length"),
         ({"target": "number"}, "target"),
+        ({"classes": ["bad", "good", "bad"]}, "classes"),
         ({"label": "class"}, "label"),
     ],
 )

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from data_loader.tokenizer import NewTokenizer, train_tokenizer
+from data_loader.tokenizer import NewTokenizer, load_tokenizer, train_tokenizer
 from tests.data_loader.test_texts import write_reviews
 from tests.forked import run_forked
 from tests.model.test_model_text import make_config
+from utils.errors import UserError
 
 pytest.importorskip("tokenizers")
 
@@ -67,6 +68,14 @@ def test_another_vocabulary_than_that_of_the_run_is_an_error(trained: Path) -> N
     text = run(2, "test.py", "-r", trained, f"{key}={other}")
     assert "has another vocabulary than the tokenizer of this run" in text
     run(0, "test.py", "-r", trained, f"{key}={trained / 'tokenizer'}")
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2", "llama", "t5", "roberta", "albert"])
+def test_a_model_without_a_tokenizer_is_an_error(tmp_path: Path, model_type: str) -> None:
+    """The library makes a tokenizer for it that knows no word."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(UserError, match="holds no tokenizer"):
+        load_tokenizer(tmp_path)
 
 
 def test_a_checkpoint_without_its_tokenizer_is_an_error(trained: Path, tmp_path: Path) -> None:

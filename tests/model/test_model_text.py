@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from base.evaluation import load_subject
 from base.loop.assembly import infer_shapes
+from base.schema import SCHEMA
 from base.transfer.selection import get_layers
 from config import ConfigParser
 from data_loader.texts import TextDataLoader
@@ -62,7 +65,8 @@ def make_config(folder: Path, **trainer: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("task", ["SequenceClassification", "CausalLM", "MaskedLM"])
 def test_model_gives_logits_and_computes_its_loss(task: Any) -> None:
-    model = make_model(task=task, num_labels=None)
+    changes = {"is_decoder": True} if task == "CausalLM" else {}
+    model = transformer(task, config=SMALL | changes)
     ids = torch.randint(5, 300, (3, 7))
     labels = torch.tensor([0, 1, 1]) if task == "SequenceClassification" else ids
     output = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels)
@@ -101,6 +105,7 @@ def test_a_folder_runs_no_code(tmp_path: Path) -> None:
         ({"config": SMALL | {"hidden_sise": 3}}, "takes no 'hidden_sise' .did you mean 'hidden_si"),
         ({"config": SMALL | {"hidden_size": 17}}, "hidden size .17. is not a multiple"),
         ({"config": {"model_type": "clip"}}, "cannot make clip as a model for SequenceClass"),
+        ({"config": SMALL, "task": "CausalLM"}, "a bert sees the tokens .* add is_decoder: true"),
         ({"config": None, "folder": Path("nowhere")}, "nowhere: there is no such folder"),
         ({"config": None, "folder": Path("model")}, "model: has no config.json"),
         (
@@ -141,13 +146,76 @@ def test_blocks_are_layers_however_large_the_embedding_is() -> None:
         ({"vocab_size": 280}, {}, "the tokenizer has 300 tokens, and the model embeds 280"),
         ({"max_position_embeddings": 20}, {}, "the model takes 20 of them; give the dataset max_l"),
         ({}, {"classes": ["bad", "good", "ugly"]}, "3 classes, and the model predicts 2"),
+        ({"pad_token_id": 1}, {}, "pads with the token 0, and the model takes 1 for it; .*_id: 0"),
+        ({}, {"target": "number", "label": "text"}, "are numbers, and the model predicts 2 class"),
     ],
 )
 def test_data_that_the_model_cannot_take_are_an_error(tmp_path, changes, data, message) -> None:
-    loader = TextDataLoader(make_dataset(write_reviews(tmp_path / "train.csv"), **data), 8)
+    file = write_reviews(tmp_path / "train.csv")
+    if "target" in data:
+        file.write_text("text\n1.5\n2\n")
+    loader = TextDataLoader(make_dataset(file, **data), 8)
     model = transformer(config=SMALL | changes, num_labels=2)
     with pytest.raises(UserError, match=message):
         infer_shapes(ConfigParser(make_config(tmp_path)), model, loader)
+
+
+def test_texts_of_other_data_that_are_too_long_are_an_error_too(tmp_path: Path) -> None:
+    """They would end a run in its first validation, or a test."""
+    short = make_dataset(write_reviews(tmp_path / "train.csv"), max_length=20)
+    loaders = (
+        TextDataLoader(short, 8),
+        {"all": TextDataLoader(make_dataset(tmp_path / "train.csv"))},
+    )
+    model = transformer(config=SMALL | {"max_position_embeddings": 20}, num_labels=2)
+    infer_shapes(ConfigParser(make_config(tmp_path)), model, loaders[0])
+    with pytest.raises(UserError, match=r"valid_data_loader.all: a text has .* max_length: 20"):
+        infer_shapes(ConfigParser(make_config(tmp_path)), model, *loaders)
+    config = make_config(tmp_path)
+    config["arch"]["args"]["config"]["max_position_embeddings"] = 20
+    for section in ("data_loader", "test_data_loader"):
+        config[section] = copy.deepcopy(config["data_loader"])
+    config["data_loader"]["args"]["dataset"]["args"]["max_length"] = 20
+    trainer = make_trainer(config)
+    trainer.train()
+    short.tokenizer.save_pretrained(trainer.checkpoint_dir / "tokenizer")
+    tested = ConfigParser(config, resume=trainer.checkpoint_dir / "checkpoint-epoch1.pt")
+    tested.check(SCHEMA)
+    with pytest.raises(UserError, match=r"test_data_loader: a text has .* max_length: 20"):
+        load_subject(tested)
+
+
+def test_what_is_odd_but_possible_is_one_warning(tmp_path: Path, caplog: Any) -> None:
+    """More classes than the data have, and adapters on random weights that stay so."""
+    loader = TextDataLoader(make_dataset(write_reviews(tmp_path / "train.csv")), 8)
+    config = ConfigParser(make_config(tmp_path))
+    make_model(num_labels=2).save_pretrained(tmp_path / "start")
+    infer_shapes(config, transformer(folder=tmp_path / "start", lora=Lora()), loader)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    infer_shapes(config, make_model(num_labels=3, lora=Lora()), loader)
+    assert "the model predicts 3 classes, and the data have 2" in caplog.text
+    assert "lora: the weights are random and stay so" in caplog.text
+
+
+def test_a_classifier_finds_the_end_of_a_text_without_a_padding_token(tmp_path: Path) -> None:
+    """GPT-2 and Llama have none. The logits must not depend on the other texts of a batch."""
+    sizes = {"vocab_size": 300, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 40}
+    config = {"model_type": "gpt2", "eos_token_id": [3, 4], "pad_token_id": None} | sizes
+    transformer("CausalLM", config=config).save_pretrained(tmp_path)
+    model = transformer(folder=tmp_path, num_labels=2).eval()
+    assert model.config.pad_token_id == 3
+    padded = model(input_ids=torch.tensor([[7, 8, 3, 3], [5, 6, 7, 8]])).logits[0]
+    torch.testing.assert_close(padded, model(input_ids=torch.tensor([[7, 8]])).logits[0])
+
+
+def test_tensors_of_a_folder_that_the_model_lacks_are_logged(tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level("INFO")
+    transformer("MaskedLM", config=SMALL).save_pretrained(tmp_path)
+    transformer(folder=tmp_path, config={"num_hidden_layers": 1}, num_labels=2)
+    assert "the model has none of 21 others: bert.encoder.layer.1.attention" in caplog.text
+    caplog.clear()
+    transformer(folder=tmp_path, config={"hidden_size": 32}, num_labels=2)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_only_adapters_and_the_head_are_trained_with_lora(tmp_path: Path) -> None:

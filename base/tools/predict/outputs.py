@@ -36,6 +36,7 @@ class Facts:
         units: convert predicted numbers to real units; None if they are in real units already.
         folder: for files that belong to predictions.
         name_numbers: names each number of a target of a shape.
+        tokenizer: of a dataset of texts.
     """
 
     task: TaskFacts
@@ -43,6 +44,7 @@ class Facts:
     units: TargetUnits | None
     folder: Path
     name_numbers: Callable[[Sequence[int]], list[str]]
+    tokenizer: Any = None
 
     def name(self, label: int) -> str:
         """The name of a class, or its number."""
@@ -67,8 +69,13 @@ class OutputKind:
         self.facts = facts
         self.columns: list[str] = []
 
-    def list_rows(self, output: Any, names: list[str]) -> list[list[Row]]:
+    def list_rows(self, output: Any, names: list[str], batch: Any) -> list[list[Row]]:
         """Lists the rows of each sample in a batch, without its name.
+
+        Args:
+            output: of the model.
+            names: of the samples.
+            batch: the inputs, on the CPU; any target in it is not theirs.
 
         Raises:
             ValueError: the output differs in its form from that of the batch with targets.
@@ -94,7 +101,7 @@ class Categories(OutputKind):
     def _predict(self, output: torch.Tensor) -> Predictions:
         return Predictions(output, self.kind, self.facts.classes, self.facts.task.loss)
 
-    def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
+    def list_rows(self, output: torch.Tensor, names: list[str], batch: Any) -> list[list[Row]]:
         found = self._predict(output)
         assert found.probability is not None
         rows = []
@@ -124,7 +131,8 @@ class Numbers(OutputKind):
         self.shape = () if shape == (1,) else shape
         if int(np.prod(shape)) > MAX_NUMBERS:
             message = f"the model gives {shape} numbers for an input, which are too many for a row"
-            raise UserError(f"--predict: {message}")
+            advice = "let Trainer.forward return the numbers that a row shall have"
+            raise UserError(f"--predict: {message}; {advice}")
         numbered = ["_".join(map(str, index)) for index in self._list_indices()]
         if is_prediction and self.shape:
             numbered = facts.name_numbers(self.shape)
@@ -138,10 +146,13 @@ class Numbers(OutputKind):
             return output
         return torch.as_tensor(invert_several(self.units, output, self.has_several))
 
-    def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
+    def list_rows(self, output: torch.Tensor, names: list[str], batch: Any) -> list[list[Row]]:
         rows = self._in_units(output).reshape(len(names), -1).tolist()
         if len(rows[0]) != len(self.columns):
-            raise ValueError(f"gives {len(rows[0])} numbers, and not {len(self.columns)}")
+            found = (
+                f"gives {len(rows[0])} numbers, and not {len(self.columns)} as for the test data"
+            )
+            raise ValueError(f"{found}; let Trainer.forward return equally many for each input")
         return [[row] for row in rows]
 
 
@@ -163,7 +174,7 @@ class Masks(OutputKind):
         names = name_classes(facts.classes, form.n_classes)
         self.columns = ["mask", *(f"fraction_{name}" for name in names)]
 
-    def list_rows(self, output: torch.Tensor, names: list[str]) -> list[list[Row]]:
+    def list_rows(self, output: torch.Tensor, names: list[str], batch: Any) -> list[list[Row]]:
         masks = predict_classes(output, self.form, self.facts.task.loss).numpy()
         rows = []
         for name, mask in zip(names, masks, strict=True):
@@ -198,7 +209,7 @@ class Boxes(OutputKind):
         super().__init__(output, facts)
         self.columns = ["class", "confidence", "x1", "y1", "x2", "y2"]
 
-    def list_rows(self, output: Any, names: list[str]) -> list[list[Row]]:
+    def list_rows(self, output: Any, names: list[str], batch: Any) -> list[list[Row]]:
         rows = []
         for found in output:
             columns = [found[key].tolist() for key in ("labels", "scores", "boxes")]
@@ -229,6 +240,10 @@ def choose_kind(output: Any, target: Any, facts: Facts) -> OutputKind:
     if not isinstance(target, torch.Tensor):
         return Numbers(output, facts, "output")
     target = target.cpu()
+    from base.tools.predict.tokens import choose_text_kind  # of this module's classes
+
+    if (texts := choose_text_kind(output, target, facts)) is not None:
+        return texts
     collector = find_kind(output, target, facts.task)
     if collector is MaskCollector and (form := find_form(output, target)) is not None:
         return Masks(output, facts, form)

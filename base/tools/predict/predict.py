@@ -96,6 +96,7 @@ def predict(
         find_units(subject.first_loader),
         folder / name,
         samples.name_numbers,
+        getattr(samples.inner, "tokenizer", None),
     )
     predictor = Predictor(subject, maker, facts, call)
     inputs.keeps_size = predictor.kind.has_positions
@@ -212,10 +213,11 @@ class Predictor:
             return []
         names = [name for name, _ in entries]
         try:
-            output = self._run_inputs(self.maker.make_batch([value for _, value in entries]))
+            batch = self.maker.make_batch([value for _, value in entries])
+            output = self._run_inputs(batch)
             if len(output) != len(names):
                 raise ValueError(f"the model gives {len(output)} outputs for {len(names)} inputs")
-            return list(self.kind.list_rows(output, names))
+            return list(self.kind.list_rows(output, names, batch))
         except Exception as error:  # the user's model and collate function may raise anything
             if is_out_of_memory(error) or isinstance(error, OSError):  # a full disk
                 raise

@@ -9,10 +9,11 @@ from base.tools.views.boxes import BoxView
 from base.tools.views.masks import MaskView
 from base.tools.views.rows import RowView
 from base.tools.views.series import SeriesView
+from base.tools.views.tokens import TokenView
 from base.tools.views.view import View
 
 # The first one that shows it.
-VIEWS: tuple[type[View], ...] = (SeriesView, RowView, MaskView, BoxView)
+VIEWS: tuple[type[View], ...] = (SeriesView, RowView, MaskView, BoxView, TokenView)
 
 
 def make_view(
