@@ -136,9 +136,9 @@ def test_decimal_commas_are_read_where_the_config_says_so(tmp_path: Path) -> Non
     dataset.fit_to(np.arange(2))
     assert dataset.fitted is not None
     assert dataset.fitted["mean"] == [-0.25, 2.625]
-    with pytest.raises(UserError, match=r"area: '1,5' is no number; thousands .* set decimal"):
+    with pytest.raises(UserError, match=r"area: '1,5' is not a number; thousands .* set decimal"):
         CsvDataset(path, "price")
-    with pytest.raises(UserError, match=r"price: '1.234,5' is no number; thousands must have no"):
+    with pytest.raises(UserError, match=r"price: '1.234,5' is not a number; thousands must have no"):
         CsvDataset(write(tmp_path, "area;price\n1;1.234,5\n"), "price", decimal=",")
 
 
@@ -163,8 +163,8 @@ def test_semicolons_and_tabs_divide_cells_too(tmp_path: Path, delimiter: str) ->
         ("area,price\n", {}, r"has no rows"),
         ("", {}, r"its first line is empty"),
         (TEXT.replace("100", ""), {}, r"homes.csv:2: price: is empty"),
-        (TEXT.replace("100", "1e39"), {}, r"homes.csv:2: price: '1e39' is no number"),
-        (TEXT.replace("100", "1_00"), {}, r"homes.csv:2: price: '1_00' is no number"),
+        (TEXT.replace("100", "1e39"), {}, r"homes.csv:2: price: '1e39' is not a number"),
+        (TEXT.replace("100", "1_00"), {}, r"homes.csv:2: price: '1_00' is not a number"),
         (TEXT.replace("20,a", "20,"), {"target": "town", "categories": []}, r"3: town: is empty"),
         (TEXT, {"classes": ["a"], "classify": False}, r"^classes: a target of numbers has none"),
     ],
