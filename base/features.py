@@ -16,6 +16,7 @@ from base.checkpoint.sharded import ShardedStore  # trainer.sharded_checkpoint
 from base.groups.repeat import Repeat  # the section repeat
 from base.groups.search import Search  # the section search
 from base.loop.watcher import Watcher
+from base.tools.box_traps import BoxTraps  # boxes and labels that a detector does not learn from
 from base.tools.collectors.boxes import BoxCollector  # what reports show of a detection
 from base.tools.collectors.masks import Masks  # of a segmentation
 from base.tools.collectors.series import SeriesRows  # of forecasts

@@ -19,6 +19,7 @@ from config import ConfigParser
 from config.check.preflight import MAX_RUN_ID_WORDS
 from logger.backends.backend import BackEnd
 from logger.logger import close_files, log_to_files, setup_logging
+from logger.visualization import close_writers
 from utils.checkpoints import CONFIG, find_group, list_checkpoints
 from utils.distributed import broadcast, get_restarted_run_folder, is_main, set_run_folder
 from utils.errors import UserError, name_error
@@ -125,12 +126,12 @@ class RunFolder:
         if is_mistake and self._is_new and self.save_dir.is_dir() and not self._holds_results():
             self._remove()
         elif is_mistake and self._is_log_new and not self._provenance.has_begun:
-            close_files()
+            self._close_logs()
             shutil.rmtree(self.config.log_dir, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt | StopProgram) and self._holds_weights():
             print(f"Continue with: {self._resume_command()}")
         if self._explicit_folder is not None:
-            close_files()  # the caller may delete the folder now
+            self._close_logs()  # the caller may delete the folder now
         if self._lock is not None:
             self._lock.close()
         end_workers()  # a traceback, which a notebook keeps, keeps their loaders
@@ -273,8 +274,12 @@ class RunFolder:
     def _resume_command(self) -> str:
         return f"{get_command('train.py')} -r {shlex.quote(str(self.save_dir))}"
 
-    def _remove(self) -> None:
+    def _close_logs(self) -> None:
+        close_writers(Path(self.config.log_dir))
         close_files()
+
+    def _remove(self) -> None:
+        self._close_logs()
         if self._is_new:
             shutil.rmtree(self.save_dir, ignore_errors=True)
             for parent in reversed([self._list_parents()[0].parent, *self._list_parents()]):

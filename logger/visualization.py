@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from logger.backends.backend import BackEnd
 from logger.backends.tensorboard import TensorboardBackEnd
@@ -172,11 +173,22 @@ class TensorboardWriter(Writer):
     def __init__(self, log_dir: str | Path, logger: logging.Logger, enabled: bool) -> None:
         self.log_dir = Path(log_dir)
         super().__init__(logger, [TensorboardBackEnd(self.log_dir, logger)] if enabled else [])
+        _writers.add(self)
 
     def resume_at(self, step: int) -> None:
         """Prepares for values from ``step`` on that an interrupted run may have written before."""
         for back_end in self.back_ends:
             back_end.resume_at(step)
+
+
+_writers: WeakSet[TensorboardWriter] = WeakSet()
+
+
+def close_writers(log_dir: Path) -> None:
+    """Closes the writers whose files lie in ``log_dir``, for example before it is deleted."""
+    for writer in list(_writers):
+        if writer.log_dir == log_dir:
+            writer.close()
 
 
 def _snapshot(value: Any) -> Any:

@@ -10,6 +10,8 @@ from torch import nn
 
 WANTED = "give {boxes: (n, 4) float32 of x1, y1, x2, y2, labels: (n,) int64}"
 FROM_COCO = "torchvision.ops.box_convert(boxes, 'xywh', 'xyxy')"
+DETECTION = "torchvision.models.detection"
+WITH_BACKGROUND = {f"{DETECTION}.roi_heads.RoIHeads", f"{DETECTION}.ssd.SSD"}  # as class 0
 
 
 def find_mistake(targets: Any) -> str | None:
@@ -39,8 +41,7 @@ def explain_targets(error: BaseException, model: nn.Module, targets: Any) -> str
             torchvision.
         targets: of the batch.
     """
-    kinds = {kind.__module__ for part in model.modules() for kind in type(part).__mro__}
-    if not any(name.startswith("torchvision.models.detection") for name in kinds):
+    if not is_detector(model):
         return None
     if not isinstance(targets, list | tuple) or not any(map(_has_boxes, targets)):
         found = _describe(targets)
@@ -54,6 +55,39 @@ def explain_targets(error: BaseException, model: nn.Module, targets: Any) -> str
         return None
     shown = f"{int(labels.min())} to {int(labels.max())}"
     return f"the labels are {shown}; num_classes must be larger, because it counts the background"
+
+
+def is_detector(model: nn.Module) -> bool:
+    """Whether a model is, or holds, a detector of torchvision."""
+    return any(name.startswith(f"{DETECTION}.") for name in _list_classes(model))
+
+
+def list_traps(model: nn.Module, targets: Any) -> list[str]:
+    """Lists what a detector accepts in its targets, but does not learn from.
+
+    Args:
+        model: a detector of torchvision.
+        targets: of a batch. Nothing is found if they have mistakes.
+    """
+    if find_mistake(targets):
+        return []
+    found = [target for target in targets if _has_boxes(target) and len(target["boxes"])]
+    if not found:
+        return []
+    traps = []
+    boxes = torch.cat([target["boxes"] for target in found])
+    if bool(((boxes >= 0) & (boxes <= 1)).all()):
+        advice = "give pixels: multiply them by the width and height of the picture"
+        traps.append(f"all boxes of a batch lie between 0 and 1; {advice}")
+    is_zero = torch.cat([target["labels"] for target in found]) == 0
+    if bool(is_zero.any()) and WITH_BACKGROUND & _list_classes(model):
+        traps.append("objects with the label 0 are learned as background; count classes from 1")
+    return traps
+
+
+def _list_classes(model: nn.Module) -> set[str]:
+    kinds = {kind for part in model.modules() for kind in type(part).__mro__}
+    return {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
 
 
 def _has_boxes(target: Any) -> bool:

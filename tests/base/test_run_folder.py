@@ -12,6 +12,7 @@ import pytest
 
 from base.commands import format_summary, get_command, get_python_command
 from base.run import RunFolder
+from logger.visualization import TensorboardWriter
 from tests.base.run_folders import Config, fail, has_log_file, read_sessions
 from utils.errors import UserError
 from utils.stop import Request, StopProgram
@@ -133,6 +134,28 @@ def test_a_users_mistake_leaves_nothing_behind(tmp_path: Path, saved: Path) -> N
     fail(Config(saved), UserError("no such dataset"))
     assert list(tmp_path.iterdir()) == []
     assert not has_log_file()
+
+
+def test_event_files_are_closed_before_their_folder_is_deleted(
+    tmp_path: Path, saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run() -> None:
+        with RunFolder(Config(saved)) as run:
+            run.describe()
+            writer = TensorboardWriter(run.config.log_dir, logging.getLogger("probe"), True)
+            writers.append(writer)
+            writer.set_step(1)
+            writer.add_scalar("loss", 0.5)
+            writer.flush()
+            raise UserError("no such layer")
+
+    writers: list[TensorboardWriter] = []
+    with pytest.raises(UserError):
+        run()
+    assert not any(back_end.started for back_end in writers[0].back_ends)
+    writers[0].close()
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.messages == []
 
 
 def test_the_folders_of_other_runs_stay(saved: Path) -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torchvision.models.detection.roi_heads import RoIHeads
 
 from base import BaseDataLoader
-from base.data.boxes import explain_targets, find_mistake
+from base.data.boxes import explain_targets, find_mistake, list_traps
 from base.data.collate import explain
 from base.data.lists import ListCollate
 from data_loader.boxed_shapes import BoxedShapes
@@ -94,6 +95,22 @@ def test_error_of_a_detector_is_explained_by_its_targets():
     assert "labels are 3 to 3; num_classes must be larger" in reason
     assert "not a Tensor" in (explain_targets(error, model, torch.zeros(2)) or "")
     assert explain_targets(error, torch.nn.Linear(1, 1), torch.zeros(2)) is None
+
+
+def test_normalised_boxes_and_objects_as_background_are_traps():
+    fcos = SmallFCOS(num_classes=3, width=32, image_size=32)
+    with_background = torch.nn.Sequential(RoIHeads(*[None] * 3, 0.5, 0.5, 8, 0.5, None, 0, 0.5, 9))
+    empty = {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)}
+    small = make_target([[0, 0.5, 0.5, 1]])
+    assert list_traps(fcos, [empty, make_target(), small]) == []
+    (trap,) = list_traps(fcos, [empty, small])
+    assert "lie between 0 and 1; give pixels" in trap
+    as_background = [make_target(), empty, make_target(labels=(0,))]
+    (trap,) = list_traps(with_background, as_background)
+    assert "label 0 are learned as background" in trap
+    assert list_traps(fcos, as_background) == []  # it learns class 0 like any other
+    assert list_traps(with_background, [torch.rand(3, 4, 4)]) == []
+    assert list_traps(with_background, [{"boxes": [[0, 0, 1, 1]]}]) == []
 
 
 def test_shapes_depend_on_the_seed_and_the_index():

@@ -11,7 +11,7 @@ from base import BaseDataLoader
 from base.schema import SCHEMA
 from config import ConfigError, ConfigParser
 from config.read.merge import load_tree
-from tests.base.groups.plan.sweep import check_space, find_in_space, make_sections
+from tests.base.groups.plan.sweep import LR, check_space, find_in_space, make_sections
 from tests.config.check.project_file import add_project_file
 from tests.config.check.small import CONFIG, find, run_check
 
@@ -148,6 +148,18 @@ def test_the_seed_and_the_folds_of_a_repetition_cannot_be_searched() -> None:
     assert "repeat.seeds gives each trial several seeds" in line
     sections = make_sections(space={"data_loader.args.fold": [1, 2]}) | {"repeat": {"folds": 5}}
     assert "repeat.folds sets this for each run" in "\n".join(find(**sections))
+
+
+def test_a_rate_that_the_schedule_replaces_cannot_be_searched() -> None:
+    schedule: dict[str, Any] = {"type": "OneCycleLR", "args": {"max_lr": 0.1}}
+    space: dict[str, Any] = {"optimizer.args.lr": LR}
+    (line,) = find_in_space(space, lr_scheduler=schedule)
+    assert "lr_scheduler sets the rate; search lr_scheduler.args.max_lr instead" in line
+    check_space(space | {"lr_scheduler.args.max_lr": LR}, lr_scheduler=schedule)
+    check_space(space, lr_scheduler={"type": "StepLR", "args": {"step_size": 1}})
+    following = {"type": "OneCycleLR", "args": {"max_lr": "${optimizer.args.lr}"}}
+    data = CONFIG | make_sections(space=space) | {"lr_scheduler": following}
+    ConfigParser(data).check(SCHEMA)
 
 
 def test_values_that_refer_to_a_searched_key_are_checked_with_it() -> None:
