@@ -138,7 +138,7 @@ def test_decimal_commas_are_read_where_the_config_says_so(tmp_path: Path) -> Non
     assert dataset.fitted["mean"] == [-0.25, 2.625]
     with pytest.raises(UserError, match=r"area: '1,5' is not a number; thousands .* set decimal"):
         CsvDataset(path, "price")
-    with pytest.raises(UserError, match=r"price: '1.234,5' is not a number; thousands must have no"):
+    with pytest.raises(UserError, match=r"price: '1.234,5' is not a number; thousands must have"):
         CsvDataset(write(tmp_path, "area;price\n1;1.234,5\n"), "price", decimal=",")
 
 
