@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -14,9 +16,12 @@ from base.loop.metrics import name_of
 from config.check.project import locate_in_project
 from utils.batch import to_device
 from utils.errors import UserError, name_error
+from utils.log import get_logger
 from utils.numbers import split_numbers
 
 CPU = torch.device("cpu")
+TOO_FEW = "at least two samples"  # in the error of R2Score
+NO_NEGATIVES, NO_POSITIVES = "No negative samples in targets", "No positive samples in targets"
 
 
 class StatefulMetric:
@@ -43,6 +48,7 @@ class StatefulMetric:
             message = f"a {kind} does not give one number; list the metrics inside it one by one"
             raise UserError(message, key="metrics")
         self.device, self.key = device, key
+        self._has_warned = False
         self.metric = metric.clone().to(device)
         states = []
         for part in self._modules().values():
@@ -97,15 +103,20 @@ class StatefulMetric:
         return bool(self.metric.update_called)
 
     def compute(self) -> Any:
-        """The metric's value; NaN if it has seen nothing."""
+        """The metric's value; NaN if it has seen nothing, or has no value for what it has seen."""
         if not self.has_samples:
             return float("nan")
         try:
-            return self.metric.compute()
+            value, reason = compute_value(self.metric)
         except Exception as error:
             message = f"the metric '{name_of(self.metric)}' failed in compute()"
             reason = f"{name_error(error)}{locate_in_project(error)}"
             raise UserError(f"{message}: {reason}", key=self.key) from error
+        if reason and not self._has_warned:
+            line = "The metric '%s' is undefined here, and shown as nan: %s."
+            get_logger("metrics", logging.INFO).warning(line, name_of(self.metric), reason)
+            self._has_warned = True
+        return value
 
     def compute_numbers(self, name: str, labels: Sequence[str]) -> dict[str, float]:
         """The numbers in the metric's value, by the names under which they are logged."""
@@ -214,6 +225,35 @@ def _make_object(metric: Any, device: torch.device | None, key: str) -> Stateful
     from base.loop.box_metric import NAME, BoxMetric
 
     return (BoxMetric if type(metric).__name__ == NAME else StatefulMetric)(metric, device, key)
+
+
+def compute_value(metric: Any) -> tuple[Any, str]:
+    """Computes a torchmetrics object.
+
+    For targets of one class only, torchmetrics gives an AUROC of 0, which looks like the worst one.
+
+    Returns:
+        The value and an empty text; NaN and the reason if one number has no value for the samples.
+    """
+    kind = type(metric).__name__
+    undefined = {"BinaryAUROC": [NO_NEGATIVES, NO_POSITIVES], "MulticlassAUROC": [NO_NEGATIVES]}
+    averages = [getattr(metric, name, "") for name in ("average", "multioutput")]
+    if any(average in (None, "none", "raw_values") for average in averages):
+        return metric.compute(), ""  # a number for each class or target
+    if kind not in undefined:
+        try:
+            return metric.compute(), ""
+        except ValueError as error:
+            if TOO_FEW not in str(error):
+                raise
+        return float("nan"), "it needs at least two samples"
+    with warnings.catch_warnings():
+        for message in undefined[kind]:
+            warnings.filterwarnings("error", message)
+        try:
+            return metric.compute(), ""
+        except UserWarning:
+            return float("nan"), "the targets have one class only"
 
 
 def _is_count(state: Any) -> bool:

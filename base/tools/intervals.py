@@ -13,7 +13,7 @@ from base.data.units import TargetUnits
 from base.loop.evaluate import add_up, get_term_name
 from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
-from base.loop.stateful_metric import is_stateful
+from base.loop.stateful_metric import compute_value, is_stateful
 from base.tools.batch_means import explain, is_close
 from utils.distributed import world_size
 from utils.numbers import split_numbers
@@ -141,7 +141,7 @@ def _make_compute(metric: Any) -> Callable[[torch.Tensor, torch.Tensor], float]:
     def compute(output: torch.Tensor, target: torch.Tensor) -> float:
         metric.reset()
         metric.update(output, target)
-        return float(one_number(metric.compute()))
+        return float(one_number(compute_value(metric)[0]))
 
     return compute
 
