@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 
-from base.loop.blame import blame_metric
+from base.loop.blame import blame_metric, compute_value
 from base.loop.metrics import name_of
 from config.check.project import locate_in_project
 from utils.batch import to_device
@@ -20,8 +19,6 @@ from utils.log import get_logger
 from utils.numbers import split_numbers
 
 CPU = torch.device("cpu")
-TOO_FEW = "at least two samples"  # in the error of R2Score
-NO_NEGATIVES, NO_POSITIVES = "No negative samples in targets", "No positive samples in targets"
 
 
 class StatefulMetric:
@@ -48,7 +45,7 @@ class StatefulMetric:
             message = f"a {kind} does not give one number; list the metrics inside it one by one"
             raise UserError(message, key="metrics")
         self.device, self.key = device, key
-        self._has_warned = False
+        self._reasons: set[str] = set()  # those that were logged, also by clones
         self.metric = metric.clone().to(device)
         states = []
         for part in self._modules().values():
@@ -58,7 +55,9 @@ class StatefulMetric:
         self._only_counts = bool(states) and all(map(_is_count, states))
 
     def clone(self) -> Self:
-        return type(self)(self.metric, self.device, self.key)
+        twin = type(self)(self.metric, self.device, self.key)
+        twin._reasons = self._reasons
+        return twin
 
     def update(self, output: Any, target: Any) -> None:
         """Adds a batch.
@@ -112,10 +111,10 @@ class StatefulMetric:
             message = f"the metric '{name_of(self.metric)}' failed in compute()"
             reason = f"{name_error(error)}{locate_in_project(error)}"
             raise UserError(f"{message}: {reason}", key=self.key) from error
-        if reason and not self._has_warned:
+        if reason and reason not in self._reasons:
             line = "The metric '%s' is undefined here, and shown as nan: %s."
             get_logger("metrics", logging.INFO).warning(line, name_of(self.metric), reason)
-            self._has_warned = True
+            self._reasons.add(reason)
         return value
 
     def compute_numbers(self, name: str, labels: Sequence[str]) -> dict[str, float]:
@@ -225,35 +224,6 @@ def _make_object(metric: Any, device: torch.device | None, key: str) -> Stateful
     from base.loop.box_metric import NAME, BoxMetric
 
     return (BoxMetric if type(metric).__name__ == NAME else StatefulMetric)(metric, device, key)
-
-
-def compute_value(metric: Any) -> tuple[Any, str]:
-    """Computes a torchmetrics object.
-
-    For targets of one class only, torchmetrics gives an AUROC of 0, which looks like the worst one.
-
-    Returns:
-        The value and an empty text; NaN and the reason if one number has no value for the samples.
-    """
-    kind = type(metric).__name__
-    undefined = {"BinaryAUROC": [NO_NEGATIVES, NO_POSITIVES], "MulticlassAUROC": [NO_NEGATIVES]}
-    averages = [getattr(metric, name, "") for name in ("average", "multioutput")]
-    if any(average in (None, "none", "raw_values") for average in averages):
-        return metric.compute(), ""  # a number for each class or target
-    if kind not in undefined:
-        try:
-            return metric.compute(), ""
-        except ValueError as error:
-            if TOO_FEW not in str(error):
-                raise
-        return float("nan"), "it needs at least two samples"
-    with warnings.catch_warnings():
-        for message in undefined[kind]:
-            warnings.filterwarnings("error", message)
-        try:
-            return metric.compute(), ""
-        except UserWarning:
-            return float("nan"), "the targets have one class only"
 
 
 def _is_count(state: Any) -> bool:

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from base.data.units import TargetUnits
+from base.loop.blame import compute_value
 from base.loop.evaluate import add_up, get_term_name
 from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
-from base.loop.stateful_metric import compute_value, is_stateful
+from base.loop.stateful_metric import is_stateful
 from base.tools.batch_means import explain, is_close
 from utils.distributed import world_size
 from utils.numbers import split_numbers
