@@ -19,6 +19,15 @@ CALLS = {("base/loop/evaluate.py", "forward"): "arch"}
 LOADER_FILES = ("base/data/worker.py", "base/data/stream_batches.py")
 WORKER_FRAME = re.compile(r'File "(.+)", line (\d+), in (\S+)')
 VALUES_SHOWN = 4
+INPLACE = "modified by an inplace operation"  # in an error of a backward pass
+INPLACE_HINT = (
+    "the backward pass needs a value that the model or the loss has changed in place, as `x += 1`"
+    " does: write `x = x + 1`"
+)
+TO_SEE_LINE = (
+    "to see its line, write `torch.autograd.set_detect_anomaly(True)` below the imports of the"
+    " model's file"
+)
 
 
 class Frame(NamedTuple):
@@ -35,6 +44,11 @@ def add_culprit(error: BaseException, tree: Tree, resolved: Mapping[Keys, Any]) 
     """Adds the line of ``name_culprit`` to an error, which keeps its traceback."""
     with contextlib.suppress(Exception):  # objects of the user may do anything
         line = name_culprit(error, tree, resolved)
+        if line is None and INPLACE in text_of(error):
+            from torch import is_anomaly_enabled
+
+            shown = "the warning above has the line that computed it"
+            line = f"{INPLACE_HINT}; {shown if is_anomaly_enabled() else TO_SEE_LINE}"
         if line is not None and line not in getattr(error, "__notes__", ()):
             error.add_note(line)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 
-from base.loop.blame import blame_metric
+from base.loop.blame import blame_metric, compute_value
 from base.loop.metrics import name_of
 from config.check.project import locate_in_project
 from utils.batch import to_device
 from utils.errors import UserError, name_error
+from utils.log import get_logger
 from utils.numbers import split_numbers
 
 CPU = torch.device("cpu")
@@ -43,6 +45,7 @@ class StatefulMetric:
             message = f"a {kind} does not give one number; list the metrics inside it one by one"
             raise UserError(message, key="metrics")
         self.device, self.key = device, key
+        self._reasons: set[str] = set()  # those that were logged, also by clones
         self.metric = metric.clone().to(device)
         states = []
         for part in self._modules().values():
@@ -52,7 +55,9 @@ class StatefulMetric:
         self._only_counts = bool(states) and all(map(_is_count, states))
 
     def clone(self) -> Self:
-        return type(self)(self.metric, self.device, self.key)
+        twin = type(self)(self.metric, self.device, self.key)
+        twin._reasons = self._reasons
+        return twin
 
     def update(self, output: Any, target: Any) -> None:
         """Adds a batch.
@@ -97,15 +102,20 @@ class StatefulMetric:
         return bool(self.metric.update_called)
 
     def compute(self) -> Any:
-        """The metric's value; NaN if it has seen nothing."""
+        """The metric's value; NaN if it has seen nothing, or has no value for what it has seen."""
         if not self.has_samples:
             return float("nan")
         try:
-            return self.metric.compute()
+            value, reason = compute_value(self.metric)
         except Exception as error:
             message = f"the metric '{name_of(self.metric)}' failed in compute()"
             reason = f"{name_error(error)}{locate_in_project(error)}"
             raise UserError(f"{message}: {reason}", key=self.key) from error
+        if reason and reason not in self._reasons:
+            line = "The metric '%s' is undefined here, and shown as nan: %s."
+            get_logger("metrics", logging.INFO).warning(line, name_of(self.metric), reason)
+            self._reasons.add(reason)
+        return value
 
     def compute_numbers(self, name: str, labels: Sequence[str]) -> dict[str, float]:
         """The numbers in the metric's value, by the names under which they are logged."""

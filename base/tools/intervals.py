@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from base.data.units import TargetUnits
+from base.loop.blame import compute_value
 from base.loop.evaluate import add_up, get_term_name
 from base.loop.losses import WeightedSum
 from base.loop.metrics import name_of
@@ -141,7 +142,7 @@ def _make_compute(metric: Any) -> Callable[[torch.Tensor, torch.Tensor], float]:
     def compute(output: torch.Tensor, target: torch.Tensor) -> float:
         metric.reset()
         metric.update(output, target)
-        return float(one_number(metric.compute()))
+        return float(one_number(compute_value(metric)[0]))
 
     return compute
 

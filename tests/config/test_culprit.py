@@ -68,6 +68,12 @@ class Halted(torch.nn.Linear):
 
 def square(output, target):
     return (output - target).square().mean()
+
+class InPlace(torch.nn.Linear):
+    def forward(self, x):
+        output = super().forward(x).sigmoid()
+        output += 1
+        return output
 """,
     "trainer/broken.py": """
 from trainer.trainer import Trainer
@@ -150,6 +156,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             ["arch.type=broken.Halted"],
             "model/broken.py:15: backward failed, with gradient: (4, 2) float32",
+        ),
+        (
+            ["arch.type=broken.InPlace"],
+            "changed in place, as `x += 1` does: write `x = x + 1`; to see its line, write "
+            "`torch.autograd.set_detect_anomaly(True)`",
         ),
         (["loss=mse_loss"], "loss: mse_loss failed, with input: (4, 2) float32, target: (4,) "),
         (

@@ -88,6 +88,27 @@ def test_a_metric_that_has_seen_nothing_is_nan(kind: str) -> None:
     assert isnan(metric.compute())
 
 
+@pytest.mark.parametrize(
+    ("metric", "output", "reason"),
+    [
+        (torchmetrics.AUROC(task="binary"), [0.2, 0.7], "one class only"),
+        (torchmetrics.AUROC("multiclass", num_classes=2), [[0.2, 0.8], [0.7, 0.3]], "one class"),
+        (torchmetrics.R2Score(), [0.2], "two samples"),
+    ],
+)
+def test_a_metric_without_a_value_is_nan_and_says_why_once(
+    metric: Any, output: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stateful = StatefulMetric(metric)
+    target = torch.ones(len(output), dtype=torch.long)
+    for _ in range(2):
+        stateful.update(torch.tensor(output), target)
+        assert isnan(stateful.compute())
+        assert isnan(stateful.clone().compute())  # ranks merge their states in a clone
+        stateful.reset()
+    assert [reason in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_the_objects_of_the_user_stay_as_they_are() -> None:
     original = KINDS["sums"]()
     metric = StatefulMetric(original)
