@@ -27,7 +27,7 @@ def check_times(table: CsvTable, name: str | None, channels: Sequence[str]) -> N
         channels: the columns of the series.
 
     Raises:
-        UserError: a cell of the named column is no time, or not later than the one above it.
+        UserError: a cell of the named column is not a time, or not later than the one above it.
     """
     logger = logging.getLogger("data_loader")
     found = find_times(table, channels) if name is None else name
@@ -72,7 +72,7 @@ def _read_time(table: CsvTable, name: str, row: int) -> float:
     seconds = _parse_date(cell)
     seconds = parse_number(cell, table.decimal) if seconds is None else seconds
     if math.isnan(seconds):
-        message = f"'{cell}' is no time, such as 2024-01-31 13:00, and no number"
+        message = f"'{cell}' is neither a time, such as 2024-01-31 13:00, nor a number"
         raise table.error(row, name, message)
     return seconds
 

@@ -53,20 +53,25 @@ def check_tokens(model: nn.Module, loader: Any, has_new_head: bool = False) -> N
     if not check_lengths(model, loader, "data_loader"):
         return
     dataset = find_dataset(loader)
-    config: Any = model.config
     _check_padding(model, dataset.tokenizer)
-    classes, n_labels = getattr(dataset, "classes", None), getattr(config, "num_labels", None)
-    if classes and not has_new_head and n_labels is not None and n_labels < len(classes):
-        message = f"the data have {len(classes)} classes, and the model predicts {n_labels}"
-        raise UserError(f"{message}; give it num_labels: {len(classes)}", key="arch")
-    if classes and not has_new_head and n_labels is not None and n_labels > len(classes):
+    n_labels = getattr(model.config, "num_labels", None)
+    if n_labels is not None and not has_new_head:
+        _check_outputs(n_labels, dataset)
+
+
+def _check_outputs(n_labels: int, dataset: Any) -> None:
+    """Compares the number of a model's outputs with the classes or numbers to predict."""
+    count = len(getattr(dataset, "classes", None) or ())
+    if count and n_labels < count:
+        message = f"the data have {count} classes, and the model predicts {n_labels}"
+        raise UserError(f"{message}; give it num_labels: {count}", key="arch")
+    if count and n_labels > count:
         message = "arch: the model predicts %d classes, and the data have %d."
-        logging.getLogger("train").warning(message, n_labels, len(classes))
+        logging.getLogger("train").warning(message, n_labels, count)
     targets = getattr(dataset, "targets", None)
-    are_numbers = False
-    if isinstance(targets, torch.Tensor):
-        are_numbers = targets.is_floating_point() and targets.ndim == 1
-    if are_numbers and n_labels not in (None, 1) and not has_new_head:
+    if not isinstance(targets, torch.Tensor) or not targets.is_floating_point():
+        return
+    if targets.ndim == 1 and n_labels != 1:
         message = f"the targets are numbers, and the model predicts {n_labels} classes"
         raise UserError(f"{message}; give it num_labels: 1", key="arch")
 

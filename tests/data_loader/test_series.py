@@ -78,7 +78,7 @@ def write_hours(tmp_path: Path, hours: list[str]) -> str:
             r"hours.csv:3: time: 2024-03-31 00:00 is not later than",
         ),
         ([HOURS[0], *HOURS], r"hours.csv:3: time: 2024-03-31 00:00 is not later than"),
-        ([*HOURS, "31.03.2024 20:00"], r"hours.csv:22: time: '31.03.2024 20:00' is no time"),
+        ([*HOURS, "31.03.2024 20:00"], r"time: '31.03.2024 20:00' is neither a time"),
     ],
 )
 def test_times_that_do_not_rise_are_an_error_or_a_warning(
