@@ -11,7 +11,7 @@ from base.checkpoint.best_files import describe_position
 from base.checkpoint.file import load
 from base.checkpoint.left_out import fill_weights, get_left_out
 from base.checkpoint.weights import choose_weights, load_loss, load_weights
-from base.data.loader import list_sets, prepare_loader
+from base.data.loader import prepare_loader
 from base.loaders import make_test_loader
 from base.loop.assembly import make_criterion
 from base.loop.phases import make_phases
@@ -73,10 +73,9 @@ def load_subject(
         loader, split, section = make_test_loader(config) if data is None else data
         model, kind = make_trained_model(config, checkpoint, weights_kind)
     if hasattr(model, "get_input_embeddings"):  # of HuggingFace
-        from base.loop.token_checks import check_lengths
+        from base.loop.token_checks import check_set_lengths
 
-        for name, item in list_sets(loader):
-            check_lengths(model, item, f"{section}.{name}".rstrip("."))
+        check_set_lengths(model, loader, section)
     model, device = move_to_device(model, prepare_device(config.get("n_gpu", 1))[0])
     criterion = make_criterion(config, model, device=output_device(model, device))
     load_loss(criterion, checkpoint, config, config.resume)

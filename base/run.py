@@ -134,7 +134,7 @@ class RunFolder:
             self._close_logs()  # the caller may delete the folder now
         if self._lock is not None:
             self._lock.close()
-        end_workers()  # a traceback, which a notebook keeps, keeps their loaders
+        end_workers()  # a notebook keeps the last traceback, and with it the loaders
 
     def _log_failure(self, error: BaseException) -> None:
         """Logs why the run ends. A run that ends while it is made gets its description."""

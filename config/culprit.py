@@ -10,11 +10,11 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any, NamedTuple
 
-from config.check.project import FRAMEWORK, ROOT, USER_FOLDERS
+from config.check.project import FRAMEWORK, ROOT, is_user_file
 from config.read.tree import Finding, Keys, Tree, join_keys, split_keys
 from utils.errors import text_of
 
-# Where the framework calls what the config names: file, function, and the key of the config.
+# Calls of the framework into components of the config: file, function, key of the config.
 CALLS = {("base/loop/evaluate.py", "forward"): "arch"}
 LOADER_FILES = ("base/data/worker.py", "base/data/stream_batches.py")
 WORKER_FRAME = re.compile(r'File "(.+)", line (\d+), in (\S+)')
@@ -30,7 +30,7 @@ TO_SEE_LINE = (
 )
 
 
-class Frame(NamedTuple):
+class Call(NamedTuple):
     """One call of a traceback. ``values`` are its arguments; empty in another process."""
 
     path: Path
@@ -78,21 +78,24 @@ def name_culprit(error: BaseException, tree: Tree, resolved: Mapping[Keys, Any])
     return None
 
 
-def _locate(frames: list[Frame]) -> str | None:
+def _locate(frames: list[Call]) -> str | None:
     """A line about code of the user that belongs to no component, as the backward of a function."""
-    folders = [ROOT / folder for folder in USER_FOLDERS]
-    of_user = [frame for frame in frames if frame.path.parent in folders]
-    if not of_user:
+    call = _find_user_call(frames)
+    if call is None:
         return None
-    path, line, function, values, _ = of_user[0]
-    shown = _describe_arguments(values)
-    return f"{path.relative_to(ROOT)}:{line}: {function} failed{shown}"
+    shown = _describe_arguments(call.values)
+    return f"{call.path.relative_to(ROOT)}:{call.line}: {call.function} failed{shown}"
 
 
-def _list_frames(error: BaseException) -> Iterator[Frame]:
+def _find_user_call(frames: list[Call]) -> Call | None:
+    """The innermost call of code in the user's own folders."""
+    return next((frame for frame in frames if is_user_file(frame.path)), None)
+
+
+def _list_frames(error: BaseException) -> Iterator[Call]:
     """The calls in which ``error`` was raised, the innermost first, and a worker's before ours."""
     for path, line, function in reversed(WORKER_FRAME.findall(text_of(error))):
-        yield Frame(Path(path), int(line), function, {})
+        yield Call(Path(path), int(line), function, {})
     for frame, line in reversed(list(walk_tb(error.__traceback__))):
         code = frame.f_code
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -101,21 +104,20 @@ def _list_frames(error: BaseException) -> Iterator[Frame]:
         owner = values.pop("self", None)
         is_reader = path.parent == ROOT / FRAMEWORK / "data"
         section = getattr(owner, "section", "") if is_reader else ""
-        yield Frame(path, line, code.co_name, values, section)
+        yield Call(path, line, code.co_name, values, section)
 
 
 def _is_of_framework(path: Path) -> bool:
     return path.is_relative_to(ROOT / FRAMEWORK) or path == ROOT / "trainer" / "trainer.py"
 
 
-def _is_code_of(found: Any, frame: Frame) -> bool:
+def _is_code_of(found: Any, frame: Call) -> bool:
     """Whether a call is that of a function, or of a method of a class or its project's parents."""
-    folders = [ROOT / folder for folder in USER_FOLDERS]
     for item in inspect.getmro(found) if inspect.isclass(found) else (inspect.unwrap(found),):
         try:
             path = Path(inspect.getfile(item)).absolute()
             is_parent = item is not found and inspect.isclass(found)
-            if path != frame.path or (is_parent and path.parent not in folders):
+            if path != frame.path or (is_parent and not is_user_file(path)):
                 continue
             lines, first = inspect.getsourcelines(item)
         except (OSError, TypeError):  # written in C
@@ -125,28 +127,26 @@ def _is_code_of(found: Any, frame: Frame) -> bool:
     return False
 
 
-def _find_caller(frame: Frame, outer: list[Frame]) -> list[Keys]:
+def _find_caller(frame: Call, outer: list[Call]) -> list[Keys]:
     """The key of what a function of the framework has called; ``outer`` begins with its frame."""
     file = frame.path.relative_to(ROOT).as_posix()
     key = _find_section(outer) if file in LOADER_FILES else CALLS.get((file, frame.function))
     return [split_keys(key)] if key else []
 
 
-def _find_section(frames: list[Frame]) -> str:
+def _find_section(frames: list[Call]) -> str:
     return next((frame.section for frame in frames if frame.section), "")
 
 
 def _format_line(
-    tree: Tree, keys: list[Keys], resolved: Mapping[Keys, Any], frames: list[Frame]
+    tree: Tree, keys: list[Keys], resolved: Mapping[Keys, Any], frames: list[Call]
 ) -> str:
     """Describes the failure of the components at ``keys``, which share a class."""
-    folders = [ROOT / folder for folder in USER_FOLDERS]
-    of_user = [frame for frame in frames if frame.path.parent in folders]
     found = resolved.get(keys[0])
     name = getattr(found, "__name__", "the code called from here")
-    where = of_user[0] if of_user else frames[-1]
-    location = f" at {where.path.relative_to(ROOT)}:{where.line}" if of_user else ""
-    shown = _describe_arguments(where.values)
+    call = _find_user_call(frames)
+    location = "" if call is None else f" at {call.path.relative_to(ROOT)}:{call.line}"
+    shown = _describe_arguments(frames[-1].values if call is None else call.values)
     others = "".join(f", or {join_keys(other)}" for other in keys[1:])
     message = f"{name} failed{location}{shown}{others}"
     return str(Finding(tree.mark(keys[0]), keys[0], message))

@@ -65,7 +65,7 @@ def seeding_rank(seed: int, rank: int) -> Iterator[None]:
 
 
 def get_shared_seed() -> int:
-    """The seed of torch, which projects may set too. It is the same one on all ranks."""
+    """The seed that torch had before ``seeding_rank`` ended: the same one on all ranks."""
     seed = torch.initial_seed() % 2**63
     return _SHARED_SEEDS.get(seed, seed)
 

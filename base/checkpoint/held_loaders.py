@@ -88,11 +88,13 @@ class HeldLoaders:
         for name, other in self.shared.items():
             unsaved[name] = f"`{name}` is a second pass over the loader of `{other}`"
         logged = _LOGGED.setdefault(self.owner, set())
-        for name in [name for name in unsaved if name not in logged]:
+        for name, reason in unsaved.items():
+            if name in logged:
+                continue
             logged.add(name)
             advice = OTHER_LOADER if name in self.shared else ADVICE
             logging.getLogger("trainer").warning(
-                "A resumed run will not have the same bits: %s; %s.", unsaved[name], advice
+                "A resumed run will not have the same bits: %s; %s.", reason, advice
             )
         return {"positions": positions, "unsaved": unsaved}
 
@@ -174,18 +176,15 @@ def find_held_loaders(objects: Mapping[str, Any]) -> HeldLoaders:
     Args:
         objects: the attributes of a trainer, with ``optimizer``.
     """
-    validation = [loader for _, loader in list_sets(objects.get("valid_data_loader"))]
-    known: dict[int, str] = {}  # the names of passes, by loader; empty if nothing reads it
-    for name, loader in [
-        *(("valid_data_loader", loader) for loader in validation),
-        ("data_loader", objects.get("data_loader")),
-    ]:
-        known |= dict.fromkeys((id(loader), id(unwrap_loader(loader))), name)
+    main = objects.get("data_loader")
+    sets = [("valid_data_loader", item) for _, item in list_sets(objects.get("valid_data_loader"))]
+    known: dict[int, str] = {}  # by id of a loader: the name of its pass; empty if it has none
+    for name, loader in [*sets, ("data_loader", main)]:
+        known[id(loader)] = known[id(unwrap_loader(loader))] = name
     found: dict[str, Any] = {}
     iterators: dict[str, Any] = {}
     running: dict[str, Any] = {}
     shared: dict[str, str] = {}
-    main = objects.get("data_loader")
     if isinstance(main, inf_loop) and find_saveable_loader(main) is None:
         found["data_loader"] = main
     for name, item in _walk(objects):
@@ -200,9 +199,10 @@ def find_held_loaders(objects: Mapping[str, Any]) -> HeldLoaders:
             known[id(loader)] = name if is_pass else ""
             found[name] = loader if isinstance(item, RUNNING) else item
         elif is_pass and item is not main:
-            other = known[id(loader)]
-            known[id(loader)] = other if other else name
-            shared |= {name: other} if other else {}
+            if known[id(loader)]:
+                shared[name] = known[id(loader)]
+            else:
+                known[id(loader)] = name
     owner = objects["model"] if objects["optimizer"] is None else objects["optimizer"]
     return HeldLoaders(found, iterators, running, shared, owner)
 

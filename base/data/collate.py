@@ -201,10 +201,10 @@ def name_sample(
     dataset: Any,
     indices: Sequence[int],
 ) -> UserError:
-    """The error of the first sample that makes no batch alone, with its number in the dataset.
+    """Returns the error of the first sample that cannot be collated alone, with its index.
 
     Args:
-        error: of the batch. It is returned if no sample, or each of several, makes no batch.
+        error: of the batch. It is returned if no sample fails alone, or if all of several do.
         function: makes a batch.
         samples: of the batch.
         dataset: gives the samples.

@@ -22,8 +22,8 @@ from utils.errors import UserError
 
 KEY = "fitted"  # in the description of a loader's data
 FITTED_ON_ALL = (
-    "%s has fitted its target_transform %s before the split. If that has seen the samples of the "
-    "validation, its numbers are too good: give the dataset a method fit_to(indices)."
+    "%s has fitted its target_transform %s before the split. If the fit included validation "
+    "samples, the validation is too good: give the dataset a method fit_to(indices)."
 )
 MAX_DEPTH = 20  # of datasets inside datasets
 

@@ -55,7 +55,7 @@ class TargetTransform:
 def get_std(values: torch.Tensor) -> torch.Tensor:
     """The standard deviation of each column of (N, C) float; 1 for a constant one, shape (C,).
 
-    Rounding may give a constant column a tiny deviation, by which nothing must be divided.
+    Rounding may give a constant column a tiny standard deviation, which must not be a divisor.
     """
     std = values.std(0, correction=0)
     varies = (std > 0) & (values != values[:1]).any(0)

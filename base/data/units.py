@@ -81,8 +81,8 @@ def invert_several(units: TargetUnits, output: Any, has_several: bool) -> Any:
 
 @functools.cache
 def _warn_of_scaled(output: str, target: str) -> None:
-    message = "The metrics are of scaled targets, because the output is a %s and the target a %s. "
-    message += "For real units, override the trainer's forward, which returns both as tensors."
+    message = "The metrics are of scaled values, because the output is a %s and the target a %s. "
+    message += "For real units, override the trainer's forward so that it returns two tensors."
     logging.getLogger("data_loader").warning(message, output, target)
 
 

@@ -20,12 +20,12 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from base.data import worker_processes
 from base.data.collate import collate, describe_sample, explain_failure, name_sample
 from base.data.generators import reseeded
 from base.data.sampler import BatchIndices, EpochBatchSampler
 from base.data.sharding import watch_worker_info
 from base.data.walk import find_generators
+from base.data.worker_processes import register_loader, register_workers, starting_workers
 from utils.batch import PINNED_FOR
 from utils.distributed import local_world_size
 from utils.errors import UserError, one_line
@@ -199,12 +199,12 @@ class WorkerLoader(DataLoader[Any]):
         is_stream = isinstance(dataset, IterableDataset)
         init = WorkerInit(shown, options.pop("worker_init_fn", None), is_stream)
         super().__init__(dataset, worker_init_fn=init, **options)
-        worker_processes.loaders.add(self)
+        register_loader(self)
 
     def __iter__(self) -> Any:
-        with worker_processes.starting_workers(), deferred_signals():
+        with starting_workers(), deferred_signals():
             batches: Any = super().__iter__()
-        worker_processes.workers.update(getattr(batches, "_workers", ()))
+        register_workers(batches)
         return batches
 
 

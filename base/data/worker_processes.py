@@ -21,6 +21,16 @@ loaders: weakref.WeakSet[DataLoader[Any]] = weakref.WeakSet()  # that may have w
 workers: weakref.WeakSet[Any] = weakref.WeakSet()  # their processes
 
 
+def register_loader(loader: DataLoader[Any]) -> None:
+    """Lets ``end_workers`` end the persistent workers of a loader."""
+    loaders.add(loader)
+
+
+def register_workers(batches: Any) -> None:
+    """Lets ``end_workers`` kill the workers of an iterator over a loader."""
+    workers.update(getattr(batches, "_workers", ()))
+
+
 @contextlib.contextmanager
 def starting_workers() -> Iterator[None]:
     """Inside, torch starts workers. If that fails, those that have started are killed.

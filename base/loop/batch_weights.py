@@ -120,7 +120,7 @@ class WindowTargets:
         return factor
 
 
-def choose_weights(
+def make_batch_weights(
     batch: Any, criterion: Any, metrics: MetricSet | None, update: Update | None, on_ranks: bool
 ) -> SampleWeights | TargetWeights:
     """Chooses by the first batch of a pass whether batches weigh by samples or by targets.

@@ -44,17 +44,16 @@ def compute_value(metric: Any) -> tuple[Any, str]:
     averages = [getattr(metric, name, "") for name in ("average", "multioutput")]
     if any(average in (None, "none", "raw_values") for average in averages):
         return metric.compute(), ""  # a number for each class or target
-    if kind not in undefined:
-        try:
-            return metric.compute(), ""
-        except ValueError as error:
-            if TOO_FEW not in str(error):
-                raise
-        return float("nan"), "it needs at least two samples"
     with warnings.catch_warnings():
-        for message in undefined[kind]:
+        for message in undefined.get(kind, []):
             warnings.filterwarnings("error", message)
         try:
             return metric.compute(), ""
         except UserWarning:
+            if kind not in undefined:
+                raise
             return float("nan"), "the targets have one class only"
+        except ValueError as error:
+            if TOO_FEW not in str(error):
+                raise
+            return float("nan"), "it needs at least two samples"

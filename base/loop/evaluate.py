@@ -226,10 +226,10 @@ class Weigher:
             self.skips = True
             return 0.0
         if self.weights is None:
-            from base.loop.batch_weights import choose_weights
+            from base.loop.batch_weights import make_batch_weights
 
             arguments = self.criterion, self.metrics, self.update, self.on_ranks
-            self.weights = choose_weights(batch, *arguments)
+            self.weights = make_batch_weights(batch, *arguments)
         weight: float = self.weights.weigh(batch, given)
         self.skips = self.weights.skips
         if weight == 0 and given != 0:

@@ -29,8 +29,7 @@ def check_texts(config: Any, model: nn.Module, loader: Any, valid: Any = None) -
     """
     transfer = config.get("transfer") or {}
     check_tokens(model, loader, has_new_head=bool(transfer.get("head")))
-    for name, item in list_sets(valid):
-        check_lengths(model, item, f"valid_data_loader.{name}".rstrip("."))
+    check_set_lengths(model, valid, "valid_data_loader")
     has_weights = config.resume is not None or transfer.get("init_from") is not None
     warn_of_random_adapters(model, has_weights)
 
@@ -76,6 +75,12 @@ def _check_outputs(n_labels: int, dataset: Any) -> None:
         raise UserError(f"{message}; give it num_labels: 1", key="arch")
 
 
+def check_set_lengths(model: nn.Module, loader: Any, section: str) -> None:
+    """Calls ``check_lengths`` for each data set of a loader, or of a dict of loaders."""
+    for name, item in list_sets(loader):
+        check_lengths(model, item, f"{section}.{name}" if name else section)
+
+
 def check_lengths(model: nn.Module, loader: Any, key: str) -> bool:
     """Compares the vocabulary and the longest text of the data with a model of HuggingFace.
 
@@ -110,16 +115,16 @@ def check_lengths(model: nn.Module, loader: Any, key: str) -> bool:
 
 
 def _check_padding(model: Any, tokenizer: Any) -> None:
-    """Raises UserError if a model takes another token for padding than the batches have.
+    """Raises UserError if the model and the tokenizer have different padding tokens.
 
-    Those that classify by the last token of a text would take that of the padding.
+    A model that classifies by the last token of a text would read a padding token instead.
     """
     padding = getattr(tokenizer, "pad_token_id", None)
     padding = getattr(tokenizer, "eos_token_id", None) if padding is None else padding
     known = getattr(model.config, "pad_token_id", None)
     if padding is None or known is None or padding == known:
         return
-    message = f"the tokenizer pads with the token {padding}, and the model takes {known} for it"
+    message = f"the tokenizer pads with the token {padding}, but the model expects {known}"
     raise UserError(f"{message}; give its config {{pad_token_id: {padding}}}", key="arch")
 
 
@@ -133,7 +138,7 @@ def warn_of_random_adapters(model: Any, has_start_weights: bool) -> None:
     is_random = not getattr(model.config, "name_or_path", "")
     if hasattr(model, "peft_config") and is_random and not has_start_weights:
         logging.getLogger("train").warning(
-            "arch: lora: the weights are random and stay so; only adapters and head are trained. "
+            "arch: lora: the frozen weights are random; only adapters and head are trained. "
             "Give a folder with trained weights."
         )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from base.data.boxes import is_detector, list_traps
 from base.loop.watcher import WatchedTrainer, Watcher
+from utils.batch import find_target
 
 
 class BoxTraps(Watcher):
@@ -25,12 +25,11 @@ class BoxTraps(Watcher):
         return cls(trainer) if is_detector(trainer.parallel.unwrap(trainer.model)) else None
 
     def train_batch(self, batch: Any) -> None:
+        targets = find_target(batch)
+        if not isinstance(targets, list | tuple):
+            return
         model = self.trainer.parallel.unwrap(self.trainer.model)
-        fields = batch.values() if isinstance(batch, Mapping) else batch
-        for field in fields:
-            if not isinstance(field, list | tuple):
-                continue
-            for trap in list_traps(model, field):
-                if trap not in self._shown:
-                    self._shown.add(trap)
-                    self.trainer.logger.warning("data_loader: %s.", trap)
+        for trap in list_traps(model, targets):
+            if trap not in self._shown:
+                self._shown.add(trap)
+                self.trainer.logger.warning("data_loader: %s.", trap)

@@ -196,6 +196,8 @@ def _figure(sample: Sample, max_side: int) -> str:
 
 
 def _format(cell: Any) -> str:
+    if cell is None:  # a score without a value
+        return "-"
     return f"{cell:.4g}" if isinstance(cell, float) else escape(str(cell))
 
 

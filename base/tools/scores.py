@@ -45,9 +45,9 @@ class Scores:
         if has_overlapping_targets(samples, rows):  # a bootstrap needs independent samples
             self.intervals, self.reasons = Intervals({}, dict.fromkeys(self.values, OVERLAP))
         else:
-            functions = subject.criterion, metrics.metrics
+            criterion, units = subject.criterion, metrics.units
             self.intervals, self.reasons = bootstrap_intervals(
-                rows, *functions, result.values, metrics.units, metrics.labels
+                rows, criterion, metrics.metrics, result.values, units, metrics.labels
             )
 
     def format_lines(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Finds what a function passes its ``**kwargs`` to."""
+"""Finds the class or function to which a function forwards its ``**kwargs``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READERS = ("get", "pop", "setdefault")  # methods that name one key
 
 
 class Forwarding(NamedTuple):
-    """What becomes of the ``**kwargs`` of a function.
+    """Where a function forwards its ``**kwargs``.
 
     Attributes:
         target: the class or function that gets them; None for the parent of a class.
@@ -29,14 +29,14 @@ class Forwarding(NamedTuple):
 
 @cache
 def find_forwarding(function: Any) -> Forwarding | None:
-    """Reads in the code of a function what becomes of its ``**kwargs``.
+    """Reads in the code of a function where it forwards its ``**kwargs``.
 
     Args:
         function: a plain function, such as the ``__init__`` of a class.
 
     Returns:
-        None if the code cannot be read, or does more with them than to pass all of them to one
-        class or function and to read single keys.
+        None if the code cannot be read, or uses them in any other way than to forward all of them
+        once and to read single keys.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -94,10 +94,13 @@ def _is_method_of_parent(function: ast.expr) -> bool:
 
 def _list_given(call: ast.Call, target: Any) -> tuple[str, ...]:
     """The parameters to which a call gives a value, besides ``**kwargs``."""
-    names = list(inspect.signature(target).parameters)
-    named = [item.arg for item in call.keywords if item.arg is not None]
+    named = tuple(item.arg for item in call.keywords if item.arg is not None)
     if any(isinstance(item, ast.Starred) for item in call.args):
-        return tuple(named)
+        return named
+    try:
+        names = list(inspect.signature(target).parameters)
+    except (TypeError, ValueError):  # written in C
+        return named
     return (*names[: len(call.args)], *named)
 
 

@@ -74,12 +74,16 @@ def get_user_frames(error: BaseException) -> list[Frame]:
         for frame in extract_tb(error.__traceback__)
     ]
     frames += re.findall(r'File "(.+)", line (\d+), in (.+)\n\s+(.*)', text_of(error))
-    folders = [ROOT / name for name in USER_FOLDERS]
     return [
         Frame(Path(path).relative_to(ROOT), int(line or 0), function, text or "")
         for path, line, function, text in frames
-        if Path(path).parent in folders
+        if is_user_file(Path(path))
     ]
+
+
+def is_user_file(path: Path) -> bool:
+    """Whether a file is in one of the user's own folders."""
+    return path.parent in [ROOT / name for name in USER_FOLDERS]
 
 
 def locate_in_project(error: BaseException) -> str:

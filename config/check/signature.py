@@ -44,12 +44,19 @@ class Signature(NamedTuple):
         return self.others if known is None else known.annotation
 
     @classmethod
-    def from_callable(cls, found: Any, n_skipped: int = 0) -> Signature:
+    def from_callable(
+        cls, found: Any, n_skipped: int = 0, callers: tuple[Any, ...] = ()
+    ) -> Signature:
         """Reads the signature of a class or function, without its first ``n_skipped`` parameters.
 
         A class usually passes its ``**kwargs`` on to its parent, so the parent's parameters belong
         to the signature. Classes of the framework always do so. Any other class or function stays
         open, unless its code shows that it passes them to one class or function and nowhere else.
+
+        Args:
+            found: a class or function.
+            n_skipped: for example 1 for ``self``.
+            callers: the classes and functions that have forwarded their ``**kwargs`` to it.
         """
         owner = f"{get_module_name(found)}.{getattr(found, '__qualname__', found)}"
         try:
@@ -77,31 +84,37 @@ class Signature(NamedTuple):
         elif inspect.isclass(kind := get_origin(others) or others) and issubclass(kind, Mapping):
             others = Any  # a common slip: the annotation of all, and not of each
         signature = cls(named, is_open, owner, others)
-        return signature.add_forwarded(found) if is_open else signature
+        return signature.add_forwarded(found, callers) if is_open else signature
 
-    def add_forwarded(self, found: Any) -> Signature:
-        """Adds the parameters of what a class or function passes its other arguments to."""
+    def add_forwarded(self, found: Any, callers: tuple[Any, ...]) -> Signature:
+        """Adds the parameters of the class or function to which ``found`` forwards ``**kwargs``.
+
+        Args:
+            found: a class or function.
+            callers: those that have forwarded theirs to it.
+        """
         is_class = inspect.isclass(found)
-        way = find_forwarding(found.__init__ if is_class else found)
+        function = found.__init__ if is_class else found
+        forwarding = find_forwarding(function) if inspect.isroutine(function) else None
         parents = found.__mro__[1:-1] if is_class else ()
         types: Types = {}
-        if way is not None and way.target not in (None, found):
-            target, is_closed = way.target, True
+        if forwarding is not None and forwarding.target not in (None, found, *callers):
+            target, is_closed = forwarding.target, True
         elif parents:  # a class usually passes them on to its parent
             target, types = parents[0], get_inherited_types(found).get(parents[0], {})
             is_single = found.__mro__[1:] == parents[0].__mro__  # else `super` may be another class
-            is_passed = way is not None and way.target is None and is_single
+            is_passed = forwarding is not None and forwarding.target is None and is_single
             is_closed = is_passed or found.__module__.startswith(f"{FRAMEWORK}.")
         else:
             return self
-        inner = Signature.from_callable(target)
+        inner = Signature.from_callable(target, callers=(*callers, found))
         # None of them is required, because the class or function may pass it itself.
         forwarded = {
             name: parameter.replace(default=None)
             for name, parameter in substitute_all(inner.parameters, types).items()
-            if way is None or name not in way.given
+            if forwarding is None or name not in forwarding.given
         }
-        for name in () if way is None else way.names:
+        for name in () if forwarding is None else forwarding.names:
             unknown = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
             forwarded.setdefault(name, unknown)
         parameters = forwarded | self.parameters

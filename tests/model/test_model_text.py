@@ -146,7 +146,7 @@ def test_blocks_are_layers_however_large_the_embedding_is() -> None:
         ({"vocab_size": 280}, {}, "the tokenizer has 300 tokens, and the model embeds 280"),
         ({"max_position_embeddings": 20}, {}, "the model takes 20 of them; give the dataset max_l"),
         ({}, {"classes": ["bad", "good", "ugly"]}, "3 classes, and the model predicts 2"),
-        ({"pad_token_id": 1}, {}, "pads with the token 0, and the model takes 1 for it; .*_id: 0"),
+        ({"pad_token_id": 1}, {}, "pads with the token 0, but the model expects 1; .*_id: 0"),
         ({}, {"target": "number", "label": "text"}, "are numbers, and the model predicts 2 class"),
     ],
 )
@@ -194,7 +194,7 @@ def test_what_is_odd_but_possible_is_one_warning(tmp_path: Path, caplog: Any) ->
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     infer_shapes(config, make_model(num_labels=3, lora=Lora()), loader)
     assert "the model predicts 3 classes, and the data have 2" in caplog.text
-    assert "lora: the weights are random and stay so" in caplog.text
+    assert "lora: the frozen weights are random" in caplog.text
 
 
 def test_a_classifier_finds_the_end_of_a_text_without_a_padding_token(tmp_path: Path) -> None:

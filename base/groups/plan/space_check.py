@@ -34,8 +34,8 @@ FIXED = {
     "extends": "only a config file can extend another one",
     "$schema": "it is for editors",
 }
-# Schedules of torch that replace the rate of the optimizer from the first step on, and by what.
-RATES = {"OneCycleLR": "max_lr", "CyclicLR": "base_lr"}
+# Schedulers of torch that set the learning rate from the first step on, and by which argument.
+RATE_ARGUMENTS = {"OneCycleLR": "max_lr", "CyclicLR": "base_lr"}
 _ABSENT = object()
 
 
@@ -112,17 +112,19 @@ class SpaceCheck:
         return self._find_overruled(keys)
 
     def _find_overruled(self, keys: Keys) -> str:
-        """Returns why the rate of the optimizer has no effect; empty if it has one."""
+        """Returns why the optimizer's learning rate has no effect; empty if it has one."""
+        if keys != ("optimizer", "args", "lr"):
+            return ""
         found = self.checker.resolved.get(("lr_scheduler",))
-        name = RATES.get(getattr(found, "__name__", ""), "")
-        if keys != ("optimizer", "args", "lr") or not name:
+        name = RATE_ARGUMENTS.get(getattr(found, "__name__", ""), "")
+        if not name:
             return ""
         is_varied = any(key.partition(".")[0] == "lr_scheduler" for key in list_keys(self.space))
         rate = _get(self.data, ("lr_scheduler", "args", name))
         if is_varied or not isinstance(rate, int | float):  # a reference may name the rate
             return ""
         key = f"lr_scheduler.args.{name}"
-        return f"has no effect, because lr_scheduler sets the rate; search {key} instead"
+        return f"has no effect, because lr_scheduler sets the learning rate; search {key} instead"
 
     def _is_taken(self, keys: Keys, case: Case, checker: Checker) -> bool:
         """Whether a key exists, or is an argument that its owner takes.

@@ -98,12 +98,12 @@ class Masks(Collector):
             return
         n_classes = self.n_classes = form.n_classes
         prediction, classes = self.read(output, target, form)
-        is_class = (classes >= 0) & (classes < n_classes)
-        ignore_index = self.facts.ignore_index
-        is_unknown = ~is_class if ignore_index is None else ~is_class & (classes != ignore_index)
-        if ignore_index is not None:
-            is_class &= classes != ignore_index
-        self._keep_maps(prediction, classes, is_class)
+        known = self.mark_left_out(classes)
+        is_class = known != LEFT_OUT
+        is_unknown = ~is_class
+        if self.facts.ignore_index is not None:
+            is_unknown &= classes != self.facts.ignore_index
+        self._keep_maps(prediction, known)
         pairs = (classes * n_classes + prediction).where(is_class, n_classes**2)
         pairs = pairs.where(~is_unknown, n_classes**2 + 1).flatten(1)
         size = max(1, MAX_COUNTS // (n_classes**2 + 2))
@@ -120,13 +120,10 @@ class Masks(Collector):
         accuracy = right.sum(1) / square.sum((1, 2))  # NaN if all pixels are left out
         self._scores.append(torch.stack([(right / union).nanmean(1), accuracy], 1))
 
-    def _keep_maps(
-        self, prediction: torch.Tensor, classes: torch.Tensor, is_class: torch.Tensor
-    ) -> None:
+    def _keep_maps(self, prediction: torch.Tensor, known: torch.Tensor) -> None:
         kept = slice(0, MAPS_KEPT - len(self.maps))
         if kept.stop > 0:
-            targets = classes[kept].where(is_class[kept], LEFT_OUT)
-            pairs = zip(targets, prediction[kept], strict=True)
+            pairs = zip(known[kept], prediction[kept], strict=True)
             self.maps += [ClassMaps(to_map(target), to_map(found)) for target, found in pairs]
 
     def read(
@@ -141,7 +138,7 @@ class Masks(Collector):
         return prediction, classes.reshape(prediction.shape)
 
     def mark_left_out(self, classes: torch.Tensor) -> torch.Tensor:
-        """The classes, with ``LEFT_OUT`` where the loss ignores them, or where they are none."""
+        """The classes, with ``LEFT_OUT`` where the loss ignores them or the target is no class."""
         is_class = (classes >= 0) & (classes < self.n_classes)
         if self.facts.ignore_index is not None:
             is_class &= classes != self.facts.ignore_index

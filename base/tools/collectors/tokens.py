@@ -12,6 +12,8 @@ from base.loop.collector import Collector
 from base.loop.targets import IGNORE_INDEX
 from base.loop.task import CLASS_LOSSES, TaskFacts, simplify_loss
 
+MAX_EXPONENT = 700  # exp of more overflows
+
 
 class TextScore(NamedTuple):
     """The scores of one text; None if none of its tokens counts.
@@ -38,8 +40,8 @@ class TokenScores(Collector):
 
     @classmethod
     def fits(cls, output: Any, target: Any, facts: TaskFacts) -> bool:
-        is_for_training = facts.limit < inf
-        return not is_for_training and facts.task is None and have_tokens(output, target, facts)
+        is_test = facts.limit == inf
+        return is_test and facts.task is None and have_tokens(output, target, facts)
 
     def reset(self) -> None:
         self._sums: list[torch.Tensor] | None = []  # (N, 2) of each batch
@@ -98,7 +100,10 @@ def make_scores(sums: torch.Tensor) -> list[TextScore]:
     """The scores of texts by what ``sum_losses`` gives."""
     scores = []
     for total, count in sums.tolist():
-        loss = total / count if count else None
-        perplexity = None if loss is None else exp(loss) if loss < 700 else inf
+        if not count:
+            scores.append(TextScore(None, None, 0))
+            continue
+        loss = total / count
+        perplexity = inf if loss > MAX_EXPONENT else exp(loss)  # NaN stays NaN
         scores.append(TextScore(loss, perplexity, int(count)))
     return scores

@@ -247,15 +247,14 @@ def choose_kind(output: Any, target: Any, facts: Facts) -> OutputKind:
     collector = find_kind(output, target, facts.task)
     if collector is MaskCollector and (form := find_form(output, target)) is not None:
         return Masks(output, facts, form)
+    is_prediction = output.shape == target.shape
     if collector is Rows:
         kind = kind_of(output, target, facts.task.loss, facts.task.task)
         if kind in ("classification", "multilabel"):
             return Categories(output, facts, kind)
-        title = "prediction" if kind == "regression" else "output"
-        return Numbers(output, facts, title, output.shape[:-1] == target.shape)
-    if output.shape == target.shape:
-        return Numbers(output, facts, "prediction")
-    return Numbers(output, facts, "output", output.shape[:-1] == target.shape)
+        is_prediction = kind == "regression"
+    title = "prediction" if is_prediction else "output"
+    return Numbers(output, facts, title, output.shape[:-1] == target.shape)
 
 
 def simplify(output: Any) -> Any:

@@ -22,9 +22,10 @@ class TextLosses(OutputKind):
         self.columns = ["loss", "perplexity", "tokens"]
 
     def list_rows(self, output: torch.Tensor, names: list[str], batch: Any) -> list[list[Row]]:
-        ids, mask = (batch[name].to(output.device) for name in INPUTS)
+        ids, mask = (batch[name] for name in INPUTS)
         labels = ids.where(mask.bool(), IGNORE_INDEX)[:, 1:]
-        return [[list(s)] for s in make_scores(sum_losses(output[:, :-1], labels, IGNORE_INDEX))]
+        scores = make_scores(sum_losses(output[:, :-1], labels, IGNORE_INDEX))
+        return [[list(score)] for score in scores]
 
 
 class FilledMasks(OutputKind):
@@ -35,7 +36,7 @@ class FilledMasks(OutputKind):
         self.columns = ["prediction"]
 
     def list_rows(self, output: torch.Tensor, names: list[str], batch: Any) -> list[list[Row]]:
-        ids, mask = (batch[name].to(output.device) for name in INPUTS)
+        ids, mask = (batch[name] for name in INPUTS)
         tokenizer = self.facts.tokenizer
         filled = output.argmax(2).where(ids == tokenizer.mask_token_id, ids)
         texts = [row[known.bool()].tolist() for row, known in zip(filled, mask, strict=True)]

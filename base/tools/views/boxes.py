@@ -70,11 +70,7 @@ class BoxView(View):
         return rows
 
     def add_to(self, page: Page, ending: str) -> None:
-        rows = [
-            {key: "-" if value is None else value for key, value in row.items()}
-            for row in self.classes
-        ]
-        page.add_table("Classes" + ending, rows)
+        page.add_table("Classes" + ending, self.classes)
         page.add_note(
             f"ap50 is the average precision at an IoU of {IOU_THRESHOLD:g}. Precision and recall "
             f"count the boxes with a confidence of {SCORE_THRESHOLD:g} or more."

@@ -104,4 +104,4 @@ def _order(r2: float | None) -> float:
 
 def _show(row: dict[str, Any]) -> dict[str, Any]:
     titles = {"target": "", "r2": "R2", "mae": "mean absolute error", "rmse": "RMSE"}
-    return {title: "" if row[key] is None else row[key] for key, title in titles.items()}
+    return {title: row[key] for key, title in titles.items()}

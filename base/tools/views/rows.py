@@ -91,12 +91,13 @@ class RowView(View):
         for row in range(len(results.target)):
             index = indices[row]
             path = None if self.indices is None else self.samples.path(index)
-            target, prediction = results.target[row], results.prediction[row]
-            cells = [[results.describe(target)], [results.describe(prediction)]]
+            target = results.target[row]
+            description, confidence = results.describe_prediction(row)
+            cells = [results.describe(target), description]
             if results.kind == "regression":
-                cells = [[f"{x:.6g}" for x in values.flat] for values in (target, prediction)]
-            confidence = results.describe_prediction(row)[1]
-            rows.append([index, *cells[0], *cells[1], confidence, path or ""])
+                pair = (target, results.prediction[row])
+                cells = [f"{number:.6g}" for values in pair for number in values.flat]
+            rows.append([index, *cells, confidence, path or ""])
             rows[-1] += [texts[row]] if any(texts) else []
         return rows
 

@@ -120,7 +120,7 @@ def test_an_output_with_hidden_states_and_its_target_both_stay_scaled(
     output, target = (torch.tensor([1.0]), torch.zeros(2)), torch.tensor([-1.0])
     assert units.to_real(output, target) == (output, target)
     assert units.to_real(output, target) == (output, target)
-    assert caplog.text.count("metrics are of scaled targets, because the output is a tuple") == 1
+    assert caplog.text.count("metrics are of scaled values, because the output is a tuple") == 1
 
 
 def test_several_quantiles_of_several_targets_are_in_the_unit_of_each() -> None:

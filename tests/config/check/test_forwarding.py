@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,3 +73,34 @@ def test_the_parameters_are_those_that_the_target_takes_and_the_code_reads() -> 
     assert [*Signature.from_callable(make_linear).parameters] == [
         *("out_features", "bias", "device", "dtype", "width")
     ]
+
+
+class KeptInC:
+    def __init__(self, **kwargs: Any) -> None:
+        self.options = SimpleNamespace(**kwargs)
+
+
+class Ordered:
+    def __init__(self, **kwargs: Any) -> None:
+        self.options = OrderedDict(**kwargs)
+
+
+@dataclass
+class WithoutHash:
+    rate: float = 0.1
+
+    def __call__(self, output: Any, target: Any, **kwargs: Any) -> Any:
+        return output
+
+
+def ping(**kwargs: Any) -> Any:
+    return pong(**kwargs)
+
+
+def pong(**kwargs: Any) -> Any:
+    return ping(**kwargs)
+
+
+@pytest.mark.parametrize("found", [KeptInC, Ordered, WithoutHash(), ping])
+def test_what_cannot_be_read_stays_open(found: Any) -> None:
+    assert Signature.from_callable(found).is_open
