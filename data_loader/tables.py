@@ -102,10 +102,10 @@ class TableDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             columns = np.stack([parse_numbers(table, name) for name in self.target_names], 1)
             found = torch.tensor(columns, dtype=torch.float32)
             return found[:, 0] if isinstance(target, str) else found
-        if self.target_transform is not None or not isinstance(target, str):
-            message = "does not fit a target of classes" if isinstance(target, str) else "takes one"
-            key = "target_transform" if isinstance(target, str) else "target"
-            raise UserError(message, key=key)
+        if not isinstance(target, str):
+            raise UserError("must be one column if it is a class, not a list", key="target")
+        if self.target_transform is not None:
+            raise UserError("does not fit a target of classes", key="target_transform")
         return self._read_classes(table, target, classes)
 
     def _read_classes(

@@ -93,9 +93,10 @@ class TextDataset(Dataset[Inputs]):
             message = f"the texts have one label only, '{labels[0]}'; name all classes"
             raise UserError(message, key="classes")
         self.classes = _sort_classes(found) if classes is None else [str(name) for name in classes]
-        if len({*self.classes}) < max(1, len(self.classes)):
-            message = "a name is given twice" if self.classes else "names no class"
-            raise UserError(message, key="classes")
+        if not self.classes:
+            raise UserError("names no class", key="classes")
+        if len(set(self.classes)) < len(self.classes):
+            raise UserError("a name is given twice", key="classes")
         numbers = {name: number for number, name in enumerate(self.classes)}
         if unknown := sorted(found - numbers.keys()):
             hint = did_you_mean(unknown[0], self.classes)
@@ -239,7 +240,7 @@ def _read_numbers(labels: list[str]) -> list[float]:
     for row, label in enumerate(labels, 1):
         number = parse_number(label)
         if math.isnan(number):
-            message = f"is number, but the label of text {row:,} is no finite number: '{label}'"
+            message = f"the label of text {row:,} is not a finite number: '{label}'"
             raise UserError(message, key="target")
         numbers.append(number)
     return numbers

@@ -20,7 +20,8 @@ def read_table(
 ) -> list[tuple[int, list[str]]]:
     """Reads columns of a CSV file with a header, or of a TSV file.
 
-    Cells are divided by commas, or by semicolons or tabs if the header has no comma.
+    Cells are divided by tabs in a .tsv file, else by commas, or by semicolons or tabs if these give
+    the header more names.
 
     Args:
         path: of the file. A byte order mark at its start is left out.

@@ -124,7 +124,7 @@ def load_tokenizer(folder: Path) -> Any:
     transformers = import_transformers()
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder", key="tokenizer")
-    advice = "a folder with tokenizer.json, as save_pretrained writes it, needs nothing else"
+    advice = "give a folder with tokenizer.json, as save_pretrained writes it"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False

@@ -65,11 +65,11 @@ def list_pictures(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise UserError(f"--predict {source}: there is no such file or folder")
+        raise UserError(f"{source}: there is no such file or folder")
     found = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES]
     pictures = sorted(path for path in found if path.is_file())
     if not pictures:
-        raise UserError(f"--predict {source}: holds no picture ({', '.join(SUFFIXES)})")
+        raise UserError(f"{source}: holds no picture ({', '.join(SUFFIXES)})")
     return pictures
 
 

@@ -170,7 +170,7 @@ def test_labels_that_are_numbers_sort_by_value_and_nan_is_a_warning(
 def test_a_number_that_is_not_finite_is_an_error(tmp_path: Path, value: str) -> None:
     path = tmp_path / "odd.csv"
     path.write_text(f"text,label\na,1.5\nb,{value}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=f"label of text 2 is no finite number: '{value}'"):
+    with pytest.raises(UserError, match=f"label of text 2 is not a finite number: '{value}'"):
         make_dataset(path, target="number")
 
 

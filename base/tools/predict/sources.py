@@ -46,7 +46,10 @@ class PictureSource(Source):
     column = "path"
 
     def __init__(self, path: Path, samples: Samples, key: Any = None) -> None:
-        self.paths = list_pictures(path)
+        try:
+            self.paths = list_pictures(path)
+        except UserError as error:
+            raise UserError(f"--predict {error}") from None
         self.count = len(self.paths)
         self.reader, self.key = PictureReader(samples), key
 
