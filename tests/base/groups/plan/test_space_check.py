@@ -154,7 +154,7 @@ def test_a_rate_that_the_schedule_replaces_cannot_be_searched() -> None:
     schedule: dict[str, Any] = {"type": "OneCycleLR", "args": {"max_lr": 0.1}}
     space: dict[str, Any] = {"optimizer.args.lr": LR}
     (line,) = find_in_space(space, lr_scheduler=schedule)
-    assert "lr_scheduler sets the rate; search lr_scheduler.args.max_lr instead" in line
+    assert "lr_scheduler sets the learning rate; search lr_scheduler.args.max_lr instead" in line
     check_space(space | {"lr_scheduler.args.max_lr": LR}, lr_scheduler=schedule)
     check_space(space, lr_scheduler={"type": "StepLR", "args": {"step_size": 1}})
     following = {"type": "OneCycleLR", "args": {"max_lr": "${optimizer.args.lr}"}}
