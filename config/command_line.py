@@ -22,6 +22,7 @@ from config.read.merge import (
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
 from utils.checkpoints import GROUP, find_checkpoint, find_group
 from utils.errors import UserError
+from utils.version import VERSION
 
 GROUP_SECTIONS = {"search", "repeat"}  # each of them makes several runs of a config
 
@@ -113,6 +114,7 @@ def _parse(parser: argparse.ArgumentParser, options: list[Any]) -> argparse.Name
     parser.add_argument("--run-id", default=None, help=help_text)
     help_text = "the runs of a search or a repetition that train side by side"
     parser.add_argument("--jobs", type=int, metavar="N", help=help_text)
+    parser.add_argument("--version", action="version", version=f"Plainloop {VERSION}")
     help_text = "sets a value of the config, e.g. trainer.epochs=2; ~KEY removes one"
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help_text)
     return parse_args(parser)

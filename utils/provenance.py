@@ -15,6 +15,7 @@ from typing import Any
 
 from utils.files import atomic_write
 from utils.util import read_json
+from utils.version import VERSION
 
 ROOT = Path(__file__).parent.parent
 MAX_DIFF_CHARS = 100_000  # of uncommitted changes
@@ -43,7 +44,7 @@ def collect_provenance() -> dict[str, Any]:
     import torch
 
     status = run_git("status", "--porcelain")
-    versions = {"python": platform.python_version()}
+    versions = {"plainloop": VERSION, "python": platform.python_version()}
     return {
         "command": [sys.executable, *sys.argv],
         "start": timestamp(),
