@@ -3,64 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project
+from utils.project.rooms import ROOMS, remove_room
 
-
-class Room(NamedTuple):
-    """What a user deletes: files or folders, and the lines of a register with this text."""
-
-    paths: tuple[str, ...]
-    register: str = ""
-    text: str = ""
-
-
-FEATURES = "base/features.py"
-ROOMS = {
-    "transfer": Room(("base/transfer",), FEATURES, "base.transfer"),
-    "feature cache": Room(("base/transfer/feature_cache.py", "base/transfer/frozen_prefix.py")),
-    "fsdp": Room(("base/parallel/fsdp.py",), "base/parallel/kinds.py", "base.parallel.fsdp"),
-    "sharded checkpoints": Room(
-        ("base/checkpoint/sharded.py", "base/checkpoint/dcp.py"),
-        FEATURES,
-        "base.checkpoint.sharded",
-    ),
-    "wandb": Room(("logger/backends/wandb.py",), FEATURES, "logger.backends.wandb"),
-    "tools": Room(("base/tools",), FEATURES, "base.tools"),
-    "old checkpoints": Room(
-        ("base/checkpoint/template.py",), "base/__init__.py", "base.checkpoint.template"
-    ),
-    "searches and repetitions": Room(("base/groups",), FEATURES, "base.groups"),
-    "migrate": Room(("utils/migrate",)),
-}
 TRAIN = ["train.py", "-c", "config.json", "--run-id", "run", "trainer.epochs=1"]
-
-
-def remove(room: Room, project: Path) -> None:
-    for name in room.paths:
-        path = project / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)  # gone already, with the room around it
-    if room.register:
-        register = project / room.register
-        lines = register.read_text(encoding="utf-8").splitlines(keepends=True)
-        others = [line for line in lines if room.text not in line]
-        assert len(others) < len(lines), f"{room.register} has no line for {room.text}"
-        register.write_text("".join(others), encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_a_project_without_a_room_trains(name: str, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
-    remove(ROOMS[name], project)
+    remove_room(ROOMS[name], project)
     done = run_forked(*TRAIN, cwd=project)
     assert done.returncode == 0, done.stderr
     assert (project / "saved/digits/run/model_best.pt").is_file()
@@ -71,7 +28,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project without any optional room, with a run."""
     project = copy_project(tmp_path_factory.mktemp("core") / "project")
     for room in ROOMS.values():
-        remove(room, project)
+        remove_room(room, project)
     done = run_forked(*TRAIN, cwd=project)
     assert done.returncode == 0, done.stderr
     return project

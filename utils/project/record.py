@@ -1,0 +1,61 @@
+"""The record of a project, ``.plainloop.json``: which framework it was made from, and with what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from utils.errors import UserError, one_line
+from utils.files import atomic_write
+
+FILE_NAME = ".plainloop.json"
+
+
+@dataclass
+class Record:
+    """What a project takes from the framework.
+
+    Attributes:
+        version: of the framework.
+        commit: of the framework; empty if it was not under git.
+        source: the repository or folder that the framework was copied from.
+        config: the config that the project began with, such as ``config/config.json``.
+        rooms: the optional rooms that the project has, by their names in ``ROOMS``.
+        files: the framework's files as they were given to the project: path to git blob id.
+    """
+
+    version: str
+    commit: str = ""
+    source: str = ""
+    config: str = ""
+    rooms: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def write(self, project: Path) -> None:
+        """Writes the record into the folder ``project``, completely or not at all."""
+        with atomic_write(project / FILE_NAME) as file:
+            file.write(json.dumps(asdict(self), indent=2).encode() + b"\n")
+
+    @classmethod
+    def read(cls, project: Path) -> Record:
+        """Reads the record of the project in a folder.
+
+        Raises:
+            UserError: the project has no record, or a damaged one.
+        """
+        path = project / FILE_NAME
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            message = f"{path}: is missing; only a project of `python -m utils.new` has one"
+            raise UserError(message) from None
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
+
+
+def get_blob_id(content: bytes) -> str:
+    """Returns the id under which git stores a file with this content (SHA-1)."""
+    header = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,65 @@
+"""The optional rooms: folders and files that a project can do without."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.errors import UserError
+
+FEATURES = "base/features.py"  # the register of most rooms
+
+
+class Room(NamedTuple):
+    """What one deletes to remove a room: files or folders, and lines of a register.
+
+    Attributes:
+        paths: the files and folders of the room, relative to the project.
+        register: the file with the room's lines; empty if there is none.
+        text: what each of these lines contains.
+    """
+
+    paths: tuple[str, ...]
+    register: str = ""
+    text: str = ""
+
+
+ROOMS = {
+    "transfer": Room(("base/transfer",), FEATURES, "base.transfer"),
+    "feature cache": Room(("base/transfer/feature_cache.py", "base/transfer/frozen_prefix.py")),
+    "fsdp": Room(("base/parallel/fsdp.py",), "base/parallel/kinds.py", "base.parallel.fsdp"),
+    "sharded checkpoints": Room(
+        ("base/checkpoint/sharded.py", "base/checkpoint/dcp.py"),
+        FEATURES,
+        "base.checkpoint.sharded",
+    ),
+    "wandb": Room(("logger/backends/wandb.py",), FEATURES, "logger.backends.wandb"),
+    "tools": Room(("base/tools",), FEATURES, "base.tools"),
+    "old checkpoints": Room(
+        ("base/checkpoint/template.py",), "base/__init__.py", "base.checkpoint.template"
+    ),
+    "groups": Room(("base/groups",), FEATURES, "base.groups"),
+    "migrate": Room(("utils/migrate",)),
+}
+
+
+def remove_room(room: Room, project: Path) -> None:
+    """Deletes a room of the project in the folder ``project``.
+
+    Raises:
+        UserError: the register has no line for the room.
+    """
+    for name in room.paths:
+        path = project / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # gone already, with the room around it
+    if room.register:
+        register = project / room.register
+        lines = register.read_text(encoding="utf-8").splitlines(keepends=True)
+        others = [line for line in lines if room.text not in line]
+        if len(others) == len(lines):
+            raise UserError(f"{room.register}: has no line with {room.text}")
+        register.write_text("".join(others), encoding="utf-8")
