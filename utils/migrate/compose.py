@@ -204,22 +204,28 @@ def _write_repairs(new: NewProject) -> dict[str, str]:
 
 
 def _activate_repairs(project: Project, new: NewProject) -> None:
-    """Imports the repairs at the start of ``base``, which every part of a project imports."""
-    imports = [
-        f"import repairs.{repair.name}  # {repair.purpose}\n"
-        for repair in new.repairs
-        if repair.by_import
-    ]
-    if not imports:
-        return
-    path = "base/__init__.py"
+    """Imports the repairs at the start of the packages that need them.
+
+    Every part of a project imports ``base`` or ``utils``.
+    """
+    for package in ("base", "utils"):
+        imports = [
+            f"import repairs.{repair.name}  # {repair.purpose}\n"
+            for repair in new.repairs
+            if repair.activated_in == package
+        ]
+        if imports:
+            _add_imports(project, new, f"{package}/__init__.py", imports)
+
+
+def _add_imports(project: Project, new: NewProject, path: str, imports: list[str]) -> None:
     text = new.texts.get(path)
     if text is None:
         text = project.files[path].text if path in project.files else ""
     lines = text.splitlines(keepends=True)
     start = _count_head_lines(ast.parse(text), lines)
     if start > 0:
-        imports.insert(0, "\n")
+        imports = ["\n", *imports]
     new.texts[path] = "".join(lines[:start] + imports + lines[start:])
     new.copied = [name for name in new.copied if name != path]
 

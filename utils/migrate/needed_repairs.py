@@ -28,13 +28,13 @@ class Repair:
         name: of its file in ``repairs/``.
         purpose: what it provides, in a few words.
         lines: ``file:line`` of the code that needs it.
-        by_import: whether a line in ``base/__init__.py`` activates it.
+        activated_in: the package whose ``__init__.py`` imports it; empty if other code does.
     """
 
     name: str
     purpose: str
     lines: list[str]
-    by_import: bool = True
+    activated_in: str = "base"
 
     @property
     def removal(self) -> str:
@@ -64,7 +64,7 @@ def find_repairs(project: Project) -> list[Repair]:
     repairs = [
         Repair("numpy_names", "names that NumPy removed, such as np.float and np.Inf", numpy_lines),
         Repair("safe_load", "safe torch.load of checkpoints with more than tensors", load_lines),
-        Repair("live_frame", "a DataFrame with writable columns", frame_lines, by_import=False),
+        Repair("live_frame", "a DataFrame with writable columns", frame_lines, activated_in=""),
         Repair(
             "template_order",
             "the template's split and order of samples",
@@ -74,6 +74,12 @@ def find_repairs(project: Project) -> list[Repair]:
             "batch_means",
             "means over batches instead of samples",
             _find_replaced(project, "Trainer"),
+        ),
+        Repair(
+            "tensor_sums",
+            "sums of metrics in the precision of the metrics",
+            [*_find_replaced(project, "MetricTracker"), *_find_replaced(project, "test.py")],
+            activated_in="utils",
         ),
         Repair(
             "plain_optimizer",

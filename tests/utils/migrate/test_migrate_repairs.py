@@ -22,6 +22,7 @@ from base.tools.samples import Samples
 from base.transfer import feature_cache
 from config import ConfigParser
 from tests.helpers import small_config
+from utils import util
 from utils.errors import UserError
 from utils.migrate.plainloop import read_repair
 
@@ -198,3 +199,46 @@ def test_live_frame_takes_writes_to_columns_under_pandas_3():
     frame["total"]["loss"] += 1
     assert dict(frame.total) == {"loss": 3.5, "acc": 0}
     assert importlib.import_module("copy").deepcopy(frame).total["loss"] == 3.5
+
+
+def test_tensor_sums_adds_up_as_the_frame_of_the_template_did(monkeypatch):
+    for name in ("add", "avg"):
+        monkeypatch.setattr(util.MetricTracker, name, getattr(util.MetricTracker, name))
+    load_repair("tensor_sums")
+    values = [torch.tensor(value) for value in (2.1130655, 1.3423686, 0.7777777)]
+    total: Any = 0
+    tracker = util.MetricTracker("single", "count", "double")
+    for value in values:
+        total = total + value * 1
+        tracker.update("single", value)
+        tracker.update("count", value.long())
+        tracker.update("double", value.item())
+    restored = util.MetricTracker("single")
+    restored.load_state_dict(tracker.state_dict())
+    assert tracker.result()["single"] == float(total / 3) == restored.avg("single")
+    assert tracker.result()["count"] == float(torch.tensor(3) / 3)
+    assert tracker.result()["double"] == sum(value.item() for value in values) / 3
+
+
+@pytest.mark.parametrize("writer", [object(), None])
+def test_tensor_sums_knows_the_loops_of_the_template(monkeypatch, writer):
+    monkeypatch.setattr(metrics.MetricSet, "count_samples", metrics.MetricSet.count_samples)
+    for name in ("add", "avg"):
+        monkeypatch.setattr(util.MetricTracker, name, getattr(util.MetricTracker, name))
+    load_repair("batch_means")
+    load_repair("tensor_sums")
+
+    def error(output: Any, target: Any) -> Any:
+        return (output - target).abs().mean()
+
+    metric_set = metrics.MetricSet([error], writer=writer)
+    train_sum, test_sum, losses = 0 * torch.ones(()), torch.zeros(1), []
+    for size in (7, 7, 3):
+        output, target = torch.randn(size, 1), torch.randn(size, 1)
+        metric_set.add_batch(torch.tensor(1.37), output, target)
+        train_sum = train_sum + error(output, target)
+        test_sum[0] += error(output, target) * size
+        losses += [torch.tensor(1.37).item()] * (size if writer is None else 1)
+    expected = test_sum[0].item() / 17 if writer is None else float(train_sum / 3)
+    assert metric_set.result()["error"] == expected
+    assert metric_set.result()["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-15)
