@@ -90,10 +90,10 @@ def _is_text(node: ast.stmt) -> bool:
     )
 
 
-def get_bindings(tree: ast.Module) -> dict[str, str]:
+def get_bindings(tree: ast.Module, inside_functions: bool = False) -> dict[str, str]:
     """Maps each name that a module imports to its origin: ``module``, or ``module:name``."""
     bindings: dict[str, str] = {}
-    for node in tree.body:
+    for node in ast.walk(tree) if inside_functions else tree.body:
         if isinstance(node, ast.Import):
             bindings |= {
                 alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names

@@ -19,6 +19,7 @@ REMOVED_NAMES = {
     "numpy.lib.function_base": "numpy",
     "pandas.Panel": "a dict of DataFrames",
     "pkg_resources": "importlib.metadata",
+    "pytorch_lightning.metrics": "torchmetrics",
     "scipy.misc.imread": "imageio.imread",
     "scipy.misc.imresize": "PIL.Image.resize",
     "scipy.misc.imsave": "imageio.imwrite",
@@ -39,6 +40,10 @@ REMOVED_NAMES = {
     "torch.rfft": "torch.fft.rfft",
     "torch.solve": "torch.linalg.solve",
     "torch.symeig": "torch.linalg.eigh",
+    "torchmetrics.F1": "torchmetrics.F1Score",
+    "torchmetrics.IoU": "torchmetrics.JaccardIndex",
+    "torchmetrics.functional.f1": "torchmetrics.functional.f1_score",
+    "torchmetrics.functional.iou": "torchmetrics.functional.jaccard_index",
     "torchtext": "code of your own: torchtext was discontinued in 2024",
     "torchvision.datasets.utils.makedir_exist_ok": "os.makedirs(…, exist_ok=True)",
     "torchvision.models.utils": "torch.hub",
@@ -64,6 +69,17 @@ REMOVED_KEYWORDS = (
     RemovedKeyword("read_csv", "squeeze", ".squeeze('columns')"),
     RemovedKeyword("to_csv", "line_terminator", "lineterminator"),
 )
+# Names in torchmetrics, as functions and as classes.
+METRICS_WITH_TASK = {
+    *("accuracy", "auroc", "average_precision", "calibration_error", "cohen_kappa"),
+    *("confusion_matrix", "exact_match", "f1_score", "fbeta_score", "hamming_distance"),
+    *("hinge_loss", "jaccard_index", "matthews_corrcoef", "precision", "precision_recall_curve"),
+    *("recall", "roc", "specificity", "stat_scores"),
+    *("Accuracy", "AUROC", "AveragePrecision", "CalibrationError", "CohenKappa"),
+    *("ConfusionMatrix", "ExactMatch", "F1Score", "FBetaScore", "HammingDistance"),
+    *("HingeLoss", "JaccardIndex", "MatthewsCorrCoef", "Precision", "PrecisionRecallCurve"),
+    *("Recall", "ROC", "Specificity", "StatScores"),
+}
 SCHEDULERS_WITHOUT_VERBOSE = {
     "ConstantLR",
     "CosineAnnealingLR",

@@ -115,20 +115,22 @@ def walk_kept_code(file: File) -> Iterator[ast.AST]:
 
 
 def get_full_name(node: ast.AST, bindings: dict[str, str]) -> str:
-    """Returns the full name of an attribute of an imported module, such as ``numpy.float``.
+    """Returns the full name of an imported name or an attribute of one, such as ``numpy.float``.
 
     Anything else gives an empty string.
     """
-    if not isinstance(node, ast.Attribute):
+    if not isinstance(node, ast.Attribute | ast.Name):
         return ""
     first, *others = ast.unparse(node).split(".")
     origin = bindings.get(first, "").replace(":", ".") if first.isidentifier() else ""
+    if first not in bindings or bindings[first].startswith(f"{first}."):
+        origin = first if first in bindings else ""  # `import torch.nn` binds the name torch
     return ".".join([origin, *others]) if origin else ""
 
 
 def _find_removed_numpy_names(file: File) -> list[int]:
     removed = {f"numpy.{name}" for name in _list_removed_numpy_names()}
-    bindings = get_bindings(file.tree)
+    bindings = get_bindings(file.tree, inside_functions=True)
     lines = set()
     for node in walk_kept_code(file):
         if isinstance(node, ast.Attribute) and get_full_name(node, bindings) in removed:
@@ -150,7 +152,7 @@ def _list_removed_numpy_names() -> set[str]:
 
 def _find_torch_loads(file: File) -> list[int]:
     """Returns the lines that call ``torch.load`` without ``weights_only``."""
-    bindings = get_bindings(file.tree)
+    bindings = get_bindings(file.tree, inside_functions=True)
     calls = [node for node in walk_kept_code(file) if isinstance(node, ast.Call)]
     loads = [call for call in calls if get_full_name(call.func, bindings) == "torch.load"]
     unsafe = [call for call in loads if "weights_only" not in {key.arg for key in call.keywords}]

@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterator
 
+from utils.migrate.code_faults import find_call_faults, find_frame_appends, find_gpu_calls
 from utils.migrate.configs import Config, find_config_problems
 from utils.migrate.fingerprints import TEMPLATE_FOLDERS, get_bindings
 from utils.migrate.library_changes import (
@@ -36,7 +37,6 @@ PROVIDED_MODULES = {
     *TEMPLATE_FOLDERS,
 }
 MODEL_NAMES = ("model", "self.model", "net")
-MAX_SHOWN_CHARS = 60  # of a line of code
 
 
 def find_problems(project: Project, configs: list[Config]) -> list[str]:
@@ -67,10 +67,12 @@ def _find_verbose_schedulers(config: Config) -> Iterator[str]:
 
 def _find_in_file(file: File) -> Iterator[tuple[int, str]]:
     """Yields each line that fails with current libraries, and what to do about it."""
-    bindings = get_bindings(file.tree)
+    bindings = get_bindings(file.tree, inside_functions=True)
+    yield from find_gpu_calls(file, bindings)
+    yield from find_frame_appends(file, bindings)
     for node in walk_kept_code(file):
         if isinstance(node, ast.Call):
-            for advice in _find_in_call(node, bindings):
+            for advice in (*_find_in_call(node, bindings), *find_call_faults(node, bindings)):
                 yield node.lineno, advice
         elif isinstance(node, ast.Attribute):
             name = get_full_name(node, bindings)
@@ -101,15 +103,10 @@ def _find_in_call(node: ast.Call, bindings: dict[str, str]) -> Iterator[str]:
     method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
     function = method or (node.func.id if isinstance(node.func, ast.Name) else "")
     keywords = {key.arg for key in node.keywords}
-    if method == "cuda" and not node.args and not keywords and full_name != "torch.cuda":
-        code = ast.unparse(node)[-MAX_SHOWN_CHARS:]
-        yield f"`{code}` needs an NVIDIA GPU and always uses the first one; use `.to(device)`"
     if full_name in REMOVED_CALLS:
         yield f"{full_name}(…) was removed; use {REMOVED_NAMES[full_name]}"
     if function in SCHEDULERS_WITHOUT_VERBOSE and "verbose" in keywords:
         yield f"{function} no longer takes `verbose`; delete it"
-    if method == "append" and full_name == "" and "ignore_index" in keywords:
-        yield "DataFrame.append was removed; use pandas.concat([…])"
     if full_name == "yaml.load" and len(node.args) == 1 and not keywords:
         yield "yaml.load needs a Loader; use yaml.safe_load"
     for removed in REMOVED_KEYWORDS:
