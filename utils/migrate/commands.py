@@ -2,72 +2,93 @@
 
 from __future__ import annotations
 
+from utils.migrate.compose import NewProject
 from utils.migrate.configs import Config
-from utils.migrate.problems import find_other_libraries
+from utils.migrate.libraries import find_other_libraries, list_dependencies
 from utils.migrate.project import Project
+from utils.migrate.run_files import find_checkpoint_names, find_run_folder, get_root
+from utils.migrate.scripts import Script, find_notebooks, find_scripts, list_needed_files
 
 TEMPLATE_TEST_BATCH_SIZE = 512
-NOTE = (
-    "`saved/` and `.git` are not copied. To resume or test an old checkpoint, give its path in the "
-    "old folder.\n"
+PYTHON = ".venv/bin/python"
+NOTE = "`saved/` and `.git` are not copied. "
+OLD_RUN = "To resume or test an old checkpoint, give its path in the old folder. "
+PLAINLOOPS_FOLDER = (
+    "A resumed run writes to the folder of its checkpoint, so an old run continues in the old "
+    "folder; with `--run-id NAME` it writes to a new folder here."
 )
+PROJECTS_FOLDER = "A resumed run writes to a new folder in `{root}/` here."
 
 
-def make_commands(project: Project, configs: list[Config], target: str) -> list[str]:
+def make_commands(
+    project: Project, new: NewProject, configs: list[Config], target: str
+) -> list[str]:
     """Returns the lines of the section: how to install, train, resume and test."""
-    train, test = _find_train_script(project), _find_test_script(project)
-    config = min((config.path for config in configs), key=len, default="config.json")
-    libraries = find_other_libraries(project)
-    rows = [f"cd {target}", "python3 -m venv .venv && .venv/bin/pip install ."]
+    scripts = find_scripts(project)
+    config = min((config.path for config in configs), key=len, default="CONFIG")
+    rows = [f"cd {target}", f"python3 -m venv .venv && {_make_install(project, new)}"]
+    libraries = find_other_libraries(project, list_needed_files(project, scripts, configs))
     if libraries:
-        rows.append(f"# the project also imports: {', '.join(libraries)}")
-    rows += [
-        f".venv/bin/python {train} -c {config}",
-        f".venv/bin/python {train} -r {_get_checkpoint_to_resume(project)}",
-    ]
-    if test in project.files or project.is_from_plainloop("test.py"):
+        rows.append(f".venv/bin/pip install {' '.join(libraries)}  # the programs import them too")
+    for script in scripts:
+        rows += _make_rows(project, configs, script, config)
+    notes = [NOTE]
+    if any("resume" in script.options for script in scripts):
+        notes.append(OLD_RUN)
+        notes.append(_describe_resumed_folder(project, configs, scripts))
+    lines = ["```sh", *rows, "```\n", "".join(notes).rstrip() + "\n"]
+    notebooks = find_notebooks(project)
+    if notebooks:
+        lines.append(f"Notebooks that use the project's modules: {', '.join(notebooks)}\n")
+    return lines
+
+
+def _make_install(project: Project, new: NewProject) -> str:
+    """Plainloop's pyproject.toml lists its libraries; one of the project's own does not."""
+    if (project.folder / "pyproject.toml").is_file():
+        return f".venv/bin/pip install {' '.join(list_dependencies())}"
+    return ".venv/bin/pip install ."
+
+
+def _make_rows(project: Project, configs: list[Config], script: Script, config: str) -> list[str]:
+    """Returns the commands of a program: with a config, and with a checkpoint."""
+    start = " ".join([f"{PYTHON} {script.path}", *script.required])
+    with_config = f"{start} {script.options['config']} {config}"
+    if "config" not in script.options:
+        with_config = start
+    rows = [] if script.purpose == "test" and "resume" in script.options else [with_config]
+    if "resume" in script.options:
+        checkpoint = _get_checkpoint(project, configs, script)
+        begin = with_config if script.needs_config else start
         size = ""
-        if project.is_from_plainloop("test.py") and "test.py" in project.files:
+        if script.path == "test.py" and script.is_plainloops:
             size = f" data_loader.args.batch_size={TEMPLATE_TEST_BATCH_SIZE}"
-        rows.append(f".venv/bin/python {test} -r {_get_checkpoint_to_test(project)}{size}")
-    if project.is_from_plainloop("train.py"):
-        rows.append(f".venv/bin/python train.py -c {config} --check   # tries all parts on a batch")
-    return ["```sh", *rows, "```\n", NOTE]
+        rows.append(f"{begin} {script.options['resume']} {checkpoint}{size}")
+    if script.path == "train.py" and script.is_plainloops:
+        rows.append(f"{with_config} --check   # tries all parts on a batch")
+    return rows
 
 
-def _find_train_script(project: Project) -> str:
-    scripts = _list_kept_scripts(project, "train")
-    if project.is_from_plainloop("train.py") or "train.py" in scripts or not scripts:
-        return "train.py"
-    return scripts[0]
-
-
-def _find_test_script(project: Project) -> str:
-    scripts = _list_kept_scripts(project, "test")
-    return "test.py" if "test.py" in project.files or not scripts else scripts[0]
-
-
-def _list_kept_scripts(project: Project, word: str) -> list[str]:
-    return [
-        path
-        for path, file in project.files.items()
-        if "/" not in path and word in path and not file.is_replaced
-    ]
-
-
-def _get_checkpoint_to_resume(project: Project) -> str:
+def _get_checkpoint(project: Project, configs: list[Config], script: Script) -> str:
     """Returns a path as the program takes it. Plainloop's takes a run folder too."""
-    if not project.is_from_plainloop("BaseTrainer"):
-        return "saved/models/NAME/RUN_ID/checkpoint-epochN.pth"
-    if project.is_from_plainloop("ConfigParser"):
-        return "saved/NAME/RUN_ID"
-    return "saved/NAME/RUN_ID/checkpoint-epochN.pt"
+    is_kept_trainer = project.find_kept("BaseTrainer") is not None
+    is_kept_parser = project.find_kept("ConfigParser") is not None
+    epoch, best = find_checkpoint_names(project)
+    folder = f"{get_root(configs)}/NAME/RUN_ID"
+    if is_kept_trainer or is_kept_parser or epoch:
+        folder = find_run_folder(project, configs)
+    elif script.is_plainloops or (script.purpose == "train" and not script.needs_config):
+        return folder
+    if not is_kept_trainer and not epoch:
+        epoch, best = "checkpoint-epochN.pt", "model_best.pt"
+    name = best if script.purpose == "test" and not script.is_plainloops and best else epoch
+    return f"{folder}/{name or best or 'CHECKPOINT'}"
 
 
-def _get_checkpoint_to_test(project: Project) -> str:
-    if not project.is_from_plainloop("BaseTrainer"):
-        name = "checkpoint-epochN" if project.is_from_plainloop("test.py") else "model_best"
-        return f"saved/models/NAME/RUN_ID/{name}.pth"
-    if project.is_from_plainloop("test.py"):
-        return "saved/NAME/RUN_ID"
-    return "saved/NAME/RUN_ID/model_best.pt"
+def _describe_resumed_folder(project: Project, configs: list[Config], scripts: list[Script]) -> str:
+    """Says where a resumed run writes, if that is known."""
+    if project.find_kept("ConfigParser") is not None:
+        return PROJECTS_FOLDER.format(root=get_root(configs))
+    has_plainloops = any(script.is_plainloops for script in scripts)
+    uses_plainloops = has_plainloops or project.is_replaced("ConfigParser")
+    return PLAINLOOPS_FOLDER if uses_plainloops else ""

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from utils.migrate.fingerprints import compute_digest, load_table
+from utils.migrate.libraries import list_unused_imports
 from utils.migrate.needed_repairs import FrameCall, Repair, find_frame_calls, find_repairs
 from utils.migrate.plainloop import PACKAGES, ROOT, find_modules, read_repair
 from utils.migrate.project import FRAMEWORK_FOLDERS, File, Project
@@ -47,7 +48,7 @@ def compose(project: Project) -> NewProject:
     new.texts = {path: text for path, text in plainloop_texts.items() if path not in kept_paths}
     new.texts |= _write_repairs(new)
     for file in project.kept_files:
-        text = _adapt_file(file, new.renamed_modules)
+        text = _adapt_file(project, file, new.renamed_modules)
         if text == file.text:
             new.copied.append(file.path)
         else:
@@ -135,21 +136,25 @@ def _rename_imports(text: str, renamed_modules: dict[str, str]) -> str:
     return text
 
 
-def _adapt_file(file: File, renamed_modules: dict[str, str]) -> str:
+def _adapt_file(project: Project, file: File, renamed_modules: dict[str, str]) -> str:
     """Returns the text of a kept file.
 
     Replaced definitions become imports from Plainloop, and DataFrames that must be writable become
-    LiveFrames.
+    LiveFrames. Imports of libraries that only replaced definitions used are left out.
     """
     replaced = [item for item in file.definitions if item.is_replaced and item.name]
     calls = find_frame_calls(file)
-    if not replaced and not calls:
+    unused_imports = list_unused_imports(project, file)
+    if not replaced and not calls and not unused_imports:
         return file.text
     lines = file.text.splitlines(keepends=True) if "\f" not in file.text else file.text.split("\n")
     for call in sorted(calls, reverse=True):
         lines[call.line - 1] = _replace_frame(lines[call.line - 1], call)
     for item in replaced:
         for number in range(item.start_line, (item.node.end_lineno or item.start_line) + 1):
+            lines[number - 1] = ""
+    for node in unused_imports:
+        for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
             lines[number - 1] = ""
     names_by_module: dict[str, list[str]] = {}
     for item in replaced:

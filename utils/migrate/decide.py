@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from utils.migrate.configs import Config
 from utils.migrate.plainloop import REPAIRS, ROOT, find_modules
-from utils.migrate.project import FRAMEWORK_FOLDERS, Definition, Origin, Project
+from utils.migrate.project import FRAMEWORK_FOLDERS, Definition, NamedStatement, Origin, Project
 
 # Plainloop's class or program replaces the template's only if all of these are replaced too, since
 # it uses them. What the template's definition uses itself is added.
@@ -123,7 +123,7 @@ def _find_obstacle(
     )
     if reason:
         return Obstacle(reason)
-    use = next(_find_uses(definition, kept), "")
+    use = next(find_uses(definition, kept), "")
     return Obstacle(use) if use else _find_config_obstacle(definition, configs)
 
 
@@ -172,7 +172,7 @@ def _find_dependency(project: Project, definition: Definition, kept: list[Defini
     return ""
 
 
-def _find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
+def find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
     """Yields uses in kept code of attributes and values that differ in Plainloop's definition."""
     missing = _list_attributes(definition.node) - _list_plainloop_attributes(definition.name)
     children = _find_children(definition.name, kept)
@@ -195,6 +195,37 @@ def _find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
         if definition.name == "Trainer" and "len_epoch" in uses.keywords:
             line = uses.keywords["len_epoch"]
             yield f"{path}:{line} sets `len_epoch`, with which Plainloop trains one batch less"
+
+
+def list_added_parameters(definition: Definition) -> set[str]:
+    """Returns the parameters of its functions that Plainloop's functions of these names lack.
+
+    A function of Plainloop's that takes any arguments lacks none.
+    """
+    theirs = _list_functions(definition.node)
+    path = ROOT / f"{find_modules().get(definition.name, '').replace('.', '/')}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, NamedStatement) and node.name == definition.name:
+            for name, parameters in _list_functions(node).items():
+                found |= theirs.get(name, set()) - parameters if "**" not in parameters else set()
+    return found - {"self", "cls", "**"}
+
+
+def _list_functions(node: ast.stmt) -> dict[str, set[str]]:
+    """Maps each function of a class, or the function itself, to its parameters."""
+    parts = node.body if isinstance(node, ast.ClassDef) else [node]
+    functions = [part for part in parts if isinstance(part, ast.FunctionDef)]
+    found = {}
+    for function in functions:
+        arguments = function.args
+        found[function.name] = {
+            *(item.arg for item in (*arguments.posonlyargs, *arguments.args)),
+            *(item.arg for item in arguments.kwonlyargs),
+            *(["**"] if arguments.kwarg else []),
+        }
+    return found
 
 
 def _find_config_obstacle(definition: Definition, configs: list[Config]) -> Obstacle | None:

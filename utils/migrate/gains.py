@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from utils.migrate.compose import NewProject, get_new_name
+from utils.migrate.decide import find_uses, list_added_parameters
 from utils.migrate.needed_repairs import walk_kept_code
 from utils.migrate.plainloop import LOSS_WEIGHT, find_modules
 from utils.migrate.project import Definition, Origin, Project
@@ -39,7 +40,7 @@ def list_gains(project: Project) -> list[str]:
     return [
         f"from Plainloop's {name}: {benefit}"
         for name, benefit in BENEFITS.items()
-        if name != "BaseDataLoader" and project.find_all(name) and project.is_from_plainloop(name)
+        if name != "BaseDataLoader" and project.is_replaced(name)
     ]
 
 
@@ -48,7 +49,7 @@ def list_possible_gains(project: Project, new: NewProject) -> list[str]:
     rows = []
     for name, benefit in BENEFITS.items():
         kept = project.find_kept(name)
-        if kept is None:
+        if kept is None or not _can_give_way(project, name):
             continue
         if kept.file.is_program:
             rows.append(
@@ -62,6 +63,27 @@ def list_possible_gains(project: Project, new: NewProject) -> list[str]:
         benefit = "mixed precision, accumulation, clipping, EMA (if your Trainer derives from "
         rows += [f"{benefit}Plainloop's): {change}" for change in _list_loop_changes(project)]
     return [*rows, _describe_several_gpus(project, new)]
+
+
+def _can_give_way(project: Project, name: str) -> bool:
+    """Whether nothing of what the kept definition adds to Plainloop's is used.
+
+    What must give way with it is checked, too.
+    """
+    kept = project.find_kept(name)
+    if kept is None or kept.file.is_program:
+        return True
+    other = project.find_kept(REPLACED_WITH.get(name, ""))
+    candidates = [kept] if other is None else [kept, other]
+    remaining = [
+        item for item in project.definitions if not item.is_replaced and item not in candidates
+    ]
+    return all(
+        item.is_current
+        and not list_added_parameters(item)
+        and next(find_uses(item, remaining), "") == ""
+        for item in candidates
+    )
 
 
 def _describe_replacement(name: str, kept: Definition, new: NewProject) -> str:
@@ -106,7 +128,7 @@ def _describe_several_gpus(project: Project, new: NewProject) -> str:
             "delete repairs/template_order.py and its line in base/__init__.py, since it cannot "
             "divide a batch"
         )
-    if not project.is_from_plainloop("Trainer"):
+    if not project.is_replaced("Trainer"):
         steps.append(
             f"call `self.update.backward(loss, {LOSS_WEIGHT})`, which weights each process's part "
             "of a batch by its size"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator
 
 from utils.migrate.code_faults import find_call_faults, find_frame_appends, find_gpu_calls
 from utils.migrate.configs import Config, find_config_problems
-from utils.migrate.fingerprints import TEMPLATE_FOLDERS, get_bindings
+from utils.migrate.fingerprints import get_bindings
 from utils.migrate.library_changes import (
     REMOVED_CALLS,
     REMOVED_KEYWORDS,
@@ -16,26 +15,8 @@ from utils.migrate.library_changes import (
     SCHEDULERS_WITHOUT_VERBOSE,
 )
 from utils.migrate.needed_repairs import get_full_name, walk_kept_code
-from utils.migrate.plainloop import ROOT
 from utils.migrate.project import File, Project
 
-# What pyproject.toml installs, and the folders that every new project has.
-PROVIDED_MODULES = {
-    "numpy",
-    "torch",
-    "torchvision",
-    "torchmetrics",
-    "sklearn",
-    "tensorboard",
-    "tqdm",
-    "wandb",
-    "yaml",
-    "safetensors",
-    "pytest",
-    "repairs",
-    "config",
-    *TEMPLATE_FOLDERS,
-}
 MODEL_NAMES = ("model", "self.model", "net")
 
 
@@ -50,7 +31,7 @@ def find_problems(project: Project, configs: list[Config]) -> list[str]:
         problems = sorted(set(_find_in_file(file)))
         found += [f"{file.path}:{line}: {advice}" for line, advice in problems]
     for config in configs:
-        if project.is_from_plainloop("train.py"):
+        if project.has_plainloops_program("train.py"):
             found += find_config_problems(project.folder, config)
         found += _find_verbose_schedulers(config)
     return found
@@ -116,22 +97,3 @@ def _find_in_call(node: ast.Call, bindings: dict[str, str]) -> Iterator[str]:
             )
     if full_name == "torch.save" and node.args and ast.unparse(node.args[0]) in MODEL_NAMES:
         yield "a model saved as an object can only be loaded unsafely; save its `state_dict()`"
-
-
-def find_other_libraries(project: Project) -> list[str]:
-    """Returns imported top-level modules that the new project does not install."""
-    project_modules = {
-        part
-        for path in (*project.files, *project.failures)
-        for part in path.removesuffix(".py").split("/")
-    }
-    imported = set()
-    for file in project.kept_files:
-        for node in ast.walk(file.tree):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module.split(".")[0])
-    plainloop_files = {path.name for path in ROOT.iterdir()}
-    known = PROVIDED_MODULES | project_modules | plainloop_files | set(sys.stdlib_module_names)
-    return sorted(imported - known)

@@ -191,6 +191,26 @@ class Project:
                 return definition
         return None
 
+    def has_plainloops_program(self, path: str) -> bool:
+        """Whether the new project gets Plainloop's train.py or test.py."""
+        if path in self.failures:
+            return True
+        return path in self.files and self.files[path].is_replaced
+
+    def is_replaced(self, name: str) -> bool:
+        """Whether Plainloop's definition stands in for one that the project had."""
+        is_had = any(item.file.is_template_path for item in self.find_all(name))
+        return is_had and self.find_kept(name) is None
+
+    def list_children(self, name: str) -> set[str]:
+        """Returns the names of the classes that derive from a class, directly or not."""
+        found = {name}
+        size = 0
+        while size < len(found):
+            size = len(found)
+            found |= {item.name for item in self.definitions if item.uses.bases & found}
+        return found - {name, ""}
+
     def is_from_plainloop(self, name: str) -> bool:
         """Whether the project keeps none of its own. True also if it never had one."""
         return self.find_kept(name) is None

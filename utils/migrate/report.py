@@ -37,9 +37,7 @@ def make_report(
     """
     replaced = [row for file in project.files.values() for row in _list_replaced(file)]
     kept = [row for file in project.kept_files for row in _list_kept(file)]
-    changes = [
-        f"{name}: {text}" for name, text in CHANGES.items() if project.is_from_plainloop(name)
-    ]
+    changes = [f"{name}: {text}" for name, text in CHANGES.items() if _is_changed(project, name)]
     repairs = [
         f"repairs/{repair.name}.py: {repair.purpose} ({_shorten(repair.lines)}). {repair.removal}"
         for repair in new.repairs
@@ -47,7 +45,7 @@ def make_report(
     sections = [
         f"# {project.folder.resolve().name}, moved to Plainloop\n",
         _make_list("Needs your attention", problems),
-        "\n".join(["## Commands\n", *make_commands(project, configs, target)]),
+        "\n".join(["## Commands\n", *make_commands(project, new, configs, target)]),
         _make_list("Replaced by Plainloop: code of the template", [*replaced, *new.dropped]),
         _make_list("What changes with Plainloop's code", changes),
         _make_list("Kept: your code, and what it needs", kept),
@@ -56,6 +54,13 @@ def make_report(
         _make_list("What you could also gain", list_possible_gains(project, new)),
     ]
     return "\n".join(sections)
+
+
+def _is_changed(project: Project, name: str) -> bool:
+    """Whether the project had one of its own, which Plainloop's stands in for."""
+    if name.endswith(".py"):
+        return name in project.files and project.has_plainloops_program(name)
+    return project.is_replaced(name)
 
 
 def _make_list(title: str, rows: list[str], empty: str = "Nothing.") -> str:

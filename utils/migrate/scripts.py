@@ -1,0 +1,200 @@
+"""Finds the programs of a project, how they are called, and which files they need."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from utils.migrate.configs import Config
+from utils.migrate.needed_repairs import walk_kept_code
+from utils.migrate.project import PROGRAMS, File, Project
+
+CONFIG_OPTIONS = {"-c", "--config", "--cfg", "--config_file", "--config-file", "--config_path"}
+RESUME_OPTIONS = {"-r", "--resume", "--checkpoint", "--ckpt", "--resume_path", "--model_path"}
+PLAINLOOPS_OPTIONS = {"config": "-c", "resume": "-r"}
+
+
+@dataclass
+class Script:
+    """A program of the new project.
+
+    Attributes:
+        path: relative to the project.
+        is_plainloops: whether it is Plainloop's train.py or test.py.
+        purpose: ``train``, ``test`` or empty if it does neither.
+        options: the option for the config and the one for a checkpoint, by ``config``, ``resume``.
+        required: further arguments that it must get, with placeholders.
+        needs_config: whether a checkpoint alone is too little.
+    """
+
+    path: str
+    is_plainloops: bool
+    purpose: str
+    options: dict[str, str]
+    required: list[str] = field(default_factory=list)
+    needs_config: bool = False
+
+
+def find_scripts(project: Project) -> list[Script]:
+    """Returns the programs, those named as the template's first."""
+    scripts = [
+        Script(path, True, path.removesuffix(".py"), PLAINLOOPS_OPTIONS)
+        for path in PROGRAMS
+        if project.has_plainloops_program(path)
+    ]
+    for file in project.kept_files:
+        if file.path != "new_project.py" and _is_script(file):
+            scripts.append(_describe_script(project, file))
+    order = {path: index for index, path in enumerate(PROGRAMS)}
+    return sorted(
+        scripts, key=lambda script: (order.get(script.path, 9), "/" in script.path, script.path)
+    )
+
+
+def find_notebooks(project: Project) -> list[str]:
+    """Returns the notebooks that use the modules of the template."""
+    found = []
+    for path in project.other_files:
+        if path.endswith(".ipynb"):
+            text = (project.folder / path).read_text(encoding="utf-8", errors="replace")
+            words = ("parse_config", "ConfigParser", "import model", "from model", "data_loader")
+            found += [path] if any(word in text for word in words) else []
+    return found
+
+
+def _is_script(file: File) -> bool:
+    """Whether it has ``if __name__ == "__main__"``, or parses arguments at its top level."""
+    for node in file.tree.body:
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+            return True
+        is_call = isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Call)
+        if is_call and ".parse_args(" in ast.unparse(node):
+            return True
+    return file.is_program
+
+
+def _describe_script(project: Project, file: File) -> Script:
+    files = [file, *_list_imported_files(project, file)]
+    arguments = [item for each in files for item in _find_arguments(each)]
+    script = Script(file.path, False, _find_purpose(project, file), {})
+    for flags, call in arguments:
+        keywords = {key.arg: key.value for key in call.keywords}
+        flag = next((item for item in flags if item.startswith("-")), "")
+        is_required = "required" in keywords and ast.unparse(keywords["required"]) == "True"
+        is_optional = "nargs" in keywords and ast.unparse(keywords["nargs"]) in ("'?'", "'*'")
+        if CONFIG_OPTIONS & set(flags):
+            script.options.setdefault("config", flag)
+            script.needs_config = script.needs_config or is_required
+        elif RESUME_OPTIONS & set(flags):
+            script.options.setdefault("resume", flag)
+        elif flag and is_required:
+            script.required.append(f"{flag} {flag.lstrip('-').upper()}")
+        elif not flag and not is_optional:
+            script.required.append(flags[0].upper())
+    if any(_reads_config_always(each) for each in files):
+        script.needs_config = True
+    return script
+
+
+def _find_arguments(file: File) -> Iterator[tuple[list[str], ast.Call]]:
+    """Yields the names and the call of each ``add_argument``."""
+    for node in walk_kept_code(file):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            flags = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
+            if node.func.attr == "add_argument" and flags:
+                yield flags, node
+
+
+def _find_purpose(project: Project, file: File) -> str:
+    """Returns ``train`` if it starts a trainer, ``test`` if it only loads weights."""
+    trainers = project.list_children("BaseTrainer") | {"BaseTrainer"}
+    used, attributes = set(), set()
+    for node in walk_kept_code(file):
+        if isinstance(node, ast.Name):
+            used.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            attributes.add(node.attr)
+            used.add(node.attr)
+    if used & trainers and "train" in attributes:
+        return "train"
+    name = file.path.rpartition("/")[2]
+    if {"load_state_dict", "resume"} & attributes and "backward" not in attributes:
+        return "test"
+    return next((word for word in ("train", "test") if name.startswith(word)), "")
+
+
+def _reads_config_always(file: File) -> bool:
+    """Whether it opens ``args.config`` in any case, so that ``-r`` alone is too little."""
+    conditional: set[int] = set()
+    for node in walk_kept_code(file):
+        if isinstance(node, ast.If | ast.IfExp):
+            conditional |= {id(part) for part in ast.walk(node) if part is not node}
+    # The program itself stands in a condition on its name.
+    for node in file.tree.body:
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+            inner = [part for part in ast.walk(node) if isinstance(part, ast.If | ast.IfExp)]
+            nested = {id(p) for item in inner if item is not node for p in ast.walk(item)}
+            conditional -= {id(part) for part in ast.walk(node)} - nested
+    for node in walk_kept_code(file):
+        if not isinstance(node, ast.Call) or id(node) in conditional:
+            continue
+        function = ast.unparse(node.func).rpartition(".")[2]
+        texts = [ast.unparse(argument) for argument in node.args]
+        if function in ("Path", "open", "read_json") and "args.config" in texts:
+            return True
+    return False
+
+
+def list_needed_files(project: Project, scripts: list[Script], configs: list[Config]) -> list[File]:
+    """Returns the kept files that the programs import, directly or not.
+
+    Plainloop's programs import what the configs name.
+    """
+    roots = [project.files[item.path] for item in scripts if item.path in project.files]
+    if any(script.is_plainloops for script in scripts):
+        names = {name for config in configs for name in _list_texts(config.values)}
+        folders = ("data_loader", "model", "trainer")
+        roots += [
+            file
+            for file in project.files.values()
+            if file.folder in folders
+            and (names & {item.name for item in file.definitions} or file.folder == "trainer")
+        ]
+    found: dict[str, File] = {}
+    while roots:
+        file = roots.pop()
+        if file.path not in found:
+            found[file.path] = file
+            roots += _list_imported_files(project, file)
+    return [file for file in found.values() if not file.is_replaced]
+
+
+def _list_texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value.rpartition(".")[2]
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _list_texts(item)
+
+
+def _list_imported_files(project: Project, file: File) -> list[File]:
+    """Returns the files that a file imports, and the packages around them."""
+    modules: set[str] = set()
+    package = file.module if file.path.endswith("__init__.py") else file.module.rpartition(".")[0]
+    for node in walk_kept_code(file):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".") if package else []
+                parts = parts[: len(parts) - node.level + 1]
+                base = ".".join([*parts, *([base] if base else [])])
+            modules |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    names = {
+        ".".join(module.split(".")[:end])
+        for module in modules
+        for end in range(1, module.count(".") + 2)
+    }
+    return [other for other in project.files.values() if other.module in names]
