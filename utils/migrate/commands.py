@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from utils.migrate.compose import NewProject
 from utils.migrate.configs import Config
 from utils.migrate.libraries import find_other_libraries, list_dependencies
@@ -11,7 +13,7 @@ from utils.migrate.scripts import Script, find_notebooks, find_scripts, list_nee
 
 TEMPLATE_TEST_BATCH_SIZE = 512
 PYTHON = ".venv/bin/python"
-NOTE = "`saved/` and `.git` are not copied. "
+NOT_COPIED = ("saved", ".git")
 OLD_RUN = "To resume or test an old checkpoint, give its path in the old folder. "
 PLAINLOOPS_FOLDER = (
     "A resumed run writes to the folder of its checkpoint, so an old run continues in the old "
@@ -32,7 +34,9 @@ def make_commands(
         rows.append(f".venv/bin/pip install {' '.join(libraries)}  # the programs import them too")
     for script in scripts:
         rows += _make_rows(project, configs, script, config)
-    notes = [NOTE]
+    left_out = [f"`{name}/`" for name in NOT_COPIED if (project.folder / name).is_dir()]
+    notes = [f"{' and '.join(left_out)} {'are' if left_out[1:] else 'is'} not copied. "]
+    notes = notes if left_out else []
     if any("resume" in script.options for script in scripts):
         notes.append(OLD_RUN)
         notes.append(_describe_resumed_folder(project, configs, scripts))
@@ -53,9 +57,9 @@ def _make_install(project: Project, new: NewProject) -> str:
 def _make_rows(project: Project, configs: list[Config], script: Script, config: str) -> list[str]:
     """Returns the commands of a program: with a config, and with a checkpoint."""
     start = " ".join([f"{PYTHON} {script.path}", *script.required])
-    with_config = f"{start} {script.options['config']} {config}"
-    if "config" not in script.options:
-        with_config = start
+    with_config = start
+    if "config" in script.options:
+        with_config += f" {script.options['config']} {config}"
     rows = [] if script.purpose == "test" and "resume" in script.options else [with_config]
     if "resume" in script.options:
         checkpoint = _get_checkpoint(project, configs, script)
@@ -87,7 +91,17 @@ def _get_checkpoint(project: Project, configs: list[Config], script: Script) -> 
 
 def _describe_resumed_folder(project: Project, configs: list[Config], scripts: list[Script]) -> str:
     """Says where a resumed run writes, if that is known."""
-    if project.find_kept("ConfigParser") is not None:
+    parser = project.find_kept("ConfigParser")
+    if parser is not None:
+        folders = [
+            node
+            for node in ast.walk(parser.node)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and node.attr == "_save_dir"
+        ]
+        if len(folders) != 1 or "RUN_ID" not in find_run_folder(project, configs):
+            return ""  # some code of the project decides
         return PROJECTS_FOLDER.format(root=get_root(configs))
     has_plainloops = any(script.is_plainloops for script in scripts)
     uses_plainloops = has_plainloops or project.is_replaced("ConfigParser")

@@ -28,6 +28,7 @@ class NewProject:
     Attributes:
         texts: files with their content, by path.
         copied: paths of files that are copied from the old project.
+        linked: paths of folders to which the new project gets links.
         renamed_modules: Plainloop's modules and packages that have another name in this project.
         repairs: the files in ``repairs/``.
         dropped: the template's files that are not Python and are left out.
@@ -35,6 +36,7 @@ class NewProject:
 
     texts: dict[str, str] = field(default_factory=dict)
     copied: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
     renamed_modules: dict[str, str] = field(default_factory=dict)
     repairs: list[Repair] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)

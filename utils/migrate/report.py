@@ -6,6 +6,7 @@ from utils.migrate.commands import make_commands
 from utils.migrate.compose import NewProject
 from utils.migrate.configs import Config
 from utils.migrate.gains import BENEFITS, list_gains, list_possible_gains
+from utils.migrate.large_folders import describe_large_folders
 from utils.migrate.project import Definition, File, Origin, Project
 
 MAX_SHOWN_LINES = 3  # of the code that needs a repair
@@ -42,10 +43,12 @@ def make_report(
         f"repairs/{repair.name}.py: {repair.purpose} ({_shorten(repair.lines)}). {repair.removal}"
         for repair in new.repairs
     ]
+    large = describe_large_folders(project, new)
     sections = [
         f"# {project.folder.resolve().name}, moved to Plainloop\n",
         _make_list("Needs your attention", problems),
         "\n".join(["## Commands\n", *make_commands(project, new, configs, target)]),
+        *([_make_list("Large folders", large)] if large else []),
         _make_list("Replaced by Plainloop: code of the template", [*replaced, *new.dropped]),
         _make_list("What changes with Plainloop's code", changes),
         _make_list("Kept: your code, and what it needs", kept),

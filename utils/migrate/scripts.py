@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from utils.migrate.configs import Config
+from utils.migrate.fingerprints import TEMPLATE_FOLDERS
 from utils.migrate.needed_repairs import walk_kept_code
 from utils.migrate.project import PROGRAMS, File, Project
 
@@ -45,7 +46,9 @@ def find_scripts(project: Project) -> list[Script]:
     ]
     for file in project.kept_files:
         if file.path != "new_project.py" and _is_script(file):
-            scripts.append(_describe_script(project, file))
+            script = _describe_script(project, file)
+            if script.purpose or script.options or file.folder == "":
+                scripts.append(script)
     order = {path: index for index, path in enumerate(PROGRAMS)}
     return sorted(
         scripts, key=lambda script: (order.get(script.path, 9), "/" in script.path, script.path)
@@ -64,7 +67,12 @@ def find_notebooks(project: Project) -> list[str]:
 
 
 def _is_script(file: File) -> bool:
-    """Whether it has ``if __name__ == "__main__"``, or parses arguments at its top level."""
+    """Whether it has ``if __name__ == "__main__"``, or parses arguments at its top level.
+
+    In a file of a loader or a model, such code only tries the file.
+    """
+    if file.folder in TEMPLATE_FOLDERS:
+        return False
     for node in file.tree.body:
         if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
             return True

@@ -36,10 +36,14 @@ def write_project(project: Project, new: NewProject, target: Path) -> None:
             _make_parent(temporary / path).write_text(text, encoding="utf-8", newline="\n")
         for path in new.copied:
             _copy(project.folder / path, _make_parent(temporary / path), project.folder)
+        for path in new.linked:
+            _make_parent(temporary / path).symlink_to((project.folder / path).resolve())
         for path in project.failures:
             copy = _make_parent(temporary / "aside" / path)
             _copy(project.folder / path, copy, project.folder)
         for path in project.empty_folders:
+            if any(Path(path).is_relative_to(folder) for folder in new.linked):
+                continue
             (temporary / path).mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             target.rmdir()
