@@ -215,8 +215,8 @@ def list_added_parameters(definition: Definition) -> set[str]:
 
 def _list_functions(node: ast.stmt) -> dict[str, set[str]]:
     """Maps each function of a class, or the function itself, to its parameters."""
-    parts = node.body if isinstance(node, ast.ClassDef) else [node]
-    functions = [part for part in parts if isinstance(part, ast.FunctionDef)]
+    candidates = node.body if isinstance(node, ast.ClassDef) else [node]
+    functions = [part for part in candidates if isinstance(part, ast.FunctionDef)]
     found = {}
     for function in functions:
         arguments = function.args

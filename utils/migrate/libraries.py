@@ -140,8 +140,8 @@ def _is_used(project: Project, file: File, name: str) -> bool:
         nodes = list(walk_kept_code(other))
         imports = (node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
         aliases = [alias for node in imports for alias in node.names]
-        has_own = any((alias.asname or alias.name.split(".")[0]) == name for alias in aliases)
-        if other is not file and has_own:
+        imports_it = any((alias.asname or alias.name.split(".")[0]) == name for alias in aliases)
+        if other is not file and imports_it:
             continue
         for node in nodes:
             if isinstance(node, ast.Name) and node.id == name:

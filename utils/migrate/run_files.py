@@ -12,7 +12,7 @@ from utils.migrate.project import Definition, Project
 FOLDER_ATTRIBUTES = ("self._save_dir", "self.save_dir", "self.checkpoint_dir")
 EXTENSIONS = (".pth", ".pt", ".tar", ".ckpt", ".pkl", ".model")
 UNKNOWN_FOLDER = "FOLDER_OF_THE_RUN"
-# Maps parts of the names of variables to the placeholder for their value.
+# Maps segments of the names of variables to the placeholder for their value.
 PLACEHOLDERS = {"run_id": "RUN_ID", "time": "RUN_ID", "stamp": "RUN_ID", "name": "NAME"}
 
 
@@ -58,12 +58,12 @@ def _render(node: ast.expr, values: dict[str, ast.expr], root: str, depth: int =
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value.strip("/")
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        parts = [_render(part, values, root, depth) for part in (node.left, node.right)]
-        return "/".join(parts) if all(parts) else ""
+        segments = [_render(part, values, root, depth) for part in (node.left, node.right)]
+        return "/".join(segments) if all(segments) else ""
     if isinstance(node, ast.Call):
-        parts = [_render(part, values, root, depth) for part in node.args]
+        segments = [_render(part, values, root, depth) for part in node.args]
         is_path = code.startswith(("os.path.join(", "Path(", "str(", "join("))
-        return "/".join(parts) if is_path and parts and all(parts) else ""
+        return "/".join(segments) if is_path and segments and all(segments) else ""
     if isinstance(node, ast.Name | ast.Attribute) and code in values and depth < 5:
         path = _render(values[code], values, root, depth + 1)
         if path and code not in ast.unparse(values[code]).split("(")[0]:
@@ -91,8 +91,8 @@ def _list_file_names(function: ast.FunctionDef) -> Iterator[str]:
     for node in ast.walk(function):
         text = ""
         if isinstance(node, ast.JoinedStr):
-            parts = [str(p.value) if isinstance(p, ast.Constant) else "{}" for p in node.values]
-            text = "".join(parts)
+            segments = [str(p.value) if isinstance(p, ast.Constant) else "{}" for p in node.values]
+            text = "".join(segments)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             text = re.sub(r"'\s*\+\s*'", "", ast.unparse(node))
             text = re.sub(r"'\s*\+\s*[^']+\s*\+\s*'", "{}", text).strip("'")

@@ -196,9 +196,9 @@ def _list_imported_files(project: Project, file: File) -> list[File]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                parts = package.split(".") if package else []
-                parts = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parts, *([base] if base else [])])
+                segments = package.split(".") if package else []
+                segments = segments[: len(segments) - node.level + 1]
+                base = ".".join([*segments, *([base] if base else [])])
             modules |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     names = {
         ".".join(module.split(".")[:end])

@@ -1,0 +1,144 @@
+"""The report is true to the project: programs, options, folders, libraries, advice."""
+
+from __future__ import annotations
+
+import pytest
+from small_projects import TEMPLATE, make_project
+
+from utils.errors import UserError
+from utils.migrate import large_folders
+from utils.migrate.__main__ import main
+
+PROGRAM = """
+import argparse
+from parse_config import ConfigParser
+from trainer import Trainer
+
+def main(config):
+    Trainer(config).train()
+
+if __name__ == "__main__":
+    args = argparse.ArgumentParser()
+    args.add_argument("-c", "--config", required={required})
+    args.add_argument("-r", "--resume")
+    args.add_argument("--fold", required=True)
+    main(args.parse_args())
+"""
+BASE_TRAINER = """
+class BaseTrainer:
+    def __init__(self, config):
+        self.checkpoint_dir = os.path.join(config['trainer']['save_dir'], config['name'])
+
+    def _save_checkpoint(self, epoch, save_best=False):
+        torch.save({}, os.path.join(self.checkpoint_dir, f'epoch_{epoch}.pth.tar'))
+        torch.save({}, os.path.join(self.checkpoint_dir, 'the_best.pth.tar'))
+"""
+GPU = """
+import torch
+def f(x, device):
+    x = x.to("cuda:0")
+    x = x.cuda(device)
+    if torch.cuda.is_available():
+        x = x.cuda()
+    return x.cuda() if torch.cuda.is_available() else x
+"""
+FAULTS = """
+def f(row, rows, x):
+    import pandas as pd
+    import torchmetrics.functional as functional
+    from torchvision import models
+    rows.append(row)
+    frame = pd.DataFrame()
+    frame = frame.append(row)
+    functional.accuracy(x, x)
+    functional.accuracy(x, x, task="binary")
+    models.resnet18(pretrained=True)
+    breakpoint()
+"""
+
+
+def list_commands(report: str) -> list[str]:
+    code = report.split("```")[1]
+    return [line for line in code.split("\n") if line.startswith(".venv")]
+
+
+def list_attention(report: str) -> str:
+    return report.split("## Needs your attention")[1].split("## ")[0]
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_the_commands_name_the_programs_that_exist_and_what_they_need(migrate, required):
+    program = PROGRAM.format(required=required)
+    _, report, _ = migrate(check=True, train=None, test=None, folds=program)
+    start = ".venv/bin/python folds.py --fold FOLD"
+    begin = f"{start} -c config.json" if required else start
+    assert f"{start} -c config.json" in list_commands(report)
+    assert any(line.startswith(f"{begin} -r ") for line in list_commands(report))
+    assert "train.py" not in "".join(list_commands(report))
+    assert "- test.py" not in report
+
+
+def test_checkpoints_are_named_as_the_project_writes_them(migrate):
+    program = PROGRAM.format(required=False)
+    _, report, _ = migrate(check=True, train=program, test=None, base__base_trainer=BASE_TRAINER)
+    assert ".venv/bin/python train.py --fold FOLD -r saved/NAME/epoch_N.pth.tar" in report
+
+
+def test_gpu_calls_with_a_condition_are_no_problem(migrate):
+    _, report, _ = migrate(check=True, mine=GPU)
+    attention = list_attention(report)
+    assert [line.split(":")[1] for line in attention.split("\n") if "mine" in line] == ["3", "4"]
+
+
+def test_calls_that_current_libraries_refuse_are_found_inside_functions(migrate):
+    _, report, _ = migrate(check=True, mine=FAULTS)
+    lines = [line.split(":")[1] for line in list_attention(report).split("\n") if "mine" in line]
+    assert lines == ["7", "8", "10", "11"]
+
+
+def test_an_import_goes_with_the_code_that_used_it(migrate):
+    util = TEMPLATE["utils/util.py"] + "\n        def halved(x):\n            return x / 2\n"
+    _, report, folder = migrate(utils__util=util)
+    assert "pandas" not in (folder / "utils/util.py").read_text()
+    assert "pip install pandas" not in report
+
+
+def test_an_import_stays_if_another_file_gets_it_from_there(migrate):
+    util = TEMPLATE["utils/util.py"] + "\n        def halved(x):\n            return x / 2\n"
+    mine = "from utils.util import *\n\nprint(pd)\n"
+    _, _, folder = migrate(utils__util=util, mine=mine)
+    assert "import pandas as pd" in (folder / "utils/util.py").read_text()
+
+
+def test_libraries_have_the_names_of_pip_and_are_those_that_the_programs_reach(migrate):
+    program = PROGRAM.format(required=False) + "\nimport cv2, mine\n"
+    _, report, _ = migrate(
+        check=True, folds=program, mine="import skimage\n", unused="import tensorflow\n"
+    )
+    assert ".venv/bin/pip install opencv-python scikit-image  #" in report
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_no_advice_to_give_up_what_is_used(migrate, is_used):
+    util = TEMPLATE["utils/util.py"].replace("n=1)", "n=1, **more)")
+    util += "\n            def names(self):\n                return 1\n"
+    mine = "def f(tracker):\n    return tracker.names()\n" if is_used else "X = 1\n"
+    _, report, _ = migrate(check=True, utils__util=util, mine=mine)
+    assert ("replace your MetricTracker" in report) is not is_used
+
+
+def test_large_folders_are_listed_and_may_be_linked(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(large_folders, "LARGE_BYTES", 1000)
+    project = make_project(tmp_path / "old")
+    (project / "data" / "raw").mkdir(parents=True)
+    (project / "data" / "raw" / "big.bin").write_bytes(bytes(2000))
+    main(project, None)
+    assert "- data/: 0.0 GB, copied; `--link data` makes a link" in capsys.readouterr().out
+    main(project, tmp_path / "new", ["data"])
+    assert "- data/: 0.0 GB, linked, not copied" in capsys.readouterr().out
+    assert (tmp_path / "new/data").is_symlink()
+    assert (tmp_path / "new/data/raw/big.bin").stat().st_size == 2000
+    for wrong in ("model", "nowhere", "../old", "."):
+        with pytest.raises(UserError, match="--link"):
+            main(project, tmp_path / "other", [wrong])
+    assert not (tmp_path / "other").exists()
