@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from utils.migrate.configs import Config
-from utils.migrate.plainloop import REPAIRS, ROOT, find_modules
+from utils.migrate.fingerprints import get_bindings
+from utils.migrate.plainloop import PACKAGES, REPAIRS, ROOT, find_modules
 from utils.migrate.project import FRAMEWORK_FOLDERS, Definition, Origin, Project
 
 # Plainloop's class or program replaces the template's only if all of these are replaced too, since
@@ -58,7 +61,7 @@ def decide(project: Project, configs: list[Config]) -> None:
         definition.is_replaced = is_unchanged and definition.is_current
         if is_unchanged and not definition.is_current:
             definition.reason = "it is from an older version with another interface"
-    _mark_star_imports(project)
+    _mark_imported_imports(project)
     changed = True
     while changed:
         changed = False
@@ -75,20 +78,26 @@ def decide(project: Project, configs: list[Config]) -> None:
     _keep_package_files(project)
 
 
-def _mark_star_imports(project: Project) -> None:
-    """Keeps the imports of files from which another imports all (``from utils.util import *``)."""
-    imported_modules = set()
+def _mark_imported_imports(project: Project) -> None:
+    """Keeps the imports of a file if another file may import these names from it.
+
+    ``from utils.util import *`` takes them all, ``from utils.util import Path`` takes one.
+    """
+    imported: dict[str, set[str]] = {}
     for file in project.files.values():
-        if file.path.endswith("__init__.py"):
-            continue
-        for node in file.tree.body:
-            if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-                package = file.module.rpartition(".")[0] if node.level == 1 else None
-                names = [name for name in (package, node.module) if name is not None]
-                imported_modules.add(".".join(names))
+        is_package = file.path.endswith("__init__.py")
+        for node in ast.walk(file.tree):
+            if not isinstance(node, ast.ImportFrom) or node.level > 1:
+                continue
+            package = file.module if is_package else file.module.rpartition(".")[0]
+            parts = [package if node.level else "", node.module or ""]
+            names = {alias.name for alias in node.names} - ({"*"} if is_package else set())
+            imported.setdefault(".".join(filter(None, parts)), set()).update(names)
     for file in project.files.values():
-        modules = {file.module, file.module.rpartition(".")[0]}
-        file.keeps_imports = bool(modules & imported_modules) and "__init__" not in file.path
+        names = imported.get(file.module, set())
+        names |= {"*"} & imported.get(file.module.rpartition(".")[0], set())
+        is_used = "*" in names or bool(names & set(get_bindings(file.tree)))
+        file.keeps_imports = is_used and not file.path.endswith("__init__.py")
 
 
 def _keep_package_files(project: Project) -> None:
@@ -138,7 +147,8 @@ def _find_path_obstacle(definition: Definition) -> str:
         return ""
     if name not in modules:
         return "Plainloop has nothing of this name"
-    if is_unit and modules[name] != file.module:
+    if modules[name] != file.module and (is_unit or modules[name].split(".")[0] not in PACKAGES):
+        # The new project may have no such file, or its own one with other content.
         return f"Plainloop has it in {modules[name]}"
     return ""
 
@@ -236,19 +246,26 @@ def _list_attributes(node: ast.AST) -> set[str]:
 
 def _list_plainloop_attributes(name: str) -> set[str]:
     """Returns the attributes of the class that replaces the template's, parents included."""
-    module = find_modules().get(name, "")
-    path = ROOT / f"{module.replace('.', '/')}.py"
     if name == "BaseDataLoader":
-        path = REPAIRS / "template_order.py"
+        return _list_attributes_in(REPAIRS / "template_order.py", name)
+    module = find_modules().get(name, "")
+    return _list_attributes_in(ROOT / f"{module.replace('.', '/')}.py", name)
+
+
+@cache
+def _list_attributes_in(path: Path, name: str) -> set[str]:
+    """Returns the attributes of a class in a file, with those of its parents in Plainloop."""
     if not path.is_file():
         return set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    attributes: set[str] = set()
-    names = [name]
-    while names:
-        node = classes.get(names.pop())
-        if node is not None:
-            attributes |= _list_attributes(node)
-            names += [base.id for base in node.bases if isinstance(base, ast.Name)]
+    if name not in classes:
+        return set()
+    attributes = _list_attributes(classes[name])
+    imported = get_bindings(tree)
+    for base in classes[name].bases:
+        parent = ast.unparse(base)
+        module = imported.get(parent, "").rpartition(":")[0]
+        parent_path = ROOT / f"{module.replace('.', '/')}.py" if module else path
+        attributes |= _list_attributes_in(parent_path, parent)
     return attributes

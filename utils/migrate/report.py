@@ -38,7 +38,9 @@ def make_report(
     replaced = [row for file in project.files.values() for row in _list_replaced(file)]
     kept = [row for file in project.kept_files for row in _list_kept(file)]
     changes = [
-        f"{name}: {text}" for name, text in CHANGES.items() if project.is_from_plainloop(name)
+        f"{name}: {text}"
+        for name, text in CHANGES.items()
+        if project.find_all(name) and project.is_from_plainloop(name)
     ]
     repairs = [
         f"repairs/{repair.name}.py: {repair.purpose} ({_shorten(repair.lines)}). {repair.removal}"
@@ -46,6 +48,7 @@ def make_report(
     ]
     sections = [
         f"# {project.folder.resolve().name}, moved to Plainloop\n",
+        f"Recognized as a pytorch-template project by {', '.join(project.recognized_by)}.\n",
         _make_list("Needs your attention", problems),
         "\n".join(["## Commands\n", *make_commands(project, configs, target)]),
         _make_list("Replaced by Plainloop: code of the template", [*replaced, *new.dropped]),
