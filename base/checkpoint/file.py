@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 
 import torch
 
-from utils.checkpoints import list_checkpoints
+from utils.checkpoints import TEMPLATE_SUFFIXES, list_checkpoints
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, fsync_folder, temporary_path
 
@@ -267,7 +267,7 @@ def verify(path: Path) -> None:
         with path.open("rb") as file:
             is_zip = file.read(len(ZIP_START)) == ZIP_START
         if not is_zip:
-            if path.suffix == ".pth":
+            if path.name.endswith(TEMPLATE_SUFFIXES):
                 return
             raise UserError(f"{path}: not a checkpoint, or its start is damaged")
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
