@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import pickle
-import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -219,10 +218,9 @@ def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        names = sorted(set(re.findall(r"GLOBAL ([\w.]+)", str(error))))
-        found = f": {', '.join(names)}" if names else ""
-        message = f"{path}: not loaded: it holds more than tensors and plain values{found}"
-        raise UserError(message) from None
+        from base.checkpoint.foreign import read_refused
+
+        state = read_refused(path, map_location, error)
     except Exception as error:  # a truncated file of an old format raises almost anything
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):

@@ -8,11 +8,13 @@ file is executed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
+
+from base.checkpoint.foreign import READERS
 
 
 def find_config(attributes: Mapping[str, Any]) -> Any:
@@ -85,6 +87,13 @@ def make_number(dtype: OldDtype, data: bytes) -> Any:
     return np.frombuffer(data, dtype.name)[0].item()
 
 
+def read_objects(path: Path, map_location: Any) -> Any:
+    """Reads a checkpoint with objects of a project as plain data."""
+    from base.checkpoint.old_objects import load_objects
+
+    return load_objects(path, is_strict=True, map_location=map_location)
+
+
 # Replacements for the classes and functions that a checkpoint names.
 REPLACEMENTS: dict[str, Any] = {
     "parse_config.ConfigParser": OldConfig,
@@ -101,3 +110,4 @@ REPLACEMENTS: dict[str, Any] = {
 # A project that resumes may save these objects in its next checkpoint.
 REPLACEMENTS |= {f"{__name__}.{kind.__name__}": kind for kind in (OldConfig, OldLogger, OldPath)}
 torch.serialization.add_safe_globals([(value, name) for name, value in REPLACEMENTS.items()])
+READERS.append(read_objects)
