@@ -90,9 +90,9 @@ def _mark_imported_imports(project: Project) -> None:
             if not isinstance(node, ast.ImportFrom) or node.level > 1:
                 continue
             package = file.module if is_package else file.module.rpartition(".")[0]
-            parts = [package if node.level else "", node.module or ""]
+            segments = [package if node.level else "", node.module or ""]
             names = {alias.name for alias in node.names} - ({"*"} if is_package else set())
-            imported.setdefault(".".join(filter(None, parts)), set()).update(names)
+            imported.setdefault(".".join(filter(None, segments)), set()).update(names)
     for file in project.files.values():
         names = imported.get(file.module, set())
         names |= {"*"} & imported.get(file.module.rpartition(".")[0], set())

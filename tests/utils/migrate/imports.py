@@ -41,8 +41,8 @@ def _list_imports(path: Path, name: Path) -> Iterator[tuple[ast.stmt, str, set[s
                 yield node, alias.name, set()
         elif isinstance(node, ast.ImportFrom):
             around = name.parent.parts[: len(name.parent.parts) - node.level + 1]
-            parts = [*(around if node.level else ()), *filter(None, [node.module])]
-            yield node, ".".join(parts), {alias.name for alias in node.names} - {"*"}
+            segments = [*(around if node.level else ()), *filter(None, [node.module])]
+            yield node, ".".join(segments), {alias.name for alias in node.names} - {"*"}
 
 
 @cache

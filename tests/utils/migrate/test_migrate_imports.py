@@ -15,7 +15,7 @@ from tests.helpers import ROOT
 LOSS = textwrap.dedent(TEMPLATE["model/loss.py"])
 DOUBLE = "\n\ndef double(output, target):\n    return 2 * nll_loss(output, target)\n"
 TRACKER = TEMPLATE["utils/util.py"]
-PARTS = TEMPLATE["trainer/trainer.py"]
+LOOP = TEMPLATE["trainer/trainer.py"]
 BASE = TEMPLATE["base/base_trainer.py"]
 
 # Files of the template under other names, and files that use them.
@@ -34,7 +34,7 @@ MOVED: dict[str, dict[str, Any]] = {
         "mine": "from utils.loss import nll_loss\n",
     },
     "the trainer in base": {
-        "base__trainer": PARTS.replace("from base import", "from base.base_trainer import"),
+        "base__trainer": LOOP.replace("from base import", "from base.base_trainer import"),
         "trainer__trainer": "from base.trainer import Trainer\n",
     },
     "the helpers elsewhere": {
@@ -48,7 +48,7 @@ MOVED: dict[str, dict[str, Any]] = {
         "base__base_trainer": None,
         "base__base_two_trainer": BASE.replace("BaseTrainer", "BaseTwoTrainer"),
         "base__init": TEMPLATE["base/__init__.py"].replace("base_trainer", "base_two_trainer"),
-        "trainer__trainer": PARTS.replace("BaseTrainer", "BaseTwoTrainer"),
+        "trainer__trainer": LOOP.replace("BaseTrainer", "BaseTwoTrainer"),
     },
     "a config module": {
         "config": "ANSWER = 1\n",
