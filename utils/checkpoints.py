@@ -14,8 +14,12 @@ from utils.files import expand_home
 CONFIG = "config.json"  # of the run
 GROUP = "group.json"  # the config of a search or a repetition, in the folder of its runs
 BEST = "model_best.pt"
-TEMPLATE_BEST = "model_best.pth"  # as pytorch-template names it
-_NAME = re.compile(r"checkpoint-(?:epoch|step)(\d+)(?:-step(\d+))?\.(?:pt|pth)")
+# pytorch-template's names. Until October 2018, they ended with `.pth.tar` and might hold the loss.
+TEMPLATE_SUFFIXES = (".pth", ".pth.tar")
+TEMPLATE_BESTS = tuple(f"model_best{suffix}" for suffix in TEMPLATE_SUFFIXES)
+_NAME = re.compile(
+    r"checkpoint[-_](?:epoch|step)(\d+)(?:-step(\d+)|[-_]loss[-_][\d.]+)?\.(?:pt|pth|pth\.tar)"
+)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -85,7 +89,7 @@ def find_checkpoint(name: str | Path, best_first: bool = False) -> Path:
         return target if is_link_to_run and not (path.parent / CONFIG).is_file() else path
     if not os.path.isdir(path):  # noqa: PTH112
         raise UserError(f"{path}: no such checkpoint or run folder; runs are in saved/NAME/RUN_ID")
-    best = [path / best for best in (BEST, TEMPLATE_BEST) if (path / best).is_file()]
+    best = [path / best for best in (BEST, *TEMPLATE_BESTS) if (path / best).is_file()]
     newest = list_checkpoints(path)
     found = best + newest if best_first else newest + best
     if not found:

@@ -14,7 +14,7 @@ import torch
 from base.checkpoint.file import duplicate, list_tensor_files, load, remove_unused_files, save
 from base.checkpoint.retention import best_name
 from base.loop.progress import Monitor, Tag
-from utils.checkpoints import BEST, TEMPLATE_BEST
+from utils.checkpoints import BEST, TEMPLATE_BESTS
 from utils.distributed import broadcast, is_main
 from utils.errors import UserError
 
@@ -128,7 +128,7 @@ def _copy(folder: Path, checkpoint: Path, epoch: Tag, names: list[str]) -> bool:
 
 
 def _copy_of_template(source: Path, folder: Path) -> bool:
-    for name in (BEST, TEMPLATE_BEST):
+    for name in (BEST, *TEMPLATE_BESTS):
         if (source / name).is_file():
             duplicate(source / name, folder / name)
             return True

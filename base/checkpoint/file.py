@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import pickle
-import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import IO, Any, ClassVar
 
 import torch
 
-from utils.checkpoints import list_checkpoints
+from utils.checkpoints import TEMPLATE_SUFFIXES, list_checkpoints
 from utils.errors import UserError, one_line
 from utils.files import atomic_write, fsync_folder, temporary_path
 
@@ -219,10 +218,9 @@ def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        names = sorted(set(re.findall(r"GLOBAL ([\w.]+)", str(error))))
-        found = f": {', '.join(names)}" if names else ""
-        message = f"{path}: not loaded: it holds more than tensors and plain values{found}"
-        raise UserError(message) from None
+        from base.checkpoint.foreign import read_refused
+
+        state = read_refused(path, map_location, error)
     except Exception as error:  # a truncated file of an old format raises almost anything
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):
@@ -267,7 +265,7 @@ def verify(path: Path) -> None:
         with path.open("rb") as file:
             is_zip = file.read(len(ZIP_START)) == ZIP_START
         if not is_zip:
-            if path.suffix == ".pth":
+            if path.name.endswith(TEMPLATE_SUFFIXES):
                 return
             raise UserError(f"{path}: not a checkpoint, or its start is damaged")
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:

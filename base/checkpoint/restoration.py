@@ -63,7 +63,8 @@ class Restoration:
         state = complete(state, path, self._list_tensors())
         state = fill_weights(state, target.parallel.unwrap(target.objects["model"]), path)
         self.state = state
-        self.old_config, self.new_config = state["config"], target.config.plain()
+        self.old_config = state.get("config", {})  # pytorch-template saves it since April 2018
+        self.new_config = target.config.plain()
         self.report = RestoreReport(path, state["epoch"], state.get("step", 0))
         self._has_new_schedule = False
         self._restore_model_and_optimizer(path)

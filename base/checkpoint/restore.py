@@ -30,7 +30,7 @@ from utils.distributed import is_main, rank, world_size
 from utils.errors import UserError, one_line
 
 REQUIRED_TYPES: dict[str, Any] = {
-    "state_dict": dict, "epoch": int, "optimizer": dict, "config": object
+    "state_dict": dict, "epoch": int, "optimizer": dict
 }  # fmt: skip
 OPTIONAL_TYPES: dict[str, Any] = {
     "monitor_best": int | float, "not_improved_count": int, "best": list, "parts": dict, "step": int
@@ -49,7 +49,7 @@ def check_types(state: dict[str, Any], path: Path) -> None:
     wrong = [key for key, kind in types.items() if not isinstance(state.get(key), kind)]
     if not wrong and (state["epoch"] < 0 or isinstance(state["epoch"], bool)):
         wrong.append("epoch")
-    if wrong or state["config"] is None or state.get("format", FORMAT) != FORMAT:
+    if wrong or state.get("config", {}) is None or state.get("format", FORMAT) != FORMAT:
         verb = "do" if len(wrong) > 1 else "does"
         reason = f"{', '.join(wrong) or 'its format'} {verb} not fit"
         raise UserError(f"{path}: a run cannot resume from this file: {reason}")
@@ -78,7 +78,7 @@ def restore_optimizer(
     Raises:
         UserError: the state belongs to other parameters.
     """
-    old = state["config"]
+    old = state.get("config", {})
     before, after = list_optimizer_sections(old), list_optimizer_sections(config)
     old_type = ", ".join(str(item.get("type")) for item in before)
     new_type = ", ".join(str(item.get("type")) for item in after)

@@ -43,10 +43,12 @@ def fresh_project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def parse_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provides the module whose class the template pickles. Other processes do not have it."""
+    """Provides the classes that the template pickles. Other processes do not have them."""
     module = types.ModuleType("parse_config")
     vars(module)["ConfigParser"] = type("ConfigParser", (), {"__module__": "parse_config"})
     monkeypatch.setitem(sys.modules, "parse_config", module)
+    history = type("Logger", (), {"__module__": "logger.logger"})
+    monkeypatch.setattr("logger.logger.Logger", history, raising=False)
 
 
 @pytest.fixture(autouse=True)

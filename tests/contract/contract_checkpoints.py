@@ -24,7 +24,7 @@ def template_config(folder: Path, generation: str = "2020") -> Any:
     values = json.loads(
         (TEMPLATE_PROJECT / "config.json").read_text(), object_pairs_hook=collections.OrderedDict
     )
-    if generation == "plain":
+    if generation == "plain" or generation < "2019":
         return values
     config = sys.modules["parse_config"].ConfigParser()
     log_levels = {0: 30, 1: 20, 2: 10}
@@ -32,6 +32,12 @@ def template_config(folder: Path, generation: str = "2020") -> Any:
         folders = {"_save_dir": folder / "models", "_log_dir": folder / "log"}
         vars(config).update(
             {"_config": values, "resume": folder / "checkpoint-epoch1.pth", **folders}
+        )
+    elif generation == "2019-04-22":  # private names
+        folders = {"save_dir": folder / "models", "log_dir": folder / "log"}
+        vars(config).update(
+            {f"_ConfigParser__{name}": value for name, value in folders.items()}
+            | {"_ConfigParser__config": values, "cfg_fname": folder / "config.json", "resume": None}
         )
     elif generation == "2019-06":
         folders = {
@@ -57,7 +63,7 @@ def old_state(
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01, amsgrad=True)
     net(torch.ones(4, 2)).square().sum().backward()
     optimizer.step()
-    return {
+    state = {
         "arch": type(wrapped).__name__,
         "epoch": epoch,
         "state_dict": wrapped.state_dict(),
@@ -65,6 +71,21 @@ def old_state(
         "monitor_best": 0.75,
         "config": template_config(folder, generation),
     }
+    if generation < "2019":
+        state["logger"] = old_logger()
+    if generation in ("2018-03", "2018-04-15"):
+        del state["config"]
+    if generation == "2018-03":
+        del state["arch"]
+        state["min_loss"] = state.pop("monitor_best")
+    return state
+
+
+def old_logger() -> Any:
+    """Returns the history of a training, an object that was in all checkpoints of 2018."""
+    logger = sys.modules["logger.logger"].Logger()
+    logger.entries = {1: {"epoch": 1, "loss": 0.5}, 2: {"epoch": 2, "loss": 0.25}}
+    return logger
 
 
 def write_old(

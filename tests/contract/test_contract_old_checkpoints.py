@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,20 @@ KINDS: dict[str, dict[str, Any]] = {  # how to write an old checkpoint
     "2020": {},
     "2019-06": {"generation": "2019-06"},
     "2019-04": {"generation": "2019-04"},
+    "2019-04-22": {"generation": "2019-04-22"},
+    "2018-04-18": {"generation": "2018-04-18", "legacy": True},
+    "2018-04-15": {"generation": "2018-04-15", "legacy": True},
+    "2018-03": {"generation": "2018-03", "legacy": True},
     "plain-config": {"generation": "plain"},
     "before-torch-1.6": {"legacy": True},
     "DataParallel": {"parallel": True},
     "DataParallel-before-torch-1.6": {"parallel": True, "legacy": True, "generation": "2019-06"},
 }
+WITHOUT_CONFIG = ("2018-03", "2018-04-15")
 RUN_BY_THE_PROGRAMS = [  # the tests in this process take all kinds too
-    pytest.param(kind, marks=() if kind in ("2020", "DataParallel-before-torch-1.6") else SLOW)
+    pytest.param(
+        kind, marks=() if kind in ("2020", "2018-03", "DataParallel-before-torch-1.6") else SLOW
+    )
     for kind in KINDS
 ]
 
@@ -139,7 +147,7 @@ def test_all_state_of_an_old_checkpoint_is_restored(tmp_path: Path, kind: str) -
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01, amsgrad=True)
     trainer = StillTrainer(net, None, [], optimizer, config)
     assert trainer.start_epoch == 3
-    assert trainer.mnt_best == 0.75
+    assert trainer.mnt_best == (math.inf if kind in WITHOUT_CONFIG else 0.75)
     expected = old_state(tmp_path, generation="plain")
     for name, value in net.state_dict().items():
         assert torch.equal(value, expected["state_dict"][name])
@@ -163,10 +171,34 @@ def test_user_code_may_call_torch_load(tmp_path: Path, kind: str) -> None:
     expected = old_state(tmp_path, "plain", parallel=parallel)["state_dict"]
     assert checkpoint["state_dict"].keys() == expected.keys()
     assert all(torch.equal(checkpoint["state_dict"][name], expected[name]) for name in expected)
-    assert (checkpoint["epoch"], checkpoint["monitor_best"]) == (2, 0.75)
-    assert checkpoint["config"]["arch"]["type"] == "CloudNet"
-    assert checkpoint["config"]["optimizer"]["args"]["lr"] == 0.01
+    assert checkpoint["epoch"] == 2
+    assert checkpoint["min_loss" if kind == "2018-03" else "monitor_best"] == 0.75
+    if kind not in WITHOUT_CONFIG:
+        assert checkpoint["config"]["arch"]["type"] == "CloudNet"
+        assert checkpoint["config"]["optimizer"]["args"]["lr"] == 0.01
     assert "parse_config" not in sys.modules
+
+
+def test_the_history_in_a_checkpoint_of_2018_goes_on_after_a_resume(tmp_path: Path) -> None:
+    """The trainers of 2018 continue it, and save it again."""
+    path = write_old(tmp_path, generation="2018-04-18")
+    for epoch in (3, 4):
+        checkpoint = torch.load(path)
+        checkpoint["logger"].add_entry({"epoch": epoch})
+        torch.save(checkpoint, path)
+    history = load(path)["logger"]
+    assert [entry["epoch"] for entry in history.entries.values()] == [1, 2, 3, 4]
+    assert str({"epoch": 4}) in str(history)
+
+
+@pytest.mark.parametrize("kind", ["2020", "2019-04", "2019-04-22"])
+def test_a_config_is_saved_again_by_a_resumed_project(tmp_path: Path, kind: str) -> None:
+    path = write_old(tmp_path, **KINDS[kind])
+    del sys.modules["parse_config"]
+    torch.save(torch.load(path), path)
+    for checkpoint in (torch.load(path), load(path)):
+        assert checkpoint["config"]["arch"]["type"] == "CloudNet"
+        assert checkpoint["config"].config["arch"]["type"] == "CloudNet"
 
 
 def test_the_placeholders_hold_data_only(tmp_path: Path) -> None:

@@ -88,6 +88,27 @@ def test_a_folder_means_its_newest_or_its_best(run: Path, best_first: bool, name
     assert find_checkpoint(run, best_first) == run / name
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["checkpoint_epoch02.pth.tar", "checkpoint_epoch10.pth.tar"],
+        ["checkpoint_epoch02_loss_0.51000.pth.tar", "checkpoint_epoch10_loss_0.50000.pth.tar"],
+        ["checkpoint-epoch002-loss-0.5000.pth.tar", "checkpoint-epoch010-loss-0.6000.pth.tar"],
+        ["checkpoint-epoch2.pth.tar", "checkpoint-epoch10.pth.tar"],
+        ["checkpoint-epoch2.pth", "checkpoint-epoch10.pth"],
+    ],
+)
+def test_the_names_of_all_versions_of_the_template_are_known(
+    tmp_path: Path, names: list[str]
+) -> None:
+    best = "model_best.pth.tar" if names[0].endswith(".tar") else "model_best.pth"
+    for name in [*names, best]:
+        (tmp_path / name).touch()
+    assert [path.name for path in list_checkpoints(tmp_path)] == names[::-1]
+    assert find_checkpoint(tmp_path).name == names[1]
+    assert find_checkpoint(tmp_path, best_first=True).name == best
+
+
 def test_without_the_preferred_one_another_is_taken(run: Path) -> None:
     (run / "model_best.pt").rename(run / "model_best.pth")  # pytorch-template's
     assert find_checkpoint(run, best_first=True).name == "model_best.pth"

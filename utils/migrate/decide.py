@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from utils.migrate.configs import Config
-from utils.migrate.plainloop import REPAIRS, ROOT, find_modules
-from utils.migrate.project import FRAMEWORK_FOLDERS, Definition, NamedStatement, Origin, Project
+from utils.migrate.fingerprints import get_bindings
+from utils.migrate.members import list_attributes, list_plainloop_attributes
+from utils.migrate.plainloop import PACKAGES, find_modules
+from utils.migrate.project import FRAMEWORK_FOLDERS, Definition, Origin, Project
 
 # Plainloop's class or program replaces the template's only if all of these are replaced too, since
 # it uses them. What the template's definition uses itself is added.
@@ -58,7 +60,7 @@ def decide(project: Project, configs: list[Config]) -> None:
         definition.is_replaced = is_unchanged and definition.is_current
         if is_unchanged and not definition.is_current:
             definition.reason = "it is from an older version with another interface"
-    _mark_star_imports(project)
+    _mark_imported_imports(project)
     changed = True
     while changed:
         changed = False
@@ -75,20 +77,26 @@ def decide(project: Project, configs: list[Config]) -> None:
     _keep_package_files(project)
 
 
-def _mark_star_imports(project: Project) -> None:
-    """Keeps the imports of files from which another imports all (``from utils.util import *``)."""
-    imported_modules = set()
+def _mark_imported_imports(project: Project) -> None:
+    """Keeps the imports of a file if another file may import these names from it.
+
+    ``from utils.util import *`` takes them all, ``from utils.util import Path`` takes one.
+    """
+    imported: dict[str, set[str]] = {}
     for file in project.files.values():
-        if file.path.endswith("__init__.py"):
-            continue
-        for node in file.tree.body:
-            if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-                package = file.module.rpartition(".")[0] if node.level == 1 else None
-                names = [name for name in (package, node.module) if name is not None]
-                imported_modules.add(".".join(names))
+        is_package = file.path.endswith("__init__.py")
+        for node in ast.walk(file.tree):
+            if not isinstance(node, ast.ImportFrom) or node.level > 1:
+                continue
+            package = file.module if is_package else file.module.rpartition(".")[0]
+            segments = [package if node.level else "", node.module or ""]
+            names = {alias.name for alias in node.names} - ({"*"} if is_package else set())
+            imported.setdefault(".".join(filter(None, segments)), set()).update(names)
     for file in project.files.values():
-        modules = {file.module, file.module.rpartition(".")[0]}
-        file.keeps_imports = bool(modules & imported_modules) and "__init__" not in file.path
+        names = imported.get(file.module, set())
+        names |= {"*"} & imported.get(file.module.rpartition(".")[0], set())
+        is_used = "*" in names or bool(names & set(get_bindings(file.tree)))
+        file.keeps_imports = is_used and not file.path.endswith("__init__.py")
 
 
 def _keep_package_files(project: Project) -> None:
@@ -138,7 +146,8 @@ def _find_path_obstacle(definition: Definition) -> str:
         return ""
     if name not in modules:
         return "Plainloop has nothing of this name"
-    if is_unit and modules[name] != file.module:
+    if modules[name] != file.module and (is_unit or modules[name].split(".")[0] not in PACKAGES):
+        # The new project may have no such file, or its own one with other content.
         return f"Plainloop has it in {modules[name]}"
     return ""
 
@@ -174,7 +183,7 @@ def _find_dependency(project: Project, definition: Definition, kept: list[Defini
 
 def find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
     """Yields uses in kept code of attributes and values that differ in Plainloop's definition."""
-    missing = _list_attributes(definition.node) - _list_plainloop_attributes(definition.name)
+    missing = list_attributes(definition.node) - list_plainloop_attributes(definition.name)
     children = _find_children(definition.name, kept)
     trainers = _find_children("BaseTrainer", kept)
     for other in kept:
@@ -197,37 +206,6 @@ def find_uses(definition: Definition, kept: list[Definition]) -> Iterator[str]:
             yield f"{path}:{line} sets `len_epoch`, with which Plainloop trains one batch less"
 
 
-def list_added_parameters(definition: Definition) -> set[str]:
-    """Returns the parameters of its functions that Plainloop's functions of these names lack.
-
-    A function of Plainloop's that takes any arguments lacks none.
-    """
-    theirs = _list_functions(definition.node)
-    path = ROOT / f"{find_modules().get(definition.name, '').replace('.', '/')}.py"
-    tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
-    found: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, NamedStatement) and node.name == definition.name:
-            for name, parameters in _list_functions(node).items():
-                found |= theirs.get(name, set()) - parameters if "**" not in parameters else set()
-    return found - {"self", "cls", "**"}
-
-
-def _list_functions(node: ast.stmt) -> dict[str, set[str]]:
-    """Maps each function of a class, or the function itself, to its parameters."""
-    candidates = node.body if isinstance(node, ast.ClassDef) else [node]
-    functions = [part for part in candidates if isinstance(part, ast.FunctionDef)]
-    found = {}
-    for function in functions:
-        arguments = function.args
-        found[function.name] = {
-            *(item.arg for item in (*arguments.posonlyargs, *arguments.args)),
-            *(item.arg for item in arguments.kwonlyargs),
-            *(["**"] if arguments.kwarg else []),
-        }
-    return found
-
-
 def _find_config_obstacle(definition: Definition, configs: list[Config]) -> Obstacle | None:
     """Checks that Plainloop's version can serve all configs as the template's did."""
     for config in configs:
@@ -248,38 +226,3 @@ def _find_children(name: str, kept: list[Definition]) -> set[str]:
         size = len(found)
         found |= {item.name for item in kept if item.uses.bases & found and item.name}
     return found - {name}
-
-
-def _list_attributes(node: ast.AST) -> set[str]:
-    """Returns the methods of a class and the attributes that it sets."""
-    if not isinstance(node, ast.ClassDef):
-        return set()
-    methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
-    attributes = methods - {"__getattr__"}
-    for part in ast.walk(node):
-        if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
-            if ast.unparse(part.value) == "self":
-                attributes.add(part.attr)
-        elif isinstance(part, ast.Assign | ast.AnnAssign) and part in node.body:
-            attributes |= {name.id for name in ast.walk(part) if isinstance(name, ast.Name)}
-    return attributes
-
-
-def _list_plainloop_attributes(name: str) -> set[str]:
-    """Returns the attributes of the class that replaces the template's, parents included."""
-    module = find_modules().get(name, "")
-    path = ROOT / f"{module.replace('.', '/')}.py"
-    if name == "BaseDataLoader":
-        path = REPAIRS / "template_order.py"
-    if not path.is_file():
-        return set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    attributes: set[str] = set()
-    names = [name]
-    while names:
-        node = classes.get(names.pop())
-        if node is not None:
-            attributes |= _list_attributes(node)
-            names += [base.id for base in node.bases if isinstance(base, ast.Name)]
-    return attributes

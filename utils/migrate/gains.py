@@ -6,15 +6,17 @@ import ast
 from collections.abc import Iterator
 
 from utils.migrate.compose import NewProject, get_new_name
-from utils.migrate.decide import find_uses, list_added_parameters
+from utils.migrate.decide import find_uses
+from utils.migrate.members import list_added_parameters
 from utils.migrate.needed_repairs import walk_kept_code
 from utils.migrate.plainloop import LOSS_WEIGHT, find_modules
 from utils.migrate.project import Definition, Origin, Project
 
+EXACT_RESUME = "exact resume"
 # What Plainloop's class, function or program offers beyond the template's.
 BENEFITS = {
-    "BaseTrainer": "exact resume, checkpoints that survive a kill and a full disk, a checkpoint on "
-    "Ctrl-C",
+    "BaseTrainer": f"{EXACT_RESUME}, checkpoints that survive a kill and a full disk, a checkpoint "
+    "on Ctrl-C",
     "Trainer": "mixed precision, accumulation, clipping, EMA and warm-up from the config",
     "ConfigParser": "a check of the config before the run, KEY=VALUE on the command line, "
     "`extends`",
@@ -37,11 +39,37 @@ def list_gains(project: Project) -> list[str]:
 
     BaseDataLoader is left out, since the repair ``template_order`` replaces it.
     """
+    benefits = dict(BENEFITS)
+    lost = list(find_lost_positions(project))
+    if lost:
+        others = benefits["BaseTrainer"].removeprefix(f"{EXACT_RESUME}, ")
+        benefits["BaseTrainer"] = f"{others}. Resuming is not exact, because {'; '.join(lost)}"
     return [
         f"from Plainloop's {name}: {benefit}"
-        for name, benefit in BENEFITS.items()
+        for name, benefit in benefits.items()
         if name != "BaseDataLoader" and project.is_replaced(name)
     ]
+
+
+def find_lost_positions(project: Project) -> Iterator[str]:
+    """Yields where kept classes hold an iterator whose position no checkpoint has, and why.
+
+    Plainloop's ``inf_loop`` has its position in checkpoints. A changed one is a generator.
+    """
+    functions = {"iter", "cycle"}
+    if not project.is_from_plainloop("inf_loop"):
+        functions.add("inf_loop")
+    for file in project.kept_files:
+        for node in walk_kept_code(file):
+            if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+                continue
+            function = ast.unparse(node.value.func).rpartition(".")[2]
+            target = ast.unparse(node.targets[0])
+            if function in functions and target.startswith("self."):
+                yield (
+                    f"{file.path}:{node.lineno} keeps `{target}`, whose position in the data no "
+                    "checkpoint has (`inf_loop` of Plainloop's utils/util.py keeps its position)"
+                )
 
 
 def list_possible_gains(project: Project, new: NewProject) -> list[str]:

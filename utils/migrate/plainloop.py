@@ -11,12 +11,19 @@ from utils.migrate.fingerprints import TEMPLATE_FOLDERS
 ROOT = Path(__file__).resolve().parents[2]
 REPAIRS = Path(__file__).with_name("repairs")
 PACKAGES = ("base", "config", "logger", "utils")  # copied into every project, rooms included
+WRITTEN_FILES = ("parse_config.py", "new_project.py")  # Plainloop has none; see compose.py
 LOSS_WEIGHT = "self.loss_weight"  # what a training loop of a project passes to self.update.backward
 
 
 def read_repair(name: str) -> str:
     """Returns the text of a repair."""
     return (REPAIRS / f"{name}.py").read_text(encoding="utf-8")
+
+
+@cache
+def has_file(path: str) -> bool:
+    """Whether a file of the template's can be replaced as a unit: Plainloop has it too."""
+    return path in WRITTEN_FILES or (ROOT / path).is_file()
 
 
 @cache

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from utils.migrate.fingerprints import is_template_path
+from utils.migrate.plainloop import has_file
 
 # In these folders, definitions are replaced one by one. In the others, files are replaced as units.
 FRAMEWORK_FOLDERS = ("base", "logger", "utils")
@@ -140,9 +141,14 @@ class File:
 
     @property
     def is_replaced(self) -> bool:
-        """Whether nothing of it is kept."""
+        """Whether nothing of it is kept.
+
+        A file that Plainloop does not have is kept, with imports instead of definitions, because
+        other files import its names from it.
+        """
         replaced = [definition.is_replaced for definition in self.definitions]
-        return self.is_template_path and not self.keeps_imports and bool(replaced) and all(replaced)
+        can_go = self.is_template_path and not self.keeps_imports and has_file(self.path)
+        return can_go and bool(replaced) and all(replaced)
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,7 @@ class Project:
         failures: its Python files that cannot be parsed, by path.
         other_files: paths of files that are not Python, and of links.
         empty_folders: paths of empty folders. The project's programs may write to them.
+        recognized_by: what shows that it is made from the template.
     """
 
     folder: Path
@@ -170,6 +177,7 @@ class Project:
     failures: dict[str, ParseFailure] = field(default_factory=dict)
     other_files: list[str] = field(default_factory=list)
     empty_folders: list[str] = field(default_factory=list)
+    recognized_by: list[str] = field(default_factory=list)
 
     @property
     def definitions(self) -> list[Definition]:

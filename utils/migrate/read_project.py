@@ -20,8 +20,9 @@ from utils.migrate.project import Definition, File, NamedStatement, Origin, Pars
 
 IGNORED_NAMES = {".git", "__pycache__", ".venv", "venv", ".idea", ".vscode", ".ipynb_checkpoints"}
 IGNORED_AT_TOP = {"saved"}  # the runs of the old project
+MAX_SHOWN_NAMES = 3  # of the definitions that are the template's
 OLD_NAMES = ("WriterTensorboardX", "Logger")  # of classes that the template no longer has
-TRAINER_PATH = "base/base_trainer.py"
+MARKS = ("base/base_trainer.py", "parse_config.py")  # either file shows where the template lies
 
 
 def read_project(folder: Path) -> Project:
@@ -45,19 +46,34 @@ def read_project(folder: Path) -> Project:
             project.empty_folders.append(name)
         elif path.is_file():
             _read_file(project, path, name)
-    if TRAINER_PATH not in {*project.files, *project.failures}:
-        raise UserError(_describe_missing_trainer(project))
     for file in project.files.values():
         _add_definitions(file, load_table())
+    project.recognized_by = _find_marks(project)
+    if not project.recognized_by:
+        raise UserError(_describe_other_project(project))
     return project
 
 
-def _describe_missing_trainer(project: Project) -> str:
-    message = f"{project.folder}: not a pytorch-template project: it has no {TRAINER_PATH}"
-    deeper = [path for path in project.files if path.endswith(f"/{TRAINER_PATH}")]
-    if not deeper:
-        return message
-    return f"{message}; there is one in {project.folder / deeper[0].removesuffix(TRAINER_PATH)}"
+def _find_marks(project: Project) -> list[str]:
+    """Returns what shows that it is a project of the template; empty if nothing does."""
+    marks = [path for path in MARKS if path in project.files or path in project.failures]
+    unchanged = [item for item in project.definitions if item.origin is Origin.UNCHANGED]
+    names = sorted({f"{item.name} in {item.file.path}" for item in unchanged if item.name})
+    if len(names) > MAX_SHOWN_NAMES:
+        names[MAX_SHOWN_NAMES:] = [f"{len(names) - MAX_SHOWN_NAMES} more of its definitions"]
+    return marks + names
+
+
+def _describe_other_project(project: Project) -> str:
+    files = " or ".join(MARKS)
+    message = (
+        f"{project.folder}: not a pytorch-template project: it has no {files}, and no class or "
+        "function of the template"
+    )
+    deeper = {path: mark for path in project.files for mark in MARKS if path.endswith(f"/{mark}")}
+    for path, mark in deeper.items():
+        return f"{message}; {mark} is in {project.folder / path.removesuffix(mark)}"
+    return message
 
 
 def _read_file(project: Project, path: Path, name: str) -> None:

@@ -46,6 +46,7 @@ def make_report(
     large = describe_large_folders(project, new)
     sections = [
         f"# {project.folder.resolve().name}, moved to Plainloop\n",
+        f"Recognized as a pytorch-template project by {', '.join(project.recognized_by)}.\n",
         _make_list("Needs your attention", problems),
         "\n".join(["## Commands\n", *make_commands(project, new, configs, target)]),
         *([_make_list("Large folders", large)] if large else []),

@@ -37,7 +37,13 @@ ROOMS = {
     "wandb": Room(("logger/backends/wandb.py",), FEATURES, "logger.backends.wandb"),
     "tools": Room(("base/tools",), FEATURES, "base.tools"),
     "old checkpoints": Room(
-        ("base/checkpoint/template.py",), "base/__init__.py", "base.checkpoint.template"
+        (
+            "base/checkpoint/template.py",
+            "base/checkpoint/old_objects.py",
+            "base/checkpoint/project_classes.py",
+        ),
+        "base/__init__.py",
+        "base.checkpoint.template",
     ),
     "groups": Room(("base/groups",), FEATURES, "base.groups"),
     "migrate": Room(("utils/migrate",)),

@@ -141,5 +141,35 @@ def test_another_folder_is_refused_with_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         read_project(tmp_path / "nowhere")
     make_project(tmp_path / "src", clouds=False)
-    with pytest.raises(UserError, match=r"no base/base_trainer.py; there is one in .*/src"):
+    missing = "no base/base_trainer.py or parse_config.py, and no class or function of the template"
+    with pytest.raises(UserError, match=rf"{missing}; .*\.py is in .*/src"):
         read_project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kept", "marks"),
+    [
+        (["parse_config.py"], ["parse_config.py", "ConfigParser in parse_config.py"]),
+        (["base/base_trainer.py"], ["base/base_trainer.py", "BaseTrainer in base/base_trainer.py"]),
+        (["logger/logger.py"], ["setup_logging in logger/logger.py"]),
+        (["base/__init__.py", "model/loss.py"], ["nll_loss in model/loss.py"]),
+        (["base/__init__.py"], []),  # a line that any package may have
+    ],
+)
+def test_one_definition_or_one_file_shows_that_it_is_the_templates(tmp_path, kept, marks):
+    removed = [path.replace("__init__", "init") for path in TEMPLATE if path not in kept]
+    names = [path.removesuffix(".py").replace("/", "__") for path in removed]
+    make_project(tmp_path, clouds=False, **dict.fromkeys(names))
+    if not marks:
+        with pytest.raises(UserError, match="no class or function of the template"):
+            read_project(tmp_path)
+        return
+    found = read_project(tmp_path).recognized_by
+    assert found[: len(marks)] == marks
+
+
+def test_attributes_that_a_parent_in_another_file_has_are_no_reason_to_keep_a_class(tmp_path):
+    """ConfigParser has ``init_obj`` from ``config/template.py``."""
+    train = "def main(config):\n    return config.init_obj('arch', None)\n"
+    project = read_and_decide(tmp_path, clouds=False, train=train)
+    assert get_reason(project, "ConfigParser") == get_reason(project, "BaseTrainer") == ""
