@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from utils.errors import UserError, one_line
-from utils.files import atomic_write
 from utils.project.git import Git, TrackedFile
 from utils.project.plan import Change, Kind
 from utils.project.record import FILE_NAME, Record
@@ -193,8 +192,7 @@ def _write_files(folder: Path, changes: list[Change]) -> None:
     for change in changes:
         path = folder / change.target
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(change.content or b"")
+        path.write_bytes(change.content or b"")  # git restores it if this is interrupted
         path.chmod(0o755 if change.is_executable else 0o644)
 
 
