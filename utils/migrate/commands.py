@@ -9,7 +9,8 @@ from utils.migrate.project import Project
 TEMPLATE_TEST_BATCH_SIZE = 512
 NOTE = (
     "`saved/` and `.git` are not copied. To resume or test an old checkpoint, give its path in the "
-    "old folder.\n"
+    "old folder. `python -m utils.upgrade` brings later versions of Plainloop into this folder; "
+    "run `git init`, `git add .` and `git commit` first.\n"
 )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from utils.errors import UserError, one_line
 from utils.migrate.compose import NewProject
+from utils.migrate.plainloop import ROOT
 from utils.migrate.project import Project
+from utils.migrate.taken import make_record
 
 
 def check_target(folder: Path, target: Path) -> None:
@@ -31,6 +33,7 @@ def write_project(project: Project, new: NewProject, target: Path) -> None:
     """
     temporary = target.absolute().parent / f".{target.name}.migrating"
     shutil.rmtree(temporary, ignore_errors=True)
+    record = make_record(ROOT, new.taken)
     try:
         for path, text in new.texts.items():
             _make_parent(temporary / path).write_text(text, encoding="utf-8", newline="\n")
@@ -41,6 +44,7 @@ def write_project(project: Project, new: NewProject, target: Path) -> None:
             _copy(project.folder / path, copy, project.folder)
         for path in project.empty_folders:
             (temporary / path).mkdir(parents=True, exist_ok=True)
+        record.write(temporary)
         if target.is_dir():
             target.rmdir()
         temporary.rename(target)

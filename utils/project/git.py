@@ -52,7 +52,9 @@ class Git:
             variables["GIT_INDEX_FILE"] = str(index)
         self._variables = variables | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
 
-    def run(self, *words: str | Path, data: bytes = b"", env: dict[str, str] | None = None) -> bytes:
+    def run(
+        self, *words: str | Path, data: bytes = b"", env: dict[str, str] | None = None
+    ) -> bytes:
         """Returns the output of ``git WORDS``.
 
         Args:
@@ -82,7 +84,12 @@ class Git:
         variables = self._variables | (env or {})
         try:
             return subprocess.run(
-                command, cwd=self.folder, env=variables, input=data, capture_output=True, check=False
+                command,
+                cwd=self.folder,
+                env=variables,
+                input=data,
+                capture_output=True,
+                check=False,
             )
         except FileNotFoundError:
             raise UserError("git is not installed, and an upgrade needs it; install it") from None
@@ -104,7 +111,9 @@ class Git:
     def list_files(self) -> dict[str, TrackedFile]:
         """Returns the files below the folder that git tracks, by their paths in the folder."""
         files = {}
-        for entry in self.run("ls-files", "-s", "-v", "-z").decode("utf-8", "surrogateescape").split("\0"):
+        for entry in (
+            self.run("ls-files", "-s", "-v", "-z").decode("utf-8", "surrogateescape").split("\0")
+        ):
             facts, _, path = entry.partition("\t")
             if path:
                 tag, mode, blob_id, _ = facts.split()

@@ -102,7 +102,9 @@ def plan(
     files = {path: read_new_file(scratch / "new" / path) for path in new_record.files}
     reader = BaseReader(git, framework.git, lambda: compose_old(record, framework, scratch))
     versions = [f"Plainloop {version}" for version in (record.version, new_record.version)]
-    planner = Planner(git.folder, git.list_files(), reader.read, ("yours", versions[0], versions[1]))
+    planner = Planner(
+        git.folder, git.list_files(), reader.read, ("yours", versions[0], versions[1])
+    )
     return planner.plan(record.files, files)
 
 

@@ -10,13 +10,7 @@ from utils.project.plan import Change, Kind
 from utils.project.source import parse_version
 from utils.tables import format_table
 
-NEEDS_ATTENTION = (
-    Kind.CONFLICT,
-    Kind.BOTH_KEPT,
-    Kind.BLOCKED,
-    Kind.KEPT,
-    Kind.STAYS_DELETED,
-)
+NEEDS_ATTENTION = (Kind.CONFLICT, Kind.BOTH_KEPT, Kind.BLOCKED, Kind.KEPT, Kind.STAYS_DELETED)
 MAX_NAMES = 6  # of files that were only replaced, added or removed; git lists all of them
 
 

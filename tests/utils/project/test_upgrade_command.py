@@ -141,7 +141,10 @@ def test_the_framework_comes_in_several_forms(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--version", "0.9.9"], "--version 0.9.9: is unknown; the versions are 0.3.0, 0.2.0, 0.1.0"),
+        (
+            ["--version", "0.9.9"],
+            "--version 0.9.9: is unknown; the versions are 0.3.0, 0.2.0, 0.1.0",
+        ),
         (["/nowhere"], "/nowhere: is neither a folder, an archive nor the URL of a git repository"),
         (["."], ": is this project; give the framework's folder or URL"),
         (["model"], "model: is not a folder of Plainloop: it has no utils/version.py"),

@@ -67,7 +67,9 @@ class Author:
 
 def find_lost(author: Author, folder: Path) -> set[bytes]:
     present = {
-        line.rstrip(b"\r") for content in read_files(folder).values() for line in content.split(b"\n")
+        line.rstrip(b"\r")
+        for content in read_files(folder).values()
+        for line in content.split(b"\n")
     }
     return author.lines - present
 
