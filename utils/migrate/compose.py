@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from utils.migrate.fingerprints import compute_digest, load_table
 from utils.migrate.needed_repairs import FrameCall, Repair, find_frame_calls, find_repairs
-from utils.migrate.plainloop import PACKAGES, ROOT, find_modules
+from utils.migrate.plainloop import ROOT, find_modules
 from utils.migrate.project import FRAMEWORK_FOLDERS, File, Project
-from utils.migrate.taken import (
+from utils.project.taken import (
+    PACKAGES,
     REPAIRED_FILE,
     Taken,
     activate_repairs,

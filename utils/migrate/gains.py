@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from utils.migrate.compose import NewProject, get_new_name
+from utils.migrate.compose import NewProject
 from utils.migrate.needed_repairs import walk_kept_code
 from utils.migrate.plainloop import LOSS_WEIGHT, find_modules
 from utils.migrate.project import Definition, Origin, Project
+from utils.project.taken import get_new_name
 
 # What Plainloop's class, function or program offers beyond the template's.
 BENEFITS = {

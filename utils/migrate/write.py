@@ -10,7 +10,7 @@ from utils.errors import UserError, one_line
 from utils.migrate.compose import NewProject
 from utils.migrate.plainloop import ROOT
 from utils.migrate.project import Project
-from utils.migrate.taken import make_record
+from utils.project.taken import make_record
 
 
 def check_target(folder: Path, target: Path) -> None:

@@ -40,7 +40,7 @@ def try_project(project: Path, config: str) -> list[str]:
     Returns:
         A line for each command that failed.
     """
-    failures = []
+    failures: list[str] = []
     if _try(project, failures, "-m", "config", "schema"):
         # Only if it is in git already; it is part of the upgrade then.
         command = ["git", "add", "-u", "--", "config/schema.json"]

@@ -80,13 +80,11 @@ class Git:
         Raises:
             UserError: git is not installed.
         """
-        command = ["git", *map(str, words)]
-        variables = self._variables | (env or {})
         try:
             return subprocess.run(
-                command,
+                ["git", *map(str, words)],
                 cwd=self.folder,
-                env=variables,
+                env=self._variables | (env or {}),
                 input=data,
                 capture_output=True,
                 check=False,
@@ -111,9 +109,8 @@ class Git:
     def list_files(self) -> dict[str, TrackedFile]:
         """Returns the files below the folder that git tracks, by their paths in the folder."""
         files = {}
-        for entry in (
-            self.run("ls-files", "-s", "-v", "-z").decode("utf-8", "surrogateescape").split("\0")
-        ):
+        listed = self.run("ls-files", "-s", "-v", "-z").decode("utf-8", "surrogateescape")
+        for entry in listed.split("\0"):
             facts, _, path = entry.partition("\t")
             if path:
                 tag, mode, blob_id, _ = facts.split()

@@ -16,7 +16,6 @@ from utils.project.git import TrackedFile
 from utils.project.merge import is_binary, merge, to_lf, with_endings_of
 from utils.project.record import FILE_NAME, get_blob_id
 
-GENERATED = ("config/schema.json",)  # a command writes them again, so they are never merged
 SUFFIX = ".plainloop"  # of the new version of a file, beside yours
 
 
@@ -147,7 +146,7 @@ class Planner:
         yours = self._read(path)
         is_executable = new.is_executable or self._tracked[path].mode.endswith("755")
         content = with_endings_of(new.content, yours)
-        if self._is_untouched(path, base_id) or path in GENERATED:
+        if self._is_untouched(path, base_id):
             return Change(Kind.REPLACED, path, content, is_executable)
         if to_lf(yours) == to_lf(new.content):
             return None

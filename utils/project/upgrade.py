@@ -15,8 +15,9 @@ from utils.project.compose import compose
 from utils.project.git import Git
 from utils.project.plan import Change, Kind, NewFile, Planner
 from utils.project.record import Record
-from utils.project.rooms import ROOMS
+from utils.project.rooms import ROOMS, expand_rooms
 from utils.project.source import Framework, check_out_commit, find_commit
+from utils.project.taken import take_again
 from utils.project.upgrade_report import make_next_steps, make_report, read_changelog
 
 NEEDS_ATTENTION_STATUS = 3
@@ -45,8 +46,8 @@ def upgrade(
         scratch = Path(name)
         config = args.config or record.config
         rooms = choose_rooms(project, record, args.add_room)
-        new_record = compose(framework.folder, scratch / "new", config, rooms)
-        new_record.source = source
+        new_record = compose_version(framework.folder, scratch / "new", record, config, rooms)
+        new_record.source, new_record.commit = source, framework.commit
         git = Git(project)
         changes = plan(git, record, new_record, framework, scratch)
         title = f"Plainloop {record.version} to {new_record.version}"
@@ -76,15 +77,38 @@ def choose_rooms(project: Path, record: Record, added: list[str]) -> list[str]:
     Raises:
         UserError: an added room is unknown.
     """
-    unknown = [name for name in added if name not in ROOMS]
-    if unknown:
-        raise UserError(f"--add-room {unknown[0]}: is unknown; choose from {', '.join(ROOMS)}")
-    rooms = [
+    try:
+        added = expand_rooms(added)
+    except UserError as error:
+        raise UserError(f"--add-room: {error}") from None
+    if added and record.migration:
+        raise UserError("--add-room: a project of utils.migrate has all rooms already")
+    present = [
         name
         for name in record.rooms
         if name in ROOMS and any((project / path).exists() for path in ROOMS[name].paths)
     ]
-    return rooms + [name for name in added if name not in rooms]
+    return [name for name in ROOMS if name in present or name in added]
+
+
+def compose_version(
+    framework: Path, target: Path, record: Record, config: str, rooms: list[str]
+) -> Record:
+    """Writes the files that a project takes from a version of the framework.
+
+    Args:
+        framework: the folder of that version.
+        target: a new folder for the files.
+        record: of the project.
+        config: the config that chooses the files.
+        rooms: the optional rooms.
+
+    Returns:
+        The record of these files.
+    """
+    if record.migration:
+        return take_again(framework, target, record.migration)
+    return compose(framework, target, config, rooms)
 
 
 def plan(
@@ -101,10 +125,8 @@ def plan(
     """
     files = {path: read_new_file(scratch / "new" / path) for path in new_record.files}
     reader = BaseReader(git, framework.git, lambda: compose_old(record, framework, scratch))
-    versions = [f"Plainloop {version}" for version in (record.version, new_record.version)]
-    planner = Planner(
-        git.folder, git.list_files(), reader.read, ("yours", versions[0], versions[1])
-    )
+    labels = ("yours", f"Plainloop {record.version}", f"Plainloop {new_record.version}")
+    planner = Planner(git.folder, git.list_files(), reader.read, labels)
     return planner.plan(record.files, files)
 
 
@@ -126,7 +148,7 @@ def compose_old(record: Record, framework: Framework, scratch: Path) -> Path | N
         if not commit:
             return None
         old = check_out_commit(framework, commit, scratch / "old-framework")
-    compose(old.folder, scratch / "old", record.config, record.rooms)
+    compose_version(old.folder, scratch / "old", record, record.config, record.rooms)
     return scratch / "old"
 
 

@@ -39,13 +39,9 @@ SECOND = {
     "CHANGELOG.md": "# Changes\n\n## 0.2.0: better\n\n- Line 7.\n\n## 0.1.0: the first\n\n- All.\n",
 }
 THIRD = {
-    "model/model.py": MODEL.replace("line_7 = 7", "line_7 = 70").replace(
-        "line_1 = 1", "line_1 = 10"
-    ),
+    "model/model.py": SECOND["model/model.py"].replace("line_1 = 1", "line_1 = 10"),
     "utils/version.py": 'VERSION = "0.3.0"\n',
-    "CHANGELOG.md": SECOND["CHANGELOG.md"].replace(
-        "## 0.2.0", "## 0.3.0: now\n\n- Line 1.\n\n## 0.2.0"
-    ),
+    "CHANGELOG.md": f"# Changes\n\n## 0.3.0: now\n\n- Line 1.\n\n{SECOND['CHANGELOG.md'][11:]}",
 }
 
 

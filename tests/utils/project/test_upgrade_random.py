@@ -66,11 +66,8 @@ class Author:
 
 
 def find_lost(author: Author, folder: Path) -> set[bytes]:
-    present = {
-        line.rstrip(b"\r")
-        for content in read_files(folder).values()
-        for line in content.split(b"\n")
-    }
+    lines = b"\n".join(read_files(folder).values()).split(b"\n")
+    present = {line.rstrip(b"\r") for line in lines}
     return author.lines - present
 
 

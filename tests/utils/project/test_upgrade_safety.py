@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_the_project_as_it_was(
     changes = plan_upgrade(project, NEW)
     writer = Upgrade(project, project.list_files())
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(UserError, match="No space left on device; it is as before") as info:
+    with pytest.raises(UserError, match=r"No space left on device; it is as before") as info:
         writer.apply(changes, make_record("0.2.0", NEW), tmp_path / "new", "Upgrade")
     assert "\n" not in str(info.value)
     assert read_files(project.folder) == before
@@ -121,29 +121,29 @@ def test_a_project_in_a_folder_of_a_repository(tmp_path: Path) -> None:
     assert [change.path for change in changes] == ["a.py"]
     git.run("reset", "-q", "--hard")
     (top.folder / "other/a.py").write_bytes(b"changed\n")
-    with pytest.raises(UserError, match="such as other/a.py"):  # git would undo this change too
+    with pytest.raises(UserError, match=r"such as other/a.py"):  # git would undo this change too
         check_tree(git)
 
 
 def test_a_tree_that_git_cannot_restore_is_refused_in_a_line(project: Git, tmp_path: Path) -> None:
     (project.folder / "a.py").write_bytes(b"not committed\n")
-    with pytest.raises(UserError, match="not committed, such as a.py; commit or stash"):
+    with pytest.raises(UserError, match=r"not committed, such as a.py; commit or stash"):
         check_tree(project)
     commit_all(project.folder)
     upgrade_project(project, tmp_path / "new", NEW)
-    with pytest.raises(UserError, match="the upgrade to 0.2.0 is not committed; `git commit`"):
+    with pytest.raises(UserError, match=r"the upgrade to 0.2.0 is not committed; `git commit`"):
         check_tree(project)
     (tmp_path / "plain").mkdir()
-    with pytest.raises(UserError, match="not under git.*run `git init`"):
+    with pytest.raises(UserError, match=r"not under git.*run `git init`"):
         check_tree(Git(tmp_path / "plain"))
     Git(tmp_path / "plain").run("init", "-q")
-    with pytest.raises(UserError, match="has no commit yet"):
+    with pytest.raises(UserError, match=r"has no commit yet"):
         check_tree(Git(tmp_path / "plain"))
 
 
 def test_without_git_there_is_one_line(project: Git, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match="git is not installed"):
+    with pytest.raises(UserError, match=r"git is not installed"):
         check_tree(Git(project.folder))
 
 

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from utils.migrate.plainloop import PACKAGES
 from utils.project.record import Record, get_blob_id
 from utils.project.source import open_framework
 
+PACKAGES = ("base", "config", "logger", "utils")  # taken by every project, rooms included
 REPAIRS_FOLDER = "utils/migrate/repairs"
 REPAIRS_DOCSTRING = '"""Keeps the project working as it did before; see MIGRATION.md."""\n'
 PARSE_CONFIG = '''"""ConfigParser, in the module where pytorch-template has it."""
@@ -61,9 +61,9 @@ def read_taken(root: Path, taken: Taken) -> dict[str, str]:
     if taken.repairs:
         texts["repairs/__init__.py"] = REPAIRS_DOCSTRING
     for name in taken.repairs:
-        path = root / REPAIRS_FOLDER / f"{name}.py"
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
+        repair = root / REPAIRS_FOLDER / f"{name}.py"
+        if repair.is_file():
+            text = repair.read_text(encoding="utf-8")
             texts[f"repairs/{name}.py"] = rename_imports(text, taken.renamed)
     texts = {path: text for path, text in texts.items() if path not in taken.left_out}
     if REPAIRED_FILE in texts:
@@ -133,11 +133,8 @@ def rename_imports(text: str, renamed_modules: dict[str, str]) -> str:
 
 def activate_repairs(text: str, taken: Taken) -> str:
     """Imports the repairs at the start of the text of ``base/__init__.py``."""
-    imports = [
-        f"import repairs.{name}  # {purpose}\n"
-        for name, purpose in taken.repairs.items()
-        if purpose
-    ]
+    purposes = {name: purpose for name, purpose in taken.repairs.items() if purpose}
+    imports = [f"import repairs.{name}  # {purpose}\n" for name, purpose in purposes.items()]
     if not imports:
         return text
     lines = text.splitlines(keepends=True)
