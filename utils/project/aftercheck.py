@@ -21,10 +21,10 @@ def find_python(project: Path) -> str:
 
 
 def list_configs(project: Path) -> list[str]:
-    """Returns the paths of the configs in ``config/``."""
-    paths = sorted((project / "config").glob("*"))
+    """Returns the paths of the configs in ``config/`` and, as in pytorch-template, beside it."""
+    paths = [*sorted(project.glob("config*.json")), *sorted((project / "config").glob("*"))]
     return [
-        f"config/{path.name}"
+        path.relative_to(project).as_posix()
         for path in paths
         if path.suffix in CONFIG_SUFFIXES and path.name != "schema.json"
     ]
@@ -41,11 +41,14 @@ def try_project(project: Path, config: str) -> list[str]:
         A line for each command that failed.
     """
     failures: list[str] = []
-    if _try(project, failures, "-m", "config", "schema"):
+    has_schema = (project / "config/schema.json").is_file()
+    if has_schema and _try(project, failures, "-m", "config", "schema"):
         # Only if it is in git already; it is part of the upgrade then.
         command = ["git", "add", "-u", "--", "config/schema.json"]
         subprocess.run(command, cwd=project, capture_output=True, check=False)
     configs = list_configs(project)
+    if not (project / "train.py").is_file():
+        return failures
     if (project / "base/tools/check.py").is_file():
         for name in configs:
             _try(project, failures, "train.py", "-c", name, "--check")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from utils.errors import UserError
 from utils.project.git import Git
 from utils.project.record import get_blob_id
 
@@ -17,19 +16,15 @@ class BaseReader:
     then in the framework's. If neither has it, the old version is composed again.
 
     Args:
-        project: the repository of the project.
-        framework: the repository of the framework; None if it has none.
-        compose_old: composes the project's version of the framework again, and returns its folder;
-            None if that version cannot be found.
+        repositories: of the project and the framework.
+        old_versions: folders with the framework's files as the project may have been given them.
+            The next one is asked for only if the file was not in those before.
     """
 
-    def __init__(
-        self, project: Git, framework: Git | None, compose_old: Callable[[], Path | None]
-    ) -> None:
-        self._repositories = [project] if framework is None else [project, framework]
-        self._compose_old = compose_old
-        self._old: Path | None = None
-        self._has_composed = False
+    def __init__(self, repositories: Iterable[Git], old_versions: Iterator[Path]) -> None:
+        self._repositories = list(repositories)
+        self._folders: list[Path] = []
+        self._others = old_versions
 
     def read(self, path: str, blob_id: str) -> bytes | None:
         """Returns the content with this blob id; None if it is nowhere."""
@@ -37,13 +32,14 @@ class BaseReader:
             content = repository.read_blob(blob_id)
             if content is not None:
                 return content
-        if not self._has_composed:
-            self._has_composed = True
-            try:
-                self._old = self._compose_old()
-            except (UserError, OSError):  # then conflicts show what differs
-                self._old = None
-        if self._old is None or not (self._old / path).is_file():
-            return None
-        content = (self._old / path).read_bytes()
-        return content if get_blob_id(content) == blob_id else None
+        for folder in self._list_folders():
+            file = folder / path
+            if file.is_file() and get_blob_id(content := file.read_bytes()) == blob_id:
+                return content
+        return None
+
+    def _list_folders(self) -> Iterator[Path]:
+        yield from self._folders
+        for folder in self._others:
+            self._folders.append(folder)
+            yield folder

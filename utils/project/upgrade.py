@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import UserError, printable
@@ -16,7 +18,7 @@ from utils.project.git import Git
 from utils.project.plan import Change, Kind, NewFile, Planner
 from utils.project.record import Record
 from utils.project.rooms import ROOMS, expand_rooms
-from utils.project.source import Framework, check_out_commit, find_commit
+from utils.project.source import Framework, check_out_commit, find_commit, open_framework
 from utils.project.taken import take_again
 from utils.project.upgrade_report import make_next_steps, make_report, read_changelog
 
@@ -124,7 +126,9 @@ def plan(
         scratch: a folder for the old version, if it must be composed again.
     """
     files = {path: read_new_file(scratch / "new" / path) for path in new_record.files}
-    reader = BaseReader(git, framework.git, lambda: compose_old(record, framework, scratch))
+    sources = list_sources(record, framework)
+    repositories = [git, *(source.git for source in sources if source.git is not None)]
+    reader = BaseReader(repositories, compose_old(record, sources, scratch))
     labels = ("yours", f"Plainloop {record.version}", f"Plainloop {new_record.version}")
     planner = Planner(git.folder, git.list_files(), reader.read, labels)
     return planner.plan(record.files, files)
@@ -135,21 +139,39 @@ def read_new_file(path: Path) -> NewFile:
     return NewFile(path.read_bytes(), os.access(path, os.X_OK))
 
 
-def compose_old(record: Record, framework: Framework, scratch: Path) -> Path | None:
-    """Composes the version that the project has, again.
+def list_sources(record: Record, framework: Framework) -> list[Framework]:
+    """Returns where the version that the project has may be found: also where it came from."""
+    sources = [framework]
+    with contextlib.suppress(UserError, OSError):
+        sources.append(open_framework(Path(record.source)))
+    return sources
 
-    Returns:
-        The folder with its files; None if the framework's history does not hold that version.
-    """
-    old = framework
-    if framework.git is not None:
-        has_commit = record.commit and framework.git.read("cat-file", "-t", record.commit)
-        commit = record.commit if has_commit else find_commit(framework.git, record.version)
-        if not commit:
-            return None
-        old = check_out_commit(framework, commit, scratch / "old-framework")
-    compose_version(old.folder, scratch / "old", record, record.config, record.rooms)
-    return scratch / "old"
+
+def compose_old(record: Record, sources: list[Framework], scratch: Path) -> Iterator[Path]:
+    """Composes the version that the project has again, and yields folders that may be like it."""
+    for number, source in enumerate(sources):
+        folder = scratch / f"old-{number}"
+        with contextlib.suppress(UserError, OSError):  # then conflicts show what differs
+            if source.version == record.version:
+                target = folder / "as-it-is"
+                compose_version(source.folder, target, record, record.config, record.rooms)
+                yield target
+        with contextlib.suppress(UserError, OSError):
+            commit = find_old_commit(record, source)
+            if commit:
+                folder.mkdir(exist_ok=True)
+                old = check_out_commit(source, commit, folder / "framework").folder
+                target = folder / "committed"
+                compose_version(old, target, record, record.config, record.rooms)
+                yield target
+
+
+def find_old_commit(record: Record, source: Framework) -> str:
+    """Returns the framework's commit that the project has; empty if it is not in the history."""
+    if source.git is None:
+        return ""
+    is_known = record.commit and source.git.read("cat-file", "-t", record.commit) == "commit"
+    return record.commit if is_known else find_commit(source.git, record.version)
 
 
 def print_text(text: str) -> None:

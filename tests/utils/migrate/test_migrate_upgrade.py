@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from small_projects import TEMPLATE
 
+from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project
 from utils.project.git import Git
 from utils.project.record import Record, get_blob_id
-from utils.project.source import open_framework
 from utils.project.taken import take_again
-from utils.upgrade import main, make_parser
 from utils.version import VERSION
 
 UTIL = TEMPLATE["utils/util.py"].replace("return n_gpu_use", "return n_gpu_use + 1")
@@ -33,7 +32,7 @@ def test_the_record_holds_what_was_written(changes, migrate, tmp_path):
     _, _, folder = migrate(**changes)
     record = Record.read(folder)
     assert record.version == VERSION
-    assert "base/base_trainer.py" in record.files
+    assert "base/options.py" in record.files
     assert not [path for path in record.files if path.startswith(("model/", "data_loader/"))]
     for path, blob_id in record.files.items():
         assert get_blob_id((folder / path).read_bytes()) == blob_id, path
@@ -41,19 +40,26 @@ def test_the_record_holds_what_was_written(changes, migrate, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{}, CHANGES])
-def test_a_migrated_project_upgrades(changes, migrate, tmp_path, capsys, monkeypatch):
+def test_a_migrated_project_upgrades(changes, migrate, tmp_path):
     _, _, folder = migrate(**changes)
-    git = commit(folder)
+    (folder / "trainer/trainer.py").write_text("# mine\n")
+    files = Record.read(folder).files
+    edited = folder / next(path for path in files if path.endswith("util.py"))
+    edited.write_text(f"# mine\n{edited.read_text()}")
+    commit(folder)
     newer = copy_project(tmp_path / "newer")
     (newer / "utils/version.py").write_text('"""Version."""\n\nVERSION = "99.0.0"\n')
-    trainer = newer / "base/base_trainer.py"
-    trainer.write_text(f"{trainer.read_text()}\nLATER = 1\n")
+    util = newer / "utils/util.py"
+    util.write_text(f"{util.read_text()}\nLATER = 1\n")
     (newer / "base/later.py").write_text("from config import ConfigParser\n")
-    before = {path: (folder / path).read_bytes() for path in git.list_files()}
-    monkeypatch.setattr("utils.upgrade.hand_over", lambda framework, *rest: hand_over(newer, *rest))
-    args = make_parser().parse_args([str(newer), "--check"])
-    args.project = folder
-    assert main(args) == 0
-    out = capsys.readouterr().out
-    assert "conflict" not in out
-    assert before == {path: (folder / path).read_bytes() for path in git.list_files()}
+    done = run_forked("-m", "utils.upgrade", "--project", folder, "--check", cwd=newer)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run_forked("-m", "utils.upgrade", "--project", folder, cwd=newer)
+    assert "in conflict" not in done.stdout
+    text = edited.read_text()
+    assert text.startswith("# mine\n")
+    assert text.endswith("LATER = 1\n")
+    package = "plainloop_config" if changes else "config"
+    assert (folder / "base/later.py").read_text() == f"from {package} import ConfigParser\n"
+    assert (folder / "trainer/trainer.py").read_text() == "# mine\n"
+    assert Record.read(folder).version == "99.0.0"

@@ -55,7 +55,7 @@ def make_project(folder: Path, files: Files, version: str = "0.1.0") -> Git:
 
 
 def plan_upgrade(git: Git, new: Files) -> list[Change]:
-    reader = BaseReader(git, None, lambda: None)
+    reader = BaseReader([git], iter(()))
     planner = Planner(git.folder, git.list_files(), reader.read, LABELS)
     files = {path: NewFile(content) for path, content in new.items()}
     return planner.plan(Record.read(git.folder).files, files)
