@@ -113,7 +113,8 @@ class _Generator:
             properties[key]["properties"][option] |= make_option(slot, dotted)
         metric = {"anyOf": [make_ref("metrics names"), make_ref("metrics")]}
         for key, meaning in self.schema.meanings.items():
-            properties[key] = {"description": meaning} | properties[key]
+            if key in properties:  # not the section of an optional room that was removed
+                properties[key] = {"description": meaning} | properties[key]
         properties["metrics"] = allow_reference("array") | {"items": metric}
         loss: Json = {"anyOf": [make_ref("loss names"), make_ref("loss")]}
         properties["loss"] = self._allow_list("loss", loss, loss)

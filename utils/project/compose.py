@@ -56,7 +56,7 @@ def compose(framework: Path, target: Path, config: str, rooms: Sequence[str]) ->
                 remove_room(room, target)
         adapt_settings(target, needs, chosen)
         for name in list_files(framework / TEMPLATES):
-            if name != "README.md":
+            if name != "README.md.in":
                 copy(framework / TEMPLATES / name, target / name.removesuffix(".in"))
         fill(target / "Makefile", config=Path(config).name)
         prune_readmes(target, Path(config).name)
@@ -115,7 +115,5 @@ def get_version(framework: Path) -> str:
 def make_record(target: Path, version: str, config: str, rooms: list[str]) -> Record:
     """Returns the record of a folder that was just composed."""
     paths = sorted(path for path in target.rglob("*") if path.is_file())
-    files = {
-        path.relative_to(target).as_posix(): get_blob_id(path.read_bytes()) for path in paths
-    }
+    files = {path.relative_to(target).as_posix(): get_blob_id(path.read_bytes()) for path in paths}
     return Record(version=version, config=config, rooms=rooms, files=files)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from utils.project.record import Record
+
 BLOCK = re.compile(r"```.*?```", re.DOTALL)
 COMMAND_CONFIG = re.compile(r"-c ([\w.-]+\.(?:json|ya?ml))")
 WRITTEN = re.compile(r"Write\s`config/([\w.-]+)`")
@@ -12,6 +14,18 @@ EXAMPLES = ("config.json", "breast_cancer_mlp.yaml")  # any config would do in t
 FILE = re.compile(r"`([\w/]+(?:\.py|/)|[\w.-]+\.(?:json|ya?ml))`")
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^)\s]+)\)")
 DEFINITION = re.compile(r"^\[([^\[\]]+)\]: (\S+)\n", re.MULTILINE)
+
+
+def write_readme(framework: Path, project: Path, title: str, record: Record) -> None:
+    """Writes the project's own README from the framework's template."""
+    text = (framework / "utils/project/templates/README.md.in").read_text(encoding="utf-8")
+    config = Path(record.config).name
+    check = f"python train.py -c {config} --check    # tries everything on one batch"
+    values = {"title": title, "version": record.version, "config": config}
+    values["check"] = check if "tools" in record.rooms else ""
+    for name, value in values.items():
+        text = text.replace(f"{{{{{name}}}}}", value)
+    (project / "README.md").write_text(text.replace("\n\n```\n", "\n```\n"), encoding="utf-8")
 
 
 def prune_readmes(project: Path, config: str) -> None:
@@ -54,10 +68,7 @@ def _hide_comments(match: re.Match[str]) -> str:
 def _lacks_example(project: Path, section: str, written: set[str]) -> bool:
     named = {name for block in BLOCK.findall(section) for name in COMMAND_CONFIG.findall(block)}
     known = written | set(EXAMPLES)
-    return any(
-        not (project / "config" / name).is_file()
-        for name in named - known
-    )
+    return any(not (project / "config" / name).is_file() for name in named - known)
 
 
 def remove_rows(folder: Path, text: str) -> str:

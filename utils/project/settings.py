@@ -12,6 +12,9 @@ DEV = ("import-linter", "mypy", "pytest-xdist", "ruff", "types-PyYAML", "types-t
 ROOM_EXTRAS = {"groups": "search", "notebook": "notebook"}  # the libraries of a room
 NAMED_MODULE = re.compile(r'^ *"([a-z_.*]+)(?: -> ([a-z_.*]+))?",')
 CONTRACT = re.compile(r"^(?=\[)", re.MULTILINE)
+SHORT_LIST = re.compile(
+    r'^((?:forbidden|source)_modules|ignore_imports) = \[(".*)\]$', re.MULTILINE
+)
 LAYERS = re.compile(r'^( *)"([a-z_.| ]+)",', re.MULTILINE)
 
 
@@ -45,7 +48,7 @@ def adapt_section(project: Path, section: str, needs: Needs, rooms: Sequence[str
 
 
 def adapt_extras(section: str, needs: Needs, rooms: Sequence[str]) -> str:
-    """Returns the optional groups: ``dev`` with the libraries of the experiment, and no ``bench``."""
+    """Returns the optional groups, with what the experiment needs in ``dev``."""
     section = re.sub(r"^bench = .*\n", "", section, flags=re.MULTILINE)
     libraries = set(DEV)
     names = needs.extras | {ROOM_EXTRAS[room] for room in rooms if room in ROOM_EXTRAS}
@@ -65,8 +68,7 @@ def adapt_contract(project: Path, section: str) -> str:
         if all(_exists(project, name) for name in modules):
             kept.append(LAYERS.sub(lambda match: _keep_layer(project, match), line))
     text = "".join(line for line in kept if line.strip() != '"",')
-    text = re.sub(r"^forbidden_modules = \[(.*)\]$", lambda m: _keep_list(project, m), text, flags=re.M)
-    text = re.sub(r"^ignore_imports = \[(\".*)\]$", lambda m: _keep_list(project, m), text, flags=re.M)
+    text = SHORT_LIST.sub(lambda match: _keep_list(project, match), text)
     is_empty = re.search(r"^(source|forbidden)_modules = \[\s*\]$", text, re.MULTILINE)
     return "" if is_empty else text
 
@@ -77,12 +79,13 @@ def _keep_layer(project: Path, match: re.Match[str]) -> str:
 
 
 def _keep_list(project: Path, match: re.Match[str]) -> str:
-    items = re.findall(r'"([^"]+)"', match[1])
+    items = re.findall(r'"[^"]+"', match[2])
     kept = [
-        item for item in items if all(_exists(project, name) for name in item.split(" -> "))
+        item
+        for item in items
+        if all(_exists(project, name) for name in item.strip('"').split(" -> "))
     ]
-    start = match[0].partition("[")[0]
-    return f"{start}[{', '.join(f'{chr(34)}{item}{chr(34)}' for item in kept)}]"
+    return f"{match[1]} = [{', '.join(kept)}]"
 
 
 def _exists(project: Path, module: str) -> bool:

@@ -1,0 +1,144 @@
+"""Begins a project of your own: ``python -m utils.new ../mine``.
+
+The new folder has the framework, one experiment with what it needs, the tests that a user needs,
+and a first commit. ``--from`` chooses the experiment, ``--rooms`` the optional rooms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from config.read.merge import find_config, load_tree
+from utils.errors import UserError, one_line, printable
+from utils.files import to_path
+from utils.main import run_main
+from utils.project.compose import compose, list_files
+from utils.project.first_commit import commit_all, find_source, is_changed, read_commit
+from utils.project.needs import find_needs
+from utils.project.readmes import write_readme
+from utils.project.record import FILE_NAME, Record
+from utils.project.rooms import ROOMS, SETS, expand_rooms
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(target: Path, config_name: str, room_names: str | None) -> None:
+    """Makes the project in the folder ``target``, or nothing at all."""
+    if (ROOT / FILE_NAME).is_file():
+        source = Record.read(ROOT).source
+        message = f"{ROOT}: is a project itself; run the command in the framework's folder"
+        raise UserError(f"{message}: {source}" if source else message)
+    check_target(target)
+    names = None if room_names is None else [word for word in room_names.split(",") if word]
+    rooms = None if names is None else expand_rooms(names)
+    config = check_config(config_name)
+    needs = find_needs(ROOT, config)
+    rooms = needs.rooms if rooms is None else rooms
+    if missing := [room for room in needs.rooms if room not in rooms and room != "tools"]:
+        raise UserError(f"--rooms: {config} needs {', '.join(missing)}")
+    temporary = target.absolute().parent / f".{target.absolute().name}.{os.getpid()}.new"
+    try:
+        record = compose(ROOT, temporary, config, rooms)
+        record.commit, record.source = read_commit(ROOT), find_source(ROOT)
+        record.write(temporary)
+        write_readme(ROOT, temporary, target.absolute().name, record)
+        write_schema(temporary)
+        is_committed = commit_all(temporary, f"Begin with Plainloop {record.version}")
+        if target.is_dir():
+            target.rmdir()
+        temporary.rename(target)
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UserError(f"{target}: cannot be written: {reason}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    print("\n".join(map(printable, report(target, record, is_committed))))
+
+
+def check_target(target: Path) -> None:
+    """Raises UserError if no project can be written to ``target``."""
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target}: exists and is not an empty folder; give a new name")
+    parent = target.absolute().parent
+    if not parent.is_dir():
+        raise UserError(f"{target}: the folder {parent} does not exist; create it first")
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"{target}: cannot be written: no right to write in {parent}")
+    if target.resolve().is_relative_to(ROOT):
+        raise UserError(f"{target}: is inside the framework; give a folder outside of {ROOT}")
+
+
+def check_config(name: str) -> str:
+    """Returns the path of a config from the framework's folder.
+
+    Raises:
+        UserError: it is no config of the framework, or has mistakes.
+    """
+    path = find_config(name)
+    if not path.resolve().is_relative_to(ROOT / "config"):
+        raise UserError(f"{path}: is not in the config/ of {ROOT}; copy it there first")
+    config = path.resolve().relative_to(ROOT).as_posix()
+    if config not in list_files(ROOT):
+        raise UserError(f"{path}: is ignored by git; a project would not get it")
+    from base.schema import SCHEMA  # imports torch
+    from config import ConfigParser
+
+    ConfigParser(load_tree(path), run_id="unused").check(SCHEMA)
+    return config
+
+
+def write_schema(project: Path) -> None:
+    """Writes ``config/schema.json`` from the classes of the project."""
+    command = [sys.executable, "-m", "config", "schema"]
+    environment = {**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"config/schema.json: cannot be made: {reason}")
+
+
+def report(target: Path, record: Record, is_committed: bool) -> list[str]:
+    """Returns the lines to print at the end."""
+    rooms = ", ".join(record.rooms) or "none"
+    lines = [
+        f"{target}: a project with {len(record.files)} files of Plainloop {record.version}",
+        f"  experiment {record.config}",
+        f"  rooms      {rooms}",
+    ]
+    if is_changed(ROOT):
+        lines.append("  note       the framework has uncommitted changes, and the project has them")
+    if not is_committed:
+        lines.append("  note       git is not installed; utils.upgrade needs a commit of all files")
+    return [
+        *lines,
+        f"  to train   cd {target} && make train",
+        f"  to test    cd {target} && make test",
+    ]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Describes the command line."""
+    choices = ", ".join(dict.fromkeys([*SETS, *ROOMS]))
+    parser = argparse.ArgumentParser(
+        prog="python -m utils.new", description="Begins a project of your own with Plainloop."
+    )
+    parser.add_argument("target", type=to_path, metavar="TARGET", help="the new folder")
+    help_text = "the experiment to begin with (default: config.json)"
+    parser.add_argument(
+        "--from", dest="config", default="config.json", metavar="CONFIG", help=help_text
+    )
+    help_text = "optional rooms, with commas (default: tools, and what CONFIG uses). They are: "
+    parser.add_argument("--rooms", metavar="NAMES", help=help_text + choices)
+    return parser
+
+
+if __name__ == "__main__":
+    arguments = make_parser().parse_args()
+    run_main(lambda: main(arguments.target, arguments.config, arguments.rooms))
