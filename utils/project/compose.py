@@ -18,7 +18,7 @@ CODE = ("base/", "config/", "logger/", "utils/")  # copied, but for the examples
 FILES = (".gitignore", "saved/.gitkeep", "pyproject.toml", "test.py", "train.py")
 TEMPLATES = "utils/project/templates"
 LEFT_OUT = ("utils/new.py", f"{TEMPLATES}/")  # a project is not where other projects begin
-SKIPPED_FOLDERS = (".git", ".venv", "__pycache__", "build", "data", "saved")  # without git
+SKIPPED_AT_TOP = (".git", ".venv", "build", "data", "saved")  # where no git says what is ignored
 CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 
 
@@ -75,9 +75,12 @@ def list_files(folder: Path) -> list[str]:
             names = [name for name in done.stdout.split("\0") if name]
             return sorted(name for name in names if (folder / name).is_file())
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    is_kept = {path: not set(path.parts[:-1]) & set(SKIPPED_FOLDERS) for path in paths}
-    names = [path.as_posix() for path in paths if is_kept[path] or path.name == ".gitkeep"]
-    return sorted(names)
+    return sorted(path.as_posix() for path in paths if not _is_ignored(path))
+
+
+def _is_ignored(path: Path) -> bool:
+    is_skipped = path.parts[0] in SKIPPED_AT_TOP and path.name != ".gitkeep"
+    return is_skipped or "__pycache__" in path.parts
 
 
 def is_needed(name: str, needs: Needs) -> bool:
