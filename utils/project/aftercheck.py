@@ -60,15 +60,16 @@ def try_project(project: Path, config: str) -> list[str]:
 def _try(project: Path, failures: list[str], *words: str) -> bool:
     """Runs a Python program of the project. A failure goes into ``failures``."""
     start = time.monotonic()
+    name = "python " + " ".join(words)
+    print(f"  {name}: ", end="", flush=True)
     command = [find_python(project), *words]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    name = "python " + " ".join(words)
     if done.returncode == 0:
-        print(f"  {name}: passes, {format_duration(time.monotonic() - start)}", flush=True)
+        print(f"passes, {format_duration(time.monotonic() - start)}", flush=True)
         return True
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no output"]
     is_traceback = any(line.startswith("Traceback") for line in lines)
     reason = shorten(printable(lines[-1] if is_traceback else lines[0]), 200)
     failures.append(f"{name}: {reason}")
-    print(f"  {name}: FAILS: {reason}", flush=True)
+    print(f"FAILS: {reason}", flush=True)
     return False

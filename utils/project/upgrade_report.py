@@ -28,7 +28,7 @@ def read_changelog(folder: Path, old: str, new: str) -> list[str]:
             is_shown = parse_version(old) < version <= parse_version(new)
         if is_shown:
             lines.append(line)
-    return lines
+    return [*lines, ""] if lines and lines[-1] else lines
 
 
 def make_report(title: str, changelog: list[str], changes: Sequence[Change]) -> str:
@@ -40,7 +40,7 @@ def make_report(title: str, changelog: list[str], changes: Sequence[Change]) -> 
         changes: of the files.
     """
     lines = [f"# {title}", ""]
-    lines += [*(line.replace("## ", "## Version ", 1) for line in changelog), ""]
+    lines += [line.replace("## ", "## Version ", 1) for line in changelog]
     lines += ["## Files", ""]
     lines += _list_counts(changes) or ["No file changes."]
     for kind in NEEDS_ATTENTION:

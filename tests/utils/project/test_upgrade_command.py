@@ -182,3 +182,29 @@ def test_a_project_that_cannot_be_upgraded_is_one_line(framework: Git, project: 
     done = run(project)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert ".plainloop.json: is missing" in done.stderr
+
+
+@pytest.mark.parametrize("has_history", [True, False])
+def test_the_base_comes_from_the_framework_if_the_project_has_none(
+    has_history: bool, framework: Git, project: Git, tmp_path: Path
+) -> None:
+    """Such as a project whose history was begun again after an edit."""
+    edit_model(project, "line_4 = 4", "line_4 = 'mine'")
+    shutil.rmtree(project.folder / ".git")
+    project.run("init", "-q")
+    project.run("config", "user.name", "Ada")
+    project.run("config", "user.email", "ada@example.invalid")
+    source = framework.folder
+    if not has_history:
+        record = Record.read(project.folder)
+        record.source, record.commit = "/nowhere", ""
+        record.write(project.folder)
+        source = tmp_path / "unpacked"
+        shutil.copytree(framework.folder, source, ignore=shutil.ignore_patterns(".git"))
+    commit_all(project.folder)
+    done = run(project, source)
+    assert (done.returncode, done.stderr) == (0 if has_history else 3, "")
+    text = (project.folder / "model/model.py").read_text()
+    assert "line_4 = 'mine'" in text
+    assert "line_7 = 70" in text
+    assert ("was not found" in done.stdout) is not has_history
