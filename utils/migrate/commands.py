@@ -15,6 +15,10 @@ TEMPLATE_TEST_BATCH_SIZE = 512
 PYTHON = ".venv/bin/python"
 NOT_COPIED = ("saved", ".git")
 OLD_RUN = "To resume or test an old checkpoint, give its path in the old folder. "
+UPGRADE = (
+    "`python -m utils.upgrade` brings later versions of Plainloop into this folder; before it, run "
+    "`git init`, `git add .` and `git commit`."
+)
 PLAINLOOPS_FOLDER = (
     "A resumed run writes to the folder of its checkpoint, so an old run continues in the old "
     "folder; with `--run-id NAME` it writes to a new folder here."
@@ -40,7 +44,7 @@ def make_commands(
     if any("resume" in script.options for script in scripts):
         notes.append(OLD_RUN)
         notes.append(_describe_resumed_folder(project, configs, scripts))
-    lines = ["```sh", *rows, "```\n", "".join(notes).rstrip() + "\n"]
+    lines = ["```sh", *rows, "```\n", f"{''.join(notes)} {UPGRADE}\n".lstrip()]
     notebooks = find_notebooks(project)
     if notebooks:
         lines.append(f"Notebooks that use the project's modules: {', '.join(notebooks)}\n")

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass, field
 
 from utils.migrate.fingerprints import compute_digest, load_table
 from utils.migrate.libraries import list_unused_imports
 from utils.migrate.needed_repairs import FrameCall, Repair, find_frame_calls, find_repairs
-from utils.migrate.plainloop import PACKAGES, ROOT, find_modules, read_repair
+from utils.migrate.plainloop import ROOT, find_modules
 from utils.migrate.project import FRAMEWORK_FOLDERS, File, Project
+from utils.project.taken import (
+    PACKAGES,
+    Taken,
+    activate_repairs,
+    count_head_lines,
+    get_new_name,
+    read_taken,
+)
 
 PREFIX = "plainloop_"  # of Plainloop's files where the project has files of the same name
 MAX_TEXT_BYTES = 100_000  # the template's own files are smaller
-PARSE_CONFIG = '''"""ConfigParser, in the module where pytorch-template has it."""
-
-from {package} import ConfigParser  # noqa: F401
-'''
-REPAIRS_DOCSTRING = '"""Keeps the project working as it did before; see MIGRATION.md."""\n'
 
 
 @dataclass
@@ -32,6 +34,7 @@ class NewProject:
         renamed_modules: Plainloop's modules and packages that have another name in this project.
         repairs: the files in ``repairs/``.
         dropped: the template's files that are not Python and are left out.
+        taken: what comes from Plainloop.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -40,26 +43,54 @@ class NewProject:
     renamed_modules: dict[str, str] = field(default_factory=dict)
     repairs: list[Repair] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    taken: Taken = field(default_factory=Taken)
 
 
 def compose(project: Project) -> NewProject:
     """Combines the kept files of a project with Plainloop's files."""
     new = NewProject(renamed_modules=_find_renamed_modules(project), repairs=find_repairs(project))
-    kept_paths = {file.path for file in project.kept_files}
-    plainloop_texts = _read_plainloop_files(project, new.renamed_modules)
-    new.texts = {path: text for path, text in plainloop_texts.items() if path not in kept_paths}
-    new.texts |= _write_repairs(new)
+    new.taken = _choose(project, new)
+    new.texts = read_taken(ROOT, new.taken)
     for file in project.kept_files:
         text = _adapt_file(project, file, new.renamed_modules)
+        text = activate_repairs(text, new.taken.activated.get(file.path, {}))
         if text == file.text:
             new.copied.append(file.path)
         else:
             new.texts[file.path] = text
-    _activate_repairs(project, new)
     for path in project.other_files:
         (new.dropped if _is_template_file(project, path) else new.copied).append(path)
     _add_settings(project, new)
     return new
+
+
+def _choose(project: Project, new: NewProject) -> Taken:
+    """Chooses what the project takes from Plainloop."""
+    replaced = {path for path, file in project.files.items() if file.is_replaced}
+    outside = sorted(replaced | {*project.failures})
+    left_out = [file.path for file in project.kept_files]
+    if "parse_config.py" in project.files and "parse_config.py" not in replaced:
+        left_out.append("parse_config.py")
+    return Taken(
+        renamed=new.renamed_modules,
+        files=[path for path in outside if path.split("/")[0] not in PACKAGES],
+        left_out=sorted({*left_out}),
+        repairs=[item.name for item in new.repairs],
+        activated=_list_activations(new.repairs),
+    )
+
+
+def _list_activations(repairs: list[Repair]) -> dict[str, dict[str, str]]:
+    """Maps each file that imports repairs to their names and purposes.
+
+    Every part of a project imports ``base`` or ``utils``.
+    """
+    activated: dict[str, dict[str, str]] = {}
+    for repair in repairs:
+        if repair.activated_in:
+            path = f"{repair.activated_in}/__init__.py"
+            activated.setdefault(path, {})[repair.name] = repair.purpose
+    return activated
 
 
 def _find_renamed_modules(project: Project) -> dict[str, str]:
@@ -82,60 +113,6 @@ def _find_renamed_modules(project: Project) -> dict[str, str]:
             package, _, name = file.module.rpartition(".")
             renamed[file.module] = f"{package}.{PREFIX}{name}"
     return renamed
-
-
-def get_new_name(module: str, renamed_modules: dict[str, str]) -> str:
-    """Returns the name of one of Plainloop's modules in the new project."""
-    names = module.split(".")
-    for end in range(len(names), 0, -1):  # a module first, then the packages around it
-        prefix = ".".join(names[:end])
-        if prefix in renamed_modules:
-            names[:end] = renamed_modules[prefix].split(".")
-    return ".".join(names)
-
-
-def _read_plainloop_files(project: Project, renamed_modules: dict[str, str]) -> dict[str, str]:
-    """Reads Plainloop's files: all of its packages, and what replaces the project's files."""
-    replaced = {path for path, file in project.files.items() if file.is_replaced}
-    paths = [
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in sorted(ROOT.glob(f"{package}/**/*.py"))
-        if not path.is_relative_to(ROOT / "utils" / "migrate")
-    ]
-    paths += [
-        path
-        for path in sorted(replaced | {*project.failures})
-        if path.split("/")[0] not in PACKAGES and (ROOT / path).is_file()
-    ]
-    texts = {}
-    for path in paths:
-        module = path.removesuffix(".py").replace("/", ".")
-        new_path = get_new_name(module, renamed_modules).replace(".", "/") + ".py"
-        text = (ROOT / path).read_text(encoding="utf-8")
-        texts[new_path] = _rename_imports(text, renamed_modules)
-    if "parse_config.py" not in project.files or "parse_config.py" in replaced:
-        package = renamed_modules.get("config", "config")
-        texts["parse_config.py"] = PARSE_CONFIG.format(package=package)
-    return texts
-
-
-def _rename_imports(text: str, renamed_modules: dict[str, str]) -> str:
-    """Adapts one of Plainloop's files to the names that its modules have in the new project.
-
-    All imports in Plainloop are absolute.
-    """
-    for old, new in renamed_modules.items():
-        statement = rf"^(\s*(?:from|import) ){re.escape(old)}(?=[ .])"
-        text = re.sub(statement, rf"\g<1>{new}", text, flags=re.M)
-        text = re.sub(rf'(?<=["(]){re.escape(old)}(?=["\'.])', new, text)  # in strings
-        package, _, name = old.rpartition(".")
-        if package:
-            start = rf"^(\s*from {re.escape(package)} import )"
-            new_name = new.rpartition(".")[2]
-            statement = rf"{start}{name}(?: as {name})?(?=\s*(?:#|$))"
-            text = re.sub(statement, rf"\g<1>{new_name} as {name}", text, flags=re.M)
-    return text
 
 
 def _adapt_file(project: Project, file: File, renamed_modules: dict[str, str]) -> str:
@@ -169,7 +146,7 @@ def _adapt_file(project: Project, file: File, renamed_modules: dict[str, str]) -
     ]
     if calls:
         imports.append("from repairs.live_frame import LiveFrame\n")
-    start = _count_head_lines(file.tree, lines)
+    start = count_head_lines(file.tree, lines)
     return "".join(lines[:start] + imports + lines[start:])
 
 
@@ -178,63 +155,6 @@ def _replace_frame(line: str, call: FrameCall) -> str:
     content = line.encode()
     end = call.column + call.length
     return (content[: call.column] + b"LiveFrame" + content[end:]).decode()
-
-
-def _count_head_lines(tree: ast.Module, lines: list[str]) -> int:
-    """Counts the lines that must come before an import.
-
-    They are the docstring, imports from ``__future__``, and the comments below them.
-    """
-    count = 0
-    for index, node in enumerate(tree.body):
-        is_docstring = (
-            index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        )
-        is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        if not is_docstring and not is_future:
-            break
-        count = node.end_lineno or 0
-    while count < len(lines) and lines[count].startswith("#"):
-        count += 1
-    return count
-
-
-def _write_repairs(new: NewProject) -> dict[str, str]:
-    """Returns the files of the package ``repairs``."""
-    if not new.repairs:
-        return {}
-    texts = {"repairs/__init__.py": REPAIRS_DOCSTRING}
-    for repair in new.repairs:
-        path = f"repairs/{repair.name}.py"
-        texts[path] = _rename_imports(read_repair(repair.name), new.renamed_modules)
-    return texts
-
-
-def _activate_repairs(project: Project, new: NewProject) -> None:
-    """Imports the repairs at the start of the packages that need them.
-
-    Every part of a project imports ``base`` or ``utils``.
-    """
-    for package in ("base", "utils"):
-        imports = [
-            f"import repairs.{repair.name}  # {repair.purpose}\n"
-            for repair in new.repairs
-            if repair.activated_in == package
-        ]
-        if imports:
-            _add_imports(project, new, f"{package}/__init__.py", imports)
-
-
-def _add_imports(project: Project, new: NewProject, path: str, imports: list[str]) -> None:
-    text = new.texts.get(path)
-    if text is None:
-        text = project.files[path].text if path in project.files else ""
-    lines = text.splitlines(keepends=True)
-    start = _count_head_lines(ast.parse(text), lines)
-    if start > 0:
-        imports = ["\n", *imports]
-    new.texts[path] = "".join(lines[:start] + imports + lines[start:])
-    new.copied = [name for name in new.copied if name != path]
 
 
 def _is_template_file(project: Project, path: str) -> bool:
@@ -258,8 +178,13 @@ def _add_settings(project: Project, new: NewProject) -> None:
         section = re.search(r"^\[tool\.plainloop\]\n(?:.+\n)+", settings, flags=re.M)
         settings = f"{text}\n\n{section[0] if section else ''}"
         new.copied.remove("pyproject.toml")
+    else:
+        new.taken.files.append("pyproject.toml")
     new.texts["pyproject.toml"] = settings
     licence = "LICENSE-plainloop" if "LICENSE" in new.copied else "LICENSE"
     new.texts[licence] = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    if licence == "LICENSE":
+        new.taken.files.append(licence)
     if ".gitignore" not in new.copied:
+        new.taken.files.append(".gitignore")
         new.texts[".gitignore"] = (ROOT / ".gitignore").read_text(encoding="utf-8")

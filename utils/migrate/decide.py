@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from utils.migrate.configs import Config
 from utils.migrate.fingerprints import get_bindings
 from utils.migrate.members import list_attributes, list_plainloop_attributes
-from utils.migrate.plainloop import PACKAGES, find_modules
+from utils.migrate.plainloop import find_modules
 from utils.migrate.project import FRAMEWORK_FOLDERS, Definition, Origin, Project
+from utils.project.taken import PACKAGES
 
 # Plainloop's class or program replaces the template's only if all of these are replaced too, since
 # it uses them. What the template's definition uses itself is added.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from utils.migrate.compose import NewProject, get_new_name
+from utils.migrate.compose import NewProject
 from utils.migrate.decide import find_uses
 from utils.migrate.members import list_added_parameters
 from utils.migrate.needed_repairs import walk_kept_code
 from utils.migrate.plainloop import LOSS_WEIGHT, find_modules
 from utils.migrate.project import Definition, Origin, Project
+from utils.project.taken import get_new_name
 
 EXACT_RESUME = "exact resume"
 # What Plainloop's class, function or program offers beyond the template's.

@@ -10,7 +10,6 @@ from utils.migrate.fingerprints import TEMPLATE_FOLDERS
 
 ROOT = Path(__file__).resolve().parents[2]
 REPAIRS = Path(__file__).with_name("repairs")
-PACKAGES = ("base", "config", "logger", "utils")  # copied into every project, rooms included
 WRITTEN_FILES = ("parse_config.py", "new_project.py")  # Plainloop has none; see compose.py
 LOSS_WEIGHT = "self.loss_weight"  # what a training loop of a project passes to self.update.backward
 

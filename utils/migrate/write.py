@@ -8,7 +8,9 @@ from pathlib import Path
 
 from utils.errors import UserError, one_line
 from utils.migrate.compose import NewProject
+from utils.migrate.plainloop import ROOT
 from utils.migrate.project import Project
+from utils.project.taken import make_record
 
 
 def check_target(folder: Path, target: Path) -> None:
@@ -31,6 +33,7 @@ def write_project(project: Project, new: NewProject, target: Path) -> None:
     """
     temporary = target.absolute().parent / f".{target.name}.migrating"
     shutil.rmtree(temporary, ignore_errors=True)
+    record = make_record(ROOT, new.taken)
     try:
         for path, text in new.texts.items():
             _make_parent(temporary / path).write_text(text, encoding="utf-8", newline="\n")
@@ -45,6 +48,7 @@ def write_project(project: Project, new: NewProject, target: Path) -> None:
             if any(Path(path).is_relative_to(folder) for folder in new.linked):
                 continue
             (temporary / path).mkdir(parents=True, exist_ok=True)
+        record.write(temporary)
         if target.is_dir():
             target.rmdir()
         temporary.rename(target)

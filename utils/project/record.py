@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from utils.errors import UserError, one_line
 from utils.files import atomic_write
@@ -24,6 +25,7 @@ class Record:
         config: the config that the project began with, such as ``config/config.json``.
         rooms: the optional rooms that the project has, by their names in ``ROOMS``.
         files: the framework's files as they were given to the project: path to git blob id.
+        migration: what `utils.migrate` chose, if it made the project.
     """
 
     version: str
@@ -32,6 +34,7 @@ class Record:
     config: str = ""
     rooms: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    migration: dict[str, Any] = field(default_factory=dict)
 
     def write(self, project: Path) -> None:
         """Writes the record into the folder ``project``, completely or not at all."""
@@ -49,7 +52,7 @@ class Record:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            message = f"{path}: is missing; only a project of `python -m utils.new` has one"
+            message = f"{path}: is missing; `python -m utils.new` and `utils.migrate` write one"
             raise UserError(message) from None
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path}: cannot be read: {one_line(error)}") from None

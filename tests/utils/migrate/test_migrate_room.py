@@ -10,10 +10,11 @@ import pytest
 
 from tests.helpers import ROOT
 from utils.migrate.needed_repairs import Repair
-from utils.migrate.plainloop import PACKAGES, REPAIRS, find_modules, read_repair
+from utils.migrate.plainloop import REPAIRS, find_modules, read_repair
+from utils.project.taken import PACKAGES
 
 NAMES = [path.stem for path in sorted(REPAIRS.glob("*.py"))]
-GENERAL_MODULES = ("utils.errors", "utils.main")
+GENERAL_MODULES = ("utils.errors", "utils.main", "utils.project.taken")
 
 
 def list_imports(text: str) -> set[str]:
