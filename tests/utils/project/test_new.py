@@ -67,7 +67,10 @@ def test_its_two_commands_do_what_its_readme_says(project: Path) -> None:
     words = ("train.py", "-c", "config.json", "trainer.epochs=1", "--run-id", "first")
     done = run_forked(*words, cwd=project)
     assert done.returncode == 0, done.stderr
-    done = run_forked("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", cwd=project)
+    # verify_resume, which test_resume.py runs, takes long and has tests of its own.
+    tests = ("tests/test_configs.py", "tests/test_readme.py")
+    words = ("-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *tests)
+    done = run_forked(*words, cwd=project, timeout=300)
     assert done.returncode == 0, done.stdout
 
 
@@ -91,26 +94,26 @@ def test_a_project_makes_no_other_project(project: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("full",), "full: exists and is not an empty folder; give a new name"),
-        (("a/b",), "a/b: the folder {}/a does not exist; create it first"),
-        ((ROOT / "mine",), f"mine: is inside the framework; give a folder outside of {ROOT}"),
-        (("mine", "--from", "confg.json"), "confg.json: no such config, here or in"),
-        (("mine", "--from", "elsewhere.json"), f"elsewhere.json: is not in the config/ of {ROOT}"),
-        (("mine", "--rooms", "transfr"), "no room 'transfr' (did you mean 'transfer'?); there are"),
+        (("{}/full",), "{}/full: exists and is not an empty folder; give a new name"),
+        (("{}/a/b",), "{}/a/b: the folder {}/a does not exist; create it first"),
+        (("mine",), f"mine: is inside the framework; give a folder outside of {ROOT}"),
+        (("{}/mine", "--from", "confg.json"), "confg.json: no such config, here or in"),
+        (("{}/mine", "--from", "{}/other.json"), f"other.json: is not in the config/ of {ROOT}"),
+        (("{}/mine", "--rooms", "transfr"), "no room 'transfr' (did you mean 'transfer'?); there"),
         (
-            ("mine", "--rooms", "tools", "--from", "transfer_ants_bees.yaml"),
+            ("{}/mine", "--rooms", "tools", "--from", "transfer_ants_bees.yaml"),
             "--rooms: config/transfer_ants_bees.yaml needs transfer, feature-cache",
         ),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
-    words: tuple[str | Path, ...], line: str, tmp_path: Path
+    words: tuple[str, ...], line: str, tmp_path: Path
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
-    (tmp_path / "elsewhere.json").write_text("{}")
+    (tmp_path / "other.json").write_text("{}")
     before = sorted(tmp_path.rglob("*"))
-    done = run_forked(*NEW, *words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    done = run_forked(*NEW, *(word.replace("{}", str(tmp_path)) for word in words))
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert line.replace("{}", str(tmp_path)) in done.stderr
