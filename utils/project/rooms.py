@@ -40,6 +40,7 @@ ROOMS = {
         ("base/checkpoint/template.py",), "base/__init__.py", "base.checkpoint.template"
     ),
     "groups": Room(("base/groups",), FEATURES, "base.groups"),
+    "notebook": Room(("base/notebook", "utils/notebook.py"), "train.py", "utils.notebook"),
     "migrate": Room(("utils/migrate",)),
 }
 
