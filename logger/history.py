@@ -102,7 +102,7 @@ class History(Sequence[Row]):
             if index > before + 1:
                 table.append((GAP, *[""] * len(columns)))
             mark = "* best" if index == best else ""
-            table.append((*(format_cell(rows[index].get(name)) for name in columns), mark))
+            table.append((*(format_cell(name, rows[index].get(name)) for name in columns), mark))
         return table
 
 
@@ -135,8 +135,10 @@ def choose_rows(count: int, best: int | None, max_rows: int) -> list[int]:
     return sorted(kept | set(range(count - max(1, max_rows - len(kept)), count)))
 
 
-def format_cell(value: Any) -> str:
+def format_cell(name: str, value: Any) -> str:
     """Formats a number for a table; an empty text for none."""
+    if name == "seconds" and isinstance(value, float):
+        return f"{value:.1f}"
     return "" if value is None else format_number(value)
 
 

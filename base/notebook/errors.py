@@ -12,10 +12,6 @@ class RunError(UserError):
     The text has the lines that the command prints on standard error. IPython shows only them.
     """
 
-    def _render_traceback_(self) -> list[str]:
-        """Returns the lines that IPython shows in place of a traceback."""
-        return str(self).split("\n")
-
 
 def make_run_error(error: Exception) -> RunError | None:
     """Returns what the user can do about an error; None if it is a bug."""

@@ -11,6 +11,7 @@ from typing import Any
 from base.notebook.call import Call
 from base.notebook.cells import get_source, list_given
 from base.notebook.continuation import Continuation
+from base.notebook.live import show_in_notebook
 from base.notebook.reload import reload_edited_code
 from base.notebook.session import call_in_cell
 from config import ConfigParser
@@ -23,6 +24,7 @@ def run(
     config: Any, overrides: Sequence[Any], options: Mapping[str, Any], sections: Mapping[str, Any]
 ) -> Any:
     """Trains what a config describes, in this process; see ``utils.notebook.run``."""
+    show_in_notebook()
     return call_in_cell(lambda: _train(Call.from_arguments(config, overrides, options, sections)))
 
 
