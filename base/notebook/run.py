@@ -12,7 +12,7 @@ from base.notebook.call import Call
 from base.notebook.cells import get_source, list_given
 from base.notebook.continuation import Continuation
 from base.notebook.reload import reload_edited_code
-from base.notebook.session import call_in_cell
+from base.notebook.session import call_in_cell, pass_on_signal
 from config import ConfigParser
 from config.command_line import GROUP_SECTIONS
 from utils.errors import UserError
@@ -23,7 +23,10 @@ def run(
     config: Any, overrides: Sequence[Any], options: Mapping[str, Any], sections: Mapping[str, Any]
 ) -> Any:
     """Trains what a config describes, in this process; see ``utils.notebook.run``."""
-    return call_in_cell(lambda: _train(Call.from_arguments(config, overrides, options, sections)))
+    arguments = config, overrides, options, sections
+    trainer = call_in_cell(lambda: _train(Call.from_arguments(*arguments)))
+    pass_on_signal(trainer)
+    return trainer
 
 
 def _train(call: Call) -> Any:
