@@ -8,15 +8,18 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from base.notebook.cells import list_given, to_config_value
+from base.options import TrainerOptions
 from config.command_line import GivenValues
 from config.read.merge import load_configs, merge_tree
 from config.read.source import parse_value
 from config.read.tree import Keys, Mark, Tree, join_keys
 from utils.errors import UserError
+from utils.options import get_key
 from utils.provenance import ROOT
 
 OPTIONS = {"resume": "-r", "run_id": "--run-id", "device": "-d"}
@@ -50,6 +53,7 @@ class Call(NamedTuple):
             config, overrides = None, (config, *overrides)
         _check_overrides(overrides)
         words = {key: _to_word(key, value) for key, value in options.items()}
+        _refuse_options(sections)
         start = _to_tree(config) if isinstance(config, Mapping) else None
         paths = _list_paths(config) if start is None else []
         data = {key: to_config_value(value, (key,)) for key, value in sections.items()}
@@ -64,8 +68,13 @@ class Call(NamedTuple):
         chosen = [(OPTIONS[key], word) for key, word in words.items() if word is not None]
         typed += [word for pair in chosen for word in pair]
         typed += [word for key in data for word in _list_words(data[key], (key,), renewed)]
-        script = "train.py" if Path.cwd() == ROOT else str(ROOT / "train.py")
-        return cls(args, [sys.executable, script, *typed, *overrides])
+        return cls(args, make_command([*typed, *overrides]))
+
+
+def make_command(words: list[str]) -> list[str]:
+    """Returns the command that trains with these arguments, from the current folder."""
+    script = "train.py" if Path.cwd() == ROOT else str(ROOT / "train.py")
+    return [sys.executable, script, *words]
 
 
 def _to_word(key: str, value: Any) -> str | None:
@@ -94,6 +103,14 @@ def _check_overrides(overrides: Sequence[Any]) -> None:
             message = 'an override is a text, as "trainer.epochs=2" or "~lr_scheduler"'
             message += f"; the options of run() are the keywords {', '.join(OPTIONS)}"
             raise UserError(f"{word!r}: {message}")
+
+
+def _refuse_options(sections: Mapping[str, Any]) -> None:
+    """Raises UserError if a keyword names an option of ``trainer``, and no section."""
+    names = {get_key(field.name) for field in fields(TrainerOptions)}
+    for key in names & sections.keys():
+        message = f"an option of the trainer; give trainer={{{key!r}: …}}, or 'trainer.{key}=…'"
+        raise UserError(f"run({key}=…): is {message}")
 
 
 def _to_tree(config: Mapping[str, Any]) -> Tree:

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from base.notebook.session import call_in_cell
 from base.base_trainer import BaseTrainer
+from base.notebook.call import make_command
+from base.notebook.session import call_in_cell, pass_on_signal
 from base.run import RunFolder
 from config import ConfigParser
 from utils.checkpoints import list_checkpoints
@@ -38,12 +39,15 @@ class Continuation:
             RunError: the user can do something about the error that ended it.
         """
         call_in_cell(self._go_on)
+        pass_on_signal(self._trainer)
 
     def _go_on(self) -> None:
         config = self._config
         if Path.cwd() != self._folder:
             message = f"this run was started in {self._folder}; change back to that folder"
             raise UserError(f"{message} to go on")
+        if config.facts.get("command") is not None:
+            config.facts["command"] = make_command(["-r", str(config.save_dir)])
         with _resuming(config), RunFolder(config) as run, config.locating_errors():
             seed_everything(config.seed, config["trainer"].get("deterministic", True))
             set_random_state(self._random_state)

@@ -13,7 +13,7 @@ from base.notebook.cells import get_source, list_given
 from base.notebook.continuation import Continuation
 from base.notebook.live import show_in_notebook
 from base.notebook.reload import reload_edited_code
-from base.notebook.session import call_in_cell
+from base.notebook.session import call_in_cell, pass_on_signal
 from config import ConfigParser
 from config.command_line import GROUP_SECTIONS
 from utils.errors import UserError
@@ -25,7 +25,10 @@ def run(
 ) -> Any:
     """Trains what a config describes, in this process; see ``utils.notebook.run``."""
     show_in_notebook()
-    return call_in_cell(lambda: _train(Call.from_arguments(config, overrides, options, sections)))
+    arguments = config, overrides, options, sections
+    trainer = call_in_cell(lambda: _train(Call.from_arguments(*arguments)))
+    pass_on_signal(trainer)
+    return trainer
 
 
 def _train(call: Call) -> Any:

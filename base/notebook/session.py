@@ -18,8 +18,19 @@ from logger.logger import close_files
 from utils.log import get_run_handlers, set_run_handlers
 from utils.main import BROADCAST
 from utils.seed import get_random_state, set_random_state
+from utils.stop import EXIT_STATUS
 
 T = TypeVar("T")
+
+
+def pass_on_signal(trainer: object) -> None:
+    """Sends this process the signal that has stopped a training, if it was not the stop button.
+
+    SIGTERM, for example, ends a process that has no handler for it.
+    """
+    reason = getattr(getattr(trainer, "stop", None), "reason", "")
+    if reason in EXIT_STATUS and reason != "SIGINT":
+        signal.raise_signal(signal.Signals[reason])
 
 
 def call_in_cell(function: Callable[[], T]) -> T:
