@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from math import isfinite, nan
 from pathlib import Path
@@ -121,10 +121,12 @@ def arrange(names: Sequence[str]) -> list[str]:
 def find_best(rows: Sequence[Mapping[str, Any]], monitor: str) -> int | None:
     """The index of the first row with the best value of ``min METRIC`` or ``max METRIC``."""
     mode, _, metric = monitor.partition(" ")
-    choose: Callable[..., Any] = min if mode == "min" else max
     values = {index: row.get(metric.strip()) for index, row in enumerate(rows)}
     found = {i: v for i, v in values.items() if isinstance(v, int | float) and isfinite(v)}
-    return choose(found, key=lambda index: found[index], default=None)  # type: ignore[no-any-return]
+    if not found:
+        return None
+    choose = min if mode == "min" else max
+    return choose(found, key=lambda index: found[index])
 
 
 def choose_rows(count: int, best: int | None, max_rows: int) -> list[int]:
