@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from base.base_trainer import BaseTrainer
 from base.notebook.call import Call
 from base.notebook.cells import get_source, list_given
 from base.notebook.continuation import Continuation
@@ -40,7 +42,20 @@ def _train(call: Call) -> Any:
     config.facts = {"command": call.command, "notebook": True, "sources": sources}
     trainer, _ = import_module("train").main(config, None)  # the program, above all packages
     trainer.train = Continuation(trainer, config)
+    for name in ("evaluate", "report"):
+        if getattr(type(trainer), name, None) is getattr(BaseTrainer, name):  # not the project's
+            setattr(trainer, name, _run_in_cells(getattr(trainer, name)))
     return trainer
+
+
+def _run_in_cells(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets each call of ``method`` leave the process as it was."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return call_in_cell(lambda: method(*args, **kwargs))
+
+    return call
 
 
 def _refuse_several_processes(config: ConfigParser, call: Call) -> None:
