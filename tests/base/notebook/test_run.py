@@ -53,43 +53,42 @@ def test_a_cell_and_the_command_have_the_same_bits(tmp_path: Path) -> None:
     assert (cell / "config.json").read_text() == (new / "config.json").read_text()
 
 
+COMPONENTS = """
+import torch
+
+def right(output, target):
+    return (output.argmax(1) == target).float().mean()
+
+def my_loss(output, target):
+    return nn.functional.cross_entropy(output, target)
+
+class Slow(torch.optim.SGD):
+    pass
+
+from trainer.trainer import Trainer
+
+class MyTrainer(Trainer):
+    pass
+
+trainer = run("config.json", run_id="cell", arch={"type": Net, "args": {"hidden": 8}},
+              metrics=["accuracy", right], loss=my_loss, trainer={"epochs": 1},
+              optimizer={"type": Slow, "args": {"lr": 0.1}})
+assert type(trainer.model) is Net
+assert type(trainer.optimizer) is Slow
+assert "val_right" in trainer.last_log
+trainer = run(resume=trainer.checkpoint_dir, arch=Net, metrics=["accuracy", right],
+              loss=my_loss, optimizer=Slow, trainer={"epochs": 2})
+assert trainer.last_log["epoch"] == 2
+assert trainer.model.layers[1].out_features == 8
+trainer = run("config.json", "trainer.epochs=1", arch=Net, trainer=MyTrainer)
+assert type(trainer) is MyTrainer
+assert trainer.config["arch"] == {"type": "__main__.Net"}  # no args of another type
+"""
+
+
 def test_the_classes_of_a_cell_are_components(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
-    run_cells(
-        tmp_path,
-        """
-        import torch
-
-        def right(output, target):
-            return (output.argmax(1) == target).float().mean()
-
-        def my_loss(output, target):
-            return nn.functional.cross_entropy(output, target)
-
-        class Slow(torch.optim.SGD):
-            pass
-
-        from trainer.trainer import Trainer
-
-        class MyTrainer(Trainer):
-            pass
-
-        trainer = run("config.json", run_id="cell", arch={"type": Net, "args": {"hidden": 8}},
-                      metrics=["accuracy", right], loss=my_loss, trainer={"epochs": 1},
-                      optimizer={"type": Slow, "args": {"lr": 0.1}})
-        assert type(trainer.model) is Net
-        assert type(trainer.optimizer) is Slow
-        assert "val_right" in trainer.last_log
-        trainer = run(resume=trainer.checkpoint_dir, arch=Net, metrics=["accuracy", right],
-                      loss=my_loss, optimizer=Slow, trainer={"epochs": 2})
-        assert trainer.last_log["epoch"] == 2
-        assert trainer.model.layers[1].out_features == 8
-        trainer = run("config.json", "trainer.epochs=1", arch=Net, trainer=MyTrainer)
-        assert type(trainer) is MyTrainer
-        assert trainer.config["arch"] == {"type": "__main__.Net"}  # no args of another type
-        """,
-        project,
-    )
+    run_cells(tmp_path, COMPONENTS, project)
     folder = tmp_path / "saved/digits/cell"
     session = read_session(folder)
     assert session["command"] is None

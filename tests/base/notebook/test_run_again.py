@@ -26,7 +26,7 @@ words = ["trainer.epochs=4"]
 """
 
 
-def test_a_stopped_training_goes_on_in_place(tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
     run_cells(
         tmp_path,
         STOPPING
