@@ -13,6 +13,7 @@ from config import ConfigParser, CustomArgs
 from utils.distributed import init_distributed, main_process_first, rank
 from utils.launch import launch, num_processes_to_launch
 from utils.main import run_main
+from utils.notebook import run  # noqa: F401  (in a notebook: from train import run)
 
 Limit = Callable[[list[Any]], list[Any]]  # replaces the training and validation loaders
 
@@ -24,22 +25,20 @@ TOOLS = {  # options that run a tool instead of the training: its module and its
 GROUPS = {"search": "base.groups.search", "repeat": "base.groups.repeat"}  # sections: many runs
 
 
-def main(config: ConfigParser, tool: str | None) -> None:
+def main(config: ConfigParser, tool: str | None) -> tuple[Any, int]:
     from base.run import RunFolder  # imports torch, which is too slow for --help
     from base.schema import SCHEMA
 
     config.check(SCHEMA)
     if tool:
-        import_module(tool).run(config, make_trainer)
-        return
-    with RunFolder(config) as run, config.locating_errors():
+        return import_module(tool).run(config, make_trainer), 0
+    with RunFolder(config) as folder, config.locating_errors():
         logger = config.get_logger("train")
         trainer = make_trainer(config, logger)
-        run.describe(trainer)
+        folder.describe(trainer)
         config.log_unread_keys(logger)
         trainer.train()
-        if status := run.conclude(trainer):
-            sys.exit(status)
+        return trainer, folder.conclude(trainer)
 
 
 def make_trainer(config: ConfigParser, logger: logging.Logger, limit: Limit | None = None) -> Any:
@@ -95,6 +94,7 @@ if __name__ == "__main__":
         if not tool and (count := num_processes_to_launch(settings)) > 1:
             sys.exit(launch(count))
         with init_distributed(settings):
-            main(config, tool)
+            _, status = main(config, tool)
+            sys.exit(status)
 
     run_main(start)

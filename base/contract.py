@@ -1,21 +1,33 @@
-"""Contract: attributes of pytorch-template's trainers, forwarded to the owners of the state."""
+"""The attributes of a trainer whose state another object owns.
+
+Most of them are a contract with the trainers of pytorch-template. ``history``, ``evaluate`` and
+``report`` are for notebooks.
+"""
 
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from base.checkpoint.train_state import TrainState
 from base.loop.progress import Monitor, Progress
 from base.loop.update import Update
 from base.options import TrainerOptions, parse_monitor
 
+if TYPE_CHECKING:
+    from logger.history import History
+    from logger.run_log import RunLog
+
 
 class TemplateAttributes:
     """The attributes of pytorch-template's BaseTrainer whose state another object owns here."""
 
+    config: Any
+    checkpoint_dir: Path
+    run_log: RunLog
     progress: Progress
     monitoring: Monitor
     data_loader: Any
@@ -100,6 +112,37 @@ class TemplateAttributes:
     @not_improved_count.setter
     def not_improved_count(self, count: int) -> None:
         self.monitoring.not_improved_count = count
+
+    # A project may use these names for something else: its own values and methods replace them.
+
+    @cached_property
+    def history(self) -> History:
+        """The numbers of the run's epochs, as a table that grows during the training."""
+        return self.run_log.history
+
+    def evaluate(self, split: str = "test", best: bool = False) -> dict[str, float]:
+        """Returns the numbers that ``test.py`` has for a split. The training does not change.
+
+        Args:
+            split: ``test``, which is the data that test.py takes, ``valid`` or ``train``.
+            best: take the weights of ``model_best.pt`` and not the current ones.
+
+        Raises:
+            UserError: there are no such data or no checkpoint, or the weights do not fit the model.
+        """
+        from base.evaluation import test_in_training
+
+        state, folder = self.train_state, self.checkpoint_dir
+        return test_in_training(self.config, state, folder, split, best).values
+
+    def report(self, split: str = "test", best: bool = False) -> Any:
+        """Evaluates as ``evaluate`` does, and returns a report that a notebook shows."""
+        from base.evaluation import test_in_training
+        from base.loop.reporter import make_reporters
+
+        state, folder = self.train_state, self.checkpoint_dir
+        result = test_in_training(self.config, state, folder, split, best)
+        return make_reporters(None)[-1].show(result, self.config)
 
     def get_update(self) -> Update | None:
         """The loop's ``Update``; None if the trainer has none, or ``update`` is something else."""

@@ -87,6 +87,7 @@ class RunFolder:
         try:
             write_durably(self.save_dir / "config.json", self.config.plain())
             facts = {"training_objective": has_training_objective(type(trainer))}
+            facts |= self.config.facts
             self._provenance.begin(self.save_dir, self.config.changes(), is_resumed, facts)
         except OSError as error:
             raise UserError(f"{self.save_dir}: cannot be written: {error.strerror}") from None

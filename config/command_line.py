@@ -17,6 +17,7 @@ from config.read.merge import (
     list_config_names,
     load_configs,
     load_tree,
+    merge_tree,
     set_value,
 )
 from config.read.tree import ConfigError, Finding, Keys, Mark, Tree
@@ -39,6 +40,29 @@ class CustomArgs(NamedTuple):
     flags: list[str]
     type: Any
     target: str
+
+
+class GivenValues(NamedTuple):
+    """Values that a program adds to those of the files, as ``args.given``.
+
+    Attributes:
+        sections: are merged into the config, as those of a file that extends it.
+        renewed: the keys of sections that do not inherit the ``args`` of another ``type``.
+        config: the values to start from, in place of a file.
+    """
+
+    sections: Tree
+    renewed: tuple[str, ...] = ()
+    config: Tree | None = None
+
+    def merge_into(self, tree: Tree) -> None:
+        """Merges the sections into ``tree``."""
+        for key in self.renewed:
+            old = tree.data.get(key)
+            if isinstance(old, dict) and old.get("type") != self.sections.data[key]["type"]:
+                old.pop("args", None)
+                tree.forget((key, "args"))
+        merge_tree(tree, self.sections, ())
 
 
 class CommandLine(NamedTuple):
@@ -66,7 +90,8 @@ def read_command_line(args: Any, options: Iterable[Any]) -> CommandLine:
         args = _parse(args, options)
     group = find_group(args.resume) if args.resume else None
     resume = find_checkpoint(args.resume) if args.resume and group is None else None
-    tree = _load(list_config_names(args.config), resume, group)
+    given: GivenValues | None = vars(args).get("given")
+    tree = _load(list_config_names(args.config), resume, group, given)
     overrides = list(vars(args).get("overrides", []))
     removals = [text for text in overrides if _is_removal_of_key(text)]
     _apply_overrides(tree, removals)  # first, so that their position does not matter
@@ -134,7 +159,22 @@ def _get_destination(flags: list[str]) -> str:
     return argparse.ArgumentParser(add_help=False).add_argument(*flags).dest
 
 
-def _load(configs: list[str], resume: Path | None, group: Path | None) -> Tree:
+def _load(
+    configs: list[str], resume: Path | None, group: Path | None, given: GivenValues | None
+) -> Tree:
+    """Reads the configs, or that of the run or group to continue, and adds the given values."""
+    if given is not None and given.config is not None:
+        if resume is not None or group is not None:
+            raise UserError("a dict as the config starts a new run, and resume continues one")
+        tree = given.config
+    else:
+        tree = _load_files(configs, resume, group)
+    if given is not None:
+        given.merge_into(tree)
+    return tree
+
+
+def _load_files(configs: list[str], resume: Path | None, group: Path | None) -> Tree:
     """Reads the configs, or that of the run or group to continue.
 
     If both are given, the sections of ``configs`` replace those of the run, as in pytorch-template.

@@ -31,13 +31,35 @@ TO_SEE_LINE = (
 
 
 class Call(NamedTuple):
-    """One call of a traceback. ``values`` are its arguments; empty in another process."""
+    """One call of a traceback.
+
+    Attributes:
+        path: of the file.
+        line: of the file, counted from 1.
+        function: its name.
+        values: its arguments; empty in another process.
+        section: of the config that has made a reader of samples.
+        is_of_cell: whether a cell of a notebook, or a script that calls ``run``, defines it.
+    """
 
     path: Path
     line: int
     function: str
     values: Mapping[str, Any]
-    section: str = ""  # of the config that has made a reader of samples
+    section: str = ""
+    is_of_cell: bool = False
+
+    @property
+    def is_of_user(self) -> bool:
+        """Whether it is code in the user's own folders, or in a cell."""
+        return self.is_of_cell or is_user_file(self.path)
+
+    @property
+    def location(self) -> str:
+        """The file and the line, as ``model/model.py:7``."""
+        if not self.is_of_cell:
+            return f"{self.path.relative_to(ROOT)}:{self.line}"
+        return f"{self.path.name}:{self.line}" if self.path.is_file() else f"line {self.line}"
 
 
 def add_culprit(error: BaseException, tree: Tree, resolved: Mapping[Keys, Any]) -> None:
@@ -84,12 +106,12 @@ def _locate(frames: list[Call]) -> str | None:
     if call is None:
         return None
     shown = _describe_arguments(call.values)
-    return f"{call.path.relative_to(ROOT)}:{call.line}: {call.function} failed{shown}"
+    return f"{call.location}: {call.function} failed{shown}"
 
 
 def _find_user_call(frames: list[Call]) -> Call | None:
-    """The innermost call of code in the user's own folders."""
-    return next((frame for frame in frames if is_user_file(frame.path)), None)
+    """The innermost call of the user's own code."""
+    return next((frame for frame in frames if frame.is_of_user), None)
 
 
 def _list_frames(error: BaseException) -> Iterator[Call]:
@@ -104,7 +126,9 @@ def _list_frames(error: BaseException) -> Iterator[Call]:
         owner = values.pop("self", None)
         is_reader = path.parent == ROOT / FRAMEWORK / "data"
         section = getattr(owner, "section", "") if is_reader else ""
-        yield Call(path, line, code.co_name, values, section)
+        is_of_program = path.is_relative_to(ROOT) and not code.co_filename.startswith("<")
+        is_of_cell = frame.f_globals.get("__name__") == "__main__" and not is_of_program
+        yield Call(path, line, code.co_name, values, section, is_of_cell)
 
 
 def _is_of_framework(path: Path) -> bool:
@@ -145,7 +169,7 @@ def _format_line(
     found = resolved.get(keys[0])
     name = getattr(found, "__name__", "the code called from here")
     call = _find_user_call(frames)
-    location = "" if call is None else f" at {call.path.relative_to(ROOT)}:{call.line}"
+    location = "" if call is None else f" at {call.location}"
     shown = _describe_arguments(frames[-1].values if call is None else call.values)
     others = "".join(f", or {join_keys(other)}" for other in keys[1:])
     message = f"{name} failed{location}{shown}{others}"

@@ -49,6 +49,7 @@ class ConfigParser(TemplateBuilder):
         self.resume = Path(resume) if resume is not None else None
         self.args: Any = None
         self.group: Path | None = None
+        self.facts: dict[str, Any] = {}  # about this program, for provenance.json
         self.has_explicit_run_id = run_id is not None
         self.run_id = run_id or make_run_id()
         self._folder = self.resume.parent if self.resume is not None and run_id is None else None

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from logger.progress import get_view
 from utils.console import keep_console
 from utils.errors import one_line, printable
 from utils.log import RUN_LOGGERS, get_logger, get_run_handlers, set_run_handlers
@@ -21,8 +22,13 @@ class _Console(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
+        view = get_view()
+        if view is not None and vars(record).get("is_shown"):
+            return
         try:
             lines = self.format(record).expandtabs().split("\n")
+            if view is not None and view.show_lines(lines):
+                return
             tqdm.write("\n".join(map(printable, lines)), file=sys.stdout)
             sys.stdout.flush()
         except Exception:  # the next line may succeed, and info.log has this one

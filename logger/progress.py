@@ -1,18 +1,57 @@
-"""The progress of an epoch: a bar on a terminal, elsewhere a line every few seconds."""
+"""The progress of an epoch: a bar on a terminal, elsewhere a line every few seconds.
+
+A notebook may set a ``View``, which then shows the progress and the epochs in its own way.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from utils.errors import one_line
+
+if TYPE_CHECKING:
+    from logger.history import History
 
 SECONDS_BETWEEN_LINES = 10.0
 Batch = TypeVar("Batch")
 Status = Callable[[], str]
+
+
+class View(Protocol):
+    """Shows a training elsewhere than in lines on the console."""
+
+    def is_due(self) -> bool:
+        """Whether it is time to show the progress again."""
+
+    def show_progress(self, text: str) -> None:
+        """Shows a text in place of the last one; an empty text at the end of the batches."""
+
+    def show_epochs(self, history: History) -> None:
+        """Shows the epochs so far, in place of their lines on the console."""
+
+    def show_lines(self, lines: Sequence[str]) -> bool:
+        """Shows the lines of a log message. If it returns False, the console prints them."""
+
+
+class _Shown:
+    """Where this process shows a training: on the console if there is no view."""
+
+    view: View | None = None
+
+
+def set_view(view: View | None) -> None:
+    """From now on, shows trainings in ``view``; None for the console."""
+    _Shown.view = view
+
+
+def get_view() -> View | None:
+    """The view that replaces the console, if there is one."""
+    return _Shown.view
 
 
 def progress(
@@ -33,6 +72,8 @@ def progress(
     """
     if not logger.isEnabledFor(logging.INFO):
         yield from batches
+    elif (view := get_view()) is not None:
+        yield from _show_in(view, batches, total, title, status)
     elif _has_bar():
         yield from _show_bar(batches, total, title, status)
     else:
@@ -45,6 +86,33 @@ def _has_bar() -> bool:
     return is_terminal or "ipykernel" in sys.modules
 
 
+def _get_bar_class() -> Any:
+    """tqdm's bar for this process. The one for notebooks would warn if ipywidgets is missing."""
+    if "ipykernel" in sys.modules and find_spec("ipywidgets") is None:
+        from tqdm.std import tqdm
+    else:
+        from tqdm.auto import tqdm
+    return tqdm
+
+
+def _count(done: int, total: int | None) -> str:
+    if total is None or done > total:  # the total may be an estimate
+        return str(done)
+    return f"{done}/{total} ({100 * done // max(1, total)} %)"
+
+
+def _show_in(
+    view: View, batches: Iterable[Batch], total: int | None, title: str, status: Status
+) -> Iterator[Batch]:
+    try:
+        for done, batch in enumerate(batches):
+            if view.is_due():
+                view.show_progress(f"{title}  {_count(done, total)}  {status()}".rstrip())
+            yield batch
+    finally:
+        view.show_progress("")
+
+
 def _log_lines(
     batches: Iterable[Batch], total: int | None, title: str, logger: logging.Logger, status: Status
 ) -> Iterator[Batch]:
@@ -52,19 +120,15 @@ def _log_lines(
     for done, batch in enumerate(batches):
         if time.monotonic() - last_shown >= SECONDS_BETWEEN_LINES:
             last_shown = time.monotonic()
-            count = str(done)
-            if total is not None and done <= total:  # the total may be an estimate
-                count = f"{done}/{total} ({100 * done // max(1, total)} %)"
-            logger.info("%s  %s  %s", title, count, status())
+            logger.info("%s  %s  %s", title, _count(done, total), status())
         yield batch
 
 
 def _show_bar(
     batches: Iterable[Batch], total: int | None, title: str, status: Status
 ) -> Iterator[Batch]:
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc=title, leave=False, mininterval=0.1, dynamic_ncols=True) as bar:
+    options = {"leave": False, "mininterval": 0.1, "dynamic_ncols": True}
+    with _get_bar_class()(total=total, desc=title, **options) as bar:
         for batch in batches:
             yield batch
             if bar.update():  # the bar was redrawn: at most ten times a second
@@ -83,9 +147,7 @@ class Bar:
     def __init__(self, total: int | None, title: str, done: int = 0) -> None:
         self._bar: Any = None
         if _has_bar():
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(
+            self._bar = _get_bar_class()(
                 total=total, desc=title, unit="run", initial=done, leave=False, dynamic_ncols=True
             )
 
@@ -116,14 +178,15 @@ def epoch_line(log: Mapping[str, Any], epochs: int | None, seconds: float, best:
         best: whether it is the best so far.
     """
     cells = [epoch_title(log["epoch"], epochs)]
-    cells += [f"{key} {_short(value)}" for key, value in log.items() if key != "epoch"]
+    cells += [f"{key} {format_number(value)}" for key, value in log.items() if key != "epoch"]
     cells.append(f"{seconds:.1f} s")
     if best:
         cells.append("* best")
     return "  ".join(cells)
 
 
-def _short(value: Any) -> str:
+def format_number(value: Any) -> str:
+    """Returns a number in a few characters, and anything else in one line."""
     if not isinstance(value, float):
         return one_line(ValueError(value), 40)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from logger.backends.backend import BackEnd, RunFacts, make_back_ends
+from logger.history import History
 from logger.logger import setup_logging
 from logger.metrics_file import MetricsFile
-from logger.progress import epoch_line
+from logger.progress import epoch_line, get_view
 from logger.visualization import TensorboardWriter
 from utils.distributed import is_main
 from utils.errors import UserError
@@ -30,6 +31,7 @@ class RunLog:
     Attributes:
         writer: writes to TensorBoard and the other trackers.
         metrics_file: writes metrics.jsonl.
+        history: reads it as a table.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -58,6 +60,7 @@ class RunLog:
             facts = RunFacts(log_dir, config.plain(), config.resume is not None, logger)
             self.writer.back_ends += make_back_ends(back_end_kinds, asdict(options), facts)
         self.metrics_file = MetricsFile(log_dir / "metrics.jsonl", logger, enabled=is_main())
+        self.history = History(self.metrics_file.path, options.monitor)
         if config.resume is None:
             self.metrics_file.drop_after(0)  # lines of a run that ended before a checkpoint
 
@@ -81,8 +84,12 @@ class RunLog:
     def show_epoch(
         self, log: dict[str, Any], epochs: int | None, seconds: float, is_best: bool
     ) -> None:
-        """Prints the epoch's line."""
-        self.logger.info(epoch_line(log, epochs, seconds, is_best))
+        """Prints the epoch's line, or shows the epoch in the view that replaces the console."""
+        view = get_view() if self.logger.isEnabledFor(logging.INFO) else None
+        line = epoch_line(log, epochs, seconds, is_best)
+        self.logger.info(line, extra={"is_shown": view is not None})
+        if view is not None:
+            view.show_epochs(self.history)
 
     def close(self) -> None:
         self.writer.close()

@@ -37,6 +37,10 @@ class UserError(ValueError):
         self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
+    def _render_traceback_(self) -> list[str]:
+        """Returns the lines that a notebook shows in place of a traceback."""
+        return str(self).split("\n")
+
     def under(self, section: str) -> UserError:
         """The same error with its keys inside ``section``: ``lr`` becomes ``optimizer.lr``."""
         return UserError(

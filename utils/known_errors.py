@@ -152,7 +152,7 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         ModuleNotFoundError,
-        r"^No module named 'base\.(groups|tools)",
+        r"^No module named 'base\.(groups|notebook|tools)",
         "",
         "{}: this project has removed this optional folder (base/README.md)",
     ),

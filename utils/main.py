@@ -32,6 +32,15 @@ def end_without_module(error: ModuleNotFoundError) -> None:
         sys.exit(2)
 
 
+def prepare_torch() -> None:
+    """Sets what torch reads from the environment when it is imported.
+
+    On Linux, an idle thread of torch looks for work ``GOMP_SPINCOUNT`` times before it sleeps. With
+    the default of 300,000, two programs that share the cores block each other.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 def run_main(main: Callable[[], None]) -> None:
     """Calls ``main`` and ends the program if it fails.
 
@@ -39,10 +48,7 @@ def run_main(main: Callable[[], None]) -> None:
     and ends in status 2. Ctrl-C ends in status 130, SIGTERM in 143, SIGUSR1 in 75, and a closed
     standard output in 141. Any other error keeps its traceback.
     """
-    # On Linux, an idle thread of torch looks for work this many times before it sleeps. With the
-    # default of 300,000, two programs that share the cores block each other. torch reads the
-    # variable at its import.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    prepare_torch()
     warnings.filterwarnings("error", BROADCAST)
     prepare_console()
     try:

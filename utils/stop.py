@@ -185,7 +185,8 @@ class StopRequest:
         self._votes = votes
         self._link = _connect()
         self._pid = os.getpid()
-        self._end = inf if minutes is None else time.monotonic() + 60 * minutes
+        self._minutes = inf if minutes is None else minutes
+        self._end = time.monotonic() + 60 * self._minutes
 
     def requested(self) -> bool:
         """Whether the run has to stop. Costs less than a microsecond."""
@@ -242,7 +243,9 @@ class StopRequest:
         self.reserve = max(self.reserve, 2 * seconds + 1)
 
     def withdraw(self) -> None:
-        """Forgets the request, so that a notebook, for example, can start the training again."""
+        """Forgets the request, so that a notebook can train on. A time limit begins again."""
+        if self._received is not NO_REQUEST:
+            self._end = time.monotonic() + 60 * self._minutes
         self._received = NO_REQUEST
         self.status, self.reason = NO_REQUEST
 

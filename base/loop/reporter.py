@@ -150,6 +150,10 @@ class Reporter:
         for name, value in result.values.items():
             logger.info("  %-15s %.6g", name, value)
 
+    def show(self, result: TestResult, config: Any) -> Any:
+        """Returns an object that shows ``result`` in a notebook. This class returns its numbers."""
+        return result.values
+
 
 def make_reporters(output: Path | None) -> list[Reporter]:
     """Makes the registered reporters. Raises UserError if one cannot write to ``output``."""

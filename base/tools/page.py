@@ -14,6 +14,7 @@ from utils.numbers import find_families
 MAX_PIXELS, WIDE_PIXELS = 160, 640  # the sides of pictures
 MAX_LINES = 6  # of a chart
 NO_CURVES = ("epoch", "batch", "step", "seconds", "lr")
+FRAGMENT = "plainloop-report"  # the class of a page inside another one
 CSS = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2430;
   --soft: #5d6878; --rule: #dfe3e9; --good: #1c7a46; --bad: #c22d37; --warn: #c98a00; }
@@ -84,7 +85,7 @@ class Page:
     """
 
     def __init__(self, title: str, subtitle: str) -> None:
-        self.title = title
+        self.title, self.subtitle = title, subtitle
         self._sections = [f"<h1>{escape(title)}</h1><p>{escape(subtitle)}</p>"]
 
     def add_scores(
@@ -173,6 +174,13 @@ class Page:
         if content:
             head = f"<h2>{escape(heading)}</h2>" if heading else ""
             self._sections.append(f'{head}<div class="{css}">{content}</div>')
+
+    def to_fragment(self) -> str:
+        """Returns the page as a part of another one, whose style it does not change."""
+        style = CSS.replace(":root {", "& {").replace("body {", "& {")
+        css = f".{FRAGMENT} {{ {style} }} .{FRAGMENT} {{ padding: 14px; border-radius: 8px; }}"
+        content = "".join(self._sections)
+        return f'<div class="{FRAGMENT}"><style>{css}</style>{content}</div>'
 
     def to_html(self) -> str:
         """Returns the text of the file."""

@@ -33,6 +33,38 @@ class Report(Reporter):
         for path in writer.write(result.subject.folder, config.plain(), self.output):
             logger.info("Written to %s", path)
 
+    def show(self, result: TestResult, config: Any) -> ShownReport:
+        """Returns the report for a notebook. It writes no file."""
+        writer = ResultWriter(result)
+        page = writer.make_page(result.subject.folder, config.plain())
+        return ShownReport(writer.values, writer.format_lines(), page)
+
+
+class ShownReport:
+    """A report that a notebook shows as the page, and a terminal as lines.
+
+    Args:
+        values: the numbers by name.
+        lines: the numbers with their intervals, and the classes.
+        page: the report.
+
+    Attributes:
+        values: the argument.
+    """
+
+    def __init__(self, values: dict[str, float], lines: list[str], page: Page) -> None:
+        self.values, self._lines, self._page = values, lines, page
+
+    def __repr__(self) -> str:
+        return "\n".join([self._page.title, self._page.subtitle, *self._lines])
+
+    def _repr_html_(self) -> str:
+        return self._page.to_fragment()
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the report to a HTML file, which needs no other file."""
+        return write_text(Path(path), self._page.to_html())
+
 
 class ResultWriter:
     """Computes the scores of a tested checkpoint, and writes them to files.
@@ -93,11 +125,12 @@ class ResultWriter:
             if table := scores.list_predictions():
                 name = f"predictions-{scores.name}.csv" if scores.name else "predictions.csv"
                 files[target / name] = to_csv(table)
-        files[folder / "report.html"] = self._to_html(folder, config)
+        files[folder / "report.html"] = self.make_page(folder, config).to_html()
         check_inside(target, folder)
         return [write_text(path, text) for path, text in files.items()]
 
-    def _to_html(self, folder: Path, config: dict[str, Any]) -> str:
+    def make_page(self, folder: Path, config: dict[str, Any]) -> Page:
+        """Makes the report. Curves and the sessions of the run come from its folder."""
         about, run = self.about, RunRecord(folder)
         subtitle = (
             f"{about['n_samples']:,} samples of {about['split']}; "
@@ -121,7 +154,7 @@ class ResultWriter:
             diff = str(session.get("git_diff") or "")
             page.add_text(f"Uncommitted changes of training session {number}", diff)
         page.add_text("Test", format_session(collect_provenance()))
-        return page.to_html()
+        return page
 
     def _make_columns(self) -> list[dict[str, Any]]:
         """Makes a table with a row for each number and a column for each set."""

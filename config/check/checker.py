@@ -23,6 +23,7 @@ from config.check.shapes import (
 )
 from config.check.signature import Signature
 from config.check.slots import FLAT, Slot, get_signature, resolve
+from config.read.given import MARKER
 from config.read.tree import Keys, Tree, join_keys
 from utils.errors import UserError
 from utils.files import expand_home
@@ -76,8 +77,8 @@ class Checker(Findings):
             message = f"must be a mapping of argument names to values, not {args!r}"
             self.fail((*keys, "args"), message)
             return
-        signature = get_signature(found, slot)
-        self.check_args(signature, args or {}, (*keys, "args"), node["type"], slot)
+        owner = node["type"].removeprefix(MARKER)
+        self.check_args(get_signature(found, slot), args or {}, (*keys, "args"), owner, slot)
 
     def _check_component_keys(self, node: Any, slot: Slot, keys: Keys) -> bool:
         """Checks the keys of a component. Returns whether its ``type`` is a name."""
@@ -276,13 +277,12 @@ class Checker(Findings):
 
     def check_nested(self, value: Any, keys: Keys, slot: Slot) -> None:
         """Checks the components in ``value``, which may be a list. Plain values are not checked."""
-        is_list_item = isinstance(keys[-1], int)
         if means_component(value, slot.is_component):
             self.check_component(value, slot, keys)
         elif isinstance(value, list):
             for index, item in enumerate(value):
                 self.check_nested(item, (*keys, index), slot)
-        elif is_list_item and slot.is_component:  # a plain value between components
+        elif isinstance(keys[-1], int) and slot.is_component:  # a plain value between components
             self.check_component(value, slot, keys)
 
 

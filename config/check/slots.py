@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 from enum import Enum
 from functools import cache
@@ -17,6 +18,7 @@ from config.check.project import (
     import_module,
 )
 from config.check.signature import Signature, get_annotations, get_module_name, list_parameter_names
+from config.read.given import MARKER, GivenName, is_given_name
 from utils.errors import UserError, did_you_mean, one_line
 
 MAX_NAME_CHARS = 1000
@@ -113,6 +115,12 @@ def resolve(name: str, slot: Slot) -> Any:
     Raises:
         UserError: there is no such name, its library is not trusted, or it does not fit the slot.
     """
+    if isinstance(name, GivenName) and name.found is not None:
+        if reason := get_refusal(name.found, slot, is_given=True):
+            raise UserError(f"'{name.removeprefix(MARKER)}' {reason}")
+        return name.found
+    if is_given_name(name):
+        raise UserError(_explain_given(name.removeprefix(MARKER), slot))
     words = name[:MAX_NAME_CHARS].split(".")[:MAX_NAME_WORDS]  # a longer name is an attack
     if not all(word.isidentifier() and not word.startswith("_") for word in words):
         shown = one_line(ValueError(name), 80)
@@ -190,10 +198,19 @@ def _find_in_library(words: list[str], slot: Slot) -> Any:
     return found
 
 
-def get_refusal(found: Any, slot: Slot) -> str:
+def _explain_given(name: str, slot: Slot) -> str:
+    """Says how a run continues whose class or function was defined in a notebook."""
+    file = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    message = f"{name} was defined in a notebook; its source is in provenance.json beside the"
+    message += f" config. Save it as {slot.folder}/{file}.py and give the type {file}.{name}"
+    return f"{message}, or in the notebook, give {name} itself to run()"
+
+
+def get_refusal(found: Any, slot: Slot, is_given: bool = False) -> str:
     """Returns the reason why ``slot`` does not accept ``found``, or an empty string if it does.
 
-    The module that defines the object counts, not the path by which the object was reached.
+    The module that defines the object counts, not the path by which the object was reached. An
+    object that the program itself has given counts as one of the slot's folder.
     """
     is_class = inspect.isclass(found)
     if (not is_class and not inspect.isroutine(found)) or (is_class and issubclass(found, Enum)):
@@ -210,7 +227,7 @@ def get_refusal(found: Any, slot: Slot) -> str:
         return ""
     package = module.partition(".")[0]
     is_chosen = _is_chosen_by_project(found, slot)
-    is_ours = package == slot.folder or (package in PROJECT_FOLDERS and is_chosen)
+    is_ours = is_given or package == slot.folder or (package in PROJECT_FOLDERS and is_chosen)
     if is_ours and (slot.is_duck_typed or not is_class):
         return ""
     if not _makes_instances(found, slot):
@@ -219,7 +236,7 @@ def get_refusal(found: Any, slot: Slot) -> str:
             file = slot.homes[0].replace(".", "/")
             wanted += f", or a function that {file}.py defines"
         return f"({module}.{found.__qualname__}) does not fit: this key takes {wanted}"
-    if package in (slot.folder, FRAMEWORK, *get_trusted_packages()) or is_chosen:
+    if is_given or package in (slot.folder, FRAMEWORK, *get_trusted_packages()) or is_chosen:
         return ""
     return f"is defined in {module}, {_NOT_TRUSTED}"
 

@@ -110,7 +110,7 @@ def load_tree(*paths: Path) -> Tree:
         raise ConfigError(list(dict.fromkeys(findings)))
     merged = Tree({}, {(): order[0].marks[()]} if len(order) == 1 else {})
     for index, tree in enumerate(order):
-        _merge(merged, tree, (), is_again=any(tree is other for other in order[:index]))
+        merge_tree(merged, tree, (), is_again=any(tree is other for other in order[:index]))
     return merged
 
 
@@ -159,7 +159,7 @@ def _find_base(tree: Tree, path: Path, name: Any, above: tuple[Path, ...], n_rea
     return base
 
 
-def _merge(into: Tree, tree: Tree, keys: Keys, is_again: bool = False) -> None:
+def merge_tree(into: Tree, tree: Tree, keys: Keys, is_again: bool = False) -> None:
     """Merges the section at ``keys`` of ``tree`` into the one of ``into``.
 
     If ``is_again``, it was merged before, and what it removes may be gone.
@@ -175,7 +175,7 @@ def _merge(into: Tree, tree: Tree, keys: Keys, is_again: bool = False) -> None:
         if isinstance(value, dict) and isinstance(old.get(key), dict):
             if path in tree.marks:
                 into.marks[path] = tree.marks[path]
-            _merge(into, tree, path, is_again)
+            merge_tree(into, tree, path, is_again)
             continue
         if key in old:
             into.note_replaced(path, old[key])

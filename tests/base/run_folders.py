@@ -37,6 +37,7 @@ class Config:
         self.saved, self.run_id, self.resume = saved, run_id, resume
         self.has_explicit_run_id = is_explicit
         self.folder: Path | None = None
+        self.facts: dict[str, Any] = {}
 
     def move_to(self, folder: Path) -> None:
         self.folder = folder

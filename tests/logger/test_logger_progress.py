@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from logger.progress import epoch_line, progress
+from logger.progress import epoch_line, progress, set_view
 
 LOGGER = logging.getLogger("probe.progress")
 
@@ -171,3 +171,50 @@ def test_a_notebook_gets_a_bar(
     )  # its standard error is no terminal
     assert list(progress(iter([1, 2, 3]), 3, "epoch 1/2", LOGGER)) == [1, 2, 3]
     assert "epoch 1/2" in capsys.readouterr().err
+
+
+class FakeView:
+    """Keeps what it is asked to show."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def is_due(self) -> bool:
+        return True
+
+    def show_progress(self, text: str) -> None:
+        self.texts.append(text)
+
+    def show_epochs(self, history: Any) -> None:
+        raise NotImplementedError
+
+    def show_lines(self, lines: Any) -> bool:
+        return False
+
+
+@pytest.fixture
+def view() -> Iterator[FakeView]:
+    fake = FakeView()
+    set_view(fake)
+    yield fake
+    set_view(None)
+
+
+def test_a_view_shows_the_progress_and_is_cleared_at_the_end(
+    view: FakeView, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shown(caplog, iter("abc"), 4, "epoch 1/2", status=lambda: "loss 0.5") == []
+    assert view.texts == [
+        "epoch 1/2  0/4 (0 %)  loss 0.5",
+        "epoch 1/2  1/4 (25 %)  loss 0.5",
+        "epoch 1/2  2/4 (50 %)  loss 0.5",
+        "",
+    ]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_view_is_cleared_if_the_loop_is_left(view: FakeView) -> None:
+    batches = progress(iter("abc"), 3, "epoch 1/2", LOGGER)
+    next(batches)
+    batches.close()
+    assert view.texts[-1] == ""

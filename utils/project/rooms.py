@@ -51,6 +51,7 @@ ROOMS = {
         "base.checkpoint.template",
     ),
     "groups": Room(("base/groups",), FEATURES, "base.groups", needs=("tools",)),
+    "notebook": Room(("base/notebook", "utils/notebook.py"), "train.py", "utils.notebook"),
     "migrate": Room(("utils/migrate",)),
 }
 SETS = {  # names for several rooms
