@@ -116,8 +116,9 @@ def test_an_edited_file_is_used(tmp_path: Path) -> None:
     run_cells(
         tmp_path,
         """
-        import os
+        import os, sys
         from pathlib import Path
+        sys.dont_write_bytecode = False  # as in a kernel
         words = "config.json", "trainer.epochs=1"
         file = Path("project/model/edited.py")
         text = Path("cells.py").read_text().partition("class Net")[2].partition("def expect")[0]
