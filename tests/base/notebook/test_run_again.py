@@ -87,8 +87,9 @@ def test_nothing_is_left_of_a_run(tmp_path: Path) -> None:
             files = [os.readlink(link) for link in links if os.path.islink(link)]
             assert not [file for file in files if "saved" in file], files
 
-        run("config.json", "trainer.epochs=1", run_id="first")
         before = describe()
+        run("config.json", "trainer.epochs=1", run_id="first")
+        check()
         workers = {"args": {"num_workers": 2}}
         run("config.json", "trainer.epochs=1", run_id="second", data_loader=workers)
         check()
@@ -115,7 +116,9 @@ def test_an_edited_file_is_used(tmp_path: Path) -> None:
     run_cells(
         tmp_path,
         """
+        import os, sys
         from pathlib import Path
+        sys.dont_write_bytecode = False  # as in a kernel
         words = "config.json", "trainer.epochs=1"
         file = Path("project/model/edited.py")
         text = Path("cells.py").read_text().partition("class Net")[2].partition("def expect")[0]
@@ -123,6 +126,7 @@ def test_an_edited_file_is_used(tmp_path: Path) -> None:
 
         def write(size):
             Path("project/model/size.py").write_text(f"SIZE = {size}\\n")
+            os.utime("project/model/size.py", (1e9, 1e9))  # a file system with a coarse time
 
         def get_size(**sections):
             trainer = run(*words, arch={"type": "edited.Net", "args": {
