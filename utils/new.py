@@ -22,7 +22,7 @@ from utils.project.first_commit import commit_all, find_source, is_changed, read
 from utils.project.needs import find_needs
 from utils.project.readmes import write_readme
 from utils.project.record import FILE_NAME, Record
-from utils.project.rooms import ROOMS, SETS, expand_rooms
+from utils.project.rooms import DEFAULT_ROOMS, ROOMS, SETS, expand_rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,7 +39,7 @@ def main(target: Path, config_name: str, room_names: str | None) -> None:
     config = check_config(config_name)
     needs = find_needs(ROOT, config)
     rooms = needs.rooms if rooms is None else rooms
-    if missing := [room for room in needs.rooms if room not in rooms and room != "tools"]:
+    if missing := [room for room in needs.rooms if room not in [*rooms, *DEFAULT_ROOMS]]:
         raise UserError(f"--rooms: {config} needs {', '.join(missing)}")
     temporary = target.absolute().parent / f".{target.absolute().name}.{os.getpid()}.new"
     try:
@@ -134,7 +134,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="config", default="config.json", metavar="CONFIG", help=help_text
     )
-    help_text = "optional rooms, with commas (default: tools, and what CONFIG uses). They are: "
+    help_text = "optional rooms, with commas (default: tools, upgrades, and what CONFIG uses). They are: "
     parser.add_argument("--rooms", metavar="NAMES", help=help_text + choices)
     return parser
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from config.read.merge import load_tree
 from config.read.source import read_tree
-from utils.project.rooms import expand_rooms
+from utils.project.rooms import DEFAULT_ROOMS, expand_rooms
 
 USER_FOLDERS = ("data_loader", "model", "trainer")
 HOMES = {  # a name without a dot is looked up here
@@ -34,7 +34,7 @@ class Needs:
         configs: the chosen config first, then those that it extends or whose run it starts from,
             as paths from the framework's folder.
         files: of ``data_loader/``, ``model/`` and ``trainer/``.
-        rooms: the optional rooms that the configs use, and the tools.
+        rooms: the optional rooms that the configs use, and the default ones.
         extras: the optional groups of libraries in ``pyproject.toml``.
     """
 
@@ -57,7 +57,7 @@ def find_needs(framework: Path, config: str) -> Needs:
         ConfigError: a config has mistakes or is missing.
     """
     needs = Needs(find_configs(framework, config))
-    rooms = ["tools"]
+    rooms = [*DEFAULT_ROOMS]
     for name in needs.configs:
         data = load_tree(framework / name).data
         needs.files |= set(find_types(framework, data))

@@ -52,8 +52,10 @@ ROOMS = {
     ),
     "groups": Room(("base/groups",), FEATURES, "base.groups", needs=("tools",)),
     "notebook": Room(("base/notebook", "utils/notebook.py"), "train.py", "utils.notebook"),
-    "migrate": Room(("utils/migrate",)),
+    "upgrades": Room(("utils/project", "utils/new.py", "utils/upgrade.py")),
+    "migrate": Room(("utils/migrate",), needs=("upgrades",)),
 }
+DEFAULT_ROOMS = ("tools", "upgrades")  # useful with every experiment
 SETS = {  # names for several rooms
     "transfer": ("transfer", "feature-cache"),
     "parallel": ("fsdp", "sharded-checkpoints"),

@@ -73,7 +73,7 @@ def test_an_experiment_gets_the_configs_that_its_head_and_extends_name() -> None
     }
     assert {"model/text.py", "model/text_checks.py", "data_loader/docstrings.py"} <= needs.files
     assert needs.extras == {"text"}
-    assert needs.rooms == ["transfer", "feature-cache", "tools"]
+    assert needs.rooms == ["transfer", "feature-cache", "tools", "upgrades"]
 
 
 def test_rooms_bring_those_that_they_need() -> None:

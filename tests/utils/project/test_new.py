@@ -53,7 +53,7 @@ def test_everything_is_committed(project: Path) -> None:
 
 def test_its_record_has_the_framework_s_files_as_they_were_given(project: Path) -> None:
     record = Record.read(project)
-    assert (record.config, record.rooms) == ("config/config.json", ["tools"])
+    assert (record.config, record.rooms) == ("config/config.json", ["tools", "upgrades"])
     assert {"README.md", "config/schema.json", ".plainloop.json"} & set(record.files) == set()
     for name, blob_id in record.files.items():
         assert get_blob_id((project / name).read_bytes()) == blob_id
