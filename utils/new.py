@@ -134,7 +134,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="config", default="config.json", metavar="CONFIG", help=help_text
     )
-    help_text = "optional rooms, with commas (default: tools, upgrades, and what CONFIG uses). They are: "
+    defaults = ", ".join(DEFAULT_ROOMS)
+    help_text = f"optional rooms, with commas (default: {defaults}, what CONFIG uses). They are: "
     parser.add_argument("--rooms", metavar="NAMES", help=help_text + choices)
     return parser
 
