@@ -80,15 +80,25 @@ def progress(
         yield from _log_lines(batches, total, title, logger, status)
 
 
+def get_notebook_shell() -> Any:
+    """Returns IPython's shell if this process is the kernel of a notebook, else None.
+
+    A program that starts kernels for others has imported ``ipykernel`` too.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell if hasattr(shell, "kernel") else None
+
+
 def _has_bar() -> bool:
     """Whether this is a terminal, or a notebook: there, standard error is no terminal."""
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return is_terminal or "ipykernel" in sys.modules
+    return is_terminal or get_notebook_shell() is not None
 
 
 def _get_bar_class() -> Any:
     """tqdm's bar for this process. The one for notebooks would warn if ipywidgets is missing."""
-    if "ipykernel" in sys.modules and find_spec("ipywidgets") is None:
+    if get_notebook_shell() is not None and find_spec("ipywidgets") is None:
         from tqdm.std import tqdm
     else:
         from tqdm.auto import tqdm

@@ -225,6 +225,8 @@ def load_file(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise UserError(f"{path}: damaged checkpoint: {one_line(error)}") from None
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a checkpoint")
+    if any(isinstance(value, int) and value.bit_length() > 63 for value in state.values()):
+        raise UserError(f"{path}: damaged checkpoint: a number in it has too many digits")
     find_store(state, path).verify(state, path)
     return state
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from logger.history import History, to_html
-from logger.progress import get_view, set_view
+from logger.progress import get_notebook_shell, get_view, set_view
 from utils.tables import format_table
 
 MAX_ROWS = 12  # of the table
@@ -101,10 +100,6 @@ class LiveTable:
 
 def show_in_notebook() -> None:
     """From now on, shows trainings in the cells, if this process is the kernel of a notebook."""
-    if get_view() is not None or "ipykernel" not in sys.modules:
-        return
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    if shell is not None and hasattr(shell, "kernel"):
+    shell = get_notebook_shell()
+    if shell is not None and get_view() is None:
         set_view(LiveTable(shell))

