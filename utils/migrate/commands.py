@@ -14,7 +14,7 @@ from utils.migrate.scripts import Script, find_notebooks, find_scripts, list_nee
 TEMPLATE_TEST_BATCH_SIZE = 512
 PYTHON = ".venv/bin/python"
 NOT_COPIED = ("saved", ".git")
-OLD_RUN = "To resume or test an old checkpoint, give its path in the old folder. "
+OLD_RUN = "To resume or test an old checkpoint, give its path in the old folder."
 UPGRADE = (
     "`python -m utils.upgrade` brings later versions of Plainloop into this folder; before it, run "
     "`git init`, `git add .` and `git commit`."
@@ -23,7 +23,6 @@ PLAINLOOPS_FOLDER = (
     "A resumed run writes to the folder of its checkpoint, so an old run continues in the old "
     "folder; with `--run-id NAME` it writes to a new folder here."
 )
-PROJECTS_FOLDER = "A resumed run writes to a new folder in `{root}/` here."
 
 
 def make_commands(
@@ -39,12 +38,12 @@ def make_commands(
     for script in scripts:
         rows += _make_rows(project, configs, script, config)
     left_out = [f"`{name}/`" for name in NOT_COPIED if (project.folder / name).is_dir()]
-    notes = [f"{' and '.join(left_out)} {'are' if left_out[1:] else 'is'} not copied. "]
+    notes = [f"{' and '.join(left_out)} {'are' if left_out[1:] else 'is'} not copied."]
     notes = notes if left_out else []
     if any("resume" in script.options for script in scripts):
         notes.append(OLD_RUN)
         notes.append(_describe_resumed_folder(project, configs, scripts))
-    lines = ["```sh", *rows, "```\n", f"{''.join(notes)} {UPGRADE}\n".lstrip()]
+    lines = ["```sh", *rows, "```\n", f"{' '.join(filter(None, notes))} {UPGRADE}\n".lstrip()]
     notebooks = find_notebooks(project)
     if notebooks:
         lines.append(f"Notebooks that use the project's modules: {', '.join(notebooks)}\n")
@@ -106,7 +105,13 @@ def _describe_resumed_folder(project: Project, configs: list[Config], scripts: l
         ]
         if len(folders) != 1 or "RUN_ID" not in find_run_folder(project, configs):
             return ""  # some code of the project decides
-        return PROJECTS_FOLDER.format(root=get_root(configs))
+        return describe_projects_folder(get_root(configs))
     has_plainloops = any(script.is_plainloops for script in scripts)
     uses_plainloops = has_plainloops or project.is_replaced("ConfigParser")
     return PLAINLOOPS_FOLDER if uses_plainloops else ""
+
+
+def describe_projects_folder(root: str) -> str:
+    """Says where a resumed run writes. A root may be an absolute path, outside the new folder."""
+    here = "" if root.startswith(("/", "~")) else " here"
+    return f"A resumed run writes to a new folder in `{root}/`{here}."

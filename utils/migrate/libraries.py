@@ -72,9 +72,19 @@ def find_other_libraries(project: Project, files: list[File]) -> list[str]:
     imported = {module for file in files for module in _list_imports(project, file)}
     plainloop_files = {path.name for path in ROOT.iterdir()}
     known = project_modules | plainloop_files | {"repairs", "config", *TEMPLATE_FOLDERS}
+    known |= {part for path in list_submodules(project) for part in path.split("/")}
     unknown = imported - known - set(sys.stdlib_module_names)
     names = {PIP_NAMES.get(module, module) for module in unknown}
     return sorted(names - set(list_dependencies()))
+
+
+def list_submodules(project: Project) -> list[str]:
+    """Returns the paths of the project's git submodules, fetched or not."""
+    listing = project.folder / ".gitmodules"
+    if not listing.is_file():
+        return []
+    text = listing.read_text(encoding="utf-8", errors="replace")
+    return re.findall(r"^\s*path\s*=\s*(.+?)/?\s*$", text, flags=re.MULTILINE)
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from utils.migrate.code_faults import find_call_faults, find_frame_appends, find_gpu_calls
 from utils.migrate.configs import Config, find_config_problems
 from utils.migrate.fingerprints import get_bindings
+from utils.migrate.libraries import list_submodules
 from utils.migrate.library_changes import (
     REMOVED_CALLS,
     REMOVED_KEYWORDS,
@@ -27,6 +28,7 @@ def find_problems(project: Project, configs: list[Config]) -> list[str]:
         "where nothing can import it"
         for path, failure in project.failures.items()
     ]
+    found += _find_empty_submodules(project)
     for file in project.kept_files:
         problems = sorted(set(_find_in_file(file)))
         found += [f"{file.path}:{line}: {advice}" for line, advice in problems]
@@ -35,6 +37,16 @@ def find_problems(project: Project, configs: list[Config]) -> list[str]:
             found += find_config_problems(project.folder, config)
         found += _find_verbose_schedulers(config)
     return found
+
+
+def _find_empty_submodules(project: Project) -> Iterator[str]:
+    for path in list_submodules(project):
+        folder = project.folder / path
+        if not folder.is_dir() or not any(folder.iterdir()):
+            yield (
+                f"{path}/: this git submodule has no files; run `git submodule update --init` in "
+                f"{project.folder}, then migrate again"
+            )
 
 
 def _find_verbose_schedulers(config: Config) -> Iterator[str]:

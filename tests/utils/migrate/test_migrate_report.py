@@ -8,6 +8,7 @@ from small_projects import TEMPLATE, make_project
 from utils.errors import UserError
 from utils.migrate import large_folders
 from utils.migrate.__main__ import main
+from utils.migrate.commands import describe_projects_folder
 
 PROGRAM = """
 import argparse
@@ -142,3 +143,23 @@ def test_large_folders_are_listed_and_may_be_linked(tmp_path, capsys, monkeypatc
         with pytest.raises(UserError, match="--link"):
             main(project, tmp_path / "other", [wrong])
     assert not (tmp_path / "other").exists()
+
+
+def test_a_git_submodule_is_no_library_and_is_named_if_it_has_no_files(migrate, tmp_path):
+    old = tmp_path / "old"
+    (old / "lib/Flow").mkdir(parents=True)
+    (old / "lib/Flow/README").write_text("fetched")
+    listing = '[submodule "a"]\n\tpath = LossNet\n[submodule "b"]\n\tpath = lib/Flow\n'
+    (old / ".gitmodules").write_text(listing)
+    imports = "import LossNet\nimport Flow.warp\nimport einops\n" + PROGRAM.format(required=True)
+    _, report, _ = migrate(check=True, clouds=False, train=imports)
+    installed = next(row for row in list_commands(report) if "import them too" in row)
+    assert installed.split("  #")[0].endswith("pip install einops")
+    attention = list_attention(report)
+    assert "LossNet/: this git submodule has no files" in attention
+    assert "lib/Flow" not in attention
+
+
+def test_a_resumed_run_is_said_to_write_here_only_if_the_folder_is_here():
+    assert describe_projects_folder("saved").endswith("a new folder in `saved/` here.")
+    assert describe_projects_folder("/runs").endswith("a new folder in `/runs/`.")
