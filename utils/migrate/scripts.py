@@ -45,7 +45,7 @@ def find_scripts(project: Project) -> list[Script]:
         if project.has_plainloops_program(path)
     ]
     for file in project.kept_files:
-        if file.path != "new_project.py" and _is_script(file):
+        if file.path != "new_project.py" and is_script(file):
             script = _describe_script(project, file)
             if script.purpose or script.options or file.folder == "":
                 scripts.append(script)
@@ -66,7 +66,7 @@ def find_notebooks(project: Project) -> list[str]:
     return found
 
 
-def _is_script(file: File) -> bool:
+def is_script(file: File) -> bool:
     """Whether it has ``if __name__ == "__main__"``, or parses arguments at its top level.
 
     In a file of a loader or a model, such code only tries the file.
@@ -169,13 +169,25 @@ def list_needed_files(project: Project, scripts: list[Script], configs: list[Con
             if file.folder in folders
             and (names & {item.name for item in file.definitions} or file.folder == "trainer")
         ]
+    files, _ = list_reached(project, *roots)
+    return [file for file in files if not file.is_replaced]
+
+
+def list_reached(project: Project, *roots: File) -> tuple[list[File], set[str]]:
+    """Returns the project's files that some files import, directly or not, and all such modules.
+
+    The files themselves are returned, too. The modules include the packages around them.
+    """
+    waiting = list(roots)
     found: dict[str, File] = {}
-    while roots:
-        file = roots.pop()
+    modules: set[str] = set()
+    while waiting:
+        file = waiting.pop()
         if file.path not in found:
             found[file.path] = file
-            roots += _list_imported_files(project, file)
-    return [file for file in found.values() if not file.is_replaced]
+            modules |= _list_imported_modules(file)
+            waiting += _list_imported_files(project, file)
+    return list(found.values()), modules
 
 
 def _list_texts(value: object) -> Iterator[str]:
@@ -188,6 +200,12 @@ def _list_texts(value: object) -> Iterator[str]:
 
 def _list_imported_files(project: Project, file: File) -> list[File]:
     """Returns the files that a file imports, and the packages around them."""
+    names = _list_imported_modules(file)
+    return [other for other in project.files.values() if other.module in names]
+
+
+def _list_imported_modules(file: File) -> set[str]:
+    """Returns the full names of what a file imports, and the packages around them."""
     modules: set[str] = set()
     package = file.module if file.path.endswith("__init__.py") else file.module.rpartition(".")[0]
     for node in walk_kept_code(file):
@@ -200,9 +218,8 @@ def _list_imported_files(project: Project, file: File) -> list[File]:
                 segments = segments[: len(segments) - node.level + 1]
                 base = ".".join([*segments, *([base] if base else [])])
             modules |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    names = {
+    return {
         ".".join(module.split(".")[:end])
         for module in modules
         for end in range(1, module.count(".") + 2)
     }
-    return [other for other in project.files.values() if other.module in names]

@@ -142,3 +142,24 @@ def test_large_folders_are_listed_and_may_be_linked(tmp_path, capsys, monkeypatc
         with pytest.raises(UserError, match="--link"):
             main(project, tmp_path / "other", [wrong])
     assert not (tmp_path / "other").exists()
+
+
+LOADING_PROGRAM = """
+'''Shows what a trained model finds.'''
+from __future__ import annotations
+import torch
+{more}
+
+if __name__ == "__main__":
+    print(torch.load("model_best.pth")["epoch"])
+"""
+
+
+@pytest.mark.parametrize("imports_base", [True, False])
+def test_a_program_that_does_not_import_base_imports_its_repairs(migrate, imports_base):
+    more = "from model import clouds" if imports_base else ""
+    program = LOADING_PROGRAM.format(more=more)
+    _, report, folder = migrate(detect=program, model__clouds="from base import BaseModel\n")
+    text = (folder / "detect.py").read_text()
+    assert ("import repairs.safe_load" in text) is not imports_base
+    assert ("its line in base/__init__.py and in detect.py." in report) is not imports_base
