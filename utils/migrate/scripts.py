@@ -27,6 +27,8 @@ class Script:
         options: the option for the config and the one for a checkpoint, by ``config``, ``resume``.
         required: further arguments that it must get, with placeholders.
         needs_config: whether a checkpoint alone is too little.
+        config_keys: sections that its code and the modules that it imports read from the config.
+        ignores_checkpoint: whether it has an option for a checkpoint that no code loads.
     """
 
     path: str
@@ -35,6 +37,8 @@ class Script:
     options: dict[str, str]
     required: list[str] = field(default_factory=list)
     needs_config: bool = False
+    config_keys: set[str] = field(default_factory=set)
+    ignores_checkpoint: bool = False
 
 
 def find_scripts(project: Project) -> list[Script]:
@@ -102,7 +106,51 @@ def _describe_script(project: Project, file: File) -> Script:
             script.required.append(flags[0].upper())
     if any(_reads_config_always(each) for each in files):
         script.needs_config = True
+    reached, _ = list_reached(project, file)
+    script.config_keys = {key for each in reached for key in _list_config_keys(each)}
+    if "resume" in script.options and not _loads_checkpoint(project, file, reached):
+        script.ignores_checkpoint = True
+        del script.options["resume"]
     return script
+
+
+def _list_config_keys(file: File) -> Iterator[str]:
+    """Yields the names in ``config["name"]`` and ``self.config["name"]``."""
+    for node in walk_kept_code(file):
+        if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Constant):
+            continue
+        if ast.unparse(node.value) in ("config", "self.config"):
+            yield str(node.slice.value)
+
+
+def _loads_checkpoint(project: Project, file: File, reached: list[File]) -> bool:
+    """Whether any code uses the checkpoint that the template's parser gets.
+
+    A trainer of the template's kind does so by ``_resume_checkpoint``, which a project may have
+    deleted. True if the program does not use the template's parser.
+    """
+    own = [item for item in file.definitions if not item.is_replaced]
+    names = {name for item in own for name in item.uses.names}
+    if "ConfigParser" not in names:
+        return True
+    trainers = project.list_children("BaseTrainer") | {"BaseTrainer"}
+    methods = {
+        part.name
+        for item in project.definitions
+        if item.name in trainers and isinstance(item.node, ast.ClassDef)
+        for part in item.node.body
+        if isinstance(part, ast.FunctionDef)
+    }
+    for item in (item for each in reached for item in each.definitions):
+        is_reader = any("resume" in name for name in item.uses.attributes)
+        if not is_reader or item.name == "ConfigParser":
+            continue
+        calls_method = "_resume_checkpoint" in item.uses.self_attributes
+        if item.name not in trainers:
+            return True
+        if names & trainers and (not calls_method or "_resume_checkpoint" in methods):
+            return True
+    return False
 
 
 def _find_arguments(file: File) -> Iterator[tuple[list[str], ast.Call]]:
