@@ -213,3 +213,24 @@ def test_the_command_names_the_config_that_the_program_reads(tmp_path, capsys):
     (project / "a_config_with_paths.json").write_text(json.dumps(sections))
     main(project, None)
     assert "train.py -c a_config_with_paths.json" in capsys.readouterr().out
+
+
+CONVERSIONS = """
+import numpy as np
+def crop(size, limits):
+    p = limits[0]
+    size = int(size * p)
+    p = np.random.rand(1) * (1 - limits[0]) + limits[0]
+    q = np.random.rand(1)[0]
+    r = np.random.rand()
+    return int(np.floor(size * p)), int(size * q), float(r), float(np.random.rand(1)), int(size)
+"""
+
+
+def test_numbers_from_arrays_are_found(migrate):
+    _, report, _ = migrate(check=True, mine=CONVERSIONS)
+    lines = [line for line in list_attention(report).split("\n") if "mine" in line]
+    assert [line.partition("since")[0] for line in lines] == [
+        "- mine.py:8: NumPy refuses `float(np.random.rand(1))` of an array ",
+        "- mine.py:8: NumPy refuses `int(np.floor(size * p))` of an array ",
+    ]
