@@ -129,8 +129,8 @@ def _loads_checkpoint(project: Project, file: File, reached: list[File]) -> bool
     A trainer of the template's kind does so by ``_resume_checkpoint``, which a project may have
     deleted. True if the program does not use the template's parser.
     """
-    own = [item for item in file.definitions if not item.is_replaced]
-    names = {name for item in own for name in item.uses.names}
+    kept = [item for item in file.definitions if not item.is_replaced]
+    names = {name for item in kept for name in item.uses.names}
     if "ConfigParser" not in names:
         return True
     trainers = project.list_children("BaseTrainer") | {"BaseTrainer"}
