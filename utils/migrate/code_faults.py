@@ -124,5 +124,53 @@ def _list_frames(scope: Scope, bindings: dict[str, str]) -> set[str]:
     return frames - others
 
 
+def find_array_conversions(file: File, bindings: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """Yields ``int(…)`` and ``float(…)`` of ``np.random.rand(1)`` or of a name computed from it."""
+    for scope in walk_kept_code(file):
+        if not isinstance(scope, ast.FunctionDef):
+            continue
+        nodes = list(ast.walk(scope))
+        assignments = sorted(
+            (
+                node.lineno,
+                ast.unparse(node.targets[0]),
+                _has_one_random_number(node.value, bindings),
+            )
+            for node in nodes
+            if isinstance(node, ast.Assign)
+        )
+        for node in nodes:
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("int", "float"):
+                continue
+            latest = {name: is_it for line, name, is_it in assignments if line < node.lineno}
+            arrays = {name for name, is_it in latest.items() if is_it}
+            inner = [part for argument in node.args for part in ast.walk(argument)]
+            is_named = any(isinstance(part, ast.Name) and part.id in arrays for part in inner)
+            is_scalar = any(isinstance(part, ast.Subscript) for part in inner)
+            is_array = is_named or any(_has_one_random_number(part, bindings) for part in node.args)
+            if is_array and not is_scalar and ".item()" not in ast.unparse(node):
+                code = _shorten(ast.unparse(node))
+                yield (
+                    node.lineno,
+                    f"NumPy refuses `{code}` of an array since 2.4; use `np.random.rand()` for "
+                    "`np.random.rand(1)`",
+                )
+
+
+def _has_one_random_number(expression: ast.expr, bindings: dict[str, str]) -> bool:
+    """Whether ``np.random.rand(1)`` is in an expression and nothing takes its number out."""
+    if not isinstance(expression, ast.BinOp | ast.Call):
+        return False
+    takers = ("[0]", ".item()")
+    code = ast.unparse(expression)
+    return any(
+        isinstance(node, ast.Call)
+        and get_full_name(node.func, bindings) == "numpy.random.rand"
+        and [ast.unparse(argument) for argument in node.args] == ["1"]
+        and not any(f"{ast.unparse(node)}{taker}" in code for taker in takers)
+        for node in ast.walk(expression)
+    )
+
+
 def _shorten(code: str) -> str:
     return code if len(code) <= MAX_SHOWN_CHARS else f"…{code[-MAX_SHOWN_CHARS:]}"

@@ -23,6 +23,7 @@ PLAINLOOPS_FOLDER = (
     "A resumed run writes to the folder of its checkpoint, so an old run continues in the old "
     "folder; with `--run-id NAME` it writes to a new folder here."
 )
+IGNORED_CHECKPOINT = "No code of the project loads the checkpoint that `-r` of {programs} names."
 
 
 def make_commands(
@@ -30,24 +31,37 @@ def make_commands(
 ) -> list[str]:
     """Returns the lines of the section: how to install, train, resume and test."""
     scripts = find_scripts(project)
-    config = min((config.path for config in configs), key=len, default="CONFIG")
     rows = [f"cd {target}", f"python3 -m venv .venv && {_make_install(project, new)}"]
     libraries = find_other_libraries(project, list_needed_files(project, scripts, configs))
     if libraries:
         rows.append(f".venv/bin/pip install {' '.join(libraries)}  # the programs import them too")
     for script in scripts:
-        rows += _make_rows(project, configs, script, config)
+        rows += _make_rows(project, configs, script, _choose_config(configs, script))
     left_out = [f"`{name}/`" for name in NOT_COPIED if (project.folder / name).is_dir()]
     notes = [f"{' and '.join(left_out)} {'are' if left_out[1:] else 'is'} not copied."]
     notes = notes if left_out else []
     if any("resume" in script.options for script in scripts):
         notes.append(OLD_RUN)
         notes.append(_describe_resumed_folder(project, configs, scripts))
-    lines = ["```sh", *rows, "```\n", f"{' '.join(filter(None, notes))} {UPGRADE}\n".lstrip()]
+    without = [script.path for script in scripts if script.ignores_checkpoint]
+    if without:
+        notes.append(IGNORED_CHECKPOINT.format(programs=" and ".join(without)))
+    lines = ["```sh", *rows, "```\n", f"{' '.join([*filter(None, notes), UPGRADE])}\n"]
     notebooks = find_notebooks(project)
     if notebooks:
         lines.append(f"Notebooks that use the project's modules: {', '.join(notebooks)}\n")
     return lines
+
+
+def _choose_config(configs: list[Config], script: Script) -> str:
+    """Returns the path of the config that has most of what the program reads from it."""
+    keys = script.config_keys
+
+    def rate(config: Config) -> tuple[int, int]:
+        return len(keys - config.values.keys()), len(config.path)
+
+    best = min(configs, key=rate, default=None)
+    return best.path if best is not None else "CONFIG"
 
 
 def _make_install(project: Project, new: NewProject) -> str:

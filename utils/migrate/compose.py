@@ -10,6 +10,7 @@ from utils.migrate.libraries import list_unused_imports
 from utils.migrate.needed_repairs import FrameCall, Repair, find_frame_calls, find_repairs
 from utils.migrate.plainloop import ROOT, find_modules
 from utils.migrate.project import FRAMEWORK_FOLDERS, File, Project
+from utils.migrate.scripts import is_script, list_reached
 from utils.project.taken import (
     PACKAGES,
     Taken,
@@ -76,21 +77,34 @@ def _choose(project: Project, new: NewProject) -> Taken:
         files=[path for path in outside if path.split("/")[0] not in PACKAGES],
         left_out=sorted({*left_out}),
         repairs=[item.name for item in new.repairs],
-        activated=_list_activations(new.repairs),
+        activated=_list_activations(project, new.repairs),
     )
 
 
-def _list_activations(repairs: list[Repair]) -> dict[str, dict[str, str]]:
+def _list_activations(project: Project, repairs: list[Repair]) -> dict[str, dict[str, str]]:
     """Maps each file that imports repairs to their names and purposes.
 
-    Every part of a project imports ``base`` or ``utils``.
+    Most programs import ``base`` or ``utils``. The others import their repairs themselves.
     """
     activated: dict[str, dict[str, str]] = {}
     for repair in repairs:
         if repair.activated_in:
-            path = f"{repair.activated_in}/__init__.py"
-            activated.setdefault(path, {})[repair.name] = repair.purpose
+            repair.programs = _find_programs_outside(project, repair)
+            for path in (f"{repair.activated_in}/__init__.py", *repair.programs):
+                activated.setdefault(path, {})[repair.name] = repair.purpose
     return activated
+
+
+def _find_programs_outside(project: Project, repair: Repair) -> list[str]:
+    """Returns the programs at the top that need a repair and do not import its package."""
+    needy = {line.rpartition(":")[0] for line in repair.lines}
+    found = []
+    for file in project.kept_files:
+        if file.folder == "" and is_script(file):
+            files, modules = list_reached(project, file)
+            if needy & {item.path for item in files} and repair.activated_in not in modules:
+                found.append(file.path)
+    return found
 
 
 def _find_renamed_modules(project: Project) -> dict[str, str]:

@@ -11,6 +11,11 @@ from config.read.merge import load_tree
 from utils.errors import UserError, one_line
 
 MAX_CONFIG_BYTES = 1_000_000  # a larger JSON file is data
+SECTIONS = {
+    *("name", "n_gpu", "arch", "data_loader", "optimizer", "loss", "metrics", "lr_scheduler"),
+    "trainer",
+}
+MIN_SECTIONS = 3
 
 
 @dataclass
@@ -34,7 +39,7 @@ class Config:
 
 
 def find_configs(folder: Path, names: list[str]) -> list[Config]:
-    """Finds the configs of a project: JSON objects with a ``name`` and a ``trainer`` section.
+    """Finds the configs of a project: JSON objects with sections that the template's have.
 
     Args:
         folder: the project.
@@ -43,9 +48,20 @@ def find_configs(folder: Path, names: list[str]) -> list[Config]:
     configs = []
     for name in names:
         values = _read_json_object(folder / name)
-        if isinstance(values.get("trainer"), dict) and "name" in values:
+        if _is_config(values):
             configs.append(Config(name, values, _find_reading_problem(folder, name)))
     return configs
+
+
+def _is_config(values: dict[str, Any]) -> bool:
+    """Whether it has a ``trainer`` section and a name, or several other sections.
+
+    A project may have renamed one, or have left out the name.
+    """
+    count = len(SECTIONS & values.keys())
+    if isinstance(values.get("trainer"), dict):
+        return "name" in values or count >= MIN_SECTIONS
+    return isinstance(values.get("data_loader"), dict) and count > MIN_SECTIONS
 
 
 def _read_json_object(path: Path) -> dict[str, Any]:

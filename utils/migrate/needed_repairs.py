@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from utils.migrate.fingerprints import get_bindings
@@ -29,18 +29,22 @@ class Repair:
         purpose: what it provides, in a few words.
         lines: ``file:line`` of the code that needs it.
         activated_in: the package whose ``__init__.py`` imports it; empty if other code does.
+        programs: paths of the programs that import it, too.
     """
 
     name: str
     purpose: str
     lines: list[str]
     activated_in: str = "base"
+    programs: list[str] = field(default_factory=list)
 
     @property
     def removal(self) -> str:
         """How to do without it: the end of its docstring."""
         docstring = ast.get_docstring(ast.parse(read_repair(self.name))) or ""
-        return " ".join(docstring[docstring.index(REMOVAL) :].split()).replace("``", "`")
+        text = " ".join(docstring[docstring.index(REMOVAL) :].split()).replace("``", "`")
+        files = [f"{self.activated_in}/__init__.py", *self.programs]
+        return text.replace(f"its line in {files[0]}", f"its line in {' and in '.join(files)}")
 
 
 class FrameCall(NamedTuple):

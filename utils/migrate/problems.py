@@ -5,7 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from utils.migrate.code_faults import find_call_faults, find_frame_appends, find_gpu_calls
+from utils.migrate.code_faults import (
+    find_array_conversions,
+    find_call_faults,
+    find_frame_appends,
+    find_gpu_calls,
+)
 from utils.migrate.configs import Config, find_config_problems
 from utils.migrate.fingerprints import get_bindings
 from utils.migrate.libraries import list_submodules
@@ -63,6 +68,7 @@ def _find_in_file(file: File) -> Iterator[tuple[int, str]]:
     bindings = get_bindings(file.tree, inside_functions=True)
     yield from find_gpu_calls(file, bindings)
     yield from find_frame_appends(file, bindings)
+    yield from find_array_conversions(file, bindings)
     for node in walk_kept_code(file):
         if isinstance(node, ast.Call):
             for advice in (*_find_in_call(node, bindings), *find_call_faults(node, bindings)):

@@ -27,6 +27,8 @@ class Script:
         options: the option for the config and the one for a checkpoint, by ``config``, ``resume``.
         required: further arguments that it must get, with placeholders.
         needs_config: whether a checkpoint alone is too little.
+        config_keys: sections that its code and the modules that it imports read from the config.
+        ignores_checkpoint: whether it has an option for a checkpoint that no code loads.
     """
 
     path: str
@@ -35,6 +37,8 @@ class Script:
     options: dict[str, str]
     required: list[str] = field(default_factory=list)
     needs_config: bool = False
+    config_keys: set[str] = field(default_factory=set)
+    ignores_checkpoint: bool = False
 
 
 def find_scripts(project: Project) -> list[Script]:
@@ -45,7 +49,7 @@ def find_scripts(project: Project) -> list[Script]:
         if project.has_plainloops_program(path)
     ]
     for file in project.kept_files:
-        if file.path != "new_project.py" and _is_script(file):
+        if file.path != "new_project.py" and is_script(file):
             script = _describe_script(project, file)
             if script.purpose or script.options or file.folder == "":
                 scripts.append(script)
@@ -66,7 +70,7 @@ def find_notebooks(project: Project) -> list[str]:
     return found
 
 
-def _is_script(file: File) -> bool:
+def is_script(file: File) -> bool:
     """Whether it has ``if __name__ == "__main__"``, or parses arguments at its top level.
 
     In a file of a loader or a model, such code only tries the file.
@@ -102,7 +106,51 @@ def _describe_script(project: Project, file: File) -> Script:
             script.required.append(flags[0].upper())
     if any(_reads_config_always(each) for each in files):
         script.needs_config = True
+    reached, _ = list_reached(project, file)
+    script.config_keys = {key for each in reached for key in _list_config_keys(each)}
+    if "resume" in script.options and not _loads_checkpoint(project, file, reached):
+        script.ignores_checkpoint = True
+        del script.options["resume"]
     return script
+
+
+def _list_config_keys(file: File) -> Iterator[str]:
+    """Yields the names in ``config["name"]`` and ``self.config["name"]``."""
+    for node in walk_kept_code(file):
+        if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Constant):
+            continue
+        if ast.unparse(node.value) in ("config", "self.config"):
+            yield str(node.slice.value)
+
+
+def _loads_checkpoint(project: Project, file: File, reached: list[File]) -> bool:
+    """Whether any code uses the checkpoint that the template's parser gets.
+
+    A trainer of the template's kind does so by ``_resume_checkpoint``, which a project may have
+    deleted. True if the program does not use the template's parser.
+    """
+    kept = [item for item in file.definitions if not item.is_replaced]
+    names = {name for item in kept for name in item.uses.names}
+    if "ConfigParser" not in names:
+        return True
+    trainers = project.list_children("BaseTrainer") | {"BaseTrainer"}
+    methods = {
+        part.name
+        for item in project.definitions
+        if item.name in trainers and isinstance(item.node, ast.ClassDef)
+        for part in item.node.body
+        if isinstance(part, ast.FunctionDef)
+    }
+    for item in (item for each in reached for item in each.definitions):
+        is_reader = any("resume" in name for name in item.uses.attributes)
+        if not is_reader or item.name == "ConfigParser":
+            continue
+        calls_method = "_resume_checkpoint" in item.uses.self_attributes
+        if item.name not in trainers:
+            return True
+        if names & trainers and (not calls_method or "_resume_checkpoint" in methods):
+            return True
+    return False
 
 
 def _find_arguments(file: File) -> Iterator[tuple[list[str], ast.Call]]:
@@ -169,13 +217,25 @@ def list_needed_files(project: Project, scripts: list[Script], configs: list[Con
             if file.folder in folders
             and (names & {item.name for item in file.definitions} or file.folder == "trainer")
         ]
+    files, _ = list_reached(project, *roots)
+    return [file for file in files if not file.is_replaced]
+
+
+def list_reached(project: Project, *roots: File) -> tuple[list[File], set[str]]:
+    """Returns the project's files that some files import, directly or not, and all such modules.
+
+    The files themselves are returned, too. The modules include the packages around them.
+    """
+    waiting = list(roots)
     found: dict[str, File] = {}
-    while roots:
-        file = roots.pop()
+    modules: set[str] = set()
+    while waiting:
+        file = waiting.pop()
         if file.path not in found:
             found[file.path] = file
-            roots += _list_imported_files(project, file)
-    return [file for file in found.values() if not file.is_replaced]
+            modules |= _list_imported_modules(file)
+            waiting += _list_imported_files(project, file)
+    return list(found.values()), modules
 
 
 def _list_texts(value: object) -> Iterator[str]:
@@ -188,6 +248,12 @@ def _list_texts(value: object) -> Iterator[str]:
 
 def _list_imported_files(project: Project, file: File) -> list[File]:
     """Returns the files that a file imports, and the packages around them."""
+    names = _list_imported_modules(file)
+    return [other for other in project.files.values() if other.module in names]
+
+
+def _list_imported_modules(file: File) -> set[str]:
+    """Returns the full names of what a file imports, and the packages around them."""
     modules: set[str] = set()
     package = file.module if file.path.endswith("__init__.py") else file.module.rpartition(".")[0]
     for node in walk_kept_code(file):
@@ -200,9 +266,8 @@ def _list_imported_files(project: Project, file: File) -> list[File]:
                 segments = segments[: len(segments) - node.level + 1]
                 base = ".".join([*segments, *([base] if base else [])])
             modules |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    names = {
+    return {
         ".".join(module.split(".")[:end])
         for module in modules
         for end in range(1, module.count(".") + 2)
     }
-    return [other for other in project.files.values() if other.module in names]

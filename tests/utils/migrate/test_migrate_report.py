@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from small_projects import TEMPLATE, make_project
 
@@ -163,3 +165,93 @@ def test_a_git_submodule_is_no_library_and_is_named_if_it_has_no_files(migrate, 
 def test_a_resumed_run_is_said_to_write_here_only_if_the_folder_is_here():
     assert describe_projects_folder("saved").endswith("a new folder in `saved/` here.")
     assert describe_projects_folder("/runs").endswith("a new folder in `/runs/`.")
+
+
+LOADING_PROGRAM = """
+'''Shows what a trained model finds.'''
+from __future__ import annotations
+import torch
+{more}
+
+if __name__ == "__main__":
+    print(torch.load("model_best.pth")["epoch"])
+"""
+
+
+@pytest.mark.parametrize("imports_base", [True, False])
+def test_a_program_that_does_not_import_base_imports_its_repairs(migrate, imports_base):
+    more = "from model import clouds" if imports_base else ""
+    program = LOADING_PROGRAM.format(more=more)
+    _, report, folder = migrate(detect=program, model__clouds="from base import BaseModel\n")
+    text = (folder / "detect.py").read_text()
+    assert ("import repairs.safe_load" in text) is not imports_base
+    assert ("its line in base/__init__.py and in detect.py." in report) is not imports_base
+
+
+RESUMING_PROGRAM = """
+import argparse
+from parse_config import ConfigParser
+from trainer.mine import Mine
+
+def main(config):
+    print(config["path"]["log"])
+    Mine(config).train()
+
+if __name__ == "__main__":
+    args = argparse.ArgumentParser()
+    args.add_argument("-c", "--config")
+    args.add_argument("-r", "--resume")
+    main(ConfigParser.from_args(args))
+"""
+RESUMING_TRAINER = """
+class BaseTrainer:
+    def __init__(self, config):
+        if config.resume is not None:
+            self._resume_checkpoint(config.resume)
+"""
+RESUMING_METHOD = """
+    def _resume_checkpoint(self, path):
+        print(path)
+"""
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_no_command_to_resume_if_the_project_cannot(migrate, resumes):
+    _, report, _ = migrate(
+        check=True,
+        train=RESUMING_PROGRAM,
+        test=None,
+        base__base_trainer=RESUMING_TRAINER + (RESUMING_METHOD if resumes else ""),
+        trainer__mine="from base import BaseTrainer\n\nclass Mine(BaseTrainer):\n    pass\n",
+    )
+    assert ("train.py -r " in report) is resumes
+    assert ("that `-r` of train.py names" in report) is not resumes
+
+
+def test_the_command_names_the_config_that_the_program_reads(tmp_path, capsys):
+    project = make_project(tmp_path / "old", train=RESUMING_PROGRAM, trainer__mine="Mine = 1\n")
+    sections = {"n_gpu": 0, "data_loader": {}, "loss": "l", "optimizer": {}, "path": {"log": "l"}}
+    (project / "a_config_with_paths.json").write_text(json.dumps(sections))
+    main(project, None)
+    assert "train.py -c a_config_with_paths.json" in capsys.readouterr().out
+
+
+CONVERSIONS = """
+import numpy as np
+def crop(size, limits):
+    p = limits[0]
+    size = int(size * p)
+    p = np.random.rand(1) * (1 - limits[0]) + limits[0]
+    q = np.random.rand(1)[0]
+    r = np.random.rand()
+    return int(np.floor(size * p)), int(size * q), float(r), float(np.random.rand(1)), int(size)
+"""
+
+
+def test_numbers_from_arrays_are_found(migrate):
+    _, report, _ = migrate(check=True, mine=CONVERSIONS)
+    lines = [line for line in list_attention(report).split("\n") if "mine" in line]
+    assert [line.partition("since")[0] for line in lines] == [
+        "- mine.py:8: NumPy refuses `float(np.random.rand(1))` of an array ",
+        "- mine.py:8: NumPy refuses `int(np.floor(size * p))` of an array ",
+    ]
