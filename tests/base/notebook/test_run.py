@@ -125,6 +125,11 @@ def test_mistakes_are_lines(tmp_path: Path) -> None:
         expect("'builtins.dict' is not in a trusted library", "config.json", arch=dict)
         tensor = nn.Linear(1, 1).weight.data
         expect("not a Tensor", "config.json", data_loader={"args": {"x": tensor}})
+        expect("give it as text: 'data_loader.args.batch_size=…'", "config.json", batch_size=2)
+        expect("give it as text: 'optimizer.args.lr=…'", "config.json", learning_rate=0.1)
+        expect("give it as text: 'trainer.epochs=…'", "config.json", epochs=2)
+        expect("give it as text: 'loss.x=…'", "config.json", **{"loss.x": 2})
+        expect("unknown keyword (did you mean 'run_id'?)", "config.json", runid="x")
         expect("options of run() are the keywords", "config.json", "--check")
         expect("wants the path of a config", 3)
         expect("resume=3", resume=3)
@@ -134,7 +139,7 @@ def test_mistakes_are_lines(tmp_path: Path) -> None:
                "trainer.epochs=2", n_gpu=0, parallel={"type": "ddp", "args": {"num_processes": 2}})
         expect("a dict as the config starts a new run", {"name": "x"}, resume="cells.py")
         expect("arch: is missing", {"name": "x"})
-        assert run("trainer.epochs=1").last_log["epoch"] == 1
+        assert run("trainer.epochs=1", mine=3).last_log["epoch"] == 1  # a key of the project
         run("nope")
         """,
         is_failing=True,
