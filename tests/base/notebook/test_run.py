@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from base.notebook.errors import make_run_error
 from tests.base.notebook.cells import run_cells
 from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project, differences, load
@@ -147,6 +148,13 @@ def test_mistakes_are_lines(tmp_path: Path) -> None:
     assert "nope: no such config" in done.stderr.splitlines()[-1]
     assert "During handling" not in done.stderr
     assert len(list((tmp_path / "saved/digits").iterdir())) == 1  # that of the run
+
+
+def test_a_lost_worker_may_lack_a_class_of_a_cell() -> None:
+    error = make_run_error(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"))
+    assert "cannot load a class of a cell" in str(error)
+    error = make_run_error(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."))
+    assert "cell" not in str(error)
 
 
 def test_a_dict_is_a_config(tmp_path: Path) -> None:
