@@ -60,7 +60,7 @@ class RunLog:
             facts = RunFacts(log_dir, config.plain(), config.resume is not None, logger)
             self.writer.back_ends += make_back_ends(back_end_kinds, asdict(options), facts)
         self.metrics_file = MetricsFile(log_dir / "metrics.jsonl", logger, enabled=is_main())
-        self.history = History(self.metrics_file.path, options.monitor)
+        self.history = History(self.metrics_file.path.resolve(), options.monitor)
         if config.resume is None:
             self.metrics_file.drop_after(0)  # lines of a run that ended before a checkpoint
 

@@ -8,18 +8,15 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from base.notebook.cells import list_given, to_config_value
-from base.options import TrainerOptions
 from config.command_line import GivenValues
 from config.read.merge import load_configs, merge_tree
 from config.read.source import parse_value
 from config.read.tree import Keys, Mark, Tree, join_keys
 from utils.errors import UserError
-from utils.options import get_key
 from utils.provenance import ROOT
 
 OPTIONS = {"resume": "-r", "run_id": "--run-id", "device": "-d"}
@@ -53,13 +50,12 @@ class Call(NamedTuple):
             config, overrides = None, (config, *overrides)
         _check_overrides(overrides)
         words = {key: _to_word(key, value) for key, value in options.items()}
-        _refuse_options(sections)
         start = _to_tree(config) if isinstance(config, Mapping) else None
         paths = _list_paths(config) if start is None else []
         data = {key: to_config_value(value, (key,)) for key, value in sections.items()}
         renewed = tuple(key for key, value in sections.items() if _names_object(value))
         data |= {key: {"type": data[key]} for key in renewed if not isinstance(data[key], dict)}
-        marks = {keys: Mark(f"run({keys[0]}=…)") for keys in _list_keys(data)}
+        marks = {keys: Mark(f"run({keys[0]}=…)") for keys in list_keys(data)}
         given = GivenValues(Tree(data, marks), renewed, start)
         args = argparse.Namespace(config=paths, overrides=[*overrides], given=given, **words)
         if start is not None or any(list_given(data)):
@@ -105,14 +101,6 @@ def _check_overrides(overrides: Sequence[Any]) -> None:
             raise UserError(f"{word!r}: {message}")
 
 
-def _refuse_options(sections: Mapping[str, Any]) -> None:
-    """Raises UserError if a keyword names an option of ``trainer``, and no section."""
-    names = {get_key(field.name) for field in fields(TrainerOptions)}
-    for key in names & sections.keys():
-        message = f"an option of the trainer; give trainer={{{key!r}: …}}, or 'trainer.{key}=…'"
-        raise UserError(f"run({key}=…): is {message}")
-
-
 def _to_tree(config: Mapping[str, Any]) -> Tree:
     """Returns the values of a dict, after those of the files that it extends."""
     data = to_config_value(config, ())
@@ -120,7 +108,7 @@ def _to_tree(config: Mapping[str, Any]) -> Tree:
     names = data.pop("extends", None)
     names = names if isinstance(names, list) else [] if names is None else [names]
     tree = load_configs(_list_paths(names)) if names else Tree({})
-    merge_tree(tree, Tree(data, {keys: Mark("run({…})") for keys in _list_keys(data)}), ())
+    merge_tree(tree, Tree(data, {keys: Mark("run({…})") for keys in list_keys(data)}), ())
     return tree
 
 
@@ -130,12 +118,13 @@ def _names_object(value: Any) -> bool:
     return inspect.isclass(found) or inspect.isroutine(found)
 
 
-def _list_keys(node: Any, keys: Keys = ()) -> Iterator[Keys]:
+def list_keys(node: Any, keys: Keys = ()) -> Iterator[Keys]:
+    """Yields the keys of each value in a tree, those of an outer value first."""
     if keys:
         yield keys
     items = enumerate(node) if isinstance(node, list) else ()
     for key, value in node.items() if isinstance(node, dict) else items:
-        yield from _list_keys(value, (*keys, key))
+        yield from list_keys(value, (*keys, key))
 
 
 def _list_words(node: Any, keys: Keys, renewed: tuple[str, ...]) -> Iterator[str]:

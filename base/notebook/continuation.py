@@ -46,6 +46,8 @@ class Continuation:
         if Path.cwd() != self._folder:
             message = f"this run was started in {self._folder}; change back to that folder"
             raise UserError(f"{message} to go on")
+        if not config.save_dir.is_dir():
+            raise UserError(f"{config.save_dir}: the folder of this run is gone; start another run")
         if config.facts.get("command") is not None:
             config.facts["command"] = make_command(["-r", str(config.save_dir)])
         with _resuming(config), RunFolder(config) as run, config.locating_errors():

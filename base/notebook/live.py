@@ -14,6 +14,7 @@ from utils.tables import format_table
 MAX_ROWS = 12  # of the table
 MAX_LINES = 12  # of a log message that is shown unfolded
 SECONDS_BETWEEN_UPDATES = 0.2
+MAX_LOAD = 0.05  # the part of the time that updates take from a training of many epochs
 
 
 class LiveTable:
@@ -34,13 +35,15 @@ class LiveTable:
         self._progress = ""
         self._is_changed = False
         self._time = 0.0  # of the last update
+        self._duration = 0.0  # of it, in seconds
         shell.events.register("post_run_cell", self._end_cell)
 
     def is_due(self) -> bool:
         """Whether it is time for an update. A pass that is over soon needs none."""
         if self._cell != self._shell.execution_count:
             self._begin()
-        return time.monotonic() - self._time >= SECONDS_BETWEEN_UPDATES
+        pause = max(SECONDS_BETWEEN_UPDATES, self._duration / MAX_LOAD)
+        return time.monotonic() - self._time >= pause
 
     def show_progress(self, text: str) -> None:
         """Shows a text above the table; an empty one removes it with the next update."""
@@ -96,6 +99,7 @@ class LiveTable:
             self._handle = display(content, raw=True, display_id=True)
         else:
             self._handle.update(content, raw=True)
+        self._duration = time.monotonic() - self._time
 
 
 def show_in_notebook() -> None:

@@ -6,20 +6,29 @@ import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
 from base.base_trainer import BaseTrainer
-from base.notebook.call import Call
+from base.notebook.call import OPTIONS, Call, list_keys
 from base.notebook.cells import get_source, list_given
 from base.notebook.continuation import Continuation
 from base.notebook.live import show_in_notebook
 from base.notebook.reload import reload_edited_code
 from base.notebook.session import call_in_cell, pass_on_signal
+from base.options import TrainerOptions
+from base.schema import SCHEMA
 from config import ConfigParser
+from config.check.findings import find_typo
+from config.check.preflight import get_known_keys
 from config.command_line import GROUP_SECTIONS
+from config.read.tree import Keys, join_keys
 from utils.errors import UserError
 from utils.launch import num_processes_to_launch
+from utils.options import get_key
+
+COMMAND_OPTIONS = {"learning_rate": "lr", "bs": "batch_size"}  # of train.py: its names of values
 
 
 def run(
@@ -28,15 +37,16 @@ def run(
     """Trains what a config describes, in this process; see ``utils.notebook.run``."""
     show_in_notebook()
     arguments = config, overrides, options, sections
-    trainer = call_in_cell(lambda: _train(Call.from_arguments(*arguments)))
+    trainer = call_in_cell(lambda: _train(Call.from_arguments(*arguments), sections))
     pass_on_signal(trainer)
     return trainer
 
 
-def _train(call: Call) -> Any:
+def _train(call: Call, sections: Mapping[str, Any]) -> Any:
     reload_edited_code()
     _refuse_other_device(call.args.device)
     config = ConfigParser.from_args(call.args)
+    _refuse_inner_keys(config, sections)
     _refuse_several_processes(config, call)
     sources = {key: get_source(found) for key, found in list_given(config.tree.data)}
     config.facts = {"command": call.command, "notebook": True, "sources": sources}
@@ -56,6 +66,27 @@ def _run_in_cells(method: Callable[..., Any]) -> Callable[..., Any]:
         return call_in_cell(lambda: method(*args, **kwargs))
 
     return call
+
+
+def _refuse_inner_keys(config: ConfigParser, sections: Mapping[str, Any]) -> None:
+    """Raises UserError if a keyword is no section, but names a value inside one, such as ``lr``.
+
+    A project may have keys of its own, so any other name is one of them.
+    """
+    names = [get_key(field.name) for field in fields(TrainerOptions)]
+    inner: dict[str, Keys] = {name: ("trainer", name) for name in names}
+    values = [keys for keys in list_keys(config.tree.data) if len(keys) > 1]
+    inner |= {str(keys[-1]): keys for keys in reversed(values)}  # of equal names, the first one
+    known = get_known_keys(SCHEMA)
+    for key, value in sections.items():
+        if key in known or isinstance(value, Mapping):
+            continue
+        if hint := find_typo(key, OPTIONS):
+            raise UserError(f"run({key}=…): unknown keyword{hint}")
+        keys = inner.get(COMMAND_OPTIONS.get(key, key))
+        if keys or "." in key:
+            text = join_keys(keys) if keys else key
+            raise UserError(f"run({key}=…): is no section; give it as text: '{text}=…'")
 
 
 def _refuse_several_processes(config: ConfigParser, call: Call) -> None:

@@ -15,12 +15,14 @@ import torch
 
 from base.notebook.errors import make_run_error
 from logger.logger import close_files
+from utils.errors import UserError
 from utils.log import get_run_handlers, set_run_handlers
 from utils.main import BROADCAST
 from utils.seed import get_random_state, set_random_state
 from utils.stop import EXIT_STATUS
 
 T = TypeVar("T")
+_training = threading.RLock()  # of the one thread that trains or evaluates in this process
 
 
 def pass_on_signal(trainer: object) -> None:
@@ -53,9 +55,20 @@ def call_in_cell(function: Callable[[], T]) -> T:
 def _restoring_process() -> Iterator[None]:
     """Restores, at its end, what a run changes in its process."""
     with contextlib.ExitStack() as stack:
-        for context in (_interruptible, _logging, _warning, _random):
+        for context in (_exclusive, _interruptible, _logging, _warning, _random):
             stack.enter_context(context())
         yield
+
+
+@contextlib.contextmanager
+def _exclusive() -> Iterator[None]:
+    """Refuses a second thread, because threads have the same random numbers and the same log."""
+    if not _training.acquire(blocking=False):
+        raise UserError("another thread of this process trains or evaluates; wait for its end")
+    try:
+        yield
+    finally:
+        _training.release()
 
 
 @contextlib.contextmanager

@@ -71,6 +71,22 @@ def test_an_update_waits_until_it_is_due(screen: Screen, history: History) -> No
     assert len(screen.outputs[0]) == 2
 
 
+def test_slow_updates_are_rare(screen: Screen, history: History) -> None:
+    table = LiveTable(screen.shell)
+    make_table = history.make_table
+
+    def make_slowly(max_rows: int) -> list[tuple[str, ...]]:
+        screen.now += 0.5
+        return make_table(max_rows)
+
+    history.make_table = make_slowly  # type: ignore[method-assign]
+    table.show_epochs(add_epoch(history))
+    screen.now += 9
+    assert not table.is_due()
+    screen.now += 1
+    assert table.is_due()
+
+
 def test_the_progress_stands_above_the_table_and_goes(screen: Screen, history: History) -> None:
     table = LiveTable(screen.shell)
     table.show_epochs(add_epoch(history))

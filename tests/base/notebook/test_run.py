@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from base.notebook.errors import make_run_error
 from tests.base.notebook.cells import run_cells
 from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project, differences, load
@@ -125,6 +126,11 @@ def test_mistakes_are_lines(tmp_path: Path) -> None:
         expect("'builtins.dict' is not in a trusted library", "config.json", arch=dict)
         tensor = nn.Linear(1, 1).weight.data
         expect("not a Tensor", "config.json", data_loader={"args": {"x": tensor}})
+        expect("give it as text: 'data_loader.args.batch_size=…'", "config.json", batch_size=2)
+        expect("give it as text: 'optimizer.args.lr=…'", "config.json", learning_rate=0.1)
+        expect("give it as text: 'trainer.epochs=…'", "config.json", epochs=2)
+        expect("give it as text: 'loss.x=…'", "config.json", **{"loss.x": 2})
+        expect("unknown keyword (did you mean 'run_id'?)", "config.json", runid="x")
         expect("options of run() are the keywords", "config.json", "--check")
         expect("wants the path of a config", 3)
         expect("resume=3", resume=3)
@@ -134,7 +140,7 @@ def test_mistakes_are_lines(tmp_path: Path) -> None:
                "trainer.epochs=2", n_gpu=0, parallel={"type": "ddp", "args": {"num_processes": 2}})
         expect("a dict as the config starts a new run", {"name": "x"}, resume="cells.py")
         expect("arch: is missing", {"name": "x"})
-        assert run("trainer.epochs=1").last_log["epoch"] == 1
+        assert run("trainer.epochs=1", mine=3).last_log["epoch"] == 1  # a key of the project
         run("nope")
         """,
         is_failing=True,
@@ -142,6 +148,13 @@ def test_mistakes_are_lines(tmp_path: Path) -> None:
     assert "nope: no such config" in done.stderr.splitlines()[-1]
     assert "During handling" not in done.stderr
     assert len(list((tmp_path / "saved/digits").iterdir())) == 1  # that of the run
+
+
+def test_a_lost_worker_may_lack_a_class_of_a_cell() -> None:
+    error = make_run_error(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"))
+    assert "cannot load a class of a cell" in str(error)
+    error = make_run_error(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."))
+    assert "cell" not in str(error)
 
 
 def test_a_dict_is_a_config(tmp_path: Path) -> None:

@@ -152,3 +152,39 @@ def test_an_edited_file_is_used(tmp_path: Path) -> None:
         """,
         project,
     )
+
+
+def test_another_thread_is_refused_and_a_missing_folder_is_a_line(tmp_path: Path) -> None:
+    run_cells(
+        tmp_path,
+        """
+        import os, shutil, threading
+        errors = []
+
+        def call(function, *args):
+            try:
+                function(*args)
+            except Exception as error:
+                assert type(error).__name__ == "RunError", repr(error)
+                errors.append(str(error))
+
+        class Calling(Net):
+            def forward(self, x):
+                if not errors:
+                    thread = threading.Thread(target=call, args=(run, "config.json"))
+                    thread.start()
+                    thread.join()
+                return super().forward(x)
+
+        trainer = run("config.json", "trainer.epochs=1", arch=Calling)
+        assert errors.pop().startswith("another thread of this process trains"), errors
+        folder = os.getcwd()
+        os.chdir("/")
+        assert len(trainer.history) == 1  # also from another folder
+        os.chdir(folder)
+        shutil.rmtree(trainer.checkpoint_dir)
+        trainer.epochs = 2
+        call(trainer.train)
+        assert errors.pop().endswith("the folder of this run is gone; start another run")
+        """,
+    )
