@@ -13,6 +13,7 @@ from utils.project.readmes import prune_readmes
 from utils.project.record import Record, get_blob_id
 from utils.project.rooms import ROOMS, expand_rooms, remove_room
 from utils.project.settings import adapt_settings
+from utils.project.source import VERSION_FILE, get_version
 
 CODE = ("base/", "config/", "logger/", "utils/")  # copied, but for the examples in config/
 FILES = (".gitignore", "saved/.gitkeep", "pyproject.toml", "test.py", "train.py")
@@ -63,7 +64,8 @@ def compose(framework: Path, target: Path, config: str, rooms: Sequence[str]) ->
     except OSError as error:
         reason = f"{error.filename or target}: {error.strerror or one_line(error)}"
         raise UserError(f"{target}: cannot be written: {reason}") from None
-    return make_record(target, get_version(framework), config, chosen)
+    version = get_version((framework / VERSION_FILE).read_text(encoding="utf-8"))
+    return make_record(target, version, config, chosen)
 
 
 def list_files(folder: Path) -> list[str]:
@@ -102,17 +104,11 @@ def copy(source: Path, target: Path) -> None:
 
 
 def fill(path: Path, **values: str) -> None:
-    """Replaces ``{{NAME}}`` in a file."""
+    """Replaces each ``{{NAME}}`` in a file by the value of this name."""
     text = path.read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"{{{{{name}}}}}", value)
     path.write_text(text, encoding="utf-8")
-
-
-def get_version(framework: Path) -> str:
-    """Returns the version of the framework in a folder."""
-    text = (framework / "utils/version.py").read_text(encoding="utf-8")
-    return text.partition('VERSION = "')[2].partition('"')[0]
 
 
 def make_record(target: Path, version: str, config: str, rooms: list[str]) -> Record:

@@ -21,7 +21,7 @@ HOMES = {  # a name without a dot is looked up here
     "model/model.py",
     "trainer/trainer.py",
 }
-COMMAND = re.compile(r"-c ([\w.-]+\.(?:json|ya?ml))")
+COMMAND = re.compile(r"-c ([\w.-]+\.(?:json|ya?ml))")  # finds the config of a command
 EXTRA = re.compile(r"pip install (?:-e )?[\"']\.\[(\w+)\]")
 FILE_AND_NAME = re.compile(r"(?:(?:data_loader|model|trainer)\.)?(\w+)\.\w+")
 
