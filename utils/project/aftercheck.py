@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from utils.errors import printable, shorten
-from utils.project.compose import CONFIG_SUFFIXES
 from utils.tables import format_duration
 
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 VERIFY = ("-m", "utils.verify_resume", "--kills", "1", "--epochs", "2")
 
 

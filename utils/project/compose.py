@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from config.check.project import USER_FOLDERS
+from config.read.merge import SUFFIXES
 from utils.errors import UserError, one_line
-from utils.project.needs import USER_FOLDERS, Needs, find_needs
+from utils.project.needs import Needs, find_needs
 from utils.project.readmes import prune_readmes
 from utils.project.record import Record, get_blob_id
 from utils.project.rooms import ROOMS, expand_rooms, remove_room
@@ -20,7 +22,6 @@ FILES = (".gitignore", "saved/.gitkeep", "pyproject.toml", "test.py", "train.py"
 TEMPLATES = "utils/project/templates"
 LEFT_OUT = ("utils/new.py", f"{TEMPLATES}/")  # a project is not where other projects begin
 SKIPPED_AT_TOP = (".git", ".venv", "build", "data", "saved")  # where no git says what is ignored
-CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def compose(framework: Path, target: Path, config: str, rooms: Sequence[str]) -> Record:
@@ -92,7 +93,7 @@ def is_needed(name: str, needs: Needs) -> bool:
         return False
     if folder in USER_FOLDERS:
         return name in needs.files or rest in ("README.md", "__init__.py")
-    if folder == "config" and name.endswith(CONFIG_SUFFIXES):
+    if folder == "config" and name.endswith(SUFFIXES):
         return name in needs.configs
     return name in FILES or name in needs.configs or name.startswith(CODE)
 

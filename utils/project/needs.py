@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from config.check.project import USER_FOLDERS
 from config.read.merge import load_tree
 from config.read.source import read_tree
 from utils.project.rooms import DEFAULT_ROOMS, expand_rooms
 
-USER_FOLDERS = ("data_loader", "model", "trainer")
 HOMES = {  # a name without a dot is looked up here
     "data_loader/data_loaders.py",
     "model/loss.py",
