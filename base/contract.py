@@ -18,6 +18,7 @@ from base.loop.update import Update
 from base.options import TrainerOptions, parse_monitor
 
 if TYPE_CHECKING:
+    from base.loop.reporter import TestResult
     from logger.history import History
     from logger.run_log import RunLog
 
@@ -130,19 +131,22 @@ class TemplateAttributes:
         Raises:
             UserError: there are no such data or no checkpoint, or the weights do not fit the model.
         """
-        from base.evaluation import test_in_training
-
-        state, folder = self.train_state, self.checkpoint_dir
-        return test_in_training(self.config, state, folder, split, best).values
+        return _test(self, split, best).values
 
     def report(self, split: str = "test", best: bool = False) -> Any:
-        """Evaluates as ``evaluate`` does, and returns a report that a notebook shows."""
-        from base.evaluation import test_in_training
+        """Evaluates as ``evaluate`` does, and returns a report that a notebook shows.
+
+        Without the tools, which make reports, it returns the numbers.
+
+        Args:
+            split, best: as for ``evaluate``.
+
+        Raises:
+            UserError: as ``evaluate``.
+        """
         from base.loop.reporter import make_reporters
 
-        state, folder = self.train_state, self.checkpoint_dir
-        result = test_in_training(self.config, state, folder, split, best)
-        return make_reporters(None)[-1].show(result, self.config)
+        return make_reporters(None)[-1].show(_test(self, split, best), self.config)
 
     def get_update(self) -> Update | None:
         """The loop's ``Update``; None if the trainer has none, or ``update`` is something else."""
@@ -181,3 +185,11 @@ class TemplateAttributes:
 
     def _restore_rest(self) -> None:
         raise NotImplementedError
+
+
+def _test(trainer: TemplateAttributes, split: str, best: bool) -> TestResult:
+    """A function, because a project's trainer may have a method of this name."""
+    from base.evaluation import test_in_training
+
+    state, folder = trainer.train_state, trainer.checkpoint_dir
+    return test_in_training(trainer.config, state, folder, split, best)

@@ -125,6 +125,7 @@ def _make_unshuffled(config: Any, changes: dict[str, Any]) -> Any:
 
 
 def _make_validation_split(config: Any) -> tuple[Any, str]:
+    """Makes the loader of the ``validation_split``, or None, and says in words what it holds."""
     split = getattr(config.build("data_loader"), "split_validation", None)  # torch's has none
     folds, fold = (config.get_argument("data_loader", key) for key in ("folds", "fold"))
     text = "the validation split" if folds is None else f"fold {fold} of {folds}"

@@ -107,7 +107,7 @@ class History(Sequence[Row]):
 
 
 def list_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the numbers in the rows, in the order of their first appearance."""
+    """Returns the names of the numbers in the rows, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
@@ -119,7 +119,12 @@ def arrange(names: Sequence[str]) -> list[str]:
 
 
 def find_best(rows: Sequence[Mapping[str, Any]], monitor: str) -> int | None:
-    """The index of the first row with the best value of ``min METRIC`` or ``max METRIC``."""
+    """Returns the index of the first row with the best value; None if no row has one.
+
+    Args:
+        rows: of the table.
+        monitor: ``min METRIC``, ``max METRIC`` or ``off``.
+    """
     mode, _, metric = monitor.partition(" ")
     values = {index: row.get(metric.strip()) for index, row in enumerate(rows)}
     found = {i: v for i, v in values.items() if isinstance(v, int | float) and isfinite(v)}

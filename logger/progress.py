@@ -105,7 +105,8 @@ def _get_bar_class() -> Any:
     return tqdm
 
 
-def _count(done: int, total: int | None) -> str:
+def _format_count(done: int, total: int | None) -> str:
+    """Returns how many batches are done, as ``5/20 (25 %)``."""
     if total is None or done > total:  # the total may be an estimate
         return str(done)
     return f"{done}/{total} ({100 * done // max(1, total)} %)"
@@ -117,7 +118,7 @@ def _show_in(
     try:
         for done, batch in enumerate(batches):
             if view.is_due():
-                view.show_progress(f"{title}  {_count(done, total)}  {status()}".rstrip())
+                view.show_progress(f"{title}  {_format_count(done, total)}  {status()}".rstrip())
             yield batch
     finally:
         view.show_progress("")
@@ -130,7 +131,7 @@ def _log_lines(
     for done, batch in enumerate(batches):
         if time.monotonic() - last_shown >= SECONDS_BETWEEN_LINES:
             last_shown = time.monotonic()
-            logger.info("%s  %s  %s", title, _count(done, total), status())
+            logger.info("%s  %s  %s", title, _format_count(done, total), status())
         yield batch
 
 

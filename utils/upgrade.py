@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main(args: argparse.Namespace) -> int:
     """Runs the command. Returns its exit status."""
-    project = Path.cwd() / (args.project or ROOT)
+    project = (args.project or ROOT).absolute()
     record = Record.read(project)
     if not args.check:
         check_tree(Git(project))
-    if args.project and not args.source and not args.version:
+    if args.project and not args.source and not args.version:  # this framework is the new one
         from utils.project.upgrade import upgrade
 
         framework = open_framework(ROOT)
@@ -98,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", default="", help=help_text)
     help_text = "an optional room to add, such as transfer; may be given several times"
     parser.add_argument("--add-room", action="append", default=[], metavar="NAME", help=help_text)
-    help_text = "another example for the project, if the new version has no longer the first one"
+    help_text = "another config to take files for, if the new version no longer has the first one"
     parser.add_argument("--from", dest="config", default="", metavar="CONFIG", help=help_text)
     help_text = "upgrade the project in this folder to the version that this program belongs to"
     parser.add_argument("--project", type=Path, metavar="FOLDER", help=help_text)

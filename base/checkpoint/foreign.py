@@ -18,6 +18,11 @@ READERS: list[Callable[[Path, Any], Any]] = []
 def read_refused(path: Path, map_location: Any, refusal: pickle.UnpicklingError) -> Any:
     """Reads a checkpoint that torch has refused.
 
+    Args:
+        path: of the checkpoint.
+        map_location: of torch.load.
+        refusal: torch's error.
+
     Raises:
         UserError: no reader takes it either; the error names what the file would call.
     """

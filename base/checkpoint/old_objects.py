@@ -155,14 +155,14 @@ def make_array(*_: Any) -> Any:
 
 
 def make_bytes(text: str, encoding: str) -> bytes:
-    """Pickle writes bytes so."""
+    """Decodes bytes in the form in which old pickles write them: as a text."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"{encoding} is not the encoding of bytes")
     return codecs.encode(text, encoding)
 
 
 def make_bytearray(content: bytes | str = b"", encoding: str = "latin-1") -> bytearray:
-    """Takes no length, which could be huge."""
+    """Returns the bytes of a file. Unlike ``bytearray``, it takes no length, which may be huge."""
     return bytearray(content if isinstance(content, bytes) else make_bytes(content, encoding))
 
 
@@ -222,6 +222,8 @@ CALLS: dict[str, Callable[..., Any]] = {
 class DataUnpickler(pickle.Unpickler):
     """Reads a pickle. It calls the functions of CALLS only.
 
+    Subclasses set the attributes, because torch.load makes the object.
+
     Attributes:
         is_strict: whether a call of another function is an error. Otherwise an object with the
             arguments replaces the result.
@@ -256,9 +258,9 @@ def check_opcodes(file: Any) -> None:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file), start=1):
             if opcode.name in FORBIDDEN:
                 raise pickle.UnpicklingError(f"it has the opcode {opcode.name}")
-            # Memory is allocated up to the index; a real one is below the number of opcodes.
+            # pickle allocates its memo up to the index; a real one is at most the opcodes so far.
             if opcode.name.endswith("PUT") and int(argument or 0) > count:
-                raise pickle.UnpicklingError(f"{argument} is no index of its memory")
+                raise pickle.UnpicklingError(f"{argument} is no index of its memo")
     except (ValueError, UnicodeDecodeError) as error:
         raise pickle.UnpicklingError(str(error)) from None
 

@@ -23,7 +23,7 @@ ALLOWED = {
 NAMEDTUPLE = {"__new__", "__slots__", "__getnewargs__", "__replace__", "__match_args__"}
 
 
-def _find(full_name: str) -> Any:
+def _find_imported(full_name: str) -> Any:
     """Returns what a name means in a file of the project that is imported; else None."""
     module_name, _, name = full_name.rpartition(".")
     module = sys.modules.get(module_name)
@@ -36,11 +36,17 @@ def _find(full_name: str) -> Any:
 
 
 def find_plain_class(full_name: str) -> type | None:
-    """Returns a class whose objects are their attributes; or a namedtuple.
+    """Returns a class whose objects are nothing but their attributes, or a namedtuple.
 
     Its objects can be made without calling any of its methods.
+
+    Args:
+        full_name: with the module, as in a checkpoint.
+
+    Returns:
+        The class; None if there is no such class of the project, or it is not plain.
     """
-    found = _find(full_name)
+    found = _find_imported(full_name)
     if type(found) is not type or found.__module__ + "." + found.__name__ != full_name:
         return None
     if found.__bases__ == (tuple,) and "_fields" in vars(found):
@@ -50,14 +56,18 @@ def find_plain_class(full_name: str) -> type | None:
         special = {name for name in vars(kind) if name.startswith("__")}
         is_plain = type(kind) is type and special - {"__hash__"} <= ALLOWED
         hashes = vars(kind).get("__hash__") is not None
-        if not is_plain or hashes or _find(f"{kind.__module__}.{kind.__name__}") is not kind:
+        is_imported = _find_imported(f"{kind.__module__}.{kind.__name__}") is kind
+        if not is_plain or hashes or not is_imported:
             return None
     return found
 
 
 def find_constant_function(full_name: str) -> Any:
-    """Returns a function without parameters that uses no name, so it can only make a constant."""
-    found = _find(full_name)
+    """Returns a function that can only make a constant: it has no parameters and uses no names.
+
+    None if there is no such function of the project, or it does more.
+    """
+    found = _find_imported(full_name)
     if not isinstance(found, types.FunctionType):
         return None
     code = found.__code__

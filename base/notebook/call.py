@@ -44,7 +44,7 @@ class Call(NamedTuple):
         """Reads the arguments of ``run()``.
 
         Raises:
-            UserError: one of them is none that ``run`` takes.
+            UserError: ``run`` does not take one of them.
         """
         if isinstance(config, str) and "=" in config:  # as `python train.py trainer.epochs=2`
             config, overrides = None, (config, *overrides)
@@ -74,8 +74,11 @@ def make_command(words: list[str]) -> list[str]:
 
 
 def _to_word(key: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str | os.PathLike) and os.fspath(value)):
-        return None if value is None else str(os.fspath(value))
+    """Returns the value of an option as a command has it; None if it is not given."""
+    if value is None:
+        return None
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
+        return str(os.fspath(value))
     if key == "device" and type(value) is int:
         return str(value)
     raise UserError(f"{key}={value!r}: wants a text, as {OPTIONS[key]} of the command does")

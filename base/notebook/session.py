@@ -86,6 +86,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logging() -> Iterator[None]:
+    """Closes the log of a run at the end, and restores the settings of logging and the streams."""
     root = logging.getLogger()
     handlers, level, raises = list(root.handlers), root.level, logging.raiseExceptions
     run_handlers, factory = get_run_handlers(), logging.getLogRecordFactory()
@@ -109,6 +110,7 @@ def _logging() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _warning() -> Iterator[None]:
+    """Makes a warning of broadcasting an error, as ``run_main`` does, and restores the filters."""
     filters = list(warnings.filters)
     warnings.filterwarnings("error", BROADCAST)
     try:
@@ -119,7 +121,7 @@ def _warning() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _random() -> Iterator[None]:
-    """Restores the random numbers, and whether torch is deterministic."""
+    """Restores the random numbers, and whether torch and cuDNN are deterministic."""
     state, mode = get_random_state(), torch.get_deterministic_debug_mode()
     cudnn = torch.backends.cudnn
     flags = cudnn.deterministic, cudnn.benchmark

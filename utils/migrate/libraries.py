@@ -14,7 +14,7 @@ from utils.migrate.needed_repairs import walk_kept_code
 from utils.migrate.plainloop import ROOT
 from utils.migrate.project import File, Project
 
-# Names for pip of modules that have another name there.
+# Maps modules to the names under which pip installs them.
 PIP_NAMES = {
     "Bio": "biopython",
     "Crypto": "pycryptodome",
@@ -42,7 +42,6 @@ PIP_NAMES = {
     "mpl_toolkits": "matplotlib",
     "osgeo": "gdal",
     "pl_bolts": "lightning-bolts",
-    "pretrainedmodels": "pretrainedmodels",
     "pytorch_lightning": "pytorch-lightning",
     "segmentation_models_pytorch": "segmentation-models-pytorch",
     "sentence_transformers": "sentence-transformers",

@@ -17,7 +17,7 @@ PLACEHOLDERS = {"run_id": "RUN_ID", "time": "RUN_ID", "stamp": "RUN_ID", "name":
 
 
 def get_root(configs: list[Config]) -> str:
-    """The folder of all runs, as the first config says."""
+    """Returns the folder of all runs, which the config with the shortest path names."""
     config = min(configs, key=lambda item: len(item.path), default=None)
     trainer = config.values.get("trainer") if config is not None else None
     folder = trainer.get("save_dir") if isinstance(trainer, dict) else None

@@ -7,19 +7,21 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from config.check.project import USER_FOLDERS
+from config.read.merge import SUFFIXES
 from utils.errors import UserError, one_line
-from utils.project.needs import USER_FOLDERS, Needs, find_needs
+from utils.project.needs import Needs, find_needs
 from utils.project.readmes import prune_readmes
 from utils.project.record import Record, get_blob_id
 from utils.project.rooms import ROOMS, expand_rooms, remove_room
 from utils.project.settings import adapt_settings
+from utils.project.source import VERSION_FILE, get_version
 
 CODE = ("base/", "config/", "logger/", "utils/")  # copied, but for the examples in config/
 FILES = (".gitignore", "saved/.gitkeep", "pyproject.toml", "test.py", "train.py")
 TEMPLATES = "utils/project/templates"
 LEFT_OUT = ("utils/new.py", f"{TEMPLATES}/")  # a project is not where other projects begin
 SKIPPED_AT_TOP = (".git", ".venv", "build", "data", "saved")  # where no git says what is ignored
-CONFIG_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def compose(framework: Path, target: Path, config: str, rooms: Sequence[str]) -> Record:
@@ -63,7 +65,8 @@ def compose(framework: Path, target: Path, config: str, rooms: Sequence[str]) ->
     except OSError as error:
         reason = f"{error.filename or target}: {error.strerror or one_line(error)}"
         raise UserError(f"{target}: cannot be written: {reason}") from None
-    return make_record(target, get_version(framework), config, chosen)
+    version = get_version((framework / VERSION_FILE).read_text(encoding="utf-8"))
+    return make_record(target, version, config, chosen)
 
 
 def list_files(folder: Path) -> list[str]:
@@ -90,7 +93,7 @@ def is_needed(name: str, needs: Needs) -> bool:
         return False
     if folder in USER_FOLDERS:
         return name in needs.files or rest in ("README.md", "__init__.py")
-    if folder == "config" and name.endswith(CONFIG_SUFFIXES):
+    if folder == "config" and name.endswith(SUFFIXES):
         return name in needs.configs
     return name in FILES or name in needs.configs or name.startswith(CODE)
 
@@ -102,17 +105,11 @@ def copy(source: Path, target: Path) -> None:
 
 
 def fill(path: Path, **values: str) -> None:
-    """Replaces ``{{NAME}}`` in a file."""
+    """Replaces each ``{{NAME}}`` in a file by the value of this name."""
     text = path.read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"{{{{{name}}}}}", value)
     path.write_text(text, encoding="utf-8")
-
-
-def get_version(framework: Path) -> str:
-    """Returns the version of the framework in a folder."""
-    text = (framework / "utils/version.py").read_text(encoding="utf-8")
-    return text.partition('VERSION = "')[2].partition('"')[0]
 
 
 def make_record(target: Path, version: str, config: str, rooms: list[str]) -> Record:

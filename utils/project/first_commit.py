@@ -34,10 +34,10 @@ def read_commit(framework: Path) -> str:
 
 
 def find_source(framework: Path) -> str:
-    """Returns where the framework comes from: the URL of its clone, or its folder."""
+    """Returns where the framework comes from: the URL that it was cloned from, or its folder."""
     has_git = (framework / ".git").exists()
     url = run_git(framework, "config", "remote.origin.url") if has_git else None
-    return CREDENTIALS.sub("", url) if url and "://" in url else url or str(framework)
+    return CREDENTIALS.sub("", url) if url else str(framework)
 
 
 def is_changed(framework: Path) -> bool:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from config.check.project import USER_FOLDERS
 from config.read.merge import load_tree
 from config.read.source import read_tree
 from utils.project.rooms import DEFAULT_ROOMS, expand_rooms
 
-USER_FOLDERS = ("data_loader", "model", "trainer")
 HOMES = {  # a name without a dot is looked up here
     "data_loader/data_loaders.py",
     "model/loss.py",
@@ -21,7 +21,7 @@ HOMES = {  # a name without a dot is looked up here
     "model/model.py",
     "trainer/trainer.py",
 }
-COMMAND = re.compile(r"-c ([\w.-]+\.(?:json|ya?ml))")
+COMMAND = re.compile(r"-c ([\w.-]+\.(?:json|ya?ml))")  # finds the config of a command
 EXTRA = re.compile(r"pip install (?:-e )?[\"']\.\[(\w+)\]")
 FILE_AND_NAME = re.compile(r"(?:(?:data_loader|model|trainer)\.)?(\w+)\.\w+")
 

@@ -118,7 +118,7 @@ class Planner:
         return changes
 
     def _add(self, path: str, new: NewFile) -> Change | None:
-        """A file that the framework did not have, or did not give to the project."""
+        """Plans a file that the framework did not have, or did not give to the project."""
         obstacle = self._find_obstacle(path)
         if obstacle:
             return Change(Kind.BLOCKED, path, note=f"{obstacle} is in the way")
@@ -129,7 +129,7 @@ class Planner:
         return self._keep_both(path, new, "you have a file of this name")
 
     def _remove(self, path: str, base_id: str) -> Change | None:
-        """A file that the framework has no longer."""
+        """Plans a file that the framework no longer has."""
         if not self._exists(path):
             return None
         if self._is_plain(path) and self._is_untouched(path, base_id):
@@ -137,7 +137,7 @@ class Planner:
         return Change(Kind.KEPT, path, note="the new version has no such file; you have edited it")
 
     def _update(self, path: str, base_id: str, new: NewFile) -> Change | None:
-        """A file that differs between the two versions of the framework."""
+        """Plans a file that differs between the two versions of the framework."""
         if not self._exists(path):
             note = "you have deleted it; the new version has changed it"
             return Change(Kind.STAYS_DELETED, path, note=note)
@@ -153,24 +153,30 @@ class Planner:
         if is_binary(yours) or is_binary(new.content):
             return self._keep_both(path, new, "both have changed it, and it is no text")
         base = self._read_base(path, base_id)
-        merged = merge(base or b"", yours, new.content, self._labels)
-        if not merged.conflict_count:
-            if merged.content == yours:
-                return None
-            return Change(Kind.MERGED, path, merged.content, is_executable)
-        count = merged.conflict_count
+        return self._merge(path, base, yours, NewFile(new.content, is_executable))
+
+    def _merge(self, path: str, base: bytes | None, yours: bytes, new: NewFile) -> Change | None:
+        """Plans the merge of a text that both sides have changed; ``base`` may be unknown."""
+        content, count = merge(base or b"", yours, new.content, self._labels)
+        if content == yours:
+            return None
+        if not count:
+            return Change(Kind.MERGED, path, content, new.is_executable)
         note = f"{count} place" + ("s" if count > 1 else "")
         note += "" if base is not None else ", for the version you began with was not found"
-        kind = Kind.CONFLICT
-        return Change(kind, path, merged.content, is_executable, base, new.content, note)
+        change = Change(Kind.CONFLICT, path, content, new.is_executable, note=note)
+        change.base, change.new = base, new.content
+        return change
 
-    def _keep_both(self, path: str, new: NewFile, reason: str) -> Change | None:
-        note = f"{reason}; the new version is in {path}{SUFFIX}"
+    def _keep_both(self, path: str, new: NewFile, reason: str) -> Change:
+        """Plans the new file beside yours."""
         beside = path + SUFFIX
-        if self._find_obstacle(beside):
-            return Change(Kind.BLOCKED, path, note=f"{self._find_obstacle(beside)} is in the way")
-        if self._exists(beside) and not self._is_plain(beside):
-            return Change(Kind.BLOCKED, path, note=f"{beside} is in the way")
+        obstacle = self._find_obstacle(beside)
+        if not obstacle and self._exists(beside) and not self._is_plain(beside):
+            obstacle = beside
+        if obstacle:
+            return Change(Kind.BLOCKED, path, note=f"{obstacle} is in the way")
+        note = f"{reason}; the new version is in {beside}"
         return Change(Kind.BOTH_KEPT, path, new.content, new.is_executable, note=note)
 
     def _find_obstacle(self, path: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from utils.project.needs import COMMAND
 from utils.project.record import Record
 
 BLOCK = re.compile(r"```.*?```", re.DOTALL)
-COMMAND_CONFIG = re.compile(r"-c ([\w.-]+\.(?:json|ya?ml))")
 WRITTEN = re.compile(r"Write\s`config/([\w.-]+)`")
 EXAMPLES = ("config.json", "breast_cancer_mlp.yaml")  # any config would do in their commands
 FILE = re.compile(r"`([\w/]+(?:\.py|/)|[\w.-]+\.(?:json|ya?ml))`")
@@ -66,7 +66,7 @@ def _hide_comments(match: re.Match[str]) -> str:
 
 
 def _lacks_example(project: Path, section: str, written: set[str]) -> bool:
-    named = {name for block in BLOCK.findall(section) for name in COMMAND_CONFIG.findall(block)}
+    named = {name for block in BLOCK.findall(section) for name in COMMAND.findall(block)}
     known = written | set(EXAMPLES)
     return any(not (project / "config" / name).is_file() for name in named - known)
 

@@ -11,7 +11,7 @@ from utils.project.needs import Needs
 DEV = ("import-linter", "mypy", "pytest-xdist", "ruff", "types-PyYAML", "types-tqdm")
 ROOM_EXTRAS = {"groups": "search", "notebook": "notebook"}  # the libraries of a room
 NAMED_MODULE = re.compile(r'^ *"([a-z_.*]+)(?: -> ([a-z_.*]+))?",')
-CONTRACT = re.compile(r"^(?=\[)", re.MULTILINE)
+SECTION = re.compile(r"^(?=\[)", re.MULTILINE)
 SHORT_LIST = re.compile(
     r'^((?:forbidden|source)_modules|ignore_imports) = \[(".*)\]$', re.MULTILINE
 )
@@ -27,7 +27,7 @@ def adapt_settings(project: Path, needs: Needs, rooms: Sequence[str]) -> None:
         rooms: the optional rooms that it has.
     """
     path = project / "pyproject.toml"
-    sections = CONTRACT.split(path.read_text(encoding="utf-8"))
+    sections = SECTION.split(path.read_text(encoding="utf-8"))
     adapted = [adapt_section(project, section, needs, rooms) for section in sections]
     path.write_text("".join(adapted), encoding="utf-8")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from utils.project.record import Record, get_blob_id
@@ -78,8 +78,8 @@ def make_record(root: Path, taken: Taken) -> Record:
     framework = open_framework(root)
     texts = read_taken(root, taken)
     files = {path: get_blob_id(text.encode()) for path, text in sorted(texts.items())}
-    choices = {**vars(taken)}
-    return Record(framework.version, framework.commit, str(root), files=files, migration=choices)
+    commit, choices = framework.commit, asdict(taken)
+    return Record(framework.version, commit, str(root), files=files, migration=choices)
 
 
 def take_again(root: Path, target: Path, migration: dict[str, object]) -> Record:

@@ -20,10 +20,14 @@ from utils.project.record import Record
 from utils.project.rooms import ROOMS, expand_rooms
 from utils.project.source import Framework, check_out_commit, find_commit, open_framework
 from utils.project.taken import take_again
-from utils.project.upgrade_report import make_next_steps, make_report, read_changelog
+from utils.project.upgrade_report import (
+    NEEDS_ATTENTION,
+    make_next_steps,
+    make_report,
+    read_changelog,
+)
 
 NEEDS_ATTENTION_STATUS = 3
-NEEDS_ATTENTION = (Kind.CONFLICT, Kind.BOTH_KEPT, Kind.BLOCKED)
 
 
 def upgrade(
@@ -148,7 +152,11 @@ def list_sources(record: Record, framework: Framework) -> list[Framework]:
 
 
 def compose_old(record: Record, sources: list[Framework], scratch: Path) -> Iterator[Path]:
-    """Composes the version that the project has again, and yields folders that may be like it."""
+    """Composes the version that the project has again.
+
+    Yields:
+        Folders whose files may be those that the project was given.
+    """
     for number, source in enumerate(sources):
         folder = scratch / f"old-{number}"
         with contextlib.suppress(UserError, OSError):  # then conflicts show what differs

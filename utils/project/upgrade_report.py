@@ -10,7 +10,8 @@ from utils.project.plan import Change, Kind
 from utils.project.source import parse_version
 from utils.tables import format_table
 
-NEEDS_ATTENTION = (Kind.CONFLICT, Kind.BOTH_KEPT, Kind.BLOCKED, Kind.KEPT, Kind.STAYS_DELETED)
+NEEDS_ATTENTION = (Kind.CONFLICT, Kind.BOTH_KEPT, Kind.BLOCKED)  # the user has to do something
+EXPLAINED = (*NEEDS_ATTENTION, Kind.KEPT, Kind.STAYS_DELETED)  # each file with its note
 MAX_NAMES = 6  # of files that were only replaced, added or removed; git lists all of them
 
 
@@ -43,7 +44,7 @@ def make_report(title: str, changelog: list[str], changes: Sequence[Change]) -> 
     lines += [line.replace("## ", "## Version ", 1) for line in changelog]
     lines += ["## Files", ""]
     lines += _list_counts(changes) or ["No file changes."]
-    for kind in NEEDS_ATTENTION:
+    for kind in EXPLAINED:
         found = [change for change in changes if change.kind is kind]
         if found:
             lines += ["", f"{kind.value.capitalize()}:", ""]

@@ -39,10 +39,7 @@ assert run("config.json", *words, run_id="other", arch=Net).last_log["epoch"] ==
 torch.rand(3)
 stopped.train()
 assert stopped.progress.step == 50
-try:
-    run("config.json", run_id="stopped")
-except Exception as error:
-    assert "holds a run already" in str(error), error
+expect("holds a run already", "config.json", run_id="stopped")
 stopped.train()
 assert stopped.last_log["epoch"] == 4
 stopped.epochs = 5
