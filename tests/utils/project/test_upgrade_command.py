@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -147,7 +149,7 @@ def test_the_framework_comes_in_several_forms(
         (["model"], "model: is not a folder of Plainloop: it has no utils/version.py"),
         (["train.py"], "train.py: is no archive that can be read"),
         (["file:///nowhere"], "file:///nowhere: cannot be cloned: "),
-        (["--from", "config/none.json"], "config/none.json: is no config of the framework"),
+        (["--from", "none"], "config 'none': is not in version 0.3.0; choose one by --from; "),
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(
@@ -173,7 +175,9 @@ def test_a_project_that_cannot_be_upgraded_is_one_line(framework: Git, project: 
     older.write(project.folder)
     commit_all(project.folder)
     assert "an upgrade goes forward only" in run(project).stderr
-    for text in ("{", "[]", '{"unknown": 1}'):
+    broken = [{"version": 3}, {"files": {"../a.py": "0"}}, {"rooms": "tools"}]
+    damaged = [json.dumps(asdict(older) | change) for change in broken]
+    for text in ("{", "[]", '{"unknown": 1}', *damaged):
         project_record.write_text(text)
         done = run(project)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
