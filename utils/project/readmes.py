@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,10 @@ def write_readme(framework: Path, project: Path, title: str, record: Record) -> 
     config = Path(record.config).name
     check = f"python train.py -c {config} --check    # tries everything on one batch"
     values = {"title": title, "version": record.version, "config": config}
+    can_upgrade = "upgrades" in record.rooms
+    values["upgrade"] = "python -m utils.upgrade"
+    values["upgrade"] += "" if can_upgrade else f" --project {shlex.quote(f'../{title}')}"
+    values["where"] = "" if can_upgrade else ", in the folder of the new version"
     values["check"] = check if "tools" in record.rooms else ""
     for name, value in values.items():
         text = text.replace(f"{{{{{name}}}}}", value)

@@ -52,7 +52,7 @@ class Record:
         path = project / FILE_NAME
         try:
             record = cls(**json.loads(path.read_text(encoding="utf-8")))
-            record._check()
+            record.check()
         except FileNotFoundError:
             message = f"{path}: is missing; `python -m utils.new` and `utils.migrate` write one"
             raise UserError(message) from None
@@ -61,8 +61,12 @@ class Record:
             raise UserError(f"{path}: cannot be read: {one_line(error)}; {hint}") from None
         return record
 
-    def _check(self) -> None:
-        """Raises ValueError if a value is not of its kind, such as after an edit by hand."""
+    def check(self) -> None:
+        """Checks the kinds of the values, which an edit by hand may have damaged.
+
+        Raises:
+            ValueError: a value has the wrong type, or a path leads out of the project.
+        """
         paths = [*self.files] if isinstance(self.files, dict) else []
         texts = [self.version, self.commit, self.source, self.config, *paths]
         texts += [*self.files.values()] if paths else []
