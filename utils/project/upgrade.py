@@ -14,6 +14,7 @@ from utils.project.aftercheck import CONFIG_SUFFIXES, list_configs, try_project
 from utils.project.apply import Upgrade
 from utils.project.bases import BaseReader
 from utils.project.compose import compose
+from utils.project.first_commit import is_changed
 from utils.project.git import Git
 from utils.project.plan import Change, Kind, NewFile, Planner
 from utils.project.record import Record
@@ -58,6 +59,8 @@ def upgrade(
             return 0
         changelog = read_changelog(framework.folder, record.version, new_record.version)
         print_text(make_report(title, changelog, changes))
+        if is_changed(framework.folder):
+            print("\nThe framework's folder has uncommitted changes; they come along.")
         needs_attention = any(change.kind in NEEDS_ATTENTION for change in changes)
         if args.check:
             return NEEDS_ATTENTION_STATUS if needs_attention else 0

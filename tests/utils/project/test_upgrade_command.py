@@ -81,6 +81,17 @@ def test_check_reports_and_changes_nothing(project: Git) -> None:
     assert get_state(project) == before
 
 
+def test_a_framework_with_uncommitted_changes_is_named(
+    framework: Git, project: Git, tmp_path: Path
+) -> None:
+    assert "uncommitted" not in run(project, "--check").stdout
+    shutil.copytree(framework.folder, tmp_path / "edited")
+    (tmp_path / "edited/base/more.py").write_text("more = 1\n")
+    done = run(project, "--check", tmp_path / "edited")
+    assert "base/more.py" in done.stdout
+    assert "The framework's folder has uncommitted changes; they come along." in done.stdout
+
+
 def test_a_conflict_is_marked_and_ends_in_status_3(project: Git) -> None:
     edit_model(project, "line_1 = 1", "line_1 = 'mine'")
     done = run(project)
