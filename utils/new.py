@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def main(target: Path, config_name: str, room_names: str | None) -> None:
         message = f"{ROOT}: is a project itself; run the command in the framework's folder"
         raise UserError(f"{message}: {source}" if source else message)
     check_target(target)
-    names = None if room_names is None else [word for word in room_names.split(",") if word]
+    names = None if room_names is None else room_names.replace(",", " ").split()
     rooms = None if names is None else expand_rooms(names)
     config = check_config(config_name)
     needs = find_needs(ROOT, config)
@@ -62,7 +63,8 @@ def main(target: Path, config_name: str, room_names: str | None) -> None:
 
 def check_target(target: Path) -> None:
     """Raises UserError if no project can be written to ``target``."""
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+    is_folder = target.is_dir() and not target.is_symlink()
+    if os.path.lexists(target) and not (is_folder and not any(target.iterdir())):
         raise UserError(f"{target}: exists and is not an empty folder; give a new name")
     parent = target.absolute().parent
     if not parent.is_dir():
@@ -116,10 +118,11 @@ def report(target: Path, record: Record, is_committed: bool) -> list[str]:
         lines.append("  note       the framework has uncommitted changes, and the project has them")
     if not is_committed:
         lines.append("  note       git is not installed; utils.upgrade needs a commit of all files")
+    folder = shlex.quote(str(target))
     return [
         *lines,
-        f"  to train   cd {target} && make train",
-        f"  to test    cd {target} && make test",
+        f"  to train   cd {folder} && make train",
+        f"  to test    cd {folder} && make test",
     ]
 
 

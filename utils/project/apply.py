@@ -1,8 +1,8 @@
 """Brings a planned upgrade into the project, as a merge that the user commits.
 
 Nothing is lost at any moment: the tree was clean before, a branch keeps it, and git knows of each
-new file before it is written. So ``git reset --hard BRANCH`` restores the project, also after a
-``kill -9``.
+new file before it is written. So ``git reset --hard HEAD`` restores the project, also after a
+``kill -9``, and the branch does after the commit.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def check_tree(git: Git) -> None:
         name = git.read("for-each-ref", f"--points-at={commit}", "--format=%(refname)", REFS)
         if name:
             version = name.rpartition("/")[2]
-            undo = f"`git reset --hard {BACKUP}{version}` undoes it"
+            undo = "`git reset --hard HEAD` undoes it"
             message = f"the upgrade to {version} is not committed; `git commit` ends it, {undo}"
             raise UserError(f"{folder}: {message}")
     changed = git.run("status", "--porcelain", "--untracked-files=no").decode()

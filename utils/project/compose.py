@@ -61,7 +61,7 @@ def compose(framework: Path, target: Path, config: str, rooms: Sequence[str]) ->
             if name != "README.md.in":
                 copy(framework / TEMPLATES / name, target / name.removesuffix(".in"))
         fill(target / "Makefile", config=Path(config).name)
-        prune_readmes(target, Path(config).name)
+        prune_readmes(framework, target, Path(config).name)
     except OSError as error:
         reason = f"{error.filename or target}: {error.strerror or one_line(error)}"
         raise UserError(f"{target}: cannot be written: {reason}") from None

@@ -59,7 +59,8 @@ def commit_all(project: Path, message: str) -> bool:
     author = () if run_git(project, "config", "user.email") else NOBODY
     # Neither the user's hooks nor a password for a signature stand in the way.
     commit = (*author, "-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "-m", message)
-    for words in (("init", "-q"), ("add", "-A"), commit):
+    # -f: what the user's own list ignores in all repositories belongs to this one.
+    for words in (("init", "-q"), ("add", "-A", "-f"), commit):
         if run_git(project, *words) is None:
             raise UserError(one_line(ValueError(f"git {words[0]}: failed in {project}")))
     return True

@@ -21,6 +21,8 @@ HOMES = {  # a name without a dot is looked up here
     "model/model.py",
     "trainer/trainer.py",
 }
+FIRST_CONFIG = "config/config.json"
+FIRST_STEPS = {"model/mlp.py"}  # the first steps in the READMEs go from that config to this file
 COMMAND = re.compile(r"-c ([\w.-]+\.(?:json|ya?ml))")  # finds the config of a command
 EXTRA = re.compile(r"pip install (?:-e )?[\"']\.\[(\w+)\]")
 FILE_AND_NAME = re.compile(r"(?:(?:data_loader|model|trainer)\.)?(\w+)\.\w+")
@@ -63,7 +65,8 @@ def find_needs(framework: Path, config: str) -> Needs:
         needs.files |= set(find_types(framework, data))
         needs.extras |= set(EXTRA.findall((framework / name).read_text(encoding="utf-8")))
         rooms += find_rooms(data)
-    needs.files = add_imports(framework, needs.files | HOMES)
+    steps = FIRST_STEPS if config == FIRST_CONFIG else set()
+    needs.files = add_imports(framework, needs.files | HOMES | steps)
     needs.rooms = expand_rooms(rooms)
     return needs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,33 @@ class Record:
         """
         path = project / FILE_NAME
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            record = cls(**json.loads(path.read_text(encoding="utf-8")))
+            record.check()
         except FileNotFoundError:
             message = f"{path}: is missing; `python -m utils.new` and `utils.migrate` write one"
             raise UserError(message) from None
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
+            hint = f"`git log {FILE_NAME}` lists earlier ones"
+            raise UserError(f"{path}: cannot be read: {one_line(error)}; {hint}") from None
+        return record
+
+    def check(self) -> None:
+        """Checks the kinds of the values, which an edit by hand may have damaged.
+
+        Raises:
+            ValueError: a value has the wrong type, or a path leads out of the project.
+        """
+        paths = [*self.files] if isinstance(self.files, dict) else []
+        texts = [self.version, self.commit, self.source, self.config, *paths]
+        texts += [*self.files.values()] if paths else []
+        texts += self.rooms if isinstance(self.rooms, list) else [None]
+        if not paths or not all(isinstance(text, str) for text in texts):
+            raise ValueError("a value has the wrong type, or there are no files")
+        if not re.fullmatch(r"\d+(\.\d+)*", self.version):
+            raise ValueError(f"'{self.version}' is no version")
+        for name in [*paths, self.config]:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"'{name}' is not in the project")
 
 
 def get_blob_id(content: bytes) -> str:

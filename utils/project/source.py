@@ -150,6 +150,8 @@ def _unpack(path: Path, scratch: Path) -> Path:
         else:
             with tarfile.open(path) as tar:
                 tar.extractall(folder, filter="data")
+    except tarfile.ReadError:  # its text lists each kind of compression
+        raise UserError(f"{path}: is no archive that can be read, .zip or .tar.gz") from None
     except (OSError, tarfile.TarError, zipfile.BadZipFile) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"{path}: is no archive that can be read: {one_line(error)}") from None

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import UserError, printable
-from utils.project.aftercheck import try_project
+from utils.project.aftercheck import CONFIG_SUFFIXES, list_configs, try_project
 from utils.project.apply import Upgrade
 from utils.project.bases import BaseReader
 from utils.project.compose import compose
+from utils.project.first_commit import is_changed
 from utils.project.git import Git
 from utils.project.plan import Change, Kind, NewFile, Planner
 from utils.project.record import Record
@@ -50,7 +51,7 @@ def upgrade(
     """
     with tempfile.TemporaryDirectory(prefix="plainloop-new-") as name:
         scratch = Path(name)
-        config = args.config or record.config
+        config = "" if record.migration else choose_config(framework, args.config, record.config)
         rooms = choose_rooms(project, record, args.add_room)
         new_record = compose_version(framework.folder, scratch / "new", record, config, rooms)
         new_record.source, new_record.commit = source, framework.commit
@@ -62,6 +63,8 @@ def upgrade(
             return 0
         changelog = read_changelog(framework.folder, record.version, new_record.version)
         print_text(make_report(title, changelog, changes))
+        if is_changed(framework.folder):
+            print("\nThe framework's folder has uncommitted changes; they come along.")
         needs_attention = any(change.kind in NEEDS_ATTENTION for change in changes)
         if args.check:
             return NEEDS_ATTENTION_STATUS if needs_attention else 0
@@ -73,6 +76,28 @@ def upgrade(
         failures = try_project(project, config)
     print_text("\n" + make_next_steps(changes, failures, backup))
     return NEEDS_ATTENTION_STATUS if needs_attention or failures else 0
+
+
+def choose_config(framework: Framework, chosen: str, recorded: str) -> str:
+    """Returns the path of the config that chooses the project's files, in the framework's folder.
+
+    Args:
+        framework: the new version.
+        chosen: a file in ``config/``, with or without its suffix; empty for the recorded one.
+        recorded: the config of the project's record.
+
+    Raises:
+        UserError: the new version has no such config.
+    """
+    name = chosen or recorded
+    for folder in ("config", "."):
+        for suffix in ("", *CONFIG_SUFFIXES):
+            path = Path(folder, f"{name}{suffix}")
+            if (framework.folder / path).is_file():
+                return path.as_posix()
+    names = ", ".join(Path(path).name for path in list_configs(framework.folder))
+    hint = "choose one by --from; there are"
+    raise UserError(f"config '{name}': is not in version {framework.version}; {hint}: {names}")
 
 
 def choose_rooms(project: Path, record: Record, added: list[str]) -> list[str]:

@@ -14,7 +14,13 @@ from tests.test_shipped_configs import SHIPPED
 from utils.errors import UserError
 from utils.project.compose import compose
 from utils.project.needs import find_needs
-from utils.project.readmes import list_anchors, remove_links, remove_rows, remove_sections
+from utils.project.readmes import (
+    list_anchors,
+    remove_links,
+    remove_mentions,
+    remove_rows,
+    remove_sections,
+)
 from utils.project.rooms import ROOMS, expand_rooms
 
 
@@ -49,6 +55,34 @@ def test_no_link_leads_nowhere(config: str, rooms: str, tmp_path: Path) -> None:
                 assert target.exists(), f"{path}: {link}"
                 content = target.read_text(encoding="utf-8") if heading else ""
                 assert not heading or heading in list_anchors(content), f"{path}: {link}"
+
+
+@pytest.mark.parametrize("config", ["config.json", "digits_gan.yaml", "seasonal_mlp.yaml"])
+def test_the_readmes_of_the_user_s_folders_name_no_file_that_is_missing(
+    config: str, tmp_path: Path
+) -> None:
+    compose(ROOT, tmp_path, f"config/{config}", ["none"])
+    for folder in ("data_loader", "model", "trainer"):
+        text = (tmp_path / folder / "README.md").read_text(encoding="utf-8")
+        written = re.findall(r"Write\s`(?:\w+/)?([\w.]+)`", text)
+        for path in (ROOT / folder).glob("*.py"):
+            if not (tmp_path / folder / path.name).is_file() and path.name not in written:
+                assert f"`{path.name}`" not in text, f"{folder}: {path.name}"
+                assert not re.search(rf"^ *type: {path.stem}\.", text, re.MULTILINE), path
+        assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_project_of_the_first_config_says_how_to_begin(tmp_path: Path) -> None:
+    compose(ROOT, tmp_path, "config/config.json", ["none"])
+    model, data = (
+        (tmp_path / name / "README.md").read_text(encoding="utf-8")
+        for name in ("model", "data_loader")
+    )
+    assert "class Tiny(BaseModel):" in model
+    assert "type: mlp.MLP" in data
+    assert (tmp_path / "model/mlp.py").is_file()
+    assert "| anything else | [your first dataset](#your-first-dataset) |" in data
+    assert "data_loader/README.md" not in data
 
 
 @pytest.mark.parametrize("name", ROOMS)
@@ -100,5 +134,16 @@ def test_what_is_missing_goes_from_a_readme(tmp_path: Path) -> None:
     assert remove_rows(tmp_path, rows) == "| `here.py` | both |\n| a | b |\n"
     text = "# A\n\n## B\n\n```sh\npython train.py -c gone.yaml\n```\n\n## C\n\nText.\n"
     assert remove_sections(tmp_path, text) == "# A\n\n## C\n\nText.\n"
+    text = "# A\n\n## B\n\n```yaml\ntype: gan.Gan\n```\n\n## C\n\nText.\n"
+    assert remove_sections(tmp_path, text) == text
+    assert remove_sections(tmp_path, text, ["trainer/gan.py"]) == "# A\n\n## C\n\nText.\n"
+    text = (
+        "One. `gan.py` is an\nexample. Override it, as\n`gan.py` does.\n\n| a, as `gan.py` does |"
+    )
+    left = "One. Override it.\n\n| a |"
+    assert remove_mentions(text, ["trainer/gan.py"], with_folder=False) == left
+    assert remove_mentions(text, ["trainer/gan.py"], with_folder=True) == text
     text = "[x](here.py), [y](gone.py), [z], [w][z]\n\n[z]: gone.md\n"
     assert remove_links(tmp_path, path, text) == "[x](here.py), y, z, w\n\n"
+    text = "One.\n\nAll is in [y](gone.py).\n\n| a | [y](gone.py) |\n| b | c [y](gone.py) |\n"
+    assert remove_links(tmp_path, path, text) == "One.\n\n| b | c y |\n"

@@ -11,7 +11,9 @@ import pytest
 
 from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project
+from utils.new import report
 from utils.project.first_commit import CREDENTIALS, commit_all, run_git
+from utils.project.readmes import write_readme
 from utils.project.record import Record, get_blob_id
 
 NEW = ("-m", "utils.new")
@@ -36,6 +38,7 @@ def test_it_has_one_experiment_and_no_tests_of_the_framework(project: Path) -> N
     assert {path.name for path in (project / "model").glob("*.py")} == {
         "__init__.py",
         "loss.py",
+        "mlp.py",
         "metric.py",
         "model.py",
     }
@@ -96,6 +99,7 @@ def test_a_project_makes_no_other_project(project: Path, tmp_path: Path) -> None
     [
         (("{}/full",), "{}/full: exists and is not an empty folder; give a new name"),
         (("{}/a/b",), "{}/a/b: the folder {}/a does not exist; create it first"),
+        (("{}/link",), "{}/link: exists and is not an empty folder; give a new name"),
         (("mine",), f"mine: is inside the framework; give a folder outside of {ROOT}"),
         (("{}/mine", "--from", "confg.json"), "confg.json: no such config, here or in"),
         (("{}/mine", "--from", "{}/other.json"), f"other.json: is not in the config/ of {ROOT}"),
@@ -111,6 +115,8 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
     (tmp_path / "other.json").write_text("{}")
     before = sorted(tmp_path.rglob("*"))
     done = run_forked(*NEW, *(word.replace("{}", str(tmp_path)) for word in words))
@@ -119,6 +125,22 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert line.replace("{}", str(tmp_path)) in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
     assert not (ROOT / "mine").exists()
+
+
+def test_the_report_and_the_readme_have_commands_that_work(tmp_path: Path) -> None:
+    record = Record("0.7.0", config="config/config.json", rooms=["tools"])
+    lines = report(tmp_path / "my own", record, is_committed=True)
+    assert lines[-1] == f"  to test    cd '{tmp_path}/my own' && make test"
+    for rooms, command in (
+        (["upgrades"], "\npython -m utils.upgrade --check"),
+        ([], "Then, in the folder of the new version:"),
+        ([], "\npython -m utils.upgrade --project '../my own' --check"),
+    ):
+        record.rooms = rooms
+        write_readme(ROOT, tmp_path, "my own", record)
+        text = (tmp_path / "README.md").read_text(encoding="utf-8")
+        assert command in text
+        assert "{{" not in text
 
 
 def test_a_config_with_mistakes_makes_no_project(tmp_path: Path) -> None:
@@ -132,16 +154,19 @@ def test_a_config_with_mistakes_makes_no_project(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["framework"]  # noqa: PTH208
 
 
-def test_the_first_commit_needs_no_identity(
+def test_the_first_commit_needs_no_identity_and_has_all_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
-    (tmp_path / "file").write_text("text")
-    assert commit_all(tmp_path, "Begin")
-    assert run_git(tmp_path, "ls-files") == "file"
+    (tmp_path / "nobody/git").mkdir(parents=True)
+    (tmp_path / "nobody/git/ignore").write_text("*.json\n")  # of the user, for all repositories
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file.json").write_text("{}")
+    assert commit_all(tmp_path / "mine", "Begin")
+    assert run_git(tmp_path / "mine", "ls-files") == "file.json"
 
 
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

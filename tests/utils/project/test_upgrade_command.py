@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,17 @@ def test_check_reports_and_changes_nothing(project: Git) -> None:
     assert get_state(project) == before
 
 
+def test_a_framework_with_uncommitted_changes_is_named(
+    framework: Git, project: Git, tmp_path: Path
+) -> None:
+    assert "uncommitted" not in run(project, "--check").stdout
+    shutil.copytree(framework.folder, tmp_path / "edited")
+    (tmp_path / "edited/base/more.py").write_text("more = 1\n")
+    done = run(project, "--check", tmp_path / "edited")
+    assert "base/more.py" in done.stdout
+    assert "The framework's folder has uncommitted changes; they come along." in done.stdout
+
+
 def test_a_conflict_is_marked_and_ends_in_status_3(project: Git) -> None:
     edit_model(project, "line_1 = 1", "line_1 = 'mine'")
     done = run(project)
@@ -147,7 +160,7 @@ def test_the_framework_comes_in_several_forms(
         (["model"], "model: is not a folder of Plainloop: it has no utils/version.py"),
         (["train.py"], "train.py: is no archive that can be read"),
         (["file:///nowhere"], "file:///nowhere: cannot be cloned: "),
-        (["--from", "config/none.json"], "config/none.json: is no config of the framework"),
+        (["--from", "none"], "config 'none': is not in version 0.3.0; choose one by --from; "),
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(
@@ -173,7 +186,9 @@ def test_a_project_that_cannot_be_upgraded_is_one_line(framework: Git, project: 
     older.write(project.folder)
     commit_all(project.folder)
     assert "an upgrade goes forward only" in run(project).stderr
-    for text in ("{", "[]", '{"unknown": 1}'):
+    broken = [{"version": 3}, {"files": {"../a.py": "0"}}, {"rooms": "tools"}]
+    damaged = [json.dumps(asdict(older) | change) for change in broken]
+    for text in ("{", "[]", '{"unknown": 1}', *damaged):
         project_record.write_text(text)
         done = run(project)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
