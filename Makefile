@@ -20,7 +20,8 @@ fuzz: .venv/.done
 
 # Hundreds of kills, signals, full disks and flipped bytes; `make test` takes a fixed share of them.
 torture: .venv/.done
-	TORTURE=all $(PY) -m pytest -n 2 -m '' tests/torture -rP $(ARGS)
+	TORTURE=all $(PY) -m pytest -n 2 -m '' tests/torture \
+		tests/utils/project/test_upgrade_random.py -rP $(ARGS)
 
 # What needs an accelerator; STAND_IN=cpu or simulated does without. See tests/accelerator.
 accelerator: .venv/.done

@@ -9,15 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from config.read.merge import find_config, load_tree
-from utils.errors import UserError, one_line, printable
+from utils.errors import UserError, printable
 from utils.files import to_path
 from utils.main import run_main
+from utils.new_folder import check_new_folder, write_new_folder
 from utils.project.compose import compose, list_files
 from utils.project.first_commit import commit_all, find_source, is_changed, read_commit
 from utils.project.needs import find_needs
@@ -34,7 +34,7 @@ def main(target: Path, config_name: str, room_names: str | None) -> None:
         source = Record.read(ROOT).source
         message = f"{ROOT}: is a project itself; run the command in the framework's folder"
         raise UserError(f"{message}: {source}" if source else message)
-    check_target(target)
+    check_new_folder(target, str(target), ROOT, "framework")
     names = None if room_names is None else room_names.replace(",", " ").split()
     rooms = None if names is None else expand_rooms(names)
     config = check_config(config_name)
@@ -42,37 +42,14 @@ def main(target: Path, config_name: str, room_names: str | None) -> None:
     rooms = needs.rooms if rooms is None else rooms
     if missing := [room for room in needs.rooms if room not in [*rooms, *DEFAULT_ROOMS]]:
         raise UserError(f"--rooms: {config} needs {', '.join(missing)}")
-    temporary = target.absolute().parent / f".{target.absolute().name}.{os.getpid()}.new"
-    try:
-        record = compose(ROOT, temporary, config, rooms)
+    with write_new_folder(target, str(target)) as folder:
+        record = compose(ROOT, folder, config, rooms)
         record.commit, record.source = read_commit(ROOT), find_source(ROOT)
-        record.write(temporary)
-        write_readme(ROOT, temporary, target.absolute().name, record)
-        write_schema(temporary)
-        is_committed = commit_all(temporary, f"Begin with Plainloop {record.version}")
-        if target.is_dir():
-            target.rmdir()
-        temporary.rename(target)
-    except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise UserError(f"{target}: cannot be written: {reason}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        record.write(folder)
+        write_readme(ROOT, folder, target.absolute().name, record)
+        write_schema(folder)
+        is_committed = commit_all(folder, f"Begin with Plainloop {record.version}")
     print("\n".join(map(printable, report(target, record, is_committed))))
-
-
-def check_target(target: Path) -> None:
-    """Raises UserError if no project can be written to ``target``."""
-    is_folder = target.is_dir() and not target.is_symlink()
-    if os.path.lexists(target) and not (is_folder and not any(target.iterdir())):
-        raise UserError(f"{target}: exists and is not an empty folder; give a new name")
-    parent = target.absolute().parent
-    if not parent.is_dir():
-        raise UserError(f"{target}: the folder {parent} does not exist; create it first")
-    if not os.access(parent, os.W_OK):
-        raise UserError(f"{target}: cannot be written: no right to write in {parent}")
-    if target.resolve().is_relative_to(ROOT):
-        raise UserError(f"{target}: is inside the framework; give a folder outside of {ROOT}")
 
 
 def check_config(name: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from config.check.project import USER_FOLDERS
 from config.read.merge import SUFFIXES
 from utils.errors import UserError, one_line
+from utils.project.git import open_repository
 from utils.project.needs import Needs, find_needs
 from utils.project.readmes import prune_readmes
 from utils.project.record import Record, get_blob_id
@@ -71,12 +71,10 @@ def compose(framework: Path, target: Path, config: str, rooms: Sequence[str]) ->
 
 def list_files(folder: Path) -> list[str]:
     """Lists the files of a folder that git tracks or would track, as relative paths."""
-    if (folder / ".git").exists() and shutil.which("git"):
-        command = ["git", "ls-files", "-coz", "--exclude-standard"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            names = [name for name in done.stdout.split("\0") if name]
-            return sorted(name for name in names if (folder / name).is_file())
+    git = open_repository(folder)
+    listed = "" if git is None else git.read("ls-files", "-coz", "--exclude-standard")
+    if listed:
+        return sorted(name for name in listed.split("\0") if (folder / name).is_file())
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return sorted(path.as_posix() for path in paths if not _is_ignored(path))
 

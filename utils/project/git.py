@@ -1,15 +1,24 @@
-"""Runs git in a folder, and reads what an upgrade asks it for."""
+"""Runs git in a folder, and reads what new projects and upgrades ask it for."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import UserError, shorten
 
-LOCATIONS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # set inside a hook
+LOCATIONS = (  # variables that name another repository inside a hook
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+)
 SYMLINK, SUBMODULE = "120000", "160000"  # modes
 
 
@@ -116,3 +125,9 @@ class Git:
                 tag, mode, blob_id, _ = facts.split()
                 files[path] = TrackedFile(mode, blob_id, is_watched=tag == "H")
         return files
+
+
+def open_repository(folder: Path) -> Git | None:
+    """Returns git in the top folder of a repository; None if it is none, or without git."""
+    has_git = (folder / ".git").exists() and shutil.which("git") is not None
+    return Git(folder) if has_git else None

@@ -14,7 +14,7 @@ from utils.migrate.plainloop import REPAIRS, find_modules, read_repair
 from utils.project.taken import PACKAGES
 
 NAMES = [path.stem for path in sorted(REPAIRS.glob("*.py"))]
-GENERAL_MODULES = ("utils.errors", "utils.main", "utils.project.taken")
+GENERAL_MODULES = ("utils.errors", "utils.main", "utils.new_folder", "utils.project.taken")
 
 
 def list_imports(text: str) -> set[str]:

@@ -12,7 +12,8 @@ import pytest
 from tests.forked import run_forked
 from tests.helpers import ROOT, copy_project
 from utils.new import report
-from utils.project.first_commit import CREDENTIALS, commit_all, run_git
+from utils.project.first_commit import CREDENTIALS, commit_all
+from utils.project.git import Git, open_repository
 from utils.project.readmes import write_readme
 from utils.project.record import Record, get_blob_id
 
@@ -50,8 +51,8 @@ def test_it_has_one_experiment_and_no_tests_of_the_framework(project: Path) -> N
 
 
 def test_everything_is_committed(project: Path) -> None:
-    assert run_git(project, "status", "--porcelain") == ""
-    assert run_git(project, "rev-list", "--count", "HEAD") == "1"
+    assert Git(project).read("status", "--porcelain") == ""
+    assert Git(project).read("rev-list", "--count", "HEAD") == "1"
 
 
 def test_its_record_has_the_framework_s_files_as_they_were_given(project: Path) -> None:
@@ -60,7 +61,7 @@ def test_its_record_has_the_framework_s_files_as_they_were_given(project: Path) 
     assert {"README.md", "config/schema.json", ".plainloop.json"} & set(record.files) == set()
     for name, blob_id in record.files.items():
         assert get_blob_id((project / name).read_bytes()) == blob_id
-        assert run_git(project, "cat-file", "-t", blob_id) == "blob"
+        assert Git(project).read("cat-file", "-t", blob_id) == "blob"
 
 
 def test_its_two_commands_do_what_its_readme_says(project: Path) -> None:
@@ -166,13 +167,13 @@ def test_the_first_commit_needs_no_identity_and_has_all_files(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file.json").write_text("{}")
     assert commit_all(tmp_path / "mine", "Begin")
-    assert run_git(tmp_path / "mine", "ls-files") == "file.json"
+    assert Git(tmp_path / "mine").read("ls-files") == "file.json"
 
 
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not commit_all(tmp_path, "Begin")
-    assert run_git(tmp_path, "status") is None
+    assert open_repository(tmp_path) is None
 
 
 def test_a_source_keeps_no_password() -> None:
