@@ -21,11 +21,11 @@ def write_files(folder: Path, files: Files) -> None:
 
 
 def read_files(folder: Path) -> Files:
-    """All files of a folder, without git's."""
+    """All files of a folder, without git's and Python's."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".git" not in path.relative_to(folder).parts
+        if path.is_file() and not {".git", "__pycache__"} & {*path.relative_to(folder).parts}
     }
 
 
