@@ -39,10 +39,14 @@ def check_new_folder(target: Path, label: str, outside: Path, what: str) -> None
 def write_new_folder(target: Path, label: str) -> Iterator[Path]:
     """Yields the path of a folder beside ``target`` to write to. It is renamed at the end.
 
-    After an error, ``target`` is as before, and nothing is left.
+    After an error, ``target`` is as before, and no other folder is left.
+
+    Args:
+        target: the new folder. It may exist if it is empty.
+        label: how errors name it.
 
     Raises:
-        UserError: of an OSError inside; ``label`` names the folder.
+        UserError: a file or folder could not be written.
     """
     target = target.absolute()
     temporary = target.parent / f".{target.name}.{os.getpid()}.new"

@@ -18,6 +18,7 @@ from tests.ranks import in_ranks
 from utils.checkpoints import list_checkpoints
 
 RUNS = ROOT / "tests/fixtures/runs"
+TRAINING_NUMBERS = ("lr", "loss", "accuracy", "step")
 RANKS = {"plain": 1, "ddp": 2, "sharded": 2}
 
 
@@ -36,7 +37,11 @@ def test_a_run_of_an_earlier_version_resumes_to_the_same_numbers(tmp_path, name)
         train(config, None, checkpoint)
     else:
         in_ranks(RANKS[name], train, config, None, checkpoint)
-    check_same_lines(folder, RUNS / name, rel=2e-2)  # processors round differently
+    # Processors round differently. After that, one sample of the validation may change its class.
+    check_same_lines(folder, RUNS / name, rel=2e-2)
+    for line, expected in zip(read_lines(folder), read_lines(RUNS / name), strict=True):
+        for key in TRAINING_NUMBERS:
+            assert line[key] == pytest.approx(expected[key], rel=1e-4), key
     after = load(list_checkpoints(folder)[0])
     assert after.keys() == before.keys() - {"within"}  # which tells the position in an epoch
     assert after["epoch"] == config["trainer"]["epochs"]
